@@ -1,0 +1,126 @@
+// Compiles assembly/index.ts to build/kernels.wasm, and writes the same bytes as an importable
+// module, build/kernels.js (the package import "#kernels"). Run: node assembly/build.mjs
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+
+/**
+ * The memory is imported and has no maximum here, so that its owner may pick one of up to 65536
+ * pages (4 GiB). The stub runtime allocates nothing: TypeScript hands every kernel its addresses.
+ */
+const FLAGS = [
+  ...["-O2", "--noAssert"],
+  ...["--runtime", "stub"],
+  ...["--importMemory", "--initialMemory", "64"],
+  ...["--enable", "simd"],
+];
+
+/** Every file below `path`, or `path` itself when it is a file; sorted; [] when it is missing. */
+export function filesBelow(path) {
+  if (!existsSync(path)) return [];
+  if (!statSync(path).isDirectory()) return [path];
+  return readdirSync(path)
+    .sort()
+    .flatMap((name) => filesBelow(join(path, name)));
+}
+
+/**
+ * A SHA-256 over the names (relative to `root`) and contents of files and folders: what decides
+ * whether a build step has anything to do.
+ */
+export function contentHash(root, paths, extra = "") {
+  const hash = createHash("sha256").update(`${extra}\n`);
+  for (const file of paths.flatMap((path) => filesBelow(resolve(root, path)))) {
+    const bytes = readFileSync(file);
+    hash.update(`${relative(root, file)}\0${bytes.length}\0`).update(bytes);
+  }
+  return hash.digest("hex");
+}
+
+/** Writes a file so that a reader never sees half of it. */
+function replaceFile(path, content) {
+  const partial = `${path}.${process.pid}`;
+  writeFileSync(partial, content);
+  renameSync(partial, path);
+}
+
+/**
+ * Compiles the kernels unless `out` already holds the result of the same sources and compiler.
+ *
+ * @param options.source folder with index.ts. @default "assembly" of this repository
+ * @param options.out folder to write kernels.{wasm,js,d.ts,stamp} to. @default "build"
+ * @param options.onStart called before a compilation, not when there is nothing to do
+ * @returns true when something was compiled
+ * @throws Error with the compiler's messages; the stamp is gone then
+ */
+export function buildKernels({
+  source = join(ROOT, "assembly"),
+  out = join(ROOT, "build"),
+  onStart = () => {},
+} = {}) {
+  const entry = join(source, "index.ts");
+  if (!existsSync(entry)) throw new Error(`${entry} is missing: it lists the kernels to compile.`);
+  const compiler = createRequire(import.meta.url).resolve("assemblyscript/package.json");
+  const { version } = JSON.parse(readFileSync(compiler, "utf8"));
+  const hashInputs = () =>
+    contentHash(
+      source,
+      [".", fileURLToPath(import.meta.url)],
+      `assemblyscript ${version} ${FLAGS.join(" ")}`,
+    );
+  const fingerprint = hashInputs();
+
+  const output = (extension) => join(out, `kernels.${extension}`);
+  const stamp = output("stamp");
+  const fresh =
+    ["wasm", "js", "d.ts", "stamp"].every((extension) => existsSync(output(extension))) &&
+    readFileSync(stamp, "utf8") === fingerprint;
+  if (fresh) return false;
+
+  onStart();
+  mkdirSync(out, { recursive: true });
+  rmSync(stamp, { force: true });
+  const partial = join(out, `kernels.${process.pid}.wasm`);
+  const asc = join(dirname(compiler), "bin", "asc.js");
+  const child = spawnSync(process.execPath, [asc, entry, "--outFile", partial, ...FLAGS], {
+    cwd: dirname(compiler),
+    encoding: "utf8",
+  });
+  if (child.status !== 0) {
+    rmSync(partial, { force: true });
+    throw new Error(
+      `The kernels do not compile.\n${child.error ?? ""}${child.stdout}${child.stderr}`.trim(),
+    );
+  }
+  const base64 = readFileSync(partial).toString("base64");
+  renameSync(partial, output("wasm"));
+  replaceFile(output("js"), `export const wasmBase64 =\n  "${base64}";\n`);
+  replaceFile(output("d.ts"), "export declare const wasmBase64: string;\n");
+  // A source saved while the compiler ran may or may not be in the result: build again next time.
+  if (hashInputs() === fingerprint) replaceFile(stamp, fingerprint);
+  return true;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  try {
+    const built = buildKernels();
+    console.log(built ? "build/kernels.wasm: compiled" : "build/kernels.wasm: up to date");
+  } catch (error) {
+    console.error(error.message);
+    process.exitCode = 1;
+  }
+}

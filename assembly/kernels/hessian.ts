@@ -1,0 +1,184 @@
+// Second moments and the sums taken over them.
+//
+// `hessianAccumulate` is a symmetric rank-k update: A is x transposed, B is x, both packed from the
+// rows of x as they are, and only tiles that touch the upper triangle are computed. Sums that end
+// in one number, or that run over many rows, are kept in float64.
+
+import { MR, NR } from "../lib/micro-kernel";
+import { KC, MC, multiply, multiplyScratch, NC } from "../lib/multiply";
+import { packColumns, panelBytes } from "../lib/pack";
+import { multiplyPanels, TILE_BYTES, UPPER_RESULT } from "../lib/panels";
+
+export function hessianScratch(n: i32, tokens: i32): usize {
+  return multiplyScratch(n, n, tokens);
+}
+
+/** hessian [n, n] += scale * XᵀX over x [tokens, n]; below the diagonal it is left undefined. */
+export function hessianAccumulate(
+  tokens: i32,
+  n: i32,
+  x: usize,
+  hessian: usize,
+  scale: f32,
+  scratch: usize,
+): void {
+  const ld = <usize>n << 2;
+  const bPanels = scratch + TILE_BYTES;
+  const aPanels = bPanels + panelBytes(min(NC, n), min(KC, tokens), NR);
+  for (let t = 0; t < tokens; t += KC) {
+    const depth = min(KC, tokens - t);
+    const from = x + <usize>t * ld;
+    for (let i = 0; i < n; i += MC) {
+      const rows = min(MC, n - i);
+      packColumns(from + (<usize>i << 2), ld, depth, rows, MR, scale, aPanels);
+      for (let j = i; j < n; j += NC) {
+        const cols = min(NC, n - j);
+        packColumns(from + (<usize>j << 2), ld, depth, cols, NR, 1, bPanels);
+        const touching = min(rows, j + cols - i);
+        const to = hessian + <usize>i * ld + (<usize>j << 2);
+        multiplyPanels(UPPER_RESULT, i - j, touching, cols, depth, aPanels, bPanels, to, ld, false, scratch);
+      }
+    }
+  }
+}
+
+/** Side of the square tiles that `hessianMirror` copies, so that both stay in the cache. */
+const MIRROR: i32 = 32;
+
+/** Copies the upper triangle of a [n, n] onto its lower one. */
+export function hessianMirror(n: i32, a: usize): void {
+  const ld = <usize>n << 2;
+  for (let i0 = 0; i0 < n; i0 += MIRROR) {
+    const rows = min(n, i0 + MIRROR);
+    for (let j0 = 0; j0 <= i0; j0 += MIRROR) {
+      for (let i = i0; i < rows; i++) {
+        const cols = min(i, j0 + MIRROR);
+        let from = a + <usize>j0 * ld + (<usize>i << 2);
+        let to = a + <usize>i * ld + (<usize>j0 << 2);
+        for (let j = j0; j < cols; j++) {
+          store<f32>(to, load<f32>(from));
+          from += ld;
+          to += 4;
+        }
+      }
+    }
+  }
+}
+
+/** sums [n] += column sums of squares of x [tokens, n]. scratch: 8 * n bytes of zeros. */
+export function hessianColumnSquares(
+  tokens: i32,
+  n: i32,
+  x: usize,
+  sums: usize,
+  scratch: usize,
+): void {
+  for (let t = 0; t < tokens; t++) {
+    let to = scratch;
+    let j = n;
+    for (; j >= 4; j -= 4) {
+      const v = v128.load(x);
+      const low = f64x2.promote_low_f32x4(v);
+      const high = f64x2.promote_low_f32x4(v128.shuffle<f32>(v, v, 2, 3, 2, 3));
+      v128.store(to, f64x2.add(v128.load(to), f64x2.mul(low, low)));
+      v128.store(to, f64x2.add(v128.load(to, 16), f64x2.mul(high, high)), 16);
+      x += 16;
+      to += 32;
+    }
+    for (; j > 0; j--) {
+      const value = <f64>load<f32>(x);
+      store<f64>(to, load<f64>(to) + value * value);
+      x += 4;
+      to += 8;
+    }
+  }
+  for (let j = 0; j < n; j++) {
+    store<f32>(sums, <f32>(<f64>load<f32>(sums) + load<f64>(scratch)));
+    sums += 4;
+    scratch += 8;
+  }
+}
+
+/** Rows of d that `hessianQuadraticForm` multiplies at a time. */
+const PANEL: i32 = 256;
+
+export function hessianQuadraticScratch(rows: i32, n: i32): usize {
+  const panel = min(PANEL, rows);
+  return multiplyScratch(panel, n, n) + <usize>panel * (<usize>n << 2);
+}
+
+/** trace(D H Dᵀ) for d [rows, n], h [n, n]: the dot product of D H with D, a panel at a time. */
+export function hessianQuadraticForm(
+  rows: i32,
+  n: i32,
+  d: usize,
+  h: usize,
+  scratch: usize,
+): f64 {
+  const ld = <usize>n << 2;
+  const product = scratch + multiplyScratch(min(PANEL, rows), n, n);
+  let total: f64 = 0;
+  for (let r = 0; r < rows; r += PANEL) {
+    const panel = min(PANEL, rows - r);
+    const from = d + <usize>r * ld;
+    multiply(panel, n, n, from, ld, false, h, ld, false, product, ld, 1, true, scratch);
+    total += dotInDouble(<usize>panel * <usize>n, from, product);
+  }
+  return total;
+}
+
+/** Sum of squares of `size` elements. */
+export function hessianSumOfSquares(size: usize, x: usize): f64 {
+  return dotInDouble(size, x, x);
+}
+
+function dotInDouble(size: usize, a: usize, b: usize): f64 {
+  let low = f64x2.splat(0);
+  let high = f64x2.splat(0);
+  for (; size >= 4; size -= 4) {
+    const left = v128.load(a);
+    const right = v128.load(b);
+    const leftHigh = v128.shuffle<f32>(left, left, 2, 3, 2, 3);
+    const rightHigh = v128.shuffle<f32>(right, right, 2, 3, 2, 3);
+    low = f64x2.add(
+      low,
+      f64x2.mul(f64x2.promote_low_f32x4(left), f64x2.promote_low_f32x4(right)),
+    );
+    high = f64x2.add(
+      high,
+      f64x2.mul(f64x2.promote_low_f32x4(leftHigh), f64x2.promote_low_f32x4(rightHigh)),
+    );
+    a += 16;
+    b += 16;
+  }
+  const sums = f64x2.add(low, high);
+  let total = f64x2.extract_lane(sums, 0) + f64x2.extract_lane(sums, 1);
+  for (; size > 0; size--) {
+    total += <f64>load<f32>(a) * <f64>load<f32>(b);
+    a += 4;
+    b += 4;
+  }
+  return total;
+}
+
+/** Number of elements, of `size`, that are NaN or infinite: all exponent bits set. */
+export function hessianCountNonFinite(size: usize, x: usize): f64 {
+  const exponent = i32x4.splat(0x7f800000);
+  let counts = i32x4.splat(0);
+  // i32 lanes hold 2^31 - 1 counts each, more than a 4 GiB memory can make.
+  for (; size >= 4; size -= 4) {
+    const bits = v128.and(v128.load(x), exponent);
+    counts = i32x4.sub(counts, i32x4.eq(bits, exponent));
+    x += 16;
+  }
+  let count =
+    <f64>i32x4.extract_lane(counts, 0) +
+    <f64>i32x4.extract_lane(counts, 1) +
+    <f64>i32x4.extract_lane(counts, 2) +
+    <f64>i32x4.extract_lane(counts, 3);
+  for (; size > 0; size--) {
+    if ((load<u32>(x) & 0x7f800000) == 0x7f800000) count += 1;
+    x += 4;
+  }
+  return count;
+}

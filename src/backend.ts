@@ -1,0 +1,186 @@
+import type { Tensor, TensorData, TensorDType } from "./tensor.js";
+
+/** Half-precision formats that weights are stored in. */
+export type HalfFormat = "f16" | "bf16";
+
+/**
+ * A 2:4-sparse matrix in whatever form the backend multiplies fastest, made once by
+ * `Operations.prepareTwoFour` and never expanded to dense.
+ */
+export interface TwoFourMatrix {
+  readonly rows: number;
+  readonly cols: number;
+  /** Bytes that the prepared form takes in the backend's memory. */
+  readonly bytes: number;
+  dispose(): void;
+}
+
+export interface GemmOptions {
+  /** Read `a` as [K, M] and use its transpose. @default false */
+  readonly transposeA?: boolean;
+  /** Read `b` as [N, K] and use its transpose. @default false */
+  readonly transposeB?: boolean;
+  /** Factor on the product. @default 1 */
+  readonly alpha?: number;
+  /** Add to `out` instead of overwriting it. @default false */
+  readonly accumulate?: boolean;
+}
+
+export interface LinearOptions {
+  /** [outFeatures], added to every row. */
+  readonly bias?: Tensor;
+}
+
+export interface AttentionOptions {
+  readonly heads: number;
+  /** Key-value heads; divides `heads`. */
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** A query sees at most this many positions, itself included. @default unlimited */
+  readonly window?: number;
+}
+
+export interface SparseGptSweepOptions {
+  /** N:M (`n` kept of every `m` columns), or the ratio of weights to remove. */
+  readonly pattern: { readonly n: number; readonly m: number } | { readonly ratio: number };
+  /** Columns updated together before the trailing matrix is. A multiple of m. @default 128 */
+  readonly blockSize: number;
+}
+
+/**
+ * Every operation that a backend can run. Tensors are f32 unless said otherwise, matrices are
+ * row-major, outputs are given by the caller and never alias inputs unless said so. Operations
+ * return once queued; those that hand a number to JavaScript return a promise. Shapes are checked
+ * before a kernel is called, in `backends/checks.ts`, once for all backends.
+ */
+export interface Operations {
+  /** out [M, N] = alpha * A [M, K] B [K, N]  (+ out). */
+  gemm(a: Tensor, b: Tensor, out: Tensor, options?: GemmOptions): void;
+  /** out [T, outFeatures] = x [T, inFeatures] Wᵀ + bias, W [outFeatures, inFeatures]. Any T, 1 included (GEMV). */
+  linear(x: Tensor, weight: Tensor, out: Tensor, options?: LinearOptions): void;
+
+  /** The form of a packed 2:4 matrix that `twoFourLinear` reads. values f32 [rows, cols/2], indices u8 [rows, ceil(cols/8)] as in layouts/two-four.ts; cols a multiple of 4. The inputs may be disposed afterwards. */
+  prepareTwoFour(values: Tensor, indices: Tensor, cols: number): TwoFourMatrix;
+  /** out [T, rows] = x [T, cols] Wᵀ + bias with W 2:4-sparse, read in compressed form. */
+  twoFourLinear(x: Tensor, weight: TwoFourMatrix, out: Tensor, options?: LinearOptions): void;
+  /** Packs w [rows, cols] into values f32 [rows, cols/2] and indices u8 [rows, ceil(cols/8)] (layouts/two-four.ts). Resolves to the flat index of the first group of 4 with more than 2 non-zeros (counting row-major, cols/4 groups a row), or -1 when all fit. */
+  packTwoFour(w: Tensor, values: Tensor, indices: Tensor): Promise<number>;
+  /** The inverse of `packTwoFour`: fills w [rows, cols]. */
+  unpackTwoFour(values: Tensor, indices: Tensor, w: Tensor): void;
+
+  /** H [C, C] += scale * XᵀX over x [T, C]. Only the upper triangle (column >= row) is defined until `mirrorUpper`. */
+  accumulateHessian(x: Tensor, hessian: Tensor, scale: number): void;
+  /** Copies the upper triangle of a square matrix onto its lower one. */
+  mirrorUpper(a: Tensor): void;
+  /** sums [C] += column sums of squares of x [T, C]. */
+  accumulateColumnSquares(x: Tensor, sums: Tensor): void;
+  /** trace(D H Dᵀ) for d [R, C] and symmetric h [C, C]: the squared Frobenius norm of X Dᵀ when H = XᵀX. */
+  quadraticForm(d: Tensor, h: Tensor): Promise<number>;
+  /** Sum of squares of all elements. */
+  sumOfSquares(x: Tensor): Promise<number>;
+  /** Number of elements that are NaN or infinite. */
+  countNonFinite(x: Tensor): Promise<number>;
+
+  /** In-place lower Cholesky factor of the symmetric a [n, n] (lower triangle read); the strict upper triangle is set to zero. Resolves to -1, or to the first pivot that was not positive. */
+  cholesky(a: Tensor): Promise<number>;
+  /** out [n, n] = inverse of the lower-triangular l, lower-triangular with a zero strict upper triangle. */
+  triangularInverse(l: Tensor, out: Tensor): void;
+  /** Reverses the order of rows and of columns of a square matrix in place: a[i][j] <-> a[n-1-i][n-1-j]. */
+  reverse(a: Tensor): void;
+  /** SparseGPT's column sweep (arXiv 2301.00774): prunes and updates w [R, C] in place with u [C, C], the upper Cholesky factor of H⁻¹; writes mask u8 [R, C] (1 = kept). Resolves to the predicted loss: the sum of e²/2. */
+  sparsegptSweep(
+    w: Tensor,
+    u: Tensor,
+    mask: Tensor,
+    options: SparseGptSweepOptions,
+  ): Promise<number>;
+
+  /** out = |w| * columnScale[column] * rowScale[row] for w [R, C]; a missing scale is 1. */
+  scaledMagnitude(
+    w: Tensor,
+    out: Tensor,
+    columnScale: Tensor | undefined,
+    rowScale: Tensor | undefined,
+  ): void;
+  /** mask u8 [R, C] = 1 for the n largest scores of every m consecutive columns; ties prune the lowest column first. m <= 16 divides C. */
+  selectNofM(scores: Tensor, mask: Tensor, n: number, m: number): void;
+  /** mask u8 [R, C] = 0 for exactly the `count` smallest scores of each row, ties pruning the lowest column first. */
+  selectPerRow(scores: Tensor, mask: Tensor, count: number): void;
+  /** mask u8 [R, C] = 0 for exactly the `count` smallest scores of the whole matrix, ties pruning the lowest flat index first. */
+  selectPerMatrix(scores: Tensor, mask: Tensor, count: number): void;
+  /** out [C] = the diagonal of a [C, C]. */
+  diagonal(a: Tensor, out: Tensor): void;
+  /** a [C, C] += diag(values [C]). */
+  addDiagonal(a: Tensor, values: Tensor): void;
+  /** w [R, C] *= scale [C], column by column. */
+  scaleColumns(w: Tensor, scale: Tensor): void;
+  /** out [R] = sum over columns of (w [R, C] * columnScale [C])². */
+  rowSquares(w: Tensor, out: Tensor, columnScale: Tensor): void;
+  /** out = a - b, elementwise. `out` may be a or b. */
+  subtract(a: Tensor, b: Tensor, out: Tensor): void;
+
+  /** w = 0 where mask u8 is 0. */
+  applyMask(w: Tensor, mask: Tensor): void;
+
+  /** out f32 = bits u16 read as f16 or bf16; exact. */
+  widen(bits: Tensor, out: Tensor, format: HalfFormat): void;
+  /** out u16 = x rounded to nearest, ties to even; f16 overflow becomes infinity. */
+  narrow(x: Tensor, out: Tensor, format: HalfFormat): void;
+
+  /** out [T, C] = x / sqrt(mean(x²) + eps) * gain [C], row by row. `out` may be x. A gain shorter than a row is applied to each stretch of its length alone (q/k norm per head). */
+  rmsNorm(x: Tensor, gain: Tensor, out: Tensor, eps: number): void;
+  /** Rotates x [T, heads * headDim] in place: row t is position start + t; element i of a head pairs with i + headDim/2. cos and sin are [positions, headDim/2]. */
+  rope(x: Tensor, cos: Tensor, sin: Tensor, start: number): void;
+  /** Causal attention: q [T, heads*headDim], k and v [S, kvHeads*headDim] with S >= T; query t is at position S - T + t and sees positions up to its own. out [T, heads*headDim]. Scores are scaled by 1/sqrt(headDim). */
+  attention(q: Tensor, k: Tensor, v: Tensor, out: Tensor, options: AttentionOptions): void;
+  /** out = silu(gate) * up, elementwise. `out` may be gate or up. */
+  swiglu(gate: Tensor, up: Tensor, out: Tensor): void;
+  /** x += y, elementwise. */
+  add(x: Tensor, y: Tensor): void;
+  /** out [T, C] = rows ids i32 [T] of table [V, C]. */
+  embed(table: Tensor, ids: Tensor, out: Tensor): void;
+  /** out = softmax(x / temperature) row by row. `out` may be x. */
+  softmax(x: Tensor, out: Tensor, temperature: number): void;
+  /** out [T] = -log softmax(logits [T, V])[targets i32 [T]], in nats. */
+  crossEntropy(logits: Tensor, targets: Tensor, out: Tensor): void;
+}
+
+export type OperationName = keyof Operations;
+
+/** One line of "which backend served what": kept for every operation that was called. */
+export interface ServedOperation {
+  readonly operation: OperationName;
+  /** Backend whose kernel ran. */
+  readonly servedBy: string;
+  readonly calls: number;
+}
+
+export interface MemoryUse {
+  /** Bytes of tensors now alive. */
+  readonly live: number;
+  /** Largest `live` since the backend was opened. */
+  readonly peak: number;
+}
+
+/** A place to compute: storage for tensors and a full table of operations over them. */
+export interface Backend {
+  readonly name: string;
+  readonly ops: Operations;
+  /** A zero-filled tensor. */
+  zeros(shape: readonly number[], dtype?: TensorDType): Tensor;
+  /** A tensor holding a copy of `data`; the dtype follows from the array's type. */
+  upload(data: TensorData, shape: readonly number[]): Tensor;
+  /** Overwrites a tensor with `data` of the same dtype and size. */
+  write(tensor: Tensor, data: TensorData): void;
+  /** A copy of the tensor's elements. */
+  read(tensor: Tensor): Promise<TensorData>;
+  /** Rows [start, start + count) as a view without a copy; leading dimensions are flattened. The parent must outlive it. */
+  rows(tensor: Tensor, start: number, count: number): Tensor;
+  /** Copies all elements of `from` to `to`, same dtype and size. */
+  copy(from: Tensor, to: Tensor): void;
+  /** Which backend served each operation called so far. */
+  served(): readonly ServedOperation[];
+  memory(): MemoryUse;
+  /** Frees everything. The backend cannot be used afterwards. */
+  dispose(): void;
+}

@@ -1,0 +1,274 @@
+import type { Operations } from "../backend.js";
+import { PenjingError } from "../errors.js";
+import { colsOf, rowsOf, type Tensor, type TensorDType } from "../tensor.js";
+
+/** Throws unless `holds`; the message is for the caller of the operation, not for an end user. */
+function rule(operation: string, holds: boolean, message: string): void {
+  if (!holds) throw new PenjingError(operation, message);
+}
+
+function dtype(operation: string, name: string, tensor: Tensor, expected: TensorDType): void {
+  rule(
+    operation,
+    tensor.dtype === expected,
+    `${name} is ${tensor.dtype}, must be ${expected}; convert it first.`,
+  );
+}
+
+/** Requires an f32 tensor that seen as a matrix is rows x cols. */
+function matrix(
+  operation: string,
+  name: string,
+  tensor: Tensor,
+  rows: number,
+  cols: number,
+  expected: TensorDType = "f32",
+): void {
+  dtype(operation, name, tensor, expected);
+  rule(
+    operation,
+    rowsOf(tensor) === rows && (colsOf(tensor) === cols || tensor.size === 0),
+    `${name} is [${tensor.shape}], must be [${rows}, ${cols}] for the other operands.`,
+  );
+}
+
+function vector(operation: string, name: string, tensor: Tensor, length: number): void {
+  dtype(operation, name, tensor, "f32");
+  rule(
+    operation,
+    tensor.size === length,
+    `${name} has ${tensor.size} elements, must have ${length}.`,
+  );
+}
+
+function square(operation: string, name: string, tensor: Tensor): number {
+  const n = colsOf(tensor);
+  matrix(operation, name, tensor, n, n);
+  return n;
+}
+
+function sameSize(operation: string, a: Tensor, b: Tensor): void {
+  rule(operation, a.size === b.size, `operands have ${a.size} and ${b.size} elements, must agree.`);
+}
+
+/** What must hold of an operation's arguments, whichever backend serves it. */
+export const checks: {
+  readonly [Name in keyof Operations]?: (...args: Parameters<Operations[Name]>) => void;
+} = {
+  gemm(a, b, out, { transposeA = false, transposeB = false } = {}) {
+    const m = transposeA ? colsOf(a) : rowsOf(a);
+    const k = transposeA ? rowsOf(a) : colsOf(a);
+    const n = transposeB ? rowsOf(b) : colsOf(b);
+    matrix("gemm", "b", b, transposeB ? n : k, transposeB ? k : n);
+    matrix("gemm", "out", out, m, n);
+  },
+  linear(x, weight, out, { bias } = {}) {
+    matrix("linear", "weight", weight, rowsOf(weight), colsOf(x));
+    matrix("linear", "out", out, rowsOf(x), rowsOf(weight));
+    if (bias) vector("linear", "bias", bias, rowsOf(weight));
+  },
+  prepareTwoFour(values, indices, cols) {
+    rule(
+      "prepareTwoFour",
+      cols % 4 === 0,
+      `cols ${cols} is not a multiple of 4; use the dense layout.`,
+    );
+    matrix("prepareTwoFour", "values", values, rowsOf(values), cols / 2);
+    matrix("prepareTwoFour", "indices", indices, rowsOf(values), Math.ceil(cols / 8), "u8");
+  },
+  twoFourLinear(x, weight, out, { bias } = {}) {
+    matrix("twoFourLinear", "x", x, rowsOf(x), weight.cols);
+    matrix("twoFourLinear", "out", out, rowsOf(x), weight.rows);
+    if (bias) vector("twoFourLinear", "bias", bias, weight.rows);
+  },
+  packTwoFour(w, values, indices) {
+    const [rows, cols] = [rowsOf(w), colsOf(w)];
+    rule(
+      "packTwoFour",
+      cols % 4 === 0,
+      `${cols} columns are not a multiple of 4; use the dense layout.`,
+    );
+    matrix("packTwoFour", "values", values, rows, cols / 2);
+    matrix("packTwoFour", "indices", indices, rows, Math.ceil(cols / 8), "u8");
+  },
+  unpackTwoFour(values, indices, w) {
+    const [rows, cols] = [rowsOf(w), colsOf(w)];
+    rule("unpackTwoFour", cols % 4 === 0, `${cols} columns are not a multiple of 4.`);
+    matrix("unpackTwoFour", "values", values, rows, cols / 2);
+    matrix("unpackTwoFour", "indices", indices, rows, Math.ceil(cols / 8), "u8");
+  },
+  accumulateHessian(x, hessian) {
+    matrix("accumulateHessian", "hessian", hessian, colsOf(x), colsOf(x));
+    dtype("accumulateHessian", "x", x, "f32");
+  },
+  mirrorUpper(a) {
+    square("mirrorUpper", "a", a);
+  },
+  accumulateColumnSquares(x, sums) {
+    dtype("accumulateColumnSquares", "x", x, "f32");
+    vector("accumulateColumnSquares", "sums", sums, colsOf(x));
+  },
+  quadraticForm(d, h) {
+    dtype("quadraticForm", "d", d, "f32");
+    matrix("quadraticForm", "h", h, colsOf(d), colsOf(d));
+  },
+  sumOfSquares(x) {
+    dtype("sumOfSquares", "x", x, "f32");
+  },
+  countNonFinite(x) {
+    dtype("countNonFinite", "x", x, "f32");
+  },
+  cholesky(a) {
+    square("cholesky", "a", a);
+  },
+  triangularInverse(l, out) {
+    const n = square("triangularInverse", "l", l);
+    matrix("triangularInverse", "out", out, n, n);
+  },
+  reverse(a) {
+    square("reverse", "a", a);
+  },
+  sparsegptSweep(w, u, mask, { pattern, blockSize }) {
+    const cols = colsOf(w);
+    matrix("sparsegptSweep", "u", u, cols, cols);
+    matrix("sparsegptSweep", "mask", mask, rowsOf(w), cols, "u8");
+    if ("m" in pattern) {
+      patternRule("sparsegptSweep", cols, pattern.n, pattern.m);
+      rule(
+        "sparsegptSweep",
+        blockSize > 0 && blockSize % pattern.m === 0,
+        `blockSize ${blockSize} is not a multiple of M=${pattern.m}; choose one that is, such as ${pattern.m * 8}.`,
+      );
+    } else {
+      rule(
+        "sparsegptSweep",
+        pattern.ratio >= 0 && pattern.ratio < 1 && blockSize > 0,
+        `ratio ${pattern.ratio} must be at least 0 and below 1, and blockSize ${blockSize} positive.`,
+      );
+    }
+  },
+  scaledMagnitude(w, out, columnScale, rowScale) {
+    matrix("scaledMagnitude", "out", out, rowsOf(w), colsOf(w));
+    if (columnScale) vector("scaledMagnitude", "columnScale", columnScale, colsOf(w));
+    if (rowScale) vector("scaledMagnitude", "rowScale", rowScale, rowsOf(w));
+  },
+  selectNofM(scores, mask, n, m) {
+    matrix("selectNofM", "mask", mask, rowsOf(scores), colsOf(scores), "u8");
+    patternRule("selectNofM", colsOf(scores), n, m);
+  },
+  selectPerRow(scores, mask, count) {
+    matrix("selectPerRow", "mask", mask, rowsOf(scores), colsOf(scores), "u8");
+    rule("selectPerRow", count >= 0 && count <= colsOf(scores), `count ${count} exceeds a row.`);
+  },
+  selectPerMatrix(scores, mask, count) {
+    matrix("selectPerMatrix", "mask", mask, rowsOf(scores), colsOf(scores), "u8");
+    rule(
+      "selectPerMatrix",
+      count >= 0 && count <= scores.size,
+      `count ${count} exceeds the matrix.`,
+    );
+  },
+  diagonal(a, out) {
+    vector("diagonal", "out", out, square("diagonal", "a", a));
+  },
+  addDiagonal(a, values) {
+    vector("addDiagonal", "values", values, square("addDiagonal", "a", a));
+  },
+  scaleColumns(w, scale) {
+    dtype("scaleColumns", "w", w, "f32");
+    vector("scaleColumns", "scale", scale, colsOf(w));
+  },
+  rowSquares(w, out, columnScale) {
+    dtype("rowSquares", "w", w, "f32");
+    vector("rowSquares", "out", out, rowsOf(w));
+    vector("rowSquares", "columnScale", columnScale, colsOf(w));
+  },
+  subtract(a, b, out) {
+    sameSize("subtract", a, b);
+    sameSize("subtract", a, out);
+  },
+  applyMask(w, mask) {
+    dtype("applyMask", "w", w, "f32");
+    dtype("applyMask", "mask", mask, "u8");
+    sameSize("applyMask", w, mask);
+  },
+  widen(bits, out) {
+    dtype("widen", "bits", bits, "u16");
+    dtype("widen", "out", out, "f32");
+    sameSize("widen", bits, out);
+  },
+  narrow(x, out) {
+    dtype("narrow", "x", x, "f32");
+    dtype("narrow", "out", out, "u16");
+    sameSize("narrow", x, out);
+  },
+  rmsNorm(x, gain, out) {
+    sameSize("rmsNorm", x, out);
+    dtype("rmsNorm", "x", x, "f32");
+    dtype("rmsNorm", "gain", gain, "f32");
+    rule(
+      "rmsNorm",
+      gain.size > 0 && colsOf(x) % gain.size === 0,
+      `gain has ${gain.size} elements, which does not divide a row of ${colsOf(x)}.`,
+    );
+  },
+  rope(x, cos, sin, start) {
+    const half = colsOf(cos);
+    matrix("rope", "sin", sin, rowsOf(cos), half);
+    rule(
+      "rope",
+      half > 0 && colsOf(x) % (2 * half) === 0 && start >= 0 && start + rowsOf(x) <= rowsOf(cos),
+      `x [${x.shape}] at position ${start} does not fit tables of [${cos.shape}].`,
+    );
+  },
+  attention(q, k, v, out, { heads, kvHeads, headDim, window }) {
+    rule(
+      "attention",
+      heads % kvHeads === 0,
+      `${kvHeads} key-value heads do not divide ${heads} heads.`,
+    );
+    matrix("attention", "q", q, rowsOf(q), heads * headDim);
+    matrix("attention", "k", k, rowsOf(k), kvHeads * headDim);
+    matrix("attention", "v", v, rowsOf(k), kvHeads * headDim);
+    matrix("attention", "out", out, rowsOf(q), heads * headDim);
+    rule(
+      "attention",
+      rowsOf(k) >= rowsOf(q),
+      `${rowsOf(k)} keys are fewer than ${rowsOf(q)} queries.`,
+    );
+    rule("attention", window === undefined || window > 0, `window ${window} must be positive.`);
+  },
+  swiglu(gate, up, out) {
+    sameSize("swiglu", gate, up);
+    sameSize("swiglu", gate, out);
+  },
+  add(x, y) {
+    sameSize("add", x, y);
+  },
+  embed(table, ids, out) {
+    dtype("embed", "ids", ids, "i32");
+    matrix("embed", "out", out, ids.size, colsOf(table));
+  },
+  softmax(x, out, temperature) {
+    sameSize("softmax", x, out);
+    rule("softmax", temperature > 0, `temperature ${temperature} must be positive.`);
+  },
+  crossEntropy(logits, targets, out) {
+    dtype("crossEntropy", "targets", targets, "i32");
+    vector("crossEntropy", "out", out, rowsOf(logits));
+    rule(
+      "crossEntropy",
+      targets.size === rowsOf(logits),
+      "one target per row of logits is needed.",
+    );
+  },
+};
+
+function patternRule(operation: string, cols: number, n: number, m: number): void {
+  rule(
+    operation,
+    Number.isInteger(n) && Number.isInteger(m) && n >= 0 && n <= m && m >= 1 && m <= 16,
+    `pattern ${n}:${m} must keep 0 <= N <= M weights of every M, with M at most 16.`,
+  );
+  rule(operation, cols % m === 0, `${cols} columns are not a multiple of M=${m}.`);
+}

@@ -1,0 +1,138 @@
+import type { Backend, MemoryUse, ServedOperation } from "../backend.js";
+import { PenjingError } from "../errors.js";
+import {
+  BYTES_PER_ELEMENT,
+  colsOf,
+  type HostTensor,
+  sizeOf,
+  type Tensor,
+  type TensorData,
+  type TensorDType,
+} from "../tensor.js";
+import type { OperationTable } from "./table.js";
+
+/** Where a host backend's tensors live: hands out typed arrays by address, and takes them back. */
+export interface HostStorage {
+  /** Address of `bytes` zeroed bytes, aligned to 64. */
+  allocate(bytes: number): number;
+  free(address: number, bytes: number): void;
+  /** The buffer behind an address, valid until the next allocation, and the offset within it. */
+  at(address: number): { readonly buffer: ArrayBuffer; readonly byteOffset: number };
+  dispose(): void;
+}
+
+const ARRAYS = { f32: Float32Array, i32: Int32Array, u16: Uint16Array, u8: Uint8Array } as const;
+
+/** A tensor in host storage. `address` is what a WebAssembly kernel is given. */
+export class StoredTensor implements HostTensor {
+  readonly size: number;
+  private cached: TensorData | undefined;
+  private live = true;
+
+  constructor(
+    readonly storage: HostStorage,
+    readonly dtype: TensorDType,
+    readonly shape: readonly number[],
+    readonly address: number,
+    private readonly release: (() => void) | undefined,
+  ) {
+    this.size = sizeOf(shape);
+  }
+
+  get data(): TensorData {
+    if (!this.live) throw new PenjingError("tensor", "it was disposed and cannot be used again.");
+    const { buffer, byteOffset } = this.storage.at(this.address);
+    if (this.cached?.buffer !== buffer) {
+      this.cached = new ARRAYS[this.dtype](buffer, byteOffset, this.size);
+    }
+    return this.cached;
+  }
+
+  dispose(): void {
+    if (!this.live || !this.release) return;
+    this.live = false;
+    this.release();
+  }
+}
+
+function dtypeOf(data: TensorData): TensorDType {
+  if (data instanceof Float32Array) return "f32";
+  if (data instanceof Int32Array) return "i32";
+  if (data instanceof Uint16Array) return "u16";
+  return "u8";
+}
+
+/** A backend whose tensors JavaScript can see: everything but its operations and its storage. */
+export class HostBackend implements Backend {
+  readonly ops;
+  private live = 0;
+  private peak = 0;
+
+  constructor(
+    readonly name: string,
+    private readonly storage: HostStorage,
+    private readonly table: OperationTable,
+  ) {
+    this.ops = table.ops;
+  }
+
+  zeros(shape: readonly number[], dtype: TensorDType = "f32"): Tensor {
+    const bytes = sizeOf(shape) * BYTES_PER_ELEMENT[dtype];
+    const address = this.storage.allocate(bytes);
+    this.live += bytes;
+    this.peak = Math.max(this.peak, this.live);
+    return new StoredTensor(this.storage, dtype, [...shape], address, () => {
+      this.live -= bytes;
+      this.storage.free(address, bytes);
+    });
+  }
+
+  upload(data: TensorData, shape: readonly number[]): Tensor {
+    const tensor = this.zeros(shape, dtypeOf(data));
+    this.write(tensor, data);
+    return tensor;
+  }
+
+  write(tensor: Tensor, data: TensorData): void {
+    if (data.length !== tensor.size || dtypeOf(data) !== tensor.dtype) {
+      throw new PenjingError(
+        "tensor",
+        `${data.length} elements of ${dtypeOf(data)} do not fill [${tensor.shape}] of ${tensor.dtype}.`,
+      );
+    }
+    (tensor as HostTensor).data.set(data);
+  }
+
+  async read(tensor: Tensor): Promise<TensorData> {
+    return (tensor as HostTensor).data.slice();
+  }
+
+  rows(tensor: Tensor, start: number, count: number): Tensor {
+    const cols = colsOf(tensor);
+    const parent = tensor as StoredTensor;
+    if (start < 0 || count < 0 || (start + count) * cols > tensor.size) {
+      throw new PenjingError(
+        "tensor",
+        `rows ${start} to ${start + count} exceed [${tensor.shape}].`,
+      );
+    }
+    const address = parent.address + start * cols * BYTES_PER_ELEMENT[tensor.dtype];
+    return new StoredTensor(this.storage, tensor.dtype, [count, cols], address, undefined);
+  }
+
+  copy(from: Tensor, to: Tensor): void {
+    this.write(to, (from as HostTensor).data);
+  }
+
+  served(): readonly ServedOperation[] {
+    return this.table.served();
+  }
+
+  memory(): MemoryUse {
+    return { live: this.live, peak: this.peak };
+  }
+
+  dispose(): void {
+    this.storage.dispose();
+  }
+}

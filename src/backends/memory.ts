@@ -1,0 +1,143 @@
+import { PenjingError } from "../errors.js";
+import type { HostStorage } from "./host.js";
+
+const ALIGNMENT = 64;
+const PAGE = 65536;
+/** wasm32 addresses 4 GiB; the last page stays unused so that end addresses fit in 32 bits. */
+const MAXIMUM_PAGES = 65535;
+
+function align(bytes: number): number {
+  return Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
+}
+
+/** Storage on the JavaScript heap: one ArrayBuffer for each tensor, addresses far apart. */
+export class HeapStorage implements HostStorage {
+  private readonly buffers = new Map<number, { buffer: ArrayBuffer; end: number }>();
+  private next = ALIGNMENT;
+  private last: { start: number; end: number; buffer: ArrayBuffer } | undefined;
+
+  allocate(bytes: number): number {
+    const address = this.next;
+    this.buffers.set(address, { buffer: new ArrayBuffer(bytes), end: address + bytes });
+    this.next += align(bytes) + ALIGNMENT;
+    return address;
+  }
+
+  free(address: number): void {
+    this.buffers.delete(address);
+    if (this.last?.start === address) this.last = undefined;
+  }
+
+  at(address: number): { buffer: ArrayBuffer; byteOffset: number } {
+    const exact = this.buffers.get(address);
+    if (exact) return { buffer: exact.buffer, byteOffset: 0 };
+    const last = this.last;
+    if (last && address >= last.start && address <= last.end) {
+      return { buffer: last.buffer, byteOffset: address - last.start };
+    }
+    for (const [start, { buffer, end }] of this.buffers) {
+      if (address >= start && address <= end) {
+        this.last = { start, end, buffer };
+        return { buffer, byteOffset: address - start };
+      }
+    }
+    throw new PenjingError("tensor", "its storage was freed; a view must not outlive its parent.");
+  }
+
+  dispose(): void {
+    this.buffers.clear();
+    this.last = undefined;
+  }
+}
+
+/**
+ * First-fit allocator over a WebAssembly memory that grows. Free blocks are kept sorted by address
+ * and joined with their neighbours, so a loop that frees what it takes never grows the memory.
+ */
+export class WasmStorage implements HostStorage {
+  private readonly blocks: { address: number; bytes: number }[] = [];
+  private end: number;
+
+  /** @param base first address that may be handed out; what lies below belongs to the module */
+  constructor(
+    readonly memory: WebAssembly.Memory,
+    base: number,
+  ) {
+    this.end = align(base);
+  }
+
+  allocate(bytes: number): number {
+    const wanted = align(bytes);
+    const address = this.take(wanted);
+    new Uint8Array(this.memory.buffer, address, wanted).fill(0);
+    return address;
+  }
+
+  private take(wanted: number): number {
+    for (let i = 0; i < this.blocks.length; i++) {
+      const block = this.blocks[i];
+      if (block.bytes < wanted) continue;
+      const { address } = block;
+      block.address += wanted;
+      block.bytes -= wanted;
+      if (block.bytes === 0) this.blocks.splice(i, 1);
+      return address;
+    }
+    const address = this.end;
+    // A tail that is free may be extended instead of left behind.
+    const tail = this.blocks.at(-1);
+    const start = tail && tail.address + tail.bytes === this.end ? tail.address : address;
+    this.grow(start + wanted);
+    if (start !== address) this.blocks.pop();
+    this.end = start + wanted;
+    return start;
+  }
+
+  private grow(end: number): void {
+    const pages = Math.ceil(end / PAGE);
+    const have = this.memory.buffer.byteLength / PAGE;
+    if (pages <= have) return;
+    // Growing by an eighth at least keeps the number of detached views small.
+    const target = Math.min(MAXIMUM_PAGES, Math.max(pages, Math.ceil(have * 1.125)));
+    try {
+      if (pages > MAXIMUM_PAGES) throw new RangeError("beyond 4 GiB");
+      this.memory.grow(target - have);
+    } catch (cause) {
+      throw new PenjingError(
+        "wasm",
+        `the WebAssembly memory cannot grow to ${Math.ceil(end / 2 ** 20)} MiB (its limit is 4096 MiB); use fewer or shorter calibration samples, or --backend reference.`,
+        { cause },
+      );
+    }
+  }
+
+  free(address: number, bytes: number): void {
+    const size = align(bytes);
+    let low = 0;
+    let high = this.blocks.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.blocks[middle].address < address) low = middle + 1;
+      else high = middle;
+    }
+    this.blocks.splice(low, 0, { address, bytes: size });
+    this.join(low);
+    this.join(low - 1);
+  }
+
+  private join(i: number): void {
+    const [a, b] = [this.blocks[i], this.blocks[i + 1]];
+    if (a && b && a.address + a.bytes === b.address) {
+      a.bytes += b.bytes;
+      this.blocks.splice(i + 1, 1);
+    }
+  }
+
+  at(address: number): { buffer: ArrayBuffer; byteOffset: number } {
+    return { buffer: this.memory.buffer, byteOffset: address };
+  }
+
+  dispose(): void {
+    this.blocks.length = 0;
+  }
+}

@@ -1,0 +1,43 @@
+import type { Backend, Operations } from "../backend.js";
+import { HostBackend } from "./host.js";
+import { HeapStorage } from "./memory.js";
+import * as attention from "./reference/attention.js";
+import * as cholesky from "./reference/cholesky.js";
+import * as convert from "./reference/convert.js";
+import * as elementwise from "./reference/elementwise.js";
+import * as gemm from "./reference/gemm.js";
+import * as hessian from "./reference/hessian.js";
+import * as mask from "./reference/mask.js";
+import * as norm from "./reference/norm.js";
+import * as rope from "./reference/rope.js";
+import * as scale from "./reference/scale.js";
+import * as softmax from "./reference/softmax.js";
+import * as sparsegpt from "./reference/sparsegpt.js";
+import * as twoFour from "./reference/two-four.js";
+import { joinOperations } from "./table.js";
+
+/**
+ * Every operation in plain TypeScript with float64 accumulation, written to be read. They work on
+ * any host tensor, so other host backends start from them and override what they do faster.
+ */
+export const referenceOperations: Operations = {
+  ...attention,
+  ...cholesky,
+  ...convert,
+  ...elementwise,
+  ...gemm,
+  ...hessian,
+  ...mask,
+  ...norm,
+  ...rope,
+  ...scale,
+  ...softmax,
+  ...sparsegpt,
+  ...twoFour,
+};
+
+/** Opens the reference backend: slow, exact to float32 storage, available everywhere. */
+export async function openReference(): Promise<Backend> {
+  const table = joinOperations([{ name: "reference", operations: referenceOperations }]);
+  return new HostBackend("reference", new HeapStorage(), table);
+}

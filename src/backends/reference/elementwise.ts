@@ -1,0 +1,23 @@
+import type { Operations } from "../../backend.js";
+import { colsOf, f32, i32, rowsOf } from "../../tensor.js";
+import { checkIds } from "../ids.js";
+
+export const swiglu: Operations["swiglu"] = (gate, up, out) => {
+  const [gates, ups, ys] = [f32(gate), f32(up), f32(out)];
+  for (let i = 0; i < ys.length; i++) ys[i] = (gates[i] / (1 + Math.exp(-gates[i]))) * ups[i];
+};
+
+export const add: Operations["add"] = (x, y) => {
+  const [xs, ys] = [f32(x), f32(y)];
+  for (let i = 0; i < xs.length; i++) xs[i] += ys[i];
+};
+
+export const embed: Operations["embed"] = (table, ids, out) => {
+  const [rows, tokens, ys] = [f32(table), i32(ids), f32(out)];
+  const width = colsOf(table);
+  checkIds("embed", tokens, rowsOf(table));
+  for (let t = 0; t < tokens.length; t++) {
+    const start = tokens[t] * width;
+    ys.set(rows.subarray(start, start + width), t * width);
+  }
+};

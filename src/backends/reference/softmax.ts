@@ -1,0 +1,36 @@
+import type { Operations } from "../../backend.js";
+import { colsOf, f32, i32 } from "../../tensor.js";
+import { checkIds } from "../ids.js";
+
+function largestOf(xs: Float32Array, start: number, end: number): number {
+  let largest = Number.NEGATIVE_INFINITY;
+  for (let i = start; i < end; i++) largest = Math.max(largest, xs[i]);
+  return largest;
+}
+
+export const softmax: Operations["softmax"] = (x, out, temperature) => {
+  const [xs, ys] = [f32(x), f32(out)];
+  const width = colsOf(x);
+  for (let start = 0; start < xs.length; start += width) {
+    const end = start + width;
+    const largest = largestOf(xs, start, end);
+    const weights = Float64Array.from(xs.subarray(start, end), (value) =>
+      Math.exp((value - largest) / temperature),
+    );
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    for (let i = 0; i < width; i++) ys[start + i] = weights[i] / total;
+  }
+};
+
+export const crossEntropy: Operations["crossEntropy"] = (logits, targets, out) => {
+  const [xs, ids, losses] = [f32(logits), i32(targets), f32(out)];
+  const width = colsOf(logits);
+  checkIds("crossEntropy", ids, width);
+  for (let t = 0; t < ids.length; t++) {
+    const start = t * width;
+    const largest = largestOf(xs, start, start + width);
+    let total = 0;
+    for (let i = start; i < start + width; i++) total += Math.exp(xs[i] - largest);
+    losses[t] = Math.log(total) + largest - xs[start + ids[t]];
+  }
+};

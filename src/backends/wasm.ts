@@ -1,0 +1,83 @@
+import { wasmBase64 } from "#kernels";
+import type { Backend } from "../backend.js";
+import { PenjingError } from "../errors.js";
+import { HostBackend } from "./host.js";
+import { WasmStorage } from "./memory.js";
+import { referenceOperations } from "./reference.js";
+import { joinOperations } from "./table.js";
+import * as attention from "./wasm/attention.js";
+import * as cholesky from "./wasm/cholesky.js";
+import * as convert from "./wasm/convert.js";
+import * as elementwise from "./wasm/elementwise.js";
+import * as gemm from "./wasm/gemm.js";
+import * as hessian from "./wasm/hessian.js";
+import type { Kernels } from "./wasm/kernels.js";
+import * as mask from "./wasm/mask.js";
+import * as norm from "./wasm/norm.js";
+import * as rope from "./wasm/rope.js";
+import * as softmax from "./wasm/softmax.js";
+import * as sparsegpt from "./wasm/sparsegpt.js";
+import * as twoFour from "./wasm/two-four.js";
+
+/** Everything below this address belongs to the module's static data and kernel tables. */
+const FIRST_TENSOR = 2 ** 20;
+const INITIAL_PAGES = 64;
+
+const PARTS = [
+  attention,
+  cholesky,
+  convert,
+  elementwise,
+  gemm,
+  hessian,
+  mask,
+  norm,
+  rope,
+  softmax,
+  sparsegpt,
+  twoFour,
+];
+
+let compiled: Promise<WebAssembly.Module> | undefined;
+
+function compile(): Promise<WebAssembly.Module> {
+  compiled ??= WebAssembly.compile(Uint8Array.from(atob(wasmBase64), (c) => c.charCodeAt(0)));
+  return compiled;
+}
+
+/**
+ * Opens the WebAssembly backend: 128-bit SIMD kernels over tensors that live in one WebAssembly
+ * memory of at most 4 GiB.
+ *
+ * @throws PenjingError when the runtime has no WebAssembly SIMD
+ */
+export async function openWasm(): Promise<Backend> {
+  const memory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: 65536 });
+  let instance: WebAssembly.Instance;
+  try {
+    instance = await WebAssembly.instantiate(await compile(), {
+      env: { memory, abort: abortFromKernel },
+    });
+  } catch (cause) {
+    throw new PenjingError(
+      "wasm",
+      "the kernels could not be loaded; they need WebAssembly with 128-bit SIMD (Node 20 or newer); use --backend reference.",
+      { cause },
+    );
+  }
+  const storage = new WasmStorage(memory, FIRST_TENSOR);
+  const kernels: Kernels = { exports: instance.exports as Kernels["exports"], storage };
+  const operations = Object.assign({}, ...PARTS.map((part) => part.bind(kernels)));
+  const table = joinOperations([
+    { name: "reference", operations: referenceOperations },
+    { name: "wasm", operations },
+  ]);
+  return new HostBackend("wasm", storage, table);
+}
+
+function abortFromKernel(): never {
+  throw new PenjingError(
+    "wasm",
+    "a kernel stopped itself; please report this with the shapes used.",
+  );
+}

@@ -1,0 +1,14 @@
+import type { Operations } from "../../backend.js";
+import { address, type Kernels } from "./kernels.js";
+
+/** `embed` stays with the reference: it copies whole rows, which no kernel does faster. */
+export function bind({ exports }: Kernels): Partial<Operations> {
+  return {
+    swiglu(gate, up, out) {
+      exports.elementwiseSwiglu(address(gate), address(up), address(out), out.size);
+    },
+    add(x, y) {
+      exports.elementwiseAdd(address(x), address(y), x.size);
+    },
+  };
+}

@@ -1,0 +1,29 @@
+import type { Tensor } from "../../tensor.js";
+import type { StoredTensor } from "../host.js";
+import type { WasmStorage } from "../memory.js";
+
+/** The instantiated module and its memory, which every binding file is given once. */
+export interface Kernels {
+  /** Kernel functions by export name; pointers are byte addresses. */
+  readonly exports: Readonly<Record<string, (...args: number[]) => number>>;
+  readonly storage: WasmStorage;
+}
+
+/** Byte address of a tensor in the module's memory. */
+export function address(tensor: Tensor): number {
+  return (tensor as StoredTensor).address;
+}
+
+/** Runs `use` with the address of `bytes` of scratch memory, and frees it afterwards. */
+export function withScratch<T>(
+  { storage }: Kernels,
+  bytes: number,
+  use: (address: number) => T,
+): T {
+  const scratch = storage.allocate(bytes);
+  try {
+    return use(scratch);
+  } finally {
+    storage.free(scratch, bytes);
+  }
+}

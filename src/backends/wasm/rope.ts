@@ -1,0 +1,21 @@
+import type { Operations } from "../../backend.js";
+import { colsOf, rowsOf } from "../../tensor.js";
+import { address, type Kernels } from "./kernels.js";
+
+export function bind({ exports }: Kernels): Partial<Operations> {
+  return {
+    rope(x, cos, sin, start) {
+      const half = colsOf(cos);
+      const skip = start * half * 4;
+      const heads = colsOf(x) / (2 * half);
+      exports.ropeRotate(
+        address(x),
+        address(cos) + skip,
+        address(sin) + skip,
+        rowsOf(x),
+        heads,
+        half,
+      );
+    },
+  };
+}

@@ -1,0 +1,74 @@
+import type { Operations } from "../../backend.js";
+import { colsOf, rowsOf, type Tensor, u8 } from "../../tensor.js";
+import { dropSmallest } from "../selection.js";
+import { address, type Kernels, withScratch } from "./kernels.js";
+
+/** A block of columns of w and mask, and the addresses where it starts. */
+interface Block {
+  readonly rows: number;
+  readonly cols: number;
+  readonly start: number;
+  readonly width: number;
+  readonly w: number;
+  /** Address of the block's first diagonal element of u. */
+  readonly u: number;
+}
+
+export function bind(kernels: Kernels): Partial<Operations> {
+  const { exports } = kernels;
+  return {
+    async sparsegptSweep(w, u, mask, { pattern, blockSize }) {
+      const [rows, cols] = [rowsOf(w), colsOf(w)];
+      const [m, drop] = "m" in pattern ? [pattern.m, pattern.m - pattern.n] : [0, 0];
+      let loss = 0;
+      for (let start = 0; start < cols; start += blockSize) {
+        const width = Math.min(blockSize, cols - start);
+        const wAt = address(w) + start * 4;
+        const uAt = address(u) + start * (cols + 1) * 4;
+        const block: Block = { rows, cols, start, width, w: wAt, u: uAt };
+        if ("ratio" in pattern) chooseByRatio(kernels, block, mask, pattern.ratio);
+        loss += withScratch(kernels, rows * width * 4, (errors) => {
+          const blockLoss = withScratch(kernels, exports.sparsegptScratch(width), (scratch) => {
+            const maskAt = address(mask) + start;
+            const shape = [rows, width, cols, m, drop];
+            return exports.sparsegptBlock(...shape, wAt, uAt, maskAt, errors, scratch);
+          });
+          updateTrailing(kernels, block, errors);
+          return blockLoss;
+        });
+      }
+      return loss;
+    },
+  };
+}
+
+/** One choice over all rows of the block: its smallest scores go. */
+function chooseByRatio(kernels: Kernels, block: Block, mask: Tensor, ratio: number): void {
+  const { exports, storage } = kernels;
+  const { rows, cols, start, width, w, u } = block;
+  const size = rows * width;
+  const keep = new Uint8Array(size);
+  withScratch(kernels, exports.sparsegptScratch(width), (scratch) =>
+    withScratch(kernels, size * 4, (scores) => {
+      exports.sparsegptScores(rows, width, cols, w, u, scores, scratch);
+      const { buffer, byteOffset } = storage.at(scores);
+      dropSmallest(new Float32Array(buffer, byteOffset, size), keep, Math.floor(size * ratio));
+    }),
+  );
+  const maskData = u8(mask);
+  for (let r = 0; r < rows; r++) {
+    maskData.set(keep.subarray(r * width, (r + 1) * width), r * cols + start);
+  }
+}
+
+/** Takes the block's errors off every column after it. */
+function updateTrailing(kernels: Kernels, block: Block, errors: number): void {
+  const { exports } = kernels;
+  const { rows, cols, start, width, w, u } = block;
+  const trailing = cols - start - width;
+  if (trailing === 0) return;
+  withScratch(kernels, exports.sparsegptTrailScratch(rows, width, trailing), (scratch) => {
+    const skip = width * 4;
+    exports.sparsegptTrail(rows, width, trailing, cols, errors, u + skip, w + skip, scratch);
+  });
+}

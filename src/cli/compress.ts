@@ -1,0 +1,177 @@
+import type { Command } from "commander";
+import { parse as parseYaml } from "yaml";
+import { type CompressResult, compress } from "../compress.js";
+import { PenjingError } from "../errors.js";
+import type { Perplexity } from "../evaluate.js";
+import { methods } from "../methods/index.js";
+import { DEFAULT_RECIPE, type Recipe } from "../recipe.js";
+import {
+  duration,
+  openProgress,
+  type PrintOptions,
+  print,
+  printJson,
+  size,
+  table,
+} from "./console.js";
+import { scoreText } from "./evaluate.js";
+import { explainServed } from "./explain.js";
+import { collect, collectPairs, number, readTextFile, withCommonOptions } from "./options.js";
+
+interface CompressFlags extends PrintOptions {
+  readonly calibration: string;
+  readonly out: string;
+  readonly method?: string;
+  readonly sparsity?: string;
+  readonly option?: Readonly<Record<string, number>>;
+  readonly ignore?: readonly string[];
+  readonly statistics?: Recipe["statistics"];
+  readonly samples?: number;
+  readonly length?: number;
+  readonly seed?: number;
+  readonly layout?: string;
+  readonly layerError: boolean;
+  readonly recipe?: string;
+  readonly eval?: string;
+  readonly window?: number;
+  readonly shardSize?: number;
+  readonly force?: boolean;
+  readonly backend: string;
+}
+
+const EXAMPLES = `
+Examples:
+  $ penjing compress llama/ --calibration text.txt --out llama-24/
+  $ penjing compress llama/ --method wanda --sparsity 50% --calibration text.txt --out out/
+  $ penjing compress llama/ --calibration text.txt --out out/ --layout two-four --eval wiki.test.raw
+  $ penjing compress llama/ --recipe recipe.yaml --calibration text.txt --out out/
+
+Methods:
+${Object.values(methods)
+  .map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`)
+  .join("\n")}
+`;
+
+export function addCompress(program: Command, signal: AbortSignal): void {
+  const d = DEFAULT_RECIPE;
+  withCommonOptions(
+    program
+      .command("compress")
+      .description("prune a model folder and write the result as a new folder")
+      .argument("<model>", "model folder (config.json, tokenizer.json, *.safetensors)")
+      .requiredOption("--calibration <file>", "text that the model is calibrated on")
+      .requiredOption("--out <folder>", "folder to write")
+      .option("--method <name>", `${Object.keys(methods).join(", ")} (default: ${d.method})`)
+      .option("--sparsity <pattern>", `N:M or share to remove (default: ${d.sparsity})`)
+      .option("--option <name=number>", "an option of the method; repeatable", collectPairs)
+      .option("--ignore <glob>", "leave these layers as they are; repeatable", collect)
+      .option("--statistics <mode>", `sequential or dense (default: ${d.statistics})`)
+      .option("--samples <n>", `calibration windows (default: ${d.samples})`, number)
+      .option("--length <n>", `tokens in each window (default: ${d.length})`, number)
+      .option("--seed <n>", `seed of methods that draw (default: ${d.seed})`, number)
+      .option("--layout <name>", `dense or two-four (default: ${d.layout})`)
+      .option("--no-layer-error", "do not measure each layer's error")
+      .option("--recipe <file>", "YAML or JSON file with these settings; flags win over it")
+      .option("--eval <file>", "measure perplexity on this text before and after")
+      .option("--window <n>", "tokens in each window of --eval", number)
+      .option("--shard-size <bytes>", "begin a new weights file after so many bytes", number)
+      .option("--force", "replace the output folder when it exists"),
+  )
+    .addHelpText("after", EXAMPLES)
+    .action((model: string, flags: CompressFlags) => run(model, flags, signal));
+}
+
+/** The recipe file's keys, overridden by the flags that were given. */
+async function readRecipeFlags(flags: CompressFlags): Promise<Partial<Recipe>> {
+  const fromFile = flags.recipe ? await readRecipeFile(flags.recipe) : {};
+  const given: Partial<Recipe> = {
+    method: flags.method,
+    sparsity: flags.sparsity,
+    options: flags.option,
+    ignore: flags.ignore && [...(fromFile.ignore ?? DEFAULT_RECIPE.ignore), ...flags.ignore],
+    statistics: flags.statistics,
+    samples: flags.samples,
+    length: flags.length,
+    seed: flags.seed,
+    layout: flags.layout,
+    layerError: flags.layerError ? undefined : false,
+  };
+  const set = Object.entries(given).filter(([, value]) => value !== undefined);
+  return { ...fromFile, ...Object.fromEntries(set) };
+}
+
+async function readRecipeFile(path: string): Promise<Partial<Recipe>> {
+  const text = await readTextFile(path);
+  let parsed: unknown;
+  try {
+    parsed = parseYaml(text, { maxAliasCount: 100 });
+  } catch (cause) {
+    const reason = (cause as Error).message.split("\n")[0];
+    throw new PenjingError(path, `it is neither YAML nor JSON: ${reason}`, { cause });
+  }
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    throw new PenjingError(path, "a recipe is a mapping of keys such as method and sparsity.");
+  }
+  return parsed;
+}
+
+async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
+  const { backend, force, out } = flags;
+  const recipe = await readRecipeFlags(flags);
+  const calibration = await readTextFile(flags.calibration);
+  const text = flags.eval ? await readTextFile(flags.eval) : undefined;
+  const score = (path: string, title: string) =>
+    text === undefined
+      ? undefined
+      : scoreText({ model: path, text, window: flags.window, backend, signal }, title, flags);
+  const before = await score(model, "before ");
+  const progress = openProgress("compress", flags);
+  const options = { model, out, calibration, recipe, backend, force, signal };
+  const work = compress({ ...options, shardBytes: flags.shardSize });
+  try {
+    for await (const event of work) {
+      if (event.type === "progress") {
+        const { block, blocks, phase, fraction } = event;
+        progress.update(fraction, `block ${block + 1} of ${blocks}, ${phase}`);
+      } else if (event.type === "note") progress.line(`note: ${event.where}: ${event.message}`);
+    }
+  } finally {
+    progress.stop();
+  }
+  const result = await work.result();
+  const after = await score(out, "after  ");
+  if (flags.json) printJson({ ...result, before, after });
+  else printResult(out, result, before, after, flags);
+}
+
+function printResult(
+  out: string,
+  { layers, totals, seconds, served }: CompressResult,
+  before: Perplexity | undefined,
+  after: Perplexity | undefined,
+  { explain, quiet }: PrintOptions,
+): void {
+  if (!quiet) {
+    const rows = layers.map(({ name, method, sparsity, removed, layerError }) => [
+      name,
+      method,
+      sparsity,
+      `${(removed * 100).toFixed(1)}%`,
+      layerError === undefined ? "-" : layerError.toPrecision(3),
+    ]);
+    print(table([["layer", "method", "sparsity", "removed", "layer error"], ...rows]));
+    print("");
+  }
+  const share = (totals.removed * 100).toFixed(1);
+  print(`layers       ${layers.length} pruned, ${share}% of their weights removed`);
+  print(
+    `bytes        ${size(totals.bytesBefore)} -> ${size(totals.bytesAfter)} (pruned layers: ${size(totals.layerBytesBefore)} -> ${size(totals.layerBytesAfter)})`,
+  );
+  if (before && after) {
+    print(
+      `perplexity   ${before.perplexity.toFixed(3)} -> ${after.perplexity.toFixed(3)} (${after.windows} windows of ${after.window} tokens)`,
+    );
+  }
+  print(`written to   ${out} in ${duration(seconds)}`);
+  if (explain) print(`\n${explainServed(served)}`);
+}

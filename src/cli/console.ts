@@ -1,0 +1,125 @@
+import { SingleBar } from "cli-progress";
+
+/** What every command understands about its own printing. */
+export interface PrintOptions {
+  /** One JSON document on standard output instead of text. */
+  readonly json?: boolean;
+  /** No progress and no notes. */
+  readonly quiet?: boolean;
+  /** Stack traces for errors. */
+  readonly verbose?: boolean;
+  /** Print which backend served each operation. */
+  readonly explain?: boolean;
+}
+
+/** Follows long work on standard error. */
+export interface Progress {
+  /**
+   * @param fraction share that is done, in [0, 1]
+   * @param what what is being done now
+   * @param rate such as "812 tokens/s"
+   */
+  update(fraction: number, what: string, rate?: string): void;
+  /** A line that stays. */
+  line(text: string): void;
+  stop(): void;
+}
+
+const SILENT: Progress = { update() {}, line() {}, stop() {} };
+
+/** Plain lines appear at least this far apart, as a share of the work. */
+const PLAIN_STEP = 0.1;
+
+/** A bar with rate and time left on a terminal, plain lines elsewhere, nothing when quiet. */
+export function openProgress(title: string, { quiet }: PrintOptions): Progress {
+  if (quiet) return SILENT;
+  return process.stderr.isTTY ? bar(title) : plain(title);
+}
+
+function bar(title: string): Progress {
+  const started = performance.now();
+  const single = new SingleBar({
+    format: `${title} [{bar}] {percent}% | {what} | {rate}{left} left`,
+    barCompleteChar: "#",
+    barIncompleteChar: "-",
+    hideCursor: true,
+    clearOnComplete: true,
+    stopOnComplete: false,
+    stream: process.stderr,
+  });
+  const payload = { what: "starting", rate: "", left: "?" };
+  single.start(1000, 0, payload);
+  return {
+    update(fraction, what, rate) {
+      payload.what = what;
+      payload.rate = rate ? `${rate} | ` : "";
+      const seconds = (performance.now() - started) / 1000;
+      payload.left = fraction > 0.01 ? duration((seconds / fraction) * (1 - fraction)) : "?";
+      single.update(Math.floor(fraction * 1000), payload);
+    },
+    line(text) {
+      // The bar's line is wiped first and drawn again at its next update.
+      process.stderr.write(`\r\u001b[K${text}\n`);
+    },
+    stop() {
+      single.stop();
+    },
+  };
+}
+
+function plain(title: string): Progress {
+  let next = 0;
+  return {
+    update(fraction, what, rate) {
+      if (fraction < next) return;
+      next = fraction + PLAIN_STEP;
+      const tail = rate ? ` (${rate})` : "";
+      process.stderr.write(`${title} ${Math.floor(fraction * 100)}%: ${what}${tail}\n`);
+    },
+    line(text) {
+      process.stderr.write(`${text}\n`);
+    },
+    stop() {},
+  };
+}
+
+/** Seconds as a person says them. */
+export function duration(seconds: number): string {
+  if (seconds < 1) return "under 1 s";
+  if (seconds < 100) return `${Math.round(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 100 ? `${minutes} min` : `${(minutes / 60).toFixed(1)} h`;
+}
+
+/** Bytes as a person says them, in powers of ten. */
+export function size(bytes: number): string {
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return unit === 0 ? `${bytes} B` : `${value.toPrecision(3)} ${units[unit]}`;
+}
+
+/** Rows as columns of equal width; the first column is flush left, the others flush right. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0].map((_, c) => Math.max(...rows.map((row) => row[c].length)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, c) => (c === 0 ? cell.padEnd(widths[c]) : cell.padStart(widths[c])))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}
+
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, null, 2));
+}

@@ -1,0 +1,74 @@
+import type { Command } from "commander";
+import { type EvaluateOptions, evaluatePerplexity, type Perplexity } from "../evaluate.js";
+import { duration, openProgress, type PrintOptions, print, printJson } from "./console.js";
+import { explainServed } from "./explain.js";
+import { number, readTextFile, withCommonOptions } from "./options.js";
+
+interface EvaluateFlags extends PrintOptions {
+  readonly text: string;
+  readonly window?: number;
+  readonly backend: string;
+}
+
+const EXAMPLES = `
+Examples:
+  $ penjing eval llama-24/ --text wiki.test.raw
+  $ penjing eval llama-24/ --text wiki.test.raw --window 256 --json
+`;
+
+export function addEvaluate(program: Command, signal: AbortSignal): void {
+  withCommonOptions(
+    program
+      .command("eval")
+      .description("measure a model's perplexity on a text")
+      .argument("<model>", "model folder")
+      .requiredOption("--text <file>", "UTF-8 text to score")
+      .option(
+        "--window <n>",
+        "tokens in each window (default: the model's context, at most 2048)",
+        number,
+      ),
+  )
+    .addHelpText("after", EXAMPLES)
+    .action((model: string, flags: EvaluateFlags) => run(model, flags, signal));
+}
+
+/** Scores a text while a progress bar runs. */
+export async function scoreText(
+  options: EvaluateOptions,
+  title: string,
+  print: PrintOptions,
+): Promise<Perplexity> {
+  const progress = openProgress(title, print);
+  const started = performance.now();
+  const work = evaluatePerplexity(options);
+  try {
+    for await (const { done, windows, perplexity } of work) {
+      const rate = done / ((performance.now() - started) / 1000);
+      progress.update(
+        done / windows,
+        `perplexity ${perplexity.toFixed(3)}`,
+        `${rate.toPrecision(3)} windows/s`,
+      );
+    }
+  } finally {
+    progress.stop();
+  }
+  return work.result();
+}
+
+async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
+  const { backend, window } = flags;
+  const text = await readTextFile(flags.text);
+  const score = await scoreText({ model, text, window, backend, signal }, "eval", flags);
+  if (flags.json) {
+    printJson({ model, text: flags.text, ...score });
+    return;
+  }
+  print(`perplexity   ${score.perplexity.toFixed(4)}`);
+  print(`tokens       ${score.tokens} predicted, ${score.windows} windows of ${score.window}`);
+  if (score.unknownTokens > 0) print(`unknown      ${score.unknownTokens} tokens of the text`);
+  print(`text         sha256 ${score.textSha256}`);
+  print(`time         ${duration(score.seconds)} on ${score.backend}`);
+  if (flags.explain) print(`\n${explainServed(score.served)}`);
+}

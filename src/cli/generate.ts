@@ -1,0 +1,70 @@
+import type { Command } from "commander";
+import { generate } from "../generate.js";
+import { openModel } from "../open-model.js";
+import type { SamplingOptions } from "../sample.js";
+import { type PrintOptions, print, printJson } from "./console.js";
+import { explainServed } from "./explain.js";
+import { number, withCommonOptions } from "./options.js";
+
+interface GenerateFlags extends PrintOptions, SamplingOptions {
+  readonly maxNewTokens: number;
+  readonly seed: number;
+  readonly ignoreEos?: boolean;
+  readonly backend: string;
+}
+
+const EXAMPLES = `
+Examples:
+  $ penjing generate llama-24/ "Once upon a time"
+  $ penjing generate llama-24/ "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
+`;
+
+export function addGenerate(program: Command, signal: AbortSignal): void {
+  withCommonOptions(
+    program
+      .command("generate")
+      .description("continue a text with a model")
+      .argument("<model>", "model folder")
+      .argument("[prompt]", "text to continue", "")
+      .option("--max-new-tokens <n>", "tokens to generate at most", number, 256)
+      .option("--temperature <t>", "0 takes the likeliest token", number, 0)
+      .option("--top-k <k>", "draw from the k likeliest tokens; 0 = all", number, 0)
+      .option("--top-p <p>", "draw from the likeliest tokens of this mass", number, 1)
+      .option("--seed <n>", "seed of the draws", number, 0)
+      .option("--ignore-eos", "go on after an end-of-text token"),
+  )
+    .addHelpText("after", EXAMPLES)
+    .action((path: string, prompt: string, flags: GenerateFlags) =>
+      run(path, prompt, flags, signal),
+    );
+}
+
+async function run(
+  path: string,
+  prompt: string,
+  flags: GenerateFlags,
+  signal: AbortSignal,
+): Promise<void> {
+  const { backend, json, quiet, explain, verbose: _, ...sampling } = flags;
+  const model = await openModel(path, { backend, signal });
+  try {
+    const work = generate({ ...sampling, model, prompt, signal });
+    if (!json) process.stdout.write(prompt);
+    for await (const { text } of work) if (!json) process.stdout.write(text);
+    const { promptIds, ids, ...result } = await work.result();
+    if (json) {
+      printJson({ ...result, promptIds: Array.from(promptIds), ids: Array.from(ids) });
+      return;
+    }
+    print("");
+    if (!quiet) {
+      const rate = result.tokensPerSecond.toFixed(1);
+      process.stderr.write(
+        `${ids.length} tokens at ${rate} tokens/s on ${model.backend.name}; stopped by ${result.stoppedBy}\n`,
+      );
+    }
+    if (explain) print(`\n${explainServed(model.backend.served())}`);
+  } finally {
+    await model.close();
+  }
+}

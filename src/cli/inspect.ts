@@ -1,0 +1,49 @@
+import type { Command } from "commander";
+import { inspect } from "../inspect.js";
+import { openProgress, type PrintOptions, print, printJson, size, table } from "./console.js";
+
+const EXAMPLES = `
+Examples:
+  $ penjing inspect llama-24/
+  $ penjing inspect model-00001-of-00002.safetensors --json
+`;
+
+export function addInspect(program: Command, signal: AbortSignal): void {
+  program
+    .command("inspect")
+    .description("list a checkpoint's tensors: dtype, shape, sparsity, N:M, layout, bytes")
+    .argument("<model>", "model folder or .safetensors file")
+    .option("--json", "print one JSON document instead of text")
+    .option("--quiet", "no progress")
+    .option("--verbose", "print stack traces of errors")
+    .addHelpText("after", EXAMPLES)
+    .action((path: string, flags: PrintOptions) => run(path, flags, signal));
+}
+
+async function run(path: string, flags: PrintOptions, signal: AbortSignal): Promise<void> {
+  const progress = openProgress("inspect", { quiet: flags.quiet || !process.stderr.isTTY });
+  const work = inspect(path, { signal });
+  try {
+    for await (const { name, fraction } of work) progress.update(fraction, name);
+  } finally {
+    progress.stop();
+  }
+  const result = await work.result();
+  if (flags.json) {
+    printJson(result);
+    return;
+  }
+  const rows = result.tensors.map((tensor) => [
+    tensor.name,
+    tensor.dtype,
+    `[${tensor.shape.join(", ")}]`,
+    tensor.sparsity === undefined ? "-" : `${(tensor.sparsity * 100).toFixed(1)}%`,
+    tensor.pattern ?? "-",
+    tensor.layout,
+    size(tensor.bytes),
+  ]);
+  print(table([["tensor", "dtype", "shape", "zeros", "N:M", "layout", "bytes"], ...rows]));
+  const count = result.tensors.length;
+  print(`\n${count} tensors, ${result.parameters} parameters, ${size(result.bytes)}`);
+  for (const [key, value] of Object.entries(result.metadata)) print(`metadata ${key}: ${value}`);
+}

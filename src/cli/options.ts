@@ -1,0 +1,64 @@
+import { type Command, InvalidArgumentError } from "commander";
+import { PenjingError } from "../errors.js";
+import { openFile } from "../platform/files.js";
+
+/** Longest text file that is read, in bytes: what one JavaScript string can hold. */
+const MOST_TEXT_BYTES = 500_000_000;
+
+/** Options that every command has. */
+export function withCommonOptions(command: Command): Command {
+  return command
+    .option("--backend <name>", "auto, wasm or reference", "auto")
+    .option("--json", "print one JSON document instead of text")
+    .option("--quiet", "no progress, no notes")
+    .option("--verbose", "print stack traces of errors")
+    .option("--explain", "print which backend served each operation");
+}
+
+/** Parses a number, as an argument parser of commander. */
+export function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("It is no number.");
+  return value;
+}
+
+/** Collects a repeatable option. */
+export function collect(text: string, previous: readonly string[] = []): string[] {
+  return [...previous, text];
+}
+
+/** Parses "name=number" pairs into a record. */
+export function collectPairs(
+  text: string,
+  previous: Readonly<Record<string, number>> = {},
+): Record<string, number> {
+  const [name, value, ...rest] = text.split("=");
+  if (!name || value === undefined || rest.length > 0) {
+    throw new InvalidArgumentError("Give name=number, such as damping=0.05.");
+  }
+  return { ...previous, [name]: number(value) };
+}
+
+/**
+ * Reads a whole UTF-8 text file.
+ *
+ * @throws PenjingError when it cannot be read, is too long, or is not UTF-8
+ */
+export async function readTextFile(path: string): Promise<string> {
+  const source = await openFile(path);
+  try {
+    if (source.size > MOST_TEXT_BYTES) {
+      throw new PenjingError(
+        path,
+        `it has ${source.size} bytes, more than the ${MOST_TEXT_BYTES} that a text may have; give a part of it.`,
+      );
+    }
+    const bytes = await source.read(0, source.size);
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    if (!(cause instanceof TypeError)) throw cause;
+    throw new PenjingError(path, "it is not UTF-8 text; convert it to UTF-8.", { cause });
+  } finally {
+    await source.close();
+  }
+}

@@ -1,0 +1,321 @@
+import type { Backend, ServedOperation } from "./backend.js";
+import { openBackend } from "./backends/index.js";
+import { CHARACTERS_PER_TOKEN, calibrationWindows } from "./calibrate.js";
+import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
+import { type CheckpointWriter, createCheckpoint } from "./checkpoint/checkpoint-writer.js";
+import { loadTokenizer } from "./checkpoint/tokenizer.js";
+import {
+  BlockCompressor,
+  type BlockPhase,
+  batchSequences,
+  type Calibration,
+  type LayerReport,
+  layerName,
+} from "./compress-block.js";
+import { BlockRunner } from "./decoder.js";
+import { PenjingError } from "./errors.js";
+import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
+import { LINEAR_NAMES, linearShapes } from "./model.js";
+import { refuseForeignIds } from "./open-model.js";
+import { describeOutput, OutputPlan, REPORT_FILE, SIDE_FILE, type Totals } from "./output.js";
+import { createOutputFolder, type OutputFolder } from "./platform/files.js";
+import { type LayerPlan, planLayers, type Recipe, readRecipe } from "./recipe.js";
+import { pause, Run } from "./run.js";
+import { refuseUnknown, sha256 } from "./text.js";
+import { embeddingName, loadTensor, readModel, readWeight, type StoredModel } from "./weights.js";
+
+export interface CompressOptions {
+  /** A model folder, a .safetensors file, or an open checkpoint. */
+  readonly model: string | Checkpoint;
+  /** Where the compressed folder is to be: a path that does not exist yet, or an output folder. */
+  readonly out: string | OutputFolder;
+  /** Calibration text; its first samples * length tokens are used. */
+  readonly calibration: string;
+  /** What to do; missing keys take their defaults. @default DEFAULT_RECIPE */
+  readonly recipe?: Partial<Recipe>;
+  /** A backend that is open, or the name of one. @default "auto" */
+  readonly backend?: Backend | string;
+  /** Bytes after which a new shard of weights begins. @default 5e9 */
+  readonly shardBytes?: number;
+  /** Replace `out` when it exists. @default false */
+  readonly force?: boolean;
+  /** Stops the work; nothing is left behind. */
+  readonly signal?: AbortSignal;
+}
+
+export type CompressEvent =
+  | {
+      readonly type: "start";
+      readonly backend: string;
+      readonly blocks: number;
+      readonly layers: number;
+      readonly samples: number;
+      readonly length: number;
+    }
+  | { readonly type: "note"; readonly where: string; readonly message: string }
+  | {
+      readonly type: "progress";
+      readonly phase: BlockPhase;
+      readonly block: number;
+      readonly blocks: number;
+      /** Share of the whole work that is done, in [0, 1]. */
+      readonly fraction: number;
+    }
+  | { readonly type: "layer"; readonly report: LayerReport };
+
+export interface CompressResult {
+  readonly layers: readonly LayerReport[];
+  readonly totals: Totals;
+  readonly served: readonly ServedOperation[];
+  /** Seconds from the start to the committed folder. */
+  readonly seconds: number;
+  /** Largest number of bytes that the backend's tensors took. */
+  readonly peakTensorBytes: number;
+}
+
+/** Shares of a block's work, for the progress: where each phase begins and how much it takes. */
+const PHASES: Readonly<Record<BlockPhase, readonly [start: number, share: number]>> = {
+  calibrate: [0, 0.35],
+  prune: [0.35, 0.3],
+  measure: [0.65, 0.1],
+  advance: [0.75, 0.25],
+};
+
+/**
+ * Prunes a checkpoint block by block and writes the result as a checkpoint of the same family. The
+ * output takes its name only when it is whole; an error or an abort leaves nothing behind.
+ *
+ * @throws PenjingError (from the iteration or `result()`) for input that cannot be compressed; the
+ *   signal's reason when it is aborted
+ */
+export function compress(options: CompressOptions): Run<CompressEvent, CompressResult> {
+  return new Run(steps(options));
+}
+
+async function* steps(
+  options: CompressOptions,
+): AsyncGenerator<CompressEvent, CompressResult, void> {
+  const started = performance.now();
+  const recipe = readRecipe(options.recipe ?? {});
+  const { model: source, backend: wanted = "auto", force, signal } = options;
+  const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
+  const backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
+  let output: OutputFolder | undefined;
+  try {
+    const model = readModel(checkpoint);
+    const plan = planLayers(recipe, prunableLayers(model));
+    const windows = await tokenise(checkpoint, options.calibration, recipe, model);
+    output =
+      typeof options.out === "string"
+        ? await createOutputFolder(options.out, { force })
+        : options.out;
+    yield {
+      type: "start",
+      backend: backend.name,
+      blocks: model.spec.layers,
+      layers: plan.size,
+      samples: windows.samples,
+      length: recipe.length,
+    };
+    for (const message of windows.notes) yield { type: "note", where: "calibration", message };
+    const stored = new OutputPlan(model, plan, findLayout(recipe.layout));
+    const writer = await openWriter(model, stored, output, options.shardBytes);
+    const layers = yield* blocks(model, backend, recipe, plan, windows, stored, writer, signal);
+    await writeRest(model, stored, writer, signal);
+    await writer.finish();
+    const carried = checkpoint.otherFiles().filter((n) => n !== SIDE_FILE && n !== REPORT_FILE);
+    await writer.copyOtherFiles(checkpoint, carried);
+    const totals = stored.totals(layers);
+    const side = {
+      recipe,
+      backend: backend.name,
+      calibration: windows.facts,
+      layers,
+      totals,
+    };
+    await output.writeText(SIDE_FILE, describeOutput(model, side));
+    const seconds = (performance.now() - started) / 1000;
+    const result: CompressResult = {
+      layers,
+      totals,
+      served: backend.served(),
+      seconds,
+      peakTensorBytes: backend.memory().peak,
+    };
+    const { served, peakTensorBytes } = result;
+    await output.writeText(
+      REPORT_FILE,
+      `${JSON.stringify({ seconds, peakTensorBytes, served }, null, 2)}\n`,
+    );
+    signal?.throwIfAborted();
+    await output.commit();
+    return result;
+  } finally {
+    // After a commit this does nothing.
+    await output?.discard();
+    if (typeof wanted === "string") backend.dispose();
+    if (typeof source === "string") await checkpoint.close();
+  }
+}
+
+/** Name and shape of every linear that can be pruned. */
+function prunableLayers({ spec }: StoredModel): Map<string, readonly number[]> {
+  const shapes = linearShapes(spec);
+  const layers = new Map<string, readonly number[]>();
+  for (let layer = 0; layer < spec.layers; layer++) {
+    for (const name of LINEAR_NAMES) layers.set(layerName(layer, name), shapes[name]);
+  }
+  return layers;
+}
+
+interface Windows {
+  readonly ids: Int32Array;
+  readonly samples: number;
+  readonly notes: readonly string[];
+  readonly facts: Readonly<Record<string, number | string>>;
+}
+
+async function tokenise(
+  checkpoint: Checkpoint,
+  text: string,
+  recipe: Recipe,
+  { spec }: StoredModel,
+): Promise<Windows> {
+  if (recipe.length > spec.context) {
+    throw new PenjingError(
+      "--length",
+      `windows of ${recipe.length} tokens exceed the model's context of ${spec.context}; give --length ${spec.context} or less.`,
+    );
+  }
+  if (text.trim() === "") {
+    throw new PenjingError(
+      "--calibration",
+      "the text is empty; give a text file with words in it.",
+    );
+  }
+  const tokenizer = await loadTokenizer(checkpoint.folder);
+  const wanted = recipe.samples * recipe.length;
+  const ids = tokenizer.encode(text.slice(0, wanted * CHARACTERS_PER_TOKEN));
+  refuseForeignIds(ids, spec);
+  refuseUnknown("--calibration", tokenizer, ids);
+  const windows = calibrationWindows(ids, recipe.samples, recipe.length);
+  const unknown = tokenizer.countUnknown(windows.ids);
+  const notes: string[] = [];
+  if (windows.samples < recipe.samples) {
+    notes.push(`the text gives ${windows.samples} of ${recipe.samples} windows; all are used`);
+  }
+  if (unknown > 0)
+    notes.push(`${unknown} of ${windows.ids.length} tokens are unknown to the model`);
+  return {
+    ...windows,
+    notes,
+    facts: {
+      sha256: await sha256(text),
+      characters: text.length,
+      samples: windows.samples,
+      length: recipe.length,
+      unknownTokens: unknown,
+    },
+  };
+}
+
+async function openWriter(
+  model: StoredModel,
+  stored: OutputPlan,
+  output: OutputFolder,
+  shardBytes: number | undefined,
+): Promise<CheckpointWriter> {
+  const { layout } = stored;
+  const tensors = stored.tensors();
+  if (layout.name !== "dense" && tensors.length === model.weights.size) {
+    throw new PenjingError(
+      "--layout",
+      `no layer is pruned to 2:4, which the layout ${layout.name} packs; choose --sparsity 2:4 or --layout dense.`,
+    );
+  }
+  const { [LAYOUT_KEY]: _, ...kept } = model.checkpoint.metadata;
+  const metadata = { format: "pt", ...kept, ...layoutMetadata(layout) };
+  return createCheckpoint(output, { tensors, metadata, shardBytes });
+}
+
+async function* blocks(
+  model: StoredModel,
+  backend: Backend,
+  recipe: Recipe,
+  plan: ReadonlyMap<string, LayerPlan>,
+  windows: Windows,
+  stored: OutputPlan,
+  writer: CheckpointWriter,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<CompressEvent, LayerReport[], void> {
+  const { spec } = model;
+  const calibration = await openCalibration(model, backend, windows, recipe.length);
+  const compressor = new BlockCompressor(backend, model, plan, recipe, calibration, signal);
+  const reports: LayerReport[] = [];
+  try {
+    for (let block = 0; block < spec.layers; block++) {
+      const work = compressor.compress(block, block + 1 < spec.layers);
+      for (;;) {
+        const step = await work.next();
+        if (step.done) {
+          for (const { report, weightName, bytes } of step.value) {
+            for (const [name, part] of stored.pack(weightName, bytes)) {
+              await writer.write(name, part);
+            }
+            reports.push(report);
+            yield { type: "layer", report };
+            for (const message of report.notes) yield { type: "note", where: report.name, message };
+          }
+          break;
+        }
+        const { phase } = step.value;
+        const [start, share] = PHASES[phase];
+        const fraction = (block + start + share * step.value.fraction) / spec.layers;
+        yield { type: "progress", phase, block, blocks: spec.layers, fraction };
+      }
+    }
+  } finally {
+    calibration.runner.dispose();
+    calibration.hidden.dispose();
+    calibration.work.dispose();
+  }
+  return reports;
+}
+
+/** Embeds the calibration windows and sets up what runs blocks over them. */
+async function openCalibration(
+  model: StoredModel,
+  backend: Backend,
+  { ids, samples }: Windows,
+  length: number,
+): Promise<Calibration> {
+  const { spec } = model;
+  const batchTokens = batchSequences(samples, length) * length;
+  const embedding = await loadTensor(model, backend, embeddingName(model));
+  const hidden = backend.zeros([ids.length, spec.hiddenSize]);
+  const idTensor = backend.upload(ids, [ids.length]);
+  backend.ops.embed(embedding, idTensor, hidden);
+  idTensor.dispose();
+  embedding.dispose();
+  return {
+    runner: new BlockRunner(backend, spec, batchTokens, length),
+    hidden,
+    work: backend.zeros([batchTokens, spec.hiddenSize]),
+    samples,
+    length,
+  };
+}
+
+/** Copies every weight that was not pruned, one at a time. */
+async function writeRest(
+  model: StoredModel,
+  stored: OutputPlan,
+  writer: CheckpointWriter,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (const name of model.weights.keys()) {
+    if (stored.layerOf(name)) continue;
+    await pause(signal);
+    await writer.write(name, await readWeight(model, name));
+  }
+}

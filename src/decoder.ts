@@ -1,0 +1,260 @@
+import type { Backend, TwoFourMatrix } from "./backend.js";
+import type { DecoderSpec, LinearName, RopeSpec } from "./model.js";
+import { rowsOf, type Tensor } from "./tensor.js";
+
+/** A linear layer ready to run: y = x Wᵀ + bias. */
+export type LinearWeight =
+  | { readonly kind: "dense"; readonly weight: Tensor; readonly bias?: Tensor }
+  | { readonly kind: "two-four"; readonly weight: TwoFourMatrix; readonly bias?: Tensor };
+
+/** The parameters of one decoder block on a backend. */
+export interface BlockWeights {
+  readonly layer: number;
+  readonly inputNorm: Tensor;
+  readonly postAttentionNorm: Tensor;
+  readonly qNorm?: Tensor;
+  readonly kNorm?: Tensor;
+  readonly linears: Readonly<Record<LinearName, LinearWeight>>;
+}
+
+/** Everything that a decoder needs beside its blocks. */
+export interface OuterWeights {
+  /** [vocabSize, hiddenSize] */
+  readonly embedding: Tensor;
+  readonly finalNorm: Tensor;
+  /** [vocabSize, hiddenSize]; the embedding itself when tied. */
+  readonly head: Tensor;
+}
+
+export function disposeBlock(block: BlockWeights): void {
+  for (const { weight, bias } of Object.values(block.linears)) {
+    weight.dispose();
+    bias?.dispose();
+  }
+  for (const norm of [block.inputNorm, block.postAttentionNorm, block.qNorm, block.kNorm]) {
+    norm?.dispose();
+  }
+}
+
+/** Keys and values of the positions seen so far, one pair of [capacity, kvHeads*headDim] a layer. */
+export class KeyValueCache {
+  /** Positions filled. */
+  length = 0;
+  readonly keys: readonly Tensor[];
+  readonly values: readonly Tensor[];
+
+  constructor(
+    backend: Backend,
+    spec: DecoderSpec,
+    readonly capacity: number,
+  ) {
+    const make = () =>
+      Array.from({ length: spec.layers }, () =>
+        backend.zeros([capacity, spec.kvHeads * spec.headDim]),
+      );
+    this.keys = make();
+    this.values = make();
+  }
+
+  dispose(): void {
+    for (const tensor of [...this.keys, ...this.values]) tensor.dispose();
+  }
+}
+
+/** Sees the input of each linear [tokens, inFeatures] while a block runs; must not keep it. */
+export type LinearObserver = (name: LinearName, input: Tensor) => void;
+
+export interface BlockRun {
+  /** Sequences that the rows of x are cut into, all of one length. @default 1 */
+  readonly sequences?: number;
+  /** Positions already seen; only with one sequence. */
+  readonly cache?: KeyValueCache;
+  readonly observe?: LinearObserver;
+  /** Leave x unfinished: its last linear is observed but not multiplied. @default false */
+  readonly observeOnly?: boolean;
+}
+
+/** Angles of the rotary embedding for each pair of elements, in radians per position. */
+export function ropeFrequencies(rope: RopeSpec, headDim: number): Float64Array {
+  return Float64Array.from({ length: headDim / 2 }, (_, i) => {
+    const frequency = rope.theta ** ((-2 * i) / headDim);
+    if (!rope.llama3) return frequency;
+    const { factor, lowFreqFactor, highFreqFactor, originalContext } = rope.llama3;
+    const turns = (originalContext * frequency) / (2 * Math.PI);
+    // 0 for wavelengths that are stretched in full, 1 for those left alone, between them a blend.
+    const blend = (turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+    const kept = Math.min(1, Math.max(0, blend));
+    return frequency * (kept + (1 - kept) / factor);
+  });
+}
+
+/**
+ * Runs decoder blocks over a workspace that is allocated once. A block's input x [tokens,
+ * hiddenSize] is the residual stream and is updated in place.
+ */
+export class BlockRunner {
+  private readonly cos: Tensor;
+  private readonly sin: Tensor;
+  private readonly scratch: Readonly<
+    Record<"norm" | "q" | "k" | "v" | "mixed" | "gate" | "up", Tensor>
+  >;
+
+  /**
+   * @param maxTokens rows that one call may have
+   * @param maxPositions positions that one sequence may have
+   */
+  constructor(
+    readonly backend: Backend,
+    readonly spec: DecoderSpec,
+    maxTokens: number,
+    maxPositions: number,
+  ) {
+    const frequencies = ropeFrequencies(spec.rope, spec.headDim);
+    const half = frequencies.length;
+    const table = (f: (angle: number) => number) =>
+      backend.upload(
+        Float32Array.from({ length: maxPositions * half }, (_, i) =>
+          f(Math.floor(i / half) * frequencies[i % half]),
+        ),
+        [maxPositions, half],
+      );
+    this.cos = table(Math.cos);
+    this.sin = table(Math.sin);
+    const wide = (cols: number) => backend.zeros([maxTokens, cols]);
+    this.scratch = {
+      norm: wide(spec.hiddenSize),
+      q: wide(spec.heads * spec.headDim),
+      k: wide(spec.kvHeads * spec.headDim),
+      v: wide(spec.kvHeads * spec.headDim),
+      mixed: wide(spec.heads * spec.headDim),
+      gate: wide(spec.intermediateSize),
+      up: wide(spec.intermediateSize),
+    };
+  }
+
+  /** out = input Wᵀ + bias in whichever form the weight has. */
+  private linear(input: Tensor, linear: LinearWeight, out: Tensor): void {
+    const { ops } = this.backend;
+    const options = { bias: linear.bias };
+    if (linear.kind === "dense") ops.linear(input, linear.weight, out, options);
+    else ops.twoFourLinear(input, linear.weight, out, options);
+  }
+
+  run(x: Tensor, block: BlockWeights, options: BlockRun = {}): void {
+    const { backend, spec, scratch } = this;
+    const { ops } = backend;
+    const { observe, observeOnly = false } = options;
+    const tokens = rowsOf(x);
+    const view = (tensor: Tensor) => backend.rows(tensor, 0, tokens);
+    const norm = view(scratch.norm);
+
+    ops.rmsNorm(x, block.inputNorm, norm, spec.rmsNormEps);
+    const mixed = this.attend(norm, block, options);
+    observe?.("self_attn.o_proj", mixed);
+    this.linear(mixed, block.linears["self_attn.o_proj"], norm);
+    ops.add(x, norm);
+
+    ops.rmsNorm(x, block.postAttentionNorm, norm, spec.rmsNormEps);
+    const [gate, up] = [view(scratch.gate), view(scratch.up)];
+    observe?.("mlp.gate_proj", norm);
+    this.linear(norm, block.linears["mlp.gate_proj"], gate);
+    observe?.("mlp.up_proj", norm);
+    this.linear(norm, block.linears["mlp.up_proj"], up);
+    ops.swiglu(gate, up, gate);
+    observe?.("mlp.down_proj", gate);
+    if (observeOnly) return;
+    this.linear(gate, block.linears["mlp.down_proj"], norm);
+    ops.add(x, norm);
+  }
+
+  /** Self-attention over the normalised input, up to but without the output projection. */
+  private attend(input: Tensor, block: BlockWeights, options: BlockRun): Tensor {
+    const { backend, spec, scratch } = this;
+    const { ops } = backend;
+    const { cache, observe, sequences = 1 } = options;
+    const { layer, linears } = block;
+    const tokens = rowsOf(input);
+    const start = cache?.length ?? 0;
+    const q = backend.rows(scratch.q, 0, tokens);
+    const k = backend.rows(cache?.keys[layer] ?? scratch.k, start, tokens);
+    const v = backend.rows(cache?.values[layer] ?? scratch.v, start, tokens);
+    const mixed = backend.rows(scratch.mixed, 0, tokens);
+    observe?.("self_attn.q_proj", input);
+    this.linear(input, linears["self_attn.q_proj"], q);
+    observe?.("self_attn.k_proj", input);
+    this.linear(input, linears["self_attn.k_proj"], k);
+    observe?.("self_attn.v_proj", input);
+    this.linear(input, linears["self_attn.v_proj"], v);
+    if (block.qNorm) ops.rmsNorm(q, block.qNorm, q, spec.rmsNormEps);
+    if (block.kNorm) ops.rmsNorm(k, block.kNorm, k, spec.rmsNormEps);
+
+    const { heads, kvHeads, headDim } = spec;
+    const shape = { heads, kvHeads, headDim, window: spec.windows[layer] };
+    const length = tokens / sequences;
+    for (let s = 0; s < sequences; s++) {
+      const part = (tensor: Tensor) => backend.rows(tensor, s * length, length);
+      const [qs, ks] = [part(q), part(k)];
+      ops.rope(qs, this.cos, this.sin, start);
+      ops.rope(ks, this.cos, this.sin, start);
+      const seen = (now: Tensor, all: readonly Tensor[] | undefined) =>
+        all ? backend.rows(all[layer], 0, start + length) : part(now);
+      ops.attention(qs, seen(k, cache?.keys), seen(v, cache?.values), part(mixed), shape);
+    }
+    return mixed;
+  }
+
+  dispose(): void {
+    for (const tensor of [this.cos, this.sin, ...Object.values(this.scratch)]) tensor.dispose();
+  }
+}
+
+/** A whole model on a backend, ready to score and to generate. */
+export class Decoder {
+  private readonly runner: BlockRunner;
+  private readonly hidden: Tensor;
+  private readonly ids: Tensor;
+
+  /** @param maxTokens longest run of tokens that one call may have */
+  constructor(
+    readonly backend: Backend,
+    readonly spec: DecoderSpec,
+    private readonly outer: OuterWeights,
+    private readonly blocks: readonly BlockWeights[],
+    readonly maxTokens: number,
+    maxPositions: number,
+  ) {
+    this.runner = new BlockRunner(backend, spec, maxTokens, maxPositions);
+    this.hidden = backend.zeros([maxTokens, spec.hiddenSize]);
+    this.ids = backend.zeros([maxTokens, 1], "i32");
+  }
+
+  /**
+   * Runs the model over one sequence, continuing `cache` when it is given.
+   *
+   * @param tokens at most `maxTokens` ids
+   * @param out [tokens, vocabSize], or [1, vocabSize] for the last position only
+   */
+  logits(tokens: Int32Array, out: Tensor, cache?: KeyValueCache): void {
+    const { backend, spec, outer } = this;
+    const ids = backend.rows(this.ids, 0, tokens.length);
+    const whole = backend.rows(this.hidden, 0, tokens.length);
+    backend.write(ids, tokens);
+    backend.ops.embed(outer.embedding, ids, whole);
+    for (const block of this.blocks) this.runner.run(whole, block, { cache });
+    if (cache) cache.length += tokens.length;
+    const wanted = rowsOf(out);
+    const last = backend.rows(this.hidden, tokens.length - wanted, wanted);
+    backend.ops.rmsNorm(last, outer.finalNorm, last, spec.rmsNormEps);
+    backend.ops.linear(last, outer.head, out);
+  }
+
+  dispose(): void {
+    this.runner.dispose();
+    this.hidden.dispose();
+    this.ids.dispose();
+    for (const block of this.blocks) disposeBlock(block);
+    this.outer.embedding.dispose();
+    this.outer.finalNorm.dispose();
+    if (this.outer.head !== this.outer.embedding) this.outer.head.dispose();
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * A mistake that a user can cure: bad input, a bad option, a file that lies. Its message is one
+ * sentence that says where, what, the rule and the cure; nothing prints its stack unless asked to.
+ */
+export class PenjingError extends Error {
+  override readonly name = "PenjingError";
+  /** The file, tensor, layer or option that the message is about. */
+  readonly where: string;
+
+  /**
+   * @param where the file, tensor, layer or option, printed in brackets before the message
+   * @param message what was found, the rule it breaks, and the cure
+   */
+  constructor(where: string, message: string, options?: ErrorOptions) {
+    super(`[${where}] ${message}`, options);
+    this.where = where;
+  }
+}
+
+/** The edit distance of two short words, used to propose the nearest valid name. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substitution, row[j] + 1, next[j - 1] + 1));
+    }
+    row = next;
+  }
+  return row[b.length];
+}
+
+/** The valid name nearest to `name`, or undefined when none is close. */
+export function nearest(name: string, valid: readonly string[]): string | undefined {
+  const ranked = valid
+    .map((candidate) => ({ candidate, d: distance(name.toLowerCase(), candidate.toLowerCase()) }))
+    .sort((x, y) => x.d - y.d);
+  const best = ranked[0];
+  return best && best.d <= Math.max(2, name.length / 2) ? best.candidate : undefined;
+}
+
+/** Refuses any key of `object` that is not in `valid`, naming the nearest valid one. */
+export function refuseUnknownKeys(where: string, object: object, valid: readonly string[]): void {
+  for (const key of Object.keys(object)) {
+    if (valid.includes(key)) continue;
+    const near = nearest(key, valid);
+    throw new PenjingError(
+      where,
+      `"${key}" is not an option here${near ? `; did you mean "${near}"?` : ""} Valid: ${valid.join(", ")}.`,
+    );
+  }
+}

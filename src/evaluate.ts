@@ -1,0 +1,143 @@
+import type { Backend, ServedOperation } from "./backend.js";
+import type { Checkpoint } from "./checkpoint/checkpoint.js";
+import { PenjingError } from "./errors.js";
+import { type OpenModel, openModel, refuseForeignIds } from "./open-model.js";
+import { pause, Run } from "./run.js";
+import type { Tensor } from "./tensor.js";
+import { refuseUnknown, sha256 } from "./text.js";
+
+/** Longest default window, as published tables have it. */
+const LONGEST_DEFAULT_WINDOW = 2048;
+
+export interface EvaluateOptions {
+  /** A model folder, a .safetensors file, an open checkpoint or an open model. */
+  readonly model: string | Checkpoint | OpenModel;
+  /** The text to score. */
+  readonly text: string;
+  /** Tokens in each window. @default the model's context, at most 2048 */
+  readonly window?: number;
+  /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
+  readonly backend?: Backend | string;
+  readonly signal?: AbortSignal;
+}
+
+export interface EvaluateEvent {
+  readonly type: "progress";
+  /** Windows scored so far. */
+  readonly done: number;
+  readonly windows: number;
+  /** Perplexity over those. */
+  readonly perplexity: number;
+}
+
+export interface Perplexity {
+  /** exp(nll) */
+  readonly perplexity: number;
+  /** Mean negative log-likelihood of the predicted tokens, in nats. */
+  readonly nll: number;
+  /** Predicted tokens: windows * (window - 1). */
+  readonly tokens: number;
+  readonly windows: number;
+  readonly window: number;
+  /** Tokens of the text that the model does not know. */
+  readonly unknownTokens: number;
+  /** Hex SHA-256 of the whole text. */
+  readonly textSha256: string;
+  readonly backend: string;
+  readonly served: readonly ServedOperation[];
+  readonly seconds: number;
+}
+
+/**
+ * Perplexity on contiguous windows without overlap: exp of the mean negative log-likelihood of
+ * every token of a window but its first. No BOS is added; the remainder is dropped.
+ *
+ * @throws PenjingError (from the iteration or `result()`) for a text shorter than one window or a
+ *   window longer than the model's context
+ */
+export function evaluatePerplexity(options: EvaluateOptions): Run<EvaluateEvent, Perplexity> {
+  return new Run(steps(options));
+}
+
+function isOpenModel(model: EvaluateOptions["model"]): model is OpenModel {
+  return typeof model === "object" && "decoder" in model;
+}
+
+async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, Perplexity, void> {
+  const started = performance.now();
+  const { model: source, text, backend, signal } = options;
+  const model = isOpenModel(source)
+    ? source
+    : await openModel(source, { backend, signal, maxTokens: options.window });
+  try {
+    const { spec, tokenizer } = model;
+    const window = options.window ?? Math.min(spec.context, LONGEST_DEFAULT_WINDOW);
+    if (!Number.isSafeInteger(window) || window < 2 || window > spec.context) {
+      throw new PenjingError(
+        "--window",
+        `it is ${window}, must be a whole number from 2 to the model's context of ${spec.context}.`,
+      );
+    }
+    if (text.trim() === "") {
+      throw new PenjingError("--text", "the text is empty; give a text file with words in it.");
+    }
+    const ids = tokenizer.encode(text);
+    refuseForeignIds(ids, spec);
+    refuseUnknown("--text", tokenizer, ids);
+    const score = yield* scoreWindows(model, ids, window, signal);
+    return {
+      ...score,
+      unknownTokens: tokenizer.countUnknown(ids),
+      textSha256: await sha256(text),
+      backend: model.backend.name,
+      served: model.backend.served(),
+      seconds: (performance.now() - started) / 1000,
+    };
+  } finally {
+    if (model !== source) await model.close();
+  }
+}
+
+type Score = Pick<Perplexity, "perplexity" | "nll" | "tokens" | "windows" | "window">;
+
+/** Scores token ids window by window. */
+export async function* scoreWindows(
+  { backend, decoder, spec }: Pick<OpenModel, "backend" | "decoder" | "spec">,
+  ids: Int32Array,
+  window: number,
+  signal?: AbortSignal,
+): AsyncGenerator<EvaluateEvent, Score, void> {
+  const windows = Math.floor(ids.length / window);
+  if (windows === 0) {
+    throw new PenjingError(
+      "--text",
+      `the text has ${ids.length} tokens, fewer than one window of ${window}; give a longer text or a smaller --window.`,
+    );
+  }
+  const logits = backend.zeros([window, spec.vocabSize]);
+  const targets = backend.zeros([window - 1], "i32");
+  const losses = backend.zeros([window - 1]);
+  let total = 0;
+  try {
+    for (let i = 0; i < windows; i++) {
+      await pause(signal);
+      const tokens = ids.subarray(i * window, (i + 1) * window);
+      decoder.logits(tokens, logits);
+      backend.write(targets, tokens.slice(1));
+      const predicting = backend.rows(logits, 0, window - 1);
+      backend.ops.crossEntropy(predicting, targets, losses);
+      total += await sum(backend, losses);
+      const perplexity = Math.exp(total / ((i + 1) * (window - 1)));
+      yield { type: "progress", done: i + 1, windows, perplexity };
+    }
+  } finally {
+    for (const tensor of [logits, targets, losses]) tensor.dispose();
+  }
+  const tokens = windows * (window - 1);
+  const nll = total / tokens;
+  return { perplexity: Math.exp(nll), nll, tokens, windows, window };
+}
+
+async function sum(backend: Backend, tensor: Tensor): Promise<number> {
+  return ((await backend.read(tensor)) as Float32Array).reduce((total, x) => total + x, 0);
+}

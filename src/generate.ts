@@ -1,0 +1,143 @@
+import type { Backend } from "./backend.js";
+import type { Checkpoint } from "./checkpoint/checkpoint.js";
+import { KeyValueCache } from "./decoder.js";
+import { PenjingError } from "./errors.js";
+import { type OpenModel, openModel, refuseForeignIds } from "./open-model.js";
+import { Random } from "./random.js";
+import { pause, Run } from "./run.js";
+import { checkSampling, type SamplingOptions, sample } from "./sample.js";
+
+export interface GenerateOptions extends SamplingOptions {
+  /** A model folder, a .safetensors file, an open checkpoint or an open model. */
+  readonly model: string | Checkpoint | OpenModel;
+  /** Text to continue; special tokens such as BOS are added as the tokenizer does. */
+  readonly prompt: string;
+  /** Tokens to generate at most; fewer when the model ends the text or its context is full. @default 256 */
+  readonly maxNewTokens?: number;
+  /** Go on after an end-of-text token. @default false */
+  readonly ignoreEos?: boolean;
+  /** Seed of the draws when temperature is above 0. @default 0 */
+  readonly seed?: number;
+  /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
+  readonly backend?: Backend | string;
+  readonly signal?: AbortSignal;
+}
+
+export interface GenerateEvent {
+  readonly type: "token";
+  readonly id: number;
+  /** What this token adds to the text; empty while a character is still incomplete. */
+  readonly text: string;
+}
+
+export interface Generation {
+  /** The prompt and what was generated, without special tokens. */
+  readonly text: string;
+  /** Ids of the prompt. */
+  readonly promptIds: Int32Array;
+  /** Ids that were generated, an end-of-text token included. */
+  readonly ids: Int32Array;
+  readonly stoppedBy: "end of text" | "length" | "context";
+  /** Generated tokens per second, the prompt's pass left out. */
+  readonly tokensPerSecond: number;
+}
+
+/**
+ * Continues a text token by token with a key-value cache.
+ *
+ * @throws PenjingError (from the iteration or `result()`) for a prompt that fills the context or a
+ *   sampling option out of range
+ */
+export function generate(options: GenerateOptions): Run<GenerateEvent, Generation> {
+  return new Run(steps(options));
+}
+
+async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, Generation, void> {
+  checkSampling(options);
+  const { model: source, backend, signal } = options;
+  const isOpen = typeof source === "object" && "decoder" in source;
+  const model = isOpen ? source : await openModel(source, { backend, signal });
+  try {
+    return yield* continueText(model, options);
+  } finally {
+    if (model !== source) await model.close();
+  }
+}
+
+async function* continueText(
+  model: OpenModel,
+  options: GenerateOptions,
+): AsyncGenerator<GenerateEvent, Generation, void> {
+  const { backend, decoder, spec, tokenizer } = model;
+  const { maxNewTokens = 256, ignoreEos = false, seed = 0, signal } = options;
+  const promptIds = firstIds(model, options.prompt);
+  const capacity = Math.min(spec.context, promptIds.length + maxNewTokens);
+  const cache = new KeyValueCache(backend, spec, capacity);
+  const logits = backend.zeros([1, spec.vocabSize]);
+  const random = new Random(seed);
+  const ends = new Set([...spec.eosIds, ...tokenizer.eosIds]);
+  const text = (ids: readonly number[]) =>
+    tokenizer.decode([...promptIds, ...ids], { skipSpecialTokens: true });
+  const ids: number[] = [];
+  let shown = text([]);
+  let stoppedBy: Generation["stoppedBy"] = "length";
+  let started = 0;
+  try {
+    for (let start = 0; start < promptIds.length; start += decoder.maxTokens) {
+      await pause(signal);
+      decoder.logits(promptIds.subarray(start, start + decoder.maxTokens), logits, cache);
+    }
+    started = performance.now();
+    while (ids.length < maxNewTokens) {
+      await pause(signal);
+      const id = sample((await backend.read(logits)) as Float32Array, options, random);
+      ids.push(id);
+      const whole = text(ids);
+      // A replacement character at the end is a character whose bytes are not all there yet.
+      const settled = whole.endsWith("\uFFFD") ? shown : whole;
+      yield { type: "token", id, text: settled.slice(shown.length) };
+      shown = settled;
+      if (ends.has(id) && !ignoreEos) {
+        stoppedBy = "end of text";
+        break;
+      }
+      if (cache.length === spec.context) {
+        stoppedBy = "context";
+        break;
+      }
+      if (ids.length < maxNewTokens) decoder.logits(Int32Array.of(id), logits, cache);
+    }
+  } finally {
+    cache.dispose();
+    logits.dispose();
+  }
+  const seconds = (performance.now() - started) / 1000;
+  return {
+    text: text(ids),
+    promptIds,
+    ids: Int32Array.from(ids),
+    stoppedBy,
+    tokensPerSecond: seconds > 0 ? ids.length / seconds : 0,
+  };
+}
+
+/** Ids of the prompt, or of the beginning of a text when the prompt is empty. */
+function firstIds({ spec, tokenizer }: OpenModel, prompt: string): Int32Array {
+  const encoded = tokenizer.encode(prompt, { addSpecialTokens: true });
+  const start = tokenizer.bosId ?? spec.bosIds[0];
+  const ids = encoded.length === 0 && start !== undefined ? Int32Array.of(start) : encoded;
+  refuseForeignIds(ids, spec);
+  if (ids.length === 0) {
+    throw new PenjingError(
+      "prompt",
+      "it is empty, and the model names no token to begin with; give some text.",
+    );
+  }
+  if (ids.length >= spec.context) {
+    throw new PenjingError(
+      "prompt",
+      `it has ${ids.length} tokens, which fills the model's context of ${spec.context}; shorten it to at most ${spec.context - 1} tokens.`,
+    );
+  }
+  return ids;
+}

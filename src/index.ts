@@ -1,0 +1,39 @@
+export type { Backend, Operations, ServedOperation } from "./backend.js";
+export { openBackend } from "./backends/index.js";
+export { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
+export { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
+export {
+  type CompressEvent,
+  type CompressOptions,
+  type CompressResult,
+  compress,
+} from "./compress.js";
+export type { LayerReport } from "./compress-block.js";
+export { PenjingError } from "./errors.js";
+export {
+  type EvaluateEvent,
+  type EvaluateOptions,
+  evaluatePerplexity,
+  type Perplexity,
+} from "./evaluate.js";
+export {
+  type GenerateEvent,
+  type GenerateOptions,
+  type Generation,
+  generate,
+} from "./generate.js";
+export { type InspectResult, inspect, type TensorReport } from "./inspect.js";
+export { methods } from "./methods/index.js";
+export { type OpenModel, type OpenModelOptions, openModel } from "./open-model.js";
+export { type PackedTwoFour, packTwoFour, unpackTwoFour } from "./pack.js";
+export {
+  createOutputFolder,
+  type Folder,
+  memoryFolder,
+  memoryOutputFolder,
+  type OutputFolder,
+} from "./platform/files.js";
+export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
+export { DEFAULT_RECIPE, type Override, type Recipe } from "./recipe.js";
+export type { Run } from "./run.js";
+export { VERSION } from "./version.js";

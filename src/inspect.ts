@@ -1,0 +1,175 @@
+import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
+import { layoutOf } from "./layouts/index.js";
+import { pause, Run } from "./run.js";
+import { type StoredDType, sizeOf } from "./tensor.js";
+
+/** Bytes that are looked at at a time. */
+const CHUNK_BYTES = 4 * 2 ** 20;
+
+/** Patterns that a matrix is checked against, the strictest first. */
+const PATTERNS = [
+  { name: "1:4", n: 1, m: 4 },
+  { name: "2:4", n: 2, m: 4 },
+  { name: "4:8", n: 4, m: 8 },
+] as const;
+
+export interface TensorReport {
+  readonly name: string;
+  readonly dtype: StoredDType;
+  /** Logical shape; that of the unpacked weight for packed ones. */
+  readonly shape: readonly number[];
+  /** Bytes stored. */
+  readonly bytes: number;
+  /** File that holds it. */
+  readonly file: string;
+  /** How it is stored: "dense" or the name of a packed layout. */
+  readonly layout: string;
+  /** Share of zeros among the logical elements; undefined for integers. */
+  readonly sparsity: number | undefined;
+  /** The strictest N:M that every group of every row keeps to; undefined for none or no matrix. */
+  readonly pattern: string | undefined;
+}
+
+export interface InspectEvent {
+  /** The tensor that was looked at. */
+  readonly name: string;
+  /** Share of all bytes that is done, in [0, 1]. */
+  readonly fraction: number;
+}
+
+export interface InspectResult {
+  readonly path: string;
+  readonly layout: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tensors: readonly TensorReport[];
+  readonly bytes: number;
+  /** Logical elements of all tensors. */
+  readonly parameters: number;
+}
+
+/**
+ * Looks at every tensor of a model folder or a .safetensors file, in pieces of a few MiB.
+ *
+ * @param source a path or an open checkpoint
+ */
+export function inspect(
+  source: string | Checkpoint,
+  options: { readonly signal?: AbortSignal } = {},
+): Run<InspectEvent, InspectResult> {
+  return new Run(steps(source, options.signal));
+}
+
+async function* steps(
+  source: string | Checkpoint,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<InspectEvent, InspectResult, void> {
+  const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
+  try {
+    const layout = layoutOf(checkpoint.metadata, checkpoint.folder.path);
+    const stored = [...checkpoint.tensors.values()];
+    const packed = layout.name === "dense" ? [] : layout.weights(stored);
+    const owner = new Map(
+      packed.flatMap((weight) =>
+        layout.entries(weight).map((part) => [part.name, weight] as const),
+      ),
+    );
+    const tensors: TensorReport[] = [];
+    const total = stored.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    let seen = 0;
+    for (const entry of stored) {
+      await pause(signal);
+      const weight = owner.get(entry.name);
+      // A packed weight is reported once, at its first part.
+      if (weight && layout.entries(weight)[0].name !== entry.name) continue;
+      const parts = weight
+        ? layout.entries(weight).map(({ name }) => checkpoint.tensors.get(name)!)
+        : [entry];
+      const counts = await countNonZeros(checkpoint, entry.name, signal);
+      const { name, dtype, shape } = weight ?? entry;
+      const report: TensorReport = {
+        name,
+        dtype,
+        shape,
+        bytes: parts.reduce((sum, part) => sum + part.byteLength, 0),
+        file: entry.file,
+        layout: weight ? layout.name : "dense",
+        sparsity: counts && sizeOf(shape) > 0 ? 1 - counts.nonZeros / sizeOf(shape) : undefined,
+        pattern: weight ? "2:4" : counts?.pattern,
+      };
+      tensors.push(report);
+      seen += report.bytes;
+      yield { name, fraction: total > 0 ? seen / total : 1 };
+    }
+    return {
+      path: checkpoint.folder.path,
+      layout: layout.name,
+      metadata: checkpoint.metadata,
+      tensors,
+      bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
+      parameters: tensors.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
+    };
+  } finally {
+    if (typeof source === "string") await checkpoint.close();
+  }
+}
+
+/** Reads whether element i is non-zero, straight from the bytes of a float dtype. */
+function nonZeroTest(dtype: StoredDType, bytes: Uint8Array): ((i: number) => boolean) | undefined {
+  if (dtype === "F32") {
+    const values = new Float32Array(bytes.buffer);
+    return (i) => values[i] !== 0;
+  }
+  if (dtype === "F64") {
+    const values = new Float64Array(bytes.buffer);
+    return (i) => values[i] !== 0;
+  }
+  if (dtype !== "F16" && dtype !== "BF16") return undefined;
+  const bits = new Uint16Array(bytes.buffer);
+  return (i) => (bits[i] & 0x7fff) !== 0;
+}
+
+/** Non-zeros of a float tensor, and the strictest pattern that all its rows keep to. */
+async function countNonZeros(
+  checkpoint: Checkpoint,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<{ nonZeros: number; pattern: string | undefined } | undefined> {
+  const { dtype, shape, byteLength } = checkpoint.tensors.get(name)!;
+  const size = sizeOf(shape);
+  const cols = shape.at(-1) ?? 1;
+  const rowBytes = size > 0 ? (byteLength / size) * cols : 0;
+  const step = Math.max(1, Math.floor(CHUNK_BYTES / Math.max(1, rowBytes))) * rowBytes;
+  const open = new Set(
+    shape.length === 2 ? PATTERNS.filter(({ m }) => cols > 0 && cols % m === 0) : [],
+  );
+  let nonZeros = 0;
+  if (!nonZeroTest(dtype, new Uint8Array(0))) return undefined;
+  for (let start = 0; start < byteLength; start += step) {
+    await pause(signal);
+    const bytes = await checkpoint.readRange(name, start, Math.min(step, byteLength - start));
+    const isNonZero = nonZeroTest(dtype, bytes)!;
+    const elements = (bytes.length / rowBytes) * cols;
+    for (let i = 0; i < elements; i++) if (isNonZero(i)) nonZeros++;
+    for (const pattern of open) {
+      if (exceeds(isNonZero, elements, pattern.n, pattern.m)) open.delete(pattern);
+    }
+  }
+  // A dense matrix keeps to no pattern; an all-zero one keeps to the strictest.
+  const [pattern] = open;
+  return { nonZeros, pattern: pattern?.name };
+}
+
+/** Whether any m consecutive elements hold more than n non-zeros; rows are whole groups. */
+function exceeds(
+  isNonZero: (i: number) => boolean,
+  elements: number,
+  n: number,
+  m: number,
+): boolean {
+  for (let start = 0; start < elements; start += m) {
+    let count = 0;
+    for (let i = start; i < start + m; i++) if (isNonZero(i)) count++;
+    if (count > n) return true;
+  }
+  return false;
+}

@@ -1,0 +1,111 @@
+import type { Backend } from "./backend.js";
+import { nearest, PenjingError, refuseUnknownKeys } from "./errors.js";
+import type { Sparsity } from "./sparsity.js";
+import type { Tensor } from "./tensor.js";
+
+/** What calibration can gather about a linear layer's inputs X [tokens, inFeatures]. */
+export type StatisticName = "columnSquares" | "hessian";
+
+/** What calibration did gather. Which fields are there follows from `Method.needs`. */
+export interface Statistics {
+  /** Sequences that X was cut into. */
+  readonly sequences: number;
+  /** Rows of X. */
+  readonly tokens: number;
+  /** [inFeatures], the sum over tokens of x². */
+  readonly columnSquares?: Tensor;
+  /** [inFeatures, inFeatures], (2 / sequences) XᵀX, both triangles. */
+  readonly hessian?: Tensor;
+}
+
+/** One linear layer to prune. Methods know nothing of files, models or progress bars. */
+export interface LinearProblem {
+  /** Name for messages, such as "model.layers.0.mlp.up_proj". */
+  readonly name: string;
+  /** [outFeatures, inFeatures] f32; the method replaces its elements by the pruned ones. */
+  readonly weight: Tensor;
+  readonly statistics: Statistics;
+  readonly sparsity: Sparsity;
+  readonly backend: Backend;
+}
+
+export interface PruneOutcome {
+  /** u8 [outFeatures, inFeatures], 1 = kept. The caller disposes it. */
+  readonly mask: Tensor;
+  /** Figures for the report, such as the predicted loss. */
+  readonly figures: Readonly<Record<string, number>>;
+  /** Sentences that a person should read, such as a raised damping. */
+  readonly notes: readonly string[];
+}
+
+/** A numeric option of a method: its default, its range, and what it means. */
+export interface OptionSpec {
+  readonly default: number;
+  readonly min: number;
+  readonly max: number;
+  readonly integer?: boolean;
+  readonly description: string;
+}
+
+/**
+ * A pruning method: a pure function of one linear layer's problem.
+ *
+ * @typeParam Options its options by name
+ */
+export interface Method<Options extends object = Record<string, number>> {
+  readonly name: string;
+  /** One line for `--help` and the docs. */
+  readonly summary: string;
+  /** Paper that it follows. */
+  readonly source: string;
+  /** Statistics that it reads; calibration gathers no others. */
+  readonly needs: readonly StatisticName[];
+  readonly options: { readonly [Key in keyof Options]: OptionSpec };
+  /** Prunes `problem.weight` in place. */
+  prune(problem: LinearProblem, options: Options): Promise<PruneOutcome>;
+}
+
+/**
+ * Fills a method's options with its defaults and checks each given one.
+ *
+ * @throws PenjingError for an unknown name (with the nearest valid one) or a value out of range
+ */
+export function resolveOptions<Options extends object>(
+  method: Method<Options>,
+  given: Readonly<Record<string, unknown>> = {},
+): Options {
+  const specs = Object.entries(method.options) as [string, OptionSpec][];
+  refuseUnknownKeys(
+    method.name,
+    given,
+    specs.map(([name]) => name),
+  );
+  const resolved: Record<string, number> = {};
+  for (const [name, spec] of specs) {
+    const value = given[name] ?? spec.default;
+    const valid =
+      typeof value === "number" &&
+      value >= spec.min &&
+      value <= spec.max &&
+      (!spec.integer || Number.isInteger(value));
+    if (!valid) {
+      throw new PenjingError(
+        method.name,
+        `${name} is ${JSON.stringify(value)}, must be ${spec.integer ? "a whole number" : "a number"} from ${spec.min} to ${spec.max} (default ${spec.default}): ${spec.description}.`,
+      );
+    }
+    resolved[name] = value;
+  }
+  return resolved as Options;
+}
+
+/** The entry of `registry` called `name`, or an error that lists the names and the nearest one. */
+export function lookUp<T>(registry: Readonly<Record<string, T>>, name: string, where: string): T {
+  if (Object.hasOwn(registry, name)) return registry[name];
+  const valid = Object.keys(registry);
+  const near = nearest(name, valid);
+  throw new PenjingError(
+    where,
+    `"${name}" is not known${near ? `; did you mean "${near}"?` : "."} Valid: ${valid.join(", ")}.`,
+  );
+}

@@ -1,0 +1,17 @@
+import type { Method } from "../method.js";
+import { magnitude } from "./magnitude.js";
+import { nowag } from "./nowag.js";
+import { sparsegpt } from "./sparsegpt.js";
+import { wanda } from "./wanda.js";
+
+/** A method whose option names are not known to the type checker; `resolveOptions` checks them. */
+// biome-ignore lint/suspicious/noExplicitAny: the registry holds methods of different options
+export type AnyMethod = Method<any>;
+
+/** Every pruning method by name. */
+export const methods: Readonly<Record<string, AnyMethod>> = {
+  magnitude,
+  wanda,
+  sparsegpt,
+  nowag,
+};

@@ -1,0 +1,107 @@
+import { PenjingError } from "../errors.js";
+import type { LinearProblem, Method } from "../method.js";
+import { colsOf, type Tensor } from "../tensor.js";
+
+export interface SparseGptOptions {
+  /** Added to the Hessian's diagonal, as a share of its mean. @default 0.01 */
+  readonly damping: number;
+  /** Columns that are chosen and updated together. @default 128 */
+  readonly blockSize: number;
+}
+
+/** Damping is raised tenfold at most this often before the layer is given up. */
+const ATTEMPTS = 6;
+
+/**
+ * SparseGPT (arXiv 2301.00774, algorithm 1): goes through the columns once, removes in each group
+ * the weights with the smallest w² / U_jj², and spreads each removal's error over the columns to
+ * its right, with U the upper Cholesky factor of the inverse of the damped Hessian.
+ */
+export const sparsegpt: Method<SparseGptOptions> = {
+  name: "sparsegpt",
+  summary: "remove weights column by column and repair the rest with second-order information",
+  source: "Frantar and Alistarh 2023, arXiv 2301.00774",
+  needs: ["hessian"],
+  options: {
+    damping: {
+      default: 0.01,
+      min: 0,
+      max: 100,
+      description: "added to the Hessian's diagonal, as a share of its mean",
+    },
+    blockSize: {
+      default: 128,
+      min: 1,
+      max: 65536,
+      integer: true,
+      description: "columns chosen and updated together, a multiple of M",
+    },
+  },
+  async prune(problem, { damping, blockSize }) {
+    const { backend, weight, sparsity } = problem;
+    const { factor, dead, notes } = await inverseFactor(problem, damping);
+    if (dead > 0) notes.push(`${dead} inputs were always zero; their weights are removed`);
+    const mask = backend.zeros(weight.shape, "u8");
+    const predictedLoss = await backend.ops.sparsegptSweep(weight, factor, mask, {
+      pattern: sparsity.kind === "n:m" ? sparsity : { ratio: sparsity.ratio },
+      blockSize: sparsity.kind === "n:m" ? wholeGroups(blockSize, sparsity.m) : blockSize,
+    });
+    factor.dispose();
+    return { mask, figures: { predictedLoss }, notes };
+  },
+};
+
+/** The largest multiple of m that is at most `blockSize`, and at least m. */
+function wholeGroups(blockSize: number, m: number): number {
+  return Math.max(m, blockSize - (blockSize % m));
+}
+
+/**
+ * The upper Cholesky factor U of the inverse of the damped Hessian, H⁻¹ = UᵀU. With J the order
+ * reversal and JHJ = LLᵀ, U = J L⁻¹ J: one factorisation and one triangular inverse. Weights of
+ * dead inputs (H_jj = 0) are set to zero.
+ */
+async function inverseFactor(
+  { name, backend, weight, statistics }: LinearProblem,
+  damping: number,
+): Promise<{ factor: Tensor; dead: number; notes: string[] }> {
+  const { ops } = backend;
+  const hessian = statistics.hessian!;
+  const cols = colsOf(weight);
+  const vector = backend.zeros([cols]);
+  ops.diagonal(hessian, vector);
+  const diagonal = (await backend.read(vector)) as Float32Array;
+  const alive = diagonal.map((h) => (h > 0 ? 1 : 0));
+  const dead = cols - alive.reduce((sum, one) => sum + one, 0);
+  if (dead > 0) {
+    backend.write(vector, alive);
+    ops.scaleColumns(weight, vector);
+  }
+  const mean = diagonal.reduce((sum, h, j) => sum + (alive[j] ? h : 1), 0) / cols;
+  const damped = backend.zeros([cols, cols]);
+  const notes: string[] = [];
+  let used = damping;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++, used = used === 0 ? 0.01 : used * 10) {
+    backend.copy(hessian, damped);
+    backend.write(
+      vector,
+      alive.map((one) => 1 - one + used * mean),
+    );
+    ops.addDiagonal(damped, vector);
+    ops.reverse(damped);
+    if ((await ops.cholesky(damped)) !== -1) continue;
+    if (used !== damping) {
+      notes.push(`damping was raised from ${damping} to ${used} so that the Hessian factorises`);
+    }
+    const factor = backend.zeros([cols, cols]);
+    ops.triangularInverse(damped, factor);
+    ops.reverse(factor);
+    damped.dispose();
+    vector.dispose();
+    return { factor, dead, notes };
+  }
+  throw new PenjingError(
+    name,
+    `the Hessian of its inputs does not factorise even with damping ${used / 10}; give more or other calibration text, or leave the layer out with --ignore "${name}".`,
+  );
+}

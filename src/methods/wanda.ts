@@ -1,0 +1,23 @@
+import { keepBest } from "../mask.js";
+import type { Method } from "../method.js";
+
+/**
+ * Wanda: the score is |W| * ||x_j||, with x_j the layer's j-th input over the calibration tokens
+ * (arXiv 2306.11695, equation 1). Unstructured selection runs over each output row.
+ */
+export const wanda: Method<Record<string, never>> = {
+  name: "wanda",
+  summary: "weigh each weight by the norm of its input; no weight update",
+  source: "Sun et al. 2023, arXiv 2306.11695",
+  needs: ["columnSquares"],
+  options: {},
+  async prune(problem) {
+    const { backend, statistics } = problem;
+    const squares = (await backend.read(statistics.columnSquares!)) as Float32Array;
+    const norms = squares.map((sum) => Math.sqrt(sum / statistics.sequences));
+    const columns = backend.upload(norms, [norms.length]);
+    const outcome = keepBest(problem, { columns }, "row");
+    columns.dispose();
+    return outcome;
+  },
+};

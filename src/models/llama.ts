@@ -1,0 +1,15 @@
+import { type ModelFamily, noWindows, readDecoder } from "../model.js";
+
+/** Llama 2, 3, 3.1 and 3.2 (text), and the many models that share its config. */
+export const llama: ModelFamily = {
+  modelType: "llama",
+  summary: "Llama, with Llama-3 rope scaling",
+  read(config) {
+    const attention = config.flag("attention_bias", false);
+    return readDecoder(config, "llama", {
+      windows: noWindows,
+      biases: { qkv: attention, o: attention, mlp: config.flag("mlp_bias", false) },
+      qkNorm: false,
+    });
+  },
+};

@@ -1,0 +1,96 @@
+import type { LayerReport } from "./compress-block.js";
+import type { Layout, TensorEntry } from "./layout.js";
+import type { LayerPlan } from "./recipe.js";
+import { type StoredDType, sizeOf } from "./tensor.js";
+import { VERSION } from "./version.js";
+import type { StoredModel } from "./weights.js";
+
+/** Says what made an output folder; the same for the same input, recipe and backend. */
+export const SIDE_FILE = "penjing.json";
+/** Times and memory of the run, which differ from run to run. */
+export const REPORT_FILE = "penjing-report.json";
+
+/** Bytes per element of what a checkpoint of a model holds. */
+const BYTES: Partial<Record<StoredDType, number>> = { F64: 8, F32: 4, F16: 2, BF16: 2, U8: 1 };
+
+export interface Totals {
+  /** Bytes of the pruned layers' weights before and after. */
+  readonly layerBytesBefore: number;
+  readonly layerBytesAfter: number;
+  /** Bytes of all tensors before and after. */
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  /** Share of the pruned layers' weights that were removed. */
+  readonly removed: number;
+}
+
+function bytesOf(entries: readonly TensorEntry[]): number {
+  return entries.reduce((sum, { dtype, shape }) => sum + sizeOf(shape) * (BYTES[dtype] ?? 0), 0);
+}
+
+/** Which tensors an output checkpoint has, and how each weight is stored in them. */
+export class OutputPlan {
+  constructor(
+    private readonly model: StoredModel,
+    private readonly plan: ReadonlyMap<string, LayerPlan>,
+    readonly layout: Layout,
+  ) {}
+
+  /** The plan of a weight's layer; undefined for weights that are left as they are. */
+  layerOf(weightName: string): LayerPlan | undefined {
+    const layer = weightName.endsWith(".weight") ? weightName.slice(0, -".weight".length) : "";
+    return this.plan.get(layer);
+  }
+
+  /** Whether a weight is stored packed: at most 2 of every 4 kept, in a layout that packs. */
+  isPacked(weightName: string): boolean {
+    const sparsity = this.layerOf(weightName)?.sparsity;
+    const fits = sparsity?.kind === "n:m" && sparsity.m === 4 && sparsity.n <= 2;
+    return fits && this.layout.name !== "dense";
+  }
+
+  /** The tensors that one weight is stored in. */
+  stored(entry: TensorEntry): readonly TensorEntry[] {
+    return this.isPacked(entry.name) ? this.layout.entries(entry) : [entry];
+  }
+
+  /** All tensors, in the order of the original checkpoint. */
+  tensors(): TensorEntry[] {
+    return [...this.model.weights.values()].flatMap(({ name, dtype, shape }) =>
+      this.stored({ name, dtype, shape }),
+    );
+  }
+
+  /** The bytes of a weight by the tensors that it is stored in. */
+  pack(weightName: string, bytes: Uint8Array): ReadonlyMap<string, Uint8Array> {
+    if (!this.isPacked(weightName)) return new Map([[weightName, bytes]]);
+    return this.layout.pack(this.model.weights.get(weightName)!, bytes);
+  }
+
+  totals(layers: readonly LayerReport[]): Totals {
+    const all = [...this.model.weights.values()];
+    const pruned = all.filter(({ name }) => this.layerOf(name));
+    const after = (entries: readonly TensorEntry[]) =>
+      bytesOf(entries.flatMap((entry) => this.stored(entry)));
+    const weights = layers.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+    const removed = layers.reduce((sum, layer) => sum + layer.removed * sizeOf(layer.shape), 0);
+    return {
+      layerBytesBefore: bytesOf(pruned),
+      layerBytesAfter: after(pruned),
+      bytesBefore: bytesOf(all),
+      bytesAfter: after(all),
+      removed: removed / weights,
+    };
+  }
+}
+
+/** The text of the side file. */
+export function describeOutput({ spec }: StoredModel, facts: object): string {
+  const model = {
+    family: spec.family,
+    layers: spec.layers,
+    hiddenSize: spec.hiddenSize,
+    vocabSize: spec.vocabSize,
+  };
+  return `${JSON.stringify({ penjing: VERSION, model, ...facts }, null, 2)}\n`;
+}

@@ -1,0 +1,196 @@
+import { PenjingError } from "./errors.js";
+
+/**
+ * The 2:4 group code, which everything that reads or writes packed weights shares. Of 4 consecutive
+ * columns two slots i0 < i1 are stored; the code is i0 | i1 << 2, and a byte holds two codes, the
+ * lower-numbered group in its low nibble. Byte by byte: layouts/two-four.ts.
+ */
+
+/** Weights as numbers, or as the raw bits of f16 or bf16. */
+export type WeightArray = Float32Array | Uint16Array;
+
+/** A 2:4-sparse matrix in packed form. */
+export interface PackedTwoFour<Values extends WeightArray = Float32Array> {
+  /** [rows, cols/2], row-major: the two stored slots of each group, in column order. */
+  readonly values: Values;
+  /** [rows, ceil(cols/8)]: two group codes a byte. */
+  readonly indices: Uint8Array;
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/** Bytes that the group codes of one row take. */
+export function indexBytes(cols: number): number {
+  return Math.ceil(cols / 8);
+}
+
+/** The slots of a group, by the bit set of its non-zeros; undefined when it has more than two. */
+const CODE_OF_NONZEROS: readonly (number | undefined)[] = Array.from({ length: 16 }, (_, set) => {
+  const columns = [0, 1, 2, 3];
+  const kept = columns.filter((column) => set & (1 << column));
+  if (kept.length > 2) return undefined;
+  const free = columns.filter((column) => !kept.includes(column));
+  const [i0, i1] = [...kept, ...free.slice(0, 2 - kept.length)].sort((a, b) => a - b);
+  return i0 | (i1 << 2);
+});
+
+/**
+ * Packs w [rows, cols] into `values` and `indices`, sized as in `PackedTwoFour`.
+ *
+ * @returns the flat index of the first group (cols/4 a row) with more than two non-zeros, or -1
+ */
+export function packGroups(
+  w: WeightArray,
+  values: WeightArray,
+  indices: Uint8Array,
+  rows: number,
+  cols: number,
+): number {
+  const groups = cols / 4;
+  const width = indexBytes(cols);
+  // Raw f16 and bf16 bits keep the sign in bit 15, and -0 is a zero.
+  const isZero =
+    w instanceof Uint16Array ? (i: number) => (w[i] & 0x7fff) === 0 : (i: number) => w[i] === 0;
+  indices.fill(0);
+  for (let row = 0; row < rows; row++) {
+    for (let group = 0; group < groups; group++) {
+      const at = row * cols + group * 4;
+      let set = 0;
+      for (let i = 0; i < 4; i++) if (!isZero(at + i)) set |= 1 << i;
+      const code = CODE_OF_NONZEROS[set];
+      if (code === undefined) return row * groups + group;
+      const slot = (row * groups + group) * 2;
+      values[slot] = w[at + (code & 3)];
+      values[slot + 1] = w[at + (code >> 2)];
+      indices[row * width + (group >> 1)] |= code << ((group & 1) * 4);
+    }
+  }
+  return -1;
+}
+
+/** The inverse of `packGroups`: fills w [rows, cols]. */
+export function unpackGroups(
+  values: WeightArray,
+  indices: Uint8Array,
+  w: WeightArray,
+  rows: number,
+  cols: number,
+): void {
+  const groups = cols / 4;
+  const width = indexBytes(cols);
+  w.fill(0);
+  for (let row = 0; row < rows; row++) {
+    for (let group = 0; group < groups; group++) {
+      const code = (indices[row * width + (group >> 1)] >> ((group & 1) * 4)) & 15;
+      const at = row * cols + group * 4;
+      const slot = (row * groups + group) * 2;
+      w[at + (code & 3)] = values[slot];
+      w[at + (code >> 2)] = values[slot + 1];
+    }
+  }
+}
+
+/**
+ * Packs a 2:4-sparse matrix: every 4 consecutive columns of a row hold at most two non-zeros. A
+ * group with fewer still stores two slots, the missing ones at its lowest zero columns.
+ *
+ * @param weight [rows, cols], row-major: numbers, or raw f16 or bf16 bits
+ * @param cols a multiple of 4
+ * @throws PenjingError when the size does not fit, or naming the first group that is not 2:4
+ */
+export function packTwoFour(
+  weight: Float32Array,
+  rows: number,
+  cols: number,
+): PackedTwoFour<Float32Array>;
+export function packTwoFour(
+  weight: Uint16Array,
+  rows: number,
+  cols: number,
+): PackedTwoFour<Uint16Array>;
+export function packTwoFour(
+  weight: WeightArray,
+  rows: number,
+  cols: number,
+): PackedTwoFour<WeightArray> {
+  checkShape("packTwoFour", rows, cols);
+  checkLength("packTwoFour", "weight", weight.length, rows * cols);
+  const values = arrayLike(weight, (rows * cols) / 2);
+  const indices = new Uint8Array(rows * indexBytes(cols));
+  const bad = packGroups(weight, values, indices, rows, cols);
+  if (bad >= 0) throw notTwoFour("packTwoFour", bad, cols);
+  return { values, indices, rows, cols };
+}
+
+/**
+ * The dense matrix [rows, cols], row-major, of a packed one; equal to what was packed (a -0 in a
+ * pruned place comes back as 0).
+ *
+ * @throws PenjingError when sizes do not fit, or naming the first group code that is not one
+ */
+export function unpackTwoFour(packed: PackedTwoFour<Float32Array>): Float32Array;
+export function unpackTwoFour(packed: PackedTwoFour<Uint16Array>): Uint16Array;
+export function unpackTwoFour(packed: PackedTwoFour<WeightArray>): WeightArray {
+  const { values, indices, rows, cols } = packed;
+  checkShape("unpackTwoFour", rows, cols);
+  checkLength("unpackTwoFour", "values", values.length, (rows * cols) / 2);
+  checkTwoFourIndices("unpackTwoFour", indices, rows, cols);
+  const weight = arrayLike(values, rows * cols);
+  unpackGroups(values, indices, weight, rows, cols);
+  return weight;
+}
+
+/**
+ * Refuses indices [rows, ceil(cols/8)] that packing could not have made: a wrong length, slots out
+ * of order, or a used padding nibble.
+ *
+ * @throws PenjingError naming row and group
+ */
+export function checkTwoFourIndices(
+  where: string,
+  indices: Uint8Array,
+  rows: number,
+  cols: number,
+): void {
+  const groups = cols / 4;
+  const width = indexBytes(cols);
+  checkLength(where, "indices", indices.length, rows * width);
+  for (let row = 0; row < rows; row++) {
+    for (let group = 0; group < 2 * width; group++) {
+      const code = (indices[row * width + (group >> 1)] >> ((group & 1) * 4)) & 15;
+      if (group < groups ? (code & 3) < code >> 2 : code === 0) continue;
+      throw new PenjingError(
+        where,
+        `row ${row}, group ${group} has the code ${code}, which is not a 2:4 group code; the file is damaged or not in this layout.`,
+      );
+    }
+  }
+}
+
+/** The error for a flat group index that `packGroups` returned. */
+export function notTwoFour(where: string, group: number, cols: number): PenjingError {
+  const groups = cols / 4;
+  const first = (group % groups) * 4;
+  return new PenjingError(
+    where,
+    `row ${Math.floor(group / groups)}, group ${group % groups} (columns ${first} to ${first + 3}) has more than 2 non-zeros; prune it to 2:4 first, or use the dense layout.`,
+  );
+}
+
+function arrayLike(like: WeightArray, length: number): WeightArray {
+  return like instanceof Uint16Array ? new Uint16Array(length) : new Float32Array(length);
+}
+
+function checkShape(where: string, rows: number, cols: number): void {
+  if (Number.isInteger(rows) && Number.isInteger(cols) && rows >= 0 && cols >= 0 && cols % 4 === 0)
+    return;
+  throw new PenjingError(
+    where,
+    `rows ${rows} and cols ${cols} must be counts, and cols a multiple of 4; use the dense layout for other widths.`,
+  );
+}
+
+function checkLength(where: string, name: string, found: number, expected: number): void {
+  if (found === expected) return;
+  throw new PenjingError(where, `${name} has ${found} elements, must have ${expected}.`);
+}

@@ -1,0 +1,259 @@
+import { PenjingError } from "../errors.js";
+import { checkFileName, errorCode, fileError } from "./file-errors.js";
+
+export {
+  type ByteSink,
+  createOutputFolder,
+  type MemoryOutputFolder,
+  memoryOutputFolder,
+  type OutputFolder,
+  type OutputFolderOptions,
+} from "./output-files.js";
+
+/** Bytes of known length that are read by range: a file, a Blob, or memory. */
+export interface ByteSource {
+  /** What messages call it: the path or name of the file. */
+  readonly name: string;
+  /** Length in bytes when it was opened. */
+  readonly size: number;
+  /**
+   * Copies `length` bytes from `offset` into a fresh buffer of its own (`byteOffset` 0, so that any
+   * typed array can view it). A range outside the file, and a file that turns out shorter than
+   * `size`, throw a PenjingError.
+   */
+  read(offset: number, length: number): Promise<Uint8Array>;
+  /** Frees the handle; a second call does nothing. */
+  close(): Promise<void>;
+}
+
+/** A read-only folder of named files. */
+export interface Folder {
+  /** What messages call it; an absolute path under Node. */
+  readonly path: string;
+  /**
+   * Names of the files at the top level, and `folder/name` of those one folder below, sorted by
+   * code unit. Names and folders that begin with a dot are left out.
+   */
+  list(): Promise<string[]>;
+  /** Opens a file by a name as `list` gives it. */
+  open(name: string): Promise<ByteSource>;
+  /** The text of a file of at most `maxBytes`; invalid UTF-8 is an error. */
+  readText(name: string, maxBytes: number): Promise<string>;
+  /** Whether a file (not a folder) of this name exists. */
+  has(name: string): Promise<boolean>;
+}
+
+/** Refuses a range that is not inside `[0, size)`. */
+function checkRange(name: string, size: number, offset: number, length: number): void {
+  const valid =
+    Number.isSafeInteger(offset) &&
+    Number.isSafeInteger(length) &&
+    offset >= 0 &&
+    length >= 0 &&
+    offset + length <= size;
+  if (!valid) {
+    throw new PenjingError(
+      name,
+      `${length} bytes at offset ${offset} were asked for, but the file has ${size} bytes; it may be cut short: fetch it again.`,
+    );
+  }
+}
+
+/** Decodes UTF-8 strictly, dropping a byte order mark. */
+function strictText(name: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new PenjingError(name, "its bytes are not valid UTF-8 text; fetch the file again.", {
+      cause: error,
+    });
+  }
+}
+
+async function readSmallText(source: ByteSource, maxBytes: number): Promise<string> {
+  if (source.size > maxBytes) {
+    throw new PenjingError(
+      source.name,
+      `it has ${source.size} bytes, more than the ${maxBytes} accepted for a text file of its kind; check that it is the right file.`,
+    );
+  }
+  return strictText(source.name, await source.read(0, source.size));
+}
+
+/** A source over bytes in memory. Reads are copies. */
+export function memorySource(name: string, bytes: Uint8Array): ByteSource {
+  return {
+    name,
+    size: bytes.byteLength,
+    async read(offset, length) {
+      checkRange(name, bytes.byteLength, offset, length);
+      return Uint8Array.from(bytes.subarray(offset, offset + length));
+    },
+    async close() {},
+  };
+}
+
+/** A source over a `Blob` or a `File` from a file input; only the ranges asked for are loaded. */
+export function blobSource(blob: Blob, name = (blob as File).name ?? "blob"): ByteSource {
+  return {
+    name,
+    size: blob.size,
+    async read(offset, length) {
+      checkRange(name, blob.size, offset, length);
+      try {
+        return new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
+      } catch (error) {
+        throw fileError(name, `reading ${length} bytes at offset ${offset}`, error);
+      }
+    },
+    async close() {},
+  };
+}
+
+/** A folder over named bytes, texts or Blobs: for browsers and for tests. */
+export function memoryFolder(
+  files: Readonly<Record<string, Uint8Array | string | Blob>>,
+  path = "memory",
+): Folder {
+  const entries = new Map(Object.entries(files));
+  const open = async (name: string): Promise<ByteSource> => {
+    const content = entries.get(name);
+    const label = `${path}/${name}`;
+    if (content === undefined) {
+      throw new PenjingError(
+        label,
+        `there is no such file; the folder holds: ${[...entries.keys()].join(", ") || "nothing"}.`,
+      );
+    }
+    if (content instanceof Uint8Array) return memorySource(label, content);
+    if (typeof content === "string") return memorySource(label, new TextEncoder().encode(content));
+    return blobSource(content, label);
+  };
+  return {
+    path,
+    list: async () =>
+      [...entries.keys()]
+        .filter((name) => !/(^|\/)\./.test(name) && name.split("/").length <= 2)
+        .sort(),
+    open,
+    readText: async (name, maxBytes) => readSmallText(await open(name), maxBytes),
+    has: async (name) => entries.has(name),
+  };
+}
+
+/** Opens a file by path for ranged reads. Node, Deno and Bun only. */
+export async function openFile(path: string): Promise<ByteSource> {
+  const { open } = await import("node:fs/promises");
+  let handle: Awaited<ReturnType<typeof open>> | undefined;
+  let size: number;
+  try {
+    handle = await open(path, "r");
+    const stat = await handle.stat();
+    if (stat.isDirectory()) throw Object.assign(new Error("is a folder"), { code: "EISDIR" });
+    if (!stat.isFile()) throw new PenjingError(path, "it is not a regular file; give a file.");
+    size = stat.size;
+  } catch (error) {
+    await handle?.close();
+    throw fileError(path, "opening", error);
+  }
+  const file = handle;
+  let closed = false;
+  return {
+    name: path,
+    size,
+    async read(offset, length) {
+      checkRange(path, size, offset, length);
+      const bytes = new Uint8Array(length);
+      let done = 0;
+      while (done < length) {
+        // Node refuses a single read of 2 GiB or more.
+        const part = Math.min(length - done, 1 << 30);
+        let bytesRead: number;
+        try {
+          ({ bytesRead } = await file.read(bytes, done, part, offset + done));
+        } catch (error) {
+          throw fileError(path, `reading ${length} bytes at offset ${offset}`, error);
+        }
+        if (bytesRead === 0) {
+          throw new PenjingError(
+            path,
+            `the file ended at byte ${offset + done} while ${length} bytes at offset ${offset} were read; it had ${size} bytes when opened and was changed since: run again when nothing writes to it.`,
+          );
+        }
+        done += bytesRead;
+      }
+      return bytes;
+    },
+    async close() {
+      if (closed) return;
+      closed = true;
+      await file.close();
+    },
+  };
+}
+
+/** Opens a folder by path. Node, Deno and Bun only. */
+export async function openFolder(path: string): Promise<Folder> {
+  const { readdir, stat } = await import("node:fs/promises");
+  const { join, resolve } = await import("node:path");
+  const root = resolve(path);
+  try {
+    if (!(await stat(root)).isDirectory()) {
+      throw new PenjingError(root, "it is a file, not a folder; give the folder that holds it.");
+    }
+  } catch (error) {
+    throw fileError(root, "opening the folder", error);
+  }
+
+  /** File and folder names directly in `folder`; a symbolic link counts as what it leads to. */
+  const scan = async (folder: string): Promise<{ files: string[]; folders: string[] }> => {
+    const files: string[] = [];
+    const folders: string[] = [];
+    for (const entry of await readdir(folder, { withFileTypes: true })) {
+      if (entry.name.startsWith(".")) continue;
+      const kind = entry.isSymbolicLink()
+        ? await stat(join(folder, entry.name)).catch(() => undefined)
+        : entry;
+      if (kind?.isFile()) files.push(entry.name);
+      else if (kind?.isDirectory()) folders.push(entry.name);
+    }
+    return { files, folders };
+  };
+  const open = async (name: string): Promise<ByteSource> => {
+    checkFileName(root, name);
+    return openFile(join(root, name));
+  };
+  return {
+    path: root,
+    async list() {
+      try {
+        const { files, folders } = await scan(root);
+        for (const folder of folders) {
+          const below = await scan(join(root, folder));
+          files.push(...below.files.map((name) => `${folder}/${name}`));
+        }
+        return files.sort();
+      } catch (error) {
+        throw fileError(root, "listing the folder", error);
+      }
+    },
+    open,
+    async readText(name, maxBytes) {
+      const source = await open(name);
+      try {
+        return await readSmallText(source, maxBytes);
+      } finally {
+        await source.close();
+      }
+    },
+    async has(name) {
+      checkFileName(root, name);
+      try {
+        return (await stat(join(root, name))).isFile();
+      } catch (error) {
+        if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return false;
+        throw fileError(join(root, name), "looking for the file", error);
+      }
+    },
+  };
+}

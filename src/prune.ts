@@ -1,0 +1,196 @@
+import type { Backend } from "./backend.js";
+import { openBackend } from "./backends/index.js";
+import { StatisticsGatherer } from "./calibrate.js";
+import { PenjingError } from "./errors.js";
+import { lookUp, resolveOptions, type Statistics } from "./method.js";
+import { methods } from "./methods/index.js";
+import { parseSparsity } from "./sparsity.js";
+import type { Tensor } from "./tensor.js";
+
+export interface PruneLinearOptions {
+  /** [rows, cols] row-major: rows are output features, cols input features. Not changed. */
+  readonly weight: Float32Array;
+  readonly rows: number;
+  readonly cols: number;
+  /** "magnitude", "wanda", "sparsegpt" or "nowag". @default "sparsegpt" */
+  readonly method?: string;
+  /** "2:4", or the share to remove such as "50%". @default "2:4" */
+  readonly sparsity?: string | number;
+  /** The method's options by name. @default {} */
+  readonly options?: Readonly<Record<string, number>>;
+  /** [tokens, cols] row-major: the layer's inputs. Methods other than magnitude need these or `hessian`. */
+  readonly activations?: Float32Array;
+  /** Sequences that the activations were cut into. @default 1 */
+  readonly sequences?: number;
+  /** [cols, cols], (2 / sequences) XᵀX, when the activations themselves are not at hand. */
+  readonly hessian?: Float32Array;
+  /** Tokens behind `hessian`. @default 1 */
+  readonly tokens?: number;
+  /** A backend that is open, or the name of one to open for this call. @default "auto" */
+  readonly backend?: Backend | string;
+}
+
+export interface PrunedLinear {
+  /** [rows, cols] row-major, pruned. */
+  readonly weight: Float32Array;
+  /** [rows, cols], 1 = kept. */
+  readonly mask: Uint8Array;
+  /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||²; undefined without activations and hessian. */
+  readonly layerError: number | undefined;
+  /** Share of weights that are zero. */
+  readonly sparsity: number;
+  readonly figures: Readonly<Record<string, number>>;
+  readonly notes: readonly string[];
+}
+
+/**
+ * Prunes one linear layer's matrix, alone.
+ *
+ * @throws PenjingError when sizes disagree, a value is NaN or infinite, the pattern does not divide
+ *   the columns, or the method needs activations that were not given
+ */
+export async function pruneLinear(options: PruneLinearOptions): Promise<PrunedLinear> {
+  const { backend: wanted = "auto" } = options;
+  const backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
+  try {
+    return await pruneOn(backend, options);
+  } finally {
+    if (typeof wanted === "string") backend.dispose();
+  }
+}
+
+function need(holds: boolean, message: string): void {
+  if (!holds) throw new PenjingError("pruneLinear", message);
+}
+
+async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<PrunedLinear> {
+  const { weight, rows, cols, activations, hessian, sequences = 1 } = options;
+  const method = lookUp(methods, options.method ?? "sparsegpt", "method");
+  const sparsity = parseSparsity(options.sparsity ?? "2:4", "sparsity");
+  need(
+    weight.length === rows * cols,
+    `weight has ${weight.length} elements, must have rows * cols = ${rows * cols}.`,
+  );
+  need(
+    !activations || (activations.length > 0 && activations.length % cols === 0),
+    `activations have ${activations?.length} elements, which is not a whole number of rows of ${cols}.`,
+  );
+  need(
+    !hessian || hessian.length === cols * cols,
+    `hessian has ${hessian?.length} elements, must have cols * cols = ${cols * cols}.`,
+  );
+  need(
+    method.needs.length === 0 || activations !== undefined || hessian !== undefined,
+    `${method.name} needs the layer's inputs; give activations or hessian, or use method "magnitude".`,
+  );
+  need(
+    sparsity.kind !== "n:m" || cols % sparsity.m === 0,
+    `${cols} columns are not a multiple of the M in ${options.sparsity}; choose another pattern or an unstructured sparsity such as 50%.`,
+  );
+  const resolved = resolveOptions<object>(method, options.options);
+  const owned: Tensor[] = [];
+  const upload = (data: Float32Array, shape: number[]) => {
+    const tensor = backend.upload(data, shape);
+    owned.push(tensor);
+    return tensor;
+  };
+  try {
+    const original = upload(weight, [rows, cols]);
+    const pruned = upload(weight, [rows, cols]);
+    const bad = await backend.ops.countNonFinite(original);
+    need(bad === 0, `weight holds ${bad} values that are NaN or infinite; mend them first.`);
+    const statistics = activations
+      ? await gather(
+          backend,
+          upload(activations, [activations.length / cols, cols]),
+          sequences,
+          owned,
+        )
+      : hessian
+        ? await fromHessian(backend, upload(hessian, [cols, cols]), options, owned)
+        : { sequences, tokens: 0 };
+    const outcome = await method.prune(
+      { name: "pruneLinear", weight: pruned, statistics, sparsity, backend },
+      resolved,
+    );
+    owned.push(outcome.mask);
+    const mask = (await backend.read(outcome.mask)) as Uint8Array;
+    return {
+      weight: (await backend.read(pruned)) as Float32Array,
+      mask,
+      layerError: statistics.hessian
+        ? await layerError(backend, original, pruned, statistics.hessian)
+        : undefined,
+      sparsity: 1 - mask.reduce((sum, kept) => sum + kept, 0) / Math.max(1, mask.length),
+      figures: outcome.figures,
+      notes: outcome.notes,
+    };
+  } finally {
+    for (const tensor of owned) tensor.dispose();
+  }
+}
+
+/** All statistics of one matrix of inputs; the Hessian serves the error too. */
+async function gather(
+  backend: Backend,
+  activations: Tensor,
+  sequences: number,
+  owned: Tensor[],
+): Promise<Statistics> {
+  const cols = activations.shape[1];
+  const gatherer = new StatisticsGatherer(
+    backend,
+    cols,
+    sequences,
+    new Set(["columnSquares", "hessian"]),
+  );
+  gatherer.add(activations);
+  try {
+    const statistics = await gatherer.finish("pruneLinear");
+    owned.push(statistics.columnSquares!, statistics.hessian!);
+    return statistics;
+  } catch (error) {
+    gatherer.dispose();
+    throw error;
+  }
+}
+
+/** Column squares follow from the Hessian's diagonal. */
+async function fromHessian(
+  backend: Backend,
+  hessian: Tensor,
+  { cols, sequences = 1, tokens = 1 }: PruneLinearOptions,
+  owned: Tensor[],
+): Promise<Statistics> {
+  need(
+    (await backend.ops.countNonFinite(hessian)) === 0,
+    "hessian holds NaN or infinity; gather it again.",
+  );
+  const columnSquares = backend.zeros([cols]);
+  owned.push(columnSquares);
+  backend.ops.diagonal(hessian, columnSquares);
+  const diagonal = (await backend.read(columnSquares)) as Float32Array;
+  backend.write(
+    columnSquares,
+    diagonal.map((h) => (h * sequences) / 2),
+  );
+  return { sequences, tokens, columnSquares, hessian };
+}
+
+/**
+ * ||X (W - Ŵ)ᵀ||² / ||X Wᵀ||² by way of H = XᵀX (any scaling): trace(D H Dᵀ) / trace(W H Wᵀ).
+ * 0 when the layer's output is zero.
+ */
+export async function layerError(
+  backend: Backend,
+  original: Tensor,
+  pruned: Tensor,
+  hessian: Tensor,
+): Promise<number> {
+  const difference = backend.zeros(original.shape);
+  backend.ops.subtract(original, pruned, difference);
+  const lost = await backend.ops.quadraticForm(difference, hessian);
+  const whole = await backend.ops.quadraticForm(original, hessian);
+  difference.dispose();
+  return whole > 0 ? lost / whole : 0;
+}

@@ -1,0 +1,182 @@
+import picomatch from "picomatch";
+import { PenjingError, refuseUnknownKeys } from "./errors.js";
+import { findLayout } from "./layouts/index.js";
+import { lookUp, resolveOptions } from "./method.js";
+import { type AnyMethod, methods } from "./methods/index.js";
+import { formatSparsity, parseSparsity, type Sparsity } from "./sparsity.js";
+
+/** What to do with the layers that a glob matches, where it differs from the rest. */
+export interface Override {
+  /** Glob over layer names, such as "model.layers.0.*" or "*.mlp.down_proj". */
+  readonly match: string;
+  readonly method?: string;
+  readonly sparsity?: string | number;
+  readonly options?: Readonly<Record<string, number>>;
+}
+
+/** How to compress a model. All of it is written into the output folder. */
+export interface Recipe {
+  /** @default "sparsegpt" */
+  readonly method: string;
+  /** "2:4", or the share of weights to remove such as "50%". @default "2:4" */
+  readonly sparsity: string | number;
+  /** Options of the method by name. @default {} */
+  readonly options: Readonly<Record<string, number>>;
+  /** Globs over the names of layers that are left as they are. @default lm_head and the embedding */
+  readonly ignore: readonly string[];
+  /** Later ones win. @default [] */
+  readonly overrides: readonly Override[];
+  /**
+   * Whether each block's statistics come from the blocks before it as already pruned, or from the
+   * dense model. @default "sequential"
+   */
+  readonly statistics: "sequential" | "dense";
+  /** Calibration windows, taken from the start of the text. @default 128 */
+  readonly samples: number;
+  /** Tokens in each window. @default 256 */
+  readonly length: number;
+  /** Seed of methods that draw random numbers. @default 0 */
+  readonly seed: number;
+  /** How pruned weights are stored: "dense" or "two-four". @default "dense" */
+  readonly layout: string;
+  /** Measure each layer's relative output error. @default true */
+  readonly layerError: boolean;
+}
+
+export const DEFAULT_RECIPE: Recipe = {
+  method: "sparsegpt",
+  sparsity: "2:4",
+  options: {},
+  ignore: ["lm_head", "model.embed_tokens"],
+  overrides: [],
+  statistics: "sequential",
+  samples: 128,
+  length: 256,
+  seed: 0,
+  layout: "dense",
+  layerError: true,
+};
+
+/** What is done to one linear layer. */
+export interface LayerPlan {
+  readonly method: AnyMethod;
+  readonly options: object;
+  readonly sparsity: Sparsity;
+}
+
+/**
+ * Completes a recipe with the defaults and checks every field.
+ *
+ * @param where the file or call that it came from, for messages
+ * @throws PenjingError for an unknown key or a value that the field cannot have
+ */
+export function readRecipe(given: unknown, where = "recipe"): Recipe {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    throw new PenjingError(where, "a recipe is a mapping of keys such as method and sparsity.");
+  }
+  refuseUnknownKeys(where, given, Object.keys(DEFAULT_RECIPE));
+  const recipe: Recipe = { ...DEFAULT_RECIPE, ...definedOnly(given) };
+  const need = (holds: boolean, key: keyof Recipe, rule: string) => {
+    if (holds) return;
+    throw new PenjingError(where, `${key} is ${JSON.stringify(recipe[key])}, must be ${rule}.`);
+  };
+  const count = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 1;
+  const texts = (value: unknown) =>
+    Array.isArray(value) && value.every((text) => typeof text === "string");
+  need(texts(recipe.ignore), "ignore", "a list of globs");
+  need(Array.isArray(recipe.overrides), "overrides", "a list of mappings that each have match");
+  need(
+    recipe.statistics === "sequential" || recipe.statistics === "dense",
+    "statistics",
+    '"sequential" or "dense"',
+  );
+  need(count(recipe.samples), "samples", "a whole number of at least 1");
+  need(
+    Number.isSafeInteger(recipe.length) && recipe.length >= 2,
+    "length",
+    "a whole number of at least 2",
+  );
+  need(Number.isSafeInteger(recipe.seed), "seed", "a whole number");
+  need(typeof recipe.layerError === "boolean", "layerError", "true or false");
+  findLayout(recipe.layout, `${where}: layout`);
+  planLayer(recipe, recipe, where);
+  recipe.overrides.forEach((override, i) => {
+    const at = `${where}: overrides[${i}]`;
+    if (typeof override !== "object" || override === null || typeof override.match !== "string") {
+      throw new PenjingError(at, 'an override is a mapping with a glob under "match".');
+    }
+    refuseUnknownKeys(at, override, ["match", "method", "sparsity", "options"]);
+    planLayer(recipe, override, at);
+  });
+  return recipe;
+}
+
+function definedOnly(given: object): Partial<Recipe> {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+/** The plan of a layer to which `override` applies; options of another method are not inherited. */
+function planLayer(recipe: Recipe, override: Omit<Override, "match">, where: string): LayerPlan {
+  const name = override.method ?? recipe.method;
+  const method = lookUp(methods, name, `${where}: method`);
+  const inherited = name === recipe.method ? recipe.options : {};
+  const sparsity = override.sparsity ?? recipe.sparsity;
+  if (typeof sparsity !== "string" && typeof sparsity !== "number") {
+    throw new PenjingError(
+      where,
+      `sparsity is ${JSON.stringify(sparsity)}, must be text like 2:4.`,
+    );
+  }
+  return {
+    method,
+    options: resolveOptions<object>(method, { ...inherited, ...override.options }),
+    sparsity: parseSparsity(sparsity, `${where}: sparsity`),
+  };
+}
+
+/**
+ * What to do with each linear layer; ignored ones are left out.
+ *
+ * @param layers name and [outFeatures, inFeatures] of every linear that could be pruned
+ * @throws PenjingError when a glob matches nothing, when nothing is left to prune, or when an N:M
+ *   pattern does not divide a layer
+ */
+export function planLayers(
+  recipe: Recipe,
+  layers: ReadonlyMap<string, readonly number[]>,
+): Map<string, LayerPlan> {
+  const names = [...layers.keys(), ...DEFAULT_RECIPE.ignore];
+  const matcher = (glob: string, where: string) => {
+    const matches = picomatch(glob);
+    if (!names.some((name) => matches(name))) {
+      throw new PenjingError(
+        where,
+        `"${glob}" matches no layer; names look like ${names[0]}, and * stands for any characters.`,
+      );
+    }
+    return matches;
+  };
+  const ignored = recipe.ignore.map((glob) => matcher(glob, "ignore"));
+  const overrides = recipe.overrides.map((override) => ({
+    override,
+    matches: matcher(override.match, "overrides"),
+  }));
+  const plan = new Map<string, LayerPlan>();
+  for (const [name, [, cols]] of layers) {
+    if (ignored.some((matches) => matches(name))) continue;
+    const applied = overrides.filter(({ matches }) => matches(name)).map((o) => o.override);
+    const layer = planLayer(recipe, Object.assign({}, ...applied), name);
+    const { sparsity, method } = layer;
+    if (sparsity.kind === "n:m" && cols % sparsity.m !== 0) {
+      throw new PenjingError(
+        method.name,
+        `${name}: its ${cols} inputs are not a multiple of M=${sparsity.m}, which ${formatSparsity(sparsity)} needs; leave it out with --ignore "${name}" or choose an unstructured sparsity such as 50%.`,
+      );
+    }
+    plan.set(name, layer);
+  }
+  if (plan.size === 0) {
+    throw new PenjingError("ignore", "every layer is ignored, so nothing is left to prune.");
+  }
+  return plan;
+}

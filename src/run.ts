@@ -1,0 +1,65 @@
+/**
+ * Long work as a stream of events that ends in a result. Iterate it to follow the progress, or
+ * await `result()` alone; either way it runs once.
+ *
+ * ```ts
+ * const run = compress({ ... });
+ * for await (const event of run) console.log(event);
+ * const result = await run.result();
+ * ```
+ */
+export class Run<Event, Result> implements AsyncIterable<Event> {
+  private readonly steps: AsyncGenerator<Event, Result, void>;
+  private readonly outcome: Promise<Result>;
+  private settle!: { resolve: (result: Result) => void; reject: (reason: unknown) => void };
+
+  constructor(steps: AsyncGenerator<Event, Result, void>) {
+    this.steps = steps;
+    this.outcome = new Promise((resolve, reject) => {
+      this.settle = { resolve, reject };
+    });
+    // Whoever iterates gets the error there; it must not count as unhandled as well.
+    this.outcome.catch(() => {});
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Event, void, void> {
+    let finished = false;
+    try {
+      for (;;) {
+        const step = await this.steps.next();
+        if (step.done) {
+          finished = true;
+          // A generator that had already ended gives undefined; the first end has settled it.
+          if (step.value !== undefined) this.settle.resolve(step.value);
+          return;
+        }
+        yield step.value;
+      }
+    } catch (error) {
+      finished = true;
+      this.settle.reject(error);
+      throw error;
+    } finally {
+      if (!finished) {
+        this.settle.reject(new DOMException("The iteration was left early.", "AbortError"));
+        await this.steps.return(undefined as Result);
+      }
+    }
+  }
+
+  /** Runs what is left to run and resolves to the result. */
+  async result(): Promise<Result> {
+    try {
+      for await (const _ of this);
+    } catch {
+      // The outcome carries the error.
+    }
+    return this.outcome;
+  }
+}
+
+/** Throws the signal's reason when it was aborted; lets timers and signals run in between. */
+export async function pause(signal: AbortSignal | undefined): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  signal?.throwIfAborted();
+}

@@ -1,0 +1,48 @@
+import { PenjingError } from "./errors.js";
+
+/** Largest M of an N:M pattern. */
+export const LARGEST_M = 16;
+
+/**
+ * How many weights are removed, and under which constraint: `n` kept of every `m` consecutive
+ * inputs of a row, or a `ratio` removed wherever they matter least.
+ */
+export type Sparsity =
+  | { readonly kind: "n:m"; readonly n: number; readonly m: number }
+  | { readonly kind: "unstructured"; readonly ratio: number };
+
+/**
+ * Reads "2:4" (n kept of every m), "50%" or "0.5" (ratio removed).
+ *
+ * @param where the option or recipe key that the text came from, for the error
+ * @throws PenjingError for anything else, for M above 16 and for ratios outside [0, 1)
+ */
+export function parseSparsity(text: string | number, where = "--sparsity"): Sparsity {
+  const pattern = /^(\d{1,3}):(\d{1,3})$/.exec(String(text).trim());
+  if (pattern) {
+    const [n, m] = [Number(pattern[1]), Number(pattern[2])];
+    if (n >= 1 && n <= m && m <= LARGEST_M) return { kind: "n:m", n, m };
+    throw new PenjingError(
+      where,
+      `"${text}" is not a pattern that can be kept: N:M keeps N of every M weights, with 1 <= N <= M <= ${LARGEST_M}, such as 2:4.`,
+    );
+  }
+  const share = /^(\d+(?:\.\d+)?|\.\d+)(%?)$/.exec(String(text).trim());
+  const ratio = share ? Number(share[1]) / (share[2] ? 100 : 1) : Number.NaN;
+  if (ratio >= 0 && ratio < 1) return { kind: "unstructured", ratio };
+  throw new PenjingError(
+    where,
+    `"${text}" is not a sparsity: give N:M such as 2:4, or the share to remove such as 50% or 0.5, below 100%.`,
+  );
+}
+
+/** The text that `parseSparsity` reads back. */
+export function formatSparsity(sparsity: Sparsity): string {
+  if (sparsity.kind === "n:m") return `${sparsity.n}:${sparsity.m}`;
+  return `${Number((sparsity.ratio * 100).toPrecision(12))}%`;
+}
+
+/** Share of weights that a sparsity removes. */
+export function removedShare(sparsity: Sparsity): number {
+  return sparsity.kind === "n:m" ? 1 - sparsity.n / sparsity.m : sparsity.ratio;
+}

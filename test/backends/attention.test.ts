@@ -1,0 +1,106 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { AttentionOptions } from "../../src/backend.js";
+import { assertWithin, blank, EPSILON, input, OPENERS, randomValues } from "./operands.js";
+
+const test = suite("attention");
+
+/** A full score matrix with a mask, as attention is usually written down. */
+function expectedAttention(
+  [queries, keys]: readonly number[],
+  q: Float32Array,
+  k: Float32Array,
+  v: Float32Array,
+  { heads, kvHeads, headDim, window = Infinity }: AttentionOptions,
+) {
+  const expected = new Float64Array(queries * heads * headDim);
+  for (let head = 0; head < heads; head++) {
+    const kvHead = Math.floor(head / (heads / kvHeads));
+    for (let t = 0; t < queries; t++) {
+      const position = keys - queries + t;
+      const scores = Array.from({ length: keys }, (_, s) => {
+        if (s > position || s <= position - window) return -Infinity;
+        let dot = 0;
+        for (let i = 0; i < headDim; i++) {
+          dot += q[(t * heads + head) * headDim + i] * k[(s * kvHeads + kvHead) * headDim + i];
+        }
+        return dot / Math.sqrt(headDim);
+      });
+      const largest = Math.max(...scores);
+      const weights = scores.map((score) => Math.exp(score - largest));
+      const total = weights.reduce((sum, weight) => sum + weight, 0);
+      for (let i = 0; i < headDim; i++) {
+        expected[(t * heads + head) * headDim + i] = weights.reduce(
+          (sum, weight, s) => sum + (weight / total) * v[(s * kvHeads + kvHead) * headDim + i],
+          0,
+        );
+      }
+    }
+  }
+  return expected;
+}
+
+for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
+  async function check(queries: number, keys: number, options: AttentionOptions, scale = 2) {
+    const { heads, kvHeads, headDim, window } = options;
+    const [width, kvWidth] = [heads * headDim, kvHeads * headDim];
+    const q = randomValues(queries * width).map((value) => value * scale);
+    const k = randomValues(keys * kvWidth).map((value) => value * scale);
+    const v = randomValues(keys * kvWidth);
+    const out = blank(backend, q.length, width);
+    const operands = [input(backend, q, width), input(backend, k, kvWidth)] as const;
+    backend.ops.attention(...operands, input(backend, v, kvWidth), out.view, options);
+    // Scores, at most scale² √headDim, are wrong by their rounding; so are the weights, relatively.
+    const score = scale * scale * Math.sqrt(headDim);
+    const bound = EPSILON * (4 + score * (2 + Math.sqrt(headDim)) + 2 * Math.sqrt(keys));
+    const what = `${backend.name}: ${queries} of ${keys}, ${heads}/${kvHeads} heads of ${headDim}, window ${window}`;
+    const expected = expectedAttention([queries, keys], q, k, v, options);
+    assertWithin(await out.read(), expected, () => bound, what);
+  }
+
+  test(`${backend.name}: attends over any number of keys`, async () => {
+    for (const keys of [1, 2, 3, 4, 5, 7, 8, 9, 31, 33]) {
+      for (const queries of new Set([0, 1, Math.ceil(keys / 2), keys])) {
+        await check(queries, keys, { heads: 4, kvHeads: 2, headDim: 8 });
+      }
+    }
+  });
+
+  test(`${backend.name}: attends with any head size and sharing`, async () => {
+    for (const headDim of [1, 3, 4, 5, 16, 31, 32, 33, 64, 80, 128]) {
+      for (const [heads, kvHeads] of [
+        [1, 1],
+        [3, 3],
+        [6, 2],
+        [4, 1],
+      ]) {
+        await check(3, 10, { heads, kvHeads, headDim });
+      }
+    }
+  });
+
+  test(`${backend.name}: sees no more than the window`, async () => {
+    for (const window of [1, 2, 5, 8, 100]) {
+      await check(13, 13, { heads: 2, kvHeads: 1, headDim: 12, window });
+      await check(4, 21, { heads: 2, kvHeads: 1, headDim: 12, window });
+    }
+  });
+
+  test(`${backend.name}: attends over a long context`, async () => {
+    await check(1, 1031, { heads: 4, kvHeads: 2, headDim: 64 });
+    await check(65, 130, { heads: 4, kvHeads: 2, headDim: 64 });
+  });
+
+  test(`${backend.name}: large scores neither overflow nor vanish`, async () => {
+    const [q, k] = [new Float32Array(4).fill(1e10), new Float32Array(8).fill(1e10)];
+    k.fill(-1e10, 4);
+    const v = Float32Array.from([1, 2, 3, 4, 5, 6, 7, 8]);
+    const out = blank(backend, 4, 4);
+    const options = { heads: 1, kvHeads: 1, headDim: 4 };
+    const operands = [input(backend, q, 4), input(backend, k, 4)] as const;
+    backend.ops.attention(...operands, input(backend, v, 4), out.view, options);
+    assert.equal([...(await out.read())], [1, 2, 3, 4]);
+  });
+}
+
+test.run();

@@ -1,0 +1,20 @@
+import { wasmBase64 } from "#kernels";
+
+/** The register-only rate of multiply-adds, which every kernel's rate is divided by. */
+export interface Peak {
+  /** Runs `operations` f32 operations on registers alone. */
+  run(): void;
+  readonly operations: number;
+}
+
+/** Loads the peak kernel, in an instance of its own. */
+export async function openPeak(): Promise<Peak> {
+  const memory = new WebAssembly.Memory({ initial: 64, maximum: 65536 });
+  const bytes = Uint8Array.from(atob(wasmBase64), (c) => c.charCodeAt(0));
+  const env = { memory, abort: () => {} };
+  const { instance } = await WebAssembly.instantiate(bytes, { env });
+  const mulAdd = instance.exports.peakMulAdd as (n: number, f: number, t: number) => number;
+  const perIteration = (instance.exports.PEAK_OPERATIONS as WebAssembly.Global).value as number;
+  const iterations = 200_000;
+  return { run: () => void mulAdd(iterations, 0.9, 0.1), operations: iterations * perIteration };
+}

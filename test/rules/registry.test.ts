@@ -1,0 +1,67 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { repositoryRoot } from "../shared.js";
+import { importsOf } from "./sources.js";
+
+const test = suite("registry");
+
+/** The file names, without .ts, directly in a folder of the repository; index excepted. */
+function stems(folder: string): string[] {
+  return readdirSync(join(repositoryRoot, folder))
+    .filter((name) => name.endsWith(".ts") && name !== "index.ts")
+    .map((name) => name.slice(0, -".ts".length))
+    .sort();
+}
+
+/** What measures the machine and is no operation of a backend. */
+const NOT_OPERATIONS = ["peak"];
+
+function text(path: string): string {
+  return readFileSync(join(repositoryRoot, path), "utf8");
+}
+
+for (const folder of ["src/methods", "src/models", "src/layouts"]) {
+  test(`${folder}/index.ts registers every file of its folder`, () => {
+    const registered = importsOf(text(`${folder}/index.ts`))
+      .filter(({ specifier }) => specifier.startsWith("./"))
+      .map(({ specifier }) => specifier.slice(2, -".js".length))
+      .sort();
+    assert.ok(registered.length > 0);
+    assert.equal(registered, stems(folder));
+  });
+}
+
+test("what a registry imports is under its file's name", async () => {
+  const { methods } = await import("../../src/methods/index.js");
+  const { families } = await import("../../src/models/index.js");
+  const { layouts } = await import("../../src/layouts/index.js");
+  assert.equal(Object.keys(methods).sort(), stems("src/methods"));
+  assert.equal(Object.keys(families).sort(), stems("src/models"));
+  assert.is(layouts.size, stems("src/layouts").length);
+});
+
+test("assembly/index.ts lists every kernel", () => {
+  const listed = importsOf(text("assembly/index.ts")).map(({ specifier }) => specifier);
+  const kernels = stems("assembly/kernels").map((stem) => `./kernels/${stem}`);
+  assert.ok(kernels.length > 0);
+  assert.equal(listed.sort(), kernels);
+});
+
+for (const backend of ["reference", "wasm"]) {
+  test(`every kernel has its namesake in the ${backend} backend`, () => {
+    const there = stems(`src/backends/${backend}`);
+    const kernels = stems("assembly/kernels").filter((stem) => !NOT_OPERATIONS.includes(stem));
+    const missing = kernels.filter((stem) => !there.includes(stem));
+    assert.equal(missing, [], `src/backends/${backend} has no ${missing.join(", ")}`);
+  });
+}
+
+test("docs/methods.md names every method", () => {
+  const words = new Set(text("docs/methods.md").match(/[\w-]+/g));
+  const missing = stems("src/methods").filter((stem) => !words.has(stem));
+  assert.equal(missing, [], `docs/methods.md does not name ${missing.join(", ")}`);
+});
+
+test.run();

@@ -1,0 +1,118 @@
+// Runs the static checks and every test file, each in its own process.
+// Usage: npm test -- [part of a name...]
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { join, sep } from "node:path";
+import { execute, judgeCheck, judgeTestFile, type Outcome, type Result } from "./outcome.js";
+import { repositoryRoot } from "./shared.js";
+
+const TIME_LIMIT_SECONDS = 600;
+const AT_A_TIME = 2;
+
+interface Job {
+  readonly name: string;
+  /** Arguments of its Node process. */
+  readonly args: readonly string[];
+  readonly judge: (result: Result) => Outcome;
+}
+
+const CHECKS: readonly Job[] = [
+  {
+    name: "check: biome (format and lint)",
+    args: ["node_modules/@biomejs/biome/bin/biome", "check", "--error-on-warnings", "."],
+    judge: judgeCheck,
+  },
+  {
+    name: "check: tsc (types)",
+    args: ["node_modules/typescript/bin/tsc", "--noEmit"],
+    judge: judgeCheck,
+  },
+];
+
+function namesBelow(folder: string, ending: string): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(ending))
+    .map((name) => name.split(sep).join("/"))
+    .sort();
+}
+
+/** One job for each test/**.test.ts; what a deleted one left in the build folder is removed. */
+function testFiles(): Job[] {
+  const sources = namesBelow(join(repositoryRoot, "test"), ".test.ts");
+  const compiled = join(repositoryRoot, "build", "out", "test");
+  for (const output of namesBelow(compiled, ".test.js")) {
+    if (!sources.includes(output.replace(/js$/, "ts"))) rmSync(join(compiled, output));
+  }
+  return sources.map((source) => ({
+    name: source.replace(/\.test\.ts$/, ""),
+    args: [`build/out/test/${source.replace(/ts$/, "js")}`],
+    judge: judgeTestFile,
+  }));
+}
+
+const skippedNames: string[] = [];
+
+async function run({ name, args, judge }: Job): Promise<Outcome> {
+  const start = performance.now();
+  const result = await execute(args, TIME_LIMIT_SECONDS);
+  const outcome = judge(result);
+  const figures = [
+    `${outcome.passed} passed`,
+    ...(outcome.failed > 0 ? [`${outcome.failed} failed`] : []),
+    ...(outcome.skipped > 0 ? [`${outcome.skipped} skipped`] : []),
+    `${((performance.now() - start) / 1000).toFixed(1)} s`,
+  ].join(", ");
+  if (outcome.failed > 0) {
+    console.log(`FAILED ${name} (${figures})\n${result.output.trimEnd()}`);
+    if (outcome.complaint) console.log(`${name}: ${outcome.complaint}`);
+  } else {
+    console.log(`ok ${name} (${figures})`);
+    for (const [, line] of result.output.matchAll(/^NOTE (.+)$/gm)) console.log(`   ${line}`);
+  }
+  for (const [, line] of result.output.matchAll(/^SKIP (.+)$/gm)) skippedNames.push(line);
+  return outcome;
+}
+
+/** Validates a function that returns `i8x16.splat(0)`. */
+function hasWasmSimd(): boolean {
+  const types = [1, 5, 1, 0x60, 0, 1, 0x7b];
+  const functions = [3, 2, 1, 0];
+  const code = [10, 8, 1, 6, 0, 0x41, 0, 0xfd, 0x0f, 0x0b];
+  return WebAssembly.validate(
+    new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, ...types, ...functions, ...code]),
+  );
+}
+
+async function main(filters: readonly string[]): Promise<void> {
+  const isWanted = ({ name }: Job) =>
+    filters.length === 0 || filters.some((filter) => name.includes(filter));
+  const totals = { passed: 0, failed: 0, skipped: 0 };
+  let jobs = 0;
+  const work = async (queue: Iterator<Job>) => {
+    for (let next = queue.next(); !next.done; next = queue.next()) {
+      const outcome = await run(next.value);
+      jobs++;
+      totals.passed += outcome.passed;
+      totals.failed += outcome.failed;
+      totals.skipped += outcome.skipped;
+    }
+  };
+  for (const group of [CHECKS, testFiles()]) {
+    const queue = group.filter(isWanted)[Symbol.iterator]();
+    await Promise.all(Array.from({ length: AT_A_TIME }, () => work(queue)));
+  }
+  if (jobs === 0) {
+    console.log(`No check or test file has ${filters.join(" or ")} in its name.`);
+    totals.failed = 1;
+  }
+
+  console.log(
+    `\nRan on Node ${process.versions.node} (${process.platform} ${process.arch}), ` +
+      `WebAssembly SIMD ${hasWasmSimd() ? "present" : "ABSENT"}; WebGPU: not in this version.`,
+  );
+  for (const name of skippedNames.sort()) console.log(`skipped ${name}`);
+  process.exitCode = totals.failed > 0 ? 1 : 0;
+  console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
+}
+
+await main(process.argv.slice(2));

@@ -1,0 +1,59 @@
+import { existsSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Callback, Test } from "uvu";
+
+function findRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, "package.json"))) {
+    const parent = dirname(folder);
+    if (parent === folder) throw new Error(`No package.json above ${import.meta.url}.`);
+    folder = parent;
+  }
+  return folder;
+}
+
+/** The folder of this package's package.json, absolute. */
+export const repositoryRoot = findRoot();
+
+/** The absolute path of a file or folder below `../shared`, there or not. */
+export function sharedPath(...parts: string[]): string {
+  return join(dirname(repositoryRoot), "shared", ...parts);
+}
+
+/** Whether the shared folder (golden outputs, models, data) lies beside the repository. */
+export function hasShared(): boolean {
+  return existsSync(sharedPath("README.md"));
+}
+
+/**
+ * Registers a test, or, where it cannot run, a skip that says so: `SKIP <file>: <name> (<reason>)`
+ * is what the runner lists at its end.
+ *
+ * @param condition whether the test can run here
+ * @param reason what is missing, as in "../shared is not there"
+ */
+export function skipUnless<T>(
+  test: Test<T>,
+  condition: boolean,
+  reason: string,
+  name: string,
+  run: Callback<T>,
+): void {
+  if (condition) {
+    test(name, run);
+    return;
+  }
+  test.skip(name, run);
+  console.log(`SKIP ${basename(process.argv[1] ?? "", ".test.js")}: ${name} (${reason})`);
+}
+
+/** Registers a test that needs `../shared`, or skips it by name. */
+export function sharedTest<T>(test: Test<T>, name: string, run: Callback<T>): void {
+  skipUnless(test, hasShared(), "../shared is not there", name, run);
+}
+
+/** Prints a line that the runner repeats although the test passes: a measured figure, say. */
+export function note(line: string): void {
+  console.log(`\nNOTE ${line}`);
+}
