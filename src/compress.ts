@@ -234,7 +234,7 @@ async function openWriter(
     );
   }
   const { [LAYOUT_KEY]: _, ...kept } = model.checkpoint.metadata;
-  const metadata = { format: "pt", ...kept, ...layoutMetadata(layout) };
+  const metadata = { ...kept, ...layoutMetadata(layout) };
   return createCheckpoint(output, { tensors, metadata, shardBytes });
 }
 

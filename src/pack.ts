@@ -6,8 +6,8 @@ import { PenjingError } from "./errors.js";
  * lower-numbered group in its low nibble. Byte by byte: layouts/two-four.ts.
  */
 
-/** Weights as numbers, or as the raw bits of f16 or bf16. */
-export type WeightArray = Float32Array | Uint16Array;
+/** Weights as numbers, or as raw bits: of f16 or bf16 in 16, of f32 in 32. */
+export type WeightArray = Float32Array | Uint16Array | Uint32Array;
 
 /** A 2:4-sparse matrix in packed form. */
 export interface PackedTwoFour<Values extends WeightArray = Float32Array> {
@@ -48,9 +48,10 @@ export function packGroups(
 ): number {
   const groups = cols / 4;
   const width = indexBytes(cols);
-  // Raw f16 and bf16 bits keep the sign in bit 15, and -0 is a zero.
+  // Raw bits are zero whatever their sign bit.
+  const magnitude = w instanceof Uint16Array ? 0x7fff : 0x7fffffff;
   const isZero =
-    w instanceof Uint16Array ? (i: number) => (w[i] & 0x7fff) === 0 : (i: number) => w[i] === 0;
+    w instanceof Float32Array ? (i: number) => w[i] === 0 : (i: number) => (w[i] & magnitude) === 0;
   indices.fill(0);
   for (let row = 0; row < rows; row++) {
     for (let group = 0; group < groups; group++) {
@@ -178,7 +179,8 @@ export function notTwoFour(where: string, group: number, cols: number): PenjingE
 }
 
 function arrayLike(like: WeightArray, length: number): WeightArray {
-  return like instanceof Uint16Array ? new Uint16Array(length) : new Float32Array(length);
+  const make = like.constructor as { new (length: number): WeightArray };
+  return new make(length);
 }
 
 function checkShape(where: string, rows: number, cols: number): void {

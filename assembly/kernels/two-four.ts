@@ -1,5 +1,6 @@
-// 2:4-sparse matrices: packing, unpacking, the prepared form, and products with it. Products for
-// few tokens are in lib/two-four-swizzle.ts, for many in lib/two-four-panel.ts.
+// 2:4-sparse matrices: packing, unpacking, the prepared form, and products with it: for one token
+// in lib/two-four-vector.ts, for a few in lib/two-four-tokens.ts, for more in
+// lib/two-four-panel.ts.
 //
 // Stored form (src/layouts/two-four.ts): values [rows, cols/2], and 4-bit group codes
 // i0 | i1 << 2, two a byte.
@@ -14,7 +15,9 @@ import {
   panelLinear,
   panelScratch,
 } from "../lib/two-four-panel";
-import { fillShuffles, swizzleLinear } from "../lib/two-four-swizzle";
+import { fillShuffles } from "../lib/two-four-swizzle";
+import { tokensLinear } from "../lib/two-four-tokens";
+import { vectorLinear } from "../lib/two-four-vector";
 
 /** Group code by the bit set of non-zeros; 0 where there are more than two. */
 const CODES: usize = memory.data<u8>([4, 4, 4, 4, 8, 8, 9, 0, 12, 12, 13, 0, 14, 0, 0, 0]);
@@ -117,13 +120,20 @@ export function twoFourLinear(
   groups: i32,
   scratch: usize,
 ): void {
-  const step = <usize>groups << 4;
+  const xStep = <usize>groups << 4;
+  const outStep = <usize>rows << 2;
   while (tokens >= PANEL_TOKENS_MIN) {
     const count = min(PANEL_TOKENS, tokens);
     panelLinear(x, pairs, codes, out, bias, count, rows, groups, scratch);
-    x += <usize>count * step;
-    out += <usize>count * (<usize>rows << 2);
+    x += <usize>count * xStep;
+    out += <usize>count * outStep;
     tokens -= count;
   }
-  if (tokens > 0) swizzleLinear(x, pairs, codes, out, bias, tokens, rows, groups);
+  // Two tokens or three are worth a block of their own; one alone is not.
+  const blocks = tokens - ((tokens & 3) == 1 ? 1 : 0);
+  if (blocks > 0) tokensLinear(x, pairs, codes, out, bias, blocks, rows, groups);
+  if (blocks == tokens) return;
+  x += <usize>blocks * xStep;
+  out += <usize>blocks * outStep;
+  vectorLinear(x, pairs, codes, out, bias, rows, groups);
 }

@@ -1,19 +1,23 @@
-// 2:4 products for many tokens: 32 tokens are copied to a panel that is column-major (a column's 32
-// activations are 128 bytes), and each kept weight is multiplied with the panel's column that its
+// 2:4 products for many tokens: 16 tokens are copied to a panel that is column-major (a column's 16
+// activations are 64 bytes), and each kept weight is multiplied with the panel's column that its
 // code names. Columns are taken a block at a time so that their part of the panel stays in the
-// first-level cache; sums wait in scratch, [rows, 32], and are transposed on their way out. The
+// first-level cache; sums wait in scratch, [rows, 16], and are transposed on their way out. The
 // prepared form of weights is described in kernels/two-four.ts.
+//
+// The inner loop keeps two rows' sums in eight registers. Its four steps stand in branches that
+// are always taken, because V8 before 13 moves all loads of a straight stretch of code to its top,
+// and sixteen of them at once do not fit into registers.
 
 import { packRows } from "./pack";
 import { madd } from "./simd";
 
 /** Tokens of a panel. */
-export const PANEL_TOKENS: i32 = 32;
+export const PANEL_TOKENS: i32 = 16;
 /** From here on a panel, filled up with zeros, is faster than swizzling. */
-export const PANEL_TOKENS_MIN: i32 = 20;
+export const PANEL_TOKENS_MIN: i32 = 9;
 
-const COLUMN_BYTES: usize = 128;
-const BLOCK_GROUPS: i32 = 32;
+const COLUMN_BYTES: usize = 64;
+const BLOCK_GROUPS: i32 = 64;
 const BLOCK_ROWS: i32 = 64;
 
 /** Bytes of scratch for panelLinear. */
@@ -50,94 +54,94 @@ export function panelLinear(
       let to = sums;
       for (let r = 0; r < count; r += 2) {
         const at = <usize>((row + r) >> 1) * <usize>groups + <usize>group;
-        firstOfPair(columns, pairs + (at << 4), codes + at, depth, to, group == 0);
-        to += COLUMN_BYTES;
-        if (r + 1 < count) secondOfPair(columns, pairs + (at << 4), codes + at, depth, to, group == 0);
-        to += COLUMN_BYTES;
+        pairOfRows(columns, pairs + (at << 4), codes + at, depth, to, group == 0);
+        to += 2 * COLUMN_BYTES;
       }
     }
-    if (groups == 0) memory.fill(sums, 0, <usize>count * COLUMN_BYTES);
-    storeTransposed(sums, count, tokens, out + (<usize>row << 2), outStep, bias ? bias + (<usize>row << 2) : 0);
+    const at = <usize>row << 2;
+    storeTransposed(sums, count, tokens, out + at, outStep, bias ? bias + at : 0);
   }
 }
 
-function firstOfPair(x: usize, pair: usize, codes: usize, groups: i32, sums: usize, overwrite: bool): void {
-  rowOfPair(x, pair, codes, groups, sums, overwrite, 0);
-}
-
-function secondOfPair(x: usize, pair: usize, codes: usize, groups: i32, sums: usize, overwrite: bool): void {
-  rowOfPair(x, pair, codes, groups, sums, overwrite, 1);
-}
-
-/** Adds one row's products with `groups` >= 1 groups of columns to 32 sums, or overwrites them. */
-// @ts-ignore: decorator
-@inline
-function rowOfPair(
+/** Adds a pair's products with `groups` >= 1 groups of columns to [2, 16] sums, or overwrites them. */
+function pairOfRows(
   x: usize,
   pair: usize,
   codes: usize,
   groups: i32,
   sums: usize,
   overwrite: bool,
-  half: i32,
 ): void {
-  let s0 = f32x4.splat(0);
-  let s1 = f32x4.splat(0);
-  let s2 = f32x4.splat(0);
-  let s3 = f32x4.splat(0);
-  let s4 = f32x4.splat(0);
-  let s5 = f32x4.splat(0);
-  let s6 = f32x4.splat(0);
-  let s7 = f32x4.splat(0);
+  let a0 = f32x4.splat(0);
+  let a1 = f32x4.splat(0);
+  let a2 = f32x4.splat(0);
+  let a3 = f32x4.splat(0);
+  let b0 = f32x4.splat(0);
+  let b1 = f32x4.splat(0);
+  let b2 = f32x4.splat(0);
+  let b3 = f32x4.splat(0);
   do {
-    // A column's two bits times 128, the bytes of a column.
+    // A column's two bits, times the 64 bytes of a column, address the panel. The second slot's
+    // column is above 0, so codes are above 3, and above 64 where there is a second row.
     const code = <u32>load<u8>(codes);
-    let w = half ? v128.load32_splat(pair, 8) : v128.load32_splat(pair);
-    let from = x + <usize>((half ? code << 3 : code << 7) & 0x180);
-    s0 = madd(w, v128.load(from), s0);
-    s1 = madd(w, v128.load(from, 16), s1);
-    s2 = madd(w, v128.load(from, 32), s2);
-    s3 = madd(w, v128.load(from, 48), s3);
-    s4 = madd(w, v128.load(from, 64), s4);
-    s5 = madd(w, v128.load(from, 80), s5);
-    s6 = madd(w, v128.load(from, 96), s6);
-    s7 = madd(w, v128.load(from, 112), s7);
-    w = half ? v128.load32_splat(pair, 12) : v128.load32_splat(pair, 4);
-    from = x + <usize>((half ? code << 1 : code << 5) & 0x180);
-    s0 = madd(w, v128.load(from), s0);
-    s1 = madd(w, v128.load(from, 16), s1);
-    s2 = madd(w, v128.load(from, 32), s2);
-    s3 = madd(w, v128.load(from, 48), s3);
-    s4 = madd(w, v128.load(from, 64), s4);
-    s5 = madd(w, v128.load(from, 80), s5);
-    s6 = madd(w, v128.load(from, 96), s6);
-    s7 = madd(w, v128.load(from, 112), s7);
-    x += 512;
+    let w: v128;
+    let from: usize;
+    w = v128.load32_splat(pair);
+    from = x + <usize>((code << 6) & 0xc0);
+    a0 = madd(w, v128.load(from), a0);
+    a1 = madd(w, v128.load(from, 16), a1);
+    a2 = madd(w, v128.load(from, 32), a2);
+    a3 = madd(w, v128.load(from, 48), a3);
+    if (code > 3) {
+      w = v128.load32_splat(pair, 4);
+      from = x + <usize>((code << 4) & 0xc0);
+      a0 = madd(w, v128.load(from), a0);
+      a1 = madd(w, v128.load(from, 16), a1);
+      a2 = madd(w, v128.load(from, 32), a2);
+      a3 = madd(w, v128.load(from, 48), a3);
+    }
+    if (code > 63) {
+      w = v128.load32_splat(pair, 8);
+      from = x + <usize>((code << 2) & 0xc0);
+      b0 = madd(w, v128.load(from), b0);
+      b1 = madd(w, v128.load(from, 16), b1);
+      b2 = madd(w, v128.load(from, 32), b2);
+      b3 = madd(w, v128.load(from, 48), b3);
+    }
+    if (code > 64) {
+      w = v128.load32_splat(pair, 12);
+      from = x + <usize>(code & 0xc0);
+      b0 = madd(w, v128.load(from), b0);
+      b1 = madd(w, v128.load(from, 16), b1);
+      b2 = madd(w, v128.load(from, 32), b2);
+      b3 = madd(w, v128.load(from, 48), b3);
+    }
+    x += 256;
     pair += 16;
     codes++;
     groups--;
   } while (groups);
   if (!overwrite) {
-    s0 = f32x4.add(v128.load(sums), s0);
-    s1 = f32x4.add(v128.load(sums, 16), s1);
-    s2 = f32x4.add(v128.load(sums, 32), s2);
-    s3 = f32x4.add(v128.load(sums, 48), s3);
-    s4 = f32x4.add(v128.load(sums, 64), s4);
-    s5 = f32x4.add(v128.load(sums, 80), s5);
-    s6 = f32x4.add(v128.load(sums, 96), s6);
-    s7 = f32x4.add(v128.load(sums, 112), s7);
+    a0 = f32x4.add(v128.load(sums), a0);
+    a1 = f32x4.add(v128.load(sums, 16), a1);
+    a2 = f32x4.add(v128.load(sums, 32), a2);
+    a3 = f32x4.add(v128.load(sums, 48), a3);
+    b0 = f32x4.add(v128.load(sums, 64), b0);
+    b1 = f32x4.add(v128.load(sums, 80), b1);
+    b2 = f32x4.add(v128.load(sums, 96), b2);
+    b3 = f32x4.add(v128.load(sums, 112), b3);
   }
-  v128.store(sums, s0);
-  v128.store(sums, s1, 16);
-  v128.store(sums, s2, 32);
-  v128.store(sums, s3, 48);
-  v128.store(sums, s4, 64);
-  v128.store(sums, s5, 80);
-  v128.store(sums, s6, 96);
-  v128.store(sums, s7, 112);
+  v128.store(sums, a0);
+  v128.store(sums, a1, 16);
+  v128.store(sums, a2, 32);
+  v128.store(sums, a3, 48);
+  v128.store(sums, b0, 64);
+  v128.store(sums, b1, 80);
+  v128.store(sums, b2, 96);
+  v128.store(sums, b3, 112);
 }
 
-/** out [tokens, rows] = sums [rows, 32] transposed, plus bias. */
+/** out [tokens, rows] = sums [rows, 16] transposed, plus bias. */
 function storeTransposed(
   sums: usize,
   rows: i32,
@@ -153,9 +157,9 @@ function storeTransposed(
     let t = tokens;
     for (; t >= 4; t -= 4) {
       const r0 = v128.load(from);
-      const r1 = v128.load(from, 128);
-      const r2 = v128.load(from, 256);
-      const r3 = v128.load(from, 384);
+      const r1 = v128.load(from, 64);
+      const r2 = v128.load(from, 128);
+      const r3 = v128.load(from, 192);
       const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
       const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
       const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);

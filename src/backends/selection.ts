@@ -3,47 +3,56 @@
  * first, and NaN counts as infinity, so that a broken score never makes its weight go first.
  */
 
-const RADIX_BITS = 11;
-const BUCKETS = 1 << RADIX_BITS;
 const INFINITY_BITS = 0x7f800000;
+/** Bits of a key that each pass of the radix selection settles, from the highest. */
+const RADIX_SHIFTS: readonly number[] = [21, 10, 0];
+const BUCKETS = 2048;
 
-/** A 32-bit unsigned key that orders like the float whose bits are given; both zeros share one. */
+/** A 32-bit integer that orders like the float whose bits are given; both zeros share one. */
 function orderedKey(bits: number): number {
   const magnitude = bits & 0x7fffffff;
-  if (magnitude > INFINITY_BITS) return 0x80000000 + INFINITY_BITS;
-  return bits < 0 ? 0x80000000 - magnitude : 0x80000000 + magnitude;
+  if (magnitude > INFINITY_BITS) return INFINITY_BITS;
+  return bits < 0 ? -magnitude : magnitude;
 }
 
 /**
- * Sets mask[i] = 0 for exactly the `count` smallest scores and 1 elsewhere, in O(n): three passes
- * of radix selection find the count-th smallest score, then one pass marks.
+ * Sets mask[i] = 0 for exactly the `count` smallest scores and 1 elsewhere, in O(n): radix
+ * selection finds the count-th smallest score, then one pass marks.
  *
  * @param mask u8, same length as scores
  */
 export function dropSmallest(scores: Float32Array, mask: Uint8Array, count: number): void {
-  mask.fill(1);
-  if (count === 0) return;
+  if (count === 0) {
+    mask.fill(1);
+    return;
+  }
   const bits = new Int32Array(scores.buffer, scores.byteOffset, scores.length);
+  const keys = new Int32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) keys[i] = orderedKey(bits[i]);
   const buckets = new Uint32Array(BUCKETS);
-  let prefix = 0;
+  let candidates = keys;
   let below = count;
-  for (let shift = 32; shift > 0; ) {
-    const width = Math.min(RADIX_BITS, shift);
-    const high = shift;
-    shift -= width;
+  for (const shift of RADIX_SHIFTS) {
+    // The sign of the highest digit is turned over, so that negative keys come first.
+    const flip = shift === 21 ? BUCKETS / 2 : 0;
+    const digits = shift === 0 ? BUCKETS / 2 - 1 : BUCKETS - 1;
     buckets.fill(0);
-    for (let i = 0; i < bits.length; i++) {
-      const key = orderedKey(bits[i]);
-      // A shift by 32 is a shift by 0 in JavaScript, hence the first pass takes every key.
-      if (high === 32 || key >>> high === prefix) buckets[(key >>> shift) & ((1 << width) - 1)]++;
+    for (let i = 0; i < candidates.length; i++) {
+      buckets[((candidates[i] >> shift) & digits) ^ flip]++;
     }
     let bucket = 0;
     while (buckets[bucket] < below) below -= buckets[bucket++];
-    prefix = ((high === 32 ? 0 : prefix << width) | bucket) >>> 0;
+    const chosen = new Int32Array(buckets[bucket]);
+    for (let i = 0, end = 0; i < candidates.length; i++) {
+      if ((((candidates[i] >> shift) & digits) ^ flip) === bucket) chosen[end++] = candidates[i];
+    }
+    candidates = chosen;
   }
-  for (let i = 0; i < bits.length; i++) {
-    const key = orderedKey(bits[i]);
-    if (key < prefix || (key === prefix && below-- > 0)) mask[i] = 0;
+  // What is left are copies of the count-th smallest key; `below` of them go.
+  const last = candidates[0];
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i];
+    mask[i] = key > last || (key === last && below-- <= 0) ? 1 : 0;
   }
 }
 

@@ -1,4 +1,5 @@
 import { PenjingError } from "../errors.js";
+import type { TensorEntry } from "../layout.js";
 import type { OutputFolder } from "../platform/files.js";
 import { type Checkpoint, INDEX_NAME, MAX_SHARDS, WEIGHTS_NAME } from "./checkpoint.js";
 import { quote } from "./json.js";
@@ -7,7 +8,6 @@ import {
   checkNames,
   listNames,
   type SafetensorsWriter,
-  type TensorEntry,
   writeSafetensors,
 } from "./safetensors-writer.js";
 

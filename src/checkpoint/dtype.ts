@@ -1,10 +1,8 @@
 import { PenjingError } from "../errors.js";
-import type { StoredDType as CheckpointDType } from "../tensor.js";
-
-export type { StoredDType as CheckpointDType } from "../tensor.js";
+import type { StoredDType } from "../tensor.js";
 
 /** Bytes per element. */
-export const DTYPE_BYTES: Readonly<Record<CheckpointDType, number>> = {
+export const DTYPE_BYTES: Readonly<Record<StoredDType, number>> = {
   F64: 8,
   F32: 4,
   F16: 2,
@@ -21,7 +19,7 @@ export const DTYPE_BYTES: Readonly<Record<CheckpointDType, number>> = {
 };
 
 /** Whether a name is one of the dtypes above, in safetensors' spelling. */
-export function isCheckpointDType(name: unknown): name is CheckpointDType {
+export function isStoredDType(name: unknown): name is StoredDType {
   return typeof name === "string" && Object.hasOwn(DTYPE_BYTES, name);
 }
 
@@ -43,8 +41,8 @@ function singleBitsToHalf(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7e00 | ((magnitude >> 13) & 0x1ff);
-  // 65520, halfway between the largest half and the next power of two.
-  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  // 2^16 and more; from 65520 up to it, rounding below carries into infinity.
+  if (magnitude >= 0x47800000) return sign | 0x7c00;
   if (magnitude < 0x38800000) {
     // Below 2^-14 halves are multiples of 2^-24: count them.
     const exponent = magnitude >>> 23;
@@ -87,7 +85,7 @@ export function toFloat32(
   info: { readonly name: string; readonly dtype: string },
   bytes: Uint8Array,
 ): Float32Array {
-  const width = isCheckpointDType(info.dtype) ? DTYPE_BYTES[info.dtype] : 1;
+  const width = isStoredDType(info.dtype) ? DTYPE_BYTES[info.dtype] : 1;
   if (bytes.byteLength % width !== 0) {
     throw new PenjingError(
       info.name,

@@ -1,6 +1,7 @@
 import { PenjingError } from "../errors.js";
+import type { TensorEntry } from "../layout.js";
 import type { ByteSink } from "../platform/files.js";
-import { DTYPE_BYTES, isCheckpointDType } from "./dtype.js";
+import { DTYPE_BYTES, isStoredDType } from "./dtype.js";
 import { quote } from "./json.js";
 import {
   checkTensorRange,
@@ -10,17 +11,9 @@ import {
   nameProblem,
 } from "./safetensors.js";
 
-/** A tensor that will be written. */
-export interface TensorEntry {
-  readonly name: string;
-  /** In safetensors' spelling; one of `DTYPE_BYTES`. */
-  readonly dtype: string;
-  readonly shape: readonly number[];
-}
-
 /** Bytes of an element; a dtype that is not known here is refused. */
 function elementBytes(entry: TensorEntry): number {
-  if (!isCheckpointDType(entry.dtype)) {
+  if (!isStoredDType(entry.dtype)) {
     throw new PenjingError(
       entry.name,
       `its dtype is ${quote(entry.dtype)}; dtypes written here are ${Object.keys(DTYPE_BYTES).join(", ")}.`,

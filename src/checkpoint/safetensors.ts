@@ -1,9 +1,10 @@
 import { nearest, PenjingError } from "../errors.js";
 import type { ByteSource } from "../platform/files.js";
-import { type CheckpointDType, DTYPE_BYTES, isCheckpointDType } from "./dtype.js";
+import type { StoredDType } from "../tensor.js";
+import { DTYPE_BYTES, isStoredDType } from "./dtype.js";
 import { isJsonObject, type JsonObject, own, parseJson, quote } from "./json.js";
 
-export { type CheckpointDType, DTYPE_BYTES, fromFloat32, toFloat32 } from "./dtype.js";
+export { DTYPE_BYTES, fromFloat32, toFloat32 } from "./dtype.js";
 
 /** Longest header accepted, in bytes: the limit of the reference implementation. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -21,7 +22,7 @@ export const METADATA_KEY = "__metadata__";
 /** One tensor of a safetensors file. */
 export interface TensorInfo {
   readonly name: string;
-  readonly dtype: CheckpointDType;
+  readonly dtype: StoredDType;
   readonly shape: readonly number[];
   /** Where its first byte stands in the file. */
   readonly byteOffset: number;
@@ -153,7 +154,7 @@ async function readHeader(source: ByteSource): Promise<{ header: JsonObject; dat
   if (bytes[0] !== 0x7b) fail("its header does not begin with {, so it is not a safetensors file.");
   let json: string;
   try {
-    json = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    json = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
     throw new PenjingError(source.name, "its header is not valid UTF-8; fetch it again.", {
       cause: error,
@@ -263,7 +264,7 @@ function checkEntry(
     if (!Object.hasOwn(entry, key)) fail(`its header entry has no ${quote(key)}`);
   }
   const { dtype, shape, data_offsets: offsets } = entry;
-  if (!isCheckpointDType(dtype)) {
+  if (!isStoredDType(dtype)) {
     throw new PenjingError(
       `${source.name}: ${quote(name)}`,
       `its dtype is ${quote(dtype)}; dtypes read here are ${Object.keys(DTYPE_BYTES).join(", ")}: convert the tensor to one of them.`,

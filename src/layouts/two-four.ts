@@ -8,8 +8,8 @@
  *   columns of a row      0 1 2 3   4 5 6 7   8 9 ...
  *                         group 0   group 1   group 2 ...
  *   values of a row       a0 a1     b0 b1     c0 c1 ...
- *   byte 0 of indices     bit 7 6 5 4 3 2 1 0
- *                             b1  b0  a1  a0       two bits each: the column within its group
+ *   byte 0 of indices     bits 7-6  5-4  3-2  1-0
+ *                              b1   b0   a1   a0      the slot's column within its group
  *
  * The column of a group's first slot is lower than that of its second. A group with fewer than two
  * non-zeros stores zeros at its lowest zero columns. When cols/4 is odd, the high nibble of a row's
@@ -51,7 +51,10 @@ function entries({ name, dtype, shape: [rows, cols] }: TensorEntry): [TensorEntr
   ];
 }
 
-/** The elements behind little-endian bytes; copied only when they are not aligned. */
+/**
+ * The bits of the elements behind little-endian bytes; copied only when they are not aligned. F32
+ * goes as integers too: moving a number may change the bits of a NaN.
+ */
 function elements(name: string, dtype: string, bytes: Uint8Array, count: number): WeightArray {
   const size = ELEMENT_BYTES[dtype];
   if (bytes.length !== count * size) {
@@ -59,7 +62,7 @@ function elements(name: string, dtype: string, bytes: Uint8Array, count: number)
   }
   const { buffer, byteOffset } = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
   return size === 4
-    ? new Float32Array(buffer, byteOffset, count)
+    ? new Uint32Array(buffer, byteOffset, count)
     : new Uint16Array(buffer, byteOffset, count);
 }
 

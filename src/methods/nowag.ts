@@ -8,6 +8,16 @@ function reciprocal(x: number): number {
 }
 
 /**
+ * Inputs that were always zero count with the mean of the others, as in the authors' driver:
+ * calibration says nothing about them.
+ */
+function fillDead(squares: Float32Array): Float32Array {
+  const alive = squares.filter((square) => square > 0);
+  const mean = alive.reduce((sum, square) => sum + square, 0) / Math.max(1, alive.length);
+  return squares.map((square) => (square > 0 ? square : mean));
+}
+
+/**
  * NoWag-P (arXiv 2504.14569, section 3): normalise the columns of W to unit norm, then the rows,
  * W̄_ij = W_ij / (c_j r_i), and keep the largest importance W̄² h_j, h the diagonal of the inputs'
  * second moment. The score here is its square root. No weight update; unstructured selection runs
@@ -33,10 +43,10 @@ export const nowag: Method<Record<string, never>> = {
     const inverseRows = ((await backend.read(rowVector)) as Float32Array).map((sum) =>
       reciprocal(Math.sqrt(sum)),
     );
-    const squares = (await backend.read(statistics.columnSquares!)) as Float32Array;
+    const moments = fillDead((await backend.read(statistics.columnSquares!)) as Float32Array);
     backend.write(
       vector,
-      inverseColumns.map((inverse, j) => inverse * Math.sqrt((2 * squares[j]) / statistics.tokens)),
+      inverseColumns.map((inverse, j) => inverse * Math.sqrt(moments[j])),
     );
     backend.write(rowVector, inverseRows);
     const outcome = keepBest(problem, { columns: vector, rows: rowVector }, "matrix");

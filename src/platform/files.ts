@@ -59,6 +59,18 @@ function checkRange(name: string, size: number, offset: number, length: number):
   }
 }
 
+function allocate(name: string, length: number): Uint8Array {
+  try {
+    return new Uint8Array(length);
+  } catch (error) {
+    throw new PenjingError(
+      name,
+      `no memory for ${length} bytes in one piece; read the data in parts or free memory.`,
+      { cause: error },
+    );
+  }
+}
+
 /** Decodes UTF-8 strictly, dropping a byte order mark. */
 function strictText(name: string, bytes: Uint8Array): string {
   try {
@@ -163,7 +175,7 @@ export async function openFile(path: string): Promise<ByteSource> {
     size,
     async read(offset, length) {
       checkRange(path, size, offset, length);
-      const bytes = new Uint8Array(length);
+      const bytes = allocate(path, length);
       let done = 0;
       while (done < length) {
         // Node refuses a single read of 2 GiB or more.

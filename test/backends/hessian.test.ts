@@ -7,30 +7,30 @@ const test = suite("hessian");
 for (const open of OPENERS) {
   test(`${open.name}: accumulateHessian adds the scaled second moment`, async () => {
     const shapes = SIZES.flatMap((tokens) => SIZES.map((n) => [tokens, n]));
-    for (const [tokens, n] of [...shapes, [401, 397], [3, 2053]]) {
+    for (const [tokens, n] of [...shapes, [401, 397], [1, 2053]]) {
       if (n === 0) continue;
       const backend = await open();
       const [x, before] = [randomValues(tokens * n), randomValues(n * n)];
       const h = output(backend, before, n);
       backend.ops.accumulateHessian(input(backend, x, n), h.view, 0.75);
       const after = await h.read();
-      const upper = [];
-      const expected = [];
-      const sizes: number[] = [];
+      // What stands below the diagonal is undefined and expected as found.
+      const expected = Float64Array.from(after);
+      const sizes = new Float64Array(n * n);
       for (let i = 0; i < n; i++) {
         for (let j = i; j < n; j++) {
           let [sum, size] = [0, 0];
           for (let t = 0; t < tokens; t++) {
-            sum += x[t * n + i] * x[t * n + j];
-            size += Math.abs(x[t * n + i] * x[t * n + j]);
+            const term = x[t * n + i] * x[t * n + j];
+            sum += term;
+            size += Math.abs(term);
           }
-          upper.push(after[i * n + j]);
-          expected.push(before[i * n + j] + 0.75 * sum);
-          sizes.push(size);
+          expected[i * n + j] = before[i * n + j] + 0.75 * sum;
+          sizes[i * n + j] = size;
         }
       }
       const bound = (i: number) => 4 * EPSILON * (Math.sqrt(tokens) * sizes[i] + 1);
-      assertWithin(upper, expected, bound, `${backend.name} hessian ${tokens}x${n}`);
+      assertWithin(after, expected, bound, `${backend.name} hessian ${tokens}x${n}`);
       backend.dispose();
     }
   });

@@ -35,7 +35,7 @@ export function random(): number {
 
 /** float32 values, uniform in [-1, 1). */
 export function randomValues(size: number): Float32Array {
-  return Float32Array.from({ length: size }, () => 2 * random() - 1);
+  return new Float32Array(size).map(() => 2 * random() - 1);
 }
 
 /** An operand that is rows of a taller tensor, whose other rows must be neither read nor written. */

@@ -115,9 +115,9 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   });
 
   test(`${backend.name}: multiplies any number of tokens, rows and groups`, async () => {
-    for (const tokens of [0, 1, 2, 3, 4, 5, 6, 7, 19, 20, 31, 32, 33, 37, 61]) {
+    for (const tokens of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 18, 25, 33]) {
       for (const rows of [1, 2, 3, 7, 8, 9, 17]) {
-        for (const cols of [4, 8, 12, 44]) await checkProduct(backend, tokens, rows, cols);
+        for (const cols of [4, 8, 44]) await checkProduct(backend, tokens, rows, cols);
       }
     }
   });
@@ -127,7 +127,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
       [0, 0, 4],
       [1, 131, 1036],
       [5, 67, 516],
-      [33, 67, 260],
+      [33, 67, 516],
       [64, 130, 388],
     ]) {
       await checkProduct(backend, tokens, rows, cols);

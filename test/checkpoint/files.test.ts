@@ -56,6 +56,18 @@ test("reads ranges of a file, and refuses what is not in it", async ({ dir }) =>
   await source.close();
 });
 
+test("reads far into a large file, and refuses more than memory holds", async ({ dir }) => {
+  const path = join(dir, "sparse");
+  const handle = await fs.open(path, "w");
+  await handle.write(Uint8Array.of(42), 0, 1, 5e9);
+  await handle.truncate(2 ** 40);
+  await handle.close();
+  const source = await openFile(path);
+  assert.equal([...(await source.read(5e9 - 1, 3))], [0, 42, 0]);
+  await refused(() => source.read(0, 2 ** 40), /no memory for 1099511627776 bytes/);
+  await source.close();
+});
+
 test("a Blob and a memory folder read like a file", async () => {
   const source = blobSource(new Blob([Uint8Array.of(1, 2, 3, 4)]), "b");
   assert.equal([...(await source.read(1, 2))], [2, 3]);
@@ -151,6 +163,11 @@ test("discard leaves nothing, also with an open file, also twice", async ({ dir 
   await (await output.create("a")).write(0, Uint8Array.of(1));
   await output.discard();
   await output.discard();
+  const handles = await fs.readdir("/proc/self/fd").catch(() => []);
+  for (const handle of handles) {
+    const file = await fs.readlink(`/proc/self/fd/${handle}`).catch(() => "");
+    assert.not.match(file, /\.partial-/, "every file is closed");
+  }
   assert.equal(await tree(dir), []);
   await refused(() => output.create("b"), /already discarded/);
   await refused(() => output.commit(), /already discarded/);
@@ -208,18 +225,15 @@ test("force never replaces a folder that holds the working folder or the home", 
   }
 });
 
-test("a failed rename puts the previous output back", async ({ dir }) => {
+test("an unfinished folder that vanished leaves the previous output alone", async ({ dir }) => {
   const path = join(dir, "out");
   await fs.mkdir(path);
   await fs.writeFile(join(path, "old"), "x");
   const output = await createOutputFolder(path, { force: true });
-  await output.writeText("new", "y");
   const [partial] = (await fs.readdir(dir)).filter((name) => name.includes(".partial-"));
-  await fs.rename(join(dir, partial), join(dir, "gone"));
-  await fs.mkdir(join(dir, partial));
   await fs.rmdir(join(dir, partial));
   await refused(() => output.commit(), /ENOENT/);
-  assert.equal(await fs.readdir(path), ["old"]);
+  assert.equal(await tree(dir), ["out", "out/old"]);
 });
 
 test("an output folder in memory behaves the same", async () => {
@@ -278,6 +292,31 @@ skipUnless(
     } finally {
       execFileSync("umount", [dir]);
     }
+  },
+);
+
+skipUnless(
+  test,
+  await canMount(),
+  "no right to mount a small disk",
+  "a failed rename puts the previous output back",
+  async ({ dir }) => {
+    const path = join(dir, "out");
+    await fs.mkdir(path);
+    await fs.writeFile(join(path, "old"), "x");
+    const output = await createOutputFolder(path, { force: true });
+    await output.writeText("new", "y");
+    const [name] = (await fs.readdir(dir)).filter((entry) => entry.includes(".partial-"));
+    // A mount point cannot be renamed, but what stands at the final name can be moved aside.
+    assert.ok(mountTiny(join(dir, name)));
+    try {
+      await refused(() => output.commit(), /EBUSY/);
+      assert.equal(await fs.readdir(path), ["old"]);
+    } finally {
+      execFileSync("umount", [join(dir, name)]);
+    }
+    await output.discard();
+    assert.equal(await tree(dir), ["out", "out/old"]);
   },
 );
 

@@ -19,7 +19,7 @@ const weights = fc
   .record({
     rows: fc.integer({ min: 0, max: 9 }),
     groups: fc.integer({ min: 0, max: 9 }),
-    dtype: fc.constantFrom("F32", "F16", "BF16"),
+    dtype: fc.constantFrom("F32" as const, "F16" as const, "BF16" as const),
   })
   .chain(({ rows, groups, dtype }) =>
     fc
@@ -41,7 +41,10 @@ const weights = fc
             bytes.set(element, (group * 4 + slot) * size);
           });
         });
-        return { weight: { name: "w", dtype, shape: [rows, groups * 4] } as TensorEntry, bytes };
+        return {
+          weight: { name: "w", dtype, shape: [rows, groups * 4] } satisfies TensorEntry,
+          bytes,
+        };
       }),
   );
 
