@@ -19,6 +19,7 @@ import { LINEAR_NAMES, linearShapes } from "./model.js";
 import { refuseForeignIds } from "./open-model.js";
 import { describeOutput, OutputPlan, REPORT_FILE, SIDE_FILE, type Totals } from "./output.js";
 import { createOutputFolder, type OutputFolder } from "./platform/files.js";
+import { refuseOverlap } from "./platform/overlap.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "./recipe.js";
 import { pause, Run } from "./run.js";
 import { refuseUnknown, sha256 } from "./text.js";
@@ -67,7 +68,7 @@ export interface CompressResult {
   readonly layers: readonly LayerReport[];
   readonly totals: Totals;
   readonly served: readonly ServedOperation[];
-  /** Seconds from the start to the committed folder. */
+  /** Seconds of work up to the committed folder; what the caller does at "start" is not counted. */
   readonly seconds: number;
   /** Largest number of bytes that the backend's tensors took. */
   readonly peakTensorBytes: number;
@@ -95,9 +96,10 @@ export function compress(options: CompressOptions): Run<CompressEvent, CompressR
 async function* steps(
   options: CompressOptions,
 ): AsyncGenerator<CompressEvent, CompressResult, void> {
-  const started = performance.now();
-  const recipe = readRecipe(options.recipe ?? {});
+  let started = performance.now();
   const { model: source, backend: wanted = "auto", force, signal } = options;
+  signal?.throwIfAborted();
+  const recipe = readRecipe(options.recipe ?? {});
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   const backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
   let output: OutputFolder | undefined;
@@ -105,10 +107,10 @@ async function* steps(
     const model = readModel(checkpoint);
     const plan = planLayers(recipe, prunableLayers(model));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
-    output =
-      typeof options.out === "string"
-        ? await createOutputFolder(options.out, { force })
-        : options.out;
+    const stored = new OutputPlan(model, plan, findLayout(recipe.layout));
+    const tensors = stored.tensors();
+    output = await openOutput(options, checkpoint);
+    const ready = performance.now();
     yield {
       type: "start",
       backend: backend.name,
@@ -117,9 +119,8 @@ async function* steps(
       samples: windows.samples,
       length: recipe.length,
     };
+    started += performance.now() - ready;
     for (const message of windows.notes) yield { type: "note", where: "calibration", message };
-    const stored = new OutputPlan(model, plan, findLayout(recipe.layout));
-    const writer = await openWriter(model, stored, output, options.shardBytes);
     const layers = yield* blocks(model, backend, recipe, plan, windows, stored, writer, signal);
     await writeRest(model, stored, writer, signal);
     await writer.finish();

@@ -45,6 +45,14 @@ export class ConfigReader {
     return this.fail(key, "a whole number of at least 1");
   }
 
+  /** A whole number of at least 0. */
+  whole(key: string, fallback: number): number {
+    if (!this.has(key)) return fallback;
+    const value = this.values[key];
+    if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
+    return this.fail(key, "a whole number of at least 0");
+  }
+
   /** A finite number above 0. */
   positive(key: string, fallback?: number): number {
     if (!this.has(key) && fallback !== undefined) return fallback;

@@ -66,16 +66,26 @@ function isOpenModel(model: EvaluateOptions["model"]): model is OpenModel {
 async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, Perplexity, void> {
   const started = performance.now();
   const { model: source, text, backend, signal } = options;
+  const asked = options.window;
+  if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 2)) {
+    throw new PenjingError("--window", `it is ${asked}, must be a whole number of at least 2.`);
+  }
   const model = isOpenModel(source)
     ? source
-    : await openModel(source, { backend, signal, maxTokens: options.window });
+    : await openModel(source, { backend, signal, maxTokens: asked });
   try {
-    const { spec, tokenizer } = model;
-    const window = options.window ?? Math.min(spec.context, LONGEST_DEFAULT_WINDOW);
-    if (!Number.isSafeInteger(window) || window < 2 || window > spec.context) {
+    const { spec, tokenizer, decoder } = model;
+    const window = asked ?? Math.min(spec.context, LONGEST_DEFAULT_WINDOW);
+    if (window > spec.context) {
       throw new PenjingError(
         "--window",
-        `it is ${window}, must be a whole number from 2 to the model's context of ${spec.context}.`,
+        `it is ${window}, must be at most the model's context of ${spec.context}.`,
+      );
+    }
+    if (window > decoder.maxTokens) {
+      throw new PenjingError(
+        "--window",
+        `it is ${window}, but the model was opened for runs of ${decoder.maxTokens} tokens; open it with maxTokens ${window}.`,
       );
     }
     if (text.trim() === "") {

@@ -119,6 +119,14 @@ function readRope(config: ConfigReader): RopeSpec {
   const theta = config.has("rope_theta")
     ? config.positive("rope_theta")
     : (scaling?.positive("rope_theta", 10000) ?? 10000);
+  for (const reader of [config, scaling]) {
+    const share = reader?.positive("partial_rotary_factor", 1) ?? 1;
+    if (share === 1) continue;
+    throw new PenjingError(
+      config.where,
+      `partial_rotary_factor is ${share}; only whole heads are rotated here, so this model would be run wrong and is refused.`,
+    );
+  }
   const type = scaling?.text("rope_type", scaling.text("type", "default")) ?? "default";
   if (type === "default") return { theta };
   if (type !== "llama3") {
@@ -218,18 +226,35 @@ export function noWindows(layers: number): undefined[] {
 export function upperLayerWindows(config: ConfigReader, layers: number): (number | undefined)[] {
   if (!config.flag("use_sliding_window", false)) return noWindows(layers);
   const window = config.count("sliding_window");
-  const types = config.raw("layer_types");
-  if (Array.isArray(types) && types.length !== layers) {
-    throw new PenjingError(
-      config.where,
-      `"layer_types" names ${types.length} layers, must name ${layers}; take config.json from the model's own folder.`,
-    );
-  }
-  const first = config.has("max_window_layers") ? Number(config.raw("max_window_layers")) : layers;
+  const types = layerTypes(config, layers);
+  const first = types ? 0 : config.whole("max_window_layers", layers);
   return Array.from({ length: layers }, (_, layer) => {
-    const slides = Array.isArray(types) ? types[layer] === "sliding_attention" : layer >= first;
+    const slides = types ? types[layer] === "sliding_attention" : layer >= first;
     return slides ? window : undefined;
   });
+}
+
+const LAYER_TYPES: readonly unknown[] = ["full_attention", "sliding_attention"];
+
+/** The list under `layer_types`, one entry for each layer; undefined when there is none. */
+function layerTypes(config: ConfigReader, layers: number): readonly unknown[] | undefined {
+  if (!config.has("layer_types")) return undefined;
+  const types = [config.raw("layer_types")].flat();
+  const cure = "take config.json from the model's own folder.";
+  if (types.length !== layers) {
+    throw new PenjingError(
+      config.where,
+      `"layer_types" names ${types.length} layers, must name ${layers}; ${cure}`,
+    );
+  }
+  const unknown = types.find((type) => !LAYER_TYPES.includes(type));
+  if (unknown !== undefined) {
+    throw new PenjingError(
+      config.where,
+      `"layer_types" has ${JSON.stringify(unknown)}, only ${LAYER_TYPES.join(" and ")} can be run; ${cure}`,
+    );
+  }
+  return types;
 }
 
 /** The linear whose input each linear shares: statistics of one serve the others. */

@@ -2,15 +2,18 @@ import type { Backend } from "./backend.js";
 import { openBackend } from "./backends/index.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
-import { Decoder } from "./decoder.js";
+import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
 import { PenjingError } from "./errors.js";
 import type { DecoderSpec } from "./model.js";
-import { loadBlock, loadOuter, readModel, type StoredModel } from "./weights.js";
+import { allOrNothing, loadBlock, loadOuter, readModel, type StoredModel } from "./weights.js";
+
+/** Longest run of tokens unless asked otherwise: enough for the windows of published tables. */
+const LONGEST_RUN = 2048;
 
 export interface OpenModelOptions {
   /** A backend that is open, or the name of one to open. @default "auto" */
   readonly backend?: Backend | string;
-  /** Longest run of tokens that one call may have. @default the model's context, at most 2048 */
+  /** Longest run of tokens that one call may have; the model's context at most. @default 2048 */
   readonly maxTokens?: number;
   /** Stops the loading. */
   readonly signal?: AbortSignal;
@@ -49,7 +52,7 @@ export async function openModel(
     const model = readModel(checkpoint);
     const tokenizer = await loadTokenizer(checkpoint.folder);
     backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
-    const maxTokens = options.maxTokens ?? Math.min(model.spec.context, 2048);
+    const maxTokens = Math.min(options.maxTokens ?? LONGEST_RUN, model.spec.context);
     const decoder = await loadDecoder(model, backend, maxTokens, signal);
     return {
       path: checkpoint.folder.path,
@@ -70,19 +73,23 @@ export async function openModel(
 }
 
 /** Loads every weight of a model. */
-export async function loadDecoder(
+export function loadDecoder(
   model: StoredModel,
   backend: Backend,
   maxTokens: number,
   signal?: AbortSignal,
 ): Promise<Decoder> {
-  const outer = await loadOuter(model, backend);
-  const blocks = [];
-  for (let layer = 0; layer < model.spec.layers; layer++) {
-    signal?.throwIfAborted();
-    blocks.push(await loadBlock(model, backend, layer));
-  }
-  return new Decoder(backend, model.spec, outer, blocks, maxTokens, model.spec.context);
+  return allOrNothing(async (own) => {
+    const outer = await loadOuter(model, backend);
+    for (const tensor of Object.values(outer)) own(tensor);
+    const blocks: BlockWeights[] = [];
+    own({ dispose: () => blocks.forEach(disposeBlock) });
+    for (let layer = 0; layer < model.spec.layers; layer++) {
+      signal?.throwIfAborted();
+      blocks.push(await loadBlock(model, backend, layer));
+    }
+    return new Decoder(backend, model.spec, outer, blocks, maxTokens, model.spec.context);
+  });
 }
 
 /**

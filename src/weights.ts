@@ -195,7 +195,28 @@ async function refuseNonFinite(
   );
 }
 
-async function loadLinear(
+/** What loading makes and an error must free again. */
+interface Disposable {
+  dispose(): void;
+}
+
+/** Runs `load`; when it fails, what it had given to `own` by then is freed. */
+export async function allOrNothing<T>(
+  load: (own: <Made extends Disposable>(made: Made) => Made) => Promise<T>,
+): Promise<T> {
+  const owned: Disposable[] = [];
+  try {
+    return await load((made) => {
+      owned.push(made);
+      return made;
+    });
+  } catch (error) {
+    for (const made of owned) made.dispose();
+    throw error;
+  }
+}
+
+function loadLinear(
   model: StoredModel,
   backend: Backend,
   layer: number,
@@ -203,21 +224,25 @@ async function loadLinear(
   unpack: boolean,
 ): Promise<LinearWeight> {
   const name = blockTensor(layer, `${linear}.weight`);
-  const bias = hasBias(model.spec, linear)
-    ? await loadTensor(model, backend, blockTensor(layer, `${linear}.bias`))
-    : undefined;
-  if (unpack || !model.packed.has(name)) {
-    return { kind: "dense", weight: await loadTensor(model, backend, name), bias };
-  }
-  const entry = model.weights.get(name)!;
-  const [valueEntry, indexEntry] = model.layout.entries(entry);
-  const values = uploadFloats(backend, valueEntry, await model.checkpoint.read(valueEntry.name));
-  await refuseNonFinite(backend, values, model.checkpoint.folder.path, name);
-  const indices = backend.upload(await model.checkpoint.read(indexEntry.name), indexEntry.shape);
-  const weight = backend.ops.prepareTwoFour(values, indices, entry.shape[1]);
-  values.dispose();
-  indices.dispose();
-  return { kind: "two-four", weight, bias };
+  return allOrNothing(async (own) => {
+    const bias = hasBias(model.spec, linear)
+      ? own(await loadTensor(model, backend, blockTensor(layer, `${linear}.bias`)))
+      : undefined;
+    if (unpack || !model.packed.has(name)) {
+      return { kind: "dense", weight: await loadTensor(model, backend, name), bias };
+    }
+    const entry = model.weights.get(name)!;
+    const [valueEntry, indexEntry] = model.layout.entries(entry);
+    const valueBytes = await model.checkpoint.read(valueEntry.name);
+    const values = own(uploadFloats(backend, valueEntry, valueBytes));
+    await refuseNonFinite(backend, values, model.checkpoint.folder.path, name);
+    const indexBytes = await model.checkpoint.read(indexEntry.name);
+    const indices = own(backend.upload(indexBytes, indexEntry.shape));
+    const weight = backend.ops.prepareTwoFour(values, indices, entry.shape[1]);
+    values.dispose();
+    indices.dispose();
+    return { kind: "two-four", weight, bias };
+  });
 }
 
 /**
@@ -225,32 +250,40 @@ async function loadLinear(
  *
  * @param unpack make packed linears dense, to change them; else they stay packed. @default false
  */
-export async function loadBlock(
+export function loadBlock(
   model: StoredModel,
   backend: Backend,
   layer: number,
   unpack = false,
 ): Promise<BlockWeights> {
-  const load = (name: string) => loadTensor(model, backend, blockTensor(layer, name));
-  const linears: Partial<Record<LinearName, LinearWeight>> = {};
-  for (const name of LINEAR_NAMES) {
-    linears[name] = await loadLinear(model, backend, layer, name, unpack);
-  }
-  return {
-    layer,
-    inputNorm: await load("input_layernorm.weight"),
-    postAttentionNorm: await load("post_attention_layernorm.weight"),
-    qNorm: model.spec.qkNorm ? await load("self_attn.q_norm.weight") : undefined,
-    kNorm: model.spec.qkNorm ? await load("self_attn.k_norm.weight") : undefined,
-    linears: linears as Record<LinearName, LinearWeight>,
-  };
+  return allOrNothing(async (own) => {
+    const load = async (name: string) =>
+      own(await loadTensor(model, backend, blockTensor(layer, name)));
+    const linears: Partial<Record<LinearName, LinearWeight>> = {};
+    for (const name of LINEAR_NAMES) {
+      const linear = await loadLinear(model, backend, layer, name, unpack);
+      own(linear.weight);
+      if (linear.bias) own(linear.bias);
+      linears[name] = linear;
+    }
+    return {
+      layer,
+      inputNorm: await load("input_layernorm.weight"),
+      postAttentionNorm: await load("post_attention_layernorm.weight"),
+      qNorm: model.spec.qkNorm ? await load("self_attn.q_norm.weight") : undefined,
+      kNorm: model.spec.qkNorm ? await load("self_attn.k_norm.weight") : undefined,
+      linears: linears as Record<LinearName, LinearWeight>,
+    };
+  });
 }
 
 /** Loads what stands outside the blocks. */
-export async function loadOuter(model: StoredModel, backend: Backend): Promise<OuterWeights> {
-  const embedding = await loadTensor(model, backend, embeddingName(model));
-  const finalNorm = await loadTensor(model, backend, FINAL_NORM);
-  const tied = headName(model) === embeddingName(model);
-  const head = tied ? embedding : await loadTensor(model, backend, headName(model));
-  return { embedding, finalNorm, head };
+export function loadOuter(model: StoredModel, backend: Backend): Promise<OuterWeights> {
+  return allOrNothing(async (own) => {
+    const embedding = own(await loadTensor(model, backend, embeddingName(model)));
+    const finalNorm = own(await loadTensor(model, backend, FINAL_NORM));
+    const tied = headName(model) === embeddingName(model);
+    const head = tied ? embedding : await loadTensor(model, backend, headName(model));
+    return { embedding, finalNorm, head };
+  });
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { toFloat32 } from "../src/checkpoint/dtype.js";
 import { openSafetensors, type SafetensorsFile } from "../src/checkpoint/safetensors.js";
-import { openFile } from "../src/platform/files.js";
+import { memorySource } from "../src/platform/files.js";
 import { sharedPath } from "./shared.js";
 
 /** One linear layer of golden/, with the outputs of the original programs. */
@@ -47,9 +47,24 @@ interface Generator {
   ): Float32Array;
 }
 
-async function floatsOf(file: SafetensorsFile, name: string): Promise<Float32Array | undefined> {
+/** A safetensors file below `../shared`, held in memory: nothing is to be closed. */
+export async function readShared(...parts: string[]): Promise<SafetensorsFile> {
+  const path = sharedPath(...parts);
+  return openSafetensors(memorySource(path, readFileSync(path)));
+}
+
+/** A float tensor of a file, undefined when it is not there. */
+export async function floatsOf(
+  file: SafetensorsFile,
+  name: string,
+): Promise<Float32Array | undefined> {
   const info = file.tensors.get(name);
   return info && toFloat32(info, await file.read(name));
+}
+
+/** An I32 tensor of a file. */
+export async function intsOf(file: SafetensorsFile, name: string): Promise<Int32Array> {
+  return new Int32Array((await file.read(name)).buffer);
 }
 
 /** Bits, lowest first, of rows that each begin at a byte, as bytes of 0 and 1. */
@@ -67,15 +82,14 @@ export function unpackBits(bytes: Uint8Array, rows: number, cols: number): Uint8
 export async function goldenLayer(name: string): Promise<GoldenLayer> {
   const manifest = JSON.parse(readFileSync(sharedPath("golden", "manifest.json"), "utf8"));
   const c: ManifestCase = manifest.cases[name];
-  const file = await openSafetensors(await openFile(sharedPath("golden", `${name}.safetensors`)));
+  const file = await readShared("golden", `${name}.safetensors`);
   const generator: Generator = await import(sharedPath("golden", "generate.mjs"));
   return {
     rows: c.rows,
     cols: c.cols,
     sequences: c.nseq,
     weight:
-      (await floatsOf(file, "W")) ??
-      generator.genW(c.rows, c.cols, c.seed, c.w_dtype !== "f32"),
+      (await floatsOf(file, "W")) ?? generator.genW(c.rows, c.cols, c.seed, c.w_dtype !== "f32"),
     activations:
       (await floatsOf(file, "X")) ?? generator.genX(c.nseq, c.seqlen, c.cols, c.seed, c.dead),
     results: c.results,

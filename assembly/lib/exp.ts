@@ -1,5 +1,5 @@
-// exp in four f32 lanes, and the two loops over a row that softmax, attention and the
-// cross-entropy are made of.
+// exp in four f32 lanes, and the loops over a row that softmax, attention and cross-entropy are
+// made of.
 //
 // x = n ln 2 + r with |r| <= ln 2 / 2, exp(x) = 2^n (1 + r + r^2 q(r)). q has degree 4; its
 // coefficients minimise the largest relative error of the whole (3.6e-9, fitted for this project),
@@ -20,6 +20,7 @@ const CONSTANTS: usize = memory.data<f32>([
   0.1666652113199234,
   0.4999999403953552,
   1,
+  12582912, // 1.5 * 2^23
 ]);
 
 /** 1 in every lane. */
@@ -33,11 +34,15 @@ export function ones(): v128 {
 // @ts-ignore: decorator
 @inline
 export function exp(x: v128): v128 {
-  const bounded = f32x4.min(
-    f32x4.max(x, v128.load32_splat(CONSTANTS)),
+  // pmin and pmax are one instruction each, and keep a NaN that stands first.
+  const bounded = f32x4.pmin(
+    f32x4.pmax(x, v128.load32_splat(CONSTANTS)),
     v128.load32_splat(CONSTANTS, 4),
   );
-  const n = f32x4.nearest(f32x4.mul(bounded, v128.load32_splat(CONSTANTS, 8)));
+  // Adding 1.5 * 2^23 rounds to a whole number, which the low bits then hold.
+  const rounder = v128.load32_splat(CONSTANTS, 44);
+  const rounded = f32x4.add(f32x4.mul(bounded, v128.load32_splat(CONSTANTS, 8)), rounder);
+  const n = f32x4.sub(rounded, rounder);
   let r = f32x4.sub(bounded, f32x4.mul(n, v128.load32_splat(CONSTANTS, 12)));
   r = f32x4.sub(r, f32x4.mul(n, v128.load32_splat(CONSTANTS, 16)));
   let q = v128.load32_splat(CONSTANTS, 20);
@@ -47,7 +52,7 @@ export function exp(x: v128): v128 {
   q = f32x4.add(f32x4.mul(q, r), v128.load32_splat(CONSTANTS, 36));
   const one = ones();
   const power = f32x4.add(one, f32x4.add(r, f32x4.mul(f32x4.mul(r, r), q)));
-  const exponent = i32x4.trunc_sat_f32x4_s(n);
+  const exponent = i32x4.sub(rounded, rounder);
   const half = i32x4.shr_s(exponent, 1);
   const rest = i32x4.sub(exponent, half);
   // Adding an exponent to the bits of 1 makes a power of two.
@@ -62,13 +67,13 @@ export function expScalar(x: f32): f32 {
   return f32x4.extract_lane(exp(f32x4.splat(x)), 0);
 }
 
-/** The largest of `count` >= 1 floats. */
+/** The largest of `count` >= 1 floats; of a row with a NaN any element, or NaN. */
 export function largest(x: usize, count: i32): f32 {
   let most: f32 = load<f32>(x);
   if (count >= 4) {
     let lanes = v128.load(x);
     while (count >= 4) {
-      lanes = f32x4.max(lanes, v128.load(x));
+      lanes = f32x4.pmax(lanes, v128.load(x));
       x += 16;
       count -= 4;
     }
@@ -113,4 +118,18 @@ export function expRow(x: usize, out: usize, count: i32, shift: f32, factor: f32
     x += 4;
   }
   return sum;
+}
+
+/** out [count] = softmax(x * factor) for factor > 0 and count >= 1; out may be x. */
+export function softmaxRow(x: usize, out: usize, count: i32, factor: f32): void {
+  const inverse = <f32>(1 / expRow(x, out, count, largest(x, count), factor));
+  const inverses = f32x4.splat(inverse);
+  for (; count >= 4; count -= 4) {
+    v128.store(out, f32x4.mul(v128.load(out), inverses));
+    out += 16;
+  }
+  for (; count > 0; count--) {
+    store<f32>(out, load<f32>(out) * inverse);
+    out += 4;
+  }
 }

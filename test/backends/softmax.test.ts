@@ -88,6 +88,19 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     assertWithin(await out.read(), expected, (i) => 2e-5 * expected[i] + 2 ** -149, backend.name);
   });
 
+  test(`${backend.name}: exponentials are right to 3e-7`, async () => {
+    const width = 20001;
+    const x = Float32Array.from({ length: width }, (_, i) => (-i * 87) / width);
+    const terms = Array.from(x, (value) => Math.exp(value));
+    const total = terms.reduce((sum, term) => sum + term, 0);
+    const out = blank(backend, width, width);
+    backend.ops.softmax(input(backend, x, width), out.view, 1);
+    const expected = terms.map((term) => term / total);
+    // Only results that are themselves normal numbers have all their bits.
+    const bound = (i: number) => 3e-7 * expected[i] + 2 ** -149;
+    assertWithin(await out.read(), expected, bound, backend.name);
+  });
+
   test(`${backend.name}: crossEntropy of any width and number of rows`, async () => {
     for (const width of [...SIZES.slice(1), 32000]) {
       for (const rows of width > 1000 ? [2] : [0, 1, 5]) {

@@ -7,10 +7,11 @@ export function bind(kernels: Kernels): Partial<Operations> {
     attention(q, k, v, out, { heads, kvHeads, headDim, window }) {
       const [queries, keys] = [rowsOf(q), rowsOf(k)];
       const seen = Math.min(window ?? keys, keys);
-      withScratch(kernels, 4 * seen, (scores) =>
+      const group = heads / kvHeads;
+      withScratch(kernels, 4 * group * seen, (scores) =>
         kernels.exports.attention(
           ...[address(q), address(k), address(v), address(out)],
-          ...[queries, keys, kvHeads, heads / kvHeads, headDim, seen],
+          ...[queries, keys, kvHeads, group, headDim, seen],
           ...[1 / Math.sqrt(headDim), scores],
         ),
       );

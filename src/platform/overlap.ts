@@ -1,0 +1,44 @@
+import { PenjingError } from "../errors.js";
+
+/** The path without symbolic links, as far as it exists. */
+async function realPath(path: string): Promise<string> {
+  const { realpath } = await import("node:fs/promises");
+  const { basename, dirname, join, resolve } = await import("node:path");
+  const full = resolve(path);
+  try {
+    return await realpath(full);
+  } catch {
+    const parent = dirname(full);
+    return parent === full ? full : join(await realPath(parent), basename(full));
+  }
+}
+
+/**
+ * Refuses an output folder that is an input, holds one or lies in one: replacing it would destroy
+ * the input, and an output inside a model's folder would become a part of that model. Node, Deno
+ * and Bun only.
+ *
+ * @param input a file or folder that is read
+ * @throws PenjingError when they overlap
+ */
+export async function refuseOverlap(output: string, input: string): Promise<void> {
+  const { isAbsolute, relative, sep } = await import("node:path");
+  const [out, source] = [await realPath(output), await realPath(input)];
+  const holds = (outer: string, inner: string) => {
+    const below = relative(outer, inner);
+    return !isAbsolute(below) && below !== ".." && !below.startsWith(`..${sep}`);
+  };
+  const overlap =
+    out === source
+      ? "it is also read as input"
+      : holds(out, source)
+        ? `it holds the input ${source}, which would be lost`
+        : holds(source, out)
+          ? `it lies inside the model's folder ${source}`
+          : undefined;
+  if (overlap === undefined) return;
+  throw new PenjingError(
+    output,
+    `${overlap}; an output folder stands apart from what it is made of: choose another one.`,
+  );
+}

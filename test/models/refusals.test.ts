@@ -1,0 +1,280 @@
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { backends } from "../../src/backends/index.js";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
+import { ropeFrequencies } from "../../src/decoder.js";
+import type { DecoderSpec } from "../../src/model.js";
+import { families, readModelConfig } from "../../src/models/index.js";
+import { loadDecoder } from "../../src/open-model.js";
+import { memoryFolder } from "../../src/platform/files.js";
+import { readModel } from "../../src/weights.js";
+import { refused } from "../checkpoint/crafted.js";
+import { type Config, type StoredTensor, TINY_CONFIG, tinyCheckpoint, tinyTensor } from "./tiny.js";
+
+const test = suite("refusals");
+
+const DOWN = "model.layers.1.mlp.down_proj.weight";
+const NORM = "model.norm.weight";
+
+function read(config: Config): DecoderSpec {
+  return readModelConfig("m/config.json", { ...TINY_CONFIG, ...config });
+}
+
+for (const [name, family] of Object.entries(families)) {
+  test(`${name}: reads a config with nothing but what every family needs, and runs it`, async () => {
+    assert.is(family.modelType, name);
+    assert.ok(family.summary.length > 0);
+    const spec = read({ model_type: name });
+    assert.is(spec.family, name);
+    assert.equal([spec.headDim, spec.kvHeads, spec.windows.length], [4, 1, 2]);
+    assert.equal(spec.rope, { theta: 10000 });
+    const checkpoint = await tinyCheckpoint({ model_type: name });
+    const backend = await backends.reference();
+    const decoder = await loadDecoder(readModel(checkpoint), backend, 5);
+    const out = backend.zeros([5, spec.vocabSize]);
+    decoder.logits(Int32Array.of(1, 2, 3, 9, 0), out);
+    const logits = (await backend.read(out)) as Float32Array;
+    assert.ok(logits.every(Number.isFinite) && logits.some((logit) => logit !== 0));
+    backend.dispose();
+  });
+
+  test(`${name}: names a missing or wrong field and the cure`, async () => {
+    const needed = Object.keys(TINY_CONFIG).filter((key) => !/model_type|key_value/.test(key));
+    for (const key of needed) {
+      for (const value of [undefined, null, "8", 0, -1, 1.5, []]) {
+        const pattern = new RegExp(`\\[m/config\\.json\\] "${key}" is .*must be .*take config`);
+        await refused(() => read({ model_type: name, [key]: value }), pattern, `${key} ${value}`);
+      }
+    }
+  });
+}
+
+const BAD_CONFIGS: readonly (readonly [what: string, config: Config, message: RegExp])[] = [
+  ["an unknown family", { model_type: "gpt2" }, /"gpt2" is not supported; choose .*llama.*qwen3/],
+  ["no family", { model_type: undefined }, /model_type "" is not supported; choose/],
+  ["an inherited name", { model_type: "toString" }, /"toString" is not supported; choose/],
+  ["Mixtral", { model_type: "mixtral" }, /mixture of experts.*choose a dense model/],
+  ["Qwen3 MoE", { model_type: "qwen3_moe" }, /mixture of experts.*choose a dense model/],
+  ["experts", { num_local_experts: 8 }, /mixture of experts.*choose a dense model/],
+  ["routed experts", { n_routed_experts: 64 }, /mixture of experts/],
+  ["yarn", { rope_scaling: { rope_type: "yarn", factor: 4 } }, /rope type "yarn".*refused/],
+  ["old-style rope", { rope_scaling: { type: "linear", factor: 2 } }, /rope type "linear"/],
+  ["new-style rope", { rope_parameters: { rope_type: "dynamic" } }, /rope type "dynamic"/],
+  ["rope as text", { rope_scaling: "yarn" }, /"rope_scaling" is "yarn", must be an object/],
+  ["half of llama3", { rope_scaling: { rope_type: "llama3", factor: 8 } }, /low_freq_factor.*must/],
+  ["partial rotation", { partial_rotary_factor: 0.5 }, /partial_rotary_factor.*0\.5/],
+  ["gelu", { hidden_act: "gelu" }, /hidden_act is "gelu"; only "silu"/],
+  ["quantization", { quantization_config: { bits: 4 } }, /quantized.*compress the original/],
+  ["head counts", { num_key_value_heads: 3 }, /num_key_value_heads 3 does not divide .* 2/],
+  ["more kv heads", { num_key_value_heads: 4 }, /num_key_value_heads 4 does not divide/],
+  ["uneven heads", { num_attention_heads: 3, num_key_value_heads: 3 }, /"head_dim"|a head of/],
+  ["an odd head", { head_dim: 5 }, /a head of 5 elements cannot be rotated/],
+  ["a theta of 0", { rope_theta: 0 }, /"rope_theta" is 0, must be a number above 0/],
+  [
+    "a flag as text",
+    { tie_word_embeddings: "yes" },
+    /"tie_word_embeddings" is "yes", must be true/,
+  ],
+  ["a token id as text", { eos_token_id: ["</s>"] }, /"eos_token_id".*must be a token id/],
+];
+
+for (const [what, config, message] of BAD_CONFIGS) {
+  test(`a config with ${what} is refused`, async () => {
+    const error = await refused(() => read(config), message);
+    assert.match(error.where, /^m\/config\.json/);
+  });
+}
+
+test("a config that holds no object is refused", async () => {
+  for (const parsed of [null, 3, "llama", [TINY_CONFIG]]) {
+    await refused(() => readModelConfig("c", parsed), /\[c\] it must hold a JSON object/);
+  }
+});
+
+test("one expert is a dense model", () => {
+  assert.is(read({ num_local_experts: 1 }).family, "llama");
+});
+
+for (const name of ["qwen2", "qwen3"]) {
+  test(`${name}: which layers have a window`, async () => {
+    const windows = (config: Config) =>
+      read({ model_type: name, num_hidden_layers: 3, sliding_window: 6, ...config }).windows;
+    const none = [undefined, undefined, undefined];
+    const slides = { use_sliding_window: true };
+    const [full, sliding] = ["full_attention", "sliding_attention"];
+    assert.equal(windows({}), none);
+    assert.equal(windows({ max_window_layers: 0 }), none);
+    assert.equal(windows({ ...slides, max_window_layers: 0 }), [6, 6, 6]);
+    assert.equal(windows({ ...slides, max_window_layers: 2 }), [undefined, undefined, 6]);
+    assert.equal(windows({ ...slides, max_window_layers: 28 }), none);
+    const types = { ...slides, layer_types: [full, sliding, full], max_window_layers: 0 };
+    assert.equal(windows(types), [undefined, 6, undefined]);
+    await refused(
+      () => windows({ ...slides, layer_types: [sliding] }),
+      /"layer_types" names 1 layers, must name 3; take config/,
+    );
+    await refused(
+      () => windows({ ...slides, layer_types: [full, "chunked_attention", full] }),
+      /"layer_types".*"chunked_attention".*full_attention/,
+    );
+    await refused(
+      () => windows({ ...slides, max_window_layers: "2" }),
+      /"max_window_layers" is "2"/,
+    );
+    await refused(() => windows({ ...slides, sliding_window: null }), /"sliding_window" is null/);
+  });
+}
+
+test("mistral: every layer has the window, or none", () => {
+  const windows = (config: Config) => read({ model_type: "mistral", ...config }).windows;
+  assert.equal(windows({ sliding_window: 6 }), [6, 6]);
+  assert.equal(windows({ sliding_window: null }), [undefined, undefined]);
+});
+
+test("rope: theta wherever it is stored", () => {
+  assert.is(read({ rope_theta: 500 }).rope.theta, 500);
+  assert.is(read({ rope_parameters: { rope_type: "default", rope_theta: 700 } }).rope.theta, 700);
+  assert.is(read({ rope_theta: 500, rope_scaling: { type: "default" } }).rope.theta, 500);
+});
+
+/**
+ * The three cases of Llama 3.1's own formula by wavelength (arXiv 2407.21783; transformers and
+ * Meta's release write them in this form).
+ */
+function llama3Frequency(
+  frequency: number,
+  factor: number,
+  low: number,
+  high: number,
+  context: number,
+): number {
+  const wavelength = (2 * Math.PI) / frequency;
+  if (wavelength < context / high) return frequency;
+  if (wavelength > context / low) return frequency / factor;
+  const smooth = (context / wavelength - low) / (high - low);
+  return (1 - smooth) * (frequency / factor) + smooth * frequency;
+}
+
+test("rope: llama3 frequencies agree with the formula by wavelength", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 128 }),
+      fc.double({ min: 2, max: 1e6, noNaN: true }),
+      fc.double({ min: 1, max: 64, noNaN: true }),
+      fc.double({ min: 0.5, max: 2, noNaN: true }),
+      fc.double({ min: 0.5, max: 8, noNaN: true }),
+      fc.integer({ min: 8, max: 8192 }),
+      (half, theta, factor, lowFreqFactor, span, originalContext) => {
+        const highFreqFactor = lowFreqFactor + span;
+        const llama3 = { factor, lowFreqFactor, highFreqFactor, originalContext };
+        const plain = ropeFrequencies({ theta }, 2 * half);
+        const scaled = ropeFrequencies({ theta, llama3 }, 2 * half);
+        plain.forEach((frequency, i) => {
+          const own = theta ** (-i / half);
+          assert.ok(Math.abs(frequency / own - 1) < 1e-12, `pair ${i}: ${frequency}`);
+          const expected = llama3Frequency(
+            own,
+            factor,
+            lowFreqFactor,
+            highFreqFactor,
+            originalContext,
+          );
+          assert.ok(Math.abs(scaled[i] / expected - 1) < 1e-9, `pair ${i}: ${scaled[i]}`);
+        });
+      },
+    ),
+  );
+});
+
+type Edit = (tensors: Map<string, StoredTensor>) => void;
+
+const BAD_TENSORS: readonly (readonly [what: string, edit: Edit, message: RegExp])[] = [
+  ["a missing tensor", (t) => t.delete(DOWN), /down_proj\.weight is missing.*incomplete/],
+  ["no head", (t) => t.delete("lm_head.weight"), /lm_head\.weight is missing/],
+  [
+    "an extra tensor",
+    (t) =>
+      t.set(
+        "model.layers.2.mlp.up_proj.weight",
+        tinyTensor("model.layers.2.mlp.up_proj.weight", [12, 8]),
+      ),
+    /layers\.2\.mlp\.up_proj\.weight is not part of a llama model of 2 layers.*num_hidden_layers/,
+  ],
+  [
+    "an unexpected bias",
+    (t) => t.set("b", tinyTensor("model.layers.0.self_attn.q_proj.bias", [8])),
+    /q_proj\.bias is not part of .*would be lost/,
+  ],
+  [
+    "a wrong shape",
+    (t) => t.set(DOWN, tinyTensor(DOWN, [12, 8])),
+    /down_proj\.weight is \[12,8\], but config\.json asks for \[8,12\]; take both/,
+  ],
+  [
+    "an integer dtype",
+    (t) => t.set(DOWN, tinyTensor(DOWN, [8, 12], "I8", new Uint8Array(96))),
+    /down_proj\.weight is I8, must be one of F32, F16, BF16, F64; quantized/,
+  ],
+];
+
+for (const [what, edit, message] of BAD_TENSORS) {
+  test(`a checkpoint with ${what} is refused`, async () => {
+    const checkpoint = await tinyCheckpoint({}, edit);
+    const error = await refused(() => readModel(checkpoint), message);
+    assert.is(error.where, "tiny");
+  });
+}
+
+test("a checkpoint without config.json is refused", async () => {
+  const { folder } = await tinyCheckpoint();
+  const source = await folder.open("model.safetensors");
+  const weights = await source.read(0, source.size);
+  const alone = await openCheckpoint(memoryFolder({ "model.safetensors": weights }, "alone"));
+  await refused(() => readModel(alone), /\[alone\] there is no config\.json.*copy it/);
+});
+
+for (const [name, open] of Object.entries(backends)) {
+  test(`${name}: NaN or infinite weights are refused, and nothing stays in memory`, async () => {
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      for (const tensor of ["model.embed_tokens.weight", DOWN, NORM, "lm_head.weight"]) {
+        const checkpoint = await tinyCheckpoint({}, (tensors) => {
+          const { entry, bytes } = tensors.get(tensor)!;
+          const damaged = bytes.slice();
+          new Float32Array(damaged.buffer)[3] = bad;
+          tensors.set(tensor, { entry, bytes: damaged });
+        });
+        const backend = await open();
+        const message = new RegExp(`${tensor} holds 1 values that are NaN or infinite`);
+        await refused(() => loadDecoder(readModel(checkpoint), backend, 4), message);
+        assert.is(backend.memory().live, 0, `${tensor} ${bad}`);
+        backend.dispose();
+      }
+    }
+  });
+}
+
+test("tied heads are read under either name, inverse frequencies are passed over", async () => {
+  const tied = { tie_word_embeddings: true };
+  const [embedding, head] = ["model.embed_tokens.weight", "lm_head.weight"];
+  const run = async (edit: Edit) => {
+    const backend = await backends.reference();
+    const decoder = await loadDecoder(readModel(await tinyCheckpoint(tied, edit)), backend, 2);
+    const out = backend.zeros([2, 10]);
+    decoder.logits(Int32Array.of(4, 5), out);
+    const logits = (await backend.read(out)) as Float32Array;
+    backend.dispose();
+    return [...logits];
+  };
+  const plain = await run(() => {});
+  const { bytes } = tinyTensor(embedding, [10, 8]);
+  const asHead = tinyTensor(head, [10, 8], "F32", bytes);
+  assert.equal(await run((t) => t.delete(embedding) && t.set(head, asHead)), plain);
+  assert.equal(await run((t) => t.set(head, asHead)), plain);
+  // transformers ties to the embedding whatever the head holds.
+  assert.equal(await run((t) => t.set(head, tinyTensor(head, [10, 8]))), plain);
+  const inverse = "model.layers.0.self_attn.rotary_emb.inv_freq";
+  assert.equal(await run((t) => t.set(inverse, tinyTensor(inverse, [2]))), plain);
+});
+
+test.run();
