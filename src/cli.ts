@@ -7,7 +7,7 @@ import { PenjingError } from "./errors.js";
 import { VERSION } from "./version.js";
 
 /** What the process ends with. */
-const EXIT = { failure: 1, usage: 2, interrupted: 130, terminated: 143 } as const;
+const EXIT = { failure: 1, usage: 2, hungUp: 129, interrupted: 130, terminated: 143 } as const;
 
 /** Waits so long for the work to stop by itself before it is ended. */
 const GRACE_MS = 10_000;
@@ -16,6 +16,7 @@ const abort = new AbortController();
 let interruptedWith: number | undefined;
 
 for (const [signal, code] of [
+  ["SIGHUP", EXIT.hungUp],
   ["SIGINT", EXIT.interrupted],
   ["SIGTERM", EXIT.terminated],
 ] as const) {
@@ -33,6 +34,8 @@ for (const [signal, code] of [
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.exit(error.code === "EPIPE" ? 0 : EXIT.failure);
 });
+/** Nobody reads the progress any more; the work itself goes on. */
+process.stderr.on("error", () => {});
 
 function report(error: unknown, verbose: boolean): number {
   if (interruptedWith !== undefined) return interruptedWith;

@@ -97,7 +97,7 @@ async function* steps(
   options: CompressOptions,
 ): AsyncGenerator<CompressEvent, CompressResult, void> {
   let started = performance.now();
-  const { model: source, backend: wanted = "auto", force, signal } = options;
+  const { model: source, backend: wanted = "auto", signal } = options;
   signal?.throwIfAborted();
   const recipe = readRecipe(options.recipe ?? {});
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
@@ -108,8 +108,8 @@ async function* steps(
     const plan = planLayers(recipe, prunableLayers(model));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
     const stored = new OutputPlan(model, plan, findLayout(recipe.layout));
-    const tensors = stored.tensors();
     output = await openOutput(options, checkpoint);
+    const writer = await openWriter(model, stored, output, options.shardBytes);
     const ready = performance.now();
     yield {
       type: "start",
@@ -157,6 +157,15 @@ async function* steps(
     if (typeof wanted === "string") backend.dispose();
     if (typeof source === "string") await checkpoint.close();
   }
+}
+
+async function openOutput(
+  { out, force }: CompressOptions,
+  { folder }: Checkpoint,
+): Promise<OutputFolder> {
+  if (typeof out !== "string") return out;
+  await refuseOverlap(out, folder.path);
+  return createOutputFolder(out, { force });
 }
 
 /** Name and shape of every linear that can be pruned. */

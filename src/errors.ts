@@ -47,7 +47,7 @@ export function refuseUnknownKeys(where: string, object: object, valid: readonly
     const near = nearest(key, valid);
     throw new PenjingError(
       where,
-      `"${key}" is not an option here${near ? `; did you mean "${near}"?` : ""} Valid: ${valid.join(", ")}.`,
+      `"${key}" is not an option here${near ? `; did you mean "${near}"?` : "."} Valid: ${valid.join(", ")}.`,
     );
   }
 }

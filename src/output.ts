@@ -1,4 +1,5 @@
 import type { LayerReport } from "./compress-block.js";
+import { PenjingError } from "./errors.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import type { LayerPlan } from "./recipe.js";
 import { type StoredDType, sizeOf } from "./tensor.js";
@@ -49,9 +50,16 @@ export class OutputPlan {
     return fits && this.layout.name !== "dense";
   }
 
-  /** The tensors that one weight is stored in. */
+  /**
+   * The tensors that one weight is stored in.
+   *
+   * @throws PenjingError when the layout cannot hold a weight that it is to pack
+   */
   stored(entry: TensorEntry): readonly TensorEntry[] {
-    return this.isPacked(entry.name) ? this.layout.entries(entry) : [entry];
+    if (!this.isPacked(entry.name)) return [entry];
+    const refusal = this.layout.refusal(entry);
+    if (refusal) throw new PenjingError("--layout", `${entry.name}: ${refusal}`);
+    return this.layout.entries(entry);
   }
 
   /** All tensors, in the order of the original checkpoint. */

@@ -18,6 +18,8 @@ export interface HostStorage {
   free(address: number, bytes: number): void;
   /** The buffer behind an address, valid until the next allocation, and the offset within it. */
   at(address: number): { readonly buffer: ArrayBuffer; readonly byteOffset: number };
+  /** Bytes handed out now and at most; scratch of kernels counts. */
+  memoryUse(): MemoryUse;
   dispose(): void;
 }
 
@@ -65,8 +67,6 @@ function dtypeOf(data: TensorData): TensorDType {
 /** A backend whose tensors JavaScript can see: everything but its operations and its storage. */
 export class HostBackend implements Backend {
   readonly ops;
-  private live = 0;
-  private peak = 0;
 
   constructor(
     readonly name: string,
@@ -79,12 +79,9 @@ export class HostBackend implements Backend {
   zeros(shape: readonly number[], dtype: TensorDType = "f32"): Tensor {
     const bytes = sizeOf(shape) * BYTES_PER_ELEMENT[dtype];
     const address = this.storage.allocate(bytes);
-    this.live += bytes;
-    this.peak = Math.max(this.peak, this.live);
-    return new StoredTensor(this.storage, dtype, [...shape], address, () => {
-      this.live -= bytes;
-      this.storage.free(address, bytes);
-    });
+    return new StoredTensor(this.storage, dtype, [...shape], address, () =>
+      this.storage.free(address, bytes),
+    );
   }
 
   upload(data: TensorData, shape: readonly number[]): Tensor {
@@ -129,7 +126,7 @@ export class HostBackend implements Backend {
   }
 
   memory(): MemoryUse {
-    return { live: this.live, peak: this.peak };
+    return this.storage.memoryUse();
   }
 
   dispose(): void {

@@ -23,7 +23,7 @@ export async function openBackend(name = "auto"): Promise<Backend> {
     const near = nearest(name, valid);
     throw new PenjingError(
       "--backend",
-      `"${name}" is not a backend${near ? `; did you mean "${near}"?` : ""} Valid: ${valid.join(", ")}.`,
+      `"${name}" is not a backend${near ? `; did you mean "${near}"?` : "."} Valid: ${valid.join(", ")}.`,
     );
   }
   return open();

@@ -1,3 +1,4 @@
+import type { MemoryUse } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import type { HostStorage } from "./host.js";
 
@@ -10,9 +11,25 @@ function align(bytes: number): number {
   return Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
 }
 
+/** Counts bytes that are handed out and taken back. */
+class Meter {
+  private live = 0;
+  private peak = 0;
+
+  add(bytes: number): void {
+    this.live += bytes;
+    this.peak = Math.max(this.peak, this.live);
+  }
+
+  read(): MemoryUse {
+    return { live: this.live, peak: this.peak };
+  }
+}
+
 /** Storage on the JavaScript heap: one ArrayBuffer for each tensor, addresses far apart. */
 export class HeapStorage implements HostStorage {
   private readonly buffers = new Map<number, { buffer: ArrayBuffer; end: number }>();
+  private readonly meter = new Meter();
   private next = ALIGNMENT;
   private last: { start: number; end: number; buffer: ArrayBuffer } | undefined;
 
@@ -20,10 +37,16 @@ export class HeapStorage implements HostStorage {
     const address = this.next;
     this.buffers.set(address, { buffer: new ArrayBuffer(bytes), end: address + bytes });
     this.next += align(bytes) + ALIGNMENT;
+    this.meter.add(bytes);
     return address;
   }
 
-  free(address: number): void {
+  memoryUse(): MemoryUse {
+    return this.meter.read();
+  }
+
+  free(address: number, bytes: number): void {
+    this.meter.add(-bytes);
     this.buffers.delete(address);
     if (this.last?.start === address) this.last = undefined;
   }
@@ -56,6 +79,7 @@ export class HeapStorage implements HostStorage {
  */
 export class WasmStorage implements HostStorage {
   private readonly blocks: { address: number; bytes: number }[] = [];
+  private readonly meter = new Meter();
   private end: number;
 
   /** @param base first address that may be handed out; what lies below belongs to the module */
@@ -67,9 +91,15 @@ export class WasmStorage implements HostStorage {
   }
 
   allocate(bytes: number): number {
-    const wanted = align(bytes);
-    const address = this.take(wanted);
-    new Uint8Array(this.memory.buffer, address, wanted).fill(0);
+    const address = this.reserve(bytes);
+    new Uint8Array(this.memory.buffer, address, bytes).fill(0);
+    return address;
+  }
+
+  /** Like `allocate`, but holds whatever was there before: scratch that is written before it is read. */
+  reserve(bytes: number): number {
+    const address = this.take(align(bytes));
+    this.meter.add(bytes);
     return address;
   }
 
@@ -111,7 +141,12 @@ export class WasmStorage implements HostStorage {
     }
   }
 
+  memoryUse(): MemoryUse {
+    return this.meter.read();
+  }
+
   free(address: number, bytes: number): void {
+    this.meter.add(-bytes);
     const size = align(bytes);
     let low = 0;
     let high = this.blocks.length;

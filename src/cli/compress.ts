@@ -3,12 +3,15 @@ import { parse as parseYaml } from "yaml";
 import { type CompressResult, compress } from "../compress.js";
 import { PenjingError } from "../errors.js";
 import type { Perplexity } from "../evaluate.js";
-import { methods } from "../methods/index.js";
-import { DEFAULT_RECIPE, type Recipe } from "../recipe.js";
+import type { OptionSpec } from "../method.js";
+import { type AnyMethod, methods } from "../methods/index.js";
+import { refuseOverlap } from "../platform/overlap.js";
+import { DEFAULT_RECIPE, type Recipe, readRecipe } from "../recipe.js";
 import {
   duration,
   openProgress,
   type PrintOptions,
+  type Progress,
   print,
   printJson,
   size,
@@ -16,7 +19,14 @@ import {
 } from "./console.js";
 import { scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
-import { collect, collectPairs, number, readTextFile, withCommonOptions } from "./options.js";
+import {
+  byteCount,
+  collect,
+  collectPairs,
+  number,
+  readTextFile,
+  withCommonOptions,
+} from "./options.js";
 
 interface CompressFlags extends PrintOptions {
   readonly calibration: string;
@@ -46,11 +56,18 @@ Examples:
   $ penjing compress llama/ --calibration text.txt --out out/ --layout two-four --eval wiki.test.raw
   $ penjing compress llama/ --recipe recipe.yaml --calibration text.txt --out out/
 
-Methods:
-${Object.values(methods)
-  .map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`)
-  .join("\n")}
+Methods and their options:
+${Object.values(methods).map(describeMethod).join("\n")}
 `;
+
+/** A method's line and one for each of its options, with the default. */
+function describeMethod({ name, summary, options }: AnyMethod): string {
+  const lines = Object.entries<OptionSpec>(options).map(
+    ([option, spec]) =>
+      `    ${`--option ${option}=${spec.default}`.padEnd(26)} ${spec.description}`,
+  );
+  return [`  ${name.padEnd(10)} ${summary}`, ...lines].join("\n");
+}
 
 export function addCompress(program: Command, signal: AbortSignal): void {
   const d = DEFAULT_RECIPE;
@@ -74,7 +91,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       .option("--recipe <file>", "YAML or JSON file with these settings; flags win over it")
       .option("--eval <file>", "measure perplexity on this text before and after")
       .option("--window <n>", "tokens in each window of --eval", number)
-      .option("--shard-size <bytes>", "begin a new weights file after so many bytes", number)
+      .option("--shard-size <bytes>", "begin a new weights file after so many bytes", byteCount)
       .option("--force", "replace the output folder when it exists"),
   )
     .addHelpText("after", EXAMPLES)
@@ -84,10 +101,12 @@ export function addCompress(program: Command, signal: AbortSignal): void {
 /** The recipe file's keys, overridden by the flags that were given. */
 async function readRecipeFlags(flags: CompressFlags): Promise<Partial<Recipe>> {
   const fromFile = flags.recipe ? await readRecipeFile(flags.recipe) : {};
+  const isOtherMethod = flags.method && flags.method !== (fromFile.method ?? DEFAULT_RECIPE.method);
   const given: Partial<Recipe> = {
     method: flags.method,
     sparsity: flags.sparsity,
-    options: flags.option,
+    // The file's options belong to the file's method.
+    options: { ...(isOtherMethod ? {} : fromFile.options), ...flags.option },
     ignore: flags.ignore && [...(fromFile.ignore ?? DEFAULT_RECIPE.ignore), ...flags.ignore],
     statistics: flags.statistics,
     samples: flags.samples,
@@ -97,6 +116,8 @@ async function readRecipeFlags(flags: CompressFlags): Promise<Partial<Recipe>> {
     layerError: flags.layerError ? undefined : false,
   };
   const set = Object.entries(given).filter(([, value]) => value !== undefined);
+  // Checked alone for the message: a flag's fault is not the file's.
+  readRecipe({ method: fromFile.method, ...Object.fromEntries(set) }, "command line");
   return { ...fromFile, ...Object.fromEntries(set) };
 }
 
@@ -106,13 +127,13 @@ async function readRecipeFile(path: string): Promise<Partial<Recipe>> {
   try {
     parsed = parseYaml(text, { maxAliasCount: 100 });
   } catch (cause) {
-    const reason = (cause as Error).message.split("\n")[0];
-    throw new PenjingError(path, `it is neither YAML nor JSON: ${reason}`, { cause });
+    const reason = (cause as Error).message.split("\n")[0].replace(/:$/, "");
+    throw new PenjingError(path, `it is neither YAML nor JSON (${reason}); mend it there.`, {
+      cause,
+    });
   }
-  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
-    throw new PenjingError(path, "a recipe is a mapping of keys such as method and sparsity.");
-  }
-  return parsed;
+  readRecipe(parsed, path);
+  return parsed as Partial<Recipe>;
 }
 
 async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
@@ -120,27 +141,36 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
   const recipe = await readRecipeFlags(flags);
   const calibration = await readTextFile(flags.calibration);
   const text = flags.eval ? await readTextFile(flags.eval) : undefined;
+  for (const input of [flags.calibration, flags.recipe, flags.eval]) {
+    if (input) await refuseOverlap(out, input);
+  }
   const score = (path: string, title: string) =>
     text === undefined
       ? undefined
       : scoreText({ model: path, text, window: flags.window, backend, signal }, title, flags);
-  const before = await score(model, "before ");
-  const progress = openProgress("compress", flags);
   const options = { model, out, calibration, recipe, backend, force, signal };
   const work = compress({ ...options, shardBytes: flags.shardSize });
+  let before: Perplexity | undefined;
+  let progress: Progress | undefined;
   try {
     for await (const event of work) {
-      if (event.type === "progress") {
+      if (event.type === "start") {
+        // Scored here, after the input was found to be good: it may take long.
+        before = await score(model, "before ");
+        progress = openProgress("compress", flags);
+      } else if (event.type === "progress") {
         const { block, blocks, phase, fraction } = event;
-        progress.update(fraction, `block ${block + 1} of ${blocks}, ${phase}`);
-      } else if (event.type === "note") progress.line(`note: ${event.where}: ${event.message}`);
+        progress?.update(fraction, `block ${block + 1} of ${blocks}, ${phase}`);
+      } else if (event.type === "note") {
+        progress?.line(`note: ${event.where}: ${event.message}`);
+      }
     }
   } finally {
-    progress.stop();
+    progress?.stop();
   }
   const result = await work.result();
   const after = await score(out, "after  ");
-  if (flags.json) printJson({ ...result, before, after });
+  if (flags.json) printJson({ model, out, ...result, before, after });
   else printResult(out, result, before, after, flags);
 }
 

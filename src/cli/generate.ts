@@ -49,8 +49,12 @@ async function run(
   const model = await openModel(path, { backend, signal });
   try {
     const work = generate({ ...sampling, model, prompt, signal });
-    if (!json) process.stdout.write(prompt);
-    for await (const { text } of work) if (!json) process.stdout.write(text);
+    let shown = json ? "" : prompt;
+    for await (const { text } of work) {
+      // The prompt waits for the first token: one that is refused is not printed.
+      if (!json) process.stdout.write(shown + text);
+      shown = "";
+    }
     const { promptIds, ids, ...result } = await work.result();
     if (json) {
       printJson({ ...result, promptIds: Array.from(promptIds), ids: Array.from(ids) });

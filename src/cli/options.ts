@@ -18,8 +18,15 @@ export function withCommonOptions(command: Command): Command {
 /** Parses a number, as an argument parser of commander. */
 export function number(text: string): number {
   const value = Number(text);
-  if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("It is no number.");
+  if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("Give a number.");
   return value;
+}
+
+/** Parses a number of bytes, as an argument parser of commander. */
+export function byteCount(text: string): number {
+  const bytes = number(text);
+  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  throw new InvalidArgumentError("Give a whole number of bytes above 0, such as 2e9.");
 }
 
 /** Collects a repeatable option. */

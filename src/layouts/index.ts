@@ -23,7 +23,7 @@ export function findLayout(name: string, where = "--layout"): Layout {
   const near = nearest(name, valid);
   throw new PenjingError(
     where,
-    `"${name}" is not a layout${near ? `; did you mean "${near}"?` : ""} Valid: ${valid.join(", ")}.`,
+    `"${name}" is not a layout${near ? `; did you mean "${near}"?` : "."} Valid: ${valid.join(", ")}.`,
   );
 }
 

@@ -34,7 +34,7 @@ export async function refuseOverlap(output: string, input: string): Promise<void
       : holds(out, source)
         ? `it holds the input ${source}, which would be lost`
         : holds(source, out)
-          ? `it lies inside the model's folder ${source}`
+          ? `it lies inside the input folder ${source}`
           : undefined;
   if (overlap === undefined) return;
   throw new PenjingError(

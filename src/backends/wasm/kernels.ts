@@ -14,13 +14,13 @@ export function address(tensor: Tensor): number {
   return (tensor as StoredTensor).address;
 }
 
-/** Runs `use` with the address of `bytes` of scratch memory, and frees it afterwards. */
+/** Runs `use` with the address of `bytes` of uncleared scratch memory, and frees it afterwards. */
 export function withScratch<T>(
   { storage }: Kernels,
   bytes: number,
   use: (address: number) => T,
 ): T {
-  const scratch = storage.allocate(bytes);
+  const scratch = storage.reserve(bytes);
   try {
     return use(scratch);
   } finally {
