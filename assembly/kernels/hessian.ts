@@ -73,6 +73,7 @@ export function hessianColumnSquares(
   sums: usize,
   scratch: usize,
 ): void {
+  memory.fill(scratch, 0, <usize>n << 3);
   for (let t = 0; t < tokens; t++) {
     let to = scratch;
     let j = n;

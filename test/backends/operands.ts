@@ -4,8 +4,22 @@ import { openReference } from "../../src/backends/reference.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import type { Tensor, TensorData } from "../../src/tensor.js";
 
+/** Elements of NaN that freed memory is filled with before a suite takes any. */
+const DIRT = 2 ** 22;
+
+/** Opens a backend whose free memory holds NaN, which shows when scratch is read before written. */
+function dirty(open: () => Promise<Backend>): () => Promise<Backend> {
+  const opener = async () => {
+    const backend = await open();
+    backend.upload(new Float32Array(DIRT).fill(Number.NaN), [DIRT]).dispose();
+    return backend;
+  };
+  // Suites name their tests after the opener.
+  return Object.defineProperty(opener, "name", { value: open.name });
+}
+
 /** Every backend that the contract suites run over. */
-export const OPENERS: readonly (() => Promise<Backend>)[] = [openReference, openWasm];
+export const OPENERS: readonly (() => Promise<Backend>)[] = [openReference, openWasm].map(dirty);
 
 /** Sizes around the lanes and tiles of the kernels, with primes. */
 export const SIZES: readonly number[] = [0, 1, 3, 4, 5, 7, 8, 9, 31, 33];
