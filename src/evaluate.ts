@@ -52,8 +52,8 @@ export interface Perplexity {
  * Perplexity on contiguous windows without overlap: exp of the mean negative log-likelihood of
  * every token of a window but its first. No BOS is added; the remainder is dropped.
  *
- * @throws PenjingError (from the iteration or `result()`) for a text shorter than one window or a
- *   window longer than the model's context
+ * @throws PenjingError (from the iteration or `result()`) for a text shorter than one window, a
+ *   window longer than the model's context, or a model whose activations overflow
  */
 export function evaluatePerplexity(options: EvaluateOptions): Run<EvaluateEvent, Perplexity> {
   return new Run(steps(options));
@@ -137,6 +137,12 @@ export async function* scoreWindows(
       const predicting = backend.rows(logits, 0, window - 1);
       backend.ops.crossEntropy(predicting, targets, losses);
       total += await sum(backend, losses);
+      if (!Number.isFinite(total)) {
+        throw new PenjingError(
+          "model",
+          `window ${i + 1} of ${windows} has a loss that is not a number: its activations exceed float32; the checkpoint is damaged, fetch or compress it again.`,
+        );
+      }
       const perplexity = Math.exp(total / ((i + 1) * (window - 1)));
       yield { type: "progress", done: i + 1, windows, perplexity };
     }

@@ -45,8 +45,8 @@ export interface Generation {
 /**
  * Continues a text token by token with a key-value cache.
  *
- * @throws PenjingError (from the iteration or `result()`) for a prompt that fills the context or a
- *   sampling option out of range
+ * @throws PenjingError (from the iteration or `result()`) for a prompt that fills the context, a
+ *   sampling option out of range, or a model whose activations overflow
  */
 export function generate(options: GenerateOptions): Run<GenerateEvent, Generation> {
   return new Run(steps(options));
@@ -54,6 +54,7 @@ export function generate(options: GenerateOptions): Run<GenerateEvent, Generatio
 
 async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, Generation, void> {
   checkSampling(options);
+  checkCounts(options);
   const { model: source, backend, signal } = options;
   const isOpen = typeof source === "object" && "decoder" in source;
   const model = isOpen ? source : await openModel(source, { backend, signal });
@@ -61,6 +62,19 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
     return yield* continueText(model, options);
   } finally {
     if (model !== source) await model.close();
+  }
+}
+
+/** @throws PenjingError for a number of tokens or a seed that is not whole */
+function checkCounts({ maxNewTokens = 0, seed = 0 }: GenerateOptions): void {
+  if (!Number.isSafeInteger(maxNewTokens) || maxNewTokens < 0) {
+    throw new PenjingError(
+      "--max-new-tokens",
+      `it is ${maxNewTokens}, must be a whole number of at least 0.`,
+    );
+  }
+  if (!Number.isSafeInteger(seed)) {
+    throw new PenjingError("--seed", `it is ${seed}, must be a whole number.`);
   }
 }
 
@@ -90,7 +104,14 @@ async function* continueText(
     started = performance.now();
     while (ids.length < maxNewTokens) {
       await pause(signal);
-      const id = sample((await backend.read(logits)) as Float32Array, options, random);
+      const values = (await backend.read(logits)) as Float32Array;
+      const id = sample(values, options, random);
+      if (!Number.isFinite(values[id])) {
+        throw new PenjingError(
+          model.path,
+          `its logits are not numbers after ${cache.length} tokens: its activations exceed float32; the checkpoint is damaged, fetch or compress it again.`,
+        );
+      }
       ids.push(id);
       const whole = text(ids);
       // A replacement character at the end is a character whose bytes are not all there yet.

@@ -37,7 +37,7 @@ export interface PrunedLinear {
   readonly mask: Uint8Array;
   /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||²; undefined without activations and hessian. */
   readonly layerError: number | undefined;
-  /** Share of weights that are zero. */
+  /** Share of weights that the mask removes. */
   readonly sparsity: number;
   readonly figures: Readonly<Record<string, number>>;
   readonly notes: readonly string[];
@@ -67,6 +67,16 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
   const { weight, rows, cols, activations, hessian, sequences = 1 } = options;
   const method = lookUp(methods, options.method ?? "sparsegpt", "method");
   const sparsity = parseSparsity(options.sparsity ?? "2:4", "sparsity");
+  const isCount = (value: number) => Number.isSafeInteger(value) && value >= 1;
+  need(
+    isCount(rows) && isCount(cols),
+    `rows is ${rows} and cols ${cols}, must be whole numbers of at least 1.`,
+  );
+  need(isCount(sequences), `sequences is ${sequences}, must be a whole number of at least 1.`);
+  for (const [name, given] of Object.entries({ weight, activations, hessian })) {
+    if (given === undefined || given instanceof Float32Array) continue;
+    need(false, `${name} must be a Float32Array; convert it with Float32Array.from.`);
+  }
   need(
     weight.length === rows * cols,
     `weight has ${weight.length} elements, must have rows * cols = ${rows * cols}.`,
@@ -170,6 +180,10 @@ async function fromHessian(
   owned.push(columnSquares);
   backend.ops.diagonal(hessian, columnSquares);
   const diagonal = (await backend.read(columnSquares)) as Float32Array;
+  need(
+    diagonal.every((h) => h >= 0),
+    "hessian has negative elements on its diagonal, which (2 / sequences) XᵀX cannot have.",
+  );
   backend.write(
     columnSquares,
     diagonal.map((h) => (h * sequences) / 2),

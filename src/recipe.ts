@@ -71,7 +71,7 @@ export interface LayerPlan {
  * @throws PenjingError for an unknown key or a value that the field cannot have
  */
 export function readRecipe(given: unknown, where = "recipe"): Recipe {
-  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+  if (!isMapping(given)) {
     throw new PenjingError(where, "a recipe is a mapping of keys such as method and sparsity.");
   }
   refuseUnknownKeys(where, given, Object.keys(DEFAULT_RECIPE));
@@ -82,7 +82,7 @@ export function readRecipe(given: unknown, where = "recipe"): Recipe {
   };
   const count = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 1;
   const texts = (value: unknown) =>
-    Array.isArray(value) && value.every((text) => typeof text === "string");
+    Array.isArray(value) && value.every((text) => typeof text === "string" && text !== "");
   need(texts(recipe.ignore), "ignore", "a list of globs");
   need(Array.isArray(recipe.overrides), "overrides", "a list of mappings that each have match");
   need(
@@ -98,11 +98,12 @@ export function readRecipe(given: unknown, where = "recipe"): Recipe {
   );
   need(Number.isSafeInteger(recipe.seed), "seed", "a whole number");
   need(typeof recipe.layerError === "boolean", "layerError", "true or false");
+  need(typeof recipe.layout === "string", "layout", "text such as dense or two-four");
   findLayout(recipe.layout, `${where}: layout`);
   planLayer(recipe, recipe, where);
   recipe.overrides.forEach((override, i) => {
     const at = `${where}: overrides[${i}]`;
-    if (typeof override !== "object" || override === null || typeof override.match !== "string") {
+    if (typeof override?.match !== "string" || override.match === "") {
       throw new PenjingError(at, 'an override is a mapping with a glob under "match".');
     }
     refuseUnknownKeys(at, override, ["match", "method", "sparsity", "options"]);
@@ -111,13 +112,29 @@ export function readRecipe(given: unknown, where = "recipe"): Recipe {
   return recipe;
 }
 
-function definedOnly(given: object): Partial<Recipe> {
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+function definedOnly<T extends object>(given: T): Partial<T> {
+  const entries = Object.entries(given).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Partial<T>;
+}
+
+function isMapping(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** The plan of a layer to which `override` applies; options of another method are not inherited. */
 function planLayer(recipe: Recipe, override: Omit<Override, "match">, where: string): LayerPlan {
   const name = override.method ?? recipe.method;
+  if (typeof name !== "string") {
+    const names = Object.keys(methods).join(", ");
+    throw new PenjingError(where, `method is ${JSON.stringify(name)}, must be text: ${names}.`);
+  }
+  for (const { options } of [recipe, override]) {
+    if (options === undefined || isMapping(options)) continue;
+    throw new PenjingError(
+      where,
+      `options is ${JSON.stringify(options)}, must be a mapping of the method's options.`,
+    );
+  }
   const method = lookUp(methods, name, `${where}: method`);
   const inherited = name === recipe.method ? recipe.options : {};
   const sparsity = override.sparsity ?? recipe.sparsity;
@@ -164,8 +181,9 @@ export function planLayers(
   const plan = new Map<string, LayerPlan>();
   for (const [name, [, cols]] of layers) {
     if (ignored.some((matches) => matches(name))) continue;
-    const applied = overrides.filter(({ matches }) => matches(name)).map((o) => o.override);
-    const layer = planLayer(recipe, Object.assign({}, ...applied), name);
+    const applied = overrides.filter(({ matches }) => matches(name));
+    const merged = Object.assign({}, ...applied.map((o) => definedOnly(o.override)));
+    const layer = planLayer(recipe, merged, name);
     const { sparsity, method } = layer;
     if (sparsity.kind === "n:m" && cols % sparsity.m !== 0) {
       throw new PenjingError(

@@ -100,6 +100,8 @@ async function inverseFactor(
     vector.dispose();
     return { factor, dead, notes };
   }
+  damped.dispose();
+  vector.dispose();
   throw new PenjingError(
     name,
     `the Hessian of its inputs does not factorise even with damping ${used / 10}; give more or other calibration text, or leave the layer out with --ignore "${name}".`,

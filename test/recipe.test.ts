@@ -1,0 +1,241 @@
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { resolveOptions } from "../src/method.js";
+import { methods } from "../src/methods/index.js";
+import { DEFAULT_RECIPE, planLayers, type Recipe, readRecipe } from "../src/recipe.js";
+import { formatSparsity, LARGEST_M, parseSparsity, removedShare } from "../src/sparsity.js";
+import { refused } from "./checkpoint/crafted.js";
+
+const test = suite("recipe");
+
+/** A model of two blocks, as compress names its layers. */
+const LAYERS: ReadonlyMap<string, readonly number[]> = new Map(
+  [0, 1].flatMap((block): [string, number[]][] => [
+    [`model.layers.${block}.self_attn.q_proj`, [8, 12]],
+    [`model.layers.${block}.mlp.up_proj`, [16, 12]],
+    [`model.layers.${block}.mlp.down_proj`, [12, 18]],
+  ]),
+);
+
+/** Each layer's last words with its method and sparsity, such as "0.mlp.up_proj wanda 2:4". */
+function planned(given: Partial<Recipe>): string[] {
+  return [...planLayers(readRecipe(given), LAYERS)].map(
+    ([name, { method, sparsity }]) =>
+      `${name.slice("model.layers.".length)} ${method.name} ${formatSparsity(sparsity)}`,
+  );
+}
+
+test("a sparsity is N:M, a percentage or a share", () => {
+  assert.equal(parseSparsity("2:4"), { kind: "n:m", n: 2, m: 4 });
+  assert.equal(parseSparsity(" 16:16 "), { kind: "n:m", n: 16, m: 16 });
+  for (const text of ["50%", "0.5", ".5", 0.5, "050%"]) {
+    assert.equal(parseSparsity(text), { kind: "unstructured", ratio: 0.5 }, String(text));
+  }
+  assert.equal(parseSparsity(0), { kind: "unstructured", ratio: 0 });
+  assert.is(removedShare(parseSparsity("1:4")), 0.75);
+  assert.is(removedShare(parseSparsity("30%")), 0.3);
+});
+
+test("what is no sparsity is refused with the forms that are", async () => {
+  for (const text of ["0:4", "5:4", "2:17", "0:0", "999:999"]) {
+    await refused(
+      () => parseSparsity(text),
+      new RegExp(`^\\[--sparsity\\] "${text}" .*1 <= N <= M <= ${LARGEST_M}.*2:4`),
+    );
+  }
+  const shares = [
+    "100%",
+    "1",
+    "50",
+    "-0.5",
+    "0.5.1",
+    "half",
+    "",
+    "2:4:8",
+    "2/4",
+    "1e-1",
+    "NaN",
+    "%",
+  ];
+  for (const text of shares) {
+    await refused(
+      () => parseSparsity(text, "here"),
+      /^\[here\] ".*" is not a sparsity.*below 100%/,
+    );
+  }
+  await refused(() => parseSparsity(Number.NaN), /"NaN" is not a sparsity/);
+});
+
+test("formatSparsity gives what parseSparsity reads back", () => {
+  const patterns = fc
+    .integer({ min: 1, max: LARGEST_M })
+    .chain((m) => fc.tuple(fc.integer({ min: 1, max: m }), fc.constant(m)))
+    .map(([n, m]) => ({ kind: "n:m" as const, n, m }));
+  const ratios = fc
+    .integer({ min: 0, max: 9999 })
+    .map((share) => ({ kind: "unstructured" as const, ratio: share / 10000 }));
+  fc.assert(
+    fc.property(fc.oneof(patterns, ratios), (sparsity) => {
+      const back = parseSparsity(formatSparsity(sparsity));
+      if (sparsity.kind === "n:m") assert.equal(back, sparsity);
+      else assert.ok(Math.abs(removedShare(back) - sparsity.ratio) < 1e-12, formatSparsity(back));
+      assert.is(formatSparsity(back), formatSparsity(sparsity));
+    }),
+  );
+});
+
+test("an empty recipe is the default, and undefined keys count as missing", () => {
+  assert.equal(readRecipe({}), DEFAULT_RECIPE);
+  assert.equal(readRecipe({ method: undefined, samples: undefined }), DEFAULT_RECIPE);
+  assert.is(readRecipe({ method: "wanda" }).sparsity, DEFAULT_RECIPE.sparsity);
+  assert.equal(readRecipe(JSON.parse(JSON.stringify(DEFAULT_RECIPE))), DEFAULT_RECIPE);
+});
+
+const BAD: readonly (readonly [given: unknown, message: RegExp])[] = [
+  ["wanda", /a recipe is a mapping/],
+  [null, /a recipe is a mapping/],
+  [[], /a recipe is a mapping/],
+  [{ methd: "wanda" }, /"methd" is not an option here; did you mean "method"\? Valid: method, /],
+  [{ method: "wandaa" }, /\[r: method\] "wandaa" is not known; did you mean "wanda"\?.*sparsegpt/],
+  [{ method: "constructor" }, /"constructor" is not known/],
+  [{ method: 5 }, /method is 5, must be text/],
+  [{ method: null }, /method is null, must be text/],
+  [{ sparsity: "3:2" }, /\[r: sparsity\] "3:2"/],
+  [{ sparsity: null }, /sparsity is null, must be text like 2:4/],
+  [{ sparsity: ["2:4"] }, /sparsity is \["2:4"\], must be text/],
+  [{ options: { dampin: 1 } }, /\[sparsegpt\] "dampin" is not an option.*did you mean "damping"/],
+  [{ method: "wanda", options: { damping: 1 } }, /\[wanda\] "damping" is not an option/],
+  [{ options: { damping: -1 } }, /damping is -1, must be a number from 0 to 100 \(default 0\.01\)/],
+  [{ options: { damping: "0.1" } }, /damping is "0\.1", must be a number/],
+  [{ options: { blockSize: 1.5 } }, /blockSize is 1\.5, must be a whole number from 1/],
+  [{ options: [] }, /options is \[\], must be a mapping/],
+  [{ options: 5 }, /options is 5, must be a mapping/],
+  [{ options: null }, /options is null, must be a mapping/],
+  [{ ignore: "lm_head" }, /ignore is "lm_head", must be a list of globs/],
+  [{ ignore: [""] }, /ignore is \[""\], must be a list of globs/],
+  [{ ignore: [3] }, /ignore is \[3\], must be a list/],
+  [{ overrides: {} }, /overrides is \{\}, must be a list/],
+  [{ overrides: [null] }, /\[r: overrides\[0\]\] an override is a mapping with a glob/],
+  [{ overrides: [{ method: "wanda" }] }, /an override is a mapping with a glob under "match"/],
+  [{ overrides: [{ match: "" }] }, /an override is a mapping with a glob under "match"/],
+  [{ overrides: [{ match: "*", sparsty: "2:4" }] }, /did you mean "sparsity"/],
+  [{ overrides: [{ match: "*", method: "wand" }] }, /\[r: overrides\[0\]: method\].*"wanda"/],
+  [{ overrides: [{ match: "*", method: 5 }] }, /method is 5, must be text/],
+  [{ overrides: [{ match: "*", options: 5 }] }, /options is 5, must be a mapping/],
+  [{ overrides: [{ match: "*", sparsity: "4:2" }] }, /\[r: overrides\[0\]: sparsity\] "4:2"/],
+  [{ statistics: "dens" }, /statistics is "dens", must be "sequential" or "dense"/],
+  [{ samples: 0 }, /samples is 0, must be a whole number of at least 1/],
+  [{ samples: 1.5 }, /samples is 1\.5, must be a whole/],
+  [{ length: 1 }, /length is 1, must be a whole number of at least 2/],
+  [{ seed: 0.5 }, /seed is 0\.5, must be a whole number/],
+  [{ layerError: "no" }, /layerError is "no", must be true or false/],
+  [{ layout: "two_four" }, /\[r: layout\] "two_four" is not a layout; did you mean "two-four"/],
+  [{ layout: true }, /layout is true, must be text/],
+];
+
+for (const [given, message] of BAD) {
+  test(`refuses ${JSON.stringify(given)}`, async () => {
+    await refused(() => readRecipe(given, "r"), message);
+  });
+}
+
+test("every layer follows the recipe unless an override matches; later ones win", () => {
+  assert.equal(planned({ sparsity: "1:2", method: "wanda" }), [
+    "0.self_attn.q_proj wanda 1:2",
+    "0.mlp.up_proj wanda 1:2",
+    "0.mlp.down_proj wanda 1:2",
+    "1.self_attn.q_proj wanda 1:2",
+    "1.mlp.up_proj wanda 1:2",
+    "1.mlp.down_proj wanda 1:2",
+  ]);
+  const overrides = [
+    { match: "*.down_proj", method: "magnitude", sparsity: "30%" },
+    { match: "model.layers.1.*", sparsity: "70%" },
+    { match: "*.{q,k}_proj", method: "nowag", sparsity: undefined },
+  ];
+  assert.equal(planned({ overrides }), [
+    "0.self_attn.q_proj nowag 2:4",
+    "0.mlp.up_proj sparsegpt 2:4",
+    "0.mlp.down_proj magnitude 30%",
+    "1.self_attn.q_proj nowag 70%",
+    "1.mlp.up_proj sparsegpt 70%",
+    "1.mlp.down_proj magnitude 70%",
+  ]);
+});
+
+test("options go with their method", () => {
+  const options = { damping: 0.5 };
+  const overrides = [
+    { match: "*.q_proj", options: { blockSize: 8 } },
+    { match: "*.mlp.*", method: "wanda", sparsity: "50%" },
+  ];
+  const plan = planLayers(readRecipe({ options, overrides }), LAYERS);
+  assert.equal(plan.get("model.layers.0.self_attn.q_proj")?.options, {
+    damping: 0.5,
+    blockSize: 8,
+  });
+  assert.equal(plan.get("model.layers.0.mlp.up_proj")?.options, {});
+});
+
+test("options that an earlier override's method does not have are refused", async () => {
+  const overrides = [
+    { match: "*.up_proj", method: "wanda" },
+    { match: "model.layers.0.*", options: { damping: 1 } },
+  ];
+  await refused(
+    () => planned({ overrides, sparsity: "50%" }),
+    /\[wanda\] "damping" is not an option/,
+  );
+});
+
+test("ignored layers are left out", () => {
+  assert.equal(planned({ ignore: ["*.mlp.*", "model.layers.0.*", "lm_head"] }), [
+    "1.self_attn.q_proj sparsegpt 2:4",
+  ]);
+});
+
+test("globs that match nothing, and recipes that leave nothing, are refused", async () => {
+  const typo = ["*.dwn_proj"];
+  await refused(
+    () => planned({ ignore: typo }),
+    /^\[ignore\] "\*\.dwn_proj" matches no layer; names look like model\.layers\.0\.self_attn/,
+  );
+  await refused(
+    () => planned({ overrides: [{ match: "layers.0.*", sparsity: "50%" }] }),
+    /^\[overrides\] "layers\.0\.\*" matches no layer/,
+  );
+  await refused(() => planned({ ignore: ["*"] }), /^\[ignore\] every layer is ignored/);
+});
+
+test("N:M must divide a layer's inputs unless it is ignored", async () => {
+  const message =
+    /^\[sparsegpt\] model\.layers\.0\.mlp\.down_proj: its 18 inputs are not a multiple of M=4, which 2:4 needs; leave it out with --ignore "model\.layers\.0\.mlp\.down_proj" or .*50%/;
+  await refused(() => planned({}), message);
+  assert.is(planned({ ignore: ["*.down_proj"] }).length, 4);
+  assert.is(planned({ sparsity: "3:6" }).length, 6);
+});
+
+test("every method's options: defaults are in range, and each limit is kept", async () => {
+  for (const method of Object.values(methods)) {
+    const defaults = resolveOptions<Record<string, number>>(method);
+    assert.equal(Object.keys(defaults), Object.keys(method.options));
+    for (const [name, spec] of Object.entries(method.options)) {
+      assert.ok(spec.default >= spec.min && spec.default <= spec.max && spec.min < spec.max, name);
+      assert.ok(spec.description.length > 0);
+      for (const edge of [spec.min, spec.max]) {
+        assert.is(resolveOptions<Record<string, number>>(method, { [name]: edge })[name], edge);
+      }
+      for (const bad of [spec.min - 1, spec.max + 1, Number.NaN, "1", true]) {
+        await refused(
+          () => resolveOptions(method, { [name]: bad }),
+          new RegExp(
+            `^\\[${method.name}\\] ${name} is .*, must be .* from ${spec.min} to ${spec.max}`,
+          ),
+        );
+      }
+    }
+  }
+});
+
+test.run();
