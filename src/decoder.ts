@@ -229,23 +229,43 @@ export class Decoder {
   }
 
   /**
+   * Runs the blocks over one sequence, continuing `cache` when it is given. `project` reads the
+   * result.
+   *
+   * @param tokens at most `maxTokens` ids
+   */
+  forward(tokens: Int32Array, cache?: KeyValueCache): void {
+    const { backend, outer } = this;
+    const ids = backend.rows(this.ids, 0, tokens.length);
+    const hidden = backend.rows(this.hidden, 0, tokens.length);
+    backend.write(ids, tokens);
+    backend.ops.embed(outer.embedding, ids, hidden);
+    for (const block of this.blocks) this.runner.run(hidden, block, { cache });
+    if (cache) cache.length += tokens.length;
+  }
+
+  /**
+   * Final norm and output head of positions of the last `forward`, each of which may be read once.
+   *
+   * @param start first position
+   * @param out [positions, vocabSize]
+   */
+  project(start: number, out: Tensor): void {
+    const { backend, spec, outer } = this;
+    const hidden = backend.rows(this.hidden, start, rowsOf(out));
+    backend.ops.rmsNorm(hidden, outer.finalNorm, hidden, spec.rmsNormEps);
+    backend.ops.linear(hidden, outer.head, out);
+  }
+
+  /**
    * Runs the model over one sequence, continuing `cache` when it is given.
    *
    * @param tokens at most `maxTokens` ids
-   * @param out [tokens, vocabSize], or [1, vocabSize] for the last position only
+   * @param out [tokens, vocabSize], or fewer rows for the last positions only
    */
   logits(tokens: Int32Array, out: Tensor, cache?: KeyValueCache): void {
-    const { backend, spec, outer } = this;
-    const ids = backend.rows(this.ids, 0, tokens.length);
-    const whole = backend.rows(this.hidden, 0, tokens.length);
-    backend.write(ids, tokens);
-    backend.ops.embed(outer.embedding, ids, whole);
-    for (const block of this.blocks) this.runner.run(whole, block, { cache });
-    if (cache) cache.length += tokens.length;
-    const wanted = rowsOf(out);
-    const last = backend.rows(this.hidden, tokens.length - wanted, wanted);
-    backend.ops.rmsNorm(last, outer.finalNorm, last, spec.rmsNormEps);
-    backend.ops.linear(last, outer.head, out);
+    this.forward(tokens, cache);
+    this.project(tokens.length - rowsOf(out), out);
   }
 
   dispose(): void {

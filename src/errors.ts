@@ -34,7 +34,12 @@ function distance(a: string, b: string): number {
 /** The valid name nearest to `name`, or undefined when none is close. */
 export function nearest(name: string, valid: readonly string[]): string | undefined {
   const ranked = valid
-    .map((candidate) => ({ candidate, d: distance(name.toLowerCase(), candidate.toLowerCase()) }))
+    .map((candidate) => {
+      const [given, wanted] = [name.toLowerCase(), candidate.toLowerCase()];
+      // A name cut short is near, however much is missing.
+      const isPrefix = given.length > 1 && wanted.startsWith(given);
+      return { candidate, d: isPrefix ? 1 : distance(given, wanted) };
+    })
     .sort((x, y) => x.d - y.d);
   const best = ranked[0];
   return best && best.d <= Math.max(2, name.length / 2) ? best.candidate : undefined;

@@ -1,6 +1,6 @@
 import type { Backend, ServedOperation } from "./backend.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
-import { PenjingError } from "./errors.js";
+import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { type OpenModel, openModel, refuseForeignIds } from "./open-model.js";
 import { pause, Run } from "./run.js";
 import type { Tensor } from "./tensor.js";
@@ -8,6 +8,9 @@ import { refuseUnknown, sha256 } from "./text.js";
 
 /** Longest default window, as published tables have it. */
 const LONGEST_DEFAULT_WINDOW = 2048;
+
+/** Most logits that are held at a time: 64 MiB of them. */
+const LOGIT_ELEMENTS = 2 ** 24;
 
 export interface EvaluateOptions {
   /** A model folder, a .safetensors file, an open checkpoint or an open model. */
@@ -20,6 +23,14 @@ export interface EvaluateOptions {
   readonly backend?: Backend | string;
   readonly signal?: AbortSignal;
 }
+
+const OPTION_NAMES: readonly (keyof EvaluateOptions)[] = [
+  "model",
+  "text",
+  "window",
+  "backend",
+  "signal",
+];
 
 export interface EvaluateEvent {
   readonly type: "progress";
@@ -65,6 +76,7 @@ function isOpenModel(model: EvaluateOptions["model"]): model is OpenModel {
 
 async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, Perplexity, void> {
   const started = performance.now();
+  refuseUnknownKeys("evaluatePerplexity", options, OPTION_NAMES);
   const { model: source, text, backend, signal } = options;
   const asked = options.window;
   if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 2)) {
@@ -124,18 +136,24 @@ export async function* scoreWindows(
       `the text has ${ids.length} tokens, fewer than one window of ${window}; give a longer text or a smaller --window.`,
     );
   }
-  const logits = backend.zeros([window, spec.vocabSize]);
-  const targets = backend.zeros([window - 1], "i32");
-  const losses = backend.zeros([window - 1]);
+  // The logits of a long window over a large vocabulary would take gigabytes: a few rows at a time.
+  const rows = Math.min(window - 1, Math.max(1, Math.floor(LOGIT_ELEMENTS / spec.vocabSize)));
+  const logits = backend.zeros([rows, spec.vocabSize]);
+  const targets = backend.zeros([window - 1, 1], "i32");
+  const losses = backend.zeros([window - 1, 1]);
   let total = 0;
   try {
     for (let i = 0; i < windows; i++) {
       await pause(signal);
       const tokens = ids.subarray(i * window, (i + 1) * window);
-      decoder.logits(tokens, logits);
+      decoder.forward(tokens);
       backend.write(targets, tokens.slice(1));
-      const predicting = backend.rows(logits, 0, window - 1);
-      backend.ops.crossEntropy(predicting, targets, losses);
+      for (let start = 0; start < window - 1; start += rows) {
+        const part = (tensor: Tensor, from = start) =>
+          backend.rows(tensor, from, Math.min(rows, window - 1 - start));
+        decoder.project(start, part(logits, 0));
+        backend.ops.crossEntropy(part(logits, 0), part(targets), part(losses));
+      }
       total += await sum(backend, losses);
       if (!Number.isFinite(total)) {
         throw new PenjingError(

@@ -1,7 +1,8 @@
 import type { Backend } from "./backend.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
+import type { Tokenizer } from "./checkpoint/tokenizer.js";
 import { KeyValueCache } from "./decoder.js";
-import { PenjingError } from "./errors.js";
+import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { type OpenModel, openModel, refuseForeignIds } from "./open-model.js";
 import { Random } from "./random.js";
 import { pause, Run } from "./run.js";
@@ -22,6 +23,19 @@ export interface GenerateOptions extends SamplingOptions {
   readonly backend?: Backend | string;
   readonly signal?: AbortSignal;
 }
+
+const OPTION_NAMES: readonly (keyof GenerateOptions)[] = [
+  "model",
+  "prompt",
+  "maxNewTokens",
+  "ignoreEos",
+  "temperature",
+  "topK",
+  "topP",
+  "seed",
+  "backend",
+  "signal",
+];
 
 export interface GenerateEvent {
   readonly type: "token";
@@ -53,6 +67,7 @@ export function generate(options: GenerateOptions): Run<GenerateEvent, Generatio
 }
 
 async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, Generation, void> {
+  refuseUnknownKeys("generate", options, OPTION_NAMES);
   checkSampling(options);
   checkCounts(options);
   const { model: source, backend, signal } = options;
@@ -90,10 +105,8 @@ async function* continueText(
   const logits = backend.zeros([1, spec.vocabSize]);
   const random = new Random(seed);
   const ends = new Set([...spec.eosIds, ...tokenizer.eosIds]);
-  const text = (ids: readonly number[]) =>
-    tokenizer.decode([...promptIds, ...ids], { skipSpecialTokens: true });
   const ids: number[] = [];
-  let shown = text([]);
+  const text = new TextStream(tokenizer, promptIds);
   let stoppedBy: Generation["stoppedBy"] = "length";
   let started = 0;
   try {
@@ -113,11 +126,7 @@ async function* continueText(
         );
       }
       ids.push(id);
-      const whole = text(ids);
-      // A replacement character at the end is a character whose bytes are not all there yet.
-      const settled = whole.endsWith("\uFFFD") ? shown : whole;
-      yield { type: "token", id, text: settled.slice(shown.length) };
-      shown = settled;
+      yield { type: "token", id, text: text.add(id) };
       if (ends.has(id) && !ignoreEos) {
         stoppedBy = "end of text";
         break;
@@ -134,12 +143,47 @@ async function* continueText(
   }
   const seconds = (performance.now() - started) / 1000;
   return {
-    text: text(ids),
+    text: tokenizer.decode([...promptIds, ...ids], { skipSpecialTokens: true }),
     promptIds,
     ids: Int32Array.from(ids),
     stoppedBy,
     tokensPerSecond: seconds > 0 ? ids.length / seconds : 0,
   };
+}
+
+/** Tokens that are decoded together with a new one, for tokenizers that look at neighbours. */
+const NEIGHBOURS = 8;
+
+/** What each token adds to a text, without decoding the whole text anew for each. */
+class TextStream {
+  private readonly ids: number[];
+  /** The first id that is decoded together with the next one. */
+  private first: number;
+  private shown: string;
+
+  constructor(
+    private readonly tokenizer: Tokenizer,
+    prompt: Int32Array,
+  ) {
+    this.ids = Array.from(prompt);
+    this.first = Math.max(0, this.ids.length - NEIGHBOURS);
+    this.shown = this.decode();
+  }
+
+  private decode(): string {
+    return this.tokenizer.decode(this.ids.slice(this.first), { skipSpecialTokens: true });
+  }
+
+  add(id: number): string {
+    this.ids.push(id);
+    const whole = this.decode();
+    // A replacement character at the end is a character whose bytes are not all there yet.
+    if (whole.endsWith("\uFFFD")) return "";
+    const added = whole.slice(this.shown.length);
+    this.first = Math.max(this.first, this.ids.length - NEIGHBOURS);
+    this.shown = this.decode();
+    return added;
+  }
 }
 
 /** Ids of the prompt, or of the beginning of a text when the prompt is empty. */

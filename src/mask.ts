@@ -1,4 +1,5 @@
 import type { LinearProblem, PruneOutcome } from "./method.js";
+import { removedCount } from "./sparsity.js";
 import { colsOf, type Tensor } from "./tensor.js";
 
 /** Over which weights an unstructured choice is made. */
@@ -23,8 +24,8 @@ export function keepBest(
   ops.scaledMagnitude(weight, scores, scale.columns, scale.rows);
   if (sparsity.kind === "n:m") ops.selectNofM(scores, mask, sparsity.n, sparsity.m);
   else if (scope === "row") {
-    ops.selectPerRow(scores, mask, Math.floor(colsOf(weight) * sparsity.ratio));
-  } else ops.selectPerMatrix(scores, mask, Math.floor(weight.size * sparsity.ratio));
+    ops.selectPerRow(scores, mask, removedCount(colsOf(weight), sparsity.ratio));
+  } else ops.selectPerMatrix(scores, mask, removedCount(weight.size, sparsity.ratio));
   ops.applyMask(weight, mask);
   scores.dispose();
   return { mask, figures: {}, notes: [] };

@@ -1,7 +1,7 @@
 import type { Backend } from "./backend.js";
 import { openBackend } from "./backends/index.js";
 import { StatisticsGatherer } from "./calibrate.js";
-import { PenjingError } from "./errors.js";
+import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { lookUp, resolveOptions, type Statistics } from "./method.js";
 import { methods } from "./methods/index.js";
 import { parseSparsity } from "./sparsity.js";
@@ -30,6 +30,20 @@ export interface PruneLinearOptions {
   readonly backend?: Backend | string;
 }
 
+const OPTION_NAMES: readonly (keyof PruneLinearOptions)[] = [
+  "weight",
+  "rows",
+  "cols",
+  "method",
+  "sparsity",
+  "options",
+  "activations",
+  "sequences",
+  "hessian",
+  "tokens",
+  "backend",
+];
+
 export interface PrunedLinear {
   /** [rows, cols] row-major, pruned. */
   readonly weight: Float32Array;
@@ -50,6 +64,7 @@ export interface PrunedLinear {
  *   the columns, or the method needs activations that were not given
  */
 export async function pruneLinear(options: PruneLinearOptions): Promise<PrunedLinear> {
+  refuseUnknownKeys("pruneLinear", options, OPTION_NAMES);
   const { backend: wanted = "auto" } = options;
   const backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
   try {

@@ -35,6 +35,17 @@ export function argmax(values: Float32Array): number {
   return best;
 }
 
+/** Likeliest tokens that top-p looks at first; eight times as many each time they do not suffice. */
+const FIRST_CANDIDATES = 64;
+
+/** The `count` likeliest ids, likeliest first, the lower id of equals. `sorted` is ascending. */
+function likeliest(logits: Float32Array, sorted: Float32Array, count: number): number[] {
+  const least = sorted[Math.max(0, sorted.length - count)];
+  const ids: number[] = [];
+  for (let id = 0; id < logits.length; id++) if (logits[id] >= least) ids.push(id);
+  return ids.sort((a, b) => logits[b] - logits[a] || a - b).slice(0, count);
+}
+
 /**
  * Draws a token id: temperature first, then top-k, then top-p, as transformers orders them.
  *
@@ -42,20 +53,35 @@ export function argmax(values: Float32Array): number {
  */
 export function sample(logits: Float32Array, options: SamplingOptions, random: Random): number {
   const { temperature = 0, topK = 0, topP = 1 } = options;
-  if (temperature === 0) return argmax(logits);
-  const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
-  const kept = topK > 0 ? order.slice(0, topK) : order;
-  const highest = logits[kept[0]];
-  const weights = kept.map((id) => Math.exp((logits[id] - highest) / temperature));
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  // The shortest run of likeliest tokens whose probability reaches topP, the last one included.
-  let count = 0;
-  let mass = 0;
-  while (count < weights.length && (count === 0 || mass < topP * total)) mass += weights[count++];
-  let draw = random.next() * mass;
-  for (let i = 0; i < count; i++) {
-    draw -= weights[i];
-    if (draw < 0) return kept[i];
+  const best = argmax(logits);
+  if (temperature === 0) return best;
+  const weigh = (id: number) => Math.exp((logits[id] - logits[best]) / temperature);
+  if (topK === 0 && topP === 1) return draw(Array.from(logits.keys()), weigh, random);
+  const sorted = logits.slice().sort();
+  const limit = topK > 0 ? Math.min(topK, logits.length) : logits.length;
+  if (topP === 1) return draw(likeliest(logits, sorted, limit), weigh, random);
+  const pool = topK > 0 ? likeliest(logits, sorted, limit) : Array.from(logits.keys());
+  const wanted = topP * pool.reduce((sum, id) => sum + weigh(id), 0);
+  for (let count = FIRST_CANDIDATES; ; count *= 8) {
+    const ids = likeliest(logits, sorted, Math.min(count, limit));
+    // The shortest run of likeliest tokens whose weight reaches topP, the last one included.
+    let mass = 0;
+    const reached = ids.findIndex((id) => {
+      mass += weigh(id);
+      return mass >= wanted;
+    });
+    if (reached >= 0) return draw(ids.slice(0, reached + 1), weigh, random);
+    if (count >= limit) return draw(ids, weigh, random);
   }
-  return kept[count - 1];
+}
+
+/** One of `ids`, each with a chance in proportion to its weight. */
+function draw(ids: readonly number[], weigh: (id: number) => number, random: Random): number {
+  let left = random.next() * ids.reduce((sum, id) => sum + weigh(id), 0);
+  for (const id of ids) {
+    left -= weigh(id);
+    if (left < 0) return id;
+  }
+  // Rounding may leave a crumb; the last token with any weight takes it.
+  return ids.findLast((id) => weigh(id) > 0) ?? ids[0];
 }

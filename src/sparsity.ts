@@ -46,3 +46,11 @@ export function formatSparsity(sparsity: Sparsity): string {
 export function removedShare(sparsity: Sparsity): number {
   return sparsity.kind === "n:m" ? 1 - sparsity.n / sparsity.m : sparsity.ratio;
 }
+
+/**
+ * How many of `count` weights an unstructured ratio removes: floor(count * ratio), where a product
+ * that is whole but for rounding counts as whole (0.29 * 100 is 28.999... in floating point).
+ */
+export function removedCount(count: number, ratio: number): number {
+  return Math.floor(count * ratio * (1 + 2 ** -50));
+}

@@ -1,10 +1,17 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { nearest } from "../src/errors.js";
 import { resolveOptions } from "../src/method.js";
 import { methods } from "../src/methods/index.js";
 import { DEFAULT_RECIPE, planLayers, type Recipe, readRecipe } from "../src/recipe.js";
-import { formatSparsity, LARGEST_M, parseSparsity, removedShare } from "../src/sparsity.js";
+import {
+  formatSparsity,
+  LARGEST_M,
+  parseSparsity,
+  removedCount,
+  removedShare,
+} from "../src/sparsity.js";
 import { refused } from "./checkpoint/crafted.js";
 
 const test = suite("recipe");
@@ -236,6 +243,20 @@ test("every method's options: defaults are in range, and each limit is kept", as
       }
     }
   }
+});
+
+test("a ratio removes floor(n * ratio), rounding of the product aside", () => {
+  assert.is(removedCount(100, 0.29), 29);
+  assert.is(removedCount(1_000_003, 0.5), 500_001);
+  for (const percent of Array.from({ length: 100 }, (_, i) => i)) {
+    assert.is(removedCount(1_000_000, percent / 100), percent * 10_000);
+    assert.is(removedCount(99, percent / 100), Math.floor((99 * percent) / 100));
+  }
+});
+
+test("a name cut short is recognised", () => {
+  assert.is(nearest("damp", ["blockSize", "damping"]), "damping");
+  assert.is(nearest("zzz", ["blockSize", "damping"]), undefined);
 });
 
 test.run();

@@ -1,4 +1,5 @@
 import type { SparseGptSweepOptions } from "../../backend.js";
+import { removedCount } from "../../sparsity.js";
 import { colsOf, f32, rowsOf, type Tensor, u8 } from "../../tensor.js";
 import { dropSmallest, keepLargest } from "../selection.js";
 
@@ -27,7 +28,7 @@ export async function sparsegptSweep(
           scores[r * width + c] = (wData[r * cols + column] / uData[column * (cols + 1)]) ** 2;
         }
       }
-      dropSmallest(scores, keep, Math.floor(scores.length * pattern.ratio));
+      dropSmallest(scores, keep, removedCount(scores.length, pattern.ratio));
     }
     for (let r = 0; r < rows; r++) {
       const rowKeep = keep.subarray(r * width, (r + 1) * width);

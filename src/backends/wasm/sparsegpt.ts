@@ -1,4 +1,5 @@
 import type { Operations } from "../../backend.js";
+import { removedCount } from "../../sparsity.js";
 import { colsOf, rowsOf, type Tensor, u8 } from "../../tensor.js";
 import { dropSmallest } from "../selection.js";
 import { address, type Kernels, withScratch } from "./kernels.js";
@@ -52,7 +53,7 @@ function chooseByRatio(kernels: Kernels, block: Block, mask: Tensor, ratio: numb
     withScratch(kernels, size * 4, (scores) => {
       exports.sparsegptScores(rows, width, cols, w, u, scores, scratch);
       const { buffer, byteOffset } = storage.at(scores);
-      dropSmallest(new Float32Array(buffer, byteOffset, size), keep, Math.floor(size * ratio));
+      dropSmallest(new Float32Array(buffer, byteOffset, size), keep, removedCount(size, ratio));
     }),
   );
   const maskData = u8(mask);
