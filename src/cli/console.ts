@@ -39,7 +39,7 @@ export function openProgress(title: string, { quiet }: PrintOptions): Progress {
 function bar(title: string): Progress {
   const started = performance.now();
   const single = new SingleBar({
-    format: `${title} [{bar}] {percent}% | {what} | {rate}{left} left`,
+    format: `${title} [{bar}] {percentage}% | {what} | {rate}{left} left`,
     barCompleteChar: "#",
     barIncompleteChar: "-",
     hideCursor: true,

@@ -1,0 +1,148 @@
+import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { skipUnless } from "../shared.js";
+import {
+  CALIBRATION,
+  compressArgs,
+  EVALUATION,
+  MODEL,
+  PROGRAM,
+  penjing,
+  scratch,
+} from "./program.js";
+
+const test = suite("cli as a process");
+const folder = scratch(test);
+/** A compression that takes seconds. */
+const SLOW = ["--samples", "128", "--length", "128"];
+
+function quoted(args: readonly string[]): string {
+  return [process.execPath, PROGRAM, ...args].map((arg) => `'${arg}'`).join(" ");
+}
+
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+  ["SIGHUP", 129],
+] as const) {
+  skipUnless(
+    test,
+    process.platform !== "win32",
+    "Windows has no signals",
+    `${signal} during compress leaves nothing behind`,
+    async () => {
+      let during: string[] = [];
+      const ended = await penjing(compressArgs(join(folder, "stopped"), ...SLOW), {
+        when: /compress \d+%/,
+        act: (child) => {
+          during = readdirSync(folder);
+          child.kill(signal);
+        },
+      });
+      assert.is(ended.code, code, ended.stderr);
+      assert.match(during.join(), /^stopped\.partial-/, "it was in the middle of the work");
+      assert.equal(readdirSync(folder), []);
+      assert.match(ended.stderr, /stopping, nothing unfinished is kept/);
+      assert.not.match(ended.stderr, /penjing: |^ +at /m);
+      assert.is(ended.stdout, "");
+    },
+  );
+}
+
+skipUnless(
+  test,
+  process.platform !== "win32",
+  "Windows has no signals",
+  "SIGINT during eval and generate",
+  async () => {
+    const stop = { act: (child: { kill(signal: "SIGINT"): void }) => child.kill("SIGINT") };
+    const scored = await penjing(["eval", MODEL, "--text", EVALUATION, "--window", "8"], stop);
+    assert.is(scored.code, 130, scored.stderr);
+    const told = await penjing(["generate", MODEL, "Tom", "--ignore-eos"], stop);
+    assert.is(told.code, 130, told.stderr);
+  },
+);
+
+test("progress on a pipe is plain lines, not many of them", async () => {
+  const { stderr } = await penjing(compressArgs(join(folder, "plain"), "--samples", "32"));
+  const lines = stderr.trimEnd().split("\n");
+  assert.ok(lines.length >= 5 && lines.length <= 11, stderr);
+  for (const line of lines) {
+    assert.match(line, /^compress \d+%: block \d of 4, (calibrate|prune|measure|advance)$/);
+  }
+});
+
+const hasScript = spawnSync("script", ["-qec", "true", "/dev/null"]).status === 0;
+
+skipUnless(
+  test,
+  hasScript,
+  "the program script is not there",
+  "progress on a terminal is a bar that goes away",
+  () => {
+    const args = compressArgs(join(folder, "bar"), "--samples", "16");
+    const { stdout, status } = spawnSync("script", ["-qec", quoted(args), "/dev/null"], {
+      encoding: "utf8",
+    });
+    assert.is(status, 0);
+    assert.match(stdout, /compress \[#*-*\] \d+% \| block \d of 4, \w+ \| .* left/);
+    const visible = stdout.slice(stdout.lastIndexOf("left"));
+    assert.match(visible, /layers +28 pruned/);
+    assert.ok(stdout.includes("\u001b[?25h"), "the cursor is shown again");
+  },
+);
+
+skipUnless(
+  test,
+  process.platform !== "win32",
+  "needs a POSIX shell",
+  "a reader that goes away ends the printing quietly",
+  () => {
+    const shell = (line: string) => spawnSync("bash", ["-c", line], { encoding: "utf8" });
+    const listed = shell(`${quoted(["inspect", MODEL])} | head -n 1; echo \${PIPESTATUS[0]}`);
+    assert.match(listed.stdout, /^tensor .*\n0\n$/);
+    assert.is(listed.stderr, "");
+    // The work goes on when nobody follows its progress.
+    const out = join(folder, "unfollowed");
+    const followed = `${quoted(compressArgs(out, "--samples", "64"))} 2>&1 >/dev/null | head -n 1`;
+    assert.match(shell(followed).stdout, /^compress 0%/);
+    assert.ok(readdirSync(out).includes("model.safetensors"));
+  },
+);
+
+test("a path with spaces and letters of other scripts", async () => {
+  const out = join(folder, "a b", "盆景 é");
+  const { code, stderr } = await penjing(compressArgs(out, "--calibration", CALIBRATION));
+  assert.is(code, 0, stderr);
+  assert.ok(readdirSync(out).includes("penjing.json"));
+});
+
+/** Mounts a small file system, which only root may; undefined when it cannot. */
+function smallDisk(): string | undefined {
+  const path = scratch(test);
+  const args = ["-t", "tmpfs", "-o", "size=1m", "penjing-test", path];
+  return spawnSync("mount", args).status === 0 ? path : undefined;
+}
+
+const disk = smallDisk();
+skipUnless(
+  test,
+  disk !== undefined,
+  "mounting a small disk needs root",
+  "a full disk is one sentence and leaves nothing behind",
+  async () => {
+    try {
+      const { code, stderr } = await penjing(compressArgs(join(disk!, "out"), "--quiet"));
+      assert.is(code, 1);
+      assert.match(stderr, /^penjing: \[.*\] writing.* \(ENOSPC\): the disk is full; .*\n$/);
+      assert.equal(readdirSync(disk!), []);
+    } finally {
+      spawnSync("umount", [disk!]);
+    }
+  },
+);
+
+test.run();

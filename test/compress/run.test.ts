@@ -1,0 +1,134 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { openBackend } from "../../src/backends/index.js";
+import { type CompressEvent, compress } from "../../src/compress.js";
+import { refused } from "../checkpoint/crafted.js";
+import { MODEL, scratch } from "../cli/program.js";
+import {
+  CALIBRATION,
+  compressFiles,
+  parseWeights,
+  QUICK,
+  storyFiles,
+  withWeights,
+} from "./stories.js";
+
+const test = suite("compress as a run");
+const folder = scratch(test);
+const stories = storyFiles();
+
+function fractions(events: readonly CompressEvent[]): number[] {
+  return events.flatMap((event) => (event.type === "progress" ? [event.fraction] : []));
+}
+
+for (const recipe of [
+  {},
+  { method: "wanda" },
+  { method: "magnitude", layerError: false },
+  { statistics: "dense" as const },
+  { ignore: ["model.layers.1.*"] },
+]) {
+  test(`the events tell of all that is done: ${JSON.stringify(recipe)}`, async () => {
+    const { events, result } = await compressFiles(stories, { ...recipe, samples: 70, length: 32 });
+    assert.equal(events[0], {
+      type: "start",
+      backend: "wasm",
+      blocks: 4,
+      layers: result.layers.length,
+      samples: 70,
+      length: 32,
+    });
+    const shares = fractions(events);
+    assert.ok(shares.length > 8);
+    assert.ok(shares[0] < 0.1 && shares[shares.length - 1] > 0.75);
+    for (const [i, share] of shares.entries()) {
+      assert.ok(share >= (shares[i - 1] ?? 0) && share <= 1, `${shares[i - 1]} then ${share}`);
+    }
+    const reported = events.flatMap((event) => (event.type === "layer" ? [event.report] : []));
+    assert.equal(reported, result.layers);
+  });
+}
+
+test("an abort at any moment leaves no folder and no memory behind", async () => {
+  const events = (await compressFiles(stories)).events.length;
+  for (let at = 0; at < events; at += 7) {
+    const abort = new AbortController();
+    const reason = new Error(`stopped at ${at}`);
+    const backend = await openBackend("wasm");
+    const { signal } = abort;
+    const options = { model: MODEL, calibration: CALIBRATION, recipe: QUICK, backend, signal };
+    const run = compress({ ...options, out: join(folder, "aborted") });
+    let seen = 0;
+    try {
+      for await (const _ of run) if (seen++ === at) abort.abort(reason);
+      assert.unreachable(`the abort at event ${at} did not stop it`);
+    } catch (error) {
+      assert.is(error, reason);
+    }
+    assert.is(await run.result().catch((error) => error), reason);
+    assert.equal(readdirSync(folder), [], `after event ${at}`);
+    assert.is(backend.memory().live, 0, `tensors after event ${at}`);
+    backend.dispose();
+  }
+});
+
+test("a signal that was aborted before stops it at once", async () => {
+  const signal = AbortSignal.abort(new Error("no"));
+  const options = { model: "nowhere", calibration: "", out: join(folder, "aborted"), signal };
+  assert.is(
+    (
+      await compress(options)
+        .result()
+        .catch((error) => error)
+    ).message,
+    "no",
+  );
+});
+
+test("leaving the loop early leaves nothing behind", async () => {
+  const options = { model: MODEL, calibration: CALIBRATION, recipe: QUICK };
+  const run = compress({ ...options, out: join(folder, "left") });
+  for await (const event of run) {
+    if (event.type !== "layer") continue;
+    assert.match(readdirSync(folder).join(), /^left\.partial-/);
+    break;
+  }
+  assert.equal(readdirSync(folder), []);
+});
+
+test("a failure in the middle frees what was taken", async () => {
+  const weights = new Map(parseWeights(stories).tensors);
+  const name = "model.layers.2.mlp.down_proj.weight";
+  const bytes = weights.get(name)!.bytes.slice();
+  bytes.set([0x80, 0x7f], 100);
+  weights.set(name, { ...weights.get(name)!, bytes });
+  const backend = await openBackend("wasm");
+  const damaged = await withWeights(stories, weights);
+  await refused(
+    () => compressFiles(damaged, {}, { backend }),
+    /layers\.2\.mlp\.down_proj\.weight holds 1 values that are NaN or infinite/,
+  );
+  assert.is(backend.memory().live, 0);
+  await compressFiles(stories, {}, { backend });
+  assert.is(backend.memory().live, 0, "and after success");
+  backend.dispose();
+});
+
+test("what the caller does at the start does not count as work", async () => {
+  const run = compress({
+    model: MODEL,
+    calibration: CALIBRATION,
+    recipe: QUICK,
+    out: join(folder, "timed"),
+  });
+  const started = performance.now();
+  for await (const event of run) {
+    if (event.type === "start") await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  const { seconds } = await run.result();
+  assert.ok(seconds > 0 && seconds < (performance.now() - started) / 1000 - 0.45);
+});
+
+test.run();
