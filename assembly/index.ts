@@ -11,3 +11,7 @@ export * from "./kernels/norm";
 export * from "./kernels/rope";
 export * from "./kernels/softmax";
 export * from "./kernels/two-four";
+export * from "./kernels/armor";
+export * from "./kernels/block-diagonal";
+export * from "./kernels/entropy";
+export * from "./kernels/orthogonal";

@@ -47,6 +47,70 @@ export interface SparseGptSweepOptions {
   readonly blockSize: number;
 }
 
+export interface EntropyOptions {
+  /** Factors on w², one for each element along a line that is normalised. @default ones */
+  readonly scale?: Tensor;
+  /** Divide by `scale` instead of multiplying. @default false */
+  readonly inverse?: boolean;
+  /** As long as `scale`: takes the derivatives by it. */
+  readonly scaleGradient?: Tensor;
+  /** Add the derivatives to what `gradient` and `scaleGradient` hold. @default false */
+  readonly accumulate?: boolean;
+}
+
+export interface AdamOptions {
+  readonly learningRate: number;
+  /** Updates done, this one included: from 1. */
+  readonly step: number;
+  /** Decay of the mean of gradients. @default 0.9 */
+  readonly beta1?: number;
+  /** Decay of the mean of squared gradients. @default 0.999 */
+  readonly beta2?: number;
+  /** @default 1e-8 */
+  readonly epsilon?: number;
+  /** Factor on the gradient, such as one that clips its norm. @default 1 */
+  readonly scale?: number;
+}
+
+/** Blocks of A and B in an ARMOR optimisation. */
+export interface ArmorOptions {
+  /** Size of A's blocks; divides the rows. */
+  readonly blockRows: number;
+  /** Size of B's blocks; divides the columns, a multiple of 4. */
+  readonly blockCols: number;
+}
+
+/**
+ * An ARMOR optimisation (arXiv 2510.05528) in progress on its backend: W̄ ≈ A S B with A and B
+ * block-diagonal and S 2:4-sparse. Holds the latest iterate, Adam's state and the best iterate.
+ */
+export interface ArmorState {
+  /** Pairs of a block of A and one of B: (rows / blockRows) * (cols / blockCols). */
+  readonly pairs: number;
+  /** The proxy f before the first iteration. */
+  readonly startProxy: number;
+  dispose(): void;
+}
+
+export interface ArmorAdvanceOptions {
+  /** Adam's step. */
+  readonly learningRate: number;
+  /** Stops between rows of blocks, within 100 ms; afterwards the state can only be disposed. */
+  readonly signal?: AbortSignal;
+}
+
+/** Where `armorRead` writes. */
+export interface ArmorIterate {
+  /** f32 [rows, cols]: S, zero where mask is. */
+  readonly core: Tensor;
+  /** u8 [rows, cols], 1 = kept. */
+  readonly mask: Tensor;
+  /** f32 [rows / blockRows, blockRows, blockRows]: A's blocks. */
+  readonly left: Tensor;
+  /** f32 [cols / blockCols, blockCols, blockCols]: B's blocks. */
+  readonly right: Tensor;
+}
+
 /**
  * Every operation that a backend can run. Tensors are f32 unless said otherwise, matrices are
  * row-major, outputs are given by the caller and never alias inputs unless said so. Operations
@@ -119,6 +183,45 @@ export interface Operations {
   /** out = a - b, elementwise. `out` may be a or b. */
   subtract(a: Tensor, b: Tensor, out: Tensor): void;
 
+  /** Resolves to the sum over rows of the entropy -sum p log p, in nats, where p is w² * scale [C] normalised over a row of w [R, C]; gradient [R, C] takes the derivatives by w. Importance that is zero, or too small for a normal float32 p, adds nothing and has no derivative. */
+  entropyRows(w: Tensor, gradient: Tensor, options?: EntropyOptions): Promise<number>;
+  /** The same over columns: p is w² * scale [R] normalised over a column. */
+  entropyColumns(w: Tensor, gradient: Tensor, options?: EntropyOptions): Promise<number>;
+  /** out [C] = sum over rows of a [R, C] * b [R, C], column by column: the diagonal of AᵀB. */
+  columnDots(a: Tensor, b: Tensor, out: Tensor): void;
+  /** x [R, C] += factor * y [R, C] * scale [C], column by column. */
+  addScaledColumns(x: Tensor, y: Tensor, scale: Tensor, factor: number): void;
+  /** a = a - aᵀ for square a, in place. */
+  antisymmetrise(a: Tensor): void;
+  /** One step of Adam (arXiv 1412.6980) on x, in place, as are its moments `first` and `second`, all of one size. */
+  adam(x: Tensor, gradient: Tensor, first: Tensor, second: Tensor, options: AdamOptions): void;
+
+  /** out [T, C] = x [T, C] times a block-diagonal matrix with blocks [C/b, b, b]: stretch k of a row of out is blocks[k] times stretch k of that row of x. */
+  blockDiagonal(x: Tensor, blocks: Tensor, out: Tensor): void;
+
+  /** Starts an ARMOR optimisation of f = sum_j h_j ||(A S B - W̄)_:j||² / sum_j h_j ||W̄_:j||² from A = B = I and S = W̄ where mask is 1: W̄ [R, C] `target`, h [C] `importance`, mask u8 [R, C] keeping 2 of every 4 columns. Copies what it needs. */
+  armorOpen(
+    target: Tensor,
+    importance: Tensor,
+    mask: Tensor,
+    options: ArmorOptions,
+  ): Promise<ArmorState>;
+  /**
+   * One iteration for each row of `choices` [steps, pairs]: an Adam step (betas 0.9 and 0.999) on
+   * A, B and the kept values of S, then in every pair of blocks the best support and values of one
+   * group of 4. An f32 choice in [0, 1) draws the group with probability proportional to the L1
+   * norm of its gradient; an i32 choice is the group itself, row * blockCols / 4 + column group
+   * within the pair's block. Pairs are numbered row by row. A pair without gradient is skipped.
+   * Resolves to f after each iteration; the best iterate is kept.
+   */
+  armorAdvance(
+    state: ArmorState,
+    choices: Tensor,
+    options: ArmorAdvanceOptions,
+  ): Promise<Float64Array>;
+  /** Writes the iterate with the smallest f so far, the start included. */
+  armorRead(state: ArmorState, out: ArmorIterate): void;
+
   /** w = 0 where mask u8 is 0. */
   applyMask(w: Tensor, mask: Tensor): void;
 
@@ -137,6 +240,8 @@ export interface Operations {
   swiglu(gate: Tensor, up: Tensor, out: Tensor): void;
   /** x += y, elementwise. */
   add(x: Tensor, y: Tensor): void;
+  /** x [T, C] += row [C], row by row. */
+  addRow(x: Tensor, row: Tensor): void;
   /** out [T, C] = rows ids i32 [T] of table [V, C]. */
   embed(table: Tensor, ids: Tensor, out: Tensor): void;
   /** out = softmax(x / temperature) row by row. `out` may be x. */

@@ -12,8 +12,9 @@ import { layerError } from "./prune.js";
 import type { LayerPlan, Recipe } from "./recipe.js";
 import { pause } from "./run.js";
 import { formatSparsity } from "./sparsity.js";
+import type { StoredModel } from "./stored-model.js";
 import type { StoredDType, Tensor } from "./tensor.js";
-import { downloadFloats, loadBlock, type StoredModel } from "./weights.js";
+import { downloadFloats, loadBlock } from "./weights.js";
 
 /** Tokens that one pass through a block handles at a time. */
 const BATCH_TOKENS = 2048;

@@ -13,7 +13,7 @@ import {
   layerName,
 } from "./compress-block.js";
 import { BlockRunner } from "./decoder.js";
-import { PenjingError } from "./errors.js";
+import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
 import { LINEAR_NAMES, linearShapes } from "./model.js";
 import { refuseForeignIds } from "./open-model.js";
@@ -22,8 +22,9 @@ import { createOutputFolder, type OutputFolder } from "./platform/files.js";
 import { refuseOverlap } from "./platform/overlap.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "./recipe.js";
 import { pause, Run } from "./run.js";
+import { readModel, readPieces, type StoredModel } from "./stored-model.js";
 import { refuseUnknown, sha256 } from "./text.js";
-import { embeddingName, loadTensor, readModel, readWeight, type StoredModel } from "./weights.js";
+import { embedTokens } from "./weights.js";
 
 export interface CompressOptions {
   /** A model folder, a .safetensors file, or an open checkpoint. */
@@ -43,6 +44,17 @@ export interface CompressOptions {
   /** Stops the work; nothing is left behind. */
   readonly signal?: AbortSignal;
 }
+
+const OPTION_NAMES: readonly (keyof CompressOptions)[] = [
+  "model",
+  "out",
+  "calibration",
+  "recipe",
+  "backend",
+  "shardBytes",
+  "force",
+  "signal",
+];
 
 export type CompressEvent =
   | {
@@ -99,6 +111,7 @@ async function* steps(
   let started = performance.now();
   const { model: source, backend: wanted = "auto", signal } = options;
   signal?.throwIfAborted();
+  refuseUnknownKeys("compress", options, OPTION_NAMES);
   const recipe = readRecipe(options.recipe ?? {});
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   const backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
@@ -301,12 +314,8 @@ async function openCalibration(
 ): Promise<Calibration> {
   const { spec } = model;
   const batchTokens = batchSequences(samples, length) * length;
-  const embedding = await loadTensor(model, backend, embeddingName(model));
   const hidden = backend.zeros([ids.length, spec.hiddenSize]);
-  const idTensor = backend.upload(ids, [ids.length]);
-  backend.ops.embed(embedding, idTensor, hidden);
-  idTensor.dispose();
-  embedding.dispose();
+  await embedTokens(model, backend, ids, hidden);
   return {
     runner: new BlockRunner(backend, spec, batchTokens, length),
     hidden,
@@ -316,7 +325,7 @@ async function openCalibration(
   };
 }
 
-/** Copies every weight that was not pruned, one at a time. */
+/** Copies every weight that was not pruned, a piece at a time. */
 async function writeRest(
   model: StoredModel,
   stored: OutputPlan,
@@ -325,7 +334,9 @@ async function writeRest(
 ): Promise<void> {
   for (const name of model.weights.keys()) {
     if (stored.layerOf(name)) continue;
-    await pause(signal);
-    await writer.write(name, await readWeight(model, name));
+    for await (const { start, bytes } of readPieces(model, name)) {
+      await pause(signal);
+      await writer.writeRange(name, start, bytes);
+    }
   }
 }

@@ -1,11 +1,13 @@
 import type { Backend, TwoFourMatrix } from "./backend.js";
 import type { DecoderSpec, LinearName, RopeSpec } from "./model.js";
-import { rowsOf, type Tensor } from "./tensor.js";
+import type { Sandwich } from "./sandwich.js";
+import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 
-/** A linear layer ready to run: y = x Wᵀ + bias. */
-export type LinearWeight =
-  | { readonly kind: "dense"; readonly weight: Tensor; readonly bias?: Tensor }
-  | { readonly kind: "two-four"; readonly weight: TwoFourMatrix; readonly bias?: Tensor };
+/** A linear layer ready to run: y = x Wᵀ + bias, or y = A (S (B x)) + bias with a sandwich. */
+export type LinearWeight = (
+  | { readonly kind: "dense"; readonly weight: Tensor }
+  | { readonly kind: "two-four"; readonly weight: TwoFourMatrix }
+) & { readonly bias?: Tensor; readonly sandwich?: Sandwich };
 
 /** The parameters of one decoder block on a backend. */
 export interface BlockWeights {
@@ -15,6 +17,10 @@ export interface BlockWeights {
   readonly qNorm?: Tensor;
   readonly kNorm?: Tensor;
   readonly linears: Readonly<Record<LinearName, LinearWeight>>;
+  /** [hiddenSize, hiddenSize]: x becomes x R before the block. */
+  readonly inputRotation?: Tensor;
+  /** [hiddenSize, hiddenSize]: x becomes x R after the block. */
+  readonly outputRotation?: Tensor;
 }
 
 /** Everything that a decoder needs beside its blocks. */
@@ -27,13 +33,12 @@ export interface OuterWeights {
 }
 
 export function disposeBlock(block: BlockWeights): void {
-  for (const { weight, bias } of Object.values(block.linears)) {
-    weight.dispose();
-    bias?.dispose();
+  for (const { weight, bias, sandwich } of Object.values(block.linears)) {
+    for (const tensor of [weight, bias, sandwich?.left, sandwich?.right]) tensor?.dispose();
   }
-  for (const norm of [block.inputNorm, block.postAttentionNorm, block.qNorm, block.kNorm]) {
-    norm?.dispose();
-  }
+  const { inputNorm, postAttentionNorm, qNorm, kNorm, inputRotation, outputRotation } = block;
+  const rest = [inputNorm, postAttentionNorm, qNorm, kNorm, inputRotation, outputRotation];
+  for (const tensor of rest) tensor?.dispose();
 }
 
 /** Keys and values of the positions seen so far, one pair of [capacity, kvHeads*headDim] a layer. */
@@ -95,6 +100,12 @@ export function ropeFrequencies(rope: RopeSpec, headDim: number): Float64Array {
 export class BlockRunner {
   private readonly cos: Tensor;
   private readonly sin: Tensor;
+  /** By their columns; made when the first sandwich needs them. */
+  private readonly sandwichScratch = [
+    new Map<number, Tensor>(),
+    new Map<number, Tensor>(),
+  ] as const;
+  private turn = 0;
   private readonly scratch: Readonly<
     Record<"norm" | "q" | "k" | "v" | "mixed" | "gate" | "up", Tensor>
   >;
@@ -106,7 +117,7 @@ export class BlockRunner {
   constructor(
     readonly backend: Backend,
     readonly spec: DecoderSpec,
-    maxTokens: number,
+    private readonly maxTokens: number,
     maxPositions: number,
   ) {
     const frequencies = ropeFrequencies(spec.rope, spec.headDim);
@@ -135,9 +146,43 @@ export class BlockRunner {
   /** out = input Wᵀ + bias in whichever form the weight has. */
   private linear(input: Tensor, linear: LinearWeight, out: Tensor): void {
     const { ops } = this.backend;
-    const options = { bias: linear.bias };
-    if (linear.kind === "dense") ops.linear(input, linear.weight, out, options);
-    else ops.twoFourLinear(input, linear.weight, out, options);
+    const { sandwich, bias } = linear;
+    if (!sandwich) {
+      this.core(input, linear, out, bias);
+      return;
+    }
+    const tokens = rowsOf(input);
+    const [turned, inner] = [input, out].map((like) => this.like(tokens, colsOf(like)));
+    ops.blockDiagonal(input, sandwich.right, turned);
+    this.core(turned, linear, inner, undefined);
+    ops.blockDiagonal(inner, sandwich.left, out);
+    if (bias) ops.addRow(out, bias);
+  }
+
+  private core(input: Tensor, linear: LinearWeight, out: Tensor, bias: Tensor | undefined): void {
+    const { ops } = this.backend;
+    if (linear.kind === "dense") ops.linear(input, linear.weight, out, { bias });
+    else ops.twoFourLinear(input, linear.weight, out, { bias });
+  }
+
+  /** Scratch of [tokens, cols] for sandwiches, of two kinds that are used in turn. */
+  private like(tokens: number, cols: number): Tensor {
+    this.turn = 1 - this.turn;
+    const slot = this.sandwichScratch[this.turn];
+    let scratch = slot.get(cols);
+    if (!scratch) {
+      scratch = this.backend.zeros([this.maxTokens, cols]);
+      slot.set(cols, scratch);
+    }
+    return this.backend.rows(scratch, 0, tokens);
+  }
+
+  /** x = x R in place. */
+  private rotate(x: Tensor, rotation: Tensor | undefined): void {
+    if (!rotation) return;
+    const turned = this.backend.rows(this.scratch.norm, 0, rowsOf(x));
+    this.backend.ops.gemm(x, rotation, turned);
+    this.backend.copy(turned, x);
   }
 
   run(x: Tensor, block: BlockWeights, options: BlockRun = {}): void {
@@ -148,6 +193,7 @@ export class BlockRunner {
     const view = (tensor: Tensor) => backend.rows(tensor, 0, tokens);
     const norm = view(scratch.norm);
 
+    this.rotate(x, block.inputRotation);
     ops.rmsNorm(x, block.inputNorm, norm, spec.rmsNormEps);
     const mixed = this.attend(norm, block, options);
     observe?.("self_attn.o_proj", mixed);
@@ -165,6 +211,7 @@ export class BlockRunner {
     if (observeOnly) return;
     this.linear(gate, block.linears["mlp.down_proj"], norm);
     ops.add(x, norm);
+    this.rotate(x, block.outputRotation);
   }
 
   /** Self-attention over the normalised input, up to but without the output projection. */
@@ -204,7 +251,9 @@ export class BlockRunner {
   }
 
   dispose(): void {
-    for (const tensor of [this.cos, this.sin, ...Object.values(this.scratch)]) tensor.dispose();
+    const lazy = this.sandwichScratch.flatMap((slot) => [...slot.values()]);
+    const tensors = [this.cos, this.sin, ...Object.values(this.scratch), ...lazy];
+    for (const tensor of tensors) tensor.dispose();
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Backend } from "./backend.js";
 import { nearest, PenjingError, refuseUnknownKeys } from "./errors.js";
+import type { Sandwich } from "./sandwich.js";
 import type { Sparsity } from "./sparsity.js";
 import type { Tensor } from "./tensor.js";
 
@@ -27,11 +28,24 @@ export interface LinearProblem {
   readonly statistics: Statistics;
   readonly sparsity: Sparsity;
   readonly backend: Backend;
+  /** Where a method that draws random numbers starts. @default 0 */
+  readonly seed?: number;
+  /** Cancels a long optimisation within 100 ms: `prune` rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** How far a long optimisation is, in [0, 1]. */
+  readonly onProgress?: (fraction: number) => void;
 }
 
 export interface PruneOutcome {
   /** u8 [outFeatures, inFeatures], 1 = kept. The caller disposes it. */
   readonly mask: Tensor;
+  /**
+   * Factors around the pruned weight. When there, `problem.weight` holds the core S and the layer
+   * computes y = A (S (B x)). The caller disposes both tensors.
+   */
+  readonly sandwich?: Sandwich;
+  /** Iteration and proxy loss of an optimisation, at most 100 points from its start to its end. */
+  readonly curve?: readonly (readonly [iteration: number, proxy: number])[];
   /** Figures for the report, such as the predicted loss. */
   readonly figures: Readonly<Record<string, number>>;
   /** Sentences that a person should read, such as a raised damping. */

@@ -5,7 +5,8 @@ import { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
 import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
 import { PenjingError } from "./errors.js";
 import type { DecoderSpec } from "./model.js";
-import { allOrNothing, loadBlock, loadOuter, readModel, type StoredModel } from "./weights.js";
+import { readModel, type StoredModel } from "./stored-model.js";
+import { allOrNothing, loadBlock, loadOuter } from "./weights.js";
 
 /** Longest run of tokens unless asked otherwise: enough for the windows of published tables. */
 const LONGEST_RUN = 2048;

@@ -2,9 +2,9 @@ import type { LayerReport } from "./compress-block.js";
 import { PenjingError } from "./errors.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import type { LayerPlan } from "./recipe.js";
+import type { StoredModel } from "./stored-model.js";
 import { type StoredDType, sizeOf } from "./tensor.js";
 import { VERSION } from "./version.js";
-import type { StoredModel } from "./weights.js";
 
 /** Says what made an output folder; the same for the same input, recipe and backend. */
 export const SIDE_FILE = "penjing.json";

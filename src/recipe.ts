@@ -22,7 +22,12 @@ export interface Recipe {
   readonly sparsity: string | number;
   /** Options of the method by name. @default {} */
   readonly options: Readonly<Record<string, number>>;
-  /** Globs over the names of layers that are left as they are. @default lm_head and the embedding */
+  /**
+   * Globs over the names of layers that are left as they are. Only the linears of the blocks can be
+   * pruned: lm_head and the embedding stay whether they are named or not.
+   *
+   * @default ["lm_head", "model.embed_tokens"]
+   */
   readonly ignore: readonly string[];
   /** Later ones win. @default [] */
   readonly overrides: readonly Override[];

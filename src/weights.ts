@@ -1,131 +1,52 @@
 import type { Backend, HalfFormat } from "./backend.js";
-import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import { toFloat32 } from "./checkpoint/dtype.js";
 import type { BlockWeights, LinearWeight, OuterWeights } from "./decoder.js";
 import { PenjingError } from "./errors.js";
-import type { Layout, TensorEntry } from "./layout.js";
-import { layoutOf } from "./layouts/index.js";
+import { inputRotation, OUTPUT_ROTATION, sandwichNames } from "./extras.js";
+import type { TensorEntry } from "./layout.js";
+import { blockTensor, FINAL_NORM, hasBias, LINEAR_NAMES, type LinearName } from "./model.js";
+import { checkTwoFourIndices } from "./pack.js";
 import {
-  blockTensor,
-  type DecoderSpec,
-  decoderTensors,
-  EMBEDDING,
-  FINAL_NORM,
-  HEAD,
-  hasBias,
-  LINEAR_NAMES,
-  type LinearName,
-} from "./model.js";
-import { readModelConfig } from "./models/index.js";
+  embeddingName,
+  headName,
+  PIECE_BYTES,
+  readWeight,
+  type StoredModel,
+} from "./stored-model.js";
 import { type StoredDType, sizeOf, type Tensor } from "./tensor.js";
 
-/** Names that old checkpoints store beside their parameters and that are computed anew here. */
-const IGNORED = /\.rotary_emb\.inv_freq$/;
-
-const FLOATS = ["F32", "F16", "BF16", "F64"];
-
-/** A checkpoint that was found to hold a model that can be run, whole and nothing else. */
-export interface StoredModel {
-  readonly checkpoint: Checkpoint;
-  readonly spec: DecoderSpec;
-  /** How its packed weights are stored. */
-  readonly layout: Layout;
-  /** Every weight by its logical name, whichever layout it is stored in. */
-  readonly weights: ReadonlyMap<string, TensorEntry>;
-  /** Logical names of the weights that are stored packed. */
-  readonly packed: ReadonlySet<string>;
-}
-
 /**
- * Matches a checkpoint against its config.json.
+ * Fills hidden [tokens, hiddenSize] with the embeddings of ids. The table is read piece by piece and
+ * only where it is used, since it can be larger than many blocks.
  *
- * @throws PenjingError when config.json is missing or not supported, and for a tensor that is
- *   missing, extra, of another shape, or not of a float dtype
+ * @throws PenjingError when a row that is used holds NaN or infinity
  */
-export function readModel(checkpoint: Checkpoint): StoredModel {
-  const { path } = checkpoint.folder;
-  if (checkpoint.config === undefined) {
-    throw new PenjingError(
-      path,
-      "there is no config.json, which says how the model is built; copy it from the model's own folder.",
-    );
-  }
-  const spec = readModelConfig(`${path}/config.json`, checkpoint.config);
-  const layout = layoutOf(checkpoint.metadata, path);
-  const stored = [...checkpoint.tensors.values()];
-  const packed = layout.name === "dense" ? [] : layout.weights(stored);
-  const parts = new Set(packed.flatMap((entry) => layout.entries(entry).map(({ name }) => name)));
-  const weights = new Map<string, TensorEntry>(packed.map((entry) => [entry.name, entry]));
-  for (const entry of stored) if (!parts.has(entry.name)) weights.set(entry.name, entry);
-  const model: StoredModel = {
-    checkpoint,
-    spec,
-    layout,
-    weights,
-    packed: new Set(packed.map(({ name }) => name)),
-  };
-  checkTensors(model);
-  return model;
-}
-
-function checkTensors(model: StoredModel): void {
-  const { spec, weights } = model;
-  const where = model.checkpoint.folder.path;
-  const expected = decoderTensors(spec);
-  const family = `a ${spec.family} model of ${spec.layers} layers`;
-  // A tied pair may be stored under either name or under both.
-  if (spec.tiedHead) {
-    if (weights.has(HEAD)) expected.set(HEAD, expected.get(EMBEDDING)!);
-    if (weights.has(HEAD) && !weights.has(EMBEDDING)) expected.delete(EMBEDDING);
-  }
-  for (const [name, shape] of expected) {
-    const entry = weights.get(name);
-    if (!entry) {
-      throw new PenjingError(
-        where,
-        `the tensor ${name} is missing, which ${family} needs; the checkpoint is incomplete or its config.json is of another model.`,
-      );
+export async function embedTokens(
+  model: StoredModel,
+  backend: Backend,
+  ids: Int32Array,
+  hidden: Tensor,
+): Promise<void> {
+  const name = embeddingName(model);
+  const { dtype, shape } = model.weights.get(name)!;
+  const [vocabSize, cols] = shape;
+  const rowBytes = model.checkpoint.tensors.get(name)!.byteLength / vocabSize;
+  const rows = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+  const order = Array.from(ids.keys()).sort((a, b) => ids[a] - ids[b]);
+  let next = 0;
+  while (next < order.length) {
+    const first = ids[order[next]];
+    const count = Math.min(rows, vocabSize - first);
+    const bytes = await model.checkpoint.readRange(name, first * rowBytes, count * rowBytes);
+    const entry = { name, dtype, shape: [count, cols] };
+    const piece = uploadFloats(backend, entry, bytes);
+    await refuseNonFinite(backend, piece, model.checkpoint.folder.path, name);
+    for (; next < order.length && ids[order[next]] < first + count; next++) {
+      const row = backend.rows(piece, ids[order[next]] - first, 1);
+      backend.copy(row, backend.rows(hidden, order[next], 1));
     }
-    if (String(entry.shape) !== String(shape)) {
-      throw new PenjingError(
-        where,
-        `the tensor ${name} is [${entry.shape}], but config.json asks for [${shape}]; take both from the same model.`,
-      );
-    }
-    if (!FLOATS.includes(entry.dtype)) {
-      throw new PenjingError(
-        where,
-        `the tensor ${name} is ${entry.dtype}, must be one of ${FLOATS.join(", ")}; quantized checkpoints are not supported.`,
-      );
-    }
+    piece.dispose();
   }
-  for (const name of weights.keys()) {
-    if (expected.has(name) || IGNORED.test(name)) continue;
-    throw new PenjingError(
-      where,
-      `the tensor ${name} is not part of ${family}; the checkpoint holds something that would be lost, so it is refused. Check model_type and num_hidden_layers in config.json.`,
-    );
-  }
-}
-
-/** Where a tied or untied output head is stored. */
-export function headName({ spec, weights }: StoredModel): string {
-  return spec.tiedHead && weights.has(EMBEDDING) ? EMBEDDING : HEAD;
-}
-
-/** Where the embedding is stored. */
-export function embeddingName({ weights }: StoredModel): string {
-  return weights.has(EMBEDDING) ? EMBEDDING : HEAD;
-}
-
-/** The bytes of a weight, row-major in its own dtype, unpacked when it is stored packed. */
-export async function readWeight(model: StoredModel, name: string): Promise<Uint8Array> {
-  const { checkpoint, layout, weights, packed } = model;
-  if (!packed.has(name)) return checkpoint.read(name);
-  const entry = weights.get(name)!;
-  const parts = new Map<string, Uint8Array>();
-  for (const part of layout.entries(entry)) parts.set(part.name, await checkpoint.read(part.name));
-  return layout.unpack(entry, parts);
 }
 
 /** Puts values stored as `entry.dtype` on a backend as f32; bf16 and f16 are widened there. */
@@ -228,8 +149,15 @@ function loadLinear(
     const bias = hasBias(model.spec, linear)
       ? own(await loadTensor(model, backend, blockTensor(layer, `${linear}.bias`)))
       : undefined;
+    const factors = sandwichNames(name);
+    const sandwich = model.weights.has(factors.left)
+      ? {
+          left: own(await loadTensor(model, backend, factors.left)),
+          right: own(await loadTensor(model, backend, factors.right)),
+        }
+      : undefined;
     if (unpack || !model.packed.has(name)) {
-      return { kind: "dense", weight: await loadTensor(model, backend, name), bias };
+      return { kind: "dense", weight: await loadTensor(model, backend, name), bias, sandwich };
     }
     const entry = model.weights.get(name)!;
     const [valueEntry, indexEntry] = model.layout.entries(entry);
@@ -237,11 +165,12 @@ function loadLinear(
     const values = own(uploadFloats(backend, valueEntry, valueBytes));
     await refuseNonFinite(backend, values, model.checkpoint.folder.path, name);
     const indexBytes = await model.checkpoint.read(indexEntry.name);
+    checkTwoFourIndices(indexEntry.name, indexBytes, entry.shape[0], entry.shape[1]);
     const indices = own(backend.upload(indexBytes, indexEntry.shape));
     const weight = backend.ops.prepareTwoFour(values, indices, entry.shape[1]);
     values.dispose();
     indices.dispose();
-    return { kind: "two-four", weight, bias };
+    return { kind: "two-four", weight, bias, sandwich };
   });
 }
 
@@ -259,11 +188,15 @@ export function loadBlock(
   return allOrNothing(async (own) => {
     const load = async (name: string) =>
       own(await loadTensor(model, backend, blockTensor(layer, name)));
+    const rotation = async (name: string) =>
+      model.weights.has(name) ? own(await loadTensor(model, backend, name)) : undefined;
     const linears: Partial<Record<LinearName, LinearWeight>> = {};
     for (const name of LINEAR_NAMES) {
       const linear = await loadLinear(model, backend, layer, name, unpack);
       own(linear.weight);
-      if (linear.bias) own(linear.bias);
+      for (const part of [linear.bias, linear.sandwich?.left, linear.sandwich?.right]) {
+        if (part) own(part);
+      }
       linears[name] = linear;
     }
     return {
@@ -273,6 +206,8 @@ export function loadBlock(
       qNorm: model.spec.qkNorm ? await load("self_attn.q_norm.weight") : undefined,
       kNorm: model.spec.qkNorm ? await load("self_attn.k_norm.weight") : undefined,
       linears: linears as Record<LinearName, LinearWeight>,
+      inputRotation: await rotation(inputRotation(layer)),
+      outputRotation: layer + 1 === model.spec.layers ? await rotation(OUTPUT_ROTATION) : undefined,
     };
   });
 }

@@ -8,7 +8,7 @@ import { evaluatePerplexity } from "../src/evaluate.js";
 import { type GenerateEvent, type GenerateOptions, generate } from "../src/generate.js";
 import { loadDecoder, openModel } from "../src/open-model.js";
 import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
-import { readModel } from "../src/weights.js";
+import { readModel } from "../src/stored-model.js";
 import { refused } from "./checkpoint/crafted.js";
 import { intsOf, readShared } from "./golden.js";
 import { tinyCheckpoint } from "./models/tiny.js";

@@ -72,7 +72,8 @@ export function packRows(
   }
 }
 
-function transposeFourRows(
+/** Four rows of src as columns: to[k * step + r * 4] = scale * src[r][k]. */
+export function transposeFourRows(
   from: usize,
   ld: usize,
   depth: i32,

@@ -27,6 +27,15 @@ export function sumLanes(v: v128): f32 {
   return f32x4.extract_lane(pairs, 0) + f32x4.extract_lane(pairs, 1);
 }
 
+/** The lane sums of four vectors, one in each lane. */
+// @ts-ignore: decorator
+@inline
+export function sumLanesOfFour(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7));
+  const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 1, 5), v128.shuffle<f32>(c, d, 2, 6, 3, 7));
+  return f32x4.add(v128.shuffle<f64>(ab, cd, 0, 2), v128.shuffle<f64>(ab, cd, 1, 3));
+}
+
 /** y [n] -= factor * x [n]. */
 // @ts-ignore: decorator
 @inline
@@ -39,6 +48,23 @@ export function subtractScaled(n: i32, factor: f32, x: usize, y: usize): void {
   }
   for (; n > 0; n--) {
     store<f32>(y, load<f32>(y) - factor * load<f32>(x));
+    x += 4;
+    y += 4;
+  }
+}
+
+/** y [n] += factor * x [n]. */
+// @ts-ignore: decorator
+@inline
+export function addScaled(n: i32, factor: f32, x: usize, y: usize): void {
+  const f = f32x4.splat(factor);
+  for (; n >= 4; n -= 4) {
+    v128.store(y, madd(f, v128.load(x), v128.load(y)));
+    x += 16;
+    y += 16;
+  }
+  for (; n > 0; n--) {
+    store<f32>(y, load<f32>(y) + factor * load<f32>(x));
     x += 4;
     y += 4;
   }

@@ -1,4 +1,4 @@
-import type { Operations } from "../backend.js";
+import type { EntropyOptions, Operations } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { colsOf, rowsOf, type Tensor, type TensorDType } from "../tensor.js";
 
@@ -187,6 +187,68 @@ export const checks: {
     sameSize("subtract", a, b);
     sameSize("subtract", a, out);
   },
+  entropyRows(w, gradient, options) {
+    entropyRule("entropyRows", w, gradient, colsOf(w), options);
+  },
+  entropyColumns(w, gradient, options) {
+    entropyRule("entropyColumns", w, gradient, rowsOf(w), options);
+  },
+  columnDots(a, b, out) {
+    dtype("columnDots", "a", a, "f32");
+    matrix("columnDots", "b", b, rowsOf(a), colsOf(a));
+    vector("columnDots", "out", out, colsOf(a));
+  },
+  addScaledColumns(x, y, scale) {
+    dtype("addScaledColumns", "x", x, "f32");
+    matrix("addScaledColumns", "y", y, rowsOf(x), colsOf(x));
+    vector("addScaledColumns", "scale", scale, colsOf(x));
+  },
+  antisymmetrise(a) {
+    square("antisymmetrise", "a", a);
+  },
+  adam(x, gradient, first, second, { step }) {
+    vector("adam", "x", x, x.size);
+    vector("adam", "gradient", gradient, x.size);
+    vector("adam", "first", first, x.size);
+    vector("adam", "second", second, x.size);
+    rule("adam", step >= 1, `step ${step} must be at least 1.`);
+  },
+  blockDiagonal(x, blocks, out) {
+    const size = colsOf(blocks);
+    dtype("blockDiagonal", "x", x, "f32");
+    matrix("blockDiagonal", "blocks", blocks, colsOf(x), size);
+    matrix("blockDiagonal", "out", out, rowsOf(x), colsOf(x));
+    rule(
+      "blockDiagonal",
+      size > 0 && colsOf(x) % size === 0,
+      `blocks of ${size} do not divide a row of ${colsOf(x)}.`,
+    );
+    rule("blockDiagonal", x !== out, "out is x; give another tensor.");
+  },
+  armorOpen(target, importance, mask, { blockRows, blockCols }) {
+    const [rows, cols] = [rowsOf(target), colsOf(target)];
+    dtype("armorOpen", "target", target, "f32");
+    vector("armorOpen", "importance", importance, cols);
+    matrix("armorOpen", "mask", mask, rows, cols, "u8");
+    rule(
+      "armorOpen",
+      blockRows > 0 && rows % blockRows === 0,
+      `blocks of ${blockRows} do not divide ${rows} rows.`,
+    );
+    rule(
+      "armorOpen",
+      blockCols > 0 && cols % blockCols === 0 && blockCols % 4 === 0,
+      `blocks of ${blockCols} must divide ${cols} columns and be a multiple of 4.`,
+    );
+  },
+  armorAdvance({ pairs }, choices) {
+    dtype("armorAdvance", "choices", choices, choices.dtype === "i32" ? "i32" : "f32");
+    rule(
+      "armorAdvance",
+      colsOf(choices) === pairs,
+      `choices have ${colsOf(choices)} columns, must have one for each of ${pairs} pairs.`,
+    );
+  },
   applyMask(w, mask) {
     dtype("applyMask", "w", w, "f32");
     dtype("applyMask", "mask", mask, "u8");
@@ -245,6 +307,10 @@ export const checks: {
   add(x, y) {
     sameSize("add", x, y);
   },
+  addRow(x, row) {
+    dtype("addRow", "x", x, "f32");
+    vector("addRow", "row", row, colsOf(x));
+  },
   embed(table, ids, out) {
     dtype("embed", "ids", ids, "i32");
     matrix("embed", "out", out, ids.size, colsOf(table));
@@ -263,6 +329,24 @@ export const checks: {
     );
   },
 };
+
+function entropyRule(
+  operation: string,
+  w: Tensor,
+  gradient: Tensor,
+  length: number,
+  { scale, scaleGradient }: EntropyOptions = {},
+): void {
+  dtype(operation, "w", w, "f32");
+  matrix(operation, "gradient", gradient, rowsOf(w), colsOf(w));
+  if (scale) vector(operation, "scale", scale, length);
+  if (scaleGradient) vector(operation, "scaleGradient", scaleGradient, length);
+  rule(
+    operation,
+    scale !== undefined || scaleGradient === undefined,
+    "scaleGradient was given without a scale; leave it out.",
+  );
+}
 
 function patternRule(operation: string, cols: number, n: number, m: number): void {
   rule(

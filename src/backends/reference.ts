@@ -1,14 +1,18 @@
 import type { Backend, Operations } from "../backend.js";
 import { HostBackend } from "./host.js";
 import { HeapStorage } from "./memory.js";
+import * as armor from "./reference/armor.js";
 import * as attention from "./reference/attention.js";
+import * as blockDiagonal from "./reference/block-diagonal.js";
 import * as cholesky from "./reference/cholesky.js";
 import * as convert from "./reference/convert.js";
 import * as elementwise from "./reference/elementwise.js";
+import * as entropy from "./reference/entropy.js";
 import * as gemm from "./reference/gemm.js";
 import * as hessian from "./reference/hessian.js";
 import * as mask from "./reference/mask.js";
 import * as norm from "./reference/norm.js";
+import * as orthogonal from "./reference/orthogonal.js";
 import * as rope from "./reference/rope.js";
 import * as scale from "./reference/scale.js";
 import * as softmax from "./reference/softmax.js";
@@ -21,14 +25,18 @@ import { joinOperations } from "./table.js";
  * any host tensor, so other host backends start from them and override what they do faster.
  */
 export const referenceOperations: Operations = {
+  ...armor,
   ...attention,
+  ...blockDiagonal,
   ...cholesky,
   ...convert,
   ...elementwise,
+  ...entropy,
   ...gemm,
   ...hessian,
   ...mask,
   ...norm,
+  ...orthogonal,
   ...rope,
   ...scale,
   ...softmax,

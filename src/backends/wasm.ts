@@ -5,15 +5,19 @@ import { HostBackend } from "./host.js";
 import { WasmStorage } from "./memory.js";
 import { referenceOperations } from "./reference.js";
 import { joinOperations } from "./table.js";
+import * as armor from "./wasm/armor.js";
 import * as attention from "./wasm/attention.js";
+import * as blockDiagonal from "./wasm/block-diagonal.js";
 import * as cholesky from "./wasm/cholesky.js";
 import * as convert from "./wasm/convert.js";
 import * as elementwise from "./wasm/elementwise.js";
+import * as entropy from "./wasm/entropy.js";
 import * as gemm from "./wasm/gemm.js";
 import * as hessian from "./wasm/hessian.js";
 import type { Kernels } from "./wasm/kernels.js";
 import * as mask from "./wasm/mask.js";
 import * as norm from "./wasm/norm.js";
+import * as orthogonal from "./wasm/orthogonal.js";
 import * as rope from "./wasm/rope.js";
 import * as softmax from "./wasm/softmax.js";
 import * as sparsegpt from "./wasm/sparsegpt.js";
@@ -24,14 +28,18 @@ const FIRST_TENSOR = 2 ** 20;
 const INITIAL_PAGES = 64;
 
 const PARTS = [
+  armor,
   attention,
+  blockDiagonal,
   cholesky,
   convert,
   elementwise,
+  entropy,
   gemm,
   hessian,
   mask,
   norm,
+  orthogonal,
   rope,
   softmax,
   sparsegpt,

@@ -1,4 +1,5 @@
 import type { Method } from "../method.js";
+import { armor } from "./armor.js";
 import { magnitude } from "./magnitude.js";
 import { nowag } from "./nowag.js";
 import { sparsegpt } from "./sparsegpt.js";
@@ -14,4 +15,5 @@ export const methods: Readonly<Record<string, AnyMethod>> = {
   wanda,
   sparsegpt,
   nowag,
+  armor,
 };

@@ -10,7 +10,7 @@ import { methods } from "../../src/methods/index.js";
 import { loadDecoder } from "../../src/open-model.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import type { Recipe } from "../../src/recipe.js";
-import { readModel } from "../../src/weights.js";
+import { readModel } from "../../src/stored-model.js";
 import { intsOf, readShared, unpackBits } from "../golden.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
 

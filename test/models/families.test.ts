@@ -7,7 +7,8 @@ import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { BlockRunner, type Decoder, disposeBlock, KeyValueCache } from "../../src/decoder.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { loadDecoder, openModel } from "../../src/open-model.js";
-import { embeddingName, loadBlock, loadTensor, readModel } from "../../src/weights.js";
+import { embeddingName, readModel } from "../../src/stored-model.js";
+import { loadBlock, loadTensor } from "../../src/weights.js";
 import { floatsOf, intsOf, readShared } from "../golden.js";
 import { note, repositoryRoot, sharedPath, sharedTest } from "../shared.js";
 

@@ -8,7 +8,7 @@ import type { DecoderSpec } from "../../src/model.js";
 import { families, readModelConfig } from "../../src/models/index.js";
 import { loadDecoder } from "../../src/open-model.js";
 import { memoryFolder } from "../../src/platform/files.js";
-import { readModel } from "../../src/weights.js";
+import { readModel } from "../../src/stored-model.js";
 import { refused } from "../checkpoint/crafted.js";
 import { type Config, type StoredTensor, TINY_CONFIG, tinyCheckpoint, tinyTensor } from "./tiny.js";
 

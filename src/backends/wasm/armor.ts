@@ -1,0 +1,278 @@
+import type { ArmorIterate, ArmorState, Operations } from "../../backend.js";
+import { pause } from "../../run.js";
+import { colsOf, f32, rowsOf, type Tensor, u8 } from "../../tensor.js";
+import { address, type Kernels, withScratch } from "./kernels.js";
+
+const GROUP = 4;
+const BETA1 = 0.9;
+const BETA2 = 0.999;
+/** Added to a group's Gram matrix, as a share of the mean weight. */
+const RIDGE = 4e-12;
+/** Milliseconds of work between looks at the signal. */
+const TURN = 40;
+/** Multiply-adds that one call of armorPass may take: a few milliseconds. */
+const CALL = 5e7;
+
+/** Four-byte fields of the kernel's Layer. */
+const LAYER_FIELDS = 17;
+
+/** What armorPass does beside measuring. */
+const MEASURE = 0;
+const DRAW = 1;
+const PICK = 2;
+
+/** Sizes of the arrays of assembly/kernels/armor.ts, blocks of A padded to a multiple of 4. */
+interface Shape {
+  readonly rows: number;
+  readonly cols: number;
+  /** Size of A's blocks, as given and padded. */
+  readonly blockRows: number;
+  readonly a: number;
+  readonly b: number;
+  /** Blocks of A, and of B. */
+  readonly down: number;
+  readonly across: number;
+}
+
+/** Byte addresses of one optimisation's arrays; the names are those of the kernel's Layer. */
+interface Places {
+  readonly layer: number;
+  readonly left: number;
+  readonly right: number;
+  readonly core: number;
+  readonly codes: number;
+  /** Start of a copy of left, right, core and codes, which lie one after another. */
+  readonly best: number;
+  readonly leftGradient: number;
+  readonly rightGradient: number;
+  readonly leftFirst: number;
+  readonly leftSecond: number;
+  readonly rightFirst: number;
+  readonly rightSecond: number;
+  readonly rightTransposed: number;
+  readonly weights: number;
+  readonly target: number;
+  readonly first: number;
+  readonly second: number;
+  readonly gradient: number;
+  readonly masks: number;
+}
+
+interface WasmState extends ArmorState {
+  readonly shape: Shape;
+  readonly at: Places;
+  iteration: number;
+  bestProxy: number;
+}
+
+/** Divides one allocation at `base` among the arrays. */
+function place(base: number, { a, b, down, across }: Shape): { at: Places; bytes: number } {
+  let next = base;
+  const take = (elements: number, size = 4) => {
+    const address = next;
+    next += Math.ceil((elements * size) / 64) * 64;
+    return address;
+  };
+  const [lefts, rights, cores] = [down * a * a, across * b * b, down * across * a * b];
+  const iterate = () => ({
+    left: take(lefts),
+    right: take(rights),
+    core: take(cores),
+    codes: take(cores / GROUP, 1),
+  });
+  const at = {
+    layer: take(LAYER_FIELDS),
+    ...iterate(),
+    best: iterate().left,
+    leftGradient: take(lefts),
+    rightGradient: take(rights),
+    leftFirst: take(lefts),
+    leftSecond: take(lefts),
+    rightFirst: take(rights),
+    rightSecond: take(rights),
+    rightTransposed: take(rights),
+    weights: take(across * b),
+    target: take(cores),
+    first: take(cores),
+    second: take(cores),
+    gradient: take(cores),
+    masks: take(64),
+  };
+  return { at, bytes: next - base };
+}
+
+/** A function that lets the event loop run when TURN has passed since it last did. */
+function pacer(signal: AbortSignal | undefined): () => Promise<void> {
+  let start = performance.now();
+  return async () => {
+    if (performance.now() - start < TURN) return;
+    await pause(signal);
+    start = performance.now();
+  };
+}
+
+export function bind(kernels: Kernels): Partial<Operations> {
+  const { exports, storage } = kernels;
+  const floats = (start: number, count: number) => {
+    const { buffer, byteOffset } = storage.at(start);
+    return new Float32Array(buffer, byteOffset, count);
+  };
+  const bytesAt = (start: number, count: number) => {
+    const { buffer, byteOffset } = storage.at(start);
+    return new Uint8Array(buffer, byteOffset, count);
+  };
+
+  /** Every element of a matrix by its index there and in blocks. */
+  const forEach = (shape: Shape, visit: (i: number, blocked: number) => void) => {
+    const { rows, cols, blockRows, a, b, across } = shape;
+    for (let row = 0; row < rows; row++) {
+      const start = (row - (row % blockRows)) / blockRows;
+      for (let col = 0; col < cols; col++) {
+        const pair = start * across + Math.floor(col / b);
+        visit(row * cols + col, (pair * a + (row % blockRows)) * b + (col % b));
+      }
+    }
+  };
+
+  /** Writes W̄, S = W̄ where kept, h and the identities; returns the mean weight. */
+  const fill = (at: Places, shape: Shape, target: Tensor, importance: Tensor, mask: Tensor) => {
+    const { cols, a, b, down, across } = shape;
+    const [w, h, kept] = [f32(target), f32(importance), u8(mask)];
+    const cores = down * across * a * b;
+    const [negated, core, codes] = [
+      floats(at.target, cores),
+      floats(at.core, cores),
+      bytesAt(at.codes, cores / GROUP),
+    ];
+    let energy = 0;
+    forEach(shape, (i, blocked) => {
+      negated[blocked] = -w[i];
+      energy += w[i] * w[i] * h[i % cols];
+      if (kept[i] === 0) return;
+      core[blocked] = w[i];
+      codes[Math.floor(blocked / GROUP)] |= 1 << (blocked % GROUP);
+    });
+    const scale = energy > 0 ? 1 / energy : 0;
+    floats(at.weights, cols).set(h.map((value) => 2 * value * scale));
+    const [left, right] = [floats(at.left, down * a * a), floats(at.right, across * b * b)];
+    for (let i = 0; i < down * a; i++) left[i * a + (i % a)] = 1;
+    for (let i = 0; i < across * b; i++) right[i * b + (i % b)] = 1;
+    return (h.reduce((sum, value) => sum + value, 0) * scale) / Math.max(1, cols);
+  };
+
+  /** One pass over all pairs; the proxy afterwards. */
+  const pass = async (
+    { at, shape }: Pick<WasmState, "at" | "shape">,
+    [mode, ...turn]: readonly number[],
+    breathe: () => Promise<void>,
+  ) => {
+    const { a, b, down, across } = shape;
+    const pairs = down * across;
+    const count = Math.max(1, Math.floor(CALL / (3 * a * b * (a + b))));
+    exports.armorTranspose(at.right, at.rightTransposed, across, b);
+    let proxy = 0;
+    for (let first = 0; first < pairs; first += count) {
+      const range = [first, Math.min(count, pairs - first)];
+      proxy += withScratch(kernels, exports.armorScratch(a, b), (scratch) =>
+        exports.armorPass(at.layer, ...range, mode, ...turn, scratch),
+      );
+      await breathe();
+    }
+    return proxy;
+  };
+
+  const adam = (state: WasmState, step: number, correction: number) => {
+    const { at, shape } = state;
+    const [lefts, rights] = [shape.down * shape.a ** 2, shape.across * shape.b ** 2];
+    const left = [at.left, at.leftGradient, at.leftFirst, at.leftSecond, lefts];
+    exports.armorAdam(...left, step, correction);
+    const right = [at.right, at.rightGradient, at.rightFirst, at.rightSecond, rights];
+    exports.armorAdam(...right, step, correction);
+  };
+
+  const keepBest = ({ at }: WasmState) => {
+    const bytes = at.best - at.left;
+    bytesAt(at.best, bytes).set(bytesAt(at.left, bytes));
+  };
+
+  return {
+    async armorOpen(target, importance, mask, { blockRows, blockCols }) {
+      const [rows, cols] = [rowsOf(target), colsOf(target)];
+      const shape: Shape = {
+        rows,
+        cols,
+        blockRows,
+        a: Math.ceil(blockRows / 4) * 4,
+        b: blockCols,
+        down: rows / blockRows,
+        across: cols / blockCols,
+      };
+      const { bytes } = place(0, shape);
+      const { at } = place(storage.allocate(bytes), shape);
+      exports.armorMasks(at.masks);
+      const ridge = RIDGE * fill(at, shape, target, importance, mask);
+      const layer = [shape.a, shape.b, shape.across];
+      layer.push(at.left, at.leftGradient, at.right, at.rightTransposed, at.rightGradient);
+      layer.push(at.weights, at.target, at.core, at.codes, at.first, at.second, at.gradient);
+      layer.push(at.masks);
+      const { buffer, byteOffset } = storage.at(at.layer);
+      new Uint32Array(buffer, byteOffset, layer.length).set(layer);
+      floats(at.layer, layer.length + 1)[layer.length] = ridge;
+      const startProxy = await pass({ at, shape }, [MEASURE, 0, 0, 0], pacer(undefined));
+      let live = true;
+      const state: WasmState = {
+        pairs: shape.down * shape.across,
+        startProxy,
+        shape,
+        at,
+        iteration: 0,
+        bestProxy: startProxy,
+        dispose() {
+          if (live) storage.free(at.layer, bytes);
+          live = false;
+        },
+      };
+      keepBest(state);
+      return state;
+    },
+    async armorAdvance(given, choices, { learningRate, signal }) {
+      const state = given as WasmState;
+      const proxies = new Float64Array(rowsOf(choices));
+      const mode = choices.dtype === "i32" ? PICK : DRAW;
+      const breathe = pacer(signal);
+      for (let i = 0; i < proxies.length; i++) {
+        state.iteration++;
+        const step = learningRate / (1 - BETA1 ** state.iteration);
+        const correction = 1 / Math.sqrt(1 - BETA2 ** state.iteration);
+        adam(state, step, correction);
+        const from = address(choices) + i * state.pairs * 4;
+        proxies[i] = await pass(state, [mode, from, step, correction], breathe);
+        if (!(proxies[i] < state.bestProxy)) continue;
+        state.bestProxy = proxies[i];
+        keepBest(state);
+      }
+      return proxies;
+    },
+    armorRead(given, out: ArmorIterate) {
+      const { at, shape } = given as WasmState;
+      const { blockRows, a, b, down, across } = shape;
+      const moved = at.best - at.left;
+      const cores = down * across * a * b;
+      const [core, codes] = [
+        floats(at.core + moved, cores),
+        bytesAt(at.codes + moved, cores / GROUP),
+      ];
+      const [coreOut, maskOut, leftOut] = [f32(out.core), u8(out.mask), f32(out.left)];
+      forEach(shape, (i, blocked) => {
+        coreOut[i] = core[blocked];
+        maskOut[i] = (codes[Math.floor(blocked / GROUP)] >> (blocked % GROUP)) & 1;
+      });
+      const left = floats(at.left + moved, down * a * a);
+      for (let row = 0; row < down * blockRows; row++) {
+        const start = (Math.floor(row / blockRows) * a + (row % blockRows)) * a;
+        leftOut.set(left.subarray(start, start + blockRows), row * blockRows);
+      }
+      f32(out.right).set(floats(at.right + moved, across * b * b));
+    },
+  };
+}

@@ -1,0 +1,293 @@
+import type { ArmorOptions, ArmorState, Backend } from "../backend.js";
+import { PenjingError } from "../errors.js";
+import type { LinearProblem, Method } from "../method.js";
+import { keepNormalised, type Normalisation, normalise } from "../normalise.js";
+import { Random } from "../random.js";
+import { pause } from "../run.js";
+import type { Sandwich } from "../sandwich.js";
+import { formatSparsity } from "../sparsity.js";
+import { colsOf, rowsOf, type Tensor } from "../tensor.js";
+
+export interface ArmorMethodOptions {
+  /** Size of A's and B's blocks, 4 to 128; 0 chooses by the layer's size. @default 0 */
+  readonly blockSize: number;
+  /** Iterations at most. @default 3000 */
+  readonly iterations: number;
+  /** Adam's step. @default 1e-4 */
+  readonly learningRate: number;
+  /** Stop when this many iterations lower the proxy by less than 0.01%. @default 100 */
+  readonly patience: number;
+  /** Seed of the groups that are drawn, added to the problem's. @default 0 */
+  readonly seed: number;
+}
+
+const SMALLEST_BLOCK = 4;
+const LARGEST_BLOCK = 128;
+/** A and B may take this share of the dense weights' number when the block size is chosen. */
+const EXTRA_SHARE = 1 / 16;
+/** What `patience` iterations must lower the proxy by, relatively. */
+const LEAST_PROGRESS = 1e-4;
+/** A proxy this many times the first one will not come back. */
+const DIVERGED = 10;
+/** Iterations between decisions whether to stop. */
+const CHECK = 16;
+/** Milliseconds of work between looks at the signal. */
+const TURN = 40;
+const CURVE_POINTS = 100;
+
+/**
+ * ARMOR (arXiv 2510.05528): W ≈ A S B with block-diagonal A and B around a 2:4 core S, which starts
+ * as NoWag-P's pruning of the normalised weight (A = B = I) and is optimised against the proxy
+ * f = sum_j h_j ||(A S B - W̄)_:j||² / sum_j h_j ||W̄_:j||². The best iterate is kept, so that f never
+ * ends above NoWag-P's. The normalisation's divisors are folded into A's rows and B's columns.
+ */
+export const armor: Method<ArmorMethodOptions> = {
+  name: "armor",
+  summary: "a 2:4 core between two block-diagonal factors, optimised together; slow, most accurate",
+  source: "Liu et al. 2025, arXiv 2510.05528",
+  needs: ["columnSquares"],
+  options: {
+    blockSize: {
+      default: 0,
+      min: 0,
+      max: LARGEST_BLOCK,
+      integer: true,
+      description: `size of the factors' blocks, ${SMALLEST_BLOCK} to ${LARGEST_BLOCK}; 0 chooses the largest whose values are at most 1/16 of the layer's`,
+    },
+    iterations: {
+      default: 3000,
+      min: 0,
+      max: 1e6,
+      integer: true,
+      description: "iterations at most",
+    },
+    learningRate: {
+      default: 1e-4,
+      min: 0,
+      max: 1,
+      description: "step of Adam",
+    },
+    patience: {
+      default: 100,
+      min: 1,
+      max: 1e6,
+      integer: true,
+      description: "stop when this many iterations lower the proxy by less than 0.01%",
+    },
+    seed: {
+      default: 0,
+      min: 0,
+      max: 2 ** 32 - 1,
+      integer: true,
+      description: "seed of the groups that are drawn",
+    },
+  },
+  async prune(problem, options) {
+    const { backend, weight } = problem;
+    if (formatSparsity(problem.sparsity) !== "2:4") {
+      throw new PenjingError(
+        problem.name,
+        `armor cannot prune it to ${formatSparsity(problem.sparsity)}, because its core is 2:4; give --sparsity 2:4 or another method.`,
+      );
+    }
+    const { blocks, notes } = chooseBlocks(problem, options.blockSize);
+    const scales = await normalise(problem);
+    const target = await normalisedWeight(problem, scales);
+    const { mask } = keepNormalised(problem, scales);
+    const importance = backend.upload(scales.moments, [scales.moments.length]);
+    let state: ArmorState | undefined;
+    try {
+      state = await backend.ops.armorOpen(target, importance, mask, blocks);
+      const course = await optimise(problem, state, options);
+      const sandwich = emptySandwich(problem, blocks);
+      backend.ops.armorRead(state, { core: weight, mask, ...sandwich });
+      await foldScales(backend, sandwich, scales);
+      return {
+        mask,
+        sandwich,
+        curve: thin(course.curve),
+        figures: {
+          proxyBefore: state.startProxy,
+          proxyAfter: course.best,
+          iterations: course.curve.length - 1,
+          ...blocks,
+          extraValues: sandwich.left.size + sandwich.right.size,
+        },
+        notes: [...notes, ...course.notes],
+      };
+    } catch (error) {
+      mask.dispose();
+      throw error;
+    } finally {
+      state?.dispose();
+      target.dispose();
+      importance.dispose();
+    }
+  },
+};
+
+/** The size of the blocks of A and of B, with a note where it is not the one asked for. */
+function chooseBlocks(
+  { name, weight }: LinearProblem,
+  wanted: number,
+): { blocks: ArmorOptions; notes: string[] } {
+  const [rows, cols] = [rowsOf(weight), colsOf(weight)];
+  if (wanted > 0 && wanted < SMALLEST_BLOCK) {
+    throw new PenjingError(
+      name,
+      `blockSize is ${wanted}, must be 0 or ${SMALLEST_BLOCK} to ${LARGEST_BLOCK}: 0 chooses by the layer's size.`,
+    );
+  }
+  const size = wanted || defaultBlock(rows, cols);
+  const blockRows = largestDivisor(rows, size, 1);
+  const blockCols = largestDivisor(cols, size, 4);
+  const notes: string[] = [];
+  if (blockRows !== size) {
+    notes.push(`blocks of ${size} do not divide ${rows} rows; those of A are ${blockRows}`);
+  }
+  if (blockCols !== size) {
+    notes.push(`blocks of ${size} do not divide ${cols} columns; those of B are ${blockCols}`);
+  }
+  return { blocks: { blockRows, blockCols }, notes };
+}
+
+/** The largest power of two whose A and B have at most EXTRA_SHARE of the layer's values. */
+function defaultBlock(rows: number, cols: number): number {
+  const most = (EXTRA_SHARE * rows * cols) / (rows + cols);
+  let size = SMALLEST_BLOCK;
+  while (size * 2 <= Math.min(most, LARGEST_BLOCK)) size *= 2;
+  return size;
+}
+
+/** The largest divisor of n that is at most `limit` and a multiple of `unit`, which divides n. */
+function largestDivisor(n: number, limit: number, unit: number): number {
+  let size = limit - (limit % unit);
+  while (size > unit && n % size !== 0) size -= unit;
+  return Math.max(size, unit);
+}
+
+/** W̄ [rows, cols], a new tensor. */
+async function normalisedWeight(
+  { backend, weight }: LinearProblem,
+  { inverseColumns, inverseRows }: Normalisation,
+): Promise<Tensor> {
+  const values = (await backend.read(weight)) as Float32Array;
+  const cols = inverseColumns.length;
+  for (let i = 0; i < values.length; i++) {
+    values[i] *= inverseColumns[i % cols] * inverseRows[Math.floor(i / cols)];
+  }
+  return backend.upload(values, weight.shape);
+}
+
+/** How an optimisation went. */
+interface Course {
+  /** The smallest proxy. */
+  readonly best: number;
+  /** Every iteration's proxy, after the one at the start. */
+  readonly curve: readonly number[];
+  readonly notes: readonly string[];
+}
+
+/**
+ * Iterates until the patience or the iterations are used up. Whether to stop is decided at multiples
+ * of CHECK iterations, so that the result does not depend on how many the machine does at a time.
+ */
+async function optimise(
+  problem: LinearProblem,
+  state: ArmorState,
+  options: ArmorMethodOptions,
+): Promise<Course> {
+  const { iterations, learningRate, patience } = options;
+  const random = new Random(options.seed + (problem.seed ?? 0));
+  const curve = [state.startProxy];
+  let best = state.startProxy;
+  // The best proxy when it last fell by LEAST_PROGRESS, and the iteration.
+  let [mark, markAt] = [best, 0];
+  let steps = 1;
+  let paused = performance.now();
+  while (curve.length <= iterations && best > 0) {
+    const done = curve.length - 1;
+    if (done % CHECK === 0) {
+      const latest = curve[done];
+      if (!(latest <= DIVERGED * state.startProxy)) {
+        const note = `the proxy rose from ${state.startProxy} to ${latest} by iteration ${done}, so it was stopped and its best iterate kept; a smaller learningRate than ${learningRate} helps`;
+        return { best, curve, notes: [note] };
+      }
+      if (best < mark * (1 - LEAST_PROGRESS)) [mark, markAt] = [best, done];
+      if (done - markAt >= patience) break;
+    }
+    const count = Math.min(steps, iterations - done, CHECK - (done % CHECK));
+    const start = performance.now();
+    const proxies = await iterate(problem, state, random, count, learningRate);
+    for (const proxy of proxies) {
+      curve.push(proxy);
+      if (proxy < best) best = proxy;
+    }
+    const now = performance.now();
+    steps = Math.max(1, Math.floor((count * TURN) / (now - start)));
+    problem.onProgress?.((done + count) / iterations);
+    if (now - paused < TURN) continue;
+    await pause(problem.signal);
+    paused = performance.now();
+  }
+  return { best, curve, notes: [] };
+}
+
+/** `count` iterations with groups drawn by `random`; their proxies. */
+async function iterate(
+  { backend, signal }: LinearProblem,
+  state: ArmorState,
+  random: Random,
+  count: number,
+  learningRate: number,
+): Promise<Float64Array> {
+  // 24 bits, so that no number rounds to 1 in float32.
+  const draws = Float32Array.from(
+    { length: count * state.pairs },
+    () => Math.floor(random.next() * 2 ** 24) / 2 ** 24,
+  );
+  const choices = backend.upload(draws, [count, state.pairs]);
+  try {
+    return await backend.ops.armorAdvance(state, choices, { learningRate, signal });
+  } finally {
+    choices.dispose();
+  }
+}
+
+/** At most CURVE_POINTS of a curve, evenly spaced, its first and last among them. */
+function thin(curve: readonly number[]): [number, number][] {
+  const points = Math.min(CURVE_POINTS, curve.length);
+  return Array.from({ length: points }, (_, i) => {
+    const at = Math.round((i * (curve.length - 1)) / Math.max(1, points - 1));
+    return [at, curve[at]];
+  });
+}
+
+/** Zero-filled factors for blocks of these sizes. */
+function emptySandwich(
+  { backend, weight }: LinearProblem,
+  { blockRows, blockCols }: ArmorOptions,
+): Sandwich {
+  return {
+    left: backend.zeros([rowsOf(weight) / blockRows, blockRows, blockRows]),
+    right: backend.zeros([colsOf(weight) / blockCols, blockCols, blockCols]),
+  };
+}
+
+/** Multiplies the rows of A by the row norms and the columns of B by the column norms. */
+async function foldScales(
+  backend: Backend,
+  { left, right }: Sandwich,
+  { inverseColumns, inverseRows }: Normalisation,
+): Promise<void> {
+  const norm = (inverse: number) => (inverse > 0 ? 1 / inverse : 0);
+  const [a, b] = [colsOf(left), colsOf(right)];
+  const lefts = (await backend.read(left)) as Float32Array;
+  for (let i = 0; i < lefts.length; i++) lefts[i] *= norm(inverseRows[Math.floor(i / a)]);
+  backend.write(left, lefts);
+  const rights = (await backend.read(right)) as Float32Array;
+  for (let i = 0; i < rights.length; i++) {
+    rights[i] *= norm(inverseColumns[Math.floor(i / (b * b)) * b + (i % b)]);
+  }
+  backend.write(right, rights);
+}

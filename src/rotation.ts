@@ -1,0 +1,104 @@
+import type { Statistics } from "./method.js";
+import type { LinearName } from "./model.js";
+import type { Tensor } from "./tensor.js";
+
+/**
+ * Rotations of a decoder block that leave what it computes unchanged (DenoiseRotator, arXiv
+ * 2505.23049). Q [hidden, hidden] turns the residual stream: q, k, v, gate and up become W Q, o and
+ * down become Qᵀ W, and the block then reads x Q and adds to it. R2, one [headDim, headDim] for
+ * each key-value head, turns the values: v's rows become R2ᵀ W, o's columns W R2, for every query
+ * head of the group. RMSNorm commutes with Q once its gains are folded into the linears after it.
+ */
+
+/** Whose importance the rotation concentrates in few weights. */
+export const ROTATION_OBJECTIVES = ["magnitude", "wanda", "sparsegpt"] as const;
+export type RotationObjective = (typeof ROTATION_OBJECTIVES)[number];
+
+/** How steps keep Q and R2 orthogonal. */
+export const PARAMETRISATIONS = ["riemannian", "qr"] as const;
+export type Parametrisation = (typeof PARAMETRISATIONS)[number];
+
+/** How attention is cut into heads. */
+export interface HeadShape {
+  readonly heads: number;
+  /** Key-value heads; divides `heads`. */
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+/** A linear layer y = x Wᵀ + bias of a block. */
+export interface BlockLinear {
+  /** [outFeatures, inFeatures] */
+  readonly weight: Tensor;
+  /** [outFeatures] */
+  readonly bias?: Tensor;
+}
+
+/** The linears whose input no other one shares, and whose importance depends on it. */
+export const ROTATED_INPUTS = ["self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj"] as const;
+export type RotatedInput = (typeof ROTATED_INPUTS)[number];
+
+/** A decoder block whose rotation is sought. Its tensors are read and never changed. */
+export interface RotationProblem {
+  /** Name for messages, such as "model.layers.0". */
+  readonly name: string;
+  /** [outFeatures, inFeatures] each, the gains of the RMSNorm before them folded in. */
+  readonly weights: Readonly<Record<LinearName, Tensor>>;
+  /**
+   * Of the inputs of q (also k's and v's), o, and gate (also up's), after norms without gains. Only
+   * the Hessians are read, and none for "magnitude".
+   */
+  readonly statistics: Readonly<Partial<Record<RotatedInput, Statistics>>>;
+  readonly heads: HeadShape;
+}
+
+/** A block that is loaded anew at each step, so that many can share one Q in little memory. */
+export interface RotationSource {
+  open(): Promise<RotationProblem>;
+  /** Frees what `open` made. */
+  close(problem: RotationProblem): void;
+}
+
+export interface RotationOptions {
+  /** @default "sparsegpt" */
+  readonly objective?: RotationObjective;
+  /** Updates of the rotation. @default 100 */
+  readonly steps?: number;
+  /**
+   * Of Adam; "riemannian" raises it to this over 4 steps and then lowers it along a cosine.
+   * @default 0.4 / sqrt(blockSize) for "riemannian", 0.01 for "qr"
+   */
+  readonly learningRate?: number;
+  /** @default "riemannian" */
+  readonly parametrisation?: Parametrisation;
+  /** Q mixes only the columns of stretches of this length, which divides hidden. @default hidden */
+  readonly blockSize?: number;
+  /** Added to a Hessian's diagonal before it is inverted, as a share of its mean. @default 0.01 */
+  readonly damping?: number;
+  /**
+   * Added to the inverse Hessian's diagonal, as a share of the Hessian's mean diagonal. The
+   * published code adds `damping` here once more, which turns the score almost into magnitude.
+   * @default 0
+   */
+  readonly scoreDamping?: number;
+  /** Seconds after which no further step begins; results then depend on the machine. @default none */
+  readonly budget?: number;
+  readonly signal?: AbortSignal;
+  /** Called after each step with the share of the work done, in [0, 1], and the loss. */
+  readonly onProgress?: (fraction: number, loss: number) => void;
+}
+
+export interface RotationOutcome {
+  /** [hidden, hidden], orthogonal to float32. The caller disposes it. */
+  readonly q: Tensor;
+  /** [kvHeads * headDim, headDim] for each block, head under head. The caller disposes them. */
+  readonly r2: readonly Tensor[];
+  /** Loss in nats after 0, 1, 2, ... updates; more entries than updates by one. */
+  readonly curve: readonly number[];
+  /** The smallest loss, which `q` and `r2` have. */
+  readonly loss: number;
+  /** Updates after which it was reached. */
+  readonly bestStep: number;
+  /** Sentences that a person should read, such as an early stop. */
+  readonly notes: readonly string[];
+}

@@ -1,0 +1,346 @@
+import type { Backend } from "../backend.js";
+import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import {
+  type HeadShape,
+  PARAMETRISATIONS,
+  type Parametrisation,
+  ROTATION_OBJECTIVES,
+  type RotationOptions,
+  type RotationOutcome,
+  type RotationProblem,
+  type RotationSource,
+} from "../rotation.js";
+import { pause } from "../run.js";
+import { colsOf, type Tensor } from "../tensor.js";
+import { BlockObjective } from "./objective.js";
+import { orthonormalise } from "./orthonormalise.js";
+import { type OrthogonalParameter, QrParameter, RiemannianParameter } from "./parameter.js";
+
+/** The gradient's norm is clipped to this, as published. */
+const CLIP = 1;
+/** Steps over which the learning rate rises. */
+const WARM_UP = 4;
+/** Steps in a row above the first loss after which the search is given up. */
+const PATIENCE = 20;
+
+/** How each parametrisation steps; figures in test/bench/rotation.ts. */
+const WAYS: Readonly<
+  Record<
+    Parametrisation,
+    {
+      /** Default for a Q of which `n` columns mix. */
+      readonly learningRate: (n: number) => number;
+      /** Factor on the learning rate of a step, from 1, when a share in [0, 1) of the work is done. */
+      readonly schedule: (step: number, done: number) => number;
+      readonly create: (backend: Backend, value: Tensor) => OrthogonalParameter;
+    }
+  >
+> = {
+  riemannian: {
+    // A step of Adam turns by about its length times sqrt(n), so this keeps the angle.
+    learningRate: (n) => 0.4 / Math.sqrt(n),
+    // Adam's first steps are as long for noise as for what matters, so they start small.
+    schedule: (step, done) => (Math.min(1, step / WARM_UP) * (1 + Math.cos(Math.PI * done))) / 2,
+    create: (backend, value) => new RiemannianParameter(backend, value),
+  },
+  qr: {
+    learningRate: () => 0.01,
+    schedule: () => 1,
+    create: (backend, value) => new QrParameter(backend, value),
+  },
+};
+
+/** Options whose absence means something, or nothing. */
+type Optional = "signal" | "onProgress" | "blockSize" | "learningRate";
+type Resolved = Required<Omit<RotationOptions, Optional>> & Pick<RotationOptions, Optional>;
+
+/**
+ * Fills in the defaults.
+ *
+ * @throws PenjingError for an unknown option or a value out of range
+ */
+function resolve(options: RotationOptions): Resolved {
+  const where = "rotation";
+  const parametrisation = options.parametrisation ?? "riemannian";
+  const resolved = {
+    objective: options.objective ?? "sparsegpt",
+    steps: options.steps ?? 100,
+    parametrisation,
+    learningRate: options.learningRate,
+    blockSize: options.blockSize,
+    damping: options.damping ?? 0.01,
+    scoreDamping: options.scoreDamping ?? 0,
+    budget: options.budget ?? Number.POSITIVE_INFINITY,
+    signal: options.signal,
+    onProgress: options.onProgress,
+  };
+  refuseUnknownKeys(where, options, Object.keys(resolved));
+  const rule = (holds: boolean, name: keyof Resolved, message: string) => {
+    if (!holds) throw new PenjingError(where, `${name} is ${resolved[name]}, must be ${message}.`);
+  };
+  const { objective, steps, learningRate = 0.01, damping, scoreDamping, budget } = resolved;
+  const oneOf = (names: readonly string[]) => `one of ${names.join(", ")}`;
+  rule(ROTATION_OBJECTIVES.includes(objective), "objective", oneOf(ROTATION_OBJECTIVES));
+  rule(PARAMETRISATIONS.includes(parametrisation), "parametrisation", oneOf(PARAMETRISATIONS));
+  rule(Number.isInteger(steps) && steps >= 0, "steps", "a whole number of at least 0");
+  rule(learningRate > 0 && learningRate <= 1, "learningRate", "above 0 and at most 1");
+  rule(damping >= 0 && damping <= 100, "damping", "from 0 to 100");
+  rule(scoreDamping >= 0 && scoreDamping <= 100, "scoreDamping", "from 0 to 100");
+  rule(budget > 0, "budget", "a number of seconds above 0");
+  return resolved;
+}
+
+/** Of a block-diagonal [n, n]: u8, 1 where both indices are in one stretch of `size`. */
+function blockMask(n: number, size: number): Uint8Array {
+  return Uint8Array.from({ length: n * n }, (_, i) =>
+    Math.floor(i / n / size) === Math.floor((i % n) / size) ? 1 : 0,
+  );
+}
+
+/** One block's part of the search. */
+interface Member {
+  readonly heads: HeadShape;
+  readonly r2: Tensor;
+  readonly bestR2: Tensor;
+  readonly gradient: Tensor;
+  /** One for each key-value head. */
+  readonly parameters: readonly OrthogonalParameter[];
+  /** Gives the block's objective; `release` it after each use. */
+  readonly acquire: () => Promise<BlockObjective>;
+  readonly release: (objective: BlockObjective) => void;
+}
+
+/** The state of one search: one Q, and every block's R2. */
+class Search {
+  private readonly owned: { dispose(): void }[] = [];
+  private readonly members: Member[] = [];
+  private readonly notes = new Set<string>();
+  private readonly curve: number[] = [];
+  private bestStep = 0;
+  private learningRate = 0;
+  private q!: Tensor;
+  private bestQ!: Tensor;
+  private gradient!: Tensor;
+  private parameter!: OrthogonalParameter;
+  private mask: Tensor | undefined;
+
+  constructor(
+    private readonly backend: Backend,
+    private readonly options: Resolved,
+  ) {}
+
+  private own<T extends { dispose(): void }>(made: T): T {
+    this.owned.push(made);
+    return made;
+  }
+
+  async open(sources: readonly (RotationProblem | RotationSource)[]): Promise<void> {
+    for (const source of sources) await this.addMember(source);
+  }
+
+  private async addMember(source: RotationProblem | RotationSource): Promise<void> {
+    const { backend, options } = this;
+    let acquire: Member["acquire"];
+    let release: Member["release"] = () => {};
+    let problem: RotationProblem;
+    if ("open" in source) {
+      problem = await source.open();
+      acquire = async () => {
+        const opened = await source.open();
+        try {
+          return await BlockObjective.open(backend, opened, options);
+        } finally {
+          source.close(opened);
+        }
+      };
+      release = (objective) => objective.dispose();
+    } else {
+      problem = source;
+      const objective = this.own(await BlockObjective.open(backend, problem, options));
+      acquire = async () => objective;
+    }
+    const { heads, name } = problem;
+    const hidden = colsOf(problem.weights["self_attn.q_proj"]);
+    if ("open" in source) source.close(problem);
+    if (this.members.length === 0) this.begin(hidden);
+    else if (hidden !== colsOf(this.q)) {
+      throw new PenjingError(
+        name,
+        `its residual stream has ${hidden} columns, but that of the first block ${colsOf(this.q)}; only blocks of one width can share a rotation.`,
+      );
+    }
+    const make = () => this.own(backend.zeros([heads.kvHeads * heads.headDim, heads.headDim]));
+    const [r2, bestR2, gradient] = [make(), make(), make()];
+    const parameters = Array.from({ length: heads.kvHeads }, (_, h) =>
+      this.own(this.way.create(backend, square(backend, r2, heads, h))),
+    );
+    this.members.push({ heads, r2, bestR2, gradient, parameters, acquire, release });
+  }
+
+  private get way() {
+    return WAYS[this.options.parametrisation];
+  }
+
+  private begin(hidden: number): void {
+    const { backend } = this;
+    const { blockSize = hidden } = this.options;
+    if (!Number.isInteger(blockSize) || blockSize < 1 || hidden % blockSize !== 0) {
+      throw new PenjingError(
+        "rotation",
+        `blockSize is ${blockSize}, must be a whole number that divides the residual stream's ${hidden} columns.`,
+      );
+    }
+    this.learningRate = this.options.learningRate ?? this.way.learningRate(blockSize);
+    const make = () => this.own(backend.zeros([hidden, hidden]));
+    [this.q, this.bestQ, this.gradient] = [make(), make(), make()];
+    this.parameter = this.own(this.way.create(backend, this.q));
+    if (blockSize < hidden) {
+      this.mask = this.own(backend.upload(blockMask(hidden, blockSize), [hidden, hidden]));
+    }
+  }
+
+  /** The loss over all blocks; fills every gradient. */
+  private async evaluate(): Promise<number> {
+    let loss = 0;
+    for (const [i, { r2, gradient, acquire, release }] of this.members.entries()) {
+      await pause(this.options.signal);
+      const objective = await acquire();
+      for (const note of objective.notes) this.notes.add(note);
+      const gradients = { q: this.gradient, r2: gradient };
+      loss += await objective.loss(this.q, r2, gradients, i > 0);
+      release(objective);
+    }
+    return loss;
+  }
+
+  /** Moves Q and every R2; false, with a note, when there is no way to go. */
+  private async step(number: number, done: number): Promise<boolean> {
+    const { backend, gradient, mask } = this;
+    if (mask) backend.ops.applyMask(gradient, mask);
+    const moves = [{ parameter: this.parameter, gradient }];
+    for (const member of this.members) {
+      for (const [h, parameter] of member.parameters.entries()) {
+        moves.push({ parameter, gradient: square(backend, member.gradient, member.heads, h) });
+      }
+    }
+    let squares = 0;
+    for (const move of moves) squares += await move.parameter.receive(move.gradient);
+    if (squares === 0) {
+      this.notes.add(`the gradient is zero after ${number - 1} steps: nothing is left to rotate`);
+      return false;
+    }
+    const scale = Math.min(1, CLIP / Math.sqrt(squares));
+    const rate = this.learningRate * this.way.schedule(number, done);
+    let sound = Number.isFinite(squares);
+    for (const { parameter } of moves) {
+      sound = sound && (await parameter.update(rate, number, scale));
+    }
+    if (!sound) {
+      this.notes.add(
+        `step ${number} cannot be taken; the rotation of step ${this.bestStep} is kept. A lower learning rate may go on`,
+      );
+    }
+    return sound;
+  }
+
+  private keep(): void {
+    this.backend.copy(this.q, this.bestQ);
+    for (const { r2, bestR2 } of this.members) this.backend.copy(r2, bestR2);
+    this.bestStep = this.curve.length - 1;
+  }
+
+  /** Whether the loss that was just added to the curve says to go on. */
+  private goesOn(): boolean {
+    const { curve, bestStep } = this;
+    const step = curve.length - 1;
+    const kept = `the rotation of step ${bestStep} is kept. A lower learning rate may help`;
+    if (!Number.isFinite(curve[step])) {
+      this.notes.add(`the loss is ${curve[step]} after ${step} steps; ${kept}`);
+      return false;
+    }
+    const isLost = step >= PATIENCE && curve.slice(-PATIENCE).every((loss) => loss > curve[0]);
+    if (isLost) this.notes.add(`the loss grew beyond its start for ${PATIENCE} steps; ${kept}`);
+    return !isLost;
+  }
+
+  async run(): Promise<void> {
+    const { curve } = this;
+    const { steps, budget, onProgress } = this.options;
+    const begun = performance.now();
+    for (let step = 0; ; step++) {
+      const loss = await this.evaluate();
+      curve.push(loss);
+      if (step === 0 || loss < curve[this.bestStep]) this.keep();
+      const spent = (performance.now() - begun) / 1000 / budget;
+      const done = steps === 0 ? 1 : Math.max(step / steps, spent);
+      onProgress?.(Math.min(1, done), loss);
+      if (!this.goesOn() || step === steps) return;
+      if (done >= 1) {
+        this.notes.add(`the budget of ${budget} s was spent after ${step} of ${steps} steps`);
+        return;
+      }
+      if (!(await this.step(step + 1, done))) return;
+    }
+  }
+
+  async outcome(): Promise<RotationOutcome> {
+    const { backend, curve, bestStep, members } = this;
+    const { signal } = this.options;
+    const n = colsOf(this.q);
+    const qData = (await backend.read(this.bestQ)) as Float32Array;
+    await orthonormalise(qData, n, signal);
+    const r2Data: Float32Array[] = [];
+    for (const { bestR2, heads } of members) {
+      const data = (await backend.read(bestR2)) as Float32Array;
+      const size = heads.headDim ** 2;
+      for (let h = 0; h < heads.kvHeads; h++) {
+        await orthonormalise(data.subarray(h * size, (h + 1) * size), heads.headDim, signal);
+      }
+      r2Data.push(data);
+    }
+    return {
+      q: backend.upload(qData, [n, n]),
+      r2: members.map(({ r2 }, i) => backend.upload(r2Data[i], r2.shape)),
+      curve,
+      loss: curve[bestStep],
+      bestStep,
+      notes: [...this.notes],
+    };
+  }
+
+  dispose(): void {
+    for (const made of this.owned) made.dispose();
+  }
+}
+
+/** The [headDim, headDim] of one key-value head within heads stacked one under the other. */
+function square(backend: Backend, stacked: Tensor, { headDim }: HeadShape, head: number): Tensor {
+  return backend.rows(stacked, head * headDim, headDim);
+}
+
+/**
+ * Searches the rotation that concentrates the importance of the blocks' weights: one Q for all of
+ * them, and an R2 for each key-value head of each. Starts from the identity and keeps the best
+ * iterate; stops early, and says so, when the gradient vanishes or the loss diverges. Without a
+ * budget, equal input gives equal output.
+ *
+ * @throws PenjingError for options out of range, blocks that cannot be rotated or share no width,
+ *   and statistics that the objective needs and does not find
+ */
+export async function optimiseRotation(
+  backend: Backend,
+  blocks: readonly (RotationProblem | RotationSource)[],
+  options: RotationOptions = {},
+): Promise<RotationOutcome> {
+  const search = new Search(backend, resolve(options));
+  if (blocks.length === 0) {
+    throw new PenjingError("rotation", "there is no block to rotate; give at least one.");
+  }
+  try {
+    await search.open(blocks);
+    await search.run();
+    return await search.outcome();
+  } finally {
+    search.dispose();
+  }
+}

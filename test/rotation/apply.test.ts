@@ -1,0 +1,182 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Backend } from "../../src/backend.js";
+import { openWasm } from "../../src/backends/wasm.js";
+import { StatisticsGatherer } from "../../src/calibrate.js";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
+import { BlockRunner, type BlockWeights, Decoder } from "../../src/decoder.js";
+import { LINEAR_NAMES, type LinearName } from "../../src/model.js";
+import { loadDecoder } from "../../src/open-model.js";
+import {
+  type BlockRotation,
+  rotateBlock,
+  rotateStatistics,
+  turnColumns,
+} from "../../src/rotation/apply.js";
+import { optimiseRotation } from "../../src/rotation/optimise.js";
+import type { BlockLinear } from "../../src/rotation.js";
+import { readModel } from "../../src/stored-model.js";
+import type { Tensor } from "../../src/tensor.js";
+import { loadBlock, loadOuter } from "../../src/weights.js";
+import { note, sharedPath, sharedTest } from "../shared.js";
+import { foldBlock, foldedModel, REAL_MODELS } from "./blocks.js";
+import { randomOrthogonal } from "./random.js";
+
+const test = suite("rotation apply");
+
+/** An arbitrary orthogonal Q, the same for all blocks, and arbitrary R2. */
+function randomRotation(
+  backend: Backend,
+  { hiddenSize, heads, kvHeads, headDim }: Decoder["spec"],
+  layer: number,
+): BlockRotation {
+  const q = Float32Array.from(randomOrthogonal(hiddenSize, 1));
+  const r2 = Array.from({ length: kvHeads }, (_, h) => [
+    ...randomOrthogonal(headDim, 100 * layer + h),
+  ]);
+  return {
+    q: backend.upload(q, [hiddenSize, hiddenSize]),
+    r2: backend.upload(Float32Array.from(r2.flat()), [kvHeads * headDim, headDim]),
+    heads: { heads, kvHeads, headDim },
+  };
+}
+
+function linearsOf(block: BlockWeights): Record<LinearName, BlockLinear> {
+  return block.linears as Record<LinearName, BlockLinear>;
+}
+
+/** Largest difference of the logits before and after rotating all of a model, over the largest. */
+async function rotatedDifference(backend: Backend, folder: string): Promise<number> {
+  const checkpoint = await openCheckpoint(folder);
+  const model = readModel(checkpoint);
+  const { spec } = model;
+  const tokens = Int32Array.from({ length: 40 }, (_, i) => (i * 37 + 3) % spec.vocabSize);
+  const plain = await loadDecoder(model, backend, tokens.length);
+  const expected = backend.zeros([tokens.length, spec.vocabSize]);
+  plain.logits(tokens, expected);
+  plain.dispose();
+
+  const outer = await loadOuter(model, backend);
+  const blocks: BlockWeights[] = [];
+  let q: Tensor | undefined;
+  for (let layer = 0; layer < spec.layers; layer++) {
+    const block = foldBlock(backend, await loadBlock(model, backend, layer, true));
+    const rotation = randomRotation(backend, spec, layer);
+    q = rotation.q;
+    await rotateBlock(backend, linearsOf(block), rotation);
+    blocks.push(block);
+  }
+  // The last norm's gain folds into the head, which no longer is the embedding then.
+  const head = backend.zeros(outer.head.shape);
+  backend.copy(outer.head, head);
+  backend.ops.scaleColumns(head, outer.finalNorm);
+  turnColumns(backend, head, q!);
+  turnColumns(backend, outer.embedding, q!);
+  const finalNorm = backend.upload(new Float32Array(spec.hiddenSize).fill(1), [spec.hiddenSize]);
+  const turned = { embedding: outer.embedding, head, finalNorm };
+  const rotated = new Decoder(backend, spec, turned, blocks, tokens.length, tokens.length);
+  const actual = backend.zeros(expected.shape);
+  rotated.logits(tokens, actual);
+  rotated.dispose();
+  await checkpoint.close();
+  const [before, after] = [expected, actual].map((tensor) => backend.read(tensor));
+  const reference = (await before) as Float32Array;
+  const result = (await after) as Float32Array;
+  const largest = reference.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  return result.reduce((most, x, i) => Math.max(most, Math.abs(x - reference[i])), 0) / largest;
+}
+
+test("a model rotated on both sides gives the same logits: stories-1m", async () => {
+  const backend = await openWasm();
+  const difference = await rotatedDifference(backend, REAL_MODELS["stories-1m"].folder);
+  note(`stories-1m: logits differ by ${difference.toExponential(1)} of the largest when rotated`);
+  assert.ok(difference < 1e-5, `${difference}`);
+  backend.dispose();
+});
+
+for (const name of [
+  "stories260k",
+  "tinystories-656k",
+  "tiny-random-qwen2-bias",
+  "tiny-random-qwen3-qknorm",
+  "tiny-random-mistral-window",
+]) {
+  sharedTest(test, `a model rotated on both sides gives the same logits: ${name}`, async () => {
+    const backend = await openWasm();
+    const difference = await rotatedDifference(backend, sharedPath("models", name));
+    assert.ok(difference < 1e-5, `${difference}`);
+    backend.dispose();
+  });
+}
+
+test("turned statistics are those gathered from the rotated block", async () => {
+  const backend = await openWasm();
+  const [samples, length] = [4, 64];
+  const { spec, outer, blocks, problems, ids } = await foldedModel(backend, "stories-1m", {
+    samples,
+    length,
+  });
+  const outcome = await optimiseRotation(backend, [problems[0]], { objective: "wanda", steps: 5 });
+  const rotation: BlockRotation = { q: outcome.q, r2: outcome.r2[0], heads: problems[0].heads };
+  await rotateBlock(backend, linearsOf(blocks[0]), rotation);
+  const hidden = backend.zeros([ids.length, spec.hiddenSize]);
+  backend.ops.embed(outer.embedding, backend.upload(ids, [ids.length]), hidden);
+  turnColumns(backend, hidden, outcome.q);
+  const gatherers = new Map<LinearName, StatisticsGatherer>();
+  for (const name of LINEAR_NAMES) {
+    const cols = (blocks[0].linears[name].weight as Tensor).shape[1];
+    const needs = new Set(["hessian", "columnSquares"] as const);
+    gatherers.set(name, new StatisticsGatherer(backend, cols, samples, needs));
+  }
+  const runner = new BlockRunner(backend, spec, ids.length, length);
+  runner.run(hidden, blocks[0], {
+    sequences: samples,
+    observe: (name, x) => gatherers.get(name)?.add(x),
+  });
+  for (const name of ["self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj"] as const) {
+    const regathered = await gatherers.get(name)!.finish(name);
+    const turned = await rotateStatistics(backend, name, problems[0].statistics[name]!, rotation);
+    for (const field of ["hessian", "columnSquares"] as const) {
+      const expected = (await backend.read(regathered[field]!)) as Float32Array;
+      const actual = (await backend.read(turned[field]!)) as Float32Array;
+      const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+      const worst = actual.reduce((most, x, i) => Math.max(most, Math.abs(x - expected[i])), 0);
+      // Rotated attention and norms round too, hence no tighter bound.
+      assert.ok(worst < 1e-4 * largest, `${name} ${field}: ${worst / largest}`);
+    }
+    assert.is(turned.sequences, samples);
+    assert.is(turned.tokens, ids.length);
+  }
+  backend.dispose();
+});
+
+test("k, v and up share turned statistics; down's stay; column squares alone are refused", async () => {
+  const backend = await openWasm();
+  const { problems } = await foldedModel(backend, "stories-1m", { samples: 1, length: 32 });
+  const { statistics, heads } = problems[0];
+  const { q, r2 } = await optimiseRotation(backend, [problems[0]], {
+    objective: "wanda",
+    steps: 1,
+  });
+  const rotation: BlockRotation = { q, r2: r2[0], heads };
+  const given = statistics["self_attn.q_proj"]!;
+  const [byQ, byV] = await Promise.all(
+    (["self_attn.q_proj", "self_attn.v_proj"] as const).map(async (name) =>
+      backend.read((await rotateStatistics(backend, name, given, rotation)).hessian!),
+    ),
+  );
+  assert.equal(byQ, byV);
+  assert.is(await rotateStatistics(backend, "mlp.down_proj", given, rotation), given);
+  const { hessian: _, ...squaresOnly } = given;
+  try {
+    await rotateStatistics(backend, "mlp.up_proj", squaresOnly, rotation);
+    assert.unreachable("column squares were turned");
+  } catch (error) {
+    assert.match(String(error), /\[mlp\.up_proj\] the column squares.*gather the Hessian/);
+  }
+  const counts = { sequences: 1, tokens: 32 };
+  assert.is(await rotateStatistics(backend, "mlp.up_proj", counts, rotation), counts);
+  backend.dispose();
+});
+
+test.run();

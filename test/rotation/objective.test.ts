@@ -1,0 +1,239 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { LinearName } from "../../src/model.js";
+import { BlockObjective } from "../../src/rotation/objective.js";
+import type { RotatedInput, RotationObjective } from "../../src/rotation.js";
+import { OPENERS, seed } from "../backends/operands.js";
+import {
+  type BlockShape,
+  problemOf,
+  type RandomBlock,
+  randomBlock,
+  randomOrthogonal,
+  shapesOf,
+} from "./random.js";
+
+const test = suite("rotation objective");
+
+type Matrix = number[][];
+
+function matrix(data: ArrayLike<number>, cols: number): Matrix {
+  return Array.from({ length: data.length / cols }, (_, i) =>
+    Array.from({ length: cols }, (_, j) => data[i * cols + j]),
+  );
+}
+
+function multiply(a: Matrix, b: Matrix): Matrix {
+  return a.map((row) => b[0].map((_, j) => row.reduce((sum, x, k) => sum + x * b[k][j], 0)));
+}
+
+function transpose(a: Matrix): Matrix {
+  return a[0].map((_, j) => a.map((row) => row[j]));
+}
+
+/** Gauss-Jordan elimination; the matrices here are well conditioned. */
+function invert(a: Matrix): Matrix {
+  const n = a.length;
+  const rows = a.map((row, i) => [...row, ...row.map((_, j) => (i === j ? 1 : 0))]);
+  for (let p = 0; p < n; p++) {
+    const scale = rows[p][p];
+    rows[p] = rows[p].map((x) => x / scale);
+    for (let i = 0; i < n; i++) {
+      const factor = rows[i][p];
+      if (i !== p) rows[i] = rows[i].map((x, j) => x - factor * rows[p][j]);
+    }
+  }
+  return rows.map((row) => row.slice(n));
+}
+
+function entropyOfRows(importance: Matrix): number {
+  let sum = 0;
+  for (const row of importance) {
+    const total = row.reduce((a, b) => a + b, 0);
+    for (const value of row) if (value > 0) sum -= (value / total) * Math.log(value / total);
+  }
+  return sum;
+}
+
+/** Each key-value head's matrix along a diagonal, once for every head that uses it. */
+function alongDiagonal(r2: Matrix, { kvHeads, headDim }: BlockShape, heads: number): Matrix {
+  const n = heads * headDim;
+  return Array.from({ length: n }, (_, i) =>
+    Array.from({ length: n }, (_, j) => {
+      const head = Math.floor(i / headDim);
+      if (head !== Math.floor(j / headDim)) return 0;
+      const kvHead = Math.floor(head / (heads / kvHeads));
+      return r2[kvHead * headDim + (i % headDim)][j % headDim];
+    }),
+  );
+}
+
+/** The loss from its definition in the paper, in float64, with every weight rotated whole. */
+function oracle(
+  block: RandomBlock,
+  objective: RotationObjective,
+  scoreDamping: number,
+  q: Matrix,
+  r2: Matrix,
+): number {
+  const { shape } = block;
+  const shapes = shapesOf(shape);
+  const w = (name: LinearName) => matrix(block.weights[name], shapes[name][1]);
+  const values = alongDiagonal(r2, shape, shape.kvHeads);
+  const outputs = alongDiagonal(r2, shape, shape.heads);
+  const scale = (input: RotatedInput, turn: Matrix): number[] => {
+    const h = matrix(block.hessians[input], turn.length);
+    const mean = h.reduce((sum, row, i) => sum + row[i], 0) / h.length;
+    const plus = (m: Matrix, share: number) =>
+      m.map((row, i) => row.map((x, j) => (i === j ? x + share * mean : x)));
+    if (objective === "magnitude") return turn.map(() => 1);
+    if (objective === "wanda") {
+      return multiply(transpose(turn), multiply(h, turn)).map((row, i) => row[i]);
+    }
+    const inverse = plus(invert(plus(h, 0.01)), scoreDamping);
+    return multiply(transpose(turn), multiply(inverse, turn)).map((row, i) => 1 / row[i]);
+  };
+  const importance = (m: Matrix, scales: number[]) =>
+    m.map((row) => row.map((x, j) => x * x * scales[j]));
+  const [sq, sg] = [scale("self_attn.q_proj", q), scale("mlp.gate_proj", q)];
+  const v = importance(multiply(transpose(values), multiply(w("self_attn.v_proj"), q)), sq);
+  const o = importance(
+    multiply(multiply(transpose(q), w("self_attn.o_proj")), outputs),
+    scale("self_attn.o_proj", outputs),
+  );
+  const down = multiply(transpose(q), w("mlp.down_proj"));
+  return (
+    entropyOfRows(importance(multiply(w("self_attn.q_proj"), q), sq)) +
+    entropyOfRows(importance(multiply(w("self_attn.k_proj"), q), sq)) +
+    entropyOfRows(v) +
+    entropyOfRows(transpose(v)) +
+    entropyOfRows(o) +
+    entropyOfRows(transpose(o)) +
+    entropyOfRows(importance(multiply(w("mlp.gate_proj"), q), sg)) +
+    entropyOfRows(importance(multiply(w("mlp.up_proj"), q), sg)) +
+    entropyOfRows(transpose(down).map((row) => row.map((x) => x * x)))
+  );
+}
+
+const SHAPES: readonly BlockShape[] = [
+  { hidden: 6, heads: 4, kvHeads: 2, headDim: 3, intermediate: 5 },
+  { hidden: 7, heads: 1, kvHeads: 1, headDim: 2, intermediate: 9 },
+  { hidden: 5, heads: 3, kvHeads: 3, headDim: 4, intermediate: 1 },
+];
+const OBJECTIVES: readonly { objective: RotationObjective; scoreDamping: number }[] = [
+  { objective: "magnitude", scoreDamping: 0 },
+  { objective: "wanda", scoreDamping: 0 },
+  { objective: "sparsegpt", scoreDamping: 0 },
+  { objective: "sparsegpt", scoreDamping: 0.01 },
+];
+/** Of the central differences. */
+const WIDTH = 1e-5;
+
+for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
+  for (const { objective, scoreDamping } of OBJECTIVES) {
+    const title = `${objective}${scoreDamping ? " damped twice" : ""}`;
+    test(`${backend.name}: ${title}: loss and gradients against finite differences`, async () => {
+      for (const [i, shape] of SHAPES.entries()) {
+        const { hidden, kvHeads, headDim } = shape;
+        const block = randomBlock(shape, seed + i);
+        const options = { objective, damping: 0.01, scoreDamping };
+        const opened = await BlockObjective.open(backend, problemOf(backend, block), options);
+        const qData = Float32Array.from(randomOrthogonal(hidden, seed + i));
+        const r2Data = Float32Array.from(
+          Array.from({ length: kvHeads }, (_, h) => [
+            ...randomOrthogonal(headDim, seed + h),
+          ]).flat(),
+        );
+        const q = backend.upload(qData, [hidden, hidden]);
+        const r2 = backend.upload(r2Data, [kvHeads * headDim, headDim]);
+        // What stands in Q's gradient is added to, what stands in R2's is not.
+        const gradients = {
+          q: backend.upload(new Float32Array(hidden * hidden).fill(1), q.shape),
+          r2: backend.upload(new Float32Array(r2.size).fill(Number.NaN), r2.shape),
+        };
+        const loss = await opened.loss(q, r2, gradients, true);
+        const exact = (qs: ArrayLike<number>, r2s: ArrayLike<number>) =>
+          oracle(block, objective, scoreDamping, matrix(qs, hidden), matrix(r2s, headDim));
+        const expected = exact(qData, r2Data);
+        const what = `${backend.name} ${title} shape ${i} seed ${seed}`;
+        assert.ok(Math.abs(loss / expected - 1) < 2e-6, `${what}: ${loss}, not ${expected}`);
+
+        const gq = (await backend.read(gradients.q)) as Float32Array;
+        const gr = (await backend.read(gradients.r2)) as Float32Array;
+        const slope = (data: Float32Array, at: number, f: (moved: Float64Array) => number) => {
+          const [up, down] = [Float64Array.from(data), Float64Array.from(data)];
+          up[at] += WIDTH;
+          down[at] -= WIDTH;
+          return (f(up) - f(down)) / (2 * WIDTH);
+        };
+        const near = (actual: number, by: number, where: string) =>
+          assert.ok(
+            Math.abs(actual - by) < 2e-4 * (1 + Math.abs(by)),
+            `${what} ${where}: ${actual} is not ${by}`,
+          );
+        for (const [at, g] of gq.entries()) {
+          near(
+            g - 1,
+            slope(qData, at, (moved) => exact(moved, r2Data)),
+            `Q ${at}`,
+          );
+        }
+        for (const [at, g] of gr.entries()) {
+          near(
+            g,
+            slope(r2Data, at, (moved) => exact(qData, moved)),
+            `R2 ${at}`,
+          );
+        }
+        opened.dispose();
+      }
+    });
+  }
+
+  test(`${backend.name}: an objective frees what it took`, async () => {
+    const problem = problemOf(backend, randomBlock(SHAPES[0], 1));
+    const { live } = backend.memory();
+    const options = { objective: "sparsegpt", damping: 0.01, scoreDamping: 0 } as const;
+    (await BlockObjective.open(backend, problem, options)).dispose();
+    assert.is(backend.memory().live, live);
+    const broken = {
+      ...problem,
+      statistics: { "self_attn.q_proj": problem.statistics["self_attn.q_proj"] },
+    };
+    try {
+      await BlockObjective.open(backend, broken, options);
+      assert.unreachable("statistics were missing");
+    } catch (error) {
+      assert.match(String(error), /\[block\.mlp\.gate_proj\].*needs the Hessian/);
+    }
+    assert.is(backend.memory().live, live);
+  });
+
+  test(`${backend.name}: a Hessian that does not factorise gets more damping, and says so`, async () => {
+    const problem = problemOf(backend, randomBlock(SHAPES[0], 2));
+    const broken = problem.statistics["mlp.gate_proj"]!.hessian!;
+    // One direction has a second moment below zero, as rounding can make it.
+    const data = new Float32Array(36).fill(1.05);
+    for (let i = 0; i < 6; i++) data[7 * i] = 1;
+    backend.write(broken, data);
+    const options = { objective: "sparsegpt", damping: 0.01, scoreDamping: 0 } as const;
+    const opened = await BlockObjective.open(backend, problem, options);
+    assert.is(opened.notes.length, 1);
+    assert.match(opened.notes[0], /block\.mlp\.gate_proj: damping was raised from 0.01 to 0.1/);
+    opened.dispose();
+  });
+
+  test(`${backend.name}: weights that contradict the heads are refused`, async () => {
+    const problem = problemOf(backend, randomBlock(SHAPES[0], 3));
+    const heads = { heads: 2, kvHeads: 2, headDim: 3 };
+    const options = { objective: "magnitude", damping: 0.01, scoreDamping: 0 } as const;
+    try {
+      await BlockObjective.open(backend, { ...problem, heads }, options);
+      assert.unreachable("the shapes contradict");
+    } catch (error) {
+      assert.match(String(error), /\[block\.self_attn\.q_proj\] its weight is \[12,6\]/);
+    }
+  });
+}
+
+test.run();
