@@ -8,39 +8,18 @@ import {
 } from "./decoder.js";
 import type { Statistics } from "./method.js";
 import { blockTensor, LINEAR_NAMES, type LinearName, linearShapes, SHARED_INPUT } from "./model.js";
-import { layerError } from "./prune.js";
+import { type PrunedLayer, pruneLayer } from "./prune-layer.js";
 import type { LayerPlan, Recipe } from "./recipe.js";
 import { pause } from "./run.js";
-import { formatSparsity } from "./sparsity.js";
 import type { StoredModel } from "./stored-model.js";
-import type { StoredDType, Tensor } from "./tensor.js";
-import { downloadFloats, loadBlock } from "./weights.js";
+import type { Tensor } from "./tensor.js";
+import { loadBlock } from "./weights.js";
+
+/** How often a long optimisation is asked how far it is, in milliseconds. */
+const PROGRESS_MS = 250;
 
 /** Tokens that one pass through a block handles at a time. */
 const BATCH_TOKENS = 2048;
-
-/** What one layer became: a line of the report. */
-export interface LayerReport {
-  readonly name: string;
-  readonly method: string;
-  readonly sparsity: string;
-  /** [outFeatures, inFeatures] */
-  readonly shape: readonly [number, number];
-  /** Share of the weights that were removed. */
-  readonly removed: number;
-  /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||² on the calibration inputs; absent when not measured. */
-  readonly layerError?: number;
-  /** Figures that the method reports about itself. */
-  readonly figures: Readonly<Record<string, number>>;
-  readonly notes: readonly string[];
-}
-
-/** A pruned layer: its bytes in the checkpoint's dtype, and its line of the report. */
-export interface PrunedLayer {
-  readonly report: LayerReport;
-  readonly weightName: string;
-  readonly bytes: Uint8Array;
-}
 
 export type BlockPhase = "calibrate" | "prune" | "measure" | "advance";
 
@@ -72,11 +51,8 @@ interface PassOptions {
   readonly advance: boolean;
 }
 
-/** Removed weights of one linear, while its layer error is still to be measured. */
-interface OpenError {
-  readonly difference: Tensor;
-  readonly sums: Promise<number>[][];
-}
+/** Sums of ||X Dᵀ||² and ||X Wᵀ||² of each batch, for the layers whose error no Hessian gives. */
+type ErrorSums = Map<LinearName, Promise<number>[][]>;
 
 /**
  * Calibrates, prunes and passes one decoder block: the resumable unit of compression. Holds the
@@ -105,8 +81,7 @@ export class BlockCompressor {
     const dense = await loadBlock(this.model, backend, layer, true);
     const planned = LINEAR_NAMES.filter((name) => this.plan.has(layerName(layer, name)));
     const gatherers = this.gatherers(layer, planned);
-    const pruned = new Map<LinearName, Tensor>();
-    const open = new Map<LinearName, OpenError>();
+    const pruned = new Map<LinearName, PrunedLayer>();
     try {
       if (gatherers.size > 0) {
         const observe: LinearObserver = (name, input) => gatherers.get(name)?.add(input);
@@ -116,29 +91,30 @@ export class BlockCompressor {
       for (const [name, gatherer] of gatherers) {
         statistics.set(name, await gatherer.finish(layerName(layer, name)));
       }
-      const layers: PrunedLayer[] = [];
       for (const [i, name] of planned.entries()) {
-        yield { phase: "prune", fraction: i / planned.length };
-        await pause(this.signal);
         const given = statistics.get(SHARED_INPUT[name]);
-        layers.push(await this.pruneLinear(dense, name, given, pruned, open));
+        const share = (fraction: number) => (i + fraction) / planned.length;
+        pruned.set(name, yield* this.prune(dense, name, given, share));
       }
       for (const gatherer of gatherers.values()) gatherer.dispose();
       gatherers.clear();
 
+      const sums: ErrorSums = new Map();
+      const isOpen = [...pruned.values()].some(({ difference }) => difference);
       const denseAdvances = advance && recipe.statistics === "dense";
-      if (open.size > 0 || denseAdvances) {
-        const observe = this.errorObserver(dense, open);
+      if (isOpen || denseAdvances) {
+        const observe = this.errorObserver(dense, pruned, sums);
         yield* this.pass("measure", dense, { observe, advance: denseAdvances });
       }
       if (advance && !denseAdvances) {
-        yield* this.pass("advance", withWeights(dense, pruned), { advance: true });
+        yield* this.pass("advance", withPruned(dense, pruned), { advance: true });
       }
-      return await Promise.all(layers.map((layer) => closeError(layer, open)));
+      return await Promise.all(
+        [...pruned].map(([name, layer]) => closeError(layer, sums.get(name))),
+      );
     } finally {
       disposeBlock(dense);
-      for (const tensor of pruned.values()) tensor.dispose();
-      for (const { difference } of open.values()) difference.dispose();
+      for (const layer of pruned.values()) discard(layer);
       for (const gatherer of gatherers.values()) gatherer.dispose();
     }
   }
@@ -185,75 +161,89 @@ export class BlockCompressor {
     }
   }
 
-  private async pruneLinear(
+  /** Prunes one linear; long optimisations tell how far they are and stop with the run. */
+  private async *prune(
     block: BlockWeights,
     linear: LinearName,
     given: Statistics | undefined,
-    pruned: Map<LinearName, Tensor>,
-    open: Map<LinearName, OpenError>,
-  ): Promise<PrunedLayer> {
-    const { backend, recipe, calibration } = this;
+    share: (fraction: number) => number,
+  ): AsyncGenerator<BlockStep, PrunedLayer, void> {
+    const { recipe, calibration, signal } = this;
     const name = layerName(block.layer, linear);
-    const weightName = `${name}.weight`;
-    const { method, options, sparsity } = this.plan.get(name)!;
-    const original = denseWeight(block, linear);
-    const weight = backend.zeros(original.shape);
-    pruned.set(linear, weight);
-    backend.copy(original, weight);
+    yield { phase: "prune", fraction: share(0) };
+    await pause(signal);
     const { samples, length } = calibration;
-    const statistics = given ?? { sequences: samples, tokens: samples * length };
-    const outcome = await method.prune({ name, weight, statistics, sparsity, backend }, options);
-    const bytes = await this.round(weight, this.model.weights.get(weightName)!.dtype);
-    const mask = (await backend.read(outcome.mask)) as Uint8Array;
-    outcome.mask.dispose();
-    let error: number | undefined;
-    if (recipe.layerError && statistics.hessian) {
-      error = await layerError(backend, original, weight, statistics.hessian);
-    } else if (recipe.layerError) {
-      const difference = backend.zeros(original.shape);
-      backend.ops.subtract(original, weight, difference);
-      open.set(linear, { difference, sums: [] });
-    }
-    const report: LayerReport = {
+    // Leaving early must end the work too, before its tensors are freed.
+    const leave = new AbortController();
+    let fraction = 0;
+    const work = pruneLayer(this.backend, {
       name,
-      method: method.name,
-      sparsity: formatSparsity(sparsity),
-      shape: [original.shape[0], original.shape[1]],
-      removed: 1 - mask.reduce((sum, kept) => sum + kept, 0) / mask.length,
-      layerError: error,
-      figures: outcome.figures,
-      notes: outcome.notes,
-    };
-    return { report, weightName, bytes };
-  }
-
-  /** Rounds a weight to the dtype that it is stored in, so that what is measured is what is saved. */
-  private async round(weight: Tensor, dtype: StoredDType): Promise<Uint8Array> {
-    const bytes = await downloadFloats(this.backend, weight, dtype);
-    if (dtype === "BF16" || dtype === "F16") {
-      const bits = this.backend.upload(new Uint16Array(bytes.buffer), weight.shape);
-      this.backend.ops.widen(bits, weight, dtype === "BF16" ? "bf16" : "f16");
-      bits.dispose();
+      original: denseWeight(block, linear),
+      bias: block.linears[linear].bias,
+      dtype: this.model.weights.get(`${name}.weight`)!.dtype,
+      plan: this.plan.get(name)!,
+      statistics: given ?? { sequences: samples, tokens: samples * length },
+      seed: recipe.seed,
+      measure: recipe.layerError,
+      signal: signal ? AbortSignal.any([signal, leave.signal]) : leave.signal,
+      onProgress: (done) => {
+        fraction = done;
+      },
+    });
+    let isDone = false;
+    try {
+      while (!(await settlesWithin(work, PROGRESS_MS))) {
+        yield { phase: "prune", fraction: share(fraction) };
+      }
+      isDone = true;
+      return await work;
+    } finally {
+      if (!isDone) {
+        leave.abort();
+        await work.then(discard, () => {});
+      }
     }
-    return bytes;
   }
 
   /** Adds up ||X Dᵀ||² and ||X Wᵀ||² of the layers whose error no Hessian gives. */
-  private errorObserver(block: BlockWeights, open: Map<LinearName, OpenError>): LinearObserver {
+  private errorObserver(
+    block: BlockWeights,
+    pruned: ReadonlyMap<LinearName, PrunedLayer>,
+    sums: ErrorSums,
+  ): LinearObserver {
     const { backend } = this;
     return (name, input) => {
-      const error = open.get(name);
-      if (!error) return;
+      const difference = pruned.get(name)?.difference;
+      if (!difference) return;
       const original = denseWeight(block, name);
       const out = backend.zeros([input.shape[0], original.shape[0]]);
       const energy = (weight: Tensor) => {
         backend.ops.linear(input, weight, out);
         return backend.ops.sumOfSquares(out);
       };
-      error.sums.push([energy(error.difference), energy(original)]);
+      sums.set(name, [...(sums.get(name) ?? []), [energy(difference), energy(original)]]);
       out.dispose();
     };
   }
+}
+
+/** Whether a promise settles in time; its rejection counts as settled. */
+async function settlesWithin(work: Promise<unknown>, milliseconds: number): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), milliseconds);
+  });
+  const settled = work.then(
+    () => true,
+    () => true,
+  );
+  const result = await Promise.race([settled, late]);
+  clearTimeout(timer);
+  return result;
+}
+
+function discard({ linear: { weight, sandwich }, difference }: PrunedLayer): void {
+  for (const made of [weight, sandwich?.left, sandwich?.right, difference]) made?.dispose();
 }
 
 /** Name of a linear layer, such as "model.layers.3.mlp.up_proj". */
@@ -265,26 +255,25 @@ function denseWeight(block: BlockWeights, name: LinearName): Tensor {
   return block.linears[name].weight as Tensor;
 }
 
-/** The same block with some linears' weights replaced. */
-function withWeights(block: BlockWeights, weights: ReadonlyMap<LinearName, Tensor>): BlockWeights {
+/** The same block with its pruned linears in place. */
+function withPruned(
+  block: BlockWeights,
+  pruned: ReadonlyMap<LinearName, PrunedLayer>,
+): BlockWeights {
   const linears = { ...block.linears };
-  for (const [name, weight] of weights) {
-    linears[name] = { kind: "dense", weight, bias: linears[name].bias };
-  }
+  for (const [name, { linear }] of pruned) linears[name] = linear;
   return { ...block, linears };
 }
 
 /** Completes a layer's report with the error that a pass measured. */
 async function closeError(
   layer: PrunedLayer,
-  open: ReadonlyMap<LinearName, OpenError>,
+  sums: readonly Promise<number>[][] | undefined,
 ): Promise<PrunedLayer> {
-  const linear = LINEAR_NAMES.find((name) => layer.report.name.endsWith(name))!;
-  const measured = open.get(linear);
-  if (!measured) return layer;
+  if (!sums) return layer;
   const totals = [0, 0];
-  for (const sums of measured.sums) {
-    for (const [i, sum] of (await Promise.all(sums)).entries()) totals[i] += sum;
+  for (const pair of sums) {
+    for (const [i, sum] of (await Promise.all(pair)).entries()) totals[i] += sum;
   }
   const error = totals[1] > 0 ? totals[0] / totals[1] : 0;
   return { ...layer, report: { ...layer.report, layerError: error } };

@@ -9,7 +9,6 @@ import {
   type BlockPhase,
   batchSequences,
   type Calibration,
-  type LayerReport,
   layerName,
 } from "./compress-block.js";
 import { BlockRunner } from "./decoder.js";
@@ -20,9 +19,10 @@ import { refuseForeignIds } from "./open-model.js";
 import { describeOutput, OutputPlan, REPORT_FILE, SIDE_FILE, type Totals } from "./output.js";
 import { createOutputFolder, type OutputFolder } from "./platform/files.js";
 import { refuseOverlap } from "./platform/overlap.js";
+import type { LayerReport } from "./prune-layer.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "./recipe.js";
 import { pause, Run } from "./run.js";
-import { readModel, readPieces, type StoredModel } from "./stored-model.js";
+import { hasExtras, readModel, readPieces, type StoredModel } from "./stored-model.js";
 import { refuseUnknown, sha256 } from "./text.js";
 import { embedTokens } from "./weights.js";
 
@@ -118,6 +118,12 @@ async function* steps(
   let output: OutputFolder | undefined;
   try {
     const model = readModel(checkpoint);
+    if (hasExtras(model)) {
+      throw new PenjingError(
+        checkpoint.folder.path,
+        "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
+      );
+    }
     const plan = planLayers(recipe, prunableLayers(model));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
     const stored = new OutputPlan(model, plan, findLayout(recipe.layout));
@@ -250,14 +256,14 @@ async function openWriter(
 ): Promise<CheckpointWriter> {
   const { layout } = stored;
   const tensors = stored.tensors();
-  if (layout.name !== "dense" && tensors.length === model.weights.size) {
+  if (layout.name !== "dense" && !stored.packsAny()) {
     throw new PenjingError(
       "--layout",
       `no layer is pruned to 2:4, which the layout ${layout.name} packs; choose --sparsity 2:4 or --layout dense.`,
     );
   }
   const { [LAYOUT_KEY]: _, ...kept } = model.checkpoint.metadata;
-  const metadata = { ...kept, ...layoutMetadata(layout) };
+  const metadata = { ...kept, ...layoutMetadata(layout), ...stored.extrasMetadata() };
   return createCheckpoint(output, { tensors, metadata, shardBytes });
 }
 
@@ -281,9 +287,11 @@ async function* blocks(
       for (;;) {
         const step = await work.next();
         if (step.done) {
-          for (const { report, weightName, bytes } of step.value) {
-            for (const [name, part] of stored.pack(weightName, bytes)) {
-              await writer.write(name, part);
+          for (const { report, stored: tensors } of step.value) {
+            for (const [weightName, bytes] of tensors) {
+              for (const [name, part] of stored.pack(weightName, bytes)) {
+                await writer.write(name, part);
+              }
             }
             reports.push(report);
             yield { type: "layer", report };

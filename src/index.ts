@@ -8,7 +8,6 @@ export {
   type CompressResult,
   compress,
 } from "./compress.js";
-export type { LayerReport } from "./compress-block.js";
 export { PenjingError } from "./errors.js";
 export {
   type EvaluateEvent,
@@ -34,6 +33,7 @@ export {
   type OutputFolder,
 } from "./platform/files.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
+export type { LayerReport } from "./prune-layer.js";
 export { DEFAULT_RECIPE, type Override, type Recipe } from "./recipe.js";
 export type { Run } from "./run.js";
 export { VERSION } from "./version.js";

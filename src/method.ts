@@ -75,6 +75,14 @@ export interface Method<Options extends object = Record<string, number>> {
   /** Statistics that it reads; calibration gathers no others. */
   readonly needs: readonly StatisticName[];
   readonly options: { readonly [Key in keyof Options]: OptionSpec };
+  /** Why it cannot prune to this sparsity; the sentence completes "<method> ". @default it can */
+  refusal?(sparsity: Sparsity): string | undefined;
+  /** For methods whose outcome has a sandwich: the sizes of the blocks of A and of B. */
+  sandwichBlocks?(
+    rows: number,
+    cols: number,
+    options: Options,
+  ): { readonly left: number; readonly right: number };
   /** Prunes `problem.weight` in place. */
   prune(problem: LinearProblem, options: Options): Promise<PruneOutcome>;
 }

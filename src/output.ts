@@ -1,6 +1,7 @@
-import type { LayerReport } from "./compress-block.js";
 import { PenjingError } from "./errors.js";
+import { EXTRAS_KEY, EXTRAS_VERSION, isExtra, sandwichNames } from "./extras.js";
 import type { Layout, TensorEntry } from "./layout.js";
+import type { LayerReport } from "./prune-layer.js";
 import type { LayerPlan } from "./recipe.js";
 import type { StoredModel } from "./stored-model.js";
 import { type StoredDType, sizeOf } from "./tensor.js";
@@ -51,15 +52,44 @@ export class OutputPlan {
   }
 
   /**
-   * The tensors that one weight is stored in.
+   * The tensors that one weight is stored in: itself or its packed parts, and its sandwich if the
+   * method makes one.
    *
    * @throws PenjingError when the layout cannot hold a weight that it is to pack
    */
   stored(entry: TensorEntry): readonly TensorEntry[] {
+    return [...this.core(entry), ...this.sandwich(entry)];
+  }
+
+  private core(entry: TensorEntry): readonly TensorEntry[] {
     if (!this.isPacked(entry.name)) return [entry];
     const refusal = this.layout.refusal(entry);
     if (refusal) throw new PenjingError("--layout", `${entry.name}: ${refusal}`);
     return this.layout.entries(entry);
+  }
+
+  private sandwich({ name, dtype, shape }: TensorEntry): readonly TensorEntry[] {
+    const layer = this.layerOf(name);
+    const [rows, cols] = shape;
+    const blocks = layer?.method.sandwichBlocks?.(rows, cols, layer.options);
+    if (!blocks) return [];
+    const names = sandwichNames(name);
+    const { left, right } = blocks;
+    return [
+      { name: names.left, dtype, shape: [rows / left, left, left] },
+      { name: names.right, dtype, shape: [cols / right, right, right] },
+    ];
+  }
+
+  /** Whether any weight is stored packed. */
+  packsAny(): boolean {
+    return [...this.model.weights.keys()].some((name) => this.isPacked(name));
+  }
+
+  /** What `__metadata__` says of tensors that the family does not have. */
+  extrasMetadata(): Record<string, string> {
+    const hasAny = this.tensors().some(({ name }) => isExtra(name));
+    return hasAny ? { [EXTRAS_KEY]: EXTRAS_VERSION } : {};
   }
 
   /** All tensors, in the order of the original checkpoint. */

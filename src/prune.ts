@@ -4,8 +4,9 @@ import { StatisticsGatherer } from "./calibrate.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { lookUp, resolveOptions, type Statistics } from "./method.js";
 import { methods } from "./methods/index.js";
+import { reconstruct } from "./sandwich.js";
 import { parseSparsity } from "./sparsity.js";
-import type { Tensor } from "./tensor.js";
+import { colsOf, type Tensor } from "./tensor.js";
 
 export interface PruneLinearOptions {
   /** [rows, cols] row-major: rows are output features, cols input features. Not changed. */
@@ -26,6 +27,10 @@ export interface PruneLinearOptions {
   readonly hessian?: Float32Array;
   /** Tokens behind `hessian`. @default 1 */
   readonly tokens?: number;
+  /** Seed of methods that draw random numbers. @default 0 */
+  readonly seed?: number;
+  /** Stops a long optimisation. */
+  readonly signal?: AbortSignal;
   /** A backend that is open, or the name of one to open for this call. @default "auto" */
   readonly backend?: Backend | string;
 }
@@ -41,6 +46,8 @@ const OPTION_NAMES: readonly (keyof PruneLinearOptions)[] = [
   "sequences",
   "hessian",
   "tokens",
+  "seed",
+  "signal",
   "backend",
 ];
 
@@ -53,6 +60,18 @@ export interface PrunedLinear {
   readonly layerError: number | undefined;
   /** Share of weights that the mask removes. */
   readonly sparsity: number;
+  /**
+   * Factors around the weight, for methods that make them (ARMOR): `weight` is then the core S, and
+   * the layer computes y = A (S (B x)).
+   */
+  readonly sandwich?: {
+    /** A: [rows / leftBlock, leftBlock, leftBlock], the blocks on its diagonal. */
+    readonly left: Float32Array;
+    /** B: [cols / rightBlock, rightBlock, rightBlock]. */
+    readonly right: Float32Array;
+    readonly leftBlock: number;
+    readonly rightBlock: number;
+  };
   readonly figures: Readonly<Record<string, number>>;
   readonly notes: readonly string[];
 }
@@ -112,6 +131,8 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
     sparsity.kind !== "n:m" || cols % sparsity.m === 0,
     `${cols} columns are not a multiple of the M in ${options.sparsity}; choose another pattern or an unstructured sparsity such as 50%.`,
   );
+  const refusal = method.refusal?.(sparsity);
+  need(refusal === undefined, `${method.name} ${refusal}`);
   const resolved = resolveOptions<object>(method, options.options);
   const owned: Tensor[] = [];
   const upload = (data: Float32Array, shape: number[]) => {
@@ -134,18 +155,31 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
       : hessian
         ? await fromHessian(backend, upload(hessian, [cols, cols]), options, owned)
         : { sequences, tokens: 0 };
-    const outcome = await method.prune(
-      { name: "pruneLinear", weight: pruned, statistics, sparsity, backend },
-      resolved,
-    );
+    const { seed, signal } = options;
+    const problem = { name: "pruneLinear", weight: pruned, statistics, sparsity, backend };
+    const outcome = await method.prune({ ...problem, seed, signal }, resolved);
+    const { sandwich } = outcome;
     owned.push(outcome.mask);
+    let effective = pruned;
+    if (sandwich) {
+      owned.push(sandwich.left, sandwich.right);
+      effective = reconstruct(backend, pruned, sandwich);
+      owned.push(effective);
+    }
+    const floats = async (tensor: Tensor) => (await backend.read(tensor)) as Float32Array;
     const mask = (await backend.read(outcome.mask)) as Uint8Array;
     return {
-      weight: (await backend.read(pruned)) as Float32Array,
+      weight: await floats(pruned),
       mask,
       layerError: statistics.hessian
-        ? await layerError(backend, original, pruned, statistics.hessian)
+        ? await layerError(backend, original, effective, statistics.hessian)
         : undefined,
+      sandwich: sandwich && {
+        left: await floats(sandwich.left),
+        right: await floats(sandwich.right),
+        leftBlock: colsOf(sandwich.left),
+        rightBlock: colsOf(sandwich.right),
+      },
       sparsity: 1 - mask.reduce((sum, kept) => sum + kept, 0) / Math.max(1, mask.length),
       figures: outcome.figures,
       notes: outcome.notes,

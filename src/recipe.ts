@@ -149,10 +149,13 @@ function planLayer(recipe: Recipe, override: Omit<Override, "match">, where: str
       `sparsity is ${JSON.stringify(sparsity)}, must be text like 2:4.`,
     );
   }
+  const parsed = parseSparsity(sparsity, `${where}: sparsity`);
+  const refusal = method.refusal?.(parsed);
+  if (refusal) throw new PenjingError(`${where}: sparsity`, `${name} ${refusal}`);
   return {
     method,
     options: resolveOptions<object>(method, { ...inherited, ...override.options }),
-    sparsity: parseSparsity(sparsity, `${where}: sparsity`),
+    sparsity: parsed,
   };
 }
 

@@ -77,8 +77,10 @@ export interface RotationOptions {
   readonly damping?: number;
   /**
    * Added to the inverse Hessian's diagonal, as a share of the Hessian's mean diagonal. The
-   * published code adds `damping` here once more, which turns the score almost into magnitude.
-   * @default 0
+   * published code adds `damping` here once more, by mistake, which turns the score almost into
+   * magnitude. Yet the models pruned with it are better (stories260k: perplexity 15.2 against 20.2
+   * at 2:4 by SparseGPT, tinystories-656k: 52.3 against 58.6), so it is kept; 0 is the paper's.
+   * @default 0.01
    */
   readonly scoreDamping?: number;
   /** Seconds after which no further step begins; results then depend on the machine. @default none */

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { toFloat32 } from "../src/checkpoint/dtype.js";
 import { openSafetensors, type SafetensorsFile } from "../src/checkpoint/safetensors.js";
+import { methods } from "../src/methods/index.js";
 import { memorySource } from "../src/platform/files.js";
 import { sharedPath } from "./shared.js";
 
@@ -97,3 +98,8 @@ export async function goldenLayer(name: string): Promise<GoldenLayer> {
     floats: (tensor) => floatsOf(file, tensor),
   };
 }
+
+/** Methods that choose weights by a score, each of which the originals have at every sparsity. */
+export const SELECTION_METHODS: readonly string[] = Object.values(methods)
+  .filter((method) => !method.sandwichBlocks)
+  .map(({ name }) => name);

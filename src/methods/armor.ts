@@ -82,14 +82,20 @@ export const armor: Method<ArmorMethodOptions> = {
       description: "seed of the groups that are drawn",
     },
   },
+  refusal(sparsity) {
+    const asked = formatSparsity(sparsity);
+    if (asked === "2:4") return undefined;
+    return `cannot prune to ${asked}, because its core is 2:4; give --sparsity 2:4 or another method.`;
+  },
+  sandwichBlocks(rows, cols, { blockSize }) {
+    const { blockRows, blockCols } = blocksOf(rows, cols, blockSize);
+    return { left: blockRows, right: blockCols };
+  },
   async prune(problem, options) {
     const { backend, weight } = problem;
-    if (formatSparsity(problem.sparsity) !== "2:4") {
-      throw new PenjingError(
-        problem.name,
-        `armor cannot prune it to ${formatSparsity(problem.sparsity)}, because its core is 2:4; give --sparsity 2:4 or another method.`,
-      );
-    }
+    problem.signal?.throwIfAborted();
+    const refused = armor.refusal?.(problem.sparsity);
+    if (refused) throw new PenjingError(problem.name, `armor ${refused}`);
     const { blocks, notes } = chooseBlocks(problem, options.blockSize);
     const scales = await normalise(problem);
     const target = await normalisedWeight(problem, scales);
@@ -126,6 +132,12 @@ export const armor: Method<ArmorMethodOptions> = {
   },
 };
 
+/** The sizes of the blocks of A and of B: the largest divisors that are at most `wanted`. */
+function blocksOf(rows: number, cols: number, wanted: number): ArmorOptions {
+  const size = wanted || defaultBlock(rows, cols);
+  return { blockRows: largestDivisor(rows, size, 1), blockCols: largestDivisor(cols, size, 4) };
+}
+
 /** The size of the blocks of A and of B, with a note where it is not the one asked for. */
 function chooseBlocks(
   { name, weight }: LinearProblem,
@@ -139,8 +151,8 @@ function chooseBlocks(
     );
   }
   const size = wanted || defaultBlock(rows, cols);
-  const blockRows = largestDivisor(rows, size, 1);
-  const blockCols = largestDivisor(cols, size, 4);
+  const blocks = blocksOf(rows, cols, wanted);
+  const { blockRows, blockCols } = blocks;
   const notes: string[] = [];
   if (blockRows !== size) {
     notes.push(`blocks of ${size} do not divide ${rows} rows; those of A are ${blockRows}`);
@@ -148,7 +160,7 @@ function chooseBlocks(
   if (blockCols !== size) {
     notes.push(`blocks of ${size} do not divide ${cols} columns; those of B are ${blockCols}`);
   }
-  return { blocks: { blockRows, blockCols }, notes };
+  return { blocks, notes };
 }
 
 /** The largest power of two whose A and B have at most EXTRA_SHARE of the layer's values. */

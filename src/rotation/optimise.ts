@@ -69,7 +69,7 @@ function resolve(options: RotationOptions): Resolved {
     learningRate: options.learningRate,
     blockSize: options.blockSize,
     damping: options.damping ?? 0.01,
-    scoreDamping: options.scoreDamping ?? 0,
+    scoreDamping: options.scoreDamping ?? 0.01,
     budget: options.budget ?? Number.POSITIVE_INFINITY,
     signal: options.signal,
     onProgress: options.onProgress,

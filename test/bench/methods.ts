@@ -5,6 +5,7 @@ import { compress } from "../../src/compress.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { methods } from "../../src/methods/index.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
+import { parseSparsity } from "../../src/sparsity.js";
 import { repositoryRoot } from "../shared.js";
 import type { BenchOptions, Figure } from "./measure.js";
 
@@ -23,7 +24,8 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   const dense = await score(folder);
   const figures: Figure[] = [{ name: "dense", value: dense, unit: "perplexity" }];
   for (const sparsity of quick ? SPARSITIES.slice(0, 1) : SPARSITIES) {
-    for (const method of Object.keys(methods)) {
+    for (const [method, { refusal }] of Object.entries(methods)) {
+      if (refusal?.(parseSparsity(sparsity))) continue;
       const out = memoryOutputFolder();
       const recipe = { method, sparsity, samples: quick ? 16 : 128 };
       const { layers } = await compress({ model: folder, out, calibration, recipe }).result();

@@ -2,9 +2,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { backends } from "../../src/backends/index.js";
-import { methods } from "../../src/methods/index.js";
 import { type PrunedLinear, pruneLinear } from "../../src/prune.js";
-import { type GoldenLayer, goldenLayer } from "../golden.js";
+import { type GoldenLayer, goldenLayer, SELECTION_METHODS } from "../golden.js";
 import { note, sharedTest } from "../shared.js";
 
 const test = suite("golden");
@@ -131,7 +130,7 @@ for (const [backendName, open] of Object.entries(backends)) {
       const layer = await layerOf(name);
       const backend = await open();
       const hessian = await hessianOf(backend, layer);
-      for (const method of Object.keys(methods)) {
+      for (const method of SELECTION_METHODS) {
         for (const pattern of ["24", "50"] as const) {
           const what = method + pattern;
           const { rows, cols, weight, sequences } = layer;
@@ -201,7 +200,7 @@ for (const [backendName, open] of Object.entries(backends)) {
     const { rows, cols, weight, activations, sequences } = layer;
     const backend = await open();
     const hessian = await hessianOf(backend, layer);
-    for (const method of Object.keys(methods)) {
+    for (const method of SELECTION_METHODS) {
       const problem = { weight, rows, cols, sequences, method, backend };
       const direct = await pruneLinear({ ...problem, activations });
       const indirect = await pruneLinear({ ...problem, hessian });

@@ -6,12 +6,11 @@ import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
 import { compress } from "../../src/compress.js";
 import { scoreWindows } from "../../src/evaluate.js";
-import { methods } from "../../src/methods/index.js";
 import { loadDecoder } from "../../src/open-model.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import type { Recipe } from "../../src/recipe.js";
 import { readModel } from "../../src/stored-model.js";
-import { intsOf, readShared, unpackBits } from "../golden.js";
+import { intsOf, readShared, SELECTION_METHODS, unpackBits } from "../golden.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
 
 /** The protocol of golden/model-level/reference.json. */
@@ -133,7 +132,7 @@ export function testModel(test: Test, model: string, characters: number): void {
     figures.push(`dense ${perplexity.toFixed(3)}`);
   });
 
-  for (const method of Object.keys(methods)) {
+  for (const method of SELECTION_METHODS) {
     for (const pattern of ["24", "50"]) {
       const what = method + pattern;
       sharedTest(test, `${model}: ${what} as by the original program`, async () => {
@@ -158,7 +157,7 @@ export function testModel(test: Test, model: string, characters: number): void {
   });
 
   sharedTest(test, `${model}: the figures`, async () => {
-    assert.is(figures.length, 1 + 2 * Object.keys(methods).length);
+    assert.is(figures.length, 1 + 2 * SELECTION_METHODS.length);
     note(`${model}, perplexity and its distance from the original's: ${figures.join(", ")}`);
   });
 }

@@ -2,10 +2,10 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { backends, openBackend } from "../../src/backends/index.js";
-import { methods } from "../../src/methods/index.js";
 import { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "../../src/prune.js";
 import { LARGEST_M } from "../../src/sparsity.js";
 import { refused } from "../checkpoint/crafted.js";
+import { SELECTION_METHODS } from "../golden.js";
 
 const test = suite("properties");
 
@@ -93,7 +93,7 @@ function assertUpdate(method: string, { weight }: PruneLinearOptions, pruned: Pr
 }
 
 for (const backend of opened) {
-  for (const method of Object.keys(methods)) {
+  for (const method of SELECTION_METHODS) {
     test(`${method} on ${backend.name}: N:M keeps exactly N of every M`, async () => {
       await fc.assert(
         fc.asyncProperty(patternLayers, async ({ n, m, layer }) => {
@@ -239,7 +239,7 @@ for (const backend of opened) {
   test(`${backend.name}: nothing stays in memory, whether it works or fails`, async () => {
     const before = backend.memory().live;
     const { weight, rows, cols, activations } = problem({ rows: 4, cols: 8, tokens: 9, salt: 1 });
-    for (const method of Object.keys(methods)) {
+    for (const method of SELECTION_METHODS) {
       await pruneLinear({ weight, rows, cols, activations, method, backend });
       const broken = activations.map((x, i) => (i === 20 ? Number.NaN : x));
       await refused(

@@ -94,6 +94,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   sharedTest(test, `${backend.name}: the SparseGPT score without the second damping`, async () => {
     const { curve } = await optimiseRotation(backend, [toy!.problem(backend)], {
       objective: "sparsegpt",
+      scoreDamping: 0,
       parametrisation: "qr",
       steps: backend.name === "reference" ? 1 : 99,
     });

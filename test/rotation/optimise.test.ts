@@ -68,7 +68,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
         assert.ok(error < 3e-7, `orthogonal to ${error}`);
 
         // What is returned has the loss that is reported.
-        const weights = { objective, damping: 0.01, scoreDamping: 0 };
+        const weights = { objective, damping: 0.01, scoreDamping: 0.01 };
         const check = await BlockObjective.open(backend, problem, weights);
         const gradients = { q: backend.zeros([12, 12]), r2: backend.zeros([6, 3]) };
         const again = await check.loss(outcome.q, outcome.r2[0], gradients, false);
