@@ -6,10 +6,19 @@ import {
   disposeBlock,
   type LinearObserver,
 } from "./decoder.js";
+import { inputRotation, OUTPUT_ROTATION } from "./extras.js";
 import type { Statistics } from "./method.js";
 import { blockTensor, LINEAR_NAMES, type LinearName, linearShapes, SHARED_INPUT } from "./model.js";
-import { type PrunedLayer, pruneLayer } from "./prune-layer.js";
+import { type PrunedLayer, pruneLayer, round } from "./prune-layer.js";
 import type { LayerPlan, Recipe } from "./recipe.js";
+import {
+  foldNorms,
+  needsWithRotation,
+  objectiveOf,
+  type RotatedBlock,
+  rotate,
+} from "./rotate-block.js";
+import type { RotationObjective, RotationOutcome } from "./rotation.js";
 import { pause } from "./run.js";
 import type { StoredModel } from "./stored-model.js";
 import type { Tensor } from "./tensor.js";
@@ -21,7 +30,7 @@ const PROGRESS_MS = 250;
 /** Tokens that one pass through a block handles at a time. */
 const BATCH_TOKENS = 2048;
 
-export type BlockPhase = "calibrate" | "prune" | "measure" | "advance";
+export type BlockPhase = "calibrate" | "rotate" | "prune" | "measure" | "advance";
 
 /** A step of a block's work: how far it is in [0, 1]. */
 export interface BlockStep {
@@ -45,6 +54,14 @@ export function batchSequences(samples: number, length: number): number {
   return Math.min(samples, Math.max(1, Math.floor(BATCH_TOKENS / length)));
 }
 
+/** What came out of one block. */
+export interface BlockOutcome {
+  readonly layers: readonly PrunedLayer[];
+  /** Other tensors that changed, by name: those of a rotated block. */
+  readonly others: ReadonlyMap<string, Uint8Array>;
+  readonly rotation: RotationOutcome | undefined;
+}
+
 interface PassOptions {
   readonly observe?: LinearObserver;
   /** Write the block's outputs over its inputs. */
@@ -60,6 +77,9 @@ type ErrorSums = Map<LinearName, Promise<number>[][]>;
  * blocks.
  */
 export class BlockCompressor {
+  /** From the coordinates of the last rotated block back to the unrotated ones. */
+  private wayBack: Tensor | undefined;
+
   constructor(
     private readonly backend: Backend,
     private readonly model: StoredModel,
@@ -71,52 +91,135 @@ export class BlockCompressor {
 
   /**
    * @param advance whether later blocks need this one's outputs
-   * @returns the pruned layers, in the order in which a forward uses them
+   * @returns the pruned layers, in the order in which a forward uses them, and what else changed
    */
-  async *compress(
-    layer: number,
-    advance: boolean,
-  ): AsyncGenerator<BlockStep, readonly PrunedLayer[], void> {
+  async *compress(layer: number, advance: boolean): AsyncGenerator<BlockStep, BlockOutcome, void> {
     const { backend, recipe } = this;
-    const dense = await loadBlock(this.model, backend, layer, true);
+    let block = await loadBlock(this.model, backend, layer, true);
     const planned = LINEAR_NAMES.filter((name) => this.plan.has(layerName(layer, name)));
-    const gatherers = this.gatherers(layer, planned);
+    let statistics: ReadonlyMap<LinearName, Statistics> = new Map();
     const pruned = new Map<LinearName, PrunedLayer>();
     try {
-      if (gatherers.size > 0) {
-        const observe: LinearObserver = (name, input) => gatherers.get(name)?.add(input);
-        yield* this.pass("calibrate", dense, { observe, advance: false });
-      }
-      const statistics = new Map<LinearName, Statistics>();
-      for (const [name, gatherer] of gatherers) {
-        statistics.set(name, await gatherer.finish(layerName(layer, name)));
-      }
+      if (recipe.rotate) await foldNorms(backend, block);
+      statistics = yield* this.calibrate(block, planned);
+      const rotated = recipe.rotate ? yield* this.rotate(block, statistics) : undefined;
+      if (rotated) ({ block, statistics } = rotated);
+      const others = rotated ? await this.storeRotated(block, planned) : new Map();
       for (const [i, name] of planned.entries()) {
         const given = statistics.get(SHARED_INPUT[name]);
         const share = (fraction: number) => (i + fraction) / planned.length;
-        pruned.set(name, yield* this.prune(dense, name, given, share));
+        pruned.set(name, yield* this.prune(block, name, given, share));
       }
-      for (const gatherer of gatherers.values()) gatherer.dispose();
-      gatherers.clear();
+      disposeStatistics(statistics);
+      statistics = new Map();
 
       const sums: ErrorSums = new Map();
       const isOpen = [...pruned.values()].some(({ difference }) => difference);
       const denseAdvances = advance && recipe.statistics === "dense";
       if (isOpen || denseAdvances) {
-        const observe = this.errorObserver(dense, pruned, sums);
-        yield* this.pass("measure", dense, { observe, advance: denseAdvances });
+        const observe = this.errorObserver(block, pruned, sums);
+        yield* this.pass("measure", block, { observe, advance: denseAdvances });
       }
       if (advance && !denseAdvances) {
-        yield* this.pass("advance", withPruned(dense, pruned), { advance: true });
+        yield* this.pass("advance", withPruned(block, pruned), { advance: true });
       }
-      return await Promise.all(
-        [...pruned].map(([name, layer]) => closeError(layer, sums.get(name))),
-      );
+      const closed = [...pruned].map(([name, done]) => closeError(done, sums.get(name)));
+      return { layers: await Promise.all(closed), others, rotation: rotated?.outcome };
     } finally {
-      disposeBlock(dense);
-      for (const layer of pruned.values()) discard(layer);
+      disposeBlock(block);
+      for (const done of pruned.values()) discard(done);
+      disposeStatistics(statistics);
+    }
+  }
+
+  /** Frees what is kept from block to block. */
+  dispose(): void {
+    this.wayBack?.dispose();
+  }
+
+  /** Statistics of each shared input that a planned linear, or the rotation, asks for. */
+  private async *calibrate(
+    block: BlockWeights,
+    planned: readonly LinearName[],
+  ): AsyncGenerator<BlockStep, Map<LinearName, Statistics>, void> {
+    const gatherers = this.gatherers(block.layer, planned);
+    const statistics = new Map<LinearName, Statistics>();
+    if (gatherers.size === 0) return statistics;
+    try {
+      const observe: LinearObserver = (name, input) => gatherers.get(name)?.add(input);
+      yield* this.pass("calibrate", block, { observe, advance: false });
+      for (const [name, gatherer] of gatherers) {
+        statistics.set(name, await gatherer.finish(layerName(block.layer, name)));
+      }
+      gatherers.clear();
+      return statistics;
+    } finally {
       for (const gatherer of gatherers.values()) gatherer.dispose();
     }
+  }
+
+  /** Rotates the block and its statistics in place. */
+  private async *rotate(
+    block: BlockWeights,
+    statistics: ReadonlyMap<LinearName, Statistics>,
+  ): AsyncGenerator<BlockStep, RotatedBlock, void> {
+    const { backend, model, recipe } = this;
+    const objective = this.objective;
+    return yield* this.follow(
+      "rotate",
+      (fraction) => fraction,
+      (signal, onProgress) =>
+        rotate(backend, model.spec, block, statistics, {
+          objective,
+          ...recipe.rotate,
+          signal,
+          onProgress,
+        }),
+      ({ block: { inputRotation, outputRotation } }) => {
+        inputRotation?.dispose();
+        outputRotation?.dispose();
+      },
+    );
+  }
+
+  private get objective(): RotationObjective {
+    return this.recipe.rotate?.objective ?? objectiveOf(this.recipe.method);
+  }
+
+  /**
+   * What a rotation changes beside the planned linears: the others, norms and biases, rounded as they
+   * are saved, and the turn from the last block's coordinates to this one's.
+   */
+  private async storeRotated(
+    block: BlockWeights,
+    planned: readonly LinearName[],
+  ): Promise<Map<string, Uint8Array>> {
+    const { backend, model } = this;
+    const { layer, linears, inputRotation: turn, outputRotation: back } = block;
+    const stored = new Map<string, Uint8Array>();
+    const store = async (name: string, tensor: Tensor) => {
+      const weightName = blockTensor(layer, name);
+      stored.set(weightName, await round(backend, tensor, model.weights.get(weightName)!.dtype));
+    };
+    await store("input_layernorm.weight", block.inputNorm);
+    await store("post_attention_layernorm.weight", block.postAttentionNorm);
+    for (const name of LINEAR_NAMES) {
+      const { bias } = linears[name];
+      if (bias) await store(`${name}.bias`, bias);
+      if (!planned.includes(name)) await store(`${name}.weight`, denseWeight(block, name));
+    }
+    const whole = backend.zeros(turn!.shape);
+    if (this.wayBack) backend.ops.gemm(this.wayBack, turn!, whole);
+    else backend.copy(turn!, whole);
+    stored.set(inputRotation(layer), await round(backend, whole, "F32"));
+    // From now on it holds the way back to the unrotated coordinates.
+    backend.copy(back!, whole);
+    this.wayBack?.dispose();
+    this.wayBack = whole;
+    if (layer + 1 === model.spec.layers) {
+      stored.set(OUTPUT_ROTATION, await round(backend, whole, "F32"));
+    }
+    return stored;
   }
 
   /** One gatherer for each input that a planned linear needs statistics of. */
@@ -126,14 +229,17 @@ export class BlockCompressor {
   ): Map<LinearName, StatisticsGatherer> {
     const shapes = linearShapes(this.model.spec);
     const gatherers = new Map<LinearName, StatisticsGatherer>();
-    for (const input of new Set(planned.map((name) => SHARED_INPUT[name]))) {
+    // A rotation looks at all of a block's linears, whichever are pruned.
+    const looked = this.recipe.rotate ? LINEAR_NAMES : planned;
+    for (const input of new Set(looked.map((name) => SHARED_INPUT[name]))) {
       const needs = planned
         .filter((name) => SHARED_INPUT[name] === input)
         .flatMap((name) => this.plan.get(layerName(layer, name))!.method.needs);
-      if (needs.length === 0) continue;
+      const wanted = this.recipe.rotate ? needsWithRotation(input, needs, this.objective) : needs;
+      if (wanted.length === 0) continue;
       const { samples } = this.calibration;
       const cols = shapes[input][1];
-      gatherers.set(input, new StatisticsGatherer(this.backend, cols, samples, new Set(needs)));
+      gatherers.set(input, new StatisticsGatherer(this.backend, cols, samples, new Set(wanted)));
     }
     return gatherers;
   }
@@ -168,39 +274,58 @@ export class BlockCompressor {
     given: Statistics | undefined,
     share: (fraction: number) => number,
   ): AsyncGenerator<BlockStep, PrunedLayer, void> {
-    const { recipe, calibration, signal } = this;
+    const { recipe, calibration } = this;
     const name = layerName(block.layer, linear);
-    yield { phase: "prune", fraction: share(0) };
-    await pause(signal);
     const { samples, length } = calibration;
-    // Leaving early must end the work too, before its tensors are freed.
+    return yield* this.follow(
+      "prune",
+      share,
+      (signal, onProgress) =>
+        pruneLayer(this.backend, {
+          name,
+          original: denseWeight(block, linear),
+          bias: block.linears[linear].bias,
+          dtype: this.model.weights.get(`${name}.weight`)!.dtype,
+          plan: this.plan.get(name)!,
+          statistics: given ?? { sequences: samples, tokens: samples * length },
+          seed: recipe.seed,
+          measure: recipe.layerError,
+          signal,
+          onProgress,
+        }),
+      discard,
+    );
+  }
+
+  /**
+   * Follows long work that tells how far it is. Leaving early ends the work too, before the tensors
+   * that it uses are freed.
+   *
+   * @param free frees a result that nobody takes
+   */
+  private async *follow<T>(
+    phase: BlockPhase,
+    share: (fraction: number) => number,
+    start: (signal: AbortSignal, onProgress: (fraction: number) => void) => Promise<T>,
+    free: (result: T) => void,
+  ): AsyncGenerator<BlockStep, T, void> {
+    const { signal } = this;
+    yield { phase, fraction: share(0) };
+    await pause(signal);
     const leave = new AbortController();
     let fraction = 0;
-    const work = pruneLayer(this.backend, {
-      name,
-      original: denseWeight(block, linear),
-      bias: block.linears[linear].bias,
-      dtype: this.model.weights.get(`${name}.weight`)!.dtype,
-      plan: this.plan.get(name)!,
-      statistics: given ?? { sequences: samples, tokens: samples * length },
-      seed: recipe.seed,
-      measure: recipe.layerError,
-      signal: signal ? AbortSignal.any([signal, leave.signal]) : leave.signal,
-      onProgress: (done) => {
-        fraction = done;
-      },
+    const work = start(signal ? AbortSignal.any([signal, leave.signal]) : leave.signal, (done) => {
+      fraction = done;
     });
     let isDone = false;
     try {
-      while (!(await settlesWithin(work, PROGRESS_MS))) {
-        yield { phase: "prune", fraction: share(fraction) };
-      }
+      while (!(await settlesWithin(work, PROGRESS_MS))) yield { phase, fraction: share(fraction) };
       isDone = true;
       return await work;
     } finally {
       if (!isDone) {
         leave.abort();
-        await work.then(discard, () => {});
+        await work.then(free, () => {});
       }
     }
   }
@@ -240,6 +365,13 @@ async function settlesWithin(work: Promise<unknown>, milliseconds: number): Prom
   const result = await Promise.race([settled, late]);
   clearTimeout(timer);
   return result;
+}
+
+function disposeStatistics(statistics: ReadonlyMap<LinearName, Statistics>): void {
+  for (const { hessian, columnSquares } of statistics.values()) {
+    hessian?.dispose();
+    columnSquares?.dispose();
+  }
 }
 
 function discard({ linear: { weight, sandwich }, difference }: PrunedLayer): void {

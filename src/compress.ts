@@ -14,7 +14,7 @@ import {
 import { BlockRunner } from "./decoder.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
-import { LINEAR_NAMES, linearShapes } from "./model.js";
+import { blockTensor, LINEAR_NAMES, linearShapes } from "./model.js";
 import { refuseForeignIds } from "./open-model.js";
 import { describeOutput, OutputPlan, REPORT_FILE, SIDE_FILE, type Totals } from "./output.js";
 import { createOutputFolder, type OutputFolder } from "./platform/files.js";
@@ -88,8 +88,9 @@ export interface CompressResult {
 
 /** Shares of a block's work, for the progress: where each phase begins and how much it takes. */
 const PHASES: Readonly<Record<BlockPhase, readonly [start: number, share: number]>> = {
-  calibrate: [0, 0.35],
-  prune: [0.35, 0.3],
+  calibrate: [0, 0.3],
+  rotate: [0.3, 0.15],
+  prune: [0.45, 0.2],
   measure: [0.65, 0.1],
   advance: [0.75, 0.25],
 };
@@ -126,7 +127,12 @@ async function* steps(
     }
     const plan = planLayers(recipe, prunableLayers(model));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
-    const stored = new OutputPlan(model, plan, findLayout(recipe.layout));
+    const stored = new OutputPlan(
+      model,
+      plan,
+      findLayout(recipe.layout),
+      recipe.rotate !== undefined,
+    );
     output = await openOutput(options, checkpoint);
     const writer = await openWriter(model, stored, output, options.shardBytes);
     const ready = performance.now();
@@ -287,7 +293,11 @@ async function* blocks(
       for (;;) {
         const step = await work.next();
         if (step.done) {
-          for (const { report, stored: tensors } of step.value) {
+          const { layers, others, rotation } = step.value;
+          for (const [name, bytes] of others) await writer.write(name, bytes);
+          const where = blockTensor(block, "rotation");
+          for (const message of rotation?.notes ?? []) yield { type: "note", where, message };
+          for (const { report, stored: tensors } of layers) {
             for (const [weightName, bytes] of tensors) {
               for (const [name, part] of stored.pack(weightName, bytes)) {
                 await writer.write(name, part);
@@ -306,6 +316,7 @@ async function* blocks(
       }
     }
   } finally {
+    compressor.dispose();
     calibration.runner.dispose();
     calibration.hidden.dispose();
     calibration.work.dispose();
@@ -341,7 +352,7 @@ async function writeRest(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   for (const name of model.weights.keys()) {
-    if (stored.layerOf(name)) continue;
+    if (!stored.isUntouched(name)) continue;
     for await (const { start, bytes } of readPieces(model, name)) {
       await pause(signal);
       await writer.writeRange(name, start, bytes);

@@ -1,5 +1,12 @@
 import { PenjingError } from "./errors.js";
-import { EXTRAS_KEY, EXTRAS_VERSION, isExtra, sandwichNames } from "./extras.js";
+import {
+  EXTRAS_KEY,
+  EXTRAS_VERSION,
+  inputRotation,
+  isExtra,
+  OUTPUT_ROTATION,
+  sandwichNames,
+} from "./extras.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import type { LayerReport } from "./prune-layer.js";
 import type { LayerPlan } from "./recipe.js";
@@ -36,7 +43,14 @@ export class OutputPlan {
     private readonly model: StoredModel,
     private readonly plan: ReadonlyMap<string, LayerPlan>,
     readonly layout: Layout,
+    /** Whether the blocks are rotated, which changes all of their tensors. */
+    private readonly isRotated: boolean,
   ) {}
+
+  /** Whether a weight comes out as it went in. */
+  isUntouched(weightName: string): boolean {
+    return !this.layerOf(weightName) && !(this.isRotated && isRotatedTensor(weightName));
+  }
 
   /** The plan of a weight's layer; undefined for weights that are left as they are. */
   layerOf(weightName: string): LayerPlan | undefined {
@@ -94,9 +108,21 @@ export class OutputPlan {
 
   /** All tensors, in the order of the original checkpoint. */
   tensors(): TensorEntry[] {
-    return [...this.model.weights.values()].flatMap(({ name, dtype, shape }) =>
+    const weights = [...this.model.weights.values()].flatMap(({ name, dtype, shape }) =>
       this.stored({ name, dtype, shape }),
     );
+    return [...weights, ...this.rotations()];
+  }
+
+  private rotations(): readonly TensorEntry[] {
+    if (!this.isRotated) return [];
+    const { layers, hiddenSize } = this.model.spec;
+    const names = Array.from({ length: layers }, (_, layer) => inputRotation(layer));
+    return [...names, OUTPUT_ROTATION].map((name) => ({
+      name,
+      dtype: "F32",
+      shape: [hiddenSize, hiddenSize],
+    }));
   }
 
   /** The bytes of a weight by the tensors that it is stored in. */
@@ -116,10 +142,15 @@ export class OutputPlan {
       layerBytesBefore: bytesOf(pruned),
       layerBytesAfter: after(pruned),
       bytesBefore: bytesOf(all),
-      bytesAfter: after(all),
+      bytesAfter: after(all) + bytesOf(this.rotations()),
       removed: removed / weights,
     };
   }
+}
+
+/** Whether a rotation changes a tensor of the original: all of a block's but q's and k's norms. */
+function isRotatedTensor(name: string): boolean {
+  return /^model\.layers\.\d+\./.test(name) && !/\.[qk]_norm\.weight$|\.rotary_emb\./.test(name);
 }
 
 /** The text of the side file. */

@@ -113,7 +113,11 @@ export async function pruneLayer(
 }
 
 /** Rounds a tensor to a dtype in place, so that what is measured is what is saved; its bytes. */
-async function round(backend: Backend, tensor: Tensor, dtype: StoredDType): Promise<Uint8Array> {
+export async function round(
+  backend: Backend,
+  tensor: Tensor,
+  dtype: StoredDType,
+): Promise<Uint8Array> {
   const bytes = await downloadFloats(backend, tensor, dtype);
   if (dtype === "BF16" || dtype === "F16") {
     const bits = backend.upload(new Uint16Array(bytes.buffer), tensor.shape);

@@ -3,6 +3,7 @@ import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { findLayout } from "./layouts/index.js";
 import { lookUp, resolveOptions } from "./method.js";
 import { type AnyMethod, methods } from "./methods/index.js";
+import { ROTATE_KEYS, type RotateRecipe } from "./rotation.js";
 import { formatSparsity, parseSparsity, type Sparsity } from "./sparsity.js";
 
 /** What to do with the layers that a glob matches, where it differs from the rest. */
@@ -44,6 +45,11 @@ export interface Recipe {
   readonly seed: number;
   /** How pruned weights are stored: "dense" or "two-four". @default "dense" */
   readonly layout: string;
+  /**
+   * Rotate each block before it is pruned, so that importance concentrates in few weights
+   * (DenoiseRotator). @default no rotation
+   */
+  readonly rotate?: RotateRecipe;
   /** Measure each layer's relative output error. @default true */
   readonly layerError: boolean;
 }
@@ -79,7 +85,7 @@ export function readRecipe(given: unknown, where = "recipe"): Recipe {
   if (!isMapping(given)) {
     throw new PenjingError(where, "a recipe is a mapping of keys such as method and sparsity.");
   }
-  refuseUnknownKeys(where, given, Object.keys(DEFAULT_RECIPE));
+  refuseUnknownKeys(where, given, [...Object.keys(DEFAULT_RECIPE), "rotate"]);
   const recipe: Recipe = { ...DEFAULT_RECIPE, ...definedOnly(given) };
   const need = (holds: boolean, key: keyof Recipe, rule: string) => {
     if (holds) return;
@@ -104,6 +110,12 @@ export function readRecipe(given: unknown, where = "recipe"): Recipe {
   need(Number.isSafeInteger(recipe.seed), "seed", "a whole number");
   need(typeof recipe.layerError === "boolean", "layerError", "true or false");
   need(typeof recipe.layout === "string", "layout", "text such as dense or two-four");
+  if (recipe.rotate !== undefined) {
+    const { rotate } = recipe;
+    const isMapping = typeof rotate === "object" && rotate !== null && !Array.isArray(rotate);
+    need(isMapping, "rotate", "a mapping such as { steps: 100 }");
+    refuseUnknownKeys(`${where}: rotate`, rotate, ROTATE_KEYS);
+  }
   findLayout(recipe.layout, `${where}: layout`);
   planLayer(recipe, recipe, where);
   recipe.overrides.forEach((override, i) => {

@@ -104,3 +104,25 @@ export interface RotationOutcome {
   /** Sentences that a person should read, such as an early stop. */
   readonly notes: readonly string[];
 }
+
+/** How to rotate, as a recipe says it. */
+export interface RotateRecipe {
+  /** Updates of the rotation. @default 100 */
+  readonly steps?: number;
+  /** Step of Adam. @default that of the parametrisation */
+  readonly learningRate?: number;
+  /** Whose importance is concentrated. @default that which suits the pruning method */
+  readonly objective?: RotationObjective;
+  /** Added to the inverse Hessian's diagonal in the score of "sparsegpt". @default 0 */
+  readonly scoreDamping?: number;
+  /** Q mixes only stretches of so many features. @default all */
+  readonly blockSize?: number;
+}
+
+export const ROTATE_KEYS: readonly (keyof RotateRecipe)[] = [
+  "steps",
+  "learningRate",
+  "objective",
+  "scoreDamping",
+  "blockSize",
+];

@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { parse as parseYaml } from "yaml";
 import { type CompressResult, compress } from "../compress.js";
 import { PenjingError } from "../errors.js";
@@ -40,6 +40,9 @@ interface CompressFlags extends PrintOptions {
   readonly length?: number;
   readonly seed?: number;
   readonly layout?: string;
+  readonly rotate?: "denoise";
+  readonly rotateSteps?: number;
+  readonly rotateLearningRate?: number;
   readonly layerError: boolean;
   readonly recipe?: string;
   readonly eval?: string;
@@ -87,6 +90,11 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       .option("--length <n>", `tokens in each window (default: ${d.length})`, number)
       .option("--seed <n>", `seed of methods that draw (default: ${d.seed})`, number)
       .option("--layout <name>", `dense or two-four (default: ${d.layout})`)
+      .addOption(
+        new Option("--rotate <method>", "rotate each block first: denoise").choices(["denoise"]),
+      )
+      .option("--rotate-steps <n>", "updates of each rotation (default: 100)", number)
+      .option("--rotate-learning-rate <r>", "step of its optimiser", number)
       .option("--no-layer-error", "do not measure each layer's error")
       .option("--recipe <file>", "YAML or JSON file with these settings; flags win over it")
       .option("--eval <file>", "measure perplexity on this text before and after")
@@ -114,11 +122,24 @@ async function readRecipeFlags(flags: CompressFlags): Promise<Partial<Recipe>> {
     seed: flags.seed,
     layout: flags.layout,
     layerError: flags.layerError ? undefined : false,
+    rotate: rotateFlags(flags, fromFile.rotate),
   };
   const set = Object.entries(given).filter(([, value]) => value !== undefined);
   // Checked alone for the message: a flag's fault is not the file's.
   readRecipe({ method: fromFile.method, ...Object.fromEntries(set) }, "command line");
   return { ...fromFile, ...Object.fromEntries(set) };
+}
+
+/** What the flags and the recipe file say of rotations together; undefined when neither asks. */
+function rotateFlags(
+  { rotate, rotateSteps: steps, rotateLearningRate: learningRate }: CompressFlags,
+  fromFile: Recipe["rotate"],
+): Recipe["rotate"] {
+  const given = { steps, learningRate };
+  const set = Object.entries(given).filter(([, value]) => value !== undefined);
+  if (rotate || fromFile) return { ...fromFile, ...Object.fromEntries(set) };
+  if (set.length === 0) return undefined;
+  throw new PenjingError("--rotate", "its options were given without it; add --rotate denoise.");
 }
 
 async function readRecipeFile(path: string): Promise<Partial<Recipe>> {

@@ -13,7 +13,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["methods", "models", "layouts", "backends", "checkpoint", "rotation"],
   ["stored-model", "prune", "recipe", "text"],
   ["weights"],
-  ["prune-layer", "open-model"],
+  ["prune-layer", "rotate-block", "open-model"],
   ["compress-block"],
   ["output"],
   ["compress", "evaluate", "generate", "inspect"],
