@@ -78,6 +78,8 @@ export interface ArmorOptions {
   readonly blockRows: number;
   /** Size of B's blocks; divides the columns, a multiple of 4. */
   readonly blockCols: number;
+  /** Stops the preparation within 100 ms; nothing is kept then. */
+  readonly signal?: AbortSignal;
 }
 
 /**

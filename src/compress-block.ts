@@ -19,7 +19,7 @@ import {
   rotate,
 } from "./rotate-block.js";
 import type { RotationObjective, RotationOutcome } from "./rotation.js";
-import { pause } from "./run.js";
+import { pause, settlesWithin } from "./run.js";
 import type { StoredModel } from "./stored-model.js";
 import type { Tensor } from "./tensor.js";
 import { loadBlock } from "./weights.js";
@@ -350,21 +350,6 @@ export class BlockCompressor {
       out.dispose();
     };
   }
-}
-
-/** Whether a promise settles in time; its rejection counts as settled. */
-async function settlesWithin(work: Promise<unknown>, milliseconds: number): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), milliseconds);
-  });
-  const settled = work.then(
-    () => true,
-    () => true,
-  );
-  const result = await Promise.race([settled, late]);
-  clearTimeout(timer);
-  return result;
 }
 
 function disposeStatistics(statistics: ReadonlyMap<LinearName, Statistics>): void {

@@ -113,7 +113,7 @@ export interface RotateRecipe {
   readonly learningRate?: number;
   /** Whose importance is concentrated. @default that which suits the pruning method */
   readonly objective?: RotationObjective;
-  /** Added to the inverse Hessian's diagonal in the score of "sparsegpt". @default 0 */
+  /** As in `RotationOptions`. @default 0.01 */
   readonly scoreDamping?: number;
   /** Q mixes only stretches of so many features. @default all */
   readonly blockSize?: number;

@@ -103,7 +103,8 @@ export const armor: Method<ArmorMethodOptions> = {
     const importance = backend.upload(scales.moments, [scales.moments.length]);
     let state: ArmorState | undefined;
     try {
-      state = await backend.ops.armorOpen(target, importance, mask, blocks);
+      const sizes = { ...blocks, signal: problem.signal };
+      state = await backend.ops.armorOpen(target, importance, mask, sizes);
       const course = await optimise(problem, state, options);
       const sandwich = emptySandwich(problem, blocks);
       backend.ops.armorRead(state, { core: weight, mask, ...sandwich });
@@ -116,7 +117,8 @@ export const armor: Method<ArmorMethodOptions> = {
           proxyBefore: state.startProxy,
           proxyAfter: course.best,
           iterations: course.curve.length - 1,
-          ...blocks,
+          blockRows: blocks.blockRows,
+          blockCols: blocks.blockCols,
           extraValues: sandwich.left.size + sandwich.right.size,
         },
         notes: [...notes, ...course.notes],

@@ -122,37 +122,49 @@ export function bind(kernels: Kernels): Partial<Operations> {
     return new Uint8Array(buffer, byteOffset, count);
   };
 
-  /** Every element of a matrix by its index there and in blocks. */
-  const forEach = (shape: Shape, visit: (i: number, blocked: number) => void) => {
-    const { rows, cols, blockRows, a, b, across } = shape;
-    for (let row = 0; row < rows; row++) {
-      const start = (row - (row % blockRows)) / blockRows;
-      for (let col = 0; col < cols; col++) {
-        const pair = start * across + Math.floor(col / b);
-        visit(row * cols + col, (pair * a + (row % blockRows)) * b + (col % b));
-      }
+  /** The stretches of a row that lie together in a block: their indices in the matrix and in blocks. */
+  const stretches = function* ({ cols, blockRows, a, b, across }: Shape, row: number) {
+    const start = Math.floor(row / blockRows) * across;
+    for (let q = 0; q < across; q++) {
+      yield [row * cols + q * b, ((start + q) * a + (row % blockRows)) * b] as const;
     }
   };
 
-  /** Writes W̄, S = W̄ where kept, h and the identities; returns the mean weight. */
-  const fill = (at: Places, shape: Shape, target: Tensor, importance: Tensor, mask: Tensor) => {
-    const { cols, a, b, down, across } = shape;
+  /** Writes W̄ and S = W̄ where kept for one row; returns sum_j h_j W̄_j². */
+  const fillRow = (at: Places, shape: Shape, row: number, [target, importance, mask]: Tensor[]) => {
     const [w, h, kept] = [f32(target), f32(importance), u8(mask)];
-    const cores = down * across * a * b;
-    const [negated, core, codes] = [
-      floats(at.target, cores),
-      floats(at.core, cores),
-      bytesAt(at.codes, cores / GROUP),
-    ];
+    const cores = shape.down * shape.across * shape.a * shape.b;
+    const [negated, core] = [floats(at.target, cores), floats(at.core, cores)];
+    const codes = bytesAt(at.codes, cores / GROUP);
     let energy = 0;
-    forEach(shape, (i, blocked) => {
-      negated[blocked] = -w[i];
-      energy += w[i] * w[i] * h[i % cols];
-      if (kept[i] === 0) return;
-      core[blocked] = w[i];
-      codes[Math.floor(blocked / GROUP)] |= 1 << (blocked % GROUP);
-    });
+    for (const [from, to] of stretches(shape, row)) {
+      for (let j = 0; j < shape.b; j++) {
+        const value = w[from + j];
+        negated[to + j] = -value;
+        energy += value * value * h[(from + j) % shape.cols];
+        if (kept[from + j] === 0) continue;
+        core[to + j] = value;
+        codes[(to + j) >>> 2] |= 1 << (j & 3);
+      }
+    }
+    return energy;
+  };
+
+  /** Writes what every optimisation starts from; returns the mean weight. */
+  const fill = async (
+    at: Places,
+    shape: Shape,
+    operands: Tensor[],
+    breathe: () => Promise<void>,
+  ) => {
+    const { rows, cols, a, b, down, across } = shape;
+    let energy = 0;
+    for (let row = 0; row < rows; row++) {
+      energy += fillRow(at, shape, row, operands);
+      await breathe();
+    }
     const scale = energy > 0 ? 1 / energy : 0;
+    const h = f32(operands[1]);
     floats(at.weights, cols).set(h.map((value) => 2 * value * scale));
     const [left, right] = [floats(at.left, down * a * a), floats(at.right, across * b * b)];
     for (let i = 0; i < down * a; i++) left[i * a + (i % a)] = 1;
@@ -181,6 +193,25 @@ export function bind(kernels: Kernels): Partial<Operations> {
     return proxy;
   };
 
+  /** Fills all arrays and measures; the proxy. */
+  const start = async (
+    at: Places,
+    shape: Shape,
+    operands: Tensor[],
+    breathe: () => Promise<void>,
+  ) => {
+    exports.armorMasks(at.masks);
+    const ridge = RIDGE * (await fill(at, shape, operands, breathe));
+    const layer = [shape.a, shape.b, shape.across];
+    layer.push(at.left, at.leftGradient, at.right, at.rightTransposed, at.rightGradient);
+    layer.push(at.weights, at.target, at.core, at.codes, at.first, at.second, at.gradient);
+    layer.push(at.masks);
+    const { buffer, byteOffset } = storage.at(at.layer);
+    new Uint32Array(buffer, byteOffset, layer.length).set(layer);
+    floats(at.layer, LAYER_FIELDS)[layer.length] = ridge;
+    return pass({ at, shape }, [MEASURE, 0, 0, 0], breathe);
+  };
+
   const adam = (state: WasmState, step: number, correction: number) => {
     const { at, shape } = state;
     const [lefts, rights] = [shape.down * shape.a ** 2, shape.across * shape.b ** 2];
@@ -196,7 +227,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
   };
 
   return {
-    async armorOpen(target, importance, mask, { blockRows, blockCols }) {
+    async armorOpen(target, importance, mask, { blockRows, blockCols, signal }) {
       const [rows, cols] = [rowsOf(target), colsOf(target)];
       const shape: Shape = {
         rows,
@@ -209,16 +240,13 @@ export function bind(kernels: Kernels): Partial<Operations> {
       };
       const { bytes } = place(0, shape);
       const { at } = place(storage.allocate(bytes), shape);
-      exports.armorMasks(at.masks);
-      const ridge = RIDGE * fill(at, shape, target, importance, mask);
-      const layer = [shape.a, shape.b, shape.across];
-      layer.push(at.left, at.leftGradient, at.right, at.rightTransposed, at.rightGradient);
-      layer.push(at.weights, at.target, at.core, at.codes, at.first, at.second, at.gradient);
-      layer.push(at.masks);
-      const { buffer, byteOffset } = storage.at(at.layer);
-      new Uint32Array(buffer, byteOffset, layer.length).set(layer);
-      floats(at.layer, layer.length + 1)[layer.length] = ridge;
-      const startProxy = await pass({ at, shape }, [MEASURE, 0, 0, 0], pacer(undefined));
+      let startProxy: number;
+      try {
+        startProxy = await start(at, shape, [target, importance, mask], pacer(signal));
+      } catch (error) {
+        storage.free(at.layer, bytes);
+        throw error;
+      }
       let live = true;
       const state: WasmState = {
         pairs: shape.down * shape.across,
@@ -263,10 +291,12 @@ export function bind(kernels: Kernels): Partial<Operations> {
         bytesAt(at.codes + moved, cores / GROUP),
       ];
       const [coreOut, maskOut, leftOut] = [f32(out.core), u8(out.mask), f32(out.left)];
-      forEach(shape, (i, blocked) => {
-        coreOut[i] = core[blocked];
-        maskOut[i] = (codes[Math.floor(blocked / GROUP)] >> (blocked % GROUP)) & 1;
-      });
+      for (let row = 0; row < shape.rows; row++) {
+        for (const [to, from] of stretches(shape, row)) {
+          coreOut.set(core.subarray(from, from + b), to);
+          for (let j = 0; j < b; j++) maskOut[to + j] = (codes[(from + j) >>> 2] >> (j & 3)) & 1;
+        }
+      }
       const left = floats(at.left + moved, down * a * a);
       for (let row = 0; row < down * blockRows; row++) {
         const start = (Math.floor(row / blockRows) * a + (row % blockRows)) * a;
