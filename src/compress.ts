@@ -86,14 +86,25 @@ export interface CompressResult {
   readonly peakTensorBytes: number;
 }
 
-/** Shares of a block's work, for the progress: where each phase begins and how much it takes. */
-const PHASES: Readonly<Record<BlockPhase, readonly [start: number, share: number]>> = {
-  calibrate: [0, 0.3],
-  rotate: [0.3, 0.15],
-  prune: [0.45, 0.2],
-  measure: [0.65, 0.1],
-  advance: [0.75, 0.25],
+/** How a block's work divides into phases, roughly, in their order. */
+const PHASE_WEIGHTS: Readonly<Record<BlockPhase, number>> = {
+  calibrate: 7,
+  rotate: 7,
+  prune: 6,
+  measure: 2,
+  advance: 5,
 };
+
+/** The share of a block's work that is done at `fraction` of a phase. */
+function shareOf(recipe: Recipe, phase: BlockPhase, fraction: number): number {
+  const phases = Object.entries(PHASE_WEIGHTS).filter(
+    ([name]) => name !== "rotate" || recipe.rotate !== undefined,
+  );
+  const total = phases.reduce((sum, [, weight]) => sum + weight, 0);
+  const at = phases.findIndex(([name]) => name === phase);
+  const before = phases.slice(0, at).reduce((sum, [, weight]) => sum + weight, 0);
+  return (before + PHASE_WEIGHTS[phase] * fraction) / total;
+}
 
 /**
  * Prunes a checkpoint block by block and writes the result as a checkpoint of the same family. The
@@ -310,8 +321,7 @@ async function* blocks(
           break;
         }
         const { phase } = step.value;
-        const [start, share] = PHASES[phase];
-        const fraction = (block + start + share * step.value.fraction) / spec.layers;
+        const fraction = (block + shareOf(recipe, phase, step.value.fraction)) / spec.layers;
         yield { type: "progress", phase, block, blocks: spec.layers, fraction };
       }
     }

@@ -35,5 +35,6 @@ export {
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
 export type { LayerReport } from "./prune-layer.js";
 export { DEFAULT_RECIPE, type Override, type Recipe } from "./recipe.js";
+export type { RotateRecipe } from "./rotation.js";
 export type { Run } from "./run.js";
 export { VERSION } from "./version.js";
