@@ -105,18 +105,21 @@ export class BlockCompressor {
       const rotated = recipe.rotate ? yield* this.rotate(block, statistics) : undefined;
       if (rotated) ({ block, statistics } = rotated);
       const others = rotated ? await this.storeRotated(block, planned) : new Map();
+      // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
+      const hasHessian = (name: LinearName) => statistics.get(SHARED_INPUT[name])?.hessian;
+      const measures = recipe.layerError && !planned.every(hasHessian);
       for (const [i, name] of planned.entries()) {
         const given = statistics.get(SHARED_INPUT[name]);
         const share = (fraction: number) => (i + fraction) / planned.length;
         pruned.set(name, yield* this.prune(block, name, given, share));
+        if (!measures && recipe.statistics !== "dense") denseWeight(block, name).dispose();
       }
       disposeStatistics(statistics);
       statistics = new Map();
 
       const sums: ErrorSums = new Map();
-      const isOpen = [...pruned.values()].some(({ difference }) => difference);
       const denseAdvances = advance && recipe.statistics === "dense";
-      if (isOpen || denseAdvances) {
+      if (measures || denseAdvances) {
         const observe = this.errorObserver(block, pruned, sums);
         yield* this.pass("measure", block, { observe, advance: denseAdvances });
       }
