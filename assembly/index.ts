@@ -15,3 +15,4 @@ export * from "./kernels/armor";
 export * from "./kernels/block-diagonal";
 export * from "./kernels/entropy";
 export * from "./kernels/orthogonal";
+export * from "./kernels/sandwich";

@@ -129,6 +129,15 @@ export interface Operations {
   prepareTwoFour(values: Tensor, indices: Tensor, cols: number): TwoFourMatrix;
   /** out [T, rows] = x [T, cols] Wᵀ + bias with W 2:4-sparse, read in compressed form. */
   twoFourLinear(x: Tensor, weight: TwoFourMatrix, out: Tensor, options?: LinearOptions): void;
+  /** out [T, rows] = A (S (B x)) + bias for each row x of x [T, cols]: S 2:4-sparse, A block-diagonal with blocks `left` [rows/a, a, a], B with `right` [cols/b, b, b]. `work`, of at least rows + cols elements, is overwritten; as many tokens at a time as it has room for go through the three products. */
+  sandwichLinear(
+    x: Tensor,
+    weight: TwoFourMatrix,
+    factors: { readonly left: Tensor; readonly right: Tensor },
+    work: Tensor,
+    out: Tensor,
+    options?: LinearOptions,
+  ): void;
   /** Packs w [rows, cols] into values f32 [rows, cols/2] and indices u8 [rows, ceil(cols/8)] (layouts/two-four.ts). Resolves to the flat index of the first group of 4 with more than 2 non-zeros (counting row-major, cols/4 groups a row), or -1 when all fit. */
   packTwoFour(w: Tensor, values: Tensor, indices: Tensor): Promise<number>;
   /** The inverse of `packTwoFour`: fills w [rows, cols]. */
@@ -198,8 +207,8 @@ export interface Operations {
   /** One step of Adam (arXiv 1412.6980) on x, in place, as are its moments `first` and `second`, all of one size. */
   adam(x: Tensor, gradient: Tensor, first: Tensor, second: Tensor, options: AdamOptions): void;
 
-  /** out [T, C] = x [T, C] times a block-diagonal matrix with blocks [C/b, b, b]: stretch k of a row of out is blocks[k] times stretch k of that row of x. */
-  blockDiagonal(x: Tensor, blocks: Tensor, out: Tensor): void;
+  /** out [T, C] = x [T, C] times a block-diagonal matrix with blocks [C/b, b, b], plus bias [C]: stretch k of a row of out is blocks[k] times stretch k of that row of x. */
+  blockDiagonal(x: Tensor, blocks: Tensor, out: Tensor, options?: LinearOptions): void;
 
   /** Starts an ARMOR optimisation of f = sum_j h_j ||(A S B - W̄)_:j||² / sum_j h_j ||W̄_:j||² from A = B = I and S = W̄ where mask is 1: W̄ [R, C] `target`, h [C] `importance`, mask u8 [R, C] keeping 2 of every 4 columns. Copies what it needs. */
   armorOpen(
@@ -223,6 +232,10 @@ export interface Operations {
   ): Promise<Float64Array>;
   /** Writes the iterate with the smallest f so far, the start included. */
   armorRead(state: ArmorState, out: ArmorIterate): void;
+  /** All that later iterations depend on, in a form of the backend's own. */
+  armorSave(state: ArmorState): Promise<Uint8Array>;
+  /** Sets an optimisation that was opened on the same operands to where `armorSave` took it. */
+  armorLoad(state: ArmorState, saved: Uint8Array): void;
 
   /** w = 0 where mask u8 is 0. */
   applyMask(w: Tensor, mask: Tensor): void;
@@ -242,8 +255,6 @@ export interface Operations {
   swiglu(gate: Tensor, up: Tensor, out: Tensor): void;
   /** x += y, elementwise. */
   add(x: Tensor, y: Tensor): void;
-  /** x [T, C] += row [C], row by row. */
-  addRow(x: Tensor, row: Tensor): void;
   /** out [T, C] = rows ids i32 [T] of table [V, C]. */
   embed(table: Tensor, ids: Tensor, out: Tensor): void;
   /** out = softmax(x / temperature) row by row. `out` may be x. */

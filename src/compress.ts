@@ -1,29 +1,35 @@
 import type { Backend, ServedOperation } from "./backend.js";
 import { openBackend } from "./backends/index.js";
-import { CHARACTERS_PER_TOKEN, calibrationWindows } from "./calibrate.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { type CheckpointWriter, createCheckpoint } from "./checkpoint/checkpoint-writer.js";
-import { loadTokenizer } from "./checkpoint/tokenizer.js";
+import { type BlockOutcome, compressBlock } from "./compress/block.js";
+import { Budget } from "./compress/budget.js";
+import type { Journal } from "./compress/journal.js";
+import type { LayerReport } from "./compress/layer.js";
+import { foldOuter, type WriteRange } from "./compress/outer.js";
 import {
-  BlockCompressor,
-  type BlockPhase,
-  batchSequences,
-  type Calibration,
-  layerName,
-} from "./compress-block.js";
+  describeOutput,
+  OutputPlan,
+  REPORT_FILE,
+  SIDE_FILE,
+  type Totals,
+} from "./compress/output.js";
+import { type BlockPhase, batchSequences, type Calibration, Passes } from "./compress/pass.js";
+import { Course } from "./compress/progress.js";
+import { finishedBlock, keepBlock, openJournal, resumeHidden } from "./compress/resume.js";
+import { objectiveOf, refuseRotation } from "./compress/rotate.js";
+import { Rotator } from "./compress/rotator.js";
+import { tokenise, type Windows } from "./compress/windows.js";
 import { BlockRunner } from "./decoder.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
 import { blockTensor, LINEAR_NAMES, linearShapes } from "./model.js";
-import { refuseForeignIds } from "./open-model.js";
-import { describeOutput, OutputPlan, REPORT_FILE, SIDE_FILE, type Totals } from "./output.js";
 import { createOutputFolder, type OutputFolder } from "./platform/files.js";
 import { refuseOverlap } from "./platform/overlap.js";
-import type { LayerReport } from "./prune-layer.js";
+import type { WorkFolder } from "./platform/work-folder.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "./recipe.js";
 import { pause, Run } from "./run.js";
 import { hasExtras, readModel, readPieces, type StoredModel } from "./stored-model.js";
-import { refuseUnknown, sha256 } from "./text.js";
 import { embedTokens } from "./weights.js";
 
 export interface CompressOptions {
@@ -41,6 +47,20 @@ export interface CompressOptions {
   readonly shardBytes?: number;
   /** Replace `out` when it exists. @default false */
   readonly force?: boolean;
+  /**
+   * Seconds that the run may take: what rotations and long optimisations may use of it is divided
+   * over the blocks, and they stop earlier than the recipe says. Results then depend on the machine.
+   *
+   * @default no limit
+   */
+  readonly budget?: number;
+  /**
+   * Where finished blocks and the states of long optimisations are kept, so that the same call goes
+   * on from there after a crash or an abort: a path or a work folder. Cleared at the end.
+   *
+   * @default nothing is kept
+   */
+  readonly work?: string | WorkFolder;
   /** Stops the work; nothing is left behind. */
   readonly signal?: AbortSignal;
 }
@@ -53,6 +73,8 @@ const OPTION_NAMES: readonly (keyof CompressOptions)[] = [
   "backend",
   "shardBytes",
   "force",
+  "budget",
+  "work",
   "signal",
 ];
 
@@ -86,26 +108,6 @@ export interface CompressResult {
   readonly peakTensorBytes: number;
 }
 
-/** How a block's work divides into phases, roughly, in their order. */
-const PHASE_WEIGHTS: Readonly<Record<BlockPhase, number>> = {
-  calibrate: 7,
-  rotate: 7,
-  prune: 6,
-  measure: 2,
-  advance: 5,
-};
-
-/** The share of a block's work that is done at `fraction` of a phase. */
-function shareOf(recipe: Recipe, phase: BlockPhase, fraction: number): number {
-  const phases = Object.entries(PHASE_WEIGHTS).filter(
-    ([name]) => name !== "rotate" || recipe.rotate !== undefined,
-  );
-  const total = phases.reduce((sum, [, weight]) => sum + weight, 0);
-  const at = phases.findIndex(([name]) => name === phase);
-  const before = phases.slice(0, at).reduce((sum, [, weight]) => sum + weight, 0);
-  return (before + PHASE_WEIGHTS[phase] * fraction) / total;
-}
-
 /**
  * Prunes a checkpoint block by block and writes the result as a checkpoint of the same family. The
  * output takes its name only when it is whole; an error or an abort leaves nothing behind.
@@ -130,20 +132,12 @@ async function* steps(
   let output: OutputFolder | undefined;
   try {
     const model = readModel(checkpoint);
-    if (hasExtras(model)) {
-      throw new PenjingError(
-        checkpoint.folder.path,
-        "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
-      );
-    }
+    refuseModel(model, recipe);
     const plan = planLayers(recipe, prunableLayers(model));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
-    const stored = new OutputPlan(
-      model,
-      plan,
-      findLayout(recipe.layout),
-      recipe.rotate !== undefined,
-    );
+    const scope = recipe.rotate && (recipe.rotate.scope ?? "block");
+    const stored = new OutputPlan(model, plan, findLayout(recipe.layout), scope);
+    const journal = await openJournal(options, model, recipe, backend, windows);
     output = await openOutput(options, checkpoint);
     const writer = await openWriter(model, stored, output, options.shardBytes);
     const ready = performance.now();
@@ -157,11 +151,13 @@ async function* steps(
     };
     started += performance.now() - ready;
     for (const message of windows.notes) yield { type: "note", where: "calibration", message };
-    const layers = yield* blocks(model, backend, recipe, plan, windows, stored, writer, signal);
+    const layers = yield* blocks(
+      { model, backend, recipe, plan, windows, stored, writer, journal },
+      options,
+    );
     await writeRest(model, stored, writer, signal);
     await writer.finish();
-    const carried = checkpoint.otherFiles().filter((n) => n !== SIDE_FILE && n !== REPORT_FILE);
-    await writer.copyOtherFiles(checkpoint, carried);
+    await writeOthers(model, stored, output, writer);
     const totals = stored.totals(layers);
     const side = {
       recipe,
@@ -186,6 +182,7 @@ async function* steps(
     );
     signal?.throwIfAborted();
     await output.commit();
+    await journal.clear();
     return result;
   } finally {
     // After a commit this does nothing.
@@ -204,65 +201,25 @@ async function openOutput(
   return createOutputFolder(out, { force });
 }
 
+/** Refuses what was compressed here before, and rotations that the model does not allow. */
+function refuseModel(model: StoredModel, { rotate }: Recipe): void {
+  if (hasExtras(model)) {
+    throw new PenjingError(
+      model.checkpoint.folder.path,
+      "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
+    );
+  }
+  if (rotate) refuseRotation(model.spec, rotate);
+}
+
 /** Name and shape of every linear that can be pruned. */
 function prunableLayers({ spec }: StoredModel): Map<string, readonly number[]> {
   const shapes = linearShapes(spec);
   const layers = new Map<string, readonly number[]>();
   for (let layer = 0; layer < spec.layers; layer++) {
-    for (const name of LINEAR_NAMES) layers.set(layerName(layer, name), shapes[name]);
+    for (const name of LINEAR_NAMES) layers.set(blockTensor(layer, name), shapes[name]);
   }
   return layers;
-}
-
-interface Windows {
-  readonly ids: Int32Array;
-  readonly samples: number;
-  readonly notes: readonly string[];
-  readonly facts: Readonly<Record<string, number | string>>;
-}
-
-async function tokenise(
-  checkpoint: Checkpoint,
-  text: string,
-  recipe: Recipe,
-  { spec }: StoredModel,
-): Promise<Windows> {
-  if (recipe.length > spec.context) {
-    throw new PenjingError(
-      "--length",
-      `windows of ${recipe.length} tokens exceed the model's context of ${spec.context}; give --length ${spec.context} or less.`,
-    );
-  }
-  if (text.trim() === "") {
-    throw new PenjingError(
-      "--calibration",
-      "the text is empty; give a text file with words in it.",
-    );
-  }
-  const tokenizer = await loadTokenizer(checkpoint.folder);
-  const wanted = recipe.samples * recipe.length;
-  const ids = tokenizer.encode(text.slice(0, wanted * CHARACTERS_PER_TOKEN));
-  refuseForeignIds(ids, spec);
-  refuseUnknown("--calibration", tokenizer, ids);
-  const windows = calibrationWindows(ids, recipe.samples, recipe.length);
-  const unknown = tokenizer.countUnknown(windows.ids);
-  const notes: string[] = [];
-  if (windows.samples < recipe.samples) {
-    notes.push(`the text gives ${windows.samples} of ${recipe.samples} windows; all are used`);
-  }
-  if (unknown > 0)
-    notes.push(`${unknown} of ${windows.ids.length} tokens are unknown to the model`);
-  return {
-    ...windows,
-    notes,
-    facts: {
-      sha256: await sha256(text),
-      characters: text.length,
-      samples: windows.samples,
-      length: recipe.length,
-      unknownTokens: unknown,
-    },
-  };
 }
 
 async function openWriter(
@@ -284,54 +241,88 @@ async function openWriter(
   return createCheckpoint(output, { tensors, metadata, shardBytes });
 }
 
+/** What the blocks of a run have in common. */
+interface Work {
+  readonly model: StoredModel;
+  readonly backend: Backend;
+  readonly recipe: Recipe;
+  readonly plan: ReadonlyMap<string, LayerPlan>;
+  readonly windows: Windows;
+  readonly stored: OutputPlan;
+  readonly writer: CheckpointWriter;
+  readonly journal: Journal;
+}
+
 async function* blocks(
-  model: StoredModel,
-  backend: Backend,
-  recipe: Recipe,
-  plan: ReadonlyMap<string, LayerPlan>,
-  windows: Windows,
-  stored: OutputPlan,
-  writer: CheckpointWriter,
-  signal: AbortSignal | undefined,
+  { model, backend, recipe, plan, windows, stored, writer, journal }: Work,
+  { signal, budget: seconds }: CompressOptions,
 ): AsyncGenerator<CompressEvent, LayerReport[], void> {
-  const { spec } = model;
+  const { layers } = model.spec;
   const calibration = await openCalibration(model, backend, windows, recipe.length);
-  const compressor = new BlockCompressor(backend, model, plan, recipe, calibration, signal);
+  const passes = new Passes(backend, calibration, signal);
+  const rotator =
+    recipe.rotate &&
+    new Rotator(
+      passes,
+      model,
+      { objective: objectiveOf(recipe.method), ...recipe.rotate },
+      journal,
+    );
+  const budget = new Budget(seconds, layers);
+  const tools = { model, plan, recipe, passes, rotator, journal, budget };
+  const course = new Course(recipe, layers);
   const reports: LayerReport[] = [];
   try {
-    for (let block = 0; block < spec.layers; block++) {
-      const work = compressor.compress(block, block + 1 < spec.layers);
-      for (;;) {
-        const step = await work.next();
-        if (step.done) {
-          const { layers, others, rotation } = step.value;
-          for (const [name, bytes] of others) await writer.write(name, bytes);
-          const where = blockTensor(block, "rotation");
-          for (const message of rotation?.notes ?? []) yield { type: "note", where, message };
-          for (const { report, stored: tensors } of layers) {
-            for (const [weightName, bytes] of tensors) {
-              for (const [name, part] of stored.pack(weightName, bytes)) {
-                await writer.write(name, part);
-              }
-            }
-            reports.push(report);
-            yield { type: "layer", report };
-            for (const message of report.notes) yield { type: "note", where: report.name, message };
-          }
-          break;
+    for (let block = 0; block < layers; block++) {
+      let outcome = await finishedBlock(journal, block);
+      if (outcome) {
+        const message = "it was finished by an earlier run and is taken from the work folder";
+        yield { type: "note", where: blockTensor(block, "").slice(0, -1), message };
+      } else {
+        await resumeHidden(journal, backend, calibration, block);
+        budget.begin(block);
+        const work = compressBlock(tools, block, block + 1 < layers);
+        let step = await work.next();
+        for (; !step.done; step = await work.next()) {
+          const fraction = course.fraction(block, step.value);
+          yield { type: "progress", phase: step.value.phase, block, blocks: layers, fraction };
         }
-        const { phase } = step.value;
-        const fraction = (block + shareOf(recipe, phase, step.value.fraction)) / spec.layers;
-        yield { type: "progress", phase, block, blocks: spec.layers, fraction };
+        outcome = step.value;
+        budget.finish();
+        await keepBlock(journal, backend, calibration, block, block + 1 < layers, outcome);
       }
+      yield* writeBlock(block, outcome, stored, writer);
+      reports.push(...outcome.layers.map(({ report }) => report));
+    }
+    if (stored.isFolded) {
+      const write: WriteRange = (name, start, bytes) => writer.writeRange(name, start, bytes);
+      await foldOuter(backend, model, await rotator!.sharedQ(), write, signal);
     }
   } finally {
-    compressor.dispose();
+    rotator?.dispose();
     calibration.runner.dispose();
     calibration.hidden.dispose();
     calibration.work.dispose();
   }
   return reports;
+}
+
+async function* writeBlock(
+  block: number,
+  { layers, others, notes }: BlockOutcome,
+  stored: OutputPlan,
+  writer: CheckpointWriter,
+): AsyncGenerator<CompressEvent, void, void> {
+  for (const [name, bytes] of others) await writer.write(name, bytes);
+  const where = blockTensor(block, "rotation");
+  for (const message of notes) yield { type: "note", where, message };
+  for (const { report, stored: tensors } of layers) {
+    for (const [weightName, bytes] of tensors) {
+      for (const [name, part] of stored.pack(weightName, bytes)) await writer.write(name, part);
+    }
+    yield { type: "layer", report };
+    for (const message of report.notes) yield { type: "note", where: report.name, message };
+  }
 }
 
 /** Embeds the calibration windows and sets up what runs blocks over them. */
@@ -368,4 +359,20 @@ async function writeRest(
       await writer.writeRange(name, start, bytes);
     }
   }
+}
+
+/** Copies the files beside the weights; a tied pair that came apart is told in config.json. */
+async function writeOthers(
+  { checkpoint, spec }: StoredModel,
+  { isFolded }: OutputPlan,
+  output: OutputFolder,
+  writer: CheckpointWriter,
+): Promise<void> {
+  const untied = isFolded && spec.tiedHead;
+  const own = [SIDE_FILE, REPORT_FILE, ...(untied ? ["config.json"] : [])];
+  const carried = checkpoint.otherFiles().filter((name) => !own.includes(name));
+  await writer.copyOtherFiles(checkpoint, carried);
+  if (!untied) return;
+  const config = { ...(checkpoint.config as object), tie_word_embeddings: false };
+  await output.writeText("config.json", `${JSON.stringify(config, null, 2)}\n`);
 }

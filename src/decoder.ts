@@ -3,6 +3,9 @@ import type { DecoderSpec, LinearName, RopeSpec } from "./model.js";
 import type { Sandwich } from "./sandwich.js";
 import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 
+/** Tokens that go through the three products of a sandwich together: so many stay in the cache. */
+const SANDWICH_TOKENS = 64;
+
 /** A linear layer ready to run: y = x Wᵀ + bias, or y = A (S (B x)) + bias with a sandwich. */
 export type LinearWeight = (
   | { readonly kind: "dense"; readonly weight: Tensor }
@@ -100,12 +103,8 @@ export function ropeFrequencies(rope: RopeSpec, headDim: number): Float64Array {
 export class BlockRunner {
   private readonly cos: Tensor;
   private readonly sin: Tensor;
-  /** By their columns; made when the first sandwich needs them. */
-  private readonly sandwichScratch = [
-    new Map<number, Tensor>(),
-    new Map<number, Tensor>(),
-  ] as const;
-  private turn = 0;
+  /** What packed sandwiches need; made by the first. */
+  private sandwichWork: Tensor | undefined;
   private readonly scratch: Readonly<
     Record<"norm" | "q" | "k" | "v" | "mixed" | "gate" | "up", Tensor>
   >;
@@ -147,34 +146,38 @@ export class BlockRunner {
   private linear(input: Tensor, linear: LinearWeight, out: Tensor): void {
     const { ops } = this.backend;
     const { sandwich, bias } = linear;
-    if (!sandwich) {
-      this.core(input, linear, out, bias);
-      return;
-    }
+    if (linear.kind === "dense") {
+      if (sandwich) this.denseSandwich(input, linear.weight, sandwich, out, bias);
+      else ops.linear(input, linear.weight, out, { bias });
+    } else if (sandwich) {
+      this.sandwichWork ??= this.makeSandwichWork();
+      ops.sandwichLinear(input, linear.weight, sandwich, this.sandwichWork, out, { bias });
+    } else ops.twoFourLinear(input, linear.weight, out, { bias });
+  }
+
+  /** Room for some tokens at a time in the widest layer. */
+  private makeSandwichWork(): Tensor {
+    const { hiddenSize, intermediateSize, heads, headDim } = this.spec;
+    const widest = hiddenSize + Math.max(intermediateSize, heads * headDim);
+    return this.backend.zeros([Math.min(SANDWICH_TOKENS, this.maxTokens), widest]);
+  }
+
+  private denseSandwich(
+    input: Tensor,
+    weight: Tensor,
+    { left, right }: Sandwich,
+    out: Tensor,
+    bias: Tensor | undefined,
+  ): void {
+    const { backend } = this;
     const tokens = rowsOf(input);
-    const [turned, inner] = [input, out].map((like) => this.like(tokens, colsOf(like)));
-    ops.blockDiagonal(input, sandwich.right, turned);
-    this.core(turned, linear, inner, undefined);
-    ops.blockDiagonal(inner, sandwich.left, out);
-    if (bias) ops.addRow(out, bias);
-  }
-
-  private core(input: Tensor, linear: LinearWeight, out: Tensor, bias: Tensor | undefined): void {
-    const { ops } = this.backend;
-    if (linear.kind === "dense") ops.linear(input, linear.weight, out, { bias });
-    else ops.twoFourLinear(input, linear.weight, out, { bias });
-  }
-
-  /** Scratch of [tokens, cols] for sandwiches, of two kinds that are used in turn. */
-  private like(tokens: number, cols: number): Tensor {
-    this.turn = 1 - this.turn;
-    const slot = this.sandwichScratch[this.turn];
-    let scratch = slot.get(cols);
-    if (!scratch) {
-      scratch = this.backend.zeros([this.maxTokens, cols]);
-      slot.set(cols, scratch);
-    }
-    return this.backend.rows(scratch, 0, tokens);
+    const turned = backend.zeros([tokens, colsOf(input)]);
+    const inner = backend.zeros([tokens, colsOf(out)]);
+    backend.ops.blockDiagonal(input, right, turned);
+    backend.ops.linear(turned, weight, inner);
+    backend.ops.blockDiagonal(inner, left, out, { bias });
+    turned.dispose();
+    inner.dispose();
   }
 
   /** x = x R in place. */
@@ -251,9 +254,8 @@ export class BlockRunner {
   }
 
   dispose(): void {
-    const lazy = this.sandwichScratch.flatMap((slot) => [...slot.values()]);
-    const tensors = [this.cos, this.sin, ...Object.values(this.scratch), ...lazy];
-    for (const tensor of tensors) tensor.dispose();
+    const tensors = [this.cos, this.sin, ...Object.values(this.scratch), this.sandwichWork];
+    for (const tensor of tensors) tensor?.dispose();
   }
 }
 

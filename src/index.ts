@@ -2,6 +2,7 @@ export type { Backend, Operations, ServedOperation } from "./backend.js";
 export { openBackend } from "./backends/index.js";
 export { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 export { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
+export type { LayerReport } from "./compress/layer.js";
 export {
   type CompressEvent,
   type CompressOptions,
@@ -33,7 +34,6 @@ export {
   type OutputFolder,
 } from "./platform/files.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
-export type { LayerReport } from "./prune-layer.js";
 export { DEFAULT_RECIPE, type Override, type Recipe } from "./recipe.js";
 export type { RotateRecipe } from "./rotation.js";
 export type { Run } from "./run.js";

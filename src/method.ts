@@ -1,6 +1,7 @@
 import type { Backend } from "./backend.js";
 import { nearest, PenjingError, refuseUnknownKeys } from "./errors.js";
 import type { Sandwich } from "./sandwich.js";
+import type { Keeper } from "./snapshot.js";
 import type { Sparsity } from "./sparsity.js";
 import type { Tensor } from "./tensor.js";
 
@@ -30,6 +31,10 @@ export interface LinearProblem {
   readonly backend: Backend;
   /** Where a method that draws random numbers starts. @default 0 */
   readonly seed?: number;
+  /** Seconds after which a long optimisation stops; results then depend on the machine. */
+  readonly seconds?: number;
+  /** Keeps a long optimisation's state from time to time, and gives back what was kept. */
+  readonly keeper?: Keeper;
   /** Cancels a long optimisation within 100 ms: `prune` rejects with the signal's reason. */
   readonly signal?: AbortSignal;
   /** How far a long optimisation is, in [0, 1]. */
@@ -75,6 +80,8 @@ export interface Method<Options extends object = Record<string, number>> {
   /** Statistics that it reads; calibration gathers no others. */
   readonly needs: readonly StatisticName[];
   readonly options: { readonly [Key in keyof Options]: OptionSpec };
+  /** Whether it is a long optimisation that stops after `LinearProblem.seconds`. @default false */
+  readonly isTimed?: boolean;
   /** Why it cannot prune to this sparsity; the sentence completes "<method> ". @default it can */
   refusal?(sparsity: Sparsity): string | undefined;
   /** For methods whose outcome has a sandwich: the sizes of the blocks of A and of B. */

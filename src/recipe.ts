@@ -3,6 +3,8 @@ import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { findLayout } from "./layouts/index.js";
 import { lookUp, resolveOptions } from "./method.js";
 import { type AnyMethod, methods } from "./methods/index.js";
+import { resolveRotation } from "./rotation/options.js";
+import { isRotationScope, SCOPE_RULE } from "./rotation/scope.js";
 import { ROTATE_KEYS, type RotateRecipe } from "./rotation.js";
 import { formatSparsity, parseSparsity, type Sparsity } from "./sparsity.js";
 
@@ -110,12 +112,7 @@ export function readRecipe(given: unknown, where = "recipe"): Recipe {
   need(Number.isSafeInteger(recipe.seed), "seed", "a whole number");
   need(typeof recipe.layerError === "boolean", "layerError", "true or false");
   need(typeof recipe.layout === "string", "layout", "text such as dense or two-four");
-  if (recipe.rotate !== undefined) {
-    const { rotate } = recipe;
-    const isMapping = typeof rotate === "object" && rotate !== null && !Array.isArray(rotate);
-    need(isMapping, "rotate", "a mapping such as { steps: 100 }");
-    refuseUnknownKeys(`${where}: rotate`, rotate, ROTATE_KEYS);
-  }
+  if (recipe.rotate !== undefined) checkRotate(recipe.rotate, where);
   findLayout(recipe.layout, `${where}: layout`);
   planLayer(recipe, recipe, where);
   recipe.overrides.forEach((override, i) => {
@@ -127,6 +124,22 @@ export function readRecipe(given: unknown, where = "recipe"): Recipe {
     planLayer(recipe, override, at);
   });
   return recipe;
+}
+
+function checkRotate(rotate: unknown, where: string): void {
+  const at = `${where}: rotate`;
+  if (Array.isArray(rotate)) {
+    throw new PenjingError(at, "it is a list; a model is rotated once, so give one mapping.");
+  }
+  if (!isMapping(rotate)) {
+    throw new PenjingError(at, "it must be a mapping such as { steps: 100 }.");
+  }
+  refuseUnknownKeys(at, rotate, ROTATE_KEYS);
+  const { scope, ...options } = rotate as RotateRecipe;
+  if (scope !== undefined && !isRotationScope(scope)) {
+    throw new PenjingError(at, `scope is ${JSON.stringify(scope)}, must be ${SCOPE_RULE}.`);
+  }
+  resolveRotation(options, at);
 }
 
 function definedOnly<T extends object>(given: T): Partial<T> {

@@ -1,5 +1,6 @@
 import type { Statistics } from "./method.js";
 import type { LinearName } from "./model.js";
+import type { Keeper } from "./snapshot.js";
 import type { Tensor } from "./tensor.js";
 
 /**
@@ -17,6 +18,15 @@ export type RotationObjective = (typeof ROTATION_OBJECTIVES)[number];
 /** How steps keep Q and R2 orthogonal. */
 export const PARAMETRISATIONS = ["riemannian", "qr"] as const;
 export type Parametrisation = (typeof PARAMETRISATIONS)[number];
+
+/** What `RotationOptions` default to, where the default does not depend on other options. */
+export const ROTATION_DEFAULTS = {
+  objective: "sparsegpt",
+  steps: 100,
+  parametrisation: "riemannian",
+  damping: 0.01,
+  scoreDamping: 0.01,
+} as const;
 
 /** How attention is cut into heads. */
 export interface HeadShape {
@@ -49,8 +59,16 @@ export interface RotationProblem {
    * the Hessians are read, and none for "magnitude".
    */
   readonly statistics: Readonly<Partial<Record<RotatedInput, Statistics>>>;
+  /** What `rotationMoments` made of the statistics, which are then not read. */
+  readonly moments?: RotationMoments;
   readonly heads: HeadShape;
 }
+
+/**
+ * Second moments M of the inputs, or their inverses, as an objective scores with: [inFeatures,
+ * inFeatures], and for o M's diagonal blocks [heads * headDim, headDim], one a head.
+ */
+export type RotationMoments = ReadonlyMap<RotatedInput, Tensor>;
 
 /** A block that is loaded anew at each step, so that many can share one Q in little memory. */
 export interface RotationSource {
@@ -84,7 +102,9 @@ export interface RotationOptions {
    */
   readonly scoreDamping?: number;
   /** Seconds after which no further step begins; results then depend on the machine. @default none */
-  readonly budget?: number;
+  readonly seconds?: number;
+  /** Keeps the search's state from time to time, and goes on from a state that was kept. */
+  readonly keeper?: Keeper;
   readonly signal?: AbortSignal;
   /** Called after each step with the share of the work done, in [0, 1], and the loss. */
   readonly onProgress?: (fraction: number, loss: number) => void;
@@ -107,6 +127,15 @@ export interface RotationOutcome {
 
 /** How to rotate, as a recipe says it. */
 export interface RotateRecipe {
+  /**
+   * Which blocks share one Q. "block": every block has its own, and a turn of the residual stream
+   * stands before each block and after the last. "groups:N": N runs of neighbouring blocks, and
+   * turns between them. "shared": all blocks, and Q is folded into the embedding and the head, so
+   * that the output is a plain checkpoint.
+   *
+   * @default "block"
+   */
+  readonly scope?: string;
   /** Updates of the rotation. @default 100 */
   readonly steps?: number;
   /** Step of Adam. @default that of the parametrisation */
@@ -120,6 +149,7 @@ export interface RotateRecipe {
 }
 
 export const ROTATE_KEYS: readonly (keyof RotateRecipe)[] = [
+  "scope",
   "steps",
   "learningRate",
   "objective",

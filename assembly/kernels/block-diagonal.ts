@@ -1,21 +1,24 @@
-// x [tokens, cols] times a block-diagonal matrix. Four tokens and more: a block is transposed once
-// and multiplied as small tiles, x read as stored. Fewer tokens, or blocks that are no multiple
-// of 4: dot products with the block's rows, four rows at a time, whose four partial sums are added
-// across lanes by one transpose.
+// x [tokens, cols] times a block-diagonal matrix, plus a bias. Four tokens and more: a block is
+// transposed once and multiplied as small tiles, x read as stored. Fewer tokens, or blocks that are
+// no multiple of 4: dot products with the blocks' rows (lib/block-streams.ts).
 
+import { streamBlocks } from "../lib/block-streams";
+import { loadUpTo, storeUpTo } from "../lib/lanes";
 import { transposeFourRows } from "../lib/pack";
-import { madd, sumLanesOfFour } from "../lib/simd";
 import { tileProduct } from "../lib/tile";
 
-/** Bytes of scratch for blocks of `size`: one transposed block. */
-export function blockDiagonalScratch(size: i32): usize {
-  return <usize>(size * size) << 2;
+/** Bytes of scratch for blockDiagonalMultiply: one transposed block where tiles are used. */
+export function blockDiagonalScratch(tokens: i32, size: i32): usize {
+  return tiledTokens(tokens, size) ? <usize>(size * size) << 2 : 0;
 }
 
 /**
- * out [tokens, cols]: stretch k of each row = blocks[k] [size, size] times that stretch of x.
+ * out [tokens, cols]: stretch k of each row = blocks[k] [size, size] times that stretch of x, plus
+ * that stretch of the bias.
  *
  * @param cols a multiple of size
+ * @param bias [cols], or 0 for none
+ * @param scratch blockDiagonalScratch(tokens, size) bytes
  */
 export function blockDiagonalMultiply(
   tokens: i32,
@@ -24,21 +27,47 @@ export function blockDiagonalMultiply(
   x: usize,
   blocks: usize,
   out: usize,
+  bias: usize,
+  scratch: usize,
+): void {
+  const ld = <usize>cols << 2;
+  const tiled = tiledTokens(tokens, size);
+  if (tiled) multiplyTiles(tiled, cols, size, x, blocks, out, bias, scratch);
+  for (let t = tiled; t < tokens; t += 4) {
+    const count = min(4, tokens - t);
+    const to = out + <usize>t * ld;
+    streamBlocks(count, cols, size, x + <usize>t * ld, blocks, to);
+    if (bias) addBias(count, cols, bias, to, ld);
+  }
+}
+
+/** How many of the tokens, counted from the first, are multiplied as tiles. */
+// @ts-ignore: decorator
+@inline
+function tiledTokens(tokens: i32, size: i32): i32 {
+  return size & 3 ? 0 : tokens & ~3;
+}
+
+function multiplyTiles(
+  tokens: i32,
+  cols: i32,
+  size: i32,
+  x: usize,
+  blocks: usize,
+  out: usize,
+  bias: usize,
   scratch: usize,
 ): void {
   const ld = <usize>cols << 2;
   const width = <usize>size << 2;
-  const tiled = size & 3 ? 0 : tokens & ~3;
   for (let start = 0; start < cols; start += size) {
-    if (tiled > 0) {
-      for (let i = 0; i < size; i += 4) {
-        const from = blocks + <usize>i * width;
-        transposeFourRows(from, width, size, 1, scratch + (<usize>i << 2), width);
-      }
-      tileProduct(tiled, size, size, x, ld, 4, scratch, width, 0, out, ld);
+    for (let i = 0; i < size; i += 4) {
+      transposeFourRows(blocks + <usize>i * width, width, size, 1, scratch + (<usize>i << 2), width);
     }
-    for (let t = <usize>tiled; t < <usize>tokens; t++) {
-      multiplyVector(size, blocks, x + t * ld, out + t * ld);
+    tileProduct(tokens, size, size, x, ld, 4, scratch, width, 0, out, ld);
+    if (bias) {
+      addBias(tokens, size, bias, out, ld);
+      bias += width;
     }
     x += width;
     out += width;
@@ -46,58 +75,18 @@ export function blockDiagonalMultiply(
   }
 }
 
-/** out [n] = m [n, n] x [n]. */
-function multiplyVector(n: i32, m: usize, x: usize, out: usize): void {
-  const ld = <usize>n << 2;
-  let rows = n;
-  for (; rows >= 4; rows -= 4) {
-    v128.store(out, fourDots(n, m, ld, x));
-    m += ld << 2;
-    out += 16;
+/** out [tokens, cols] += bias [cols], row by row; rows are `ld` bytes apart. */
+function addBias(tokens: i32, cols: i32, bias: usize, out: usize, ld: usize): void {
+  const whole = <usize>(cols & ~3) << 2;
+  const rest = cols & 3;
+  for (; tokens > 0; tokens--) {
+    for (let at: usize = 0; at < whole; at += 16) {
+      v128.store(out + at, f32x4.add(v128.load(out + at), v128.load(bias + at)));
+    }
+    if (rest) {
+      const sum = f32x4.add(loadUpTo(out + whole, rest), loadUpTo(bias + whole, rest));
+      storeUpTo(out + whole, sum, rest);
+    }
+    out += ld;
   }
-  for (; rows > 0; rows--) {
-    let sum: f32 = 0;
-    for (let i: usize = 0; i < ld; i += 4) sum += load<f32>(m + i) * load<f32>(x + i);
-    store<f32>(out, sum);
-    m += ld;
-    out += 4;
-  }
-}
-
-// @ts-ignore: decorator
-@inline
-function fourDots(n: i32, m0: usize, ld: usize, x: usize): v128 {
-  let s0 = f32x4.splat(0);
-  let s1 = f32x4.splat(0);
-  let s2 = f32x4.splat(0);
-  let s3 = f32x4.splat(0);
-  let m1 = m0 + ld;
-  let m2 = m1 + ld;
-  let m3 = m2 + ld;
-  for (; n >= 4; n -= 4) {
-    const v = v128.load(x);
-    s0 = madd(v128.load(m0), v, s0);
-    s1 = madd(v128.load(m1), v, s1);
-    s2 = madd(v128.load(m2), v, s2);
-    s3 = madd(v128.load(m3), v, s3);
-    x += 16;
-    m0 += 16;
-    m1 += 16;
-    m2 += 16;
-    m3 += 16;
-  }
-  let sums = sumLanesOfFour(s0, s1, s2, s3);
-  for (; n > 0; n--) {
-    let column = v128.load32_zero(m0);
-    column = v128.load_lane<f32>(m1, column, 1);
-    column = v128.load_lane<f32>(m2, column, 2);
-    column = v128.load_lane<f32>(m3, column, 3);
-    sums = madd(column, v128.load32_splat(x), sums);
-    x += 4;
-    m0 += 4;
-    m1 += 4;
-    m2 += 4;
-    m3 += 4;
-  }
-  return sums;
 }

@@ -2,16 +2,20 @@ import type { EntropyOptions, Operations } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { colsOf, rowsOf, type Tensor, type TensorDType } from "../tensor.js";
 
-/** Throws unless `holds`; the message is for the caller of the operation, not for an end user. */
-function rule(operation: string, holds: boolean, message: string): void {
-  if (!holds) throw new PenjingError(operation, message);
+/**
+ * Throws unless `holds`; the message is for the caller of the operation, not for an end user. One
+ * that names a shape is a function: to write shapes down takes longer than a small product.
+ */
+function rule(operation: string, holds: boolean, message: string | (() => string)): void {
+  if (holds) return;
+  throw new PenjingError(operation, typeof message === "string" ? message : message());
 }
 
 function dtype(operation: string, name: string, tensor: Tensor, expected: TensorDType): void {
   rule(
     operation,
     tensor.dtype === expected,
-    `${name} is ${tensor.dtype}, must be ${expected}; convert it first.`,
+    () => `${name} is ${tensor.dtype}, must be ${expected}; convert it first.`,
   );
 }
 
@@ -28,7 +32,7 @@ function matrix(
   rule(
     operation,
     rowsOf(tensor) === rows && (colsOf(tensor) === cols || tensor.size === 0),
-    `${name} is [${tensor.shape}], must be [${rows}, ${cols}] for the other operands.`,
+    () => `${name} is [${tensor.shape}], must be [${rows}, ${cols}] for the other operands.`,
   );
 }
 
@@ -37,7 +41,7 @@ function vector(operation: string, name: string, tensor: Tensor, length: number)
   rule(
     operation,
     tensor.size === length,
-    `${name} has ${tensor.size} elements, must have ${length}.`,
+    () => `${name} has ${tensor.size} elements, must have ${length}.`,
   );
 }
 
@@ -45,6 +49,17 @@ function square(operation: string, name: string, tensor: Tensor): number {
   const n = colsOf(tensor);
   matrix(operation, name, tensor, n, n);
   return n;
+}
+
+/** Requires the blocks of a block-diagonal matrix [length, length]. */
+function diagonalBlocks(operation: string, name: string, blocks: Tensor, length: number): void {
+  const size = colsOf(blocks);
+  matrix(operation, name, blocks, length, size);
+  rule(
+    operation,
+    size > 0 && length % size === 0,
+    () => `${name} of ${size} do not divide a row of ${length}.`,
+  );
 }
 
 function sameSize(operation: string, a: Tensor, b: Tensor): void {
@@ -80,6 +95,21 @@ export const checks: {
     matrix("twoFourLinear", "x", x, rowsOf(x), weight.cols);
     matrix("twoFourLinear", "out", out, rowsOf(x), weight.rows);
     if (bias) vector("twoFourLinear", "bias", bias, weight.rows);
+  },
+  sandwichLinear(x, weight, { left, right }, work, out, { bias } = {}) {
+    const { rows, cols } = weight;
+    matrix("sandwichLinear", "x", x, rowsOf(x), cols);
+    diagonalBlocks("sandwichLinear", "left blocks", left, rows);
+    diagonalBlocks("sandwichLinear", "right blocks", right, cols);
+    dtype("sandwichLinear", "work", work, "f32");
+    rule(
+      "sandwichLinear",
+      work.size >= rows + cols,
+      () => `work has ${work.size} elements, must have ${rows + cols} at least.`,
+    );
+    matrix("sandwichLinear", "out", out, rowsOf(x), rows);
+    if (bias) vector("sandwichLinear", "bias", bias, rows);
+    rule("sandwichLinear", x !== out, "out is x; give another tensor.");
   },
   packTwoFour(w, values, indices) {
     const [rows, cols] = [rowsOf(w), colsOf(w)];
@@ -213,16 +243,11 @@ export const checks: {
     vector("adam", "second", second, x.size);
     rule("adam", step >= 1, `step ${step} must be at least 1.`);
   },
-  blockDiagonal(x, blocks, out) {
-    const size = colsOf(blocks);
+  blockDiagonal(x, blocks, out, { bias } = {}) {
     dtype("blockDiagonal", "x", x, "f32");
-    matrix("blockDiagonal", "blocks", blocks, colsOf(x), size);
+    diagonalBlocks("blockDiagonal", "blocks", blocks, colsOf(x));
     matrix("blockDiagonal", "out", out, rowsOf(x), colsOf(x));
-    rule(
-      "blockDiagonal",
-      size > 0 && colsOf(x) % size === 0,
-      `blocks of ${size} do not divide a row of ${colsOf(x)}.`,
-    );
+    if (bias) vector("blockDiagonal", "bias", bias, colsOf(x));
     rule("blockDiagonal", x !== out, "out is x; give another tensor.");
   },
   armorOpen(target, importance, mask, { blockRows, blockCols }) {
@@ -306,10 +331,6 @@ export const checks: {
   },
   add(x, y) {
     sameSize("add", x, y);
-  },
-  addRow(x, row) {
-    dtype("addRow", "x", x, "f32");
-    vector("addRow", "row", row, colsOf(x));
   },
   embed(table, ids, out) {
     dtype("embed", "ids", ids, "i32");

@@ -14,6 +14,7 @@ import * as mask from "./reference/mask.js";
 import * as norm from "./reference/norm.js";
 import * as orthogonal from "./reference/orthogonal.js";
 import * as rope from "./reference/rope.js";
+import * as sandwich from "./reference/sandwich.js";
 import * as scale from "./reference/scale.js";
 import * as softmax from "./reference/softmax.js";
 import * as sparsegpt from "./reference/sparsegpt.js";
@@ -38,6 +39,7 @@ export const referenceOperations: Operations = {
   ...norm,
   ...orthogonal,
   ...rope,
+  ...sandwich,
   ...scale,
   ...softmax,
   ...sparsegpt,

@@ -19,6 +19,7 @@ import * as mask from "./wasm/mask.js";
 import * as norm from "./wasm/norm.js";
 import * as orthogonal from "./wasm/orthogonal.js";
 import * as rope from "./wasm/rope.js";
+import * as sandwich from "./wasm/sandwich.js";
 import * as softmax from "./wasm/softmax.js";
 import * as sparsegpt from "./wasm/sparsegpt.js";
 import * as twoFour from "./wasm/two-four.js";
@@ -41,6 +42,7 @@ const PARTS = [
   norm,
   orthogonal,
   rope,
+  sandwich,
   softmax,
   sparsegpt,
   twoFour,

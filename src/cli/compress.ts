@@ -3,12 +3,12 @@ import { parse as parseYaml } from "yaml";
 import { type CompressResult, compress } from "../compress.js";
 import { PenjingError } from "../errors.js";
 import type { Perplexity } from "../evaluate.js";
-import type { OptionSpec } from "../method.js";
-import { type AnyMethod, methods } from "../methods/index.js";
+import { methods } from "../methods/index.js";
 import { refuseOverlap } from "../platform/overlap.js";
 import { DEFAULT_RECIPE, type Recipe, readRecipe } from "../recipe.js";
+import { ROTATION_OBJECTIVES, type RotateRecipe } from "../rotation.js";
 import {
-  duration,
+  duration as durationText,
   openProgress,
   type PrintOptions,
   type Progress,
@@ -19,10 +19,11 @@ import {
 } from "./console.js";
 import { scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
+import { describeMethods, methodOptionsOf, withMethodOptions } from "./method-options.js";
 import {
   byteCount,
   collect,
-  collectPairs,
+  duration,
   number,
   readTextFile,
   withCommonOptions,
@@ -33,7 +34,6 @@ interface CompressFlags extends PrintOptions {
   readonly out: string;
   readonly method?: string;
   readonly sparsity?: string;
-  readonly option?: Readonly<Record<string, number>>;
   readonly ignore?: readonly string[];
   readonly statistics?: Recipe["statistics"];
   readonly samples?: number;
@@ -41,13 +41,19 @@ interface CompressFlags extends PrintOptions {
   readonly seed?: number;
   readonly layout?: string;
   readonly rotate?: "denoise";
+  readonly rotateScope?: string;
   readonly rotateSteps?: number;
   readonly rotateLearningRate?: number;
+  readonly rotateBlockSize?: number;
+  readonly rotateObjective?: RotateRecipe["objective"];
+  readonly rotateScoreDamping?: number;
   readonly layerError: boolean;
   readonly recipe?: string;
   readonly eval?: string;
   readonly window?: number;
   readonly shardSize?: number;
+  readonly budget?: number;
+  readonly work?: string;
   readonly force?: boolean;
   readonly backend: string;
 }
@@ -60,21 +66,12 @@ Examples:
   $ penjing compress llama/ --recipe recipe.yaml --calibration text.txt --out out/
 
 Methods and their options:
-${Object.values(methods).map(describeMethod).join("\n")}
+${describeMethods()}
 `;
-
-/** A method's line and one for each of its options, with the default. */
-function describeMethod({ name, summary, options }: AnyMethod): string {
-  const lines = Object.entries<OptionSpec>(options).map(
-    ([option, spec]) =>
-      `    ${`--option ${option}=${spec.default}`.padEnd(26)} ${spec.description}`,
-  );
-  return [`  ${name.padEnd(10)} ${summary}`, ...lines].join("\n");
-}
 
 export function addCompress(program: Command, signal: AbortSignal): void {
   const d = DEFAULT_RECIPE;
-  withCommonOptions(
+  const command = withMethodOptions(
     program
       .command("compress")
       .description("prune a model folder and write the result as a new folder")
@@ -83,7 +80,6 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       .requiredOption("--out <folder>", "folder to write")
       .option("--method <name>", `${Object.keys(methods).join(", ")} (default: ${d.method})`)
       .option("--sparsity <pattern>", `N:M or share to remove (default: ${d.sparsity})`)
-      .option("--option <name=number>", "an option of the method; repeatable", collectPairs)
       .option("--ignore <glob>", "leave these layers as they are; repeatable", collect)
       .option("--statistics <mode>", `sequential or dense (default: ${d.statistics})`)
       .option("--samples <n>", `calibration windows (default: ${d.samples})`, number)
@@ -91,17 +87,28 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       .option("--seed <n>", `seed of methods that draw (default: ${d.seed})`, number)
       .option("--layout <name>", `dense or two-four (default: ${d.layout})`)
       .addOption(
-        new Option("--rotate <method>", "rotate each block first: denoise").choices(["denoise"]),
+        new Option("--rotate <method>", "rotate the blocks first: denoise").choices(["denoise"]),
       )
+      .option("--rotate-scope <scope>", "blocks of one rotation: block, shared or groups:N")
       .option("--rotate-steps <n>", "updates of each rotation (default: 100)", number)
       .option("--rotate-learning-rate <r>", "step of its optimiser", number)
+      .option("--rotate-block-size <n>", "features that it mixes with one another", number)
+      .addOption(
+        new Option("--rotate-objective <name>", "whose importance it concentrates").choices(
+          ROTATION_OBJECTIVES,
+        ),
+      )
+      .option("--rotate-score-damping <r>", "damping in that importance", number)
+      .option("--budget <time>", "time for the run, such as 90s, 30m or 2h", duration)
+      .option("--work <folder>", "keep unfinished work there; the same command goes on from it")
       .option("--no-layer-error", "do not measure each layer's error")
       .option("--recipe <file>", "YAML or JSON file with these settings; flags win over it")
       .option("--eval <file>", "measure perplexity on this text before and after")
       .option("--window <n>", "tokens in each window of --eval", number)
       .option("--shard-size <bytes>", "begin a new weights file after so many bytes", byteCount)
       .option("--force", "replace the output folder when it exists"),
-  )
+  );
+  withCommonOptions(command)
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: CompressFlags) => run(model, flags, signal));
 }
@@ -114,7 +121,7 @@ async function readRecipeFlags(flags: CompressFlags): Promise<Partial<Recipe>> {
     method: flags.method,
     sparsity: flags.sparsity,
     // The file's options belong to the file's method.
-    options: { ...(isOtherMethod ? {} : fromFile.options), ...flags.option },
+    options: { ...(isOtherMethod ? {} : fromFile.options), ...methodOptionsOf(flags) },
     ignore: flags.ignore && [...(fromFile.ignore ?? DEFAULT_RECIPE.ignore), ...flags.ignore],
     statistics: flags.statistics,
     samples: flags.samples,
@@ -131,13 +138,17 @@ async function readRecipeFlags(flags: CompressFlags): Promise<Partial<Recipe>> {
 }
 
 /** What the flags and the recipe file say of rotations together; undefined when neither asks. */
-function rotateFlags(
-  { rotate, rotateSteps: steps, rotateLearningRate: learningRate }: CompressFlags,
-  fromFile: Recipe["rotate"],
-): Recipe["rotate"] {
-  const given = { steps, learningRate };
+function rotateFlags(flags: CompressFlags, fromFile: Recipe["rotate"]): Recipe["rotate"] {
+  const given: RotateRecipe = {
+    scope: flags.rotateScope,
+    steps: flags.rotateSteps,
+    learningRate: flags.rotateLearningRate,
+    blockSize: flags.rotateBlockSize,
+    objective: flags.rotateObjective,
+    scoreDamping: flags.rotateScoreDamping,
+  };
   const set = Object.entries(given).filter(([, value]) => value !== undefined);
-  if (rotate || fromFile) return { ...fromFile, ...Object.fromEntries(set) };
+  if (flags.rotate || fromFile) return { ...fromFile, ...Object.fromEntries(set) };
   if (set.length === 0) return undefined;
   throw new PenjingError("--rotate", "its options were given without it; add --rotate denoise.");
 }
@@ -158,7 +169,7 @@ async function readRecipeFile(path: string): Promise<Partial<Recipe>> {
 }
 
 async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
-  const { backend, force, out } = flags;
+  const { backend, budget, force, out, work: folder } = flags;
   const recipe = await readRecipeFlags(flags);
   const calibration = await readTextFile(flags.calibration);
   const text = flags.eval ? await readTextFile(flags.eval) : undefined;
@@ -169,7 +180,7 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
     text === undefined
       ? undefined
       : scoreText({ model: path, text, window: flags.window, backend, signal }, title, flags);
-  const options = { model, out, calibration, recipe, backend, force, signal };
+  const options = { model, out, calibration, recipe, backend, force, budget, work: folder, signal };
   const work = compress({ ...options, shardBytes: flags.shardSize });
   let before: Perplexity | undefined;
   let progress: Progress | undefined;
@@ -223,6 +234,6 @@ function printResult(
       `perplexity   ${before.perplexity.toFixed(3)} -> ${after.perplexity.toFixed(3)} (${after.windows} windows of ${after.window} tokens)`,
     );
   }
-  print(`written to   ${out} in ${duration(seconds)}`);
+  print(`written to   ${out} in ${durationText(seconds)}`);
   if (explain) print(`\n${explainServed(served)}`);
 }

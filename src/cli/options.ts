@@ -34,16 +34,12 @@ export function collect(text: string, previous: readonly string[] = []): string[
   return [...previous, text];
 }
 
-/** Parses "name=number" pairs into a record. */
-export function collectPairs(
-  text: string,
-  previous: Readonly<Record<string, number>> = {},
-): Record<string, number> {
-  const [name, value, ...rest] = text.split("=");
-  if (!name || value === undefined || rest.length > 0) {
-    throw new InvalidArgumentError("Give name=number, such as damping=0.05.");
-  }
-  return { ...previous, [name]: number(value) };
+/** Parses a time such as 90s, 30m or 2h into seconds. */
+export function duration(text: string): number {
+  const [, value, unit] = /^(\d+(?:\.\d+)?)(s|m|h)$/.exec(text) ?? [];
+  const seconds = Number(value) * { s: 1, m: 60, h: 3600 }[unit as "s"];
+  if (seconds > 0) return seconds;
+  throw new InvalidArgumentError("Give a time above 0, such as 90s, 30m or 2h.");
 }
 
 /**

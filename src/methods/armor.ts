@@ -17,8 +17,6 @@ export interface ArmorMethodOptions {
   readonly learningRate: number;
   /** Stop when this many iterations lower the proxy by less than 0.01%. @default 100 */
   readonly patience: number;
-  /** Seed of the groups that are drawn, added to the problem's. @default 0 */
-  readonly seed: number;
 }
 
 const SMALLEST_BLOCK = 4;
@@ -46,6 +44,7 @@ export const armor: Method<ArmorMethodOptions> = {
   summary: "a 2:4 core between two block-diagonal factors, optimised together; slow, most accurate",
   source: "Liu et al. 2025, arXiv 2510.05528",
   needs: ["columnSquares"],
+  isTimed: true,
   options: {
     blockSize: {
       default: 0,
@@ -73,13 +72,6 @@ export const armor: Method<ArmorMethodOptions> = {
       max: 1e6,
       integer: true,
       description: "stop when this many iterations lower the proxy by less than 0.01%",
-    },
-    seed: {
-      default: 0,
-      min: 0,
-      max: 2 ** 32 - 1,
-      integer: true,
-      description: "seed of the groups that are drawn",
     },
   },
   refusal(sparsity) {
@@ -202,6 +194,41 @@ interface Course {
   readonly notes: readonly string[];
 }
 
+/** What decides when to stop. */
+interface Track {
+  /** The proxy at the start and after every iteration. */
+  readonly curve: number[];
+  /** The best proxy when it last fell by LEAST_PROGRESS, and the iteration. */
+  mark: number;
+  markAt: number;
+}
+
+/** Keeps the optimisation's state, when it is time to. */
+async function keep(
+  { backend, keeper }: LinearProblem,
+  state: ArmorState,
+  track: Track,
+): Promise<void> {
+  if (!keeper?.isDue()) return;
+  const saved = await backend.ops.armorSave(state);
+  await keeper.save({ facts: { ...track }, arrays: new Map([["state", saved]]) });
+}
+
+/** Takes up a state that was kept, and draws what was drawn until then. */
+async function resume(
+  { backend, keeper }: LinearProblem,
+  state: ArmorState,
+  random: Random,
+): Promise<Track | undefined> {
+  const kept = await keeper?.load();
+  if (!kept) return undefined;
+  const track = kept.facts as unknown as Track;
+  backend.ops.armorLoad(state, kept.arrays.get("state") as Uint8Array);
+  const draws = (track.curve.length - 1) * state.pairs;
+  for (let i = 0; i < draws; i++) random.next();
+  return track;
+}
+
 /**
  * Iterates until the patience or the iterations are used up. Whether to stop is decided at multiples
  * of CHECK iterations, so that the result does not depend on how many the machine does at a time.
@@ -212,23 +239,33 @@ async function optimise(
   options: ArmorMethodOptions,
 ): Promise<Course> {
   const { iterations, learningRate, patience } = options;
-  const random = new Random(options.seed + (problem.seed ?? 0));
-  const curve = [state.startProxy];
-  let best = state.startProxy;
-  // The best proxy when it last fell by LEAST_PROGRESS, and the iteration.
-  let [mark, markAt] = [best, 0];
+  const { seconds = Number.POSITIVE_INFINITY } = problem;
+  const begun = performance.now();
+  const random = new Random(problem.seed ?? 0);
+  const begin: Track = { curve: [state.startProxy], mark: state.startProxy, markAt: 0 };
+  const track = (await resume(problem, state, random)) ?? begin;
+  const { curve } = track;
+  let best = curve.reduce((least, proxy) => Math.min(least, proxy));
   let steps = 1;
   let paused = performance.now();
+  const notes: string[] = [];
   while (curve.length <= iterations && best > 0) {
     const done = curve.length - 1;
     if (done % CHECK === 0) {
       const latest = curve[done];
       if (!(latest <= DIVERGED * state.startProxy)) {
-        const note = `the proxy rose from ${state.startProxy} to ${latest} by iteration ${done}, so it was stopped and its best iterate kept; a smaller learningRate than ${learningRate} helps`;
-        return { best, curve, notes: [note] };
+        notes.push(
+          `the proxy rose from ${state.startProxy} to ${latest} by iteration ${done}, so it was stopped and its best iterate kept; a smaller learningRate than ${learningRate} helps`,
+        );
+        break;
       }
-      if (best < mark * (1 - LEAST_PROGRESS)) [mark, markAt] = [best, done];
-      if (done - markAt >= patience) break;
+      if (best < track.mark * (1 - LEAST_PROGRESS)) [track.mark, track.markAt] = [best, done];
+      if (done - track.markAt >= patience) break;
+    }
+    if (performance.now() - begun >= 1000 * seconds && done > 0) {
+      const spent = Number(seconds.toPrecision(3));
+      notes.push(`its time of ${spent} s was spent after ${done} of ${iterations} iterations`);
+      break;
     }
     const count = Math.min(steps, iterations - done, CHECK - (done % CHECK));
     const start = performance.now();
@@ -240,11 +277,12 @@ async function optimise(
     const now = performance.now();
     steps = Math.max(1, Math.floor((count * TURN) / (now - start)));
     problem.onProgress?.((done + count) / iterations);
+    await keep(problem, state, track);
     if (now - paused < TURN) continue;
     await pause(problem.signal);
     paused = performance.now();
   }
-  return { best, curve, notes: [] };
+  return { best, curve, notes };
 }
 
 /** `count` iterations with groups drawn by `random`; their proxies. */

@@ -1,7 +1,12 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { LINEAR_NAMES, type LinearName } from "../model.js";
-import type { RotatedInput, RotationObjective, RotationProblem } from "../rotation.js";
+import type {
+  RotatedInput,
+  RotationMoments,
+  RotationObjective,
+  RotationProblem,
+} from "../rotation.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 import { dampedInverse, type InverseOptions } from "./inverse.js";
 
@@ -123,34 +128,24 @@ export class BlockObjective {
   }
 
   private async fillMoments(options: ObjectiveOptions): Promise<void> {
-    const { backend, problem, moments } = this;
-    for (const input of ["self_attn.q_proj", "mlp.gate_proj", "self_attn.o_proj"] as const) {
-      const hessian = problem.statistics[input]?.hessian;
-      const where = `${problem.name}.${input}`;
-      if (!hessian) {
-        throw new PenjingError(
-          where,
-          `a rotation for "${options.objective}" needs the Hessian of its inputs, and there is none; gather it, or rotate for "magnitude".`,
-        );
+    const { backend, problem } = this;
+    let given = problem.moments;
+    if (!given) {
+      const made = await rotationMoments(backend, problem, options);
+      this.notes.push(...made.notes);
+      this.owned.push(...made.moments.values());
+      given = made.moments;
+    }
+    for (const [input, made] of given) {
+      let moment = made;
+      if (problem.moments) {
+        moment = this.own(made.shape);
+        backend.copy(made, moment);
       }
-      let whole = hessian;
-      if (this.isInverse) {
-        const { inverse, notes } = await dampedInverse(backend, where, hessian, options);
-        this.notes.push(...notes);
-        whole = inverse;
-      }
-      const { heads, headDim } = problem.heads;
-      const n = colsOf(hessian);
-      const shape = input === "self_attn.o_proj" ? [heads * headDim, headDim] : [n, n];
-      const moment = this.own(shape);
-      if (input === "self_attn.o_proj") {
-        const data = (await backend.read(whole)) as Float32Array;
-        backend.write(moment, diagonalBlocks(data, n, headDim));
-      } else backend.copy(whole, moment);
-      if (whole !== hessian) whole.dispose();
-      const product = this.own(shape);
+      const [n] = moment.shape;
+      const product = this.own(moment.shape);
       const [scale, scaleGradient] = [this.own([n, 1]), this.own([n, 1])];
-      moments.set(input, { moment, product, scale, scaleGradient });
+      this.moments.set(input, { moment, product, scale, scaleGradient });
     }
   }
 
@@ -285,6 +280,52 @@ export class BlockObjective {
 
   dispose(): void {
     for (const tensor of this.owned) tensor.dispose();
+  }
+}
+
+/**
+ * The moments by which an objective other than "magnitude" scores.
+ *
+ * @returns new tensors, which the caller disposes
+ * @throws PenjingError when a Hessian is missing or does not factorise
+ */
+export async function rotationMoments(
+  backend: Backend,
+  { name, statistics, heads: { heads, headDim } }: Omit<RotationProblem, "weights">,
+  options: ObjectiveOptions,
+): Promise<{ readonly moments: RotationMoments; readonly notes: readonly string[] }> {
+  const moments = new Map<RotatedInput, Tensor>();
+  const notes: string[] = [];
+  try {
+    for (const input of ["self_attn.q_proj", "mlp.gate_proj", "self_attn.o_proj"] as const) {
+      const hessian = statistics[input]?.hessian;
+      const where = `${name}.${input}`;
+      if (!hessian) {
+        throw new PenjingError(
+          where,
+          `a rotation for "${options.objective}" needs the Hessian of its inputs, and there is none; gather it, or rotate for "magnitude".`,
+        );
+      }
+      let whole = hessian;
+      if (options.objective === "sparsegpt") {
+        const made = await dampedInverse(backend, where, hessian, options);
+        notes.push(...made.notes);
+        whole = made.inverse;
+      }
+      const n = colsOf(hessian);
+      const isOutput = input === "self_attn.o_proj";
+      const moment = backend.zeros(isOutput ? [heads * headDim, headDim] : [n, n]);
+      moments.set(input, moment);
+      if (isOutput) {
+        const data = (await backend.read(whole)) as Float32Array;
+        backend.write(moment, diagonalBlocks(data, n, headDim));
+      } else backend.copy(whole, moment);
+      if (whole !== hessian) whole.dispose();
+    }
+    return { moments, notes };
+  } catch (error) {
+    for (const moment of moments.values()) moment.dispose();
+    throw error;
   }
 }
 

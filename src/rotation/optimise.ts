@@ -1,18 +1,17 @@
 import type { Backend } from "../backend.js";
-import { PenjingError, refuseUnknownKeys } from "../errors.js";
-import {
-  type HeadShape,
-  PARAMETRISATIONS,
-  type Parametrisation,
-  ROTATION_OBJECTIVES,
-  type RotationOptions,
-  type RotationOutcome,
-  type RotationProblem,
-  type RotationSource,
+import { PenjingError } from "../errors.js";
+import type {
+  HeadShape,
+  Parametrisation,
+  RotationOptions,
+  RotationOutcome,
+  RotationProblem,
+  RotationSource,
 } from "../rotation.js";
 import { pause } from "../run.js";
 import { colsOf, type Tensor } from "../tensor.js";
 import { BlockObjective } from "./objective.js";
+import { checkBlockSize, type ResolvedRotation, resolveRotation } from "./options.js";
 import { orthonormalise } from "./orthonormalise.js";
 import { type OrthogonalParameter, QrParameter, RiemannianParameter } from "./parameter.js";
 
@@ -50,46 +49,6 @@ const WAYS: Readonly<
   },
 };
 
-/** Options whose absence means something, or nothing. */
-type Optional = "signal" | "onProgress" | "blockSize" | "learningRate";
-type Resolved = Required<Omit<RotationOptions, Optional>> & Pick<RotationOptions, Optional>;
-
-/**
- * Fills in the defaults.
- *
- * @throws PenjingError for an unknown option or a value out of range
- */
-function resolve(options: RotationOptions): Resolved {
-  const where = "rotation";
-  const parametrisation = options.parametrisation ?? "riemannian";
-  const resolved = {
-    objective: options.objective ?? "sparsegpt",
-    steps: options.steps ?? 100,
-    parametrisation,
-    learningRate: options.learningRate,
-    blockSize: options.blockSize,
-    damping: options.damping ?? 0.01,
-    scoreDamping: options.scoreDamping ?? 0.01,
-    budget: options.budget ?? Number.POSITIVE_INFINITY,
-    signal: options.signal,
-    onProgress: options.onProgress,
-  };
-  refuseUnknownKeys(where, options, Object.keys(resolved));
-  const rule = (holds: boolean, name: keyof Resolved, message: string) => {
-    if (!holds) throw new PenjingError(where, `${name} is ${resolved[name]}, must be ${message}.`);
-  };
-  const { objective, steps, learningRate = 0.01, damping, scoreDamping, budget } = resolved;
-  const oneOf = (names: readonly string[]) => `one of ${names.join(", ")}`;
-  rule(ROTATION_OBJECTIVES.includes(objective), "objective", oneOf(ROTATION_OBJECTIVES));
-  rule(PARAMETRISATIONS.includes(parametrisation), "parametrisation", oneOf(PARAMETRISATIONS));
-  rule(Number.isInteger(steps) && steps >= 0, "steps", "a whole number of at least 0");
-  rule(learningRate > 0 && learningRate <= 1, "learningRate", "above 0 and at most 1");
-  rule(damping >= 0 && damping <= 100, "damping", "from 0 to 100");
-  rule(scoreDamping >= 0 && scoreDamping <= 100, "scoreDamping", "from 0 to 100");
-  rule(budget > 0, "budget", "a number of seconds above 0");
-  return resolved;
-}
-
 /** Of a block-diagonal [n, n]: u8, 1 where both indices are in one stretch of `size`. */
 function blockMask(n: number, size: number): Uint8Array {
   return Uint8Array.from({ length: n * n }, (_, i) =>
@@ -126,7 +85,7 @@ class Search {
 
   constructor(
     private readonly backend: Backend,
-    private readonly options: Resolved,
+    private readonly options: ResolvedRotation,
   ) {}
 
   private own<T extends { dispose(): void }>(made: T): T {
@@ -184,12 +143,7 @@ class Search {
   private begin(hidden: number): void {
     const { backend } = this;
     const { blockSize = hidden } = this.options;
-    if (!Number.isInteger(blockSize) || blockSize < 1 || hidden % blockSize !== 0) {
-      throw new PenjingError(
-        "rotation",
-        `blockSize is ${blockSize}, must be a whole number that divides the residual stream's ${hidden} columns.`,
-      );
-    }
+    checkBlockSize(blockSize, hidden);
     this.learningRate = this.options.learningRate ?? this.way.learningRate(blockSize);
     const make = () => this.own(backend.zeros([hidden, hidden]));
     [this.q, this.bestQ, this.gradient] = [make(), make(), make()];
@@ -265,22 +219,70 @@ class Search {
 
   async run(): Promise<void> {
     const { curve } = this;
-    const { steps, budget, onProgress } = this.options;
+    const { steps, seconds, onProgress } = this.options;
     const begun = performance.now();
-    for (let step = 0; ; step++) {
+    for (let step = await this.resume(); ; step++) {
       const loss = await this.evaluate();
       curve.push(loss);
       if (step === 0 || loss < curve[this.bestStep]) this.keep();
-      const spent = (performance.now() - begun) / 1000 / budget;
+      const spent = (performance.now() - begun) / 1000 / seconds;
       const done = steps === 0 ? 1 : Math.max(step / steps, spent);
       onProgress?.(Math.min(1, done), loss);
       if (!this.goesOn() || step === steps) return;
       if (done >= 1) {
-        this.notes.add(`the budget of ${budget} s was spent after ${step} of ${steps} steps`);
+        this.notes.add(
+          `its time of ${Number(seconds.toPrecision(3))} s was spent after ${step} of ${steps} steps`,
+        );
         return;
       }
       if (!(await this.step(step + 1, done))) return;
+      await this.remember(step + 1);
     }
+  }
+
+  /** Every tensor that the rest of the search depends on, by name. */
+  private state(): Map<string, Tensor> {
+    const tensors = new Map([
+      ["q", this.q],
+      ["bestQ", this.bestQ],
+    ]);
+    const add = (name: string, { state }: OrthogonalParameter) => {
+      for (const [i, tensor] of state.entries()) tensors.set(`${name}.${i}`, tensor);
+    };
+    add("parameter", this.parameter);
+    for (const [m, { r2, bestR2, parameters }] of this.members.entries()) {
+      tensors.set(`${m}.r2`, r2).set(`${m}.bestR2`, bestR2);
+      for (const [h, parameter] of parameters.entries()) add(`${m}.parameter.${h}`, parameter);
+    }
+    return tensors;
+  }
+
+  /** Keeps the state before a step's loss is measured, when it is time to. */
+  private async remember(step: number): Promise<void> {
+    const { keeper } = this.options;
+    if (!keeper?.isDue()) return;
+    const arrays = new Map<string, Float32Array>();
+    for (const [name, tensor] of this.state()) {
+      arrays.set(name, (await this.backend.read(tensor)) as Float32Array);
+    }
+    await keeper.save({ facts: { step, curve: this.curve, bestStep: this.bestStep }, arrays });
+  }
+
+  /** Takes up a state that was kept; the step to go on with. */
+  private async resume(): Promise<number> {
+    const kept = await this.options.keeper?.load();
+    if (!kept) return 0;
+    for (const [name, tensor] of this.state()) {
+      this.backend.write(tensor, kept.arrays.get(name) as Float32Array);
+    }
+    const { step, curve, bestStep } = kept.facts as {
+      step: number;
+      curve: number[];
+      bestStep: number;
+    };
+    this.curve.push(...curve);
+    this.bestStep = bestStep;
+    return step;
   }
 
   async outcome(): Promise<RotationOutcome> {
@@ -321,8 +323,8 @@ function square(backend: Backend, stacked: Tensor, { headDim }: HeadShape, head:
 /**
  * Searches the rotation that concentrates the importance of the blocks' weights: one Q for all of
  * them, and an R2 for each key-value head of each. Starts from the identity and keeps the best
- * iterate; stops early, and says so, when the gradient vanishes or the loss diverges. Without a
- * budget, equal input gives equal output.
+ * iterate; stops early, and says so, when the gradient vanishes or the loss diverges. Without
+ * `seconds`, equal input gives equal output.
  *
  * @throws PenjingError for options out of range, blocks that cannot be rotated or share no width,
  *   and statistics that the objective needs and does not find
@@ -332,7 +334,7 @@ export async function optimiseRotation(
   blocks: readonly (RotationProblem | RotationSource)[],
   options: RotationOptions = {},
 ): Promise<RotationOutcome> {
-  const search = new Search(backend, resolve(options));
+  const search = new Search(backend, resolveRotation(options));
   if (blocks.length === 0) {
     throw new PenjingError("rotation", "there is no block to rotate; give at least one.");
   }

@@ -19,6 +19,8 @@ export interface OrthogonalParameter {
    * @returns false when the step led to a matrix that cannot be orthonormalised
    */
   update(learningRate: number, step: number, scale: number): Promise<boolean>;
+  /** Every tensor that a later step depends on, the matrix itself left out. */
+  readonly state: readonly Tensor[];
   dispose(): void;
 }
 
@@ -60,6 +62,11 @@ export class QrParameter implements OrthogonalParameter {
     for (const tensor of [value, this.own.free, this.own.inner, this.own.outer]) {
       backend.write(tensor, identity(n));
     }
+  }
+
+  get state(): readonly Tensor[] {
+    const { free, first, second, inner, outer } = this.own;
+    return [free, first, second, inner, outer];
   }
 
   /** The gradient by A [n, n] that `receive` made. */
@@ -113,6 +120,10 @@ export class RiemannianParameter implements OrthogonalParameter {
     const names = ["identity", "turn", "moved", "first", "second", "velocity", "inverse"] as const;
     this.own = squares(backend, n, names);
     for (const tensor of [value, this.own.identity]) backend.write(tensor, identity(n));
+  }
+
+  get state(): readonly Tensor[] {
+    return [this.own.first, this.own.second];
   }
 
   async receive(gradient: Tensor): Promise<number> {

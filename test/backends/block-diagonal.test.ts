@@ -19,8 +19,13 @@ const CASES: readonly (readonly [number, number, number])[] = [
   ...[1, 2, 3, 4, 5, 7, 12, 16, 20, 31, 32, 43, 64, 128].flatMap((size) =>
     [1, 6].map((tokens) => [tokens, 2 * size, size] as const),
   ),
-  [5, 4, 4],
+  // Quarters of the rows that begin and end inside blocks, and rows beside the quarters.
+  ...[1, 3, 4, 5, 43, 128].flatMap((size) =>
+    [0, 2, 3, 5].flatMap((tokens) => [1, 5].map((count) => [tokens, count * size, size] as const)),
+  ),
   [9, 172, 43],
+  [1, 768, 128],
+  [3, 2080, 260],
   [1, 1024, 32],
   [70, 256, 32],
 ];
@@ -30,8 +35,7 @@ for (const open of OPENERS) {
     test(`${open.name}: x [${tokens}, ${cols}], blocks of ${size}`, async () => {
       const backend = await open();
       const [x, blocks] = [randomValues(tokens * cols), randomValues(cols * size)];
-      const out = blank(backend, tokens * cols, cols);
-      backend.ops.blockDiagonal(input(backend, x, cols), input(backend, blocks, size), out.view);
+      const bias = randomValues(cols);
       const expected = new Float64Array(x.length);
       const magnitude = new Float64Array(x.length);
       for (let i = 0; i < x.length; i++) {
@@ -43,7 +47,15 @@ for (const open of OPENERS) {
         }
       }
       const bound = (i: number) => 4 * EPSILON * Math.sqrt(size) * magnitude[i];
-      assertWithin(await out.read(), expected, bound, `seed ${seed}`);
+      const operands = [input(backend, x, cols), input(backend, blocks, size)] as const;
+      const plain = blank(backend, tokens * cols, cols);
+      backend.ops.blockDiagonal(...operands, plain.view);
+      assertWithin(await plain.read(), expected, bound, `seed ${seed}`);
+      const biased = blank(backend, tokens * cols, cols);
+      backend.ops.blockDiagonal(...operands, biased.view, { bias: input(backend, bias, 1) });
+      const shifted = expected.map((value, i) => value + bias[i % cols]);
+      const wider = (i: number) => bound(i) + EPSILON * Math.abs(shifted[i]);
+      assertWithin(await biased.read(), shifted, wider, `bias, seed ${seed}`);
       backend.dispose();
     });
   }
@@ -60,6 +72,9 @@ for (const open of OPENERS) {
     assert.throws(run(backend.zeros([12, 5])), /blocks of 5 do not divide a row of 12/);
     assert.throws(run(blocks(3, 4), backend.zeros([3, 12])), /out is \[3,12\]/);
     assert.throws(run(blocks(3, 4), x), /out is x; give another tensor/);
+    const short = () =>
+      backend.ops.blockDiagonal(x, blocks(3, 4), out, { bias: backend.zeros([11]) });
+    assert.throws(short, /bias has 11 elements, must have 12/);
     backend.dispose();
   });
 }

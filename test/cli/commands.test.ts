@@ -15,7 +15,7 @@ writeFileSync(evaluation, readFileSync(EVALUATION, "utf8").slice(0, 2000));
 
 for (const [method, { options }] of Object.entries(methods)) {
   // A long optimisation shows no more here than a short one.
-  const short = "iterations" in options ? ["--option", "iterations=5"] : [];
+  const short = "iterations" in options ? ["--iterations", "5"] : [];
   test(`compress with ${method} into both layouts, then use them`, async () => {
     const use = async (layout: string) => {
       const out = join(folder, `${method}-${layout}`);
@@ -74,7 +74,7 @@ test("a recipe file is followed, and flags win over it", async () => {
     "method: sparsegpt\noptions: {damping: 0.1, blockSize: 64}\nsparsity: 50%\nignore: ['*.0.*']\n",
   );
   const out = join(folder, "recipe");
-  const more = ["--recipe", recipe, "--sparsity", "4:8", "--option", "damping=0.2"];
+  const more = ["--recipe", recipe, "--sparsity", "4:8", "--damping", "0.2"];
   const { code, stderr } = await penjing(compressArgs(out, ...more, "--ignore", "*.v_proj"));
   assert.is(code, 0, stderr);
   const { recipe: used, layers } = JSON.parse(readFileSync(join(out, "penjing.json"), "utf8"));
@@ -168,7 +168,8 @@ test("--help has examples, options with defaults, and the methods' options", asy
   for (const { name, options } of Object.values(methods)) {
     assert.match(stdout, new RegExp(`^  ${name} +\\w`, "m"));
     for (const [option, spec] of Object.entries<{ default: number }>(options)) {
-      assert.match(stdout, new RegExp(`--option ${option}=${spec.default} `));
+      const flag = option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+      assert.match(stdout, new RegExp(`--${flag} <n> .*\\(default: ${spec.default}\\)`));
     }
   }
   assert.match(stdout, /\(default: 2:4\)/);

@@ -2,11 +2,11 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
+import type { LayerReport } from "../../src/compress/layer.js";
 import type { AnyMethod } from "../../src/methods/index.js";
 import { methods } from "../../src/methods/index.js";
 import { memoryFolder } from "../../src/platform/files.js";
 import { pruneLinear } from "../../src/prune.js";
-import type { LayerReport } from "../../src/prune-layer.js";
 import { note } from "../shared.js";
 import {
   CALIBRATION,

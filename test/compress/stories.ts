@@ -23,12 +23,17 @@ export const EVALUATION = readFileSync(join(FOLDER, "evaluation.txt"), "utf8");
 /** Calibration that takes a fraction of a second. */
 export const QUICK: Partial<Recipe> = { samples: 4, length: 32 };
 
-/** The embedded model's folder, texts left out. */
-export function storyFiles(): Record<string, Uint8Array> {
-  const names = readdirSync(FOLDER).filter((name) => !name.endsWith(".txt"));
+/** A model folder's files, texts left out. */
+export function modelFiles(folder: string): Record<string, Uint8Array> {
+  const names = readdirSync(folder).filter((name) => !name.endsWith(".txt"));
   return Object.fromEntries(
-    names.map((name) => [name, new Uint8Array(readFileSync(join(FOLDER, name)))]),
+    names.map((name) => [name, new Uint8Array(readFileSync(join(folder, name)))]),
   );
+}
+
+/** The embedded model's folder. */
+export function storyFiles(): Record<string, Uint8Array> {
+  return modelFiles(FOLDER);
 }
 
 export interface Compressed {

@@ -42,8 +42,8 @@ for (const [name, run, seeds] of RUNS) {
           blockSize: golden.block,
           iterations: golden.iterations,
           learningRate: golden.learningRate,
-          seed,
         },
+        { seed },
       );
       assert.is(outcome.figures.iterations, golden.iterations);
       near(outcome.figures.proxyBefore, golden.proxyBefore, 2e-5, "proxyBefore");

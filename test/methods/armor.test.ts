@@ -6,6 +6,7 @@ import { openWasm } from "../../src/backends/wasm.js";
 import type { ArmorMethodOptions } from "../../src/methods/armor.js";
 import { sandwichValues } from "../../src/sandwich.js";
 import { parseSparsity } from "../../src/sparsity.js";
+import { memoryKeeper } from "../keeper.js";
 import { type Layer, layerOf, near, type Pruned, prune } from "./armor-layer.js";
 
 const test = suite("armor method");
@@ -97,10 +98,43 @@ test("a seed fixes every bit, another one changes the result", async () => {
   assert.equal(same.core, one.core);
   assert.equal(same.left, one.left);
   assert.equal(same.outcome.curve, one.outcome.curve);
-  const byOption = await prune(backend, layer, { ...options, seed: 7 });
-  const byProblem = await prune(backend, layer, options, { seed: 7 });
-  assert.equal(byProblem.core, byOption.core);
-  assert.is(byOption.core.join() === one.core.join(), false);
+  const other = await prune(backend, layer, options, { seed: 7 });
+  assert.is(other.core.join() === one.core.join(), false);
+  backend.dispose();
+});
+
+test("an optimisation that was stopped goes on to the same bytes", async () => {
+  const layer = layerOf(32, 48);
+  const options = { blockSize: 16, iterations: 60, learningRate: 1e-3, patience: 20 };
+  for (const open of [openReference, openWasm]) {
+    const backend = await open();
+    const straight = await prune(backend, layer, options, { seed: 3 });
+    const keeper = memoryKeeper((count) => {
+      if (count === 2) throw new Error("stopped");
+    });
+    await prune(backend, layer, options, { seed: 3, keeper }).then(
+      () => assert.unreachable("it ran to its end"),
+      (error: Error) => assert.is(error.message, "stopped"),
+    );
+    const done = ((await keeper.load())!.facts.curve as number[]).length - 1;
+    assert.ok(done > 0 && done < 60, String(done));
+    const resumed = await prune(backend, layer, options, { seed: 3, keeper });
+    for (const part of ["core", "mask", "left", "right"] as const) {
+      assert.equal(resumed[part], straight[part], `${backend.name}: ${part}`);
+    }
+    assert.equal(resumed.outcome.curve, straight.outcome.curve);
+    backend.dispose();
+  }
+});
+
+test("its time is kept to, and told", async () => {
+  const backend = await openWasm();
+  const options = { iterations: 1e6, patience: 1e6 };
+  const start = performance.now();
+  const { outcome } = await prune(backend, layerOf(64, 64), options, { seconds: 0.5 });
+  assert.ok(performance.now() - start < 5000);
+  assert.match(outcome.notes[0], /time of 0\.5 s was spent after \d+ of 1000000 iterations/);
+  assert.ok(outcome.figures.iterations >= 1);
   backend.dispose();
 });
 
@@ -278,9 +312,9 @@ test("property: sound for any shape, block, rate and seed", async () => {
     learningRate: fc.constantFrom(0, 1e-4, 1e-3, 0.05),
     seed: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
   });
-  const property = fc.asyncProperty(shapes, async ({ rows, groups, ...options }) => {
-    const layer = layerOf(rows, 4 * groups, options.seed);
-    assertSound(layer, await prune(backend, layer, options));
+  const property = fc.asyncProperty(shapes, async ({ rows, groups, seed, ...options }) => {
+    const layer = layerOf(rows, 4 * groups, seed);
+    assertSound(layer, await prune(backend, layer, options, { seed }));
   });
   await fc.assert(property, { numRuns: 60 });
   backend.dispose();

@@ -14,6 +14,7 @@ import {
   type RotationProblem,
 } from "../../src/rotation.js";
 import { OPENERS } from "../backends/operands.js";
+import { memoryKeeper } from "../keeper.js";
 import { note } from "../shared.js";
 import { foldedModel } from "./blocks.js";
 import { type BlockShape, orthogonalityError, problemOf, randomBlock } from "./random.js";
@@ -193,7 +194,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     assert.is(most, 1);
   });
 
-  test(`${backend.name}: it can be stopped, by a signal and by a budget`, async () => {
+  test(`${backend.name}: it can be stopped, by a signal and by a time`, async () => {
     const problem = problemOf(backend, randomBlock(SHAPE, 12));
     const { live } = backend.memory();
     const stop = new AbortController();
@@ -206,9 +207,35 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     assert.match(await refusal(optimiseRotation(backend, [problem], options)), /enough/);
     assert.equal(seen, [0, 0.01, 0.02]);
     assert.is(backend.memory().live, live);
-    const outcome = await optimiseRotation(backend, [problem], { budget: 1e-9 });
+    const outcome = await optimiseRotation(backend, [problem], { seconds: 1e-9 });
     assert.is(outcome.curve.length, 1);
-    assert.match(outcome.notes[0], /budget of 1e-9 s was spent after 0 of 100 steps/);
+    assert.match(outcome.notes[0], /time of 1e-9 s was spent after 0 of 100 steps/);
+  });
+
+  test(`${backend.name}: a search that was stopped goes on to the same rotation`, async () => {
+    for (const parametrisation of PARAMETRISATIONS) {
+      const problems = [14, 15].map((seed) => problemOf(backend, randomBlock(SHAPE, seed)));
+      const options: RotationOptions = { steps: 9, parametrisation };
+      const straight = await optimiseRotation(backend, problems, options);
+      const stop = new AbortController();
+      const keeper = memoryKeeper((count) => {
+        if (count === 4) stop.abort(new Error("enough"));
+      });
+      const stopped = optimiseRotation(backend, problems, {
+        ...options,
+        keeper,
+        signal: stop.signal,
+      });
+      assert.match(await refusal(stopped), /enough/);
+      assert.is((await keeper.load())?.facts.step, 4);
+      const resumed = await optimiseRotation(backend, problems, { ...options, keeper });
+      assert.equal(resumed.curve, straight.curve);
+      assert.equal(await floats(backend, resumed.q), await floats(backend, straight.q));
+      for (const i of [0, 1]) {
+        const [ours, theirs] = [resumed.r2[i], straight.r2[i]];
+        assert.equal(await floats(backend, ours), await floats(backend, theirs));
+      }
+    }
   });
 
   test(`${backend.name}: options out of range and blocks that do not fit are refused`, async () => {
@@ -223,7 +250,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     assert.match(await refused({ parametrisation: "cayley" }), /must be one of riemannian, qr/);
     assert.match(await refused({ blockSize: 5 }), /blockSize is 5.*divides.* 12 columns/);
     assert.match(await refused({ damping: Number.NaN }), /damping is NaN/);
-    assert.match(await refused({ budget: 0 }), /budget is 0/);
+    assert.match(await refused({ seconds: 0 }), /seconds is 0/);
     assert.match(await refused({}, [problem, wider]), /has 13 columns.*first block 12/);
     assert.match(await refused({}, []), /no block/);
   });

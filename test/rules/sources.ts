@@ -4,7 +4,7 @@
  */
 export const PLACES: readonly (readonly string[])[] = [
   ["errors", "tensor", "random", "version"],
-  ["sparsity", "config-reader", "pack"],
+  ["sparsity", "config-reader", "pack", "snapshot"],
   ["backend"],
   ["sandwich"],
   ["layout", "method", "model", "run", "sample"],
@@ -13,9 +13,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["methods", "models", "layouts", "backends", "checkpoint", "rotation"],
   ["stored-model", "prune", "recipe", "text"],
   ["weights"],
-  ["prune-layer", "rotate-block", "open-model"],
-  ["compress-block"],
-  ["output"],
+  ["open-model"],
   ["compress", "evaluate", "generate", "inspect"],
   ["index"],
   ["cli"],

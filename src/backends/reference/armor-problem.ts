@@ -46,8 +46,8 @@ export interface ArmorFactors {
 
 /** Adam's moments of one array, and its update. */
 class Adam {
-  private readonly first: Float64Array;
-  private readonly second: Float64Array;
+  readonly first: Float64Array;
+  readonly second: Float64Array;
 
   constructor(private readonly values: Float64Array) {
     this.first = new Float64Array(values.length);
@@ -89,7 +89,8 @@ export class ArmorProblem implements ArmorFactors {
   private readonly weights: Float64Array;
   private readonly ridge: number;
   private readonly adam: { left: Adam; right: Adam; core: Adam };
-  private iteration = 0;
+  /** Iterations done, as an array of one. */
+  private readonly iteration = Float64Array.of(0);
 
   /**
    * @param target W̄ [rows, cols]
@@ -134,11 +135,18 @@ export class ArmorProblem implements ArmorFactors {
   /** The first half of an iteration: one step of Adam on everything. */
   descend(rate: number): void {
     const { adam, gradients } = this;
-    this.iteration++;
-    adam.left.step(gradients.left, rate, this.iteration);
-    adam.right.step(gradients.right, rate, this.iteration);
-    adam.core.step(gradients.core, rate, this.iteration, this.mask);
+    const iteration = ++this.iteration[0];
+    adam.left.step(gradients.left, rate, iteration);
+    adam.right.step(gradients.right, rate, iteration);
+    adam.core.step(gradients.core, rate, iteration, this.mask);
     this.measure();
+  }
+
+  /** All that later iterations depend on beside the layer itself; call `measure` after changes. */
+  variables(): (Float64Array | Uint8Array)[] {
+    const { left, right, core } = this.adam;
+    const moments = [left, right, core].flatMap(({ first, second }) => [first, second]);
+    return [this.left, this.right, this.core, this.mask, ...moments, this.iteration];
   }
 
   /** L1 norms of the gradient of a pair's groups: [blockRows * blockCols / 4], row by row. */
@@ -239,7 +247,7 @@ export class ArmorProblem implements ArmorFactors {
   }
 
   /** Fills `proxy` and `gradients` for the current factors. */
-  private measure(): void {
+  measure(): void {
     const { rows, cols, blockRows, blockCols } = this.shape;
     this.gradients.left.fill(0);
     this.gradients.right.fill(0);

@@ -72,3 +72,30 @@ export const armorRead: Operations["armorRead"] = (given, out) => {
   write(out.right, best.right);
   u8(out.mask).set(best.mask);
 };
+
+export const armorSave: Operations["armorSave"] = async (given) => {
+  const { problem, best } = given as ReferenceState;
+  const parts = [...problem.variables(), best.left, best.right, best.core, best.mask, [best.proxy]];
+  return new Uint8Array(Float64Array.from(parts.flatMap((part) => [...part])).buffer);
+};
+
+export const armorLoad: Operations["armorLoad"] = (given, saved) => {
+  const state = given as ReferenceState;
+  const { problem } = state;
+  const values = new Float64Array(saved.slice().buffer);
+  let at = 0;
+  const next = (count: number) => {
+    at += count;
+    return values.subarray(at - count, at);
+  };
+  for (const part of problem.variables()) part.set(next(part.length));
+  problem.measure();
+  const { left, right, core, mask } = problem;
+  state.best = {
+    left: next(left.length).slice(),
+    right: next(right.length).slice(),
+    core: next(core.length).slice(),
+    mask: Uint8Array.from(next(mask.length)),
+    proxy: next(1)[0],
+  };
+};

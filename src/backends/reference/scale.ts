@@ -30,8 +30,3 @@ export const subtract: Operations["subtract"] = (a, b, out) => {
   const [x, y, target] = [f32(a), f32(b), f32(out)];
   for (let i = 0; i < target.length; i++) target[i] = x[i] - y[i];
 };
-
-export const addRow: Operations["addRow"] = (x, row) => {
-  const [data, addition, cols] = [f32(x), f32(row), colsOf(x)];
-  for (let i = 0; i < data.length; i++) data[i] += addition[i % cols];
-};

@@ -13,6 +13,9 @@ const TURN = 40;
 /** Multiply-adds that one call of armorPass may take: a few milliseconds. */
 const CALL = 5e7;
 
+/** Bytes of the iteration and the best proxy before a saved state. */
+const SAVED_HEAD = 16;
+
 /** Four-byte fields of the kernel's Layer. */
 const LAYER_FIELDS = 17;
 
@@ -303,6 +306,19 @@ export function bind(kernels: Kernels): Partial<Operations> {
         leftOut.set(left.subarray(start, start + blockRows), row * blockRows);
       }
       f32(out.right).set(floats(at.right + moved, across * b * b));
+    },
+    async armorSave(given) {
+      const { at, iteration, bestProxy } = given as WasmState;
+      const saved = new Uint8Array(SAVED_HEAD + at.masks - at.left);
+      new Float64Array(saved.buffer, 0, 2).set([iteration, bestProxy]);
+      saved.set(bytesAt(at.left, at.masks - at.left), SAVED_HEAD);
+      return saved;
+    },
+    armorLoad(given, saved) {
+      const state = given as WasmState;
+      const head = new Float64Array(saved.slice(0, SAVED_HEAD).buffer);
+      [state.iteration, state.bestProxy] = head;
+      bytesAt(state.at.left, saved.length - SAVED_HEAD).set(saved.subarray(SAVED_HEAD));
     },
   };
 }

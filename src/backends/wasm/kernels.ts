@@ -14,12 +14,16 @@ export function address(tensor: Tensor): number {
   return (tensor as StoredTensor).address;
 }
 
-/** Runs `use` with the address of `bytes` of uncleared scratch memory, and frees it afterwards. */
+/**
+ * Runs `use` with the address of `bytes` of uncleared scratch memory, and frees it afterwards.
+ * Without any bytes the address is 0, and nothing is taken.
+ */
 export function withScratch<T>(
   { storage }: Kernels,
   bytes: number,
   use: (address: number) => T,
 ): T {
+  if (bytes === 0) return use(0);
   const scratch = storage.reserve(bytes);
   try {
     return use(scratch);

@@ -3,7 +3,7 @@ import { colsOf, rowsOf } from "../../tensor.js";
 import { address, type Kernels, withScratch } from "./kernels.js";
 
 /** The prepared form of assembly/kernels/two-four.ts. */
-interface WasmMatrix extends TwoFourMatrix {
+export interface WasmMatrix extends TwoFourMatrix {
   readonly pairs: number;
   readonly codes: number;
 }

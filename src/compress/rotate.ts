@@ -1,28 +1,44 @@
-import type { Backend } from "./backend.js";
-import type { BlockWeights, LinearWeight } from "./decoder.js";
-import type { StatisticName, Statistics } from "./method.js";
+import type { Backend } from "../backend.js";
+import type { BlockWeights, LinearWeight } from "../decoder.js";
+import type { StatisticName, Statistics } from "../method.js";
 import {
   blockTensor,
   type DecoderSpec,
   LINEAR_NAMES,
   type LinearName,
   SHARED_INPUT,
-} from "./model.js";
-import { rotateBlock, rotateStatistics } from "./rotation/apply.js";
-import { optimiseRotation } from "./rotation/optimise.js";
+} from "../model.js";
+import { type BlockRotation, rotateBlock, rotateStatistics } from "../rotation/apply.js";
+import { checkBlockSize } from "../rotation/options.js";
+import { rotationGroups } from "../rotation/scope.js";
 import {
+  type HeadShape,
   ROTATED_INPUTS,
   type RotatedInput,
   type RotateRecipe,
   type RotationObjective,
-  type RotationOutcome,
-} from "./rotation.js";
-import type { Tensor } from "./tensor.js";
+  type RotationProblem,
+} from "../rotation.js";
+import type { Tensor } from "../tensor.js";
 
 /** The objective whose importance a pruning method goes by. */
 export function objectiveOf(method: string): RotationObjective {
   if (method === "magnitude") return "magnitude";
   return method === "sparsegpt" ? "sparsegpt" : "wanda";
+}
+
+/**
+ * Refuses a rotation that a decoder does not allow.
+ *
+ * @throws PenjingError when its blocks do not divide the residual stream, or it has more groups than
+ *   the model has blocks
+ */
+export function refuseRotation(
+  { hiddenSize, layers }: DecoderSpec,
+  { blockSize = hiddenSize, scope = "block" }: RotateRecipe,
+): void {
+  rotationGroups(scope, layers);
+  checkBlockSize(blockSize, hiddenSize);
 }
 
 /** What must be gathered of a linear's inputs for a rotation and the method after it. */
@@ -35,6 +51,10 @@ export function needsWithRotation(
   // Column squares of turned inputs are read off the Hessian, and the search needs it too.
   const wanted = isRotated && (needs.length > 0 || objective !== "magnitude");
   return wanted ? [...needs, "hessian"] : needs;
+}
+
+export function headShape({ heads, kvHeads, headDim }: DecoderSpec): HeadShape {
+  return { heads, kvHeads, headDim };
 }
 
 function weightOf(linear: LinearWeight): Tensor {
@@ -57,46 +77,59 @@ export async function foldNorms(backend: Backend, block: BlockWeights): Promise<
   await fold(block.postAttentionNorm, [gate, up]);
 }
 
+/**
+ * The search for a block's rotation, as `optimiseRotation` takes it.
+ *
+ * @param block dense, its norms folded
+ */
+export function rotationProblem(
+  spec: DecoderSpec,
+  block: BlockWeights,
+  given: Pick<RotationProblem, "moments"> & {
+    readonly statistics?: ReadonlyMap<LinearName, Statistics>;
+  },
+): RotationProblem {
+  const statistics: Partial<Record<RotatedInput, Statistics>> = {};
+  for (const input of ROTATED_INPUTS) {
+    const gathered = given.statistics?.get(input);
+    if (gathered) statistics[input] = gathered;
+  }
+  return {
+    name: blockTensor(block.layer, "").slice(0, -1),
+    weights: Object.fromEntries(
+      LINEAR_NAMES.map((name) => [name, weightOf(block.linears[name])]),
+    ) as Record<LinearName, Tensor>,
+    statistics,
+    moments: given.moments,
+    heads: headShape(spec),
+  };
+}
+
 /** A block in its rotated coordinates, and its statistics. */
 export interface RotatedBlock {
   readonly block: BlockWeights;
   readonly statistics: ReadonlyMap<LinearName, Statistics>;
-  readonly outcome: RotationOutcome;
 }
 
 /**
- * Searches a rotation for one block whose norms are folded, and turns its weights in place.
+ * Turns the weights of a block whose norms are folded, in place, and its statistics.
  *
  * @param statistics of each shared input; those that are turned are replaced by new tensors
  * @returns the block with rotations before and after it, so that it computes what it did
  */
-export async function rotate(
+export async function applyRotation(
   backend: Backend,
-  spec: DecoderSpec,
   block: BlockWeights,
   statistics: ReadonlyMap<LinearName, Statistics>,
-  options: RotateRecipe & {
-    readonly signal: AbortSignal | undefined;
-    readonly onProgress: (fraction: number) => void;
-  },
+  rotation: BlockRotation,
 ): Promise<RotatedBlock> {
-  const { heads, kvHeads, headDim, hiddenSize } = spec;
-  const weights = Object.fromEntries(
-    LINEAR_NAMES.map((name) => [name, weightOf(block.linears[name])]),
-  ) as Record<LinearName, Tensor>;
-  const inputs = ROTATED_INPUTS.filter((name) => statistics.has(name));
-  const given: Partial<Record<RotatedInput, Statistics>> = Object.fromEntries(
-    inputs.map((name) => [name, statistics.get(name)!]),
-  );
-  const shape = { heads, kvHeads, headDim };
-  const name = blockTensor(block.layer, "").slice(0, -1);
-  const problem = { name, weights, statistics: given, heads: shape };
-  const outcome = await optimiseRotation(backend, [problem], options);
-  const rotation = { q: outcome.q, r2: outcome.r2[0], heads: shape };
   await rotateBlock(
     backend,
     Object.fromEntries(
-      LINEAR_NAMES.map((name) => [name, { weight: weights[name], bias: block.linears[name].bias }]),
+      LINEAR_NAMES.map((name) => {
+        const linear = block.linears[name];
+        return [name, { weight: weightOf(linear), bias: linear.bias }];
+      }),
     ) as Record<LinearName, { weight: Tensor; bias?: Tensor }>,
     rotation,
   );
@@ -109,18 +142,17 @@ export async function rotate(
     }
     turned.set(input, after);
   }
-  const back = backend.zeros([hiddenSize, hiddenSize]);
-  transpose(backend, outcome.q, back);
-  outcome.r2[0].dispose();
+  const [there, back] = [backend.zeros(rotation.q.shape), backend.zeros(rotation.q.shape)];
+  backend.copy(rotation.q, there);
+  transpose(backend, rotation.q, back);
   return {
-    block: { ...block, inputRotation: outcome.q, outputRotation: back },
+    block: { ...block, inputRotation: there, outputRotation: back },
     statistics: turned,
-    outcome,
   };
 }
 
 /** out [n, n] = aᵀ. */
-function transpose(backend: Backend, a: Tensor, out: Tensor): void {
+export function transpose(backend: Backend, a: Tensor, out: Tensor): void {
   const [n] = a.shape;
   const data = Float32Array.from({ length: n * n }, (_, i) => Number(i % (n + 1) === 0));
   const unit = backend.upload(data, [n, n]);

@@ -1,4 +1,4 @@
-import { PenjingError } from "./errors.js";
+import { PenjingError } from "../errors.js";
 import {
   EXTRAS_KEY,
   EXTRAS_VERSION,
@@ -6,13 +6,15 @@ import {
   isExtra,
   OUTPUT_ROTATION,
   sandwichNames,
-} from "./extras.js";
-import type { Layout, TensorEntry } from "./layout.js";
-import type { LayerReport } from "./prune-layer.js";
-import type { LayerPlan } from "./recipe.js";
-import type { StoredModel } from "./stored-model.js";
-import { type StoredDType, sizeOf } from "./tensor.js";
-import { VERSION } from "./version.js";
+} from "../extras.js";
+import type { Layout, TensorEntry } from "../layout.js";
+import { EMBEDDING, FINAL_NORM, HEAD } from "../model.js";
+import type { LayerPlan } from "../recipe.js";
+import { rotationGroups } from "../rotation/scope.js";
+import { embeddingName, type StoredModel } from "../stored-model.js";
+import { type StoredDType, sizeOf } from "../tensor.js";
+import { VERSION } from "../version.js";
+import type { LayerReport } from "./layer.js";
 
 /** Says what made an output folder; the same for the same input, recipe and backend. */
 export const SIDE_FILE = "penjing.json";
@@ -43,13 +45,19 @@ export class OutputPlan {
     private readonly model: StoredModel,
     private readonly plan: ReadonlyMap<string, LayerPlan>,
     readonly layout: Layout,
-    /** Whether the blocks are rotated, which changes all of their tensors. */
-    private readonly isRotated: boolean,
+    /** How the blocks are rotated, which changes all of their tensors; undefined when they are not. */
+    private readonly scope: string | undefined,
   ) {}
+
+  /** Whether a rotation is folded into the embedding and the head. */
+  get isFolded(): boolean {
+    return this.scope === "shared";
+  }
 
   /** Whether a weight comes out as it went in. */
   isUntouched(weightName: string): boolean {
-    return !this.layerOf(weightName) && !(this.isRotated && isRotatedTensor(weightName));
+    if (this.isFolded && OUTER.includes(weightName)) return false;
+    return !this.layerOf(weightName) && !(this.scope !== undefined && isRotatedTensor(weightName));
   }
 
   /** The plan of a weight's layer; undefined for weights that are left as they are. */
@@ -111,13 +119,21 @@ export class OutputPlan {
     const weights = [...this.model.weights.values()].flatMap(({ name, dtype, shape }) =>
       this.stored({ name, dtype, shape }),
     );
-    return [...weights, ...this.rotations()];
+    return [...weights, ...this.added()];
   }
 
-  private rotations(): readonly TensorEntry[] {
-    if (!this.isRotated) return [];
-    const { layers, hiddenSize } = this.model.spec;
-    const names = Array.from({ length: layers }, (_, layer) => inputRotation(layer));
+  /** Tensors that a rotation adds: turns of the residual stream, or the other of a tied pair. */
+  private added(): readonly TensorEntry[] {
+    const { scope, isFolded, model } = this;
+    if (scope === undefined) return [];
+    const { layers, hiddenSize } = model.spec;
+    if (isFolded) {
+      const { dtype, shape } = model.weights.get(embeddingName(model))!;
+      return [EMBEDDING, HEAD]
+        .filter((name) => !model.weights.has(name))
+        .map((name) => ({ name, dtype, shape }));
+    }
+    const names = rotationGroups(scope, layers).map(({ first }) => inputRotation(first));
     return [...names, OUTPUT_ROTATION].map((name) => ({
       name,
       dtype: "F32",
@@ -142,11 +158,13 @@ export class OutputPlan {
       layerBytesBefore: bytesOf(pruned),
       layerBytesAfter: after(pruned),
       bytesBefore: bytesOf(all),
-      bytesAfter: after(all) + bytesOf(this.rotations()),
+      bytesAfter: after(all) + bytesOf(this.added()),
       removed: removed / weights,
     };
   }
 }
+
+const OUTER: readonly string[] = [EMBEDDING, FINAL_NORM, HEAD];
 
 /** Whether a rotation changes a tensor of the original: all of a block's but q's and k's norms. */
 function isRotatedTensor(name: string): boolean {

@@ -1,0 +1,42 @@
+import type { Backend } from "../backend.js";
+import type { BlockWeights, LinearObserver } from "../decoder.js";
+import type { LinearName } from "../model.js";
+import type { Tensor } from "../tensor.js";
+import type { PrunedLayer } from "./layer.js";
+
+/** Adds up ||X Dᵀ||² and ||X Wᵀ||², batch by batch, for layers whose error no Hessian gives. */
+export class ErrorSums {
+  private readonly sums = new Map<LinearName, Promise<number>[][]>();
+
+  constructor(
+    private readonly backend: Backend,
+    private readonly dense: BlockWeights,
+    private readonly pruned: ReadonlyMap<LinearName, PrunedLayer>,
+  ) {}
+
+  readonly observe: LinearObserver = (name, input) => {
+    const { backend } = this;
+    const difference = this.pruned.get(name)?.difference;
+    if (!difference) return;
+    const original = this.dense.linears[name].weight as Tensor;
+    const out = backend.zeros([input.shape[0], original.shape[0]]);
+    const energy = (weight: Tensor) => {
+      backend.ops.linear(input, weight, out);
+      return backend.ops.sumOfSquares(out);
+    };
+    this.sums.set(name, [...(this.sums.get(name) ?? []), [energy(difference), energy(original)]]);
+    out.dispose();
+  };
+
+  /** Completes a layer's report with the error that a pass measured. */
+  async close(name: LinearName, layer: PrunedLayer): Promise<PrunedLayer> {
+    const sums = this.sums.get(name);
+    if (!sums) return layer;
+    const totals = [0, 0];
+    for (const pair of sums) {
+      for (const [i, sum] of (await Promise.all(pair)).entries()) totals[i] += sum;
+    }
+    const error = totals[1] > 0 ? totals[0] / totals[1] : 0;
+    return { ...layer, report: { ...layer.report, layerError: error } };
+  }
+}

@@ -1,0 +1,154 @@
+import type { Backend } from "../backend.js";
+import { StatisticsGatherer } from "../calibrate.js";
+import type { BlockRunner, BlockWeights, LinearObserver } from "../decoder.js";
+import type { StatisticName, Statistics } from "../method.js";
+import { blockTensor, type LinearName, linearShapes } from "../model.js";
+import { pause, settlesWithin } from "../run.js";
+import type { Tensor } from "../tensor.js";
+
+/** How often a long optimisation is asked how far it is, in milliseconds. */
+const PROGRESS_MS = 250;
+
+/** Tokens that one pass through a block handles at a time. */
+const BATCH_TOKENS = 2048;
+
+export type BlockPhase = "survey" | "calibrate" | "rotate" | "prune" | "measure" | "advance";
+
+/** A step of a block's work: how far a phase is in [0, 1]. */
+export interface BlockStep {
+  readonly phase: BlockPhase;
+  readonly fraction: number;
+}
+
+/** Work that tells how far it is. */
+export type Steps<Result> = AsyncGenerator<BlockStep, Result, void>;
+
+/** The residual stream of the calibration windows, and what runs blocks over it. */
+export interface Calibration {
+  readonly runner: BlockRunner;
+  /** [samples * length, hiddenSize], updated in place from block to block. */
+  readonly hidden: Tensor;
+  /** [batch tokens, hiddenSize] scratch for passes that must not change `hidden`. */
+  readonly work: Tensor;
+  readonly samples: number;
+  readonly length: number;
+}
+
+/** Sequences that one pass handles at a time. */
+export function batchSequences(samples: number, length: number): number {
+  return Math.min(samples, Math.max(1, Math.floor(BATCH_TOKENS / length)));
+}
+
+export interface PassOptions {
+  readonly observe?: LinearObserver;
+  /** Write the block's outputs over its inputs. */
+  readonly advance: boolean;
+  /** The residual stream to run over. @default the calibration's */
+  readonly hidden?: Tensor;
+}
+
+/** Runs blocks over the calibration windows, and follows other long work, as steps. */
+export class Passes {
+  constructor(
+    readonly backend: Backend,
+    readonly calibration: Calibration,
+    readonly signal: AbortSignal | undefined,
+  ) {}
+
+  /** Runs the calibration windows through a block, batch by batch. */
+  async *run(
+    phase: BlockPhase,
+    block: BlockWeights,
+    { observe, advance, hidden = this.calibration.hidden }: PassOptions,
+    share: (fraction: number) => number = (fraction) => fraction,
+  ): Steps<void> {
+    const { backend } = this;
+    const { runner, work, samples, length } = this.calibration;
+    const batch = batchSequences(samples, length);
+    for (let start = 0; start < samples; start += batch) {
+      yield { phase, fraction: share(start / samples) };
+      await pause(this.signal);
+      const sequences = Math.min(batch, samples - start);
+      const inputs = backend.rows(hidden, start * length, sequences * length);
+      if (advance) runner.run(inputs, block, { sequences, observe });
+      else {
+        const scratch = backend.rows(work, 0, sequences * length);
+        backend.copy(inputs, scratch);
+        runner.run(scratch, block, { sequences, observe, observeOnly: true });
+      }
+    }
+  }
+
+  /**
+   * Runs a block and gathers statistics of the inputs of some of its linears.
+   *
+   * @param needs what of which linear's inputs
+   */
+  async *gather(
+    phase: BlockPhase,
+    block: BlockWeights,
+    needs: ReadonlyMap<LinearName, ReadonlySet<StatisticName>>,
+    options: Omit<PassOptions, "observe">,
+    share?: (fraction: number) => number,
+  ): Steps<Map<LinearName, Statistics>> {
+    const { backend } = this;
+    const { runner, samples } = this.calibration;
+    const shapes = linearShapes(runner.spec);
+    const gatherers = new Map<LinearName, StatisticsGatherer>();
+    const statistics = new Map<LinearName, Statistics>();
+    try {
+      for (const [input, wanted] of needs) {
+        gatherers.set(input, new StatisticsGatherer(backend, shapes[input][1], samples, wanted));
+      }
+      const observe: LinearObserver = (name, input) => gatherers.get(name)?.add(input);
+      yield* this.run(phase, block, { ...options, observe }, share);
+      for (const [name, gatherer] of gatherers) {
+        statistics.set(name, await gatherer.finish(blockTensor(block.layer, name)));
+      }
+      gatherers.clear();
+      return statistics;
+    } finally {
+      for (const gatherer of gatherers.values()) gatherer.dispose();
+    }
+  }
+
+  /**
+   * Follows long work that tells how far it is. Leaving early ends the work too, before the tensors
+   * that it uses are freed.
+   *
+   * @param free frees a result that nobody takes
+   */
+  async *follow<Result>(
+    phase: BlockPhase,
+    share: (fraction: number) => number,
+    start: (signal: AbortSignal, onProgress: (fraction: number) => void) => Promise<Result>,
+    free: (result: Result) => void,
+  ): Steps<Result> {
+    const { signal } = this;
+    yield { phase, fraction: share(0) };
+    await pause(signal);
+    const leave = new AbortController();
+    let fraction = 0;
+    const work = start(signal ? AbortSignal.any([signal, leave.signal]) : leave.signal, (done) => {
+      fraction = done;
+    });
+    let isDone = false;
+    try {
+      while (!(await settlesWithin(work, PROGRESS_MS))) yield { phase, fraction: share(fraction) };
+      isDone = true;
+      return await work;
+    } finally {
+      if (!isDone) {
+        leave.abort();
+        await work.then(free, () => {});
+      }
+    }
+  }
+}
+
+export function disposeStatistics(statistics: ReadonlyMap<LinearName, Statistics>): void {
+  for (const { hessian, columnSquares } of statistics.values()) {
+    hessian?.dispose();
+    columnSquares?.dispose();
+  }
+}

@@ -1,0 +1,152 @@
+import type { Backend } from "../backend.js";
+import { PenjingError } from "../errors.js";
+import { blockTensor } from "../model.js";
+import { refuseOverlap } from "../platform/overlap.js";
+import { openWorkFolder, type WorkFolder } from "../platform/work-folder.js";
+import type { Recipe } from "../recipe.js";
+import type { StoredModel } from "../stored-model.js";
+import { sha256 } from "../text.js";
+import { VERSION } from "../version.js";
+import { type BlockOutcome, blockParts } from "./block.js";
+import { Journal } from "./journal.js";
+import { type LayerReport, storedOf } from "./layer.js";
+import type { Calibration } from "./pass.js";
+
+/** Bytes of each tensor that tell one model from another of the same shape. */
+const SAMPLED_BYTES = 4096;
+/** Bytes of the residual stream in one part of the journal. */
+const HIDDEN_BYTES = 2 ** 28;
+
+/** What of a run goes into its identity or says where its work is kept. */
+export interface ResumeOptions {
+  readonly work?: string | WorkFolder;
+  readonly out: unknown;
+  readonly budget?: number;
+}
+
+/**
+ * Opens the journal of a run.
+ *
+ * @throws PenjingError when the work folder holds the work of another run or stands in the way
+ */
+export async function openJournal(
+  { work, out, budget }: ResumeOptions,
+  model: StoredModel,
+  recipe: Recipe,
+  backend: Backend,
+  calibration: { readonly facts: object },
+): Promise<Journal> {
+  if (budget !== undefined && !(budget > 0)) {
+    throw new PenjingError("--budget", `${budget} seconds is not a time; give one such as 30m.`);
+  }
+  if (typeof work === "string") {
+    await refuseOverlap(work, model.checkpoint.folder.path);
+    if (typeof out === "string") await refuseOverlap(work, out);
+  }
+  const folder = typeof work === "string" ? await openWorkFolder(work) : work;
+  const journal = new Journal(folder);
+  if (journal.isLasting) {
+    const facts = { VERSION, recipe, backend: backend.name, calibration: calibration.facts };
+    await journal.claim(await sha256(JSON.stringify([facts, await modelIdentity(model)])));
+  }
+  return journal;
+}
+
+/** Tells a model from others without reading all of it. */
+async function modelIdentity({ checkpoint, spec }: StoredModel): Promise<object> {
+  const samples: string[] = [];
+  for (const { name, dtype, shape, byteLength } of checkpoint.tensors.values()) {
+    const bytes = await checkpoint.readRange(name, 0, Math.min(SAMPLED_BYTES, byteLength));
+    samples.push(`${name} ${dtype} ${shape} ${new TextDecoder("latin1").decode(bytes)}`);
+  }
+  return { spec, sampled: await sha256(samples.join("\n")) };
+}
+
+function blockPart(layer: number): string {
+  return blockTensor(layer, "finished");
+}
+
+function hiddenPart(layer: number, index: number): string {
+  return blockTensor(layer, `hidden.${index}`);
+}
+
+/** First row and count of rows of each part of the residual stream. */
+function hiddenRows({ hidden }: Calibration): [number, number][] {
+  const [rows, cols] = hidden.shape;
+  const most = Math.max(1, Math.floor(HIDDEN_BYTES / (4 * cols)));
+  return Array.from({ length: Math.ceil(rows / most) }, (_, i) => [
+    i * most,
+    Math.min(most, rows - i * most),
+  ]);
+}
+
+/** What an earlier run made of a block. */
+export async function finishedBlock(
+  journal: Journal,
+  layer: number,
+): Promise<BlockOutcome | undefined> {
+  const kept = journal.isLasting ? await journal.load(blockPart(layer)) : undefined;
+  if (!kept) return undefined;
+  const facts = kept.facts as {
+    notes: string[];
+    others: string[];
+    layers: { report: LayerReport; names: string[] }[];
+  };
+  const arrays = storedOf(kept.arrays);
+  const pick = (names: string[]) => new Map(names.map((name) => [name, arrays.get(name)!]));
+  return {
+    notes: facts.notes,
+    others: pick(facts.others),
+    layers: facts.layers.map(({ report, names }) => ({ report, stored: pick(names) })),
+  };
+}
+
+/** Keeps a finished block and the residual stream after it; drops what led to it. */
+export async function keepBlock(
+  journal: Journal,
+  backend: Backend,
+  calibration: Calibration,
+  layer: number,
+  advanced: boolean,
+  { layers, others, notes }: BlockOutcome,
+): Promise<void> {
+  if (!journal.isLasting) return;
+  const parts = hiddenRows(calibration);
+  if (advanced) {
+    for (const [i, [start, count]] of parts.entries()) {
+      const rows = backend.rows(calibration.hidden, start, count);
+      const data = (await backend.read(rows)) as Float32Array;
+      await journal.save(hiddenPart(layer, i), { facts: {}, arrays: new Map([["hidden", data]]) });
+    }
+  }
+  const arrays = new Map(others);
+  for (const { stored } of layers) for (const [name, bytes] of stored) arrays.set(name, bytes);
+  const facts = {
+    notes,
+    others: [...others.keys()],
+    layers: layers.map(({ report, stored }) => ({ report, names: [...stored.keys()] })),
+  };
+  await journal.save(blockPart(layer), { facts, arrays });
+  await journal.drop([...blockParts(layer), ...parts.map((_, i) => hiddenPart(layer - 1, i))]);
+}
+
+/** Sets the residual stream to where the last finished block left it. */
+export async function resumeHidden(
+  journal: Journal,
+  backend: Backend,
+  calibration: Calibration,
+  layer: number,
+): Promise<void> {
+  if (!journal.isLasting || layer === 0) return;
+  for (const [i, [start, count]] of hiddenRows(calibration).entries()) {
+    const kept = await journal.load(hiddenPart(layer - 1, i));
+    if (!kept) {
+      throw new PenjingError(
+        hiddenPart(layer - 1, i),
+        "it is missing from the work folder; delete the folder and begin anew.",
+      );
+    }
+    const rows = backend.rows(calibration.hidden, start, count);
+    backend.write(rows, kept.arrays.get("hidden") as Float32Array);
+  }
+}

@@ -1,0 +1,66 @@
+import { CHARACTERS_PER_TOKEN, calibrationWindows } from "../calibrate.js";
+import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import { loadTokenizer } from "../checkpoint/tokenizer.js";
+import { PenjingError } from "../errors.js";
+import { refuseForeignIds } from "../open-model.js";
+import type { Recipe } from "../recipe.js";
+import type { StoredModel } from "../stored-model.js";
+import { refuseUnknown, sha256 } from "../text.js";
+
+/** Calibration windows, and what the side file says of them. */
+export interface Windows {
+  readonly ids: Int32Array;
+  readonly samples: number;
+  readonly notes: readonly string[];
+  readonly facts: Readonly<Record<string, number | string>>;
+}
+
+/**
+ * Cuts the calibration text into windows.
+ *
+ * @throws PenjingError when windows exceed the model's context, the text gives none, or most of it is
+ *   unknown to the tokenizer
+ */
+export async function tokenise(
+  checkpoint: Checkpoint,
+  text: string,
+  recipe: Recipe,
+  { spec }: StoredModel,
+): Promise<Windows> {
+  if (recipe.length > spec.context) {
+    throw new PenjingError(
+      "--length",
+      `windows of ${recipe.length} tokens exceed the model's context of ${spec.context}; give --length ${spec.context} or less.`,
+    );
+  }
+  if (text.trim() === "") {
+    throw new PenjingError(
+      "--calibration",
+      "the text is empty; give a text file with words in it.",
+    );
+  }
+  const tokenizer = await loadTokenizer(checkpoint.folder);
+  const wanted = recipe.samples * recipe.length;
+  const ids = tokenizer.encode(text.slice(0, wanted * CHARACTERS_PER_TOKEN));
+  refuseForeignIds(ids, spec);
+  refuseUnknown("--calibration", tokenizer, ids);
+  const windows = calibrationWindows(ids, recipe.samples, recipe.length);
+  const unknown = tokenizer.countUnknown(windows.ids);
+  const notes: string[] = [];
+  if (windows.samples < recipe.samples) {
+    notes.push(`the text gives ${windows.samples} of ${recipe.samples} windows; all are used`);
+  }
+  if (unknown > 0)
+    notes.push(`${unknown} of ${windows.ids.length} tokens are unknown to the model`);
+  return {
+    ...windows,
+    notes,
+    facts: {
+      sha256: await sha256(text),
+      characters: text.length,
+      samples: windows.samples,
+      length: recipe.length,
+      unknownTokens: unknown,
+    },
+  };
+}

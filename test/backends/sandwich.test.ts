@@ -1,0 +1,179 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Backend } from "../../src/backend.js";
+import {
+  assertWithin,
+  blank,
+  EPSILON,
+  input,
+  OPENERS,
+  random,
+  randomValues,
+  SIZES,
+} from "./operands.js";
+
+const test = suite("sandwich");
+
+/** Rows and columns of the core, and the sizes of the blocks on its left and on its right. */
+const SHAPES: readonly (readonly [number, number, number, number])[] = [
+  [1, 4, 1, 1],
+  [3, 4, 3, 4],
+  [5, 12, 1, 3],
+  [9, 20, 3, 5],
+  [8, 8, 8, 4],
+  [24, 40, 4, 8],
+  [43, 172, 43, 43],
+  [96, 64, 32, 16],
+  [128, 256, 128, 128],
+];
+
+/** A packed matrix with two random columns kept of every 4, and its dense values. */
+function core(backend: Backend, rows: number, cols: number) {
+  const dense = new Float32Array(rows * cols);
+  const values = new Float32Array((rows * cols) / 2);
+  const width = Math.ceil(cols / 8);
+  const indices = new Uint8Array(rows * width);
+  for (let group = 0; group < dense.length / 4; group++) {
+    const first = Math.floor(random() * 3);
+    const second = first + 1 + Math.floor(random() * (3 - first));
+    const [row, at] = [Math.floor((group * 4) / cols), group % (cols / 4)];
+    indices[row * width + (at >> 1)] |= (first | (second << 2)) << (4 * (at & 1));
+    for (const [slot, col] of [first, second].entries()) {
+      const value = 2 * random() - 1;
+      values[2 * group + slot] = value;
+      dense[4 * group + col] = value;
+    }
+  }
+  const operands = [input(backend, values, cols / 2), input(backend, indices, width)] as const;
+  return { dense, matrix: backend.ops.prepareTwoFour(...operands, cols) };
+}
+
+/** blocks times x in f64, and the same over magnitudes. */
+function turn(blocks: Float32Array, size: number, [x, magnitudes]: readonly Float64Array[]) {
+  const [out, magnitude] = [new Float64Array(x.length), new Float64Array(x.length)];
+  for (let row = 0; row < x.length; row++) {
+    const start = row - (row % size);
+    for (let k = 0; k < size; k++) {
+      const factor = blocks[row * size + k];
+      out[row] += factor * x[start + k];
+      magnitude[row] += Math.abs(factor) * magnitudes[start + k];
+    }
+  }
+  return [out, magnitude] as const;
+}
+
+function multiply(w: Float32Array, rows: number, [x, magnitudes]: readonly Float64Array[]) {
+  const [out, magnitude] = [new Float64Array(rows), new Float64Array(rows)];
+  for (let row = 0; row < rows; row++) {
+    for (let c = 0; c < x.length; c++) {
+      const factor = w[row * x.length + c];
+      out[row] += factor * x[c];
+      magnitude[row] += Math.abs(factor) * magnitudes[c];
+    }
+  }
+  return [out, magnitude] as const;
+}
+
+async function check(
+  backend: Backend,
+  tokens: number,
+  shape: (typeof SHAPES)[number],
+  spare: number,
+) {
+  const [rows, cols, a, b] = shape;
+  const { dense, matrix } = core(backend, rows, cols);
+  const [left, right] = [randomValues(rows * a), randomValues(cols * b)];
+  const [x, bias] = [randomValues(tokens * cols), randomValues(rows)];
+  const factors = { left: input(backend, left, a), right: input(backend, right, b) };
+  const size = rows + cols + spare;
+  const [plain, biased] = [0, 1].map(() => blank(backend, tokens * rows, rows));
+  const source = input(backend, x, cols);
+  const before = backend.memory().live;
+  const works = [plain, biased].map(() => blank(backend, size, size));
+  const options = { bias: input(backend, bias, 1) };
+  const held = backend.memory().live;
+  backend.ops.sandwichLinear(source, matrix, factors, works[0].view, plain.view);
+  backend.ops.sandwichLinear(source, matrix, factors, works[1].view, biased.view, options);
+  assert.is(backend.memory().live, held, "scratch that was not freed");
+  assert.ok(held > before);
+  matrix.dispose();
+
+  const expected = new Float64Array(tokens * rows);
+  const magnitude = new Float64Array(tokens * rows);
+  for (let t = 0; t < tokens; t++) {
+    const token = Float64Array.from(x.subarray(t * cols, (t + 1) * cols));
+    const turned = turn(right, b, [token, token.map(Math.abs)]);
+    const [out, size] = turn(left, a, multiply(dense, rows, turned));
+    expected.set(out, t * rows);
+    magnitude.set(size, t * rows);
+  }
+  // Each of the three products rounds as many times as it has terms, at random.
+  const roundings = 4 + 2 * (Math.sqrt(a) + Math.sqrt(b) + Math.sqrt(cols));
+  const bound = (i: number) => EPSILON * roundings * magnitude[i];
+  const what = `${backend.name}: ${tokens} tokens, [${shape}], ${spare} elements to spare`;
+  assertWithin(await plain.read(), expected, bound, what);
+  const shifted = expected.map((value, i) => value + bias[i % rows]);
+  const wider = (i: number) => bound(i) + EPSILON * Math.abs(shifted[i]);
+  assertWithin(await biased.read(), shifted, wider, `${what}, bias`);
+  for (const work of works) await work.read();
+}
+
+for (const open of OPENERS) {
+  test(`${open.name}: y = A (S (B x)) + bias for any number of tokens and size of block`, async () => {
+    const backend = await open();
+    for (const shape of SHAPES) {
+      for (const tokens of [...SIZES, 2]) await check(backend, tokens, shape, 0);
+    }
+    backend.dispose();
+  });
+
+  test(`${open.name}: takes as many tokens at a time as the workspace holds`, async () => {
+    const backend = await open();
+    for (const shape of SHAPES) {
+      const one = shape[0] + shape[1];
+      for (const spare of [one - 1, one, 3 * one + 1, 15 * one, 16 * one + 5, 40 * one]) {
+        for (const tokens of [1, 5, 33]) await check(backend, tokens, shape, spare);
+      }
+    }
+    backend.dispose();
+  });
+
+  test(`${open.name}: refuses what does not fit`, async () => {
+    const backend = await open();
+    const { matrix } = core(backend, 6, 8);
+    const fitting = {
+      x: backend.zeros([2, 8]),
+      left: backend.zeros([2, 3, 3]),
+      right: backend.zeros([2, 4, 4]),
+      work: backend.zeros([14]),
+      out: backend.zeros([2, 6]),
+      bias: backend.zeros([6]),
+    };
+    const run =
+      (changed: Partial<typeof fitting> = {}) =>
+      () => {
+        const { x, left, right, work, out, bias } = { ...fitting, ...changed };
+        backend.ops.sandwichLinear(x, matrix, { left, right }, work, out, { bias });
+      };
+    run()();
+    assert.throws(run({ x: backend.zeros([2, 12]) }), /x is \[2,12\], must be \[2, 8\]/);
+    assert.throws(run({ left: backend.zeros([1, 4, 4]) }), /left blocks is \[1,4,4\]/);
+    assert.throws(
+      run({ left: backend.zeros([6, 4]) }),
+      /left blocks of 4 do not divide a row of 6/,
+    );
+    assert.throws(run({ right: backend.zeros([8, 3]) }), /right blocks of 3 do not divide .* of 8/);
+    assert.throws(run({ work: backend.zeros([13]) }), /work has 13 elements, must have 14/);
+    assert.throws(run({ work: backend.zeros([14], "i32") }), /work is i32, must be f32/);
+    assert.throws(run({ out: backend.zeros([2, 8]) }), /out is \[2,8\], must be \[2, 6\]/);
+    assert.throws(run({ bias: backend.zeros([8]) }), /bias has 8 elements, must have 6/);
+    const [square, same] = [core(backend, 8, 8).matrix, backend.zeros([2, 8])];
+    const factors = { left: fitting.right, right: fitting.right };
+    const aliased = () =>
+      backend.ops.sandwichLinear(same, square, factors, backend.zeros([16]), same);
+    assert.throws(aliased, /out is x; give another tensor/);
+    backend.dispose();
+  });
+}
+
+test.run();

@@ -1,0 +1,111 @@
+import type { Backend, TwoFourMatrix } from "../../src/backend.js";
+import { openWasm } from "../../src/backends/wasm.js";
+import type { Sandwich } from "../../src/sandwich.js";
+import type { Tensor } from "../../src/tensor.js";
+import type { BenchOptions, Figure } from "./measure.js";
+
+/** More bytes of weights than a core's caches hold, so that they come from memory as in a model. */
+const WEIGHT_BYTES = 64 * 2 ** 20;
+const BLOCKS = [8, 32, 128] as const;
+
+const SHAPES: readonly (readonly [number, number])[] = [
+  [1024, 1024],
+  [4096, 1024],
+  [1024, 4096],
+  [2048, 2048],
+];
+
+/** One layer in the forms that are compared; the dense one has other values. */
+interface Layer {
+  readonly dense: Tensor;
+  readonly core: TwoFourMatrix;
+  readonly sandwiches: readonly Sandwich[];
+}
+
+function random(size: number): Float32Array {
+  return Float32Array.from({ length: size }, () => Math.random() - 0.5);
+}
+
+/** Layers of random weights, as many as it takes to leave the caches. */
+function layers(backend: Backend, rows: number, cols: number): Layer[] {
+  const values = backend.upload(random((rows * cols) / 2), [rows, cols / 2]);
+  // Codes of two columns out of four: first | second << 2, and two of them a byte.
+  const codes = [4, 8, 9, 12, 13, 14];
+  const code = () => codes[Math.floor(Math.random() * codes.length)];
+  const bytes = Uint8Array.from({ length: (rows * cols) / 8 }, () => code() | (code() << 4));
+  const indices = backend.upload(bytes, [rows, cols / 8]);
+  const factor = (side: number, block: number) =>
+    backend.upload(random(side * block), [side / block, block, block]);
+  const packedBytes = 2.125 * rows * cols;
+  return Array.from({ length: Math.ceil(WEIGHT_BYTES / packedBytes) }, () => ({
+    dense: backend.upload(random(rows * cols), [rows, cols]),
+    core: backend.ops.prepareTwoFour(values, indices, cols),
+    sandwiches: BLOCKS.map((block) => ({ left: factor(rows, block), right: factor(cols, block) })),
+  }));
+}
+
+/** Times of single calls, the functions taking turns at every call. */
+function takeTurns(cases: readonly (() => void)[], rounds: number): Float64Array[] {
+  const times = cases.map(() => new Float64Array(rounds));
+  // The first rounds run code that is not optimised yet.
+  for (let round = -20; round < rounds; round++) {
+    for (const [i, run] of cases.entries()) {
+      const start = performance.now();
+      run();
+      if (round >= 0) times[i][round] = (performance.now() - start) / 1000;
+    }
+  }
+  return times;
+}
+
+function median(values: Float64Array): number {
+  return values.sort()[values.length >> 1];
+}
+
+/**
+ * A layer compressed by ARMOR, y = A (S (B x)) + bias, beside y = S x + bias and a dense layer. A
+ * ratio is the median over rounds of the ratio within a round.
+ */
+export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (const [rows, cols] of quick ? SHAPES.slice(0, 1) : SHAPES) {
+    const backend = await openWasm();
+    const { ops } = backend;
+    const all = layers(backend, rows, cols);
+    let next = 0;
+    const layer = () => all[next++ % all.length];
+    const bias = backend.upload(random(rows), [rows]);
+    for (const tokens of quick ? [1, 64] : [1, 8, 64, 256]) {
+      const x = backend.upload(random(tokens * cols), [tokens, cols]);
+      const out = backend.zeros([tokens, rows]);
+      const work = backend.zeros([Math.min(64, tokens), rows + cols]);
+      const sandwich = (i: number) => () => {
+        const { core, sandwiches } = layer();
+        ops.sandwichLinear(x, core, sandwiches[i], work, out, { bias });
+      };
+      const names = ["2:4", "dense", ...BLOCKS.map((block) => `sandwich, blocks of ${block}`)];
+      const cases = [
+        () => ops.twoFourLinear(x, layer().core, out, { bias }),
+        () => ops.linear(x, layer().dense, out, { bias }),
+        ...BLOCKS.map((_, i) => sandwich(i)),
+      ];
+      // Single products need many samples, and are short.
+      const rounds = Math.ceil((quick ? 1e9 : 4e9) / (tokens * rows * cols));
+      const times = takeTurns(cases, Math.max(quick ? 20 : 60, rounds));
+      for (const [i, name] of names.entries()) {
+        figures.push({
+          name: `${tokens} x ${cols} -> ${rows} ${name}`,
+          value: median(times[i].slice()) * 1e3,
+          unit: "ms",
+          ...(i > 0 && {
+            ratio: median(times[i].map((time, round) => time / times[0][round])),
+            against: "2:4's time",
+          }),
+        });
+      }
+      for (const tensor of [x, out, work]) tensor.dispose();
+    }
+    backend.dispose();
+  }
+  return figures;
+}

@@ -1,0 +1,190 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
+import { type CompressEvent, compress } from "../../src/compress.js";
+import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
+import {
+  memoryWorkFolder,
+  openWorkFolder,
+  type WorkFolder,
+} from "../../src/platform/work-folder.js";
+import type { Recipe } from "../../src/recipe.js";
+import { decodeSnapshot, encodeSnapshot } from "../../src/snapshot.js";
+import { refused } from "../checkpoint/crafted.js";
+import { CALIBRATION, compressFiles, QUICK, sameFiles, storyFiles } from "./stories.js";
+
+const test = suite("resuming");
+let root: string;
+test.before(() => {
+  root = mkdtempSync(join(tmpdir(), "penjing-work-"));
+});
+test.after(() => rmSync(root, { recursive: true, force: true }));
+
+const RECIPES: Readonly<Record<string, Partial<Recipe>>> = {
+  plain: { method: "sparsegpt", layout: "two-four" },
+  "column squares": { method: "wanda", statistics: "dense" },
+  rotated: { method: "sparsegpt", rotate: { steps: 3 } },
+  shared: { method: "wanda", rotate: { steps: 3, scope: "shared" } },
+  groups: { method: "magnitude", rotate: { steps: 3, scope: "groups:2" } },
+  armor: { method: "armor", options: { iterations: 12, learningRate: 1e-3 }, layout: "two-four" },
+};
+
+/** Starts a compression and stops it when `when` says so; whether it was stopped. */
+async function interrupt(
+  recipe: Partial<Recipe>,
+  work: WorkFolder,
+  when: (event: CompressEvent) => boolean,
+): Promise<boolean> {
+  const abort = new AbortController();
+  const run = compress({
+    model: await openCheckpoint(memoryFolder(storyFiles())),
+    out: memoryOutputFolder(),
+    calibration: CALIBRATION,
+    recipe: { ...QUICK, ...recipe },
+    work,
+    signal: abort.signal,
+  });
+  try {
+    for await (const event of run) if (when(event)) abort.abort();
+    return false;
+  } catch (error) {
+    if (!abort.signal.aborted) throw error;
+    return true;
+  }
+}
+
+for (const [name, recipe] of Object.entries(RECIPES)) {
+  test(`${name}: a run that was stopped again and again ends with the same bytes`, async () => {
+    const straight = await compressFiles(storyFiles(), recipe);
+    const work = memoryWorkFolder();
+    let stops = 0;
+    for (const at of [3, 7, 1]) {
+      let seen = 0;
+      const when = (event: CompressEvent) =>
+        event.type === "progress" && event.phase === "prune" && ++seen === at;
+      if (await interrupt(recipe, work, when)) stops++;
+    }
+    const last = (event: CompressEvent) => event.type === "progress" && event.block === 2;
+    if (await interrupt(recipe, work, last)) stops++;
+    const resumed = await compressFiles(storyFiles(), recipe, { work });
+    assert.is(stops, 4);
+    const notes = resumed.events.filter(({ type }) => type === "note");
+    assert.ok(
+      notes.some(
+        (event) => event.type === "note" && /finished by an earlier run/.test(event.message),
+      ),
+    );
+    sameFiles(
+      withoutReport(straight.files as Record<string, Uint8Array>),
+      withoutReport(resumed.files as Record<string, Uint8Array>),
+    );
+  });
+}
+
+/** All files but the one that tells times. */
+function withoutReport(files: Readonly<Record<string, Uint8Array>>): Record<string, Uint8Array> {
+  return Object.fromEntries(
+    Object.entries(files).filter(([name]) => name !== "penjing-report.json"),
+  );
+}
+
+test("finished work is not done again", async () => {
+  const work = memoryWorkFolder();
+  const recipe = RECIPES.plain;
+  await interrupt(recipe, work, (event) => event.type === "progress" && event.block === 3);
+  const { events } = await compressFiles(storyFiles(), recipe, { work });
+  const worked = events.flatMap((event) => (event.type === "progress" ? [event.block] : []));
+  assert.equal([...new Set(worked)], [3]);
+  const reported = events.filter(({ type }) => type === "layer");
+  assert.is(reported.length, 28);
+});
+
+test("a work folder on the disk survives, and is gone at the end", async () => {
+  const path = join(root, "work");
+  const work = await openWorkFolder(path);
+  await interrupt({}, work, (event) => event.type === "progress" && event.block === 1);
+  assert.ok(readdirSync(path).length > 2);
+  // A write that a crash cut off.
+  writeFileSync(join(path, "model.layers.0.finished.kept.partial"), "half");
+  const straight = await compressFiles(storyFiles());
+  const resumed = await compressFiles(storyFiles(), {}, { work: path });
+  sameFiles(withoutReport(straight.files), withoutReport(resumed.files));
+  assert.is(readdirSync(root).includes("work"), false);
+});
+
+test("a work folder of another run, of other files, or damaged is refused", async () => {
+  const path = join(root, "other");
+  const stop = (event: CompressEvent) => event.type === "progress" && event.block === 1;
+  await interrupt({}, await openWorkFolder(path), stop);
+  await refused(
+    () => compressFiles(storyFiles(), { seed: 3 }, { work: path }),
+    /unfinished work of another model, recipe.*--work/,
+  );
+  await refused(
+    () => compressFiles(storyFiles(), {}, { work: path, calibration: `The ${CALIBRATION}` }),
+    /unfinished work of another/,
+  );
+  const [finished] = readdirSync(path).filter((name) => /finished/.test(name));
+  const bytes = readFileSync(join(path, finished));
+  writeFileSync(join(path, finished), bytes.subarray(0, bytes.length - 9));
+  await refused(
+    () => compressFiles(storyFiles(), {}, { work: path }),
+    /damaged.*delete the folder/,
+  );
+  const foreign = mkdtempSync(join(root, "foreign-"));
+  writeFileSync(join(foreign, "thesis.txt"), "dear");
+  await refused(
+    () => compressFiles(storyFiles(), {}, { work: foreign }),
+    /holds files that are not/,
+  );
+  assert.equal(readdirSync(foreign), ["thesis.txt"]);
+});
+
+test("snapshots come back as they went, and cut ones are refused", async () => {
+  const arrays = new Map<string, Uint8Array | Float32Array | Float64Array | Int32Array>([
+    ["a", Uint8Array.of(1, 2, 3)],
+    ["b", Float32Array.of(0.1, Number.POSITIVE_INFINITY)],
+    ["empty", new Float64Array(0)],
+    ["c", Float64Array.of(Math.PI)],
+    ["d", Int32Array.of(-1)],
+  ]);
+  const facts = { text: "盆景", list: [1, { deep: true }] };
+  const bytes = encodeSnapshot({ facts, arrays });
+  const back = decodeSnapshot(bytes, "here");
+  assert.equal(back.facts, facts);
+  assert.equal([...back.arrays], [...arrays]);
+  for (let length = 0; length < bytes.length; length += 7) {
+    await refused(
+      async () => decodeSnapshot(bytes.subarray(0, length), "here"),
+      /\[here\].*damaged/,
+    );
+  }
+});
+
+test("a budget shortens what it can and says so", async () => {
+  const started = performance.now();
+  const recipe: Partial<Recipe> = {
+    method: "armor",
+    options: { iterations: 1e6, patience: 1e6 },
+    rotate: { steps: 100_000, scope: "groups:2" },
+  };
+  const { events, result } = await compressFiles(storyFiles(), recipe, { budget: 8 });
+  const seconds = (performance.now() - started) / 1000;
+  assert.ok(seconds < 30, `${seconds} s`);
+  const messages = events.flatMap((event) => (event.type === "note" ? [event.message] : []));
+  assert.ok(messages.some((message) => /of 100000 steps/.test(message)));
+  assert.is(messages.filter((message) => /of 1000000 iterations/.test(message)).length, 28);
+  // Every layer and every rotation had its part.
+  for (const { figures } of result.layers) assert.ok(figures.iterations >= 1);
+});
+
+test("a budget that is no time is refused", async () => {
+  for (const budget of [0, -1, Number.NaN]) {
+    await refused(() => compressFiles(storyFiles(), {}, { budget }), /--budget.*not a time/);
+  }
+});
+
+test.run();

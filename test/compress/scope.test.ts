@@ -1,0 +1,141 @@
+import { readFileSync } from "node:fs";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
+import { evaluatePerplexity } from "../../src/evaluate.js";
+import { memoryFolder } from "../../src/platform/files.js";
+import { rotationGroups } from "../../src/rotation/scope.js";
+import { hasExtras, readModel } from "../../src/stored-model.js";
+import { refused } from "../checkpoint/crafted.js";
+import { sharedPath, sharedTest } from "../shared.js";
+import {
+  compressFiles,
+  convert,
+  EVALUATION,
+  type Files,
+  modelFiles,
+  storyFiles,
+} from "./stories.js";
+
+const test = suite("rotations that blocks share");
+const NOTHING = { method: "magnitude", sparsity: "0%" };
+
+async function perplexity(files: Files, text = EVALUATION.slice(0, 6000)): Promise<number> {
+  const model = await openCheckpoint(memoryFolder(files));
+  return (await evaluatePerplexity({ model, text, window: 64 }).result()).perplexity;
+}
+
+function near(actual: number, expected: number, relative: number): void {
+  assert.ok(Math.abs(actual / expected - 1) <= relative, `${actual} is not ${expected}`);
+}
+
+async function tensorNames(files: Files): Promise<string[]> {
+  return [...(await openCheckpoint(memoryFolder(files))).tensors.keys()];
+}
+
+test("groups cover all blocks in order, as evenly as they can", () => {
+  for (let layers = 1; layers <= 9; layers++) {
+    for (let count = 1; count <= layers; count++) {
+      const groups = rotationGroups(`groups:${count}`, layers);
+      const sizes = groups.map(({ first, end }) => end - first);
+      assert.is(groups.length, count);
+      assert.equal(
+        groups.flatMap(({ first, end }) =>
+          Array.from({ length: end - first }, (_, i) => first + i),
+        ),
+        Array.from({ length: layers }, (_, i) => i),
+      );
+      assert.ok(Math.max(...sizes) - Math.min(...sizes) <= 1);
+    }
+    assert.equal(rotationGroups("shared", layers), [{ first: 0, end: layers }]);
+    assert.is(rotationGroups("block", layers).length, layers);
+  }
+});
+
+test("shared: a plain checkpoint of the same family that computes the same", async () => {
+  const model = await convert(storyFiles(), "F32");
+  const rotate = { scope: "shared", steps: 5, objective: "wanda" as const };
+  const { files, result } = await compressFiles(model, { ...NOTHING, rotate });
+  near(await perplexity(files), await perplexity(model), 1e-5);
+  const checkpoint = await openCheckpoint(memoryFolder(files));
+  assert.is(hasExtras(readModel(checkpoint)), false);
+  assert.is(checkpoint.metadata["penjing.extras"], undefined);
+  // The embedding and the head were one tensor and turn into two.
+  const config = JSON.parse(new TextDecoder().decode(files["config.json"]));
+  assert.is(config.tie_word_embeddings, false);
+  const before = await openCheckpoint(memoryFolder(model));
+  const { shape, byteLength } = before.tensors.get("model.embed_tokens.weight")!;
+  assert.equal(checkpoint.tensors.get("lm_head.weight")?.shape, shape);
+  assert.is(result.totals.bytesAfter - result.totals.bytesBefore, byteLength);
+  // What is not rotated is as it was.
+  const names = [...before.tensors.keys(), "lm_head.weight"];
+  assert.equal([...checkpoint.tensors.keys()].sort(), names.sort());
+  for (const [name, bytes] of Object.entries(model)) {
+    if (/safetensors|config\.json$/.test(name) && name !== "tokenizer_config.json") continue;
+    assert.is(Buffer.compare(files[name], bytes), 0, name);
+  }
+});
+
+test("groups: turns stand before each group and after the last, and nothing changes", async () => {
+  const model = await convert(storyFiles(), "F32");
+  const expected = await perplexity(model);
+  for (const [scope, first] of [
+    ["groups:1", [0]],
+    ["groups:2", [0, 2]],
+    ["block", [0, 1, 2, 3]],
+  ] as const) {
+    const rotate = { scope, steps: 3, objective: "wanda" as const };
+    const { files } = await compressFiles(model, { ...NOTHING, rotate });
+    const turns = (await tensorNames(files)).filter((name) => name.endsWith("_rotation"));
+    const names = first.map((layer) => `model.layers.${layer}.input_rotation`);
+    assert.equal(turns.sort(), [...names, "model.output_rotation"].sort(), scope);
+    near(await perplexity(files), expected, 1e-5);
+  }
+});
+
+test("one Q for all blocks still loses less than none, and costs no turns", async () => {
+  const recipe = { method: "sparsegpt", samples: 32, length: 64 };
+  const { files: plain } = await compressFiles(storyFiles(), recipe);
+  const { files: shared } = await compressFiles(storyFiles(), {
+    ...recipe,
+    rotate: { scope: "shared", steps: 60 },
+  });
+  const [before, after] = [await perplexity(plain), await perplexity(shared)];
+  assert.ok(after < before, `${after} with the rotation, ${before} without`);
+});
+
+test("a group of one block is what a block of its own is", async () => {
+  const rotate = { steps: 4 };
+  const { files: own } = await compressFiles(storyFiles(), { rotate });
+  const { files: grouped } = await compressFiles(storyFiles(), {
+    rotate: { ...rotate, scope: "groups:4" },
+  });
+  const name = "model.safetensors";
+  assert.is(Buffer.compare(own[name], grouped[name]), 0);
+});
+
+sharedTest(test, "a tied head that is stored alone comes apart as well", async () => {
+  const text = readFileSync(sharedPath("data", "tinystories", "val.txt"), "utf8").slice(0, 4000);
+  const model = modelFiles(sharedPath("models", "tinystories-656k"));
+  assert.is((await tensorNames(model)).includes("model.embed_tokens.weight"), false);
+  const rotate = { scope: "shared", steps: 2, objective: "wanda" as const };
+  const { files } = await compressFiles(model, { ...NOTHING, rotate });
+  const names = await tensorNames(files);
+  assert.ok(names.includes("model.embed_tokens.weight") && names.includes("lm_head.weight"));
+  near(await perplexity(files, text), await perplexity(model, text), 1e-5);
+});
+
+test("scopes that mean nothing are refused before any work", async () => {
+  for (const [rotate, message] of [
+    [{ scope: "groups:0" }, /scope is "groups:0", must be "block", "shared" or "groups:N"/],
+    [{ scope: "all" }, /scope is "all", must be/],
+    [{ scope: "groups:5" }, /more groups than the model has blocks \(4\); give groups:4/],
+    [[{ steps: 5 }, { steps: 5 }], /it is a list; a model is rotated once/],
+    [{ steps: -1 }, /steps is -1, must be a whole number/],
+    [{ blockSize: 48 }, /blockSize is 48, must be a whole number that divides .* 128 columns/],
+  ] as const) {
+    await refused(() => compressFiles(storyFiles(), { rotate: rotate as object }), message);
+  }
+});
+
+test.run();
