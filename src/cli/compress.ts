@@ -199,6 +199,9 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
     }
   } finally {
     progress?.stop();
+    if (signal.aborted && folder) {
+      process.stderr.write(`what is done so far is kept in ${folder}; the same command goes on\n`);
+    }
   }
   const result = await work.result();
   const after = await score(out, "after  ");

@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import type { OptionSpec } from "../method.js";
 import { type AnyMethod, methods } from "../methods/index.js";
 import { number } from "./options.js";
@@ -8,22 +8,28 @@ function flagOf(option: string): string {
   return `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** Every option of any method. */
-function optionNames(): Set<string> {
-  return new Set(Object.values(methods).flatMap(({ options }) => Object.keys(options)));
+/** Every option of any method, and the methods that have it. */
+function optionOwners(): Map<string, string[]> {
+  const owners = new Map<string, string[]>();
+  for (const { name, options } of Object.values(methods)) {
+    for (const option of Object.keys(options)) {
+      owners.set(option, [...(owners.get(option) ?? []), name]);
+    }
+  }
+  return owners;
 }
 
 /** Adds a flag for every option that any method has; `describeMethods` lists them by method. */
 export function withMethodOptions(command: Command): Command {
-  for (const name of optionNames()) {
-    command.addOption(new Option(`${flagOf(name)} <n>`).argParser(number).hideHelp());
+  for (const [name, owners] of optionOwners()) {
+    command.option(`${flagOf(name)} <n>`, `of ${owners.join(", ")}: see below`, number);
   }
   return command;
 }
 
 /** The method options among parsed flags. */
 export function methodOptionsOf(flags: object): Record<string, number> {
-  const names = optionNames();
+  const names = optionOwners();
   return Object.fromEntries(Object.entries(flags).filter(([name]) => names.has(name)));
 }
 

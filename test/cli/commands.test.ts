@@ -88,6 +88,38 @@ test("a recipe file is followed, and flags win over it", async () => {
   assert.is((await penjing(compressArgs(join(folder, "other"), ...other))).code, 0);
 });
 
+test("flags reach the method and the rotation, as the recipe in the output says", async () => {
+  const out = join(folder, "flags");
+  const method = ["--method", "armor", "--block-size", "32", "--iterations", "20"];
+  const rates = ["--learning-rate", "1e-3", "--seed", "4"];
+  const rotation = ["--rotate", "denoise", "--rotate-steps", "2", "--rotate-scope", "groups:2"];
+  const more = ["--rotate-block-size", "64", "--rotate-objective", "wanda"];
+  const last = [
+    "--rotate-score-damping",
+    "0.1",
+    "--rotate-learning-rate",
+    "0.02",
+    "--budget",
+    "10m",
+  ];
+  const args = compressArgs(out, ...method, ...rates, ...rotation, ...more, ...last);
+  const { code, stderr } = await penjing(args);
+  assert.is(code, 0, stderr);
+  const { recipe, layers } = JSON.parse(readFileSync(join(out, "penjing.json"), "utf8"));
+  assert.equal(recipe.options, { blockSize: 32, iterations: 20, learningRate: 1e-3 });
+  assert.is(recipe.seed, 4);
+  assert.equal(recipe.rotate, {
+    scope: "groups:2",
+    steps: 2,
+    learningRate: 0.02,
+    blockSize: 64,
+    objective: "wanda",
+    scoreDamping: 0.1,
+  });
+  assert.is(layers[0].figures.iterations, 20);
+  assert.is(layers[0].figures.blockRows, 32);
+});
+
 test("a recipe may be JSON", async () => {
   const recipe = join(folder, "recipe.json");
   writeFileSync(recipe, JSON.stringify({ method: "magnitude", sparsity: 0.25 }));

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -45,12 +45,35 @@ for (const [signal, code] of [
       assert.is(ended.code, code, ended.stderr);
       assert.match(during.join(), /^stopped\.partial-/, "it was in the middle of the work");
       assert.equal(readdirSync(folder), []);
-      assert.match(ended.stderr, /stopping, nothing unfinished is kept/);
+      assert.match(ended.stderr, /stopping, no unfinished output is kept/);
       assert.not.match(ended.stderr, /penjing: |^ +at /m);
       assert.is(ended.stdout, "");
     },
   );
 }
+
+skipUnless(
+  test,
+  process.platform !== "win32",
+  "Windows has no signals",
+  "with --work, the same command goes on after SIGINT",
+  async () => {
+    const work = join(folder, "work");
+    const args = compressArgs(join(folder, "resumed"), ...SLOW, "--work", work);
+    const ended = await penjing(args, {
+      when: /block [23] of/,
+      act: (child) => child.kill("SIGINT"),
+    });
+    assert.is(ended.code, 130, ended.stderr);
+    assert.match(ended.stderr, /done so far is kept in .*work; the same command goes on/);
+    assert.equal(readdirSync(folder), ["work"]);
+    const again = await penjing(args);
+    assert.is(again.code, 0, again.stderr);
+    assert.match(again.stderr, /^note: model\.layers\.0: it was finished by an earlier run/m);
+    assert.equal(readdirSync(folder), ["resumed"]);
+    rmSync(join(folder, "resumed"), { recursive: true });
+  },
+);
 
 skipUnless(
   test,

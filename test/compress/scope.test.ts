@@ -14,7 +14,9 @@ import {
   EVALUATION,
   type Files,
   modelFiles,
+  parseWeights,
   storyFiles,
+  withWeights,
 } from "./stories.js";
 
 const test = suite("rotations that blocks share");
@@ -136,6 +138,20 @@ test("scopes that mean nothing are refused before any work", async () => {
   ] as const) {
     await refused(() => compressFiles(storyFiles(), { rotate: rotate as object }), message);
   }
+});
+
+test("norms with biases cannot be folded and are refused by name", async () => {
+  const files = storyFiles();
+  const { tensors } = parseWeights(files);
+  const name = "model.layers.0.input_layernorm";
+  const gain = tensors.get(`${name}.weight`)!;
+  const model = await withWeights(files, new Map([...tensors, [`${name}.bias`, gain]]));
+  await refused(
+    () => compressFiles(model, { rotate: {} }),
+    /model\.layers\.0\.input_layernorm\.bias is not part of a llama model/,
+  );
+  const foreign = await withWeights(files, tensors, { model_type: "gpt_neox" });
+  await refused(() => compressFiles(foreign, { rotate: {} }), /"gpt_neox" is not supported/);
 });
 
 test.run();
