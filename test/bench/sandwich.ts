@@ -90,8 +90,8 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
         ...BLOCKS.map((_, i) => sandwich(i)),
       ];
       // Single products need many samples, and are short.
-      const rounds = Math.ceil((quick ? 1e9 : 4e9) / (tokens * rows * cols));
-      const times = takeTurns(cases, Math.max(quick ? 20 : 60, rounds));
+      const rounds = Math.ceil((quick ? 1e9 : 3e9) / (tokens * rows * cols));
+      const times = takeTurns(cases, Math.max(quick ? 20 : 40, rounds));
       for (const [i, name] of names.entries()) {
         figures.push({
           name: `${tokens} x ${cols} -> ${rows} ${name}`,

@@ -1,0 +1,102 @@
+import { readFileSync } from "node:fs";
+import type { Backend } from "../../src/backend.js";
+import { openWasm } from "../../src/backends/wasm.js";
+import { methods } from "../../src/methods/index.js";
+import { indexBytes } from "../../src/pack.js";
+import { pruneLinear } from "../../src/prune.js";
+import { type GoldenLayer, goldenLayer } from "../golden.js";
+import { hasShared, sharedPath } from "../shared.js";
+import type { BenchOptions, Figure } from "./measure.js";
+
+const LAYERS = ["1024x1024", "768x768", "512x256", "256x512"];
+const BLOCKS = [4, 8, 16, 32, 64, 128];
+
+/** A method with the options that it is run with here. */
+interface Case {
+  readonly name: string;
+  readonly method: string;
+  readonly options: Readonly<Record<string, number>>;
+}
+
+/** Every method once, those with factors once for each size of block and each schedule. */
+function cases(quick: boolean): Case[] {
+  const schedules = [
+    { iterations: 500, learningRate: 1e-3 },
+    ...(quick ? [] : [{ iterations: 3000, learningRate: 1e-4 }]),
+  ];
+  return Object.values(methods).flatMap(({ name: method, sandwichBlocks }): Case[] => {
+    if (!sandwichBlocks) return [{ name: method, method, options: {} }];
+    return schedules.flatMap((schedule) =>
+      BLOCKS.map((blockSize) => ({
+        name: `${method} blocks of ${blockSize}, ${schedule.iterations} at ${schedule.learningRate}`,
+        method,
+        options: { blockSize, ...schedule },
+      })),
+    );
+  });
+}
+
+/** (2 / sequences) XᵀX, gathered once for all methods. */
+async function hessianOf(
+  backend: Backend,
+  { activations, cols, sequences }: GoldenLayer,
+): Promise<Float32Array> {
+  const x = backend.upload(activations, [activations.length / cols, cols]);
+  const hessian = backend.zeros([cols, cols]);
+  backend.ops.accumulateHessian(x, hessian, 2 / sequences);
+  backend.ops.mirrorUpper(hessian);
+  const values = (await backend.read(hessian)) as Float32Array;
+  x.dispose();
+  hessian.dispose();
+  return values;
+}
+
+/** The generator of the layers takes command line arguments for files of its own. */
+async function withoutArguments<T>(use: () => Promise<T>): Promise<T> {
+  const rest = process.argv.splice(2);
+  try {
+    return await use();
+  } finally {
+    process.argv.push(...rest);
+  }
+}
+
+/**
+ * What each method loses at 2:4 on single layers, and the bytes that its result takes: the packed
+ * weight and the factors, both in the layer's dtype, as a share of the dense weight's. Needs
+ * ../shared.
+ */
+export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
+  if (!hasShared()) return [];
+  const { cases: stored } = JSON.parse(readFileSync(sharedPath("golden", "manifest.json"), "utf8"));
+  const figures: Figure[] = [];
+  for (const shape of LAYERS) {
+    const backend = await openWasm();
+    const layer = await withoutArguments(() => goldenLayer(shape));
+    const { rows, cols, weight, sequences } = layer;
+    const hessian = await hessianOf(backend, layer);
+    const tokens = layer.activations.length / cols;
+    const bytes = stored[shape].w_dtype === "f32" ? 4 : 2;
+    for (const { name, method, options } of cases(quick)) {
+      const start = performance.now();
+      const problem = { weight, rows, cols, hessian, sequences, tokens, backend };
+      const pruned = await pruneLinear({ ...problem, method, options, sparsity: "2:4" });
+      const seconds = (performance.now() - start) / 1000;
+      const { left, right } = pruned.sandwich ?? {};
+      const factors = (left?.length ?? 0) + (right?.length ?? 0);
+      const packed = rows * indexBytes(cols) + bytes * ((rows * cols) / 2 + factors);
+      figures.push(
+        {
+          name: `${shape} ${name}`,
+          value: pruned.layerError as number,
+          unit: "error",
+          ratio: packed / (bytes * rows * cols),
+          against: "the dense bytes",
+        },
+        { name: `${shape} ${name}, time`, value: seconds, unit: "s" },
+      );
+    }
+    backend.dispose();
+  }
+  return figures;
+}
