@@ -58,6 +58,13 @@ export interface EntropyOptions {
   readonly accumulate?: boolean;
 }
 
+export interface RemovedOptions extends EntropyOptions {
+  /** How many stay of every `of` consecutive elements of a line: from 0 to `of`. */
+  readonly keep: number;
+  /** At most 16; divides the line. */
+  readonly of: number;
+}
+
 export interface AdamOptions {
   readonly learningRate: number;
   /** Updates done, this one included: from 1. */
@@ -99,6 +106,11 @@ export interface ArmorAdvanceOptions {
   readonly learningRate: number;
   /** Stops between rows of blocks, within 100 ms; afterwards the state can only be disposed. */
   readonly signal?: AbortSignal;
+}
+
+export interface CoreSweepOptions {
+  /** From the last columns to the first. @default false */
+  readonly backwards?: boolean;
 }
 
 /** Where `armorRead` writes. */
@@ -198,6 +210,10 @@ export interface Operations {
   entropyRows(w: Tensor, gradient: Tensor, options?: EntropyOptions): Promise<number>;
   /** The same over columns: p is w² * scale [R] normalised over a column. */
   entropyColumns(w: Tensor, gradient: Tensor, options?: EntropyOptions): Promise<number>;
+  /** Resolves to the sum over rows of C * lost / total: of the importance w² * scale [C] of a row of w [R, C], total is the sum and lost that of the of - keep smallest in every `of` consecutive columns, the lowest column first among equals. gradient [R, C] takes the derivatives by w with that choice held fixed. Rows whose total is no normal float32 add nothing and have no derivative. */
+  removedRows(w: Tensor, gradient: Tensor, options: RemovedOptions): Promise<number>;
+  /** The same over columns: R * lost / total, groups being `of` consecutive rows of a column. */
+  removedColumns(w: Tensor, gradient: Tensor, options: RemovedOptions): Promise<number>;
   /** out [C] = sum over rows of a [R, C] * b [R, C], column by column: the diagonal of AᵀB. */
   columnDots(a: Tensor, b: Tensor, out: Tensor): void;
   /** x [R, C] += factor * y [R, C] * scale [C], column by column. */
@@ -236,6 +252,24 @@ export interface Operations {
   armorSave(state: ArmorState): Promise<Uint8Array>;
   /** Sets an optimisation that was opened on the same operands to where `armorSave` took it. */
   armorLoad(state: ArmorState, saved: Uint8Array): void;
+
+  /**
+   * One pass of block coordinate descent over a 2:4 core [R, C], in place with its mask u8 [R, C]:
+   * group by group of 4 columns it takes the two places and values that lower f most, all others
+   * staying. f is a constant + 2 <D, dS> + sum over blocks p of rows of trace(G_p dS_p H dS_pᵀ), with
+   * G [R / a, a, a] `gram`, H [C, C] `hessian`, both symmetric, and D [R, C] `gradient`, half of df/dS
+   * at the start, which the pass uses up. Resolves to what f falls by.
+   */
+  coreSweep(
+    core: Tensor,
+    mask: Tensor,
+    gradient: Tensor,
+    gram: Tensor,
+    hessian: Tensor,
+    options?: CoreSweepOptions,
+  ): Promise<number>;
+  /** out [C, R] = a [R, C] transposed. */
+  transpose(a: Tensor, out: Tensor): void;
 
   /** w = 0 where mask u8 is 0. */
   applyMask(w: Tensor, mask: Tensor): void;

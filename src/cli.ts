@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { addCompress } from "./cli/compress.js";
 import { addEvaluate } from "./cli/evaluate.js";
+import { addExport } from "./cli/export.js";
 import { addGenerate } from "./cli/generate.js";
 import { addInspect } from "./cli/inspect.js";
 import { PenjingError } from "./errors.js";
@@ -53,7 +54,8 @@ const program = new Command("penjing")
   .version(VERSION)
   .exitOverride()
   .showHelpAfterError("(penjing --help lists the commands and their options)");
-for (const add of [addCompress, addEvaluate, addGenerate, addInspect]) add(program, abort.signal);
+for (const add of [addCompress, addEvaluate, addExport, addGenerate, addInspect])
+  add(program, abort.signal);
 for (const command of program.commands) command.exitOverride();
 
 try {

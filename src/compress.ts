@@ -17,7 +17,7 @@ import {
 import { type BlockPhase, batchSequences, type Calibration, Passes } from "./compress/pass.js";
 import { Course } from "./compress/progress.js";
 import { finishedBlock, keepBlock, openJournal, resumeHidden } from "./compress/resume.js";
-import { objectiveOf, refuseRotation } from "./compress/rotate.js";
+import { refuseRotation, searchRecipe } from "./compress/rotate.js";
 import { Rotator } from "./compress/rotator.js";
 import { tokenise, type Windows } from "./compress/windows.js";
 import { BlockRunner } from "./decoder.js";
@@ -262,12 +262,7 @@ async function* blocks(
   const passes = new Passes(backend, calibration, signal);
   const rotator =
     recipe.rotate &&
-    new Rotator(
-      passes,
-      model,
-      { objective: objectiveOf(recipe.method), ...recipe.rotate },
-      journal,
-    );
+    new Rotator(passes, model, searchRecipe(recipe, recipe.rotate), journal);
   const budget = new Budget(seconds, layers);
   const tools = { model, plan, recipe, passes, rotator, journal, budget };
   const course = new Course(recipe, layers);

@@ -17,6 +17,12 @@ export {
   type Perplexity,
 } from "./evaluate.js";
 export {
+  type ExportEvent,
+  type ExportOptions,
+  type ExportResult,
+  exportModel,
+} from "./export.js";
+export {
   type GenerateEvent,
   type GenerateOptions,
   type Generation,
@@ -33,6 +39,7 @@ export {
   memoryOutputFolder,
   type OutputFolder,
 } from "./platform/files.js";
+export { memoryWorkFolder, openWorkFolder, type WorkFolder } from "./platform/work-folder.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
 export { DEFAULT_RECIPE, type Override, type Recipe } from "./recipe.js";
 export type { RotateRecipe } from "./rotation.js";

@@ -57,6 +57,18 @@ export interface PruneOutcome {
   readonly notes: readonly string[];
 }
 
+/** Points of a curve in a report, at most. */
+const CURVE_POINTS = 100;
+
+/** Points of an optimisation's losses, evenly spaced, the first and the last among them. */
+export function thinCurve(losses: readonly number[]): [iteration: number, loss: number][] {
+  const points = Math.min(CURVE_POINTS, losses.length);
+  return Array.from({ length: points }, (_, i) => {
+    const at = Math.round((i * (losses.length - 1)) / Math.max(1, points - 1));
+    return [at, losses[at]];
+  });
+}
+
 /** A numeric option of a method: its default, its range, and what it means. */
 export interface OptionSpec {
   readonly default: number;

@@ -13,7 +13,7 @@ export interface PruneLinearOptions {
   readonly weight: Float32Array;
   readonly rows: number;
   readonly cols: number;
-  /** "magnitude", "wanda", "sparsegpt" or "nowag". @default "sparsegpt" */
+  /** A method's name, as in docs/methods.md. @default "sparsegpt" */
   readonly method?: string;
   /** "2:4", or the share to remove such as "50%". @default "2:4" */
   readonly sparsity?: string | number;

@@ -15,6 +15,18 @@ import type { Tensor } from "./tensor.js";
 export const ROTATION_OBJECTIVES = ["magnitude", "wanda", "sparsegpt"] as const;
 export type RotationObjective = (typeof ROTATION_OBJECTIVES)[number];
 
+/** What measures how little importance is concentrated. */
+export const ROTATION_LOSSES = ["removed", "entropy"] as const;
+export type RotationLoss = (typeof ROTATION_LOSSES)[number];
+
+/** `n` weights are kept of every `m` consecutive inputs of a row. */
+export interface RotationPattern {
+  /** From 0 to `m`. */
+  readonly n: number;
+  /** From 1 to 16. */
+  readonly m: number;
+}
+
 /** How steps keep Q and R2 orthogonal. */
 export const PARAMETRISATIONS = ["riemannian", "qr"] as const;
 export type Parametrisation = (typeof PARAMETRISATIONS)[number];
@@ -22,6 +34,8 @@ export type Parametrisation = (typeof PARAMETRISATIONS)[number];
 /** What `RotationOptions` default to, where the default does not depend on other options. */
 export const ROTATION_DEFAULTS = {
   objective: "sparsegpt",
+  loss: "removed",
+  pattern: { n: 2, m: 4 },
   steps: 100,
   parametrisation: "riemannian",
   damping: 0.01,
@@ -80,11 +94,27 @@ export interface RotationSource {
 export interface RotationOptions {
   /** @default "sparsegpt" */
   readonly objective?: RotationObjective;
+  /**
+   * "removed": the share of each row's importance that `pattern` removes, times the row's length,
+   * summed over the rows. "entropy": DenoiseRotator's sum of entropies, which knows no pattern.
+   *
+   * @default "removed"
+   */
+  readonly loss?: RotationLoss;
+  /**
+   * What "removed" looks at. Rows that `m` does not divide are looked at in groups of 4, else of 2,
+   * that keep about the same share. Where some row is odd, and where the pattern keeps all or
+   * nothing, the loss is the entropy.
+   *
+   * @default { n: 2, m: 4 }
+   */
+  readonly pattern?: RotationPattern;
   /** Updates of the rotation. @default 100 */
   readonly steps?: number;
   /**
    * Of Adam; "riemannian" raises it to this over 4 steps and then lowers it along a cosine.
-   * @default 0.4 / sqrt(blockSize) for "riemannian", 0.01 for "qr"
+   * @default for "riemannian" 1.6 / sqrt(blockSize) with the loss "removed" and 0.4 / sqrt(blockSize)
+   *   with "entropy", 0.01 for "qr"
    */
   readonly learningRate?: number;
   /** @default "riemannian" */
@@ -115,7 +145,10 @@ export interface RotationOutcome {
   readonly q: Tensor;
   /** [kvHeads * headDim, headDim] for each block, head under head. The caller disposes them. */
   readonly r2: readonly Tensor[];
-  /** Loss in nats after 0, 1, 2, ... updates; more entries than updates by one. */
+  /**
+   * Loss after 0, 1, 2, ... updates, in nats ("entropy") or in weights of mean importance
+   * ("removed"); more entries than updates by one.
+   */
   readonly curve: readonly number[];
   /** The smallest loss, which `q` and `r2` have. */
   readonly loss: number;
@@ -138,10 +171,17 @@ export interface RotateRecipe {
   readonly scope?: string;
   /** Updates of the rotation. @default 100 */
   readonly steps?: number;
-  /** Step of Adam. @default that of the parametrisation */
+  /** Step of Adam. @default as in `RotationOptions` */
   readonly learningRate?: number;
-  /** Whose importance is concentrated. @default that which suits the pruning method */
+  /** Whose importance is concentrated. @default that which suits the pruning method and `loss` */
   readonly objective?: RotationObjective;
+  /**
+   * As in `RotationOptions`, where the pattern is the recipe's: N:M as it is, and for an unstructured
+   * share s the nearest of 1:8, 2:8, ... 7:8. The entropy where nothing is removed.
+   *
+   * @default "removed"
+   */
+  readonly loss?: RotationLoss;
   /** As in `RotationOptions`. @default 0.01 */
   readonly scoreDamping?: number;
   /** Q mixes only stretches of so many features. @default all */
@@ -153,6 +193,7 @@ export const ROTATE_KEYS: readonly (keyof RotateRecipe)[] = [
   "steps",
   "learningRate",
   "objective",
+  "loss",
   "scoreDamping",
   "blockSize",
 ];

@@ -64,6 +64,19 @@ export async function pause(signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();
 }
 
+/** Milliseconds of work between looks at the signal. */
+const TURN = 40;
+
+/** A function that pauses when 40 ms of work have passed since it last did. */
+export function pacer(signal: AbortSignal | undefined): () => Promise<void> {
+  let start = performance.now();
+  return async () => {
+    if (performance.now() - start < TURN) return;
+    await pause(signal);
+    start = performance.now();
+  };
+}
+
 /** Whether a promise settles in time; its rejection counts as settled. */
 export async function settlesWithin(
   work: Promise<unknown>,

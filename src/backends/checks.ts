@@ -1,70 +1,16 @@
-import type { EntropyOptions, Operations } from "../backend.js";
-import { PenjingError } from "../errors.js";
-import { colsOf, rowsOf, type Tensor, type TensorDType } from "../tensor.js";
-
-/**
- * Throws unless `holds`; the message is for the caller of the operation, not for an end user. One
- * that names a shape is a function: to write shapes down takes longer than a small product.
- */
-function rule(operation: string, holds: boolean, message: string | (() => string)): void {
-  if (holds) return;
-  throw new PenjingError(operation, typeof message === "string" ? message : message());
-}
-
-function dtype(operation: string, name: string, tensor: Tensor, expected: TensorDType): void {
-  rule(
-    operation,
-    tensor.dtype === expected,
-    () => `${name} is ${tensor.dtype}, must be ${expected}; convert it first.`,
-  );
-}
-
-/** Requires an f32 tensor that seen as a matrix is rows x cols. */
-function matrix(
-  operation: string,
-  name: string,
-  tensor: Tensor,
-  rows: number,
-  cols: number,
-  expected: TensorDType = "f32",
-): void {
-  dtype(operation, name, tensor, expected);
-  rule(
-    operation,
-    rowsOf(tensor) === rows && (colsOf(tensor) === cols || tensor.size === 0),
-    () => `${name} is [${tensor.shape}], must be [${rows}, ${cols}] for the other operands.`,
-  );
-}
-
-function vector(operation: string, name: string, tensor: Tensor, length: number): void {
-  dtype(operation, name, tensor, "f32");
-  rule(
-    operation,
-    tensor.size === length,
-    () => `${name} has ${tensor.size} elements, must have ${length}.`,
-  );
-}
-
-function square(operation: string, name: string, tensor: Tensor): number {
-  const n = colsOf(tensor);
-  matrix(operation, name, tensor, n, n);
-  return n;
-}
-
-/** Requires the blocks of a block-diagonal matrix [length, length]. */
-function diagonalBlocks(operation: string, name: string, blocks: Tensor, length: number): void {
-  const size = colsOf(blocks);
-  matrix(operation, name, blocks, length, size);
-  rule(
-    operation,
-    size > 0 && length % size === 0,
-    () => `${name} of ${size} do not divide a row of ${length}.`,
-  );
-}
-
-function sameSize(operation: string, a: Tensor, b: Tensor): void {
-  rule(operation, a.size === b.size, `operands have ${a.size} and ${b.size} elements, must agree.`);
-}
+import type { Operations } from "../backend.js";
+import { colsOf, rowsOf } from "../tensor.js";
+import {
+  diagonalBlocks,
+  dtype,
+  lineRule,
+  matrix,
+  patternRule,
+  rule,
+  sameSize,
+  square,
+  vector,
+} from "./rules.js";
 
 /** What must hold of an operation's arguments, whichever backend serves it. */
 export const checks: {
@@ -218,10 +164,18 @@ export const checks: {
     sameSize("subtract", a, out);
   },
   entropyRows(w, gradient, options) {
-    entropyRule("entropyRows", w, gradient, colsOf(w), options);
+    lineRule("entropyRows", w, gradient, colsOf(w), options);
   },
   entropyColumns(w, gradient, options) {
-    entropyRule("entropyColumns", w, gradient, rowsOf(w), options);
+    lineRule("entropyColumns", w, gradient, rowsOf(w), options);
+  },
+  removedRows(w, gradient, options) {
+    lineRule("removedRows", w, gradient, colsOf(w), options);
+    patternRule("removedRows", colsOf(w), options.keep, options.of, "columns");
+  },
+  removedColumns(w, gradient, options) {
+    lineRule("removedColumns", w, gradient, rowsOf(w), options);
+    patternRule("removedColumns", rowsOf(w), options.keep, options.of, "rows");
   },
   columnDots(a, b, out) {
     dtype("columnDots", "a", a, "f32");
@@ -249,6 +203,19 @@ export const checks: {
     matrix("blockDiagonal", "out", out, rowsOf(x), colsOf(x));
     if (bias) vector("blockDiagonal", "bias", bias, colsOf(x));
     rule("blockDiagonal", x !== out, "out is x; give another tensor.");
+  },
+  coreSweep(core, mask, gradient, gram, hessian) {
+    const [rows, cols] = [rowsOf(core), colsOf(core)];
+    dtype("coreSweep", "core", core, "f32");
+    rule("coreSweep", cols % 4 === 0, `${cols} columns are not a multiple of 4.`);
+    matrix("coreSweep", "mask", mask, rows, cols, "u8");
+    matrix("coreSweep", "gradient", gradient, rows, cols);
+    diagonalBlocks("coreSweep", "gram", gram, rows);
+    matrix("coreSweep", "hessian", hessian, cols, cols);
+  },
+  transpose(a, out) {
+    dtype("transpose", "a", a, "f32");
+    matrix("transpose", "out", out, colsOf(a), rowsOf(a));
   },
   armorOpen(target, importance, mask, { blockRows, blockCols }) {
     const [rows, cols] = [rowsOf(target), colsOf(target)];
@@ -350,30 +317,3 @@ export const checks: {
     );
   },
 };
-
-function entropyRule(
-  operation: string,
-  w: Tensor,
-  gradient: Tensor,
-  length: number,
-  { scale, scaleGradient }: EntropyOptions = {},
-): void {
-  dtype(operation, "w", w, "f32");
-  matrix(operation, "gradient", gradient, rowsOf(w), colsOf(w));
-  if (scale) vector(operation, "scale", scale, length);
-  if (scaleGradient) vector(operation, "scaleGradient", scaleGradient, length);
-  rule(
-    operation,
-    scale !== undefined || scaleGradient === undefined,
-    "scaleGradient was given without a scale; leave it out.",
-  );
-}
-
-function patternRule(operation: string, cols: number, n: number, m: number): void {
-  rule(
-    operation,
-    Number.isInteger(n) && Number.isInteger(m) && n >= 0 && n <= m && m >= 1 && m <= 16,
-    `pattern ${n}:${m} must keep 0 <= N <= M weights of every M, with M at most 16.`,
-  );
-  rule(operation, cols % m === 0, `${cols} columns are not a multiple of M=${m}.`);
-}

@@ -6,6 +6,7 @@ import * as attention from "./reference/attention.js";
 import * as blockDiagonal from "./reference/block-diagonal.js";
 import * as cholesky from "./reference/cholesky.js";
 import * as convert from "./reference/convert.js";
+import * as coreSweep from "./reference/core-sweep.js";
 import * as elementwise from "./reference/elementwise.js";
 import * as entropy from "./reference/entropy.js";
 import * as gemm from "./reference/gemm.js";
@@ -13,11 +14,13 @@ import * as hessian from "./reference/hessian.js";
 import * as mask from "./reference/mask.js";
 import * as norm from "./reference/norm.js";
 import * as orthogonal from "./reference/orthogonal.js";
+import * as removed from "./reference/removed.js";
 import * as rope from "./reference/rope.js";
 import * as sandwich from "./reference/sandwich.js";
 import * as scale from "./reference/scale.js";
 import * as softmax from "./reference/softmax.js";
 import * as sparsegpt from "./reference/sparsegpt.js";
+import * as transpose from "./reference/transpose.js";
 import * as twoFour from "./reference/two-four.js";
 import { joinOperations } from "./table.js";
 
@@ -31,6 +34,7 @@ export const referenceOperations: Operations = {
   ...blockDiagonal,
   ...cholesky,
   ...convert,
+  ...coreSweep,
   ...elementwise,
   ...entropy,
   ...gemm,
@@ -38,11 +42,13 @@ export const referenceOperations: Operations = {
   ...mask,
   ...norm,
   ...orthogonal,
+  ...removed,
   ...rope,
   ...sandwich,
   ...scale,
   ...softmax,
   ...sparsegpt,
+  ...transpose,
   ...twoFour,
 };
 

@@ -10,6 +10,7 @@ import * as attention from "./wasm/attention.js";
 import * as blockDiagonal from "./wasm/block-diagonal.js";
 import * as cholesky from "./wasm/cholesky.js";
 import * as convert from "./wasm/convert.js";
+import * as coreSweep from "./wasm/core-sweep.js";
 import * as elementwise from "./wasm/elementwise.js";
 import * as entropy from "./wasm/entropy.js";
 import * as gemm from "./wasm/gemm.js";
@@ -18,10 +19,12 @@ import type { Kernels } from "./wasm/kernels.js";
 import * as mask from "./wasm/mask.js";
 import * as norm from "./wasm/norm.js";
 import * as orthogonal from "./wasm/orthogonal.js";
+import * as removed from "./wasm/removed.js";
 import * as rope from "./wasm/rope.js";
 import * as sandwich from "./wasm/sandwich.js";
 import * as softmax from "./wasm/softmax.js";
 import * as sparsegpt from "./wasm/sparsegpt.js";
+import * as transpose from "./wasm/transpose.js";
 import * as twoFour from "./wasm/two-four.js";
 
 /** Everything below this address belongs to the module's static data and kernel tables. */
@@ -34,6 +37,7 @@ const PARTS = [
   blockDiagonal,
   cholesky,
   convert,
+  coreSweep,
   elementwise,
   entropy,
   gemm,
@@ -41,10 +45,12 @@ const PARTS = [
   mask,
   norm,
   orthogonal,
+  removed,
   rope,
   sandwich,
   softmax,
   sparsegpt,
+  transpose,
   twoFour,
 ];
 

@@ -6,7 +6,7 @@ import type { Perplexity } from "../evaluate.js";
 import { methods } from "../methods/index.js";
 import { refuseOverlap } from "../platform/overlap.js";
 import { DEFAULT_RECIPE, type Recipe, readRecipe } from "../recipe.js";
-import { ROTATION_OBJECTIVES, type RotateRecipe } from "../rotation.js";
+import { ROTATION_LOSSES, ROTATION_OBJECTIVES, type RotateRecipe } from "../rotation.js";
 import {
   duration as durationText,
   openProgress,
@@ -46,6 +46,7 @@ interface CompressFlags extends PrintOptions {
   readonly rotateLearningRate?: number;
   readonly rotateBlockSize?: number;
   readonly rotateObjective?: RotateRecipe["objective"];
+  readonly rotateLoss?: RotateRecipe["loss"];
   readonly rotateScoreDamping?: number;
   readonly layerError: boolean;
   readonly recipe?: string;
@@ -98,6 +99,12 @@ export function addCompress(program: Command, signal: AbortSignal): void {
           ROTATION_OBJECTIVES,
         ),
       )
+      .addOption(
+        new Option(
+          "--rotate-loss <name>",
+          "what it lowers: what the pattern removes, or entropy",
+        ).choices(ROTATION_LOSSES),
+      )
       .option("--rotate-score-damping <r>", "damping in that importance", number)
       .option("--budget <time>", "time for the run, such as 90s, 30m or 2h", duration)
       .option("--work <folder>", "keep unfinished work there; the same command goes on from it")
@@ -145,6 +152,7 @@ function rotateFlags(flags: CompressFlags, fromFile: Recipe["rotate"]): Recipe["
     learningRate: flags.rotateLearningRate,
     blockSize: flags.rotateBlockSize,
     objective: flags.rotateObjective,
+    loss: flags.rotateLoss,
     scoreDamping: flags.rotateScoreDamping,
   };
   const set = Object.entries(given).filter(([, value]) => value !== undefined);

@@ -3,14 +3,13 @@ import { type BlockWeights, disposeBlock } from "../decoder.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
 import type { StatisticName, Statistics } from "../method.js";
 import { blockTensor, LINEAR_NAMES, type LinearName } from "../model.js";
-import { rotationMoments } from "../rotation/objective.js";
+import { rotationMoments } from "../rotation/moments.js";
 import { optimiseRotation } from "../rotation/optimise.js";
 import { type BlockGroup, rotationGroups } from "../rotation/scope.js";
 import {
   ROTATED_INPUTS,
   ROTATION_DEFAULTS,
   type RotatedInput,
-  type RotateRecipe,
   type RotationMoments,
   type RotationObjective,
   type RotationOptions,
@@ -31,6 +30,7 @@ import {
   needsWithRotation,
   type RotatedBlock,
   rotationProblem,
+  type SearchRecipe,
   transpose,
 } from "./rotate.js";
 
@@ -66,7 +66,7 @@ export class Rotator {
   constructor(
     private readonly passes: Passes,
     private readonly model: StoredModel,
-    { scope = "block", ...options }: RotateRecipe & { readonly objective: RotationObjective },
+    { scope = "block", ...options }: SearchRecipe,
     private readonly journal: Journal,
   ) {
     this.backend = passes.backend;

@@ -1,12 +1,18 @@
-import type { ArmorOptions, ArmorState, Backend } from "../backend.js";
+import type { ArmorState, Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
-import type { LinearProblem, Method } from "../method.js";
+import {
+  BLOCK_SIZE,
+  blocksOf,
+  chooseBlocks,
+  coreRefusal,
+  emptySandwich,
+} from "../factor-blocks.js";
+import { type LinearProblem, type Method, thinCurve } from "../method.js";
 import { keepNormalised, type Normalisation, normalise } from "../normalise.js";
 import { Random } from "../random.js";
 import { pause } from "../run.js";
 import type { Sandwich } from "../sandwich.js";
-import { formatSparsity } from "../sparsity.js";
-import { colsOf, rowsOf, type Tensor } from "../tensor.js";
+import { colsOf, type Tensor } from "../tensor.js";
 
 export interface ArmorMethodOptions {
   /** Size of A's and B's blocks, 4 to 128; 0 chooses by the layer's size. @default 0 */
@@ -19,10 +25,6 @@ export interface ArmorMethodOptions {
   readonly patience: number;
 }
 
-const SMALLEST_BLOCK = 4;
-const LARGEST_BLOCK = 128;
-/** A and B may take this share of the dense weights' number when the block size is chosen. */
-const EXTRA_SHARE = 1 / 16;
 /** What `patience` iterations must lower the proxy by, relatively. */
 const LEAST_PROGRESS = 1e-4;
 /** A proxy this many times the first one will not come back. */
@@ -31,7 +33,6 @@ const DIVERGED = 10;
 const CHECK = 16;
 /** Milliseconds of work between looks at the signal. */
 const TURN = 40;
-const CURVE_POINTS = 100;
 
 /**
  * ARMOR (arXiv 2510.05528): W ≈ A S B with block-diagonal A and B around a 2:4 core S, which starts
@@ -46,13 +47,7 @@ export const armor: Method<ArmorMethodOptions> = {
   needs: ["columnSquares"],
   isTimed: true,
   options: {
-    blockSize: {
-      default: 0,
-      min: 0,
-      max: LARGEST_BLOCK,
-      integer: true,
-      description: `size of the factors' blocks, ${SMALLEST_BLOCK} to ${LARGEST_BLOCK}; 0 chooses the largest whose values are at most 1/16 of the layer's`,
-    },
+    blockSize: BLOCK_SIZE,
     iterations: {
       default: 3000,
       min: 0,
@@ -74,11 +69,7 @@ export const armor: Method<ArmorMethodOptions> = {
       description: "stop when this many iterations lower the proxy by less than 0.01%",
     },
   },
-  refusal(sparsity) {
-    const asked = formatSparsity(sparsity);
-    if (asked === "2:4") return undefined;
-    return `cannot prune to ${asked}, because its core is 2:4; give --sparsity 2:4 or another method.`;
-  },
+  refusal: coreRefusal,
   sandwichBlocks(rows, cols, { blockSize }) {
     const { blockRows, blockCols } = blocksOf(rows, cols, blockSize);
     return { left: blockRows, right: blockCols };
@@ -86,7 +77,7 @@ export const armor: Method<ArmorMethodOptions> = {
   async prune(problem, options) {
     const { backend, weight } = problem;
     problem.signal?.throwIfAborted();
-    const refused = armor.refusal?.(problem.sparsity);
+    const refused = coreRefusal(problem.sparsity);
     if (refused) throw new PenjingError(problem.name, `armor ${refused}`);
     const { blocks, notes } = chooseBlocks(problem, options.blockSize);
     const scales = await normalise(problem);
@@ -104,7 +95,7 @@ export const armor: Method<ArmorMethodOptions> = {
       return {
         mask,
         sandwich,
-        curve: thin(course.curve),
+        curve: thinCurve(course.curve),
         figures: {
           proxyBefore: state.startProxy,
           proxyAfter: course.best,
@@ -125,52 +116,6 @@ export const armor: Method<ArmorMethodOptions> = {
     }
   },
 };
-
-/** The sizes of the blocks of A and of B: the largest divisors that are at most `wanted`. */
-function blocksOf(rows: number, cols: number, wanted: number): ArmorOptions {
-  const size = wanted || defaultBlock(rows, cols);
-  return { blockRows: largestDivisor(rows, size, 1), blockCols: largestDivisor(cols, size, 4) };
-}
-
-/** The size of the blocks of A and of B, with a note where it is not the one asked for. */
-function chooseBlocks(
-  { name, weight }: LinearProblem,
-  wanted: number,
-): { blocks: ArmorOptions; notes: string[] } {
-  const [rows, cols] = [rowsOf(weight), colsOf(weight)];
-  if (wanted > 0 && wanted < SMALLEST_BLOCK) {
-    throw new PenjingError(
-      name,
-      `blockSize is ${wanted}, must be 0 or ${SMALLEST_BLOCK} to ${LARGEST_BLOCK}: 0 chooses by the layer's size.`,
-    );
-  }
-  const size = wanted || defaultBlock(rows, cols);
-  const blocks = blocksOf(rows, cols, wanted);
-  const { blockRows, blockCols } = blocks;
-  const notes: string[] = [];
-  if (blockRows !== size) {
-    notes.push(`blocks of ${size} do not divide ${rows} rows; those of A are ${blockRows}`);
-  }
-  if (blockCols !== size) {
-    notes.push(`blocks of ${size} do not divide ${cols} columns; those of B are ${blockCols}`);
-  }
-  return { blocks, notes };
-}
-
-/** The largest power of two whose A and B have at most EXTRA_SHARE of the layer's values. */
-function defaultBlock(rows: number, cols: number): number {
-  const most = (EXTRA_SHARE * rows * cols) / (rows + cols);
-  let size = SMALLEST_BLOCK;
-  while (size * 2 <= Math.min(most, LARGEST_BLOCK)) size *= 2;
-  return size;
-}
-
-/** The largest divisor of n that is at most `limit` and a multiple of `unit`, which divides n. */
-function largestDivisor(n: number, limit: number, unit: number): number {
-  let size = limit - (limit % unit);
-  while (size > unit && n % size !== 0) size -= unit;
-  return Math.max(size, unit);
-}
 
 /** W̄ [rows, cols], a new tensor. */
 async function normalisedWeight(
@@ -304,26 +249,6 @@ async function iterate(
   } finally {
     choices.dispose();
   }
-}
-
-/** At most CURVE_POINTS of a curve, evenly spaced, its first and last among them. */
-function thin(curve: readonly number[]): [number, number][] {
-  const points = Math.min(CURVE_POINTS, curve.length);
-  return Array.from({ length: points }, (_, i) => {
-    const at = Math.round((i * (curve.length - 1)) / Math.max(1, points - 1));
-    return [at, curve[at]];
-  });
-}
-
-/** Zero-filled factors for blocks of these sizes. */
-function emptySandwich(
-  { backend, weight }: LinearProblem,
-  { blockRows, blockCols }: ArmorOptions,
-): Sandwich {
-  return {
-    left: backend.zeros([rowsOf(weight) / blockRows, blockRows, blockRows]),
-    right: backend.zeros([colsOf(weight) / blockCols, blockCols, blockCols]),
-  };
 }
 
 /** Multiplies the rows of A by the row norms and the columns of B by the column norms. */

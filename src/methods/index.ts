@@ -1,5 +1,6 @@
 import type { Method } from "../method.js";
 import { armor } from "./armor.js";
+import { armorHessian } from "./armor-hessian.js";
 import { magnitude } from "./magnitude.js";
 import { nowag } from "./nowag.js";
 import { sparsegpt } from "./sparsegpt.js";
@@ -16,4 +17,5 @@ export const methods: Readonly<Record<string, AnyMethod>> = {
   sparsegpt,
   nowag,
   armor,
+  "armor-hessian": armorHessian,
 };

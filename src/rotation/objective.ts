@@ -1,14 +1,16 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { LINEAR_NAMES, type LinearName } from "../model.js";
-import type {
-  RotatedInput,
-  RotationMoments,
-  RotationObjective,
-  RotationProblem,
+import {
+  ROTATION_DEFAULTS,
+  type RotatedInput,
+  type RotationLoss,
+  type RotationPattern,
+  type RotationProblem,
 } from "../rotation.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
-import { dampedInverse, type InverseOptions } from "./inverse.js";
+import { entropies, type RowPatterns, removals, rowPatterns, type StackedWeights } from "./loss.js";
+import { type MomentOptions, rotationMoments } from "./moments.js";
 
 /** o and down act on the side of their rows, so they are stacked transposed. */
 const TRANSPOSED: readonly LinearName[] = ["self_attn.o_proj", "mlp.down_proj"];
@@ -21,8 +23,10 @@ export interface RotationGradients {
   readonly r2: Tensor;
 }
 
-export interface ObjectiveOptions extends InverseOptions {
-  readonly objective: RotationObjective;
+export interface ObjectiveOptions extends MomentOptions {
+  readonly loss: RotationLoss;
+  /** What "removed" looks at. @default 2:4 */
+  readonly pattern?: RotationPattern;
 }
 
 /** An input's second moment (or its inverse) M: the scores' scale is the diagonal of QᵀMQ. */
@@ -37,10 +41,14 @@ interface InputMoment {
 }
 
 /**
- * DenoiseRotator's loss of one block (arXiv 2505.23049, section 4): the sum of the entropies of
+ * How little the importance of one block's weights is concentrated, each weight rotated. Importance
+ * is W² ("magnitude"), W² diag(QᵀHQ) ("wanda") or W² / diag(QᵀH⁻¹Q) ("sparsegpt").
+ *
+ * "entropy" is DenoiseRotator's loss (arXiv 2505.23049, section 4): the sum of the entropies of
  * importance, normalised over rows for q, k, gate and up, over columns for down, over both for v
- * and o. Importance is W² ("magnitude"), W² diag(QᵀHQ) ("wanda") or W² / diag(QᵀH⁻¹Q)
- * ("sparsegpt"), each with the rotated weight.
+ * and o. "removed" is the sum over the rows of all seven linears of in * lost / total, where total
+ * is the importance of a row of `in` weights and lost that of the weights which an N:M pattern
+ * removes; it is not in the paper.
  *
  * All seven weights are stacked into one matrix [sum of features, hidden], o and down transposed,
  * so that a step multiplies by Q once and back once.
@@ -54,16 +62,21 @@ export class BlockObjective {
   /** v's and o's rows of the product before R2. */
   private readonly unturned: Tensor;
   private readonly moments = new Map<RotatedInput, InputMoment>();
+  private readonly isInverse: boolean;
   private readonly owned: Tensor[] = [];
+  /** For "removed"; without them the loss is the entropy. */
+  private readonly patterns: RowPatterns | undefined;
   readonly notes: string[] = [];
 
   private constructor(
     private readonly backend: Backend,
     private readonly problem: RotationProblem,
-    private readonly isInverse: boolean,
+    options: ObjectiveOptions,
   ) {
     const { weights } = problem;
     const hidden = colsOf(weights["self_attn.q_proj"]);
+    this.isInverse = options.objective === "sparsegpt";
+    this.patterns = this.choosePatterns(options);
     let rows = 0;
     for (const name of LINEAR_NAMES) {
       const count = TRANSPOSED.includes(name) ? colsOf(weights[name]) : rowsOf(weights[name]);
@@ -87,7 +100,7 @@ export class BlockObjective {
     options: ObjectiveOptions,
   ): Promise<BlockObjective> {
     checkShapes(problem);
-    const made = new BlockObjective(backend, problem, options.objective === "sparsegpt");
+    const made = new BlockObjective(backend, problem, options);
     try {
       await made.fillStack();
       if (options.objective !== "magnitude") await made.fillMoments(options);
@@ -96,6 +109,19 @@ export class BlockObjective {
       made.dispose();
       throw error;
     }
+  }
+
+  private choosePatterns({ loss, pattern }: ObjectiveOptions): RowPatterns | undefined {
+    if (loss === "entropy") return undefined;
+    const { weights } = this.problem;
+    const found = rowPatterns(pattern ?? ROTATION_DEFAULTS.pattern, {
+      hidden: colsOf(weights["self_attn.q_proj"]),
+      heads: colsOf(weights["self_attn.o_proj"]),
+      intermediate: colsOf(weights["mlp.down_proj"]),
+    });
+    if (typeof found !== "string") return found;
+    this.notes.push(`${this.problem.name}: ${found}`);
+    return undefined;
   }
 
   private own(shape: readonly number[]): Tensor {
@@ -150,7 +176,8 @@ export class BlockObjective {
   }
 
   /**
-   * The loss in nats. Writes the derivatives by R2, and writes or adds those by Q.
+   * The loss, in nats ("entropy") or weights of mean importance ("removed"). Writes the derivatives
+   * by R2, and writes or adds those by Q.
    *
    * @param q [hidden, hidden]
    * @param r2 [kvHeads * headDim, headDim]
@@ -167,11 +194,11 @@ export class BlockObjective {
     ops.gemm(stack, q, product);
     this.turnHeads(r2);
     this.scaleInputs(q, r2);
-    const entropies = this.entropies();
+    const losses = this.losses();
     this.gradientOfHeads(r2, gradients.r2);
     ops.gemm(stack, gradient, gradients.q, { transposeA: true, accumulate });
     this.gradientOfScales(gradients);
-    return (await Promise.all(entropies)).reduce((sum, entropy) => sum + entropy, 0);
+    return (await Promise.all(losses)).reduce((sum, part) => sum + part, 0);
   }
 
   /** Calls `turn` for v's and o's heads: first row within `unturned`, and its key-value head. */
@@ -228,24 +255,20 @@ export class BlockObjective {
     }
   }
 
-  private entropies(): Promise<number>[] {
-    const { ops } = this.backend;
-    const inverse = this.isInverse;
-    const at = (first: LinearName, last?: LinearName) =>
-      [this.part(this.product, first, last), this.part(this.gradient, first, last)] as const;
-    const scaled = (input: RotatedInput) => {
-      const { scale, scaleGradient } = this.moments.get(input) ?? {};
-      return { scale, scaleGradient, inverse };
+  /** Fills the gradient by the turned weights and by the inputs' scales; the parts of the loss. */
+  private losses(): Promise<number>[] {
+    const stacked: StackedWeights = {
+      ops: this.backend.ops,
+      at: (first, last) => [
+        this.part(this.product, first, last),
+        this.part(this.gradient, first, last),
+      ],
+      scaled: (input) => {
+        const { scale, scaleGradient } = this.moments.get(input) ?? {};
+        return { scale, scaleGradient, inverse: this.isInverse };
+      },
     };
-    // Of o and down the stack has the transpose: their rows are columns here.
-    return [
-      ops.entropyRows(...at("self_attn.q_proj", "self_attn.v_proj"), scaled("self_attn.q_proj")),
-      ops.entropyColumns(...at("self_attn.v_proj"), { accumulate: true }),
-      ops.entropyColumns(...at("self_attn.o_proj"), scaled("self_attn.o_proj")),
-      ops.entropyRows(...at("self_attn.o_proj"), { accumulate: true }),
-      ops.entropyRows(...at("mlp.gate_proj", "mlp.up_proj"), scaled("mlp.gate_proj")),
-      ops.entropyRows(...at("mlp.down_proj")),
-    ];
+    return this.patterns ? removals(stacked, this.patterns) : entropies(stacked);
   }
 
   /** Fills R2's gradient, and turns v's and o's gradients back to before R2. */
@@ -283,52 +306,6 @@ export class BlockObjective {
   }
 }
 
-/**
- * The moments by which an objective other than "magnitude" scores.
- *
- * @returns new tensors, which the caller disposes
- * @throws PenjingError when a Hessian is missing or does not factorise
- */
-export async function rotationMoments(
-  backend: Backend,
-  { name, statistics, heads: { heads, headDim } }: Omit<RotationProblem, "weights">,
-  options: ObjectiveOptions,
-): Promise<{ readonly moments: RotationMoments; readonly notes: readonly string[] }> {
-  const moments = new Map<RotatedInput, Tensor>();
-  const notes: string[] = [];
-  try {
-    for (const input of ["self_attn.q_proj", "mlp.gate_proj", "self_attn.o_proj"] as const) {
-      const hessian = statistics[input]?.hessian;
-      const where = `${name}.${input}`;
-      if (!hessian) {
-        throw new PenjingError(
-          where,
-          `a rotation for "${options.objective}" needs the Hessian of its inputs, and there is none; gather it, or rotate for "magnitude".`,
-        );
-      }
-      let whole = hessian;
-      if (options.objective === "sparsegpt") {
-        const made = await dampedInverse(backend, where, hessian, options);
-        notes.push(...made.notes);
-        whole = made.inverse;
-      }
-      const n = colsOf(hessian);
-      const isOutput = input === "self_attn.o_proj";
-      const moment = backend.zeros(isOutput ? [heads * headDim, headDim] : [n, n]);
-      moments.set(input, moment);
-      if (isOutput) {
-        const data = (await backend.read(whole)) as Float32Array;
-        backend.write(moment, diagonalBlocks(data, n, headDim));
-      } else backend.copy(whole, moment);
-      if (whole !== hessian) whole.dispose();
-    }
-    return { moments, notes };
-  } catch (error) {
-    for (const moment of moments.values()) moment.dispose();
-    throw error;
-  }
-}
-
 function checkShapes({ name, weights, heads: shape }: RotationProblem): void {
   const { heads, kvHeads, headDim } = shape;
   const hidden = colsOf(weights["self_attn.q_proj"]);
@@ -361,16 +338,6 @@ function transposed(data: Float32Array, { shape: [rows, cols] }: Tensor): Float3
   const out = new Float32Array(data.length);
   for (let i = 0; i < rows; i++) {
     for (let j = 0; j < cols; j++) out[j * rows + i] = data[i * cols + j];
-  }
-  return out;
-}
-
-/** The diagonal blocks of a square matrix [n, n], one under the other: [n, size]. */
-function diagonalBlocks(data: Float32Array, n: number, size: number): Float32Array {
-  const out = new Float32Array(n * size);
-  for (let i = 0; i < n; i++) {
-    const from = i * n + Math.floor(i / size) * size;
-    out.set(data.subarray(from, from + size), i * size);
   }
   return out;
 }

@@ -3,6 +3,7 @@ import { PenjingError } from "../errors.js";
 import type {
   HeadShape,
   Parametrisation,
+  RotationLoss,
   RotationOptions,
   RotationOutcome,
   RotationProblem,
@@ -28,7 +29,7 @@ const WAYS: Readonly<
     Parametrisation,
     {
       /** Default for a Q of which `n` columns mix. */
-      readonly learningRate: (n: number) => number;
+      readonly learningRate: (n: number, loss: RotationLoss) => number;
       /** Factor on the learning rate of a step, from 1, when a share in [0, 1) of the work is done. */
       readonly schedule: (step: number, done: number) => number;
       readonly create: (backend: Backend, value: Tensor) => OrthogonalParameter;
@@ -36,8 +37,9 @@ const WAYS: Readonly<
   >
 > = {
   riemannian: {
-    // A step of Adam turns by about its length times sqrt(n), so this keeps the angle.
-    learningRate: (n) => 0.4 / Math.sqrt(n),
+    // A step of Adam turns by about its length times sqrt(n), so this keeps the angle. What a
+    // pattern removes has many more local minima than the entropy, and long steps pass over them.
+    learningRate: (n, loss) => (loss === "removed" ? 1.6 : 0.4) / Math.sqrt(n),
     // Adam's first steps are as long for noise as for what matters, so they start small.
     schedule: (step, done) => (Math.min(1, step / WARM_UP) * (1 + Math.cos(Math.PI * done))) / 2,
     create: (backend, value) => new RiemannianParameter(backend, value),
@@ -142,9 +144,9 @@ class Search {
 
   private begin(hidden: number): void {
     const { backend } = this;
-    const { blockSize = hidden } = this.options;
+    const { blockSize = hidden, loss } = this.options;
     checkBlockSize(blockSize, hidden);
-    this.learningRate = this.options.learningRate ?? this.way.learningRate(blockSize);
+    this.learningRate = this.options.learningRate ?? this.way.learningRate(blockSize, loss);
     const make = () => this.own(backend.zeros([hidden, hidden]));
     [this.q, this.bestQ, this.gradient] = [make(), make(), make()];
     this.parameter = this.own(this.way.create(backend, this.q));

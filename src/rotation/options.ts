@@ -2,9 +2,12 @@ import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import {
   PARAMETRISATIONS,
   ROTATION_DEFAULTS,
+  ROTATION_LOSSES,
   ROTATION_OBJECTIVES,
   type RotationOptions,
+  type RotationPattern,
 } from "../rotation.js";
+import { LARGEST_M } from "../sparsity.js";
 
 /** Options whose absence means something, or nothing. */
 type Optional = "signal" | "onProgress" | "keeper" | "blockSize" | "learningRate";
@@ -22,6 +25,8 @@ export function resolveRotation(options: RotationOptions, where = "rotation"): R
   const parametrisation = options.parametrisation ?? defaults.parametrisation;
   const resolved = {
     objective: options.objective ?? defaults.objective,
+    loss: options.loss ?? defaults.loss,
+    pattern: options.pattern ?? defaults.pattern,
     steps: options.steps ?? defaults.steps,
     parametrisation,
     learningRate: options.learningRate,
@@ -37,16 +42,27 @@ export function resolveRotation(options: RotationOptions, where = "rotation"): R
   const rule = (holds: boolean, name: keyof ResolvedRotation, message: string) => {
     if (!holds) throw new PenjingError(where, `${name} is ${resolved[name]}, must be ${message}.`);
   };
-  const { objective, steps, learningRate = 0.01, damping, scoreDamping, seconds } = resolved;
+  const { objective, loss, steps, learningRate = 0.01, damping, scoreDamping, seconds } = resolved;
   const oneOf = (names: readonly string[]) => `one of ${names.join(", ")}`;
   rule(ROTATION_OBJECTIVES.includes(objective), "objective", oneOf(ROTATION_OBJECTIVES));
+  rule(ROTATION_LOSSES.includes(loss), "loss", oneOf(ROTATION_LOSSES));
   rule(PARAMETRISATIONS.includes(parametrisation), "parametrisation", oneOf(PARAMETRISATIONS));
   rule(Number.isInteger(steps) && steps >= 0, "steps", "a whole number of at least 0");
   rule(learningRate > 0 && learningRate <= 1, "learningRate", "above 0 and at most 1");
   rule(damping >= 0 && damping <= 100, "damping", "from 0 to 100");
   rule(scoreDamping >= 0 && scoreDamping <= 100, "scoreDamping", "from 0 to 100");
   rule(seconds > 0, "seconds", "a number above 0");
+  checkPattern(resolved.pattern, where);
   return resolved;
+}
+
+function checkPattern({ n, m }: RotationPattern, where: string): void {
+  const whole = Number.isInteger(n) && Number.isInteger(m);
+  if (whole && n >= 0 && n <= m && m >= 1 && m <= LARGEST_M) return;
+  throw new PenjingError(
+    where,
+    `pattern is ${n}:${m}, must keep n of every m weights with 0 <= n <= m and 1 <= m <= ${LARGEST_M}.`,
+  );
 }
 
 /**

@@ -1,69 +1,109 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
-import { compress } from "../../src/compress.js";
-import { evaluatePerplexity } from "../../src/evaluate.js";
 import { methods } from "../../src/methods/index.js";
-import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import type { Recipe } from "../../src/recipe.js";
 import { parseSparsity } from "../../src/sparsity.js";
-import { repositoryRoot } from "../shared.js";
+import { densePerplexity, embeddedCase, type Measured, measure, sharedCases } from "./cases.js";
 import type { BenchOptions, Figure } from "./measure.js";
 
-const SPARSITIES = ["2:4", "4:8", "50%"];
+/** A line of the table. */
+interface Row {
+  readonly name: string;
+  readonly recipe: Partial<Recipe>;
+  /** The line whose gap to the dense model this one is to close. */
+  readonly against?: string;
+}
 
-/** Every method at every sparsity that it takes, and at 2:4 with a rotation before it too. */
-function recipes(quick: boolean): Map<string, Partial<Recipe>> {
-  const all = new Map<string, Partial<Recipe>>();
-  const samples = quick ? 16 : 128;
-  for (const sparsity of quick ? SPARSITIES.slice(0, 1) : SPARSITIES) {
-    for (const [method, { refusal }] of Object.entries(methods)) {
-      if (refusal?.(parseSparsity(sparsity))) continue;
-      const layout = sparsity === "2:4" ? "two-four" : "dense";
-      const options: Record<string, number> = quick && method === "armor" ? { iterations: 50 } : {};
-      const recipe = { method, sparsity, samples, layout, options };
-      all.set(`${method} ${sparsity}`, recipe);
-      if (sparsity === "2:4") all.set(`${method} ${sparsity} rotated`, { ...recipe, rotate: {} });
+/** Methods whose outcome has factors, and the unrotated line that they start from. */
+const FACTORED: Readonly<Record<string, string>> = {
+  armor: "nowag",
+  "armor-hessian": "sparsegpt",
+};
+const BLOCK_SIZES = [0, 4, 8, 16, 32];
+
+function isFactored(method: string): boolean {
+  return Object.hasOwn(FACTORED, method);
+}
+
+/** Every pruner alone, and after a rotation of each block and one of all blocks. */
+function pruned(sparsity: string, scopes = ["block", "shared"]): Row[] {
+  const layout = sparsity === "2:4" ? "two-four" : "dense";
+  const rows: Row[] = [];
+  for (const [method, { refusal }] of Object.entries(methods)) {
+    if (refusal?.(parseSparsity(sparsity)) || isFactored(method)) continue;
+    const recipe = { method, sparsity, layout };
+    const against = `${method} ${sparsity}`;
+    rows.push({ name: against, recipe });
+    for (const scope of scopes) {
+      rows.push({
+        name: `${against}, rotated (${scope})`,
+        recipe: { ...recipe, rotate: { scope } },
+        against,
+      });
+    }
+    if (method !== "sparsegpt" || sparsity !== "2:4") continue;
+    const rotate = { loss: "entropy" as const };
+    rows.push({
+      name: `${against}, rotated (block, entropy)`,
+      recipe: { ...recipe, rotate },
+      against,
+    });
+  }
+  return rows;
+}
+
+/** Every method with factors at several block sizes, and after a rotation. */
+function factored(): Row[] {
+  const rows: Row[] = [];
+  for (const [method, start] of Object.entries(FACTORED)) {
+    if (!Object.hasOwn(methods, method)) continue;
+    const recipe = { method, sparsity: "2:4", layout: "two-four" };
+    const against = `${start} 2:4`;
+    for (const blockSize of BLOCK_SIZES) {
+      const name = `${method} 2:4, ${blockSize === 0 ? "default blocks" : `blocks of ${blockSize}`}`;
+      rows.push({ name, recipe: { ...recipe, options: { blockSize } }, against });
+    }
+    for (const scope of ["block", "shared"]) {
+      const name = `${method} 2:4, default blocks, rotated (${scope})`;
+      rows.push({ name, recipe: { ...recipe, rotate: { scope } }, against });
     }
   }
-  return all;
+  return rows;
 }
 
 /**
- * What each method costs on the embedded model: perplexity on its evaluation stories in windows of
- * 256 tokens, the mean layer error, the bytes of all tensors (2:4 packed), and seconds.
+ * What each method costs and keeps, on the embedded model and on those of ../shared: perplexity, the
+ * share of the gap to the dense model that it closes, bytes (2:4 packed), mean layer error, seconds.
  */
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
-  const folder = join(repositoryRoot, "examples", "stories-1m");
-  const read = (name: string) => readFileSync(join(folder, name), "utf8");
-  const [calibration, text] = [read("calibration.txt"), read("evaluation.txt")];
-  const score = async (model: Parameters<typeof evaluatePerplexity>[0]["model"]) =>
-    (await evaluatePerplexity({ model, text, window: 256 }).result()).perplexity;
-  const dense = await score(folder);
-  const figures: Figure[] = [{ name: "dense", value: dense, unit: "perplexity" }];
-  for (const [name, recipe] of recipes(quick)) {
-    const out = memoryOutputFolder();
-    const { layers, totals, seconds } = await compress({
-      model: folder,
-      out,
-      calibration,
-      recipe,
-    }).result();
-    const error = layers.reduce((sum, layer) => sum + layer.layerError!, 0) / layers.length;
-    const value = await score(await openCheckpoint(memoryFolder(out.files)));
-    const share = totals.bytesAfter / totals.bytesBefore;
-    figures.push(
-      { name, value, unit: "perplexity", ratio: value / dense, against: "dense" },
-      { name: `${name}: layer error`, value: error, unit: "of the output" },
-      {
-        name: `${name}: size`,
-        value: totals.bytesAfter,
-        unit: "bytes",
-        ratio: share,
-        against: "dense",
-      },
-      { name: `${name}: time`, value: seconds, unit: "s" },
-    );
+  const figures: Figure[] = [];
+  for (const model of quick ? [embeddedCase()] : [embeddedCase(), ...sharedCases()]) {
+    const dense = await densePerplexity(model);
+    figures.push({ name: `${model.name} dense`, value: dense, unit: "perplexity" });
+    const known = new Map<string, Measured>();
+    const rows = [...pruned("2:4"), ...factored(), ...pruned("50%"), ...pruned("4:8", [])];
+    for (const { name, recipe, against } of quick ? rows.slice(0, 3) : rows) {
+      const measured = await measure(model, quick ? { ...recipe, samples: 16 } : recipe);
+      known.set(name, measured);
+      figures.push(
+        ...figuresOf(`${model.name} ${name}`, measured, dense, known.get(against ?? "")),
+      );
+    }
   }
   return figures;
+}
+
+function figuresOf(
+  name: string,
+  { perplexity, share, bytes, layerError, seconds }: Measured,
+  dense: number,
+  start: Measured | undefined,
+): Figure[] {
+  const figures: Figure[] = [
+    { name, value: perplexity, unit: "perplexity", ratio: perplexity / dense, against: "dense" },
+    { name: `${name}: size`, value: bytes, unit: "bytes", ratio: share, against: "dense" },
+    { name: `${name}: layer error`, value: layerError, unit: "of the output" },
+    { name: `${name}: time`, value: seconds, unit: "s" },
+  ];
+  if (!start) return figures;
+  const closed = (start.perplexity - perplexity) / (start.perplexity - dense);
+  return [...figures, { name: `${name}: gap closed`, value: closed, unit: "of the gap" }];
 }

@@ -1,69 +1,69 @@
 import { readFileSync } from "node:fs";
-import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
-import { compress } from "../../src/compress.js";
-import { evaluatePerplexity } from "../../src/evaluate.js";
-import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import type { Recipe } from "../../src/recipe.js";
 import { hasShared, sharedPath } from "../shared.js";
+import { measure, sharedCases } from "./cases.js";
 import type { BenchOptions, Figure } from "./measure.js";
 
-/** A run of an original program in golden/model-level/reference.json, and ours like it. */
+/** A run of an original program in golden/model-level/reference.json, and ours at equal steps. */
 interface Pair {
   readonly original: string;
   readonly name: string;
   readonly recipe: Partial<Recipe>;
 }
 
-const ROTATE = { steps: 100 };
+/** Rotated by the published loss or by penjing's own. */
+function rotated(method: "sparsegpt" | "wanda", steps: number): Pair[] {
+  return (["entropy", "removed"] as const).map((loss) => ({
+    original: `denoise_${method}24_steps${steps}`,
+    name: `rotated ${method} 2:4, ${steps} steps, ${loss}`,
+    recipe: { method, rotate: { steps, loss } },
+  }));
+}
 
-const PAIRS: readonly Pair[] = [
-  {
-    original: "denoise_sparsegpt24_steps100",
-    name: "rotated sparsegpt 2:4",
-    recipe: { method: "sparsegpt", rotate: ROTATE },
-  },
-  {
-    original: "denoise_sparsegpt24_steps100",
-    name: "rotated sparsegpt 2:4, scoreDamping 0",
-    recipe: { method: "sparsegpt", rotate: { ...ROTATE, scoreDamping: 0 } },
-  },
-  {
-    original: "denoise_wanda24_steps100",
-    name: "rotated wanda 2:4",
-    recipe: { method: "wanda", rotate: ROTATE },
-  },
-];
+/** On stories260k the original's blocks of gate, up and down are 4, as 172 is not divisible by 32. */
+function armor(model: string, learningRate: number, iterations: number, original: string): Pair {
+  const overrides =
+    model === "stories260k" ? [{ match: "*.mlp.*", options: { blockSize: 4 } }] : [];
+  const options = { blockSize: 32, learningRate, iterations };
+  return {
+    original,
+    name: `armor block 32, ${iterations} iterations of ${learningRate}`,
+    recipe: { method: "armor", options, overrides },
+  };
+}
+
+function pairsOf(model: string): Pair[] {
+  return [
+    ...rotated("sparsegpt", 100),
+    ...rotated("wanda", 100),
+    ...rotated("sparsegpt", 500),
+    ...rotated("wanda", 500),
+    armor(model, 1e-3, 500, "armor24_lr1e-3_it500_seed0_numpy"),
+    armor(model, 1e-4, 3000, "armor24_lr1e-4_it3000_seed0_numpy"),
+  ];
+}
 
 /**
- * Perplexity of rotated models beside that of the original program on the same protocol: 128
- * calibration windows of 256 tokens, 200,000 characters of evaluation. Needs ../shared.
+ * Perplexity beside that of the original programs, at equal steps and bytes, on the same protocol:
+ * 128 calibration windows of 256 tokens, 200,000 characters of evaluation. Needs ../shared.
  */
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   if (!hasShared()) return [];
   const reference = JSON.parse(
     readFileSync(sharedPath("golden", "model-level", "reference.json"), "utf8"),
   );
-  const text = (name: string) => readFileSync(sharedPath("data", "tinystories", name), "utf8");
-  // So much holds the calibration tokens of either model.
-  const calibration = text("train-slice.txt").slice(0, 180_000);
-  const evaluation = text("val.txt").slice(0, 200_000);
   const figures: Figure[] = [];
-  for (const model of quick ? ["stories260k"] : ["stories260k", "tinystories-656k"]) {
-    for (const { original, name, recipe } of PAIRS) {
-      const out = memoryOutputFolder();
-      const source = sharedPath("models", model);
-      await compress({ model: source, out, calibration, recipe }).result();
-      const pruned = await openCheckpoint(memoryFolder(out.files));
-      const score = evaluatePerplexity({ model: pruned, text: evaluation, window: 256 });
-      const value = (await score.result()).perplexity;
-      const peer = reference.models[model][original].ppl;
-      const against = `${original}, ${peer.toFixed(3)}`;
+  for (const model of quick ? sharedCases().slice(0, 1) : sharedCases()) {
+    const pairs = pairsOf(model.name);
+    for (const { original, name, recipe } of quick ? pairs.slice(0, 4) : pairs) {
+      const { perplexity: value } = await measure(model, recipe);
+      const peer = reference.models[model.name][original].ppl;
       figures.push({
-        name: `${model} ${name}`,
+        name: `${model.name} ${name}`,
         value,
         unit: "perplexity",
         ratio: value / peer,
-        against,
+        against: `${original}, ${peer.toFixed(3)}`,
       });
     }
   }

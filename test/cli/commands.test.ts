@@ -94,6 +94,7 @@ test("flags reach the method and the rotation, as the recipe in the output says"
   const rates = ["--learning-rate", "1e-3", "--seed", "4"];
   const rotation = ["--rotate", "denoise", "--rotate-steps", "2", "--rotate-scope", "groups:2"];
   const more = ["--rotate-block-size", "64", "--rotate-objective", "wanda"];
+  const loss = ["--rotate-loss", "entropy"];
   const last = [
     "--rotate-score-damping",
     "0.1",
@@ -102,7 +103,7 @@ test("flags reach the method and the rotation, as the recipe in the output says"
     "--budget",
     "10m",
   ];
-  const args = compressArgs(out, ...method, ...rates, ...rotation, ...more, ...last);
+  const args = compressArgs(out, ...method, ...rates, ...rotation, ...more, ...loss, ...last);
   const { code, stderr } = await penjing(args);
   assert.is(code, 0, stderr);
   const { recipe, layers } = JSON.parse(readFileSync(join(out, "penjing.json"), "utf8"));
@@ -114,6 +115,7 @@ test("flags reach the method and the rotation, as the recipe in the output says"
     learningRate: 0.02,
     blockSize: 64,
     objective: "wanda",
+    loss: "entropy",
     scoreDamping: 0.1,
   });
   assert.is(layers[0].figures.iterations, 20);

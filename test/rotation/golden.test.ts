@@ -47,7 +47,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   for (const { name, objective, scoreDamping } of RUNS) {
     sharedTest(test, `${backend.name}: loss and gradients at the identity, ${name}`, async () => {
       const run = await toy!.run(name);
-      const options = { objective, damping: 0.01, scoreDamping };
+      const options = { objective, loss: "entropy" as const, damping: 0.01, scoreDamping };
       const opened = await BlockObjective.open(backend, toy!.problem(backend), options);
       const { loss, scale, byQ, byR2 } = await startGradients(backend, opened);
       assert.ok(Math.abs(loss / run.losses[0] - 1) < 1e-6, `${loss} is not ${run.losses[0]}`);
@@ -62,6 +62,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
       const run = await toy!.run(name);
       const { curve, q, r2 } = await optimiseRotation(backend, [toy!.problem(backend)], {
         objective,
+        loss: "entropy",
         scoreDamping,
         parametrisation: "qr",
         steps: backend.name === "reference" ? 20 : 100,
@@ -94,6 +95,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   sharedTest(test, `${backend.name}: the SparseGPT score without the second damping`, async () => {
     const { curve } = await optimiseRotation(backend, [toy!.problem(backend)], {
       objective: "sparsegpt",
+      loss: "entropy",
       scoreDamping: 0,
       parametrisation: "qr",
       steps: backend.name === "reference" ? 1 : 99,

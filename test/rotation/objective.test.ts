@@ -1,8 +1,15 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { Backend } from "../../src/backend.js";
 import type { LinearName } from "../../src/model.js";
 import { BlockObjective } from "../../src/rotation/objective.js";
-import type { RotatedInput, RotationObjective } from "../../src/rotation.js";
+import {
+  ROTATION_LOSSES,
+  type RotatedInput,
+  type RotationLoss,
+  type RotationObjective,
+  type RotationPattern,
+} from "../../src/rotation.js";
 import { OPENERS, seed } from "../backends/operands.js";
 import {
   type BlockShape,
@@ -16,6 +23,19 @@ import {
 const test = suite("rotation objective");
 
 type Matrix = number[][];
+/** Weights kept of a group's. */
+type Groups = readonly [n: number, m: number];
+
+/** A loss, and for "removed" the groups that rows of each length are expected to be cut into. */
+interface Case {
+  readonly objective: RotationObjective;
+  readonly scoreDamping: number;
+  readonly shape: BlockShape;
+  readonly pattern?: RotationPattern;
+  readonly hidden?: Groups;
+  readonly heads?: Groups;
+  readonly intermediate?: Groups;
+}
 
 function matrix(data: ArrayLike<number>, cols: number): Matrix {
   return Array.from({ length: data.length / cols }, (_, i) =>
@@ -55,6 +75,21 @@ function entropyOfRows(importance: Matrix): number {
   return sum;
 }
 
+/** in * lost / total of each row, where a group of `m` keeps its `n` largest. */
+function removedOfRows(importance: Matrix, [n, m]: Groups): number {
+  let sum = 0;
+  for (const row of importance) {
+    let kept = 0;
+    for (let first = 0; first < row.length; first += m) {
+      const sorted = row.slice(first, first + m).sort((a, b) => b - a);
+      kept += sorted.slice(0, n).reduce((a, b) => a + b, 0);
+    }
+    const total = row.reduce((a, b) => a + b, 0);
+    sum += row.length * (1 - kept / total);
+  }
+  return sum;
+}
+
 /** Each key-value head's matrix along a diagonal, once for every head that uses it. */
 function alongDiagonal(r2: Matrix, { kvHeads, headDim }: BlockShape, heads: number): Matrix {
   const n = heads * headDim;
@@ -68,14 +103,9 @@ function alongDiagonal(r2: Matrix, { kvHeads, headDim }: BlockShape, heads: numb
   );
 }
 
-/** The loss from its definition in the paper, in float64, with every weight rotated whole. */
-function oracle(
-  block: RandomBlock,
-  objective: RotationObjective,
-  scoreDamping: number,
-  q: Matrix,
-  r2: Matrix,
-): number {
+/** The loss from its definition, in float64, with every weight rotated whole. */
+function oracle(block: RandomBlock, c: Case, q: Matrix, r2: Matrix): number {
+  const { objective, scoreDamping } = c;
   const { shape } = block;
   const shapes = shapesOf(shape);
   const w = (name: LinearName) => matrix(block.weights[name], shapes[name][1]);
@@ -101,18 +131,21 @@ function oracle(
     multiply(multiply(transpose(q), w("self_attn.o_proj")), outputs),
     scale("self_attn.o_proj", outputs),
   );
-  const down = multiply(transpose(q), w("mlp.down_proj"));
-  return (
-    entropyOfRows(importance(multiply(w("self_attn.q_proj"), q), sq)) +
-    entropyOfRows(importance(multiply(w("self_attn.k_proj"), q), sq)) +
-    entropyOfRows(v) +
-    entropyOfRows(transpose(v)) +
-    entropyOfRows(o) +
-    entropyOfRows(transpose(o)) +
-    entropyOfRows(importance(multiply(w("mlp.gate_proj"), q), sg)) +
-    entropyOfRows(importance(multiply(w("mlp.up_proj"), q), sg)) +
-    entropyOfRows(transpose(down).map((row) => row.map((x) => x * x)))
-  );
+  const down = multiply(transpose(q), w("mlp.down_proj")).map((row) => row.map((x) => x * x));
+  const turned = [
+    importance(multiply(w("self_attn.q_proj"), q), sq),
+    importance(multiply(w("self_attn.k_proj"), q), sq),
+    v,
+    importance(multiply(w("mlp.gate_proj"), q), sg),
+    importance(multiply(w("mlp.up_proj"), q), sg),
+  ];
+  const sum = (values: number[]) => values.reduce((total, x) => total + x, 0);
+  if (c.hidden && c.heads && c.intermediate) {
+    const removed = turned.map((rows) => removedOfRows(rows, c.hidden!));
+    return sum(removed) + removedOfRows(o, c.heads) + removedOfRows(down, c.intermediate);
+  }
+  const both = [transpose(v), o, transpose(o), transpose(down)];
+  return sum([...turned, ...both].map(entropyOfRows));
 }
 
 const SHAPES: readonly BlockShape[] = [
@@ -126,74 +159,115 @@ const OBJECTIVES: readonly { objective: RotationObjective; scoreDamping: number 
   { objective: "sparsegpt", scoreDamping: 0 },
   { objective: "sparsegpt", scoreDamping: 0.01 },
 ];
-/** Of the central differences. */
-const WIDTH = 1e-5;
+/** Rows that the pattern divides, and rows that it does not. */
+const REMOVED: readonly Omit<Case, "objective" | "scoreDamping">[] = [
+  {
+    shape: { hidden: 8, heads: 4, kvHeads: 2, headDim: 3, intermediate: 12 },
+    hidden: [2, 4],
+    heads: [2, 4],
+    intermediate: [2, 4],
+  },
+  {
+    shape: { hidden: 6, heads: 1, kvHeads: 1, headDim: 2, intermediate: 8 },
+    pattern: { n: 3, m: 4 },
+    hidden: [1, 2],
+    heads: [1, 2],
+    intermediate: [3, 4],
+  },
+  {
+    shape: { hidden: 16, heads: 3, kvHeads: 3, headDim: 4, intermediate: 8 },
+    pattern: { n: 3, m: 8 },
+    hidden: [3, 8],
+    heads: [2, 4],
+    intermediate: [3, 8],
+  },
+];
+/** Of the central differences: so small that hardly ever another weight is removed within it. */
+const WIDTH = 1e-7;
+
+async function againstDifferences(
+  backend: Backend,
+  loss: RotationLoss,
+  c: Case,
+  title: string,
+): Promise<void> {
+  const what = `${title} seed ${seed}`;
+  const { objective, scoreDamping, pattern, shape } = c;
+  const { hidden, kvHeads, headDim } = shape;
+  const block = randomBlock(shape, seed);
+  const options = { objective, loss, pattern, damping: 0.01, scoreDamping };
+  const opened = await BlockObjective.open(backend, problemOf(backend, block), options);
+  assert.equal(opened.notes, []);
+  const qData = Float32Array.from(randomOrthogonal(hidden, seed));
+  const r2Data = Float32Array.from(
+    Array.from({ length: kvHeads }, (_, h) => [...randomOrthogonal(headDim, seed + h)]).flat(),
+  );
+  const q = backend.upload(qData, [hidden, hidden]);
+  const r2 = backend.upload(r2Data, [kvHeads * headDim, headDim]);
+  // What stands in Q's gradient is added to, what stands in R2's is not.
+  const gradients = {
+    q: backend.upload(new Float32Array(hidden * hidden).fill(1), q.shape),
+    r2: backend.upload(new Float32Array(r2.size).fill(Number.NaN), r2.shape),
+  };
+  const actual = await opened.loss(q, r2, gradients, true);
+  const exact = (qs: ArrayLike<number>, r2s: ArrayLike<number>) =>
+    oracle(block, c, matrix(qs, hidden), matrix(r2s, headDim));
+  const expected = exact(qData, r2Data);
+  assert.ok(Math.abs(actual / expected - 1) < 2e-6, `${what}: ${actual}, not ${expected}`);
+
+  const gq = (await backend.read(gradients.q)) as Float32Array;
+  const gr = (await backend.read(gradients.r2)) as Float32Array;
+  const slope = (data: Float32Array, at: number, f: (moved: Float64Array) => number) => {
+    const [up, down] = [Float64Array.from(data), Float64Array.from(data)];
+    up[at] += WIDTH;
+    down[at] -= WIDTH;
+    return (f(up) - f(down)) / (2 * WIDTH);
+  };
+  const near = (slope: number, by: number, where: string) =>
+    assert.ok(
+      Math.abs(slope - by) < 2e-4 * (1 + Math.abs(by)),
+      `${what} ${where}: ${slope} is not ${by}`,
+    );
+  for (const [at, g] of gq.entries()) {
+    near(
+      g - 1,
+      slope(qData, at, (moved) => exact(moved, r2Data)),
+      `Q ${at}`,
+    );
+  }
+  for (const [at, g] of gr.entries()) {
+    near(
+      g,
+      slope(r2Data, at, (moved) => exact(qData, moved)),
+      `R2 ${at}`,
+    );
+  }
+  opened.dispose();
+}
 
 for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
-  for (const { objective, scoreDamping } of OBJECTIVES) {
-    const title = `${objective}${scoreDamping ? " damped twice" : ""}`;
-    test(`${backend.name}: ${title}: loss and gradients against finite differences`, async () => {
-      for (const [i, shape] of SHAPES.entries()) {
-        const { hidden, kvHeads, headDim } = shape;
-        const block = randomBlock(shape, seed + i);
-        const options = { objective, damping: 0.01, scoreDamping };
-        const opened = await BlockObjective.open(backend, problemOf(backend, block), options);
-        const qData = Float32Array.from(randomOrthogonal(hidden, seed + i));
-        const r2Data = Float32Array.from(
-          Array.from({ length: kvHeads }, (_, h) => [
-            ...randomOrthogonal(headDim, seed + h),
-          ]).flat(),
-        );
-        const q = backend.upload(qData, [hidden, hidden]);
-        const r2 = backend.upload(r2Data, [kvHeads * headDim, headDim]);
-        // What stands in Q's gradient is added to, what stands in R2's is not.
-        const gradients = {
-          q: backend.upload(new Float32Array(hidden * hidden).fill(1), q.shape),
-          r2: backend.upload(new Float32Array(r2.size).fill(Number.NaN), r2.shape),
-        };
-        const loss = await opened.loss(q, r2, gradients, true);
-        const exact = (qs: ArrayLike<number>, r2s: ArrayLike<number>) =>
-          oracle(block, objective, scoreDamping, matrix(qs, hidden), matrix(r2s, headDim));
-        const expected = exact(qData, r2Data);
-        const what = `${backend.name} ${title} shape ${i} seed ${seed}`;
-        assert.ok(Math.abs(loss / expected - 1) < 2e-6, `${what}: ${loss}, not ${expected}`);
-
-        const gq = (await backend.read(gradients.q)) as Float32Array;
-        const gr = (await backend.read(gradients.r2)) as Float32Array;
-        const slope = (data: Float32Array, at: number, f: (moved: Float64Array) => number) => {
-          const [up, down] = [Float64Array.from(data), Float64Array.from(data)];
-          up[at] += WIDTH;
-          down[at] -= WIDTH;
-          return (f(up) - f(down)) / (2 * WIDTH);
-        };
-        const near = (actual: number, by: number, where: string) =>
-          assert.ok(
-            Math.abs(actual - by) < 2e-4 * (1 + Math.abs(by)),
-            `${what} ${where}: ${actual} is not ${by}`,
-          );
-        for (const [at, g] of gq.entries()) {
-          near(
-            g - 1,
-            slope(qData, at, (moved) => exact(moved, r2Data)),
-            `Q ${at}`,
-          );
+  for (const loss of ROTATION_LOSSES) {
+    for (const score of OBJECTIVES) {
+      const title = `${loss}, ${score.objective}${score.scoreDamping ? " damped twice" : ""}`;
+      test(`${backend.name}: ${title}: loss and gradients against finite differences`, async () => {
+        const cases = loss === "removed" ? REMOVED : SHAPES.map((shape) => ({ shape }));
+        for (const [i, given] of cases.entries()) {
+          const c: Case = { ...given, ...score };
+          await againstDifferences(backend, loss, c, `${backend.name} ${title} shape ${i}`);
         }
-        for (const [at, g] of gr.entries()) {
-          near(
-            g,
-            slope(r2Data, at, (moved) => exact(qData, moved)),
-            `R2 ${at}`,
-          );
-        }
-        opened.dispose();
-      }
-    });
+      });
+    }
   }
 
   test(`${backend.name}: an objective frees what it took`, async () => {
     const problem = problemOf(backend, randomBlock(SHAPES[0], 1));
     const { live } = backend.memory();
-    const options = { objective: "sparsegpt", damping: 0.01, scoreDamping: 0 } as const;
+    const options = {
+      loss: "entropy",
+      objective: "sparsegpt",
+      damping: 0.01,
+      scoreDamping: 0,
+    } as const;
     (await BlockObjective.open(backend, problem, options)).dispose();
     assert.is(backend.memory().live, live);
     const broken = {
@@ -216,7 +290,12 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     const data = new Float32Array(36).fill(1.05);
     for (let i = 0; i < 6; i++) data[7 * i] = 1;
     backend.write(broken, data);
-    const options = { objective: "sparsegpt", damping: 0.01, scoreDamping: 0 } as const;
+    const options = {
+      loss: "entropy",
+      objective: "sparsegpt",
+      damping: 0.01,
+      scoreDamping: 0,
+    } as const;
     const opened = await BlockObjective.open(backend, problem, options);
     assert.is(opened.notes.length, 1);
     assert.match(opened.notes[0], /block\.mlp\.gate_proj: damping was raised from 0.01 to 0.1/);
@@ -226,7 +305,12 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   test(`${backend.name}: weights that contradict the heads are refused`, async () => {
     const problem = problemOf(backend, randomBlock(SHAPES[0], 3));
     const heads = { heads: 2, kvHeads: 2, headDim: 3 };
-    const options = { objective: "magnitude", damping: 0.01, scoreDamping: 0 } as const;
+    const options = {
+      loss: "entropy",
+      objective: "magnitude",
+      damping: 0.01,
+      scoreDamping: 0,
+    } as const;
     try {
       await BlockObjective.open(backend, { ...problem, heads }, options);
       assert.unreachable("the shapes contradict");
@@ -235,5 +319,37 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     }
   });
 }
+
+test("a pattern that leaves no choice, or fits no row, makes way for the entropy", async () => {
+  const backend = await OPENERS[0]();
+  const open = async (shape: BlockShape, loss: RotationLoss, pattern?: RotationPattern) => {
+    const options = { objective: "magnitude", loss, pattern, damping: 0, scoreDamping: 0 } as const;
+    const problem = problemOf(backend, randomBlock(shape, 4));
+    const opened = await BlockObjective.open(backend, problem, options);
+    const { hidden, kvHeads, headDim } = shape;
+    const unit = (n: number) =>
+      Float32Array.from({ length: n * n }, (_, i) => +(i % (n + 1) === 0));
+    const q = backend.upload(unit(hidden), [hidden, hidden]);
+    const turns = Array.from({ length: kvHeads }, () => [...unit(headDim)]).flat();
+    const r2 = backend.upload(Float32Array.from(turns), [kvHeads * headDim, headDim]);
+    const gradients = { q: backend.zeros(q.shape), r2: backend.zeros(r2.shape) };
+    return { value: await opened.loss(q, r2, gradients, false), notes: opened.notes };
+  };
+  const even = REMOVED[0].shape;
+  const entropy = await open(even, "entropy");
+  for (const pattern of [
+    { n: 4, m: 4 },
+    { n: 0, m: 4 },
+    { n: 1, m: 1 },
+  ]) {
+    assert.equal(await open(even, "removed", pattern), entropy);
+  }
+  assert.is.not((await open(even, "removed")).value, entropy.value);
+  const odd = SHAPES[0];
+  const { value, notes } = await open(odd, "removed", { n: 4, m: 8 });
+  assert.is(value, (await open(odd, "entropy")).value);
+  assert.is(notes.length, 1);
+  assert.match(notes[0], /block: rows of 5 weights have no groups of 8, 4 or 2.*entropy/);
+});
 
 test.run();

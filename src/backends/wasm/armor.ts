@@ -1,5 +1,5 @@
 import type { ArmorIterate, ArmorState, Operations } from "../../backend.js";
-import { pause } from "../../run.js";
+import { pacer } from "../../run.js";
 import { colsOf, f32, rowsOf, type Tensor, u8 } from "../../tensor.js";
 import { address, type Kernels, withScratch } from "./kernels.js";
 
@@ -8,8 +8,6 @@ const BETA1 = 0.9;
 const BETA2 = 0.999;
 /** Added to a group's Gram matrix, as a share of the mean weight. */
 const RIDGE = 4e-12;
-/** Milliseconds of work between looks at the signal. */
-const TURN = 40;
 /** Multiply-adds that one call of armorPass may take: a few milliseconds. */
 const CALL = 5e7;
 
@@ -102,16 +100,6 @@ function place(base: number, { a, b, down, across }: Shape): { at: Places; bytes
     masks: take(64),
   };
   return { at, bytes: next - base };
-}
-
-/** A function that lets the event loop run when TURN has passed since it last did. */
-function pacer(signal: AbortSignal | undefined): () => Promise<void> {
-  let start = performance.now();
-  return async () => {
-    if (performance.now() - start < TURN) return;
-    await pause(signal);
-    start = performance.now();
-  };
 }
 
 export function bind(kernels: Kernels): Partial<Operations> {

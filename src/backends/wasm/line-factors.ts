@@ -1,0 +1,39 @@
+import type { EntropyOptions } from "../../backend.js";
+import { f32 } from "../../tensor.js";
+import { type Kernels, withScratch } from "./kernels.js";
+
+/**
+ * Calls `run` with the addresses of a line's factors on w², f32, and of room for the sums over lines
+ * of the derivatives by them, f64 (0 when nobody asks), and hands on what stands there afterwards.
+ */
+export function withFactors(
+  kernels: Kernels,
+  length: number,
+  { scale, inverse = false, scaleGradient, accumulate = false }: EntropyOptions,
+  run: (factors: number, byFactor: number) => number,
+): number {
+  // Kernels go on to the next multiple of four.
+  const padded = Math.ceil(length / 4) * 4;
+  return withScratch(kernels, 12 * padded, (byFactor) => {
+    const at = byFactor + 8 * padded;
+    const { buffer } = kernels.storage.at(at);
+    const factors = new Float32Array(buffer, at, padded).fill(0);
+    const scales = scale && f32(scale);
+    for (let i = 0; i < length; i++) {
+      if (!scales) factors[i] = 1;
+      else factors[i] = inverse ? 1 / scales[i] : scales[i];
+    }
+    const sum = run(at, scaleGradient ? byFactor : 0);
+    if (scaleGradient) {
+      const out = f32(scaleGradient);
+      // The kernel may have moved the memory by growing it, so views are made anew.
+      const sums = new Float64Array(kernels.storage.at(at).buffer, byFactor, length);
+      const used = new Float32Array(kernels.storage.at(at).buffer, at, length);
+      for (let i = 0; i < length; i++) {
+        const derivative = inverse ? -sums[i] * used[i] ** 2 : sums[i];
+        out[i] = derivative + (accumulate ? out[i] : 0);
+      }
+    }
+    return sum;
+  });
+}

@@ -1,0 +1,65 @@
+import type { Command } from "commander";
+import { type ExportResult, exportModel } from "../export.js";
+import { duration, openProgress, type PrintOptions, print, printJson, size } from "./console.js";
+import { explainServed } from "./explain.js";
+import { byteCount, withCommonOptions } from "./options.js";
+
+interface ExportFlags extends PrintOptions {
+  readonly out: string;
+  readonly layout?: string;
+  readonly reconstruct?: boolean;
+  readonly force?: boolean;
+  readonly shardSize?: number;
+  readonly backend: string;
+}
+
+const EXAMPLES = `
+Examples:
+  $ penjing export llama-24/ --layout two-four --out packed/
+  $ penjing export packed/ --layout dense --out llama-24/
+  $ penjing export llama-armor/ --reconstruct --out plain/
+`;
+
+export function addExport(program: Command, signal: AbortSignal): void {
+  withCommonOptions(
+    program
+      .command("export")
+      .description("rewrite a model folder in another layout, or as a plain dense checkpoint")
+      .argument("<model>", "model folder, compressed or not")
+      .requiredOption("--out <folder>", "folder to write")
+      .option("--layout <name>", "dense or two-four (default: as it is stored)")
+      .option("--reconstruct", "multiply factors and rotations out, for other programs to read")
+      .option("--force", "replace the output folder when it exists")
+      .option("--shard-size <bytes>", "begin a new weights file after so many bytes", byteCount),
+  )
+    .addHelpText("after", EXAMPLES)
+    .action((model: string, flags: ExportFlags) => run(model, flags, signal));
+}
+
+async function run(model: string, flags: ExportFlags, signal: AbortSignal): Promise<void> {
+  const { out, layout, reconstruct, backend, force, shardSize: shardBytes } = flags;
+  const options = { model, out, layout, reconstruct, backend, force, shardBytes, signal };
+  const work = exportModel(options);
+  const progress = openProgress("export", flags);
+  try {
+    for await (const event of work) {
+      if (event.type === "note") progress.line(`note: ${event.where}: ${event.message}`);
+      else progress.update(event.fraction, `${event.phase} ${event.name}`);
+    }
+  } finally {
+    progress.stop();
+  }
+  const result = await work.result();
+  if (flags.json) printJson({ model, out, ...result });
+  else printResult(out, result, flags);
+}
+
+function printResult(out: string, result: ExportResult, { explain }: PrintOptions): void {
+  const { layoutBefore, layoutAfter, packed, reconstructed } = result;
+  print(`layout       ${layoutBefore} -> ${layoutAfter}`);
+  if (packed > 0) print(`packed       ${packed} weights`);
+  if (reconstructed > 0) print(`multiplied   ${reconstructed} weights, with factors and rotations`);
+  print(`bytes        ${size(result.bytesBefore)} -> ${size(result.bytesAfter)}`);
+  print(`written to   ${out} in ${duration(result.seconds)}`);
+  if (explain) print(`\n${explainServed(result.served)}`);
+}

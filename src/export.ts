@@ -1,0 +1,327 @@
+import type { Backend, ServedOperation } from "./backend.js";
+import { openBackend } from "./backends/index.js";
+import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
+import { createCheckpoint } from "./checkpoint/checkpoint-writer.js";
+import { REPORT_FILE } from "./compress/output.js";
+import { PenjingError, refuseUnknownKeys } from "./errors.js";
+import { Coordinates } from "./export/coordinates.js";
+import { rebuild, rebuiltTensors } from "./export/rebuild.js";
+import {
+  convertRows,
+  copyParts,
+  firstMisfit,
+  layoutOfWeight,
+  readRows,
+  type Stretch,
+} from "./export/rows.js";
+import { EXTRAS_KEY, EXTRAS_VERSION, isExtra } from "./extras.js";
+import type { Layout, TensorEntry } from "./layout.js";
+import { dense } from "./layouts/dense.js";
+import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
+import { blockTensor, LINEAR_NAMES } from "./model.js";
+import { notTwoFour } from "./pack.js";
+import { createOutputFolder, type OutputFolder } from "./platform/files.js";
+import { refuseOverlap } from "./platform/overlap.js";
+import { pause, Run } from "./run.js";
+import { hasExtras, readModel, type StoredModel } from "./stored-model.js";
+
+export interface ExportOptions {
+  /** A model folder, a .safetensors file, or an open checkpoint; compressed by penjing or not. */
+  readonly model: string | Checkpoint;
+  /** Where the new folder is to be: a path that does not exist yet, or an output folder. */
+  readonly out: string | OutputFolder;
+  /**
+   * Name of the layout to write.
+   *
+   * @default the one that the model is stored in; dense with `reconstruct`
+   */
+  readonly layout?: string;
+  /**
+   * Multiply sandwiches out and undo rotations, so that a plain checkpoint of the same family comes
+   * out that any program reads.
+   *
+   * @default false
+   */
+  readonly reconstruct?: boolean;
+  /** A backend that is open, or the name of one; only `reconstruct` computes. @default "auto" */
+  readonly backend?: Backend | string;
+  /** Bytes after which a new shard of weights begins. @default 5e9 */
+  readonly shardBytes?: number;
+  /** Replace `out` when it exists. @default false */
+  readonly force?: boolean;
+  /** Stops the work; nothing is left behind. */
+  readonly signal?: AbortSignal;
+}
+
+const OPTION_NAMES: readonly (keyof ExportOptions)[] = [
+  "model",
+  "out",
+  "layout",
+  "reconstruct",
+  "backend",
+  "shardBytes",
+  "force",
+  "signal",
+];
+
+export type ExportEvent =
+  | { readonly type: "note"; readonly where: string; readonly message: string }
+  | {
+      readonly type: "progress";
+      /** Weights are checked before a packing layout is written. */
+      readonly phase: "check" | "write";
+      /** The weight. */
+      readonly name: string;
+      /** Share of the whole work that is done, in [0, 1]. */
+      readonly fraction: number;
+    };
+
+export interface ExportResult {
+  readonly layoutBefore: string;
+  readonly layoutAfter: string;
+  /** Bytes of all tensors. */
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  /** Weights that the output stores packed. */
+  readonly packed: number;
+  /** Linear weights that were multiplied out or turned back. */
+  readonly reconstructed: number;
+  readonly seconds: number;
+  readonly backend: string;
+  readonly served: readonly ServedOperation[];
+}
+
+/**
+ * Rewrites a checkpoint in another layout, or as the plain checkpoint that computes the same. A
+ * layout changes no bit of a value, but for the sign of zeros that are left out; without
+ * `reconstruct`, factors and rotations are carried over as they are. The output takes its name only
+ * when it is whole; an error or an abort leaves nothing behind.
+ *
+ * @throws PenjingError (from the iteration or `result()`) for a model that cannot be read, a layout
+ *   that fits none of its weights, or rotations that cannot be undone; the signal's reason when it
+ *   is aborted
+ */
+export function exportModel(options: ExportOptions): Run<ExportEvent, ExportResult> {
+  return new Run(steps(options));
+}
+
+async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, ExportResult, void> {
+  const started = performance.now();
+  const { model: source, backend: wanted = "auto", shardBytes, signal } = options;
+  signal?.throwIfAborted();
+  refuseUnknownKeys("exportModel", options, OPTION_NAMES);
+  const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
+  let backend: Backend | undefined;
+  let output: OutputFolder | undefined;
+  try {
+    const model = readModel(checkpoint);
+    const layout = targetLayout(model, options);
+    backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
+    output = await openOutput(options, checkpoint);
+    const rebuilds = options.reconstruct === true && hasExtras(model);
+    const job = new Job(model, layout, rebuilds, backend, signal);
+    yield* job.choosePacked();
+    const { tensors, metadata } = job;
+    const writer = createCheckpoint(output, { tensors, metadata, shardBytes });
+    for await (const { event, parts } of job.stretches()) {
+      for (const { name, start, bytes } of parts) await writer.writeRange(name, start, bytes);
+      yield event;
+    }
+    await writer.finish();
+    for (const name of checkpoint.otherFiles()) {
+      await pause(signal);
+      if (name !== REPORT_FILE) await writer.copyOtherFiles(checkpoint, [name]);
+    }
+    signal?.throwIfAborted();
+    await output.commit();
+    return {
+      layoutBefore: model.layout.name,
+      layoutAfter: layout.name,
+      bytesBefore: job.bytesBefore,
+      bytesAfter: writer.totalBytes,
+      packed: job.packed.size,
+      reconstructed: job.reconstructed,
+      seconds: (performance.now() - started) / 1000,
+      backend: backend.name,
+      served: backend.served(),
+    };
+  } finally {
+    // After a commit this does nothing.
+    await output?.discard();
+    if (typeof wanted === "string") backend?.dispose();
+    if (typeof source === "string") await checkpoint.close();
+  }
+}
+
+function targetLayout(model: StoredModel, { layout, reconstruct }: ExportOptions): Layout {
+  if (layout === undefined) return reconstruct ? dense : model.layout;
+  const target = findLayout(layout);
+  if (reconstruct && target !== dense && hasExtras(model)) {
+    throw new PenjingError(
+      "--layout",
+      `${target.name} packs 2:4 weights, and one that --reconstruct multiplies out is not 2:4; leave out one of the two.`,
+    );
+  }
+  return target;
+}
+
+async function openOutput(
+  { out, force }: ExportOptions,
+  { folder }: Checkpoint,
+): Promise<OutputFolder> {
+  if (typeof out !== "string") return out;
+  await refuseOverlap(out, folder.path);
+  return createOutputFolder(out, { force });
+}
+
+/** All weights, in the order in which they or their parts are stored. */
+function storedOrder(model: StoredModel): string[] {
+  const owners = new Map<string, string>();
+  for (const [name, entry] of model.weights) {
+    for (const part of layoutOfWeight(model, name).entries(entry)) owners.set(part.name, name);
+  }
+  return [...new Set([...model.checkpoint.tensors.keys()].map((part) => owners.get(part)!))];
+}
+
+/** One export: which tensors come out, and their bytes. */
+class Job {
+  /** Names of the weights that are packed in the output. */
+  readonly packed = new Set<string>();
+  /** Linear weights that were rebuilt so far. */
+  reconstructed = 0;
+  readonly bytesBefore: number;
+  private readonly linears: readonly string[];
+  /** The weights that come out, in the order in which they or their parts are stored. */
+  private readonly names: readonly string[];
+  /** Stored bytes that are to be looked at or written, and those that were. */
+  private readonly total: number;
+  private done = 0;
+
+  constructor(
+    private readonly model: StoredModel,
+    private readonly layout: Layout,
+    /** Whether sandwiches and rotations are multiplied out. */
+    private readonly rebuilds: boolean,
+    private readonly backend: Backend,
+    private readonly signal: AbortSignal | undefined,
+  ) {
+    this.linears = Array.from({ length: model.spec.layers }, (_, layer) =>
+      LINEAR_NAMES.map((name) => blockTensor(layer, `${name}.weight`)),
+    ).flat();
+    const stored = storedOrder(model);
+    this.names = stored.filter((name) => !(rebuilds && isExtra(name)));
+    const bytesOf = (names: readonly string[]) =>
+      names.reduce((sum, name) => sum + this.storedBytes(name), 0);
+    this.bytesBefore = bytesOf(stored);
+    this.total = bytesOf(this.names) + (layout === dense ? 0 : bytesOf(this.linears));
+  }
+
+  private storedBytes(name: string): number {
+    const { weights, checkpoint } = this.model;
+    return layoutOfWeight(this.model, name)
+      .entries(weights.get(name)!)
+      .reduce((sum, part) => sum + checkpoint.tensors.get(part.name)!.byteLength, 0);
+  }
+
+  private progress(phase: "check" | "write", name: string, share: number): ExportEvent {
+    this.done += this.storedBytes(name) * share;
+    // Shares are rounded.
+    return { type: "progress", phase, name, fraction: Math.min(1, this.done / this.total) };
+  }
+
+  /**
+   * Finds the linears that the layout can hold.
+   *
+   * @throws PenjingError naming the first of them when it can hold none
+   */
+  async *choosePacked(): AsyncGenerator<ExportEvent, void, void> {
+    if (this.layout === dense) return;
+    let first: PenjingError | undefined;
+    for (const name of this.linears) {
+      const misfit = await this.misfit(name);
+      if (misfit) first ??= misfit;
+      else this.packed.add(name);
+      yield this.progress("check", name, 1);
+    }
+    if (this.packed.size === 0) throw first!;
+    const left = this.linears.length - this.packed.size;
+    if (left === 0) return;
+    const message = `${left} of ${this.linears.length} linear weights cannot be packed and stay dense; the first: ${first!.message}`;
+    yield { type: "note", where: this.layout.name, message };
+  }
+
+  /** Why a weight cannot be packed; undefined when it can. */
+  private async misfit(name: string): Promise<PenjingError | undefined> {
+    const { model, layout } = this;
+    const weight = model.weights.get(name)!;
+    const refusal = layout.refusal(weight);
+    if (refusal) return new PenjingError(name, refusal);
+    if (model.packed.has(name)) return undefined;
+    for await (const rows of readRows(model, name)) {
+      await pause(this.signal);
+      const group = firstMisfit(weight, rows);
+      if (group >= 0) return notTwoFour(name, group, weight.shape[1]);
+    }
+    return undefined;
+  }
+
+  /** The tensors of the output, in the order of the input. */
+  get tensors(): TensorEntry[] {
+    return this.names.flatMap((name) => {
+      const { dtype, shape } = this.model.weights.get(name)!;
+      return this.layoutAfter(name).entries({ name, dtype, shape });
+    });
+  }
+
+  private layoutAfter(name: string): Layout {
+    return this.packed.has(name) ? this.layout : dense;
+  }
+
+  /** What the output's `__metadata__` says: what the input's does, and how it is stored now. */
+  get metadata(): Record<string, string> {
+    const { [LAYOUT_KEY]: _, [EXTRAS_KEY]: __, ...kept } = this.model.checkpoint.metadata;
+    const hasExtra = this.names.some(isExtra);
+    const extras: Record<string, string> = hasExtra ? { [EXTRAS_KEY]: EXTRAS_VERSION } : {};
+    return { ...kept, ...layoutMetadata(this.layout), ...extras };
+  }
+
+  /** The bytes of the output, block by block, then what stands outside the blocks. */
+  async *stretches(): AsyncGenerator<Stretch & { readonly event: ExportEvent }, void, void> {
+    const open = new Set(this.names);
+    for await (const { name, parts, share } of this.rebuilt()) {
+      open.delete(name);
+      yield { parts, share, event: this.progress("write", name, share) };
+    }
+    for (const name of open) {
+      const stays = layoutOfWeight(this.model, name) === this.layoutAfter(name);
+      const read = stays
+        ? copyParts(this.model, name)
+        : convertRows(this.model, name, this.layoutAfter(name));
+      for await (const { parts, share } of read) {
+        await pause(this.signal);
+        yield { parts, share, event: this.progress("write", name, share) };
+      }
+    }
+  }
+
+  /** The tensors that must be computed anew, block by block. */
+  private async *rebuilt(): AsyncGenerator<Stretch & { readonly name: string }, void, void> {
+    if (!this.rebuilds) return;
+    const { model, backend, signal } = this;
+    const site = { model, backend, signal };
+    const coordinates = new Coordinates(site);
+    try {
+      for (let layer = 0; layer < model.spec.layers; layer++) {
+        await coordinates.enter(layer);
+        const { q } = coordinates;
+        for (const [name, side] of rebuiltTensors(model, layer, q !== undefined)) {
+          for await (const stretch of rebuild(site, name, side, q)) yield { name, ...stretch };
+          if (this.linears.includes(name)) this.reconstructed++;
+        }
+      }
+      await coordinates.leave();
+    } finally {
+      coordinates.dispose();
+    }
+  }
+}

@@ -1,0 +1,136 @@
+import { DTYPE_BYTES } from "../checkpoint/dtype.js";
+import type { Layout, TensorEntry } from "../layout.js";
+import { dense } from "../layouts/dense.js";
+import { indexBytes, packGroups } from "../pack.js";
+import { PIECE_BYTES, type StoredModel } from "../stored-model.js";
+import { sizeOf } from "../tensor.js";
+
+/** Some bytes of a tensor of the output. */
+export interface Part {
+  readonly name: string;
+  /** Byte of the tensor at which they begin. */
+  readonly start: number;
+  readonly bytes: Uint8Array;
+}
+
+/** A stretch of a weight as the output stores it. */
+export interface Stretch {
+  readonly parts: readonly Part[];
+  /** Share of the weight that it is. */
+  readonly share: number;
+}
+
+/** Consecutive rows of a tensor, seen as a matrix. */
+export interface Rows {
+  readonly first: number;
+  readonly count: number;
+  /** Row-major, in the tensor's own dtype, unpacked. */
+  readonly bytes: Uint8Array;
+}
+
+/** Rows and columns of a tensor seen as a matrix; a vector is one row. */
+export function matrixOf({ shape }: TensorEntry): readonly [rows: number, cols: number] {
+  return [sizeOf(shape.slice(0, -1)), shape.at(-1) ?? 1];
+}
+
+/** The layout that one weight is stored in: weights that a packing layout leaves alone are dense. */
+export function layoutOfWeight({ packed, layout }: StoredModel, name: string): Layout {
+  return packed.has(name) ? layout : dense;
+}
+
+/**
+ * Rows that are converted at a time: some MiB of them where each row of the weight is a row of every
+ * part in both layouts, else all.
+ */
+function rowsAtOnce(entry: TensorEntry, layouts: readonly Layout[]): number {
+  const [rows, cols] = matrixOf(entry);
+  const parts = layouts.flatMap((layout) => layout.entries(entry));
+  if (parts.some((part) => matrixOf(part)[0] !== rows)) return rows;
+  return Math.max(1, Math.floor(PIECE_BYTES / (DTYPE_BYTES[entry.dtype] * cols)));
+}
+
+/**
+ * Reads a weight row by row, in whichever layout it is stored.
+ *
+ * @param target the layout that its rows are then packed in
+ */
+export async function* readRows(
+  model: StoredModel,
+  name: string,
+  target: Layout = dense,
+): AsyncGenerator<Rows, void, void> {
+  const { checkpoint } = model;
+  const { dtype, shape } = model.weights.get(name)!;
+  const entry = { name, dtype, shape };
+  const layout = layoutOfWeight(model, name);
+  const [rows, cols] = matrixOf(entry);
+  const step = rowsAtOnce(entry, [layout, target]);
+  for (let first = 0; first < rows; first += step) {
+    const count = Math.min(step, rows - first);
+    const parts = new Map<string, Uint8Array>();
+    for (const part of layout.entries(entry)) {
+      const bytes = (checkpoint.tensors.get(part.name)!.byteLength / rows) * count;
+      const start = (bytes / count) * first;
+      parts.set(part.name, await checkpoint.readRange(part.name, start, bytes));
+    }
+    const slice = count === rows ? entry : { name, dtype, shape: [count, cols] };
+    yield { first, count, bytes: layout.unpack(slice, parts) };
+  }
+}
+
+/** A weight in another layout, or the same bytes where the target is dense and it was. */
+export async function* convertRows(
+  model: StoredModel,
+  name: string,
+  target: Layout,
+): AsyncGenerator<Stretch, void, void> {
+  const { dtype, shape } = model.weights.get(name)!;
+  const [rows, cols] = matrixOf({ name, dtype, shape });
+  for await (const { first, count, bytes } of readRows(model, name, target)) {
+    const slice = { name, dtype, shape: count === rows ? shape : [count, cols] };
+    const parts = [...target.pack(slice, bytes)].map(([part, stored]) => ({
+      name: part,
+      start: (stored.byteLength / count) * first,
+      bytes: stored,
+    }));
+    yield { parts, share: count / rows };
+  }
+}
+
+/** The stored tensors of a weight as they are. */
+export async function* copyParts(
+  model: StoredModel,
+  name: string,
+): AsyncGenerator<Stretch, void, void> {
+  const { checkpoint } = model;
+  const entries = layoutOfWeight(model, name).entries(model.weights.get(name)!);
+  const lengths = entries.map((entry) => checkpoint.tensors.get(entry.name)!.byteLength);
+  const total = lengths.reduce((sum, bytes) => sum + bytes, 0);
+  for (const [i, part] of entries.entries()) {
+    // An empty tensor is written too.
+    for (let start = 0; start === 0 || start < lengths[i]; start += PIECE_BYTES) {
+      const length = Math.min(PIECE_BYTES, lengths[i] - start);
+      const bytes = await checkpoint.readRange(part.name, start, length);
+      yield { parts: [{ name: part.name, start, bytes }], share: total > 0 ? length / total : 1 };
+    }
+  }
+}
+
+/**
+ * The flat index (cols/4 a row) of the first group of 4 with more than 2 non-zeros among some rows of
+ * a weight, or -1.
+ *
+ * @param weight F32, F16 or BF16, with a multiple of 4 columns
+ */
+export function firstMisfit(weight: TensorEntry, { first, count, bytes }: Rows): number {
+  const [, cols] = matrixOf(weight);
+  const size = count * cols;
+  const isWide = weight.dtype === "F32";
+  const { buffer, byteOffset } = bytes;
+  const bits = isWide
+    ? new Uint32Array(buffer, byteOffset, size)
+    : new Uint16Array(buffer, byteOffset, size);
+  const values = isWide ? new Uint32Array(size / 2) : new Uint16Array(size / 2);
+  const bad = packGroups(bits, values, new Uint8Array(count * indexBytes(cols)), count, cols);
+  return bad < 0 ? -1 : first * (cols / 4) + bad;
+}

@@ -1,0 +1,89 @@
+import type { ArmorOptions } from "./backend.js";
+import { PenjingError } from "./errors.js";
+import type { LinearProblem, OptionSpec } from "./method.js";
+import type { Sandwich } from "./sandwich.js";
+import { formatSparsity, type Sparsity } from "./sparsity.js";
+import { colsOf, rowsOf } from "./tensor.js";
+
+const SMALLEST_BLOCK = 4;
+const LARGEST_BLOCK = 128;
+/** A and B may take this share of the dense weights' number when the block size is chosen. */
+const EXTRA_SHARE = 1 / 16;
+
+/** The option `blockSize` of methods that put the core between two block-diagonal factors. */
+export const BLOCK_SIZE: OptionSpec = {
+  default: 0,
+  min: 0,
+  max: LARGEST_BLOCK,
+  integer: true,
+  description: `size of the factors' blocks, ${SMALLEST_BLOCK} to ${LARGEST_BLOCK}; 0 chooses the largest whose values are at most 1/16 of the layer's`,
+};
+
+/** Why such a method cannot prune to this sparsity; the sentence completes "<method> ". */
+export function coreRefusal(sparsity: Sparsity): string | undefined {
+  const asked = formatSparsity(sparsity);
+  if (asked === "2:4") return undefined;
+  return `cannot prune to ${asked}, because its core is 2:4; give --sparsity 2:4 or another method.`;
+}
+
+/** The sizes of the blocks of A and of B: the largest divisors that are at most `wanted`. */
+export function blocksOf(rows: number, cols: number, wanted: number): ArmorOptions {
+  const size = wanted || defaultBlock(rows, cols);
+  return { blockRows: largestDivisor(rows, size, 1), blockCols: largestDivisor(cols, size, 4) };
+}
+
+/**
+ * The size of the blocks of A and of B, with a note where it is not the one asked for.
+ *
+ * @param wanted the option's value
+ * @throws PenjingError when it is 1, 2 or 3
+ */
+export function chooseBlocks(
+  { name, weight }: LinearProblem,
+  wanted: number,
+): { blocks: ArmorOptions; notes: string[] } {
+  const [rows, cols] = [rowsOf(weight), colsOf(weight)];
+  if (wanted > 0 && wanted < SMALLEST_BLOCK) {
+    throw new PenjingError(
+      name,
+      `blockSize is ${wanted}, must be 0 or ${SMALLEST_BLOCK} to ${LARGEST_BLOCK}: 0 chooses by the layer's size.`,
+    );
+  }
+  const size = wanted || defaultBlock(rows, cols);
+  const blocks = blocksOf(rows, cols, wanted);
+  const { blockRows, blockCols } = blocks;
+  const notes: string[] = [];
+  if (blockRows !== size) {
+    notes.push(`blocks of ${size} do not divide ${rows} rows; those of A are ${blockRows}`);
+  }
+  if (blockCols !== size) {
+    notes.push(`blocks of ${size} do not divide ${cols} columns; those of B are ${blockCols}`);
+  }
+  return { blocks, notes };
+}
+
+/** The largest power of two whose A and B have at most EXTRA_SHARE of the layer's values. */
+function defaultBlock(rows: number, cols: number): number {
+  const most = (EXTRA_SHARE * rows * cols) / (rows + cols);
+  let size = SMALLEST_BLOCK;
+  while (size * 2 <= Math.min(most, LARGEST_BLOCK)) size *= 2;
+  return size;
+}
+
+/** The largest divisor of n that is at most `limit` and a multiple of `unit`, which divides n. */
+function largestDivisor(n: number, limit: number, unit: number): number {
+  let size = limit - (limit % unit);
+  while (size > unit && n % size !== 0) size -= unit;
+  return Math.max(size, unit);
+}
+
+/** Zero-filled factors for blocks of these sizes. */
+export function emptySandwich(
+  { backend, weight }: LinearProblem,
+  { blockRows, blockCols }: ArmorOptions,
+): Sandwich {
+  return {
+    left: backend.zeros([rowsOf(weight) / blockRows, blockRows, blockRows]),
+    right: backend.zeros([colsOf(weight) / blockCols, blockCols, blockCols]),
+  };
+}

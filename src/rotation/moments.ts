@@ -1,0 +1,70 @@
+import type { Backend } from "../backend.js";
+import { PenjingError } from "../errors.js";
+import type {
+  RotatedInput,
+  RotationMoments,
+  RotationObjective,
+  RotationProblem,
+} from "../rotation.js";
+import { colsOf, type Tensor } from "../tensor.js";
+import { dampedInverse, type InverseOptions } from "./inverse.js";
+
+export interface MomentOptions extends InverseOptions {
+  readonly objective: RotationObjective;
+}
+
+/**
+ * The moments by which an objective other than "magnitude" scores.
+ *
+ * @returns new tensors, which the caller disposes
+ * @throws PenjingError when a Hessian is missing or does not factorise
+ */
+export async function rotationMoments(
+  backend: Backend,
+  { name, statistics, heads: { heads, headDim } }: Omit<RotationProblem, "weights">,
+  options: MomentOptions,
+): Promise<{ readonly moments: RotationMoments; readonly notes: readonly string[] }> {
+  const moments = new Map<RotatedInput, Tensor>();
+  const notes: string[] = [];
+  try {
+    for (const input of ["self_attn.q_proj", "mlp.gate_proj", "self_attn.o_proj"] as const) {
+      const hessian = statistics[input]?.hessian;
+      const where = `${name}.${input}`;
+      if (!hessian) {
+        throw new PenjingError(
+          where,
+          `a rotation for "${options.objective}" needs the Hessian of its inputs, and there is none; gather it, or rotate for "magnitude".`,
+        );
+      }
+      let whole = hessian;
+      if (options.objective === "sparsegpt") {
+        const made = await dampedInverse(backend, where, hessian, options);
+        notes.push(...made.notes);
+        whole = made.inverse;
+      }
+      const n = colsOf(hessian);
+      const isOutput = input === "self_attn.o_proj";
+      const moment = backend.zeros(isOutput ? [heads * headDim, headDim] : [n, n]);
+      moments.set(input, moment);
+      if (isOutput) {
+        const data = (await backend.read(whole)) as Float32Array;
+        backend.write(moment, diagonalBlocks(data, n, headDim));
+      } else backend.copy(whole, moment);
+      if (whole !== hessian) whole.dispose();
+    }
+    return { moments, notes };
+  } catch (error) {
+    for (const moment of moments.values()) moment.dispose();
+    throw error;
+  }
+}
+
+/** The diagonal blocks of a square matrix [n, n], one under the other: [n, size]. */
+function diagonalBlocks(data: Float32Array, n: number, size: number): Float32Array {
+  const out = new Float32Array(n * size);
+  for (let i = 0; i < n; i++) {
+    const from = i * n + Math.floor(i / size) * size;
+    out.set(data.subarray(from, from + size), i * size);
+  }
+  return out;
+}

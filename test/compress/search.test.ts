@@ -1,0 +1,74 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
+import { patternOf, searchRecipe } from "../../src/compress/rotate.js";
+import { memoryFolder } from "../../src/platform/files.js";
+import { DEFAULT_RECIPE, type Recipe } from "../../src/recipe.js";
+import type { RotationLoss } from "../../src/rotation.js";
+import { parseSparsity } from "../../src/sparsity.js";
+import { refused } from "../checkpoint/crafted.js";
+import { compressFiles, storyFiles } from "./stories.js";
+
+const test = suite("what a recipe makes of a rotation");
+
+test("the pattern is the sparsity's, for a share the nearest of 8", () => {
+  const expected: Record<string, readonly [number, number]> = {
+    "2:4": [2, 4],
+    "1:16": [1, 16],
+    "3:3": [3, 3],
+    "50%": [4, 8],
+    "70%": [2, 8],
+    "30%": [6, 8],
+    "1%": [7, 8],
+    "99%": [1, 8],
+    "0%": [8, 8],
+  };
+  for (const [text, [n, m]] of Object.entries(expected)) {
+    assert.equal(patternOf(parseSparsity(text)), { n, m }, text);
+  }
+});
+
+test("loss and objective follow from method and sparsity, unless they are given", () => {
+  const of = (recipe: Partial<Recipe>, rotate: Recipe["rotate"] = {}) => {
+    const { loss, objective } = searchRecipe({ ...DEFAULT_RECIPE, ...recipe }, rotate);
+    return `${loss} ${objective}`;
+  };
+  assert.is(of({ method: "sparsegpt" }), "removed magnitude");
+  assert.is(of({ method: "magnitude" }), "removed magnitude");
+  assert.is(of({ method: "wanda", sparsity: "50%" }), "removed wanda");
+  assert.is(of({ method: "sparsegpt" }, { loss: "entropy" }), "entropy sparsegpt");
+  assert.is(of({ method: "magnitude" }, { loss: "entropy" }), "entropy magnitude");
+  assert.is(of({ method: "wanda" }, { objective: "sparsegpt" }), "removed sparsegpt");
+  // Nothing is removed.
+  for (const sparsity of ["0%", "4:4"]) {
+    assert.is(of({ method: "sparsegpt", sparsity }), "entropy sparsegpt");
+  }
+});
+
+test("the sparsity reaches the search, and decides its way unless the loss is the entropy", async () => {
+  const rotation = async (sparsity: string, loss: RotationLoss) => {
+    const { files } = await compressFiles(storyFiles(), {
+      method: "magnitude",
+      sparsity,
+      samples: 2,
+      length: 16,
+      rotate: { steps: 2, loss, objective: "magnitude" },
+    });
+    const checkpoint = await openCheckpoint(memoryFolder(files));
+    return checkpoint.readFloat32("model.layers.0.input_rotation");
+  };
+  assert.equal(await rotation("2:4", "entropy"), await rotation("1:4", "entropy"));
+  assert.equal(await rotation("2:4", "removed"), await rotation("2:4", "removed"));
+  assert.not.equal(await rotation("2:4", "removed"), await rotation("1:4", "removed"));
+  assert.equal(await rotation("4:8", "removed"), await rotation("50%", "removed"));
+});
+
+test("a loss that there is not is refused", async () => {
+  const rotate = { loss: "l1" } as unknown as Recipe["rotate"];
+  await refused(
+    () => compressFiles(storyFiles(), { rotate }),
+    /recipe: rotate.*loss is l1, must be one of removed, entropy/,
+  );
+});
+
+test.run();
