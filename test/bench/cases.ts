@@ -66,15 +66,21 @@ export interface Measured {
   readonly seconds: number;
 }
 
-/** Compresses a model in memory and scores it. */
-export async function measure(model: ModelCase, recipe: Partial<Recipe>): Promise<Measured> {
+/** Compresses a model in memory and scores it; tells on standard error what came out. */
+export async function measure(
+  model: ModelCase,
+  recipe: Partial<Recipe>,
+  name: string,
+): Promise<Measured> {
   const out = memoryOutputFolder();
   const { calibration, folder } = model;
   const result = await compress({ model: folder, out, calibration, recipe }).result();
   const { layers, totals, seconds } = result;
   const pruned = await openCheckpoint(memoryFolder(out.files));
+  const perplexity = await perplexityOf(pruned, model);
+  console.error(`${model.name} ${name}: ${perplexity.toFixed(3)} after ${seconds.toFixed(0)} s`);
   return {
-    perplexity: await perplexityOf(pruned, model),
+    perplexity,
     bytes: totals.bytesAfter,
     share: totals.bytesAfter / totals.bytesBefore,
     layerError: layers.reduce((sum, { layerError = NaN }) => sum + layerError, 0) / layers.length,

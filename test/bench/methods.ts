@@ -81,7 +81,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
     const known = new Map<string, Measured>();
     const rows = [...pruned("2:4"), ...factored(), ...pruned("50%"), ...pruned("4:8", [])];
     for (const { name, recipe, against } of quick ? rows.slice(0, 3) : rows) {
-      const measured = await measure(model, quick ? { ...recipe, samples: 16 } : recipe);
+      const measured = await measure(model, quick ? { ...recipe, samples: 16 } : recipe, name);
       known.set(name, measured);
       figures.push(
         ...figuresOf(`${model.name} ${name}`, measured, dense, known.get(against ?? "")),

@@ -56,7 +56,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   for (const model of quick ? sharedCases().slice(0, 1) : sharedCases()) {
     const pairs = pairsOf(model.name);
     for (const { original, name, recipe } of quick ? pairs.slice(0, 4) : pairs) {
-      const { perplexity: value } = await measure(model, recipe);
+      const { perplexity: value } = await measure(model, recipe, name);
       const peer = reference.models[model.name][original].ppl;
       figures.push({
         name: `${model.name} ${name}`,
