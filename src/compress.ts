@@ -22,7 +22,7 @@ import { Rotator } from "./compress/rotator.js";
 import { tokenise, type Windows } from "./compress/windows.js";
 import { BlockRunner } from "./decoder.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
-import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
+import { findLayout, LAYOUT_KEY } from "./layouts/index.js";
 import { blockTensor, LINEAR_NAMES, linearShapes } from "./model.js";
 import { createOutputFolder, type OutputFolder } from "./platform/files.js";
 import { refuseOverlap } from "./platform/overlap.js";
@@ -151,6 +151,8 @@ async function* steps(
     };
     started += performance.now() - ready;
     for (const message of windows.notes) yield { type: "note", where: "calibration", message };
+    const { warning: message } = stored.layout;
+    if (message) yield { type: "note", where: recipe.layout, message };
     const layers = yield* blocks(
       { model, backend, recipe, plan, windows, stored, writer, journal },
       options,
@@ -237,7 +239,7 @@ async function openWriter(
     );
   }
   const { [LAYOUT_KEY]: _, ...kept } = model.checkpoint.metadata;
-  const metadata = { ...kept, ...layoutMetadata(layout), ...stored.extrasMetadata() };
+  const metadata = { ...kept, ...stored.metadata() };
   return createCheckpoint(output, { tensors, metadata, shardBytes });
 }
 
@@ -261,8 +263,7 @@ async function* blocks(
   const calibration = await openCalibration(model, backend, windows, recipe.length);
   const passes = new Passes(backend, calibration, signal);
   const rotator =
-    recipe.rotate &&
-    new Rotator(passes, model, searchRecipe(recipe, recipe.rotate), journal);
+    recipe.rotate && new Rotator(passes, model, searchRecipe(recipe, recipe.rotate), journal);
   const budget = new Budget(seconds, layers);
   const tools = { model, plan, recipe, passes, rotator, journal, budget };
   const course = new Course(recipe, layers);
@@ -356,18 +357,14 @@ async function writeRest(
   }
 }
 
-/** Copies the files beside the weights; a tied pair that came apart is told in config.json. */
+/** Copies the files beside the weights, or writes them where they change. */
 async function writeOthers(
-  { checkpoint, spec }: StoredModel,
-  { isFolded }: OutputPlan,
+  { checkpoint }: StoredModel,
+  stored: OutputPlan,
   output: OutputFolder,
   writer: CheckpointWriter,
 ): Promise<void> {
-  const untied = isFolded && spec.tiedHead;
-  const own = [SIDE_FILE, REPORT_FILE, ...(untied ? ["config.json"] : [])];
-  const carried = checkpoint.otherFiles().filter((name) => !own.includes(name));
+  const { carried, texts } = stored.beside();
   await writer.copyOtherFiles(checkpoint, carried);
-  if (!untied) return;
-  const config = { ...(checkpoint.config as object), tie_word_embeddings: false };
-  await output.writeText("config.json", `${JSON.stringify(config, null, 2)}\n`);
+  for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
 }

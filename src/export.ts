@@ -2,24 +2,24 @@ import type { Backend, ServedOperation } from "./backend.js";
 import { openBackend } from "./backends/index.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { createCheckpoint } from "./checkpoint/checkpoint-writer.js";
-import { REPORT_FILE } from "./compress/output.js";
+import { byteLengthOf } from "./checkpoint/safetensors-writer.js";
+import { besideWeights, REPORT_FILE } from "./compress/output.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { Coordinates } from "./export/coordinates.js";
 import { rebuild, rebuiltTensors } from "./export/rebuild.js";
 import {
   convertRows,
   copyParts,
-  firstMisfit,
+  firstMisfitOf,
   layoutOfWeight,
   readRows,
   type Stretch,
 } from "./export/rows.js";
 import { EXTRAS_KEY, EXTRAS_VERSION, isExtra } from "./extras.js";
-import type { Layout, TensorEntry } from "./layout.js";
+import type { Layout, TensorEntry, WeightFacts } from "./layout.js";
 import { dense } from "./layouts/dense.js";
 import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
 import { blockTensor, LINEAR_NAMES } from "./model.js";
-import { notTwoFour } from "./pack.js";
 import { createOutputFolder, type OutputFolder } from "./platform/files.js";
 import { refuseOverlap } from "./platform/overlap.js";
 import { pause, Run } from "./run.js";
@@ -120,6 +120,8 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
     output = await openOutput(options, checkpoint);
     const rebuilds = options.reconstruct === true && hasExtras(model);
     const job = new Job(model, layout, rebuilds, backend, signal);
+    const { warning: message } = layout;
+    if (message && layout !== model.layout) yield { type: "note", where: layout.name, message };
     yield* job.choosePacked();
     const { tensors, metadata } = job;
     const writer = createCheckpoint(output, { tensors, metadata, shardBytes });
@@ -128,10 +130,12 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
       yield event;
     }
     await writer.finish();
-    for (const name of checkpoint.otherFiles()) {
+    const { carried, texts } = besideWeights(model, job.layout, (name) => job.packed.has(name));
+    for (const name of carried) {
       await pause(signal);
       if (name !== REPORT_FILE) await writer.copyOtherFiles(checkpoint, [name]);
     }
+    for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
     signal?.throwIfAborted();
     await output.commit();
     return {
@@ -189,6 +193,8 @@ class Job {
   readonly packed = new Set<string>();
   /** Linear weights that were rebuilt so far. */
   reconstructed = 0;
+  /** The layout to write; it knows what it must of the packed weights once these are chosen. */
+  layout: Layout;
   readonly bytesBefore: number;
   private readonly linears: readonly string[];
   /** The weights that come out, in the order in which they or their parts are stored. */
@@ -199,12 +205,13 @@ class Job {
 
   constructor(
     private readonly model: StoredModel,
-    private readonly layout: Layout,
+    layout: Layout,
     /** Whether sandwiches and rotations are multiplied out. */
     private readonly rebuilds: boolean,
     private readonly backend: Backend,
     private readonly signal: AbortSignal | undefined,
   ) {
+    this.layout = layout;
     this.linears = Array.from({ length: model.spec.layers }, (_, layer) =>
       LINEAR_NAMES.map((name) => blockTensor(layer, `${name}.weight`)),
     ).flat();
@@ -237,32 +244,56 @@ class Job {
   async *choosePacked(): AsyncGenerator<ExportEvent, void, void> {
     if (this.layout === dense) return;
     let first: PenjingError | undefined;
+    const facts = new Map<string, WeightFacts>();
     for (const name of this.linears) {
-      const misfit = await this.misfit(name);
+      const misfit = await this.misfit(name, facts);
       if (misfit) first ??= misfit;
       else this.packed.add(name);
       yield this.progress("check", name, 1);
     }
     if (this.packed.size === 0) throw first!;
+    if (this.layout.measure) this.layout = this.layout.withFacts!(facts);
     const left = this.linears.length - this.packed.size;
     if (left === 0) return;
     const message = `${left} of ${this.linears.length} linear weights cannot be packed and stay dense; the first: ${first!.message}`;
     yield { type: "note", where: this.layout.name, message };
   }
 
-  /** Why a weight cannot be packed; undefined when it can. */
-  private async misfit(name: string): Promise<PenjingError | undefined> {
+  /**
+   * Why a weight cannot be packed; undefined when it can.
+   *
+   * @param facts filled with what the layout must know of a weight that can
+   */
+  private async misfit(
+    name: string,
+    facts: Map<string, WeightFacts>,
+  ): Promise<PenjingError | undefined> {
     const { model, layout } = this;
-    const weight = model.weights.get(name)!;
+    const { dtype, shape } = model.weights.get(name)!;
+    const weight: TensorEntry = { name, dtype, shape };
     const refusal = layout.refusal(weight);
     if (refusal) return new PenjingError(name, refusal);
-    if (model.packed.has(name)) return undefined;
+    if (layout.holds === "2:4" && layoutOfWeight(model, name).holds === "2:4") return undefined;
+    let values = 0;
     for await (const rows of readRows(model, name)) {
       await pause(this.signal);
-      const group = firstMisfit(weight, rows);
-      if (group >= 0) return notTwoFour(name, group, weight.shape[1]);
+      const piece = { name, dtype, shape: [rows.count, shape[1]] };
+      values += layout.measure?.(piece, rows.bytes).values ?? 0;
+      const misfit = layout.holds === "2:4" ? firstMisfitOf(weight, rows) : undefined;
+      if (misfit) return misfit;
     }
-    return undefined;
+    if (!layout.measure) return undefined;
+    const fact: WeightFacts = { shape: [shape[0], shape[1]], values };
+    const parts = layout.withFacts!(new Map([[name, fact]])).entries(weight);
+    const bytes = parts.reduce((sum, part) => sum + byteLengthOf(part), 0);
+    if (bytes < byteLengthOf(weight)) {
+      facts.set(name, fact);
+      return undefined;
+    }
+    return new PenjingError(
+      name,
+      `with its ${values} non-zeros it would take ${bytes} bytes, no fewer than dense; prune it first, or use the dense layout.`,
+    );
   }
 
   /** The tensors of the output, in the order of the input. */
@@ -282,7 +313,8 @@ class Job {
     const { [LAYOUT_KEY]: _, [EXTRAS_KEY]: __, ...kept } = this.model.checkpoint.metadata;
     const hasExtra = this.names.some(isExtra);
     const extras: Record<string, string> = hasExtra ? { [EXTRAS_KEY]: EXTRAS_VERSION } : {};
-    return { ...kept, ...layoutMetadata(this.layout), ...extras };
+    const packed = [...this.packed].map((name) => this.model.weights.get(name)!);
+    return { ...kept, ...layoutMetadata(this.layout, packed), ...extras };
   }
 
   /** The bytes of the output, block by block, then what stands outside the blocks. */

@@ -33,6 +33,15 @@ export { methods } from "./methods/index.js";
 export { type OpenModel, type OpenModelOptions, openModel } from "./open-model.js";
 export { type PackedTwoFour, packTwoFour, unpackTwoFour } from "./pack.js";
 export {
+  type Matrix,
+  type MatrixDType,
+  type MatrixPart,
+  type PackedMatrix,
+  type PackMatrixOptions,
+  packMatrix,
+  unpackMatrix,
+} from "./pack-matrix.js";
+export {
   createOutputFolder,
   type Folder,
   memoryFolder,

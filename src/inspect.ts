@@ -1,4 +1,6 @@
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
+import { DTYPE_BYTES } from "./checkpoint/dtype.js";
+import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf } from "./layouts/index.js";
 import { pause, Run } from "./run.js";
 import { type StoredDType, sizeOf } from "./tensor.js";
@@ -84,8 +86,11 @@ async function* steps(
       const parts = weight
         ? layout.entries(weight).map(({ name }) => checkpoint.tensors.get(name)!)
         : [entry];
-      const counts = await countNonZeros(checkpoint, entry.name, signal);
       const { name, dtype, shape } = weight ?? entry;
+      const read = weight
+        ? await unpackedReader(checkpoint, layout, weight)
+        : (start: number, length: number) => checkpoint.readRange(name, start, length);
+      const counts = await countNonZeros({ name, dtype, shape }, read, signal);
       const report: TensorReport = {
         name,
         dtype,
@@ -94,7 +99,7 @@ async function* steps(
         file: entry.file,
         layout: weight ? layout.name : "dense",
         sparsity: counts && sizeOf(shape) > 0 ? 1 - counts.nonZeros / sizeOf(shape) : undefined,
-        pattern: weight ? "2:4" : counts?.pattern,
+        pattern: weight && layout.holds === "2:4" ? "2:4" : counts?.pattern,
       };
       tensors.push(report);
       seen += report.bytes;
@@ -128,16 +133,31 @@ function nonZeroTest(dtype: StoredDType, bytes: Uint8Array): ((i: number) => boo
   return (i) => (bits[i] & 0x7fff) !== 0;
 }
 
+/** Reads some bytes of a tensor into a buffer of their own. */
+type Read = (start: number, length: number) => Promise<Uint8Array>;
+
+/** Reads the elements of a packed weight, which is unpacked as a whole. */
+async function unpackedReader(
+  checkpoint: Checkpoint,
+  layout: Layout,
+  weight: TensorEntry,
+): Promise<Read> {
+  const parts = new Map<string, Uint8Array>();
+  for (const { name } of layout.entries(weight)) parts.set(name, await checkpoint.read(name));
+  const bytes = layout.unpack(weight, parts);
+  return async (start, length) => bytes.slice(start, start + length);
+}
+
 /** Non-zeros of a float tensor, and the strictest pattern that all its rows keep to. */
 async function countNonZeros(
-  checkpoint: Checkpoint,
-  name: string,
+  { dtype, shape }: TensorEntry,
+  read: Read,
   signal: AbortSignal | undefined,
 ): Promise<{ nonZeros: number; pattern: string | undefined } | undefined> {
-  const { dtype, shape, byteLength } = checkpoint.tensors.get(name)!;
   const size = sizeOf(shape);
   const cols = shape.at(-1) ?? 1;
-  const rowBytes = size > 0 ? (byteLength / size) * cols : 0;
+  const byteLength = size * DTYPE_BYTES[dtype];
+  const rowBytes = size > 0 ? DTYPE_BYTES[dtype] * cols : 0;
   const step = Math.max(1, Math.floor(CHUNK_BYTES / Math.max(1, rowBytes))) * rowBytes;
   const open = new Set(
     shape.length === 2 ? PATTERNS.filter(({ m }) => cols > 0 && cols % m === 0) : [],
@@ -146,7 +166,7 @@ async function countNonZeros(
   if (!nonZeroTest(dtype, new Uint8Array(0))) return undefined;
   for (let start = 0; start < byteLength; start += step) {
     await pause(signal);
-    const bytes = await checkpoint.readRange(name, start, Math.min(step, byteLength - start));
+    const bytes = await read(start, Math.min(step, byteLength - start));
     const isNonZero = nonZeroTest(dtype, bytes)!;
     const elements = (bytes.length / rowBytes) * cols;
     for (let i = 0; i < elements; i++) if (isNonZero(i)) nonZeros++;

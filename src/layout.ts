@@ -7,17 +7,41 @@ export interface TensorEntry {
   readonly shape: readonly number[];
 }
 
+/** Key in a safetensors file's `__metadata__` that says how its weights are stored. */
+export const LAYOUT_KEY = "penjing.layout";
+
+/** What the tensors of a packed weight do not tell of it, so that the file's metadata must. */
+export interface WeightFacts {
+  /** [rows, cols] of the weight; absent when its tensors tell. */
+  readonly shape?: readonly [rows: number, cols: number];
+  /** Values that are stored; absent when the shape tells. */
+  readonly values?: number;
+}
+
 /**
  * How the weights of a checkpoint are stored. All bytes are little-endian, as in safetensors. For
- * every weight that is not refused, `unpack(weight, pack(weight, bytes))` equals `bytes`.
+ * every weight that is not refused, `unpack(weight, pack(weight, bytes))` equals `bytes`, but for the
+ * sign of zeros that are left out.
  */
 export interface Layout {
   readonly name: string;
   /** Raised when stored bytes change their meaning. */
   readonly version: number;
+  /** Weights that it can hold: those with at most 2 non-zeros in each group of 4 columns, or any. */
+  readonly holds: "2:4" | "any";
+  /** Whether every row of a weight is a row of each of its parts, so that a few can be packed alone. */
+  readonly byRows: boolean;
+  /** What speaks against choosing it, as a sentence. */
+  readonly warning?: string;
+  /** What of it was confirmed on the devices that read it, and what not; goes into the metadata. */
+  readonly confirmed?: string;
+  /** Texts that go beside the weights, by file name. */
+  readonly files?: Readonly<Record<string, string>>;
+  /** The same layout with weights padded with zeros to the next shape that it can take. */
+  readonly padded?: Layout;
   /**
-   * Why this weight cannot be stored so, judged by its shape and dtype; undefined when it can. The
-   * sentence completes "<name>: " and names the cure.
+   * Why this weight cannot be stored so, judged by its name, shape and dtype; undefined when it can.
+   * The sentence completes "<name>: " and names the cure.
    */
   refusal(weight: TensorEntry): string | undefined;
   /** The tensors that `pack` makes, in order, known before packing so that shards can be planned. */
@@ -41,4 +65,21 @@ export interface Layout {
    * @throws PenjingError when the parts are not what `pack` could have made
    */
   unpack(weight: TensorEntry, parts: ReadonlyMap<string, Uint8Array>): Uint8Array;
+  /** What the metadata must record of a weight; undefined when its tensors tell everything. */
+  facts?(weight: TensorEntry): WeightFacts | undefined;
+  /** The layout of a file whose metadata records these facts, by the weights' names. */
+  withFacts?(facts: ReadonlyMap<string, WeightFacts>): Layout;
+  /**
+   * Facts that follow from a weight's values alone. A layout that has this packs only weights whose
+   * facts it was given with `withFacts`.
+   *
+   * @param bytes the weight's elements, row-major, in its own dtype
+   */
+  measure?(weight: TensorEntry, bytes: Uint8Array): WeightFacts;
+  /**
+   * Keys that config.json must have for the programs that read this layout.
+   *
+   * @param left names of the linear layers that are not packed
+   */
+  configKeys?(left: readonly string[]): Readonly<Record<string, unknown>>;
 }

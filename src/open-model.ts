@@ -33,7 +33,7 @@ export interface OpenModel {
 }
 
 /**
- * Loads a model folder to score or generate with. Weights in the layout `two-four` stay packed.
+ * Loads a model folder to score or generate with. 2:4 weights that are stored packed are run packed.
  *
  * @param source a folder, a .safetensors file, or an open checkpoint
  * @throws PenjingError when it is not a model that can be run, or has no tokenizer

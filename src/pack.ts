@@ -6,8 +6,8 @@ import { PenjingError } from "./errors.js";
  * lower-numbered group in its low nibble. Byte by byte: layouts/two-four.ts.
  */
 
-/** Weights as numbers, or as raw bits: of f16 or bf16 in 16, of f32 in 32. */
-export type WeightArray = Float32Array | Uint16Array | Uint32Array;
+/** Weights as numbers, or as raw bits: of int8 in 8, of f16 or bf16 in 16, of f32 in 32. */
+export type WeightArray = Float32Array | Uint8Array | Uint16Array | Uint32Array;
 
 /** A 2:4-sparse matrix in packed form. */
 export interface PackedTwoFour<Values extends WeightArray = Float32Array> {
@@ -24,8 +24,11 @@ export function indexBytes(cols: number): number {
   return Math.ceil(cols / 8);
 }
 
-/** The slots of a group, by the bit set of its non-zeros; undefined when it has more than two. */
-const CODE_OF_NONZEROS: readonly (number | undefined)[] = Array.from({ length: 16 }, (_, set) => {
+/** The code of a group by the bit set of its non-zeros; undefined when it has more than two. */
+export type GroupCodes = readonly (number | undefined)[];
+
+/** Groups with fewer than two non-zeros store zeros at their lowest zero columns. */
+export const LOWEST_ZEROS: GroupCodes = Array.from({ length: 16 }, (_, set) => {
   const columns = [0, 1, 2, 3];
   const kept = columns.filter((column) => set & (1 << column));
   if (kept.length > 2) return undefined;
@@ -34,9 +37,18 @@ const CODE_OF_NONZEROS: readonly (number | undefined)[] = Array.from({ length: 1
   return i0 | (i1 << 2);
 });
 
+/** Tells whether element i is zero. */
+export function zeroTest(w: WeightArray): (i: number) => boolean {
+  if (w instanceof Float32Array || w instanceof Uint8Array) return (i) => w[i] === 0;
+  // Raw bits of a float are zero whatever their sign bit.
+  const magnitude = w instanceof Uint16Array ? 0x7fff : 0x7fffffff;
+  return (i) => (w[i] & magnitude) === 0;
+}
+
 /**
  * Packs w [rows, cols] into `values` and `indices`, sized as in `PackedTwoFour`.
  *
+ * @param codes where a group with fewer than two non-zeros stores zeros. @default LOWEST_ZEROS
  * @returns the flat index of the first group (cols/4 a row) with more than two non-zeros, or -1
  */
 export function packGroups(
@@ -45,25 +57,40 @@ export function packGroups(
   indices: Uint8Array,
   rows: number,
   cols: number,
+  codes: GroupCodes = LOWEST_ZEROS,
 ): number {
   const groups = cols / 4;
   const width = indexBytes(cols);
-  // Raw bits are zero whatever their sign bit.
-  const magnitude = w instanceof Uint16Array ? 0x7fff : 0x7fffffff;
-  const isZero =
-    w instanceof Float32Array ? (i: number) => w[i] === 0 : (i: number) => (w[i] & magnitude) === 0;
+  const isZero = zeroTest(w);
   indices.fill(0);
   for (let row = 0; row < rows; row++) {
     for (let group = 0; group < groups; group++) {
       const at = row * cols + group * 4;
       let set = 0;
       for (let i = 0; i < 4; i++) if (!isZero(at + i)) set |= 1 << i;
-      const code = CODE_OF_NONZEROS[set];
+      const code = codes[set];
       if (code === undefined) return row * groups + group;
       const slot = (row * groups + group) * 2;
       values[slot] = w[at + (code & 3)];
       values[slot + 1] = w[at + (code >> 2)];
       indices[row * width + (group >> 1)] |= code << ((group & 1) * 4);
+    }
+  }
+  return -1;
+}
+
+/**
+ * @param w [rows, cols]; the last group of a row may be cut short
+ * @returns the flat index of the first group (ceil(cols/4) a row) with more than two non-zeros, or -1
+ */
+export function firstMisfit(w: WeightArray, cols: number): number {
+  const isZero = zeroTest(w);
+  let group = 0;
+  for (let start = 0; start < w.length; start += cols) {
+    for (let at = start; at < start + cols; at += 4, group++) {
+      let count = 0;
+      for (let i = at; i < Math.min(at + 4, start + cols); i++) if (!isZero(i)) count++;
+      if (count > 2) return group;
     }
   }
   return -1;

@@ -45,7 +45,7 @@ export interface Recipe {
   readonly length: number;
   /** Seed of methods that draw random numbers. @default 0 */
   readonly seed: number;
-  /** How pruned weights are stored: "dense" or "two-four". @default "dense" */
+  /** How pruned weights are stored: a layout's name, such as "dense" or "two-four". @default "dense" */
   readonly layout: string;
   /**
    * Rotate each block before it is pruned, so that importance concentrates in few weights

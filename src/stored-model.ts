@@ -2,7 +2,7 @@ import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import { PenjingError } from "./errors.js";
 import { checkExtras, isExtra, sandwichNames, sandwichOwner } from "./extras.js";
 import type { Layout, TensorEntry } from "./layout.js";
-import { layoutOf } from "./layouts/index.js";
+import { layoutOf, plainConfig } from "./layouts/index.js";
 import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD } from "./model.js";
 import { readModelConfig } from "./models/index.js";
 
@@ -37,9 +37,9 @@ export function readModel(checkpoint: Checkpoint): StoredModel {
       "there is no config.json, which says how the model is built; copy it from the model's own folder.",
     );
   }
-  const spec = readModelConfig(`${path}/config.json`, checkpoint.config);
   checkExtras(checkpoint.metadata, path);
   const layout = layoutOf(checkpoint.metadata, path);
+  const spec = readModelConfig(`${path}/config.json`, plainConfig(checkpoint.config, layout));
   const stored = [...checkpoint.tensors.values()];
   const packed = layout.name === "dense" ? [] : layout.weights(stored);
   const parts = new Set(packed.flatMap((entry) => layout.entries(entry).map(({ name }) => name)));

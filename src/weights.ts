@@ -4,8 +4,10 @@ import type { BlockWeights, LinearWeight, OuterWeights } from "./decoder.js";
 import { PenjingError } from "./errors.js";
 import { inputRotation, OUTPUT_ROTATION, sandwichNames } from "./extras.js";
 import type { TensorEntry } from "./layout.js";
+import { bitsOf } from "./layouts/parts/elements.js";
+import { twoFour } from "./layouts/two-four.js";
 import { blockTensor, FINAL_NORM, hasBias, LINEAR_NAMES, type LinearName } from "./model.js";
-import { checkTwoFourIndices } from "./pack.js";
+import { checkTwoFourIndices, firstMisfit } from "./pack.js";
 import {
   embeddingName,
   headName,
@@ -137,6 +139,28 @@ export async function allOrNothing<T>(
   }
 }
 
+/**
+ * The parts of a packed weight in the layout two-four, the one that the kernels read; undefined when it
+ * is packed in another way and is not 2:4.
+ */
+async function readTwoFour(
+  model: StoredModel,
+  entry: TensorEntry,
+): Promise<ReadonlyMap<string, Uint8Array> | undefined> {
+  const { layout, checkpoint } = model;
+  if (layout.name === twoFour.name) {
+    const parts = new Map<string, Uint8Array>();
+    for (const { name } of twoFour.entries(entry)) parts.set(name, await checkpoint.read(name));
+    return parts;
+  }
+  const bytes = await readWeight(model, entry.name);
+  if (layout.holds === "any") {
+    if (twoFour.refusal(entry) || firstMisfit(bitsOf(entry, bytes), entry.shape[1]) >= 0)
+      return undefined;
+  }
+  return twoFour.pack(entry, bytes);
+}
+
 function loadLinear(
   model: StoredModel,
   backend: Backend,
@@ -156,15 +180,16 @@ function loadLinear(
           right: own(await loadTensor(model, backend, factors.right)),
         }
       : undefined;
-    if (unpack || !model.packed.has(name)) {
+    const entry = model.weights.get(name)!;
+    const isPacked = !unpack && model.packed.has(name);
+    const parts = isPacked ? await readTwoFour(model, entry) : undefined;
+    if (!parts) {
       return { kind: "dense", weight: await loadTensor(model, backend, name), bias, sandwich };
     }
-    const entry = model.weights.get(name)!;
-    const [valueEntry, indexEntry] = model.layout.entries(entry);
-    const valueBytes = await model.checkpoint.read(valueEntry.name);
-    const values = own(uploadFloats(backend, valueEntry, valueBytes));
+    const [valueEntry, indexEntry] = twoFour.entries(entry);
+    const values = own(uploadFloats(backend, valueEntry, parts.get(valueEntry.name)!));
     await refuseNonFinite(backend, values, model.checkpoint.folder.path, name);
-    const indexBytes = await model.checkpoint.read(indexEntry.name);
+    const indexBytes = parts.get(indexEntry.name)!;
     checkTwoFourIndices(indexEntry.name, indexBytes, entry.shape[0], entry.shape[1]);
     const indices = own(backend.upload(indexBytes, indexEntry.shape));
     const weight = backend.ops.prepareTwoFour(values, indices, entry.shape[1]);

@@ -24,6 +24,7 @@ import {
   byteCount,
   collect,
   duration,
+  LAYOUT_NAMES,
   number,
   readTextFile,
   withCommonOptions,
@@ -86,7 +87,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       .option("--samples <n>", `calibration windows (default: ${d.samples})`, number)
       .option("--length <n>", `tokens in each window (default: ${d.length})`, number)
       .option("--seed <n>", `seed of methods that draw (default: ${d.seed})`, number)
-      .option("--layout <name>", `dense or two-four (default: ${d.layout})`)
+      .option("--layout <name>", `${LAYOUT_NAMES} (default: ${d.layout})`)
       .addOption(
         new Option("--rotate <method>", "rotate the blocks first: denoise").choices(["denoise"]),
       )

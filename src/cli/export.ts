@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { type ExportResult, exportModel } from "../export.js";
 import { duration, openProgress, type PrintOptions, print, printJson, size } from "./console.js";
 import { explainServed } from "./explain.js";
-import { byteCount, withCommonOptions } from "./options.js";
+import { byteCount, LAYOUT_NAMES, withCommonOptions } from "./options.js";
 
 interface ExportFlags extends PrintOptions {
   readonly out: string;
@@ -17,6 +17,7 @@ const EXAMPLES = `
 Examples:
   $ penjing export llama-24/ --layout two-four --out packed/
   $ penjing export packed/ --layout dense --out llama-24/
+  $ penjing export llama-24/ --layout cutlass+pad --out for-pytorch/
   $ penjing export llama-armor/ --reconstruct --out plain/
 `;
 
@@ -27,7 +28,7 @@ export function addExport(program: Command, signal: AbortSignal): void {
       .description("rewrite a model folder in another layout, or as a plain dense checkpoint")
       .argument("<model>", "model folder, compressed or not")
       .requiredOption("--out <folder>", "folder to write")
-      .option("--layout <name>", "dense or two-four (default: as it is stored)")
+      .option("--layout <name>", `${LAYOUT_NAMES} (default: as it is stored)`)
       .option("--reconstruct", "multiply factors and rotations out, for other programs to read")
       .option("--force", "replace the output folder when it exists")
       .option("--shard-size <bytes>", "begin a new weights file after so many bytes", byteCount),

@@ -1,9 +1,13 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { PenjingError } from "../errors.js";
+import { layouts } from "../layouts/index.js";
 import { openFile } from "../platform/files.js";
 
 /** Longest text file that is read, in bytes: what one JavaScript string can hold. */
 const MOST_TEXT_BYTES = 500_000_000;
+
+/** What --layout takes, for the help. */
+export const LAYOUT_NAMES = [...layouts.keys()].join(", ");
 
 /** Options that every command has. */
 export function withCommonOptions(command: Command): Command {

@@ -1,3 +1,4 @@
+import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { PenjingError } from "../errors.js";
 import {
   EXTRAS_KEY,
@@ -7,12 +8,20 @@ import {
   OUTPUT_ROTATION,
   sandwichNames,
 } from "../extras.js";
-import type { Layout, TensorEntry } from "../layout.js";
-import { EMBEDDING, FINAL_NORM, HEAD } from "../model.js";
+import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
+import { LAYOUT_FILES, layoutConfig, layoutMetadata } from "../layouts/index.js";
+import {
+  blockTensor,
+  type DecoderSpec,
+  EMBEDDING,
+  FINAL_NORM,
+  HEAD,
+  LINEAR_NAMES,
+} from "../model.js";
 import type { LayerPlan } from "../recipe.js";
 import { rotationGroups } from "../rotation/scope.js";
 import { embeddingName, type StoredModel } from "../stored-model.js";
-import { type StoredDType, sizeOf } from "../tensor.js";
+import { sizeOf } from "../tensor.js";
 import { VERSION } from "../version.js";
 import type { LayerReport } from "./layer.js";
 
@@ -20,9 +29,6 @@ import type { LayerReport } from "./layer.js";
 export const SIDE_FILE = "penjing.json";
 /** Times and memory of the run, which differ from run to run. */
 export const REPORT_FILE = "penjing-report.json";
-
-/** Bytes per element of what a checkpoint of a model holds. */
-const BYTES: Partial<Record<StoredDType, number>> = { F64: 8, F32: 4, F16: 2, BF16: 2, U8: 1 };
 
 export interface Totals {
   /** Bytes of the pruned layers' weights before and after. */
@@ -36,18 +42,27 @@ export interface Totals {
 }
 
 function bytesOf(entries: readonly TensorEntry[]): number {
-  return entries.reduce((sum, { dtype, shape }) => sum + sizeOf(shape) * (BYTES[dtype] ?? 0), 0);
+  return entries.reduce((sum, { dtype, shape }) => sum + sizeOf(shape) * DTYPE_BYTES[dtype], 0);
 }
 
 /** Which tensors an output checkpoint has, and how each weight is stored in them. */
 export class OutputPlan {
+  readonly layout: Layout;
+
+  /**
+   * @param scope how the blocks are rotated, which changes all of their tensors; undefined when they
+   *   are not
+   * @throws PenjingError when the layout needs facts that only the pruned weights will tell
+   */
   constructor(
     private readonly model: StoredModel,
     private readonly plan: ReadonlyMap<string, LayerPlan>,
-    readonly layout: Layout,
-    /** How the blocks are rotated, which changes all of their tensors; undefined when they are not. */
+    layout: Layout,
     private readonly scope: string | undefined,
-  ) {}
+  ) {
+    this.layout = layout;
+    if (layout.measure) this.layout = layout.withFacts!(this.plannedFacts());
+  }
 
   /** Whether a rotation is folded into the embedding and the head. */
   get isFolded(): boolean {
@@ -66,11 +81,32 @@ export class OutputPlan {
     return this.plan.get(layer);
   }
 
-  /** Whether a weight is stored packed: at most 2 of every 4 kept, in a layout that packs. */
+  /** Whether a weight is stored packed: pruned as the layout needs it, in a layout that packs. */
   isPacked(weightName: string): boolean {
     const sparsity = this.layerOf(weightName)?.sparsity;
-    const fits = sparsity?.kind === "n:m" && sparsity.m === 4 && sparsity.n <= 2;
+    const isTwoFour = sparsity?.kind === "n:m" && sparsity.m === 4 && sparsity.n <= 2;
+    const fits = this.layout.holds === "any" ? sparsity !== undefined : isTwoFour;
     return fits && this.layout.name !== "dense";
+  }
+
+  private get packed(): TensorEntry[] {
+    return [...this.model.weights.values()].filter(({ name }) => this.isPacked(name));
+  }
+
+  /** How many values the pruned weights will have, which an N:M pattern says beforehand. */
+  private plannedFacts(): ReadonlyMap<string, WeightFacts> {
+    return new Map(
+      this.packed.map(({ name, shape: [rows, cols] }) => {
+        const { sparsity } = this.layerOf(name)!;
+        if (sparsity.kind === "n:m") {
+          return [name, { shape: [rows, cols], values: (rows * cols * sparsity.n) / sparsity.m }];
+        }
+        throw new PenjingError(
+          "--layout",
+          `${name}: how many values ${this.layout.name} stores is known only after an unstructured pruning; write --layout dense, then use penjing export with --layout ${this.layout.name}.`,
+        );
+      }),
+    );
   }
 
   /**
@@ -105,13 +141,28 @@ export class OutputPlan {
 
   /** Whether any weight is stored packed. */
   packsAny(): boolean {
-    return [...this.model.weights.keys()].some((name) => this.isPacked(name));
+    return this.packed.length > 0;
   }
 
-  /** What `__metadata__` says of tensors that the family does not have. */
-  extrasMetadata(): Record<string, string> {
-    const hasAny = this.tensors().some(({ name }) => isExtra(name));
-    return hasAny ? { [EXTRAS_KEY]: EXTRAS_VERSION } : {};
+  /** What `__metadata__` says of the layout, and of tensors that the family does not have. */
+  metadata(): Record<string, string> {
+    const hasExtras = this.tensors().some(({ name }) => isExtra(name));
+    const extras: Record<string, string> = hasExtras ? { [EXTRAS_KEY]: EXTRAS_VERSION } : {};
+    return { ...layoutMetadata(this.layout, this.packed), ...extras };
+  }
+
+  /** What goes beside the weights. */
+  beside(): Beside {
+    const untied = this.isFolded && this.model.spec.tiedHead;
+    const changes = untied ? { tie_word_embeddings: false } : {};
+    const own = [SIDE_FILE, REPORT_FILE];
+    const { carried, texts } = besideWeights(
+      this.model,
+      this.layout,
+      (name) => this.isPacked(name),
+      changes,
+    );
+    return { carried: carried.filter((name) => !own.includes(name)), texts };
   }
 
   /** All tensors, in the order of the original checkpoint. */
@@ -162,6 +213,48 @@ export class OutputPlan {
       removed: removed / weights,
     };
   }
+}
+
+/** The files beside the weights of an output folder. */
+export interface Beside {
+  /** Files of the original that are copied. */
+  readonly carried: readonly string[];
+  /** Files that are written, by name: those of the layout, and config.json where it changes. */
+  readonly texts: Readonly<Record<string, string>>;
+}
+
+/**
+ * What goes beside the weights of a model that is written in another layout, or in the same.
+ *
+ * @param isPacked whether the linear weight of this name is packed in the output
+ * @param changes keys of config.json that change for other reasons. @default {}
+ */
+export function besideWeights(
+  { checkpoint, spec, layout }: StoredModel,
+  target: Layout,
+  isPacked: (weightName: string) => boolean,
+  changes: object = {},
+): Beside {
+  const left = linearWeights(spec).filter((name) => !isPacked(name));
+  const modules = [...left, HEAD].map((name) => name.replace(/\.weight$/, ""));
+  const config = { ...(checkpoint.config as object), ...changes };
+  const isChanged = Object.keys(changes).length > 0;
+  const written = layoutConfig(config, layout, target, modules) ?? (isChanged && config);
+  const texts = {
+    ...target.files,
+    ...(written && { "config.json": `${JSON.stringify(written, null, 2)}\n` }),
+  };
+  const carried = checkpoint
+    .otherFiles()
+    .filter((name) => !LAYOUT_FILES.includes(name) && !Object.hasOwn(texts, name));
+  return { carried, texts };
+}
+
+/** Names of the weights of all linears of the blocks. */
+function linearWeights({ layers }: DecoderSpec): string[] {
+  return Array.from({ length: layers }, (_, layer) =>
+    LINEAR_NAMES.map((name) => blockTensor(layer, `${name}.weight`)),
+  ).flat();
 }
 
 const OUTER: readonly string[] = [EMBEDDING, FINAL_NORM, HEAD];

@@ -1,7 +1,9 @@
 import { DTYPE_BYTES } from "../checkpoint/dtype.js";
+import type { PenjingError } from "../errors.js";
 import type { Layout, TensorEntry } from "../layout.js";
 import { dense } from "../layouts/dense.js";
-import { indexBytes, packGroups } from "../pack.js";
+import { bitsOf } from "../layouts/parts/elements.js";
+import { firstMisfit, notTwoFour } from "../pack.js";
 import { PIECE_BYTES, type StoredModel } from "../stored-model.js";
 import { sizeOf } from "../tensor.js";
 
@@ -38,14 +40,10 @@ export function layoutOfWeight({ packed, layout }: StoredModel, name: string): L
   return packed.has(name) ? layout : dense;
 }
 
-/**
- * Rows that are converted at a time: some MiB of them where each row of the weight is a row of every
- * part in both layouts, else all.
- */
+/** Rows that are converted at a time: some MiB of them where both layouts pack by rows, else all. */
 function rowsAtOnce(entry: TensorEntry, layouts: readonly Layout[]): number {
   const [rows, cols] = matrixOf(entry);
-  const parts = layouts.flatMap((layout) => layout.entries(entry));
-  if (parts.some((part) => matrixOf(part)[0] !== rows)) return rows;
+  if (!layouts.every(({ byRows }) => byRows)) return rows;
   return Math.max(1, Math.floor(PIECE_BYTES / (DTYPE_BYTES[entry.dtype] * cols)));
 }
 
@@ -117,20 +115,13 @@ export async function* copyParts(
 }
 
 /**
- * The flat index (cols/4 a row) of the first group of 4 with more than 2 non-zeros among some rows of
- * a weight, or -1.
+ * Why some rows of a matrix are not 2:4; undefined when they are.
  *
- * @param weight F32, F16 or BF16, with a multiple of 4 columns
+ * @param weight of a dtype that is packed
  */
-export function firstMisfit(weight: TensorEntry, { first, count, bytes }: Rows): number {
+export function firstMisfitOf(weight: TensorEntry, rows: Rows): PenjingError | undefined {
   const [, cols] = matrixOf(weight);
-  const size = count * cols;
-  const isWide = weight.dtype === "F32";
-  const { buffer, byteOffset } = bytes;
-  const bits = isWide
-    ? new Uint32Array(buffer, byteOffset, size)
-    : new Uint16Array(buffer, byteOffset, size);
-  const values = isWide ? new Uint32Array(size / 2) : new Uint16Array(size / 2);
-  const bad = packGroups(bits, values, new Uint8Array(count * indexBytes(cols)), count, cols);
-  return bad < 0 ? -1 : first * (cols / 4) + bad;
+  const groups = Math.ceil(cols / 4);
+  const bad = firstMisfit(bitsOf({ ...weight, shape: [rows.count, cols] }, rows.bytes), cols);
+  return bad < 0 ? undefined : notTwoFour(weight.name, rows.first * groups + bad, 4 * groups);
 }

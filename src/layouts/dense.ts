@@ -8,6 +8,8 @@ import type { Layout, TensorEntry } from "../layout.js";
 export const dense: Layout = {
   name: "dense",
   version: 1,
+  holds: "any",
+  byRows: true,
   refusal: () => undefined,
   entries: (weight) => [weight],
   pack: (weight, bytes) => new Map([[weight.name, bytes]]),

@@ -1,35 +1,72 @@
 import { nearest, PenjingError } from "../errors.js";
-import type { Layout } from "../layout.js";
+import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../layout.js";
+import { cusparseltSm80 } from "./cusparselt-sm80.js";
+import { cusparseltSm90 } from "./cusparselt-sm90.js";
+import { cutlass } from "./cutlass.js";
 import { dense } from "./dense.js";
+import { sparse24Bitmask } from "./sparse-24-bitmask.js";
+import { sparseBitmask } from "./sparse-bitmask.js";
 import { twoFour } from "./two-four.js";
+
+export { LAYOUT_KEY };
 
 /** Every layout, by name. */
 export const layouts: ReadonlyMap<string, Layout> = new Map(
-  [dense, twoFour].map((layout) => [layout.name, layout]),
+  [dense, twoFour, cutlass, cusparseltSm80, cusparseltSm90, sparse24Bitmask, sparseBitmask].map(
+    (layout) => [layout.name, layout],
+  ),
 );
 
-/** Key in a safetensors file's `__metadata__` that says how its weights are stored. */
-export const LAYOUT_KEY = "penjing.layout";
+/** Ending of a layout's name that asks for weights to be padded to shapes that it can take. */
+const PAD = "+pad";
 
 /**
- * A layout by name.
+ * A layout by name. A name such as "cutlass+pad" pads weights with zeros where their shapes do not fit.
  *
  * @throws PenjingError for an unknown name, proposing the nearest
  */
 export function findLayout(name: string, where = "--layout"): Layout {
-  const layout = layouts.get(name);
-  if (layout) return layout;
+  const isPadded = name.endsWith(PAD);
+  const plain = isPadded ? name.slice(0, -PAD.length) : name;
+  const layout = layouts.get(plain);
+  if (layout && !isPadded) return layout;
+  if (layout?.padded) return layout.padded;
+  if (layout) {
+    throw new PenjingError(
+      where,
+      `${name} asks for padding, which ${plain} never needs; write ${plain}.`,
+    );
+  }
   const valid = [...layouts.keys()];
-  const near = nearest(name, valid);
+  const near = nearest(plain, valid);
   throw new PenjingError(
     where,
-    `"${name}" is not a layout${near ? `; did you mean "${near}"?` : "."} Valid: ${valid.join(", ")}.`,
+    `"${name}" is not a layout${near ? `; did you mean "${near}${isPadded ? PAD : ""}"?` : "."} Valid: ${valid.join(", ")}.`,
   );
 }
 
-/** What to put into `__metadata__`. The dense layout needs no mark: any program reads it. */
-export function layoutMetadata({ name, version }: Layout): Record<string, string> {
-  return name === dense.name ? {} : { [LAYOUT_KEY]: JSON.stringify({ name, version }) };
+/**
+ * What to put into `__metadata__`. The dense layout needs no mark: any program reads it.
+ *
+ * @param weights those that are packed
+ */
+export function layoutMetadata(
+  layout: Layout,
+  weights: readonly TensorEntry[],
+): Record<string, string> {
+  const { name, version, confirmed } = layout;
+  if (name === dense.name) return {};
+  const facts = weights.map((weight) => [weight.name, layout.facts?.(weight)] as const);
+  const known = facts.filter(([, fact]) => fact !== undefined);
+  const recorded = known.length > 0 ? Object.fromEntries(known) : undefined;
+  return { [LAYOUT_KEY]: JSON.stringify({ name, version, confirmed, weights: recorded }) };
+}
+
+/** What a file's `__metadata__` says under LAYOUT_KEY. */
+interface Mark {
+  readonly name: string;
+  readonly version: number;
+  readonly facts: ReadonlyMap<string, WeightFacts>;
 }
 
 /**
@@ -54,15 +91,60 @@ export function layoutOf(metadata: Readonly<Record<string, string>>, where: stri
       `it is in version ${mark.version} of the layout ${layout.name}, but this program reads version ${layout.version}; use the penjing release that wrote it.`,
     );
   }
-  return layout;
+  if (mark.facts.size === 0) return layout;
+  if (layout.withFacts) return layout.withFacts(mark.facts);
+  throw new PenjingError(
+    where,
+    `its metadata ${LAYOUT_KEY} describes weights, which the layout ${layout.name} does not need; the file is damaged.`,
+  );
 }
 
-function parseMark(text: string): { name: string; version: number } | undefined {
+function parseMark(text: string): Mark | undefined {
   try {
-    const { name, version } = JSON.parse(text);
-    if (typeof name === "string" && typeof version === "number") return { name, version };
+    const { name, version, weights = {} } = JSON.parse(text);
+    if (typeof name !== "string" || typeof version !== "number") return undefined;
+    if (name.endsWith(PAD)) return undefined;
+    const facts = Object.entries<WeightFacts>(weights);
+    return facts.every(([, fact]) => isFact(fact))
+      ? { name, version, facts: new Map(facts) }
+      : undefined;
   } catch {
     // Not JSON, or not an object: the caller names the file.
+    return undefined;
   }
-  return undefined;
+}
+
+function isFact({ shape, values }: WeightFacts): boolean {
+  const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+  const isShape = Array.isArray(shape) && shape.length === 2 && shape.every(isCount);
+  return (shape === undefined || isShape) && (values === undefined || isCount(values));
+}
+
+/** Files that layouts write beside the weights: not to be carried into another layout. */
+export const LAYOUT_FILES: readonly string[] = [
+  ...new Set([...layouts.values()].flatMap(({ files = {} }) => Object.keys(files))),
+];
+
+/**
+ * config.json of a model that goes from one layout into another.
+ *
+ * @param left names of the linear layers that are not packed
+ * @returns undefined when it stays as it is
+ */
+export function layoutConfig(
+  config: object,
+  from: Layout,
+  to: Layout,
+  left: readonly string[],
+): Record<string, unknown> | undefined {
+  const added = to.configKeys?.(left);
+  if (!added && !from.configKeys) return undefined;
+  return { ...(plainConfig(config, from) as object), ...added };
+}
+
+/** A parsed config.json without the keys that its layout put there. */
+export function plainConfig(config: unknown, { configKeys }: Layout): unknown {
+  if (!configKeys || typeof config !== "object" || config === null) return config;
+  const own = Object.keys(configKeys([]));
+  return Object.fromEntries(Object.entries(config).filter(([key]) => !own.includes(key)));
 }

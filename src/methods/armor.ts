@@ -42,7 +42,7 @@ const TURN = 40;
  */
 export const armor: Method<ArmorMethodOptions> = {
   name: "armor",
-  summary: "a 2:4 core between two block-diagonal factors, optimised together; slow, most accurate",
+  summary: "a 2:4 core between two block-diagonal factors, optimised together; slow",
   source: "Liu et al. 2025, arXiv 2510.05528",
   needs: ["columnSquares"],
   isTimed: true,

@@ -84,7 +84,7 @@ test("refuses parts that packing could not have made", () => {
   assert.throws(() => unpack(0x44, 0x44), /row 0, group 3/);
   assert.throws(() => unpack(0x44, 0x05), /row 0, group 2 has the code 5/);
   assert.throws(() => unpack(0x14, 0x04), /row 0, group 1 has the code 1/);
-  assert.throws(() => unpack(0x44), /1 elements, must have 2/);
+  assert.throws(() => unpack(0x44), /1 bytes, must have 2/);
   assert.throws(() => twoFour.unpack(weight, new Map()), /both needed/);
 });
 
@@ -102,7 +102,7 @@ test("refuses a file whose tensors contradict each other", () => {
     [[values, { ...indices, dtype: "I8" }], /I8 \[3,2\]/],
     [[{ ...values, shape: [18] }, indices], /cannot be the values/],
     [[{ ...values, shape: [3, 5] }, indices], /cannot be the values/],
-    [[values, indices, { name: "w", dtype: "F16", shape: [3, 12] }], /both dense and 2:4/],
+    [[values, indices, { name: "w", dtype: "F16", shape: [3, 12] }], /both dense and packed/],
   ];
   for (const [stored, message] of cases) assert.throws(() => twoFour.weights(stored), message);
 });

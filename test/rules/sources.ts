@@ -11,7 +11,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["mask", "decoder", "extras", "calibrate", "platform"],
   ["normalise", "factor-blocks", "factor-descent"],
   ["methods", "models", "layouts", "backends", "checkpoint", "rotation"],
-  ["stored-model", "prune", "recipe", "text"],
+  ["stored-model", "prune", "pack-matrix", "recipe", "text"],
   ["weights"],
   ["open-model"],
   ["compress", "evaluate", "generate", "inspect"],
