@@ -35,8 +35,9 @@ const SHARE_OF = 8;
  */
 export function objectiveOf(method: string, loss: RotationLoss): RotationObjective {
   if (method === "magnitude") return "magnitude";
-  if (loss === "entropy") return method === "nowag" || method === "armor" ? "wanda" : "sparsegpt";
-  return method === "sparsegpt" ? "magnitude" : "wanda";
+  const repairs = method === "sparsegpt" || method === "armor-hessian";
+  if (loss === "removed") return repairs ? "magnitude" : "wanda";
+  return repairs || method === "wanda" ? "sparsegpt" : "magnitude";
 }
 
 /** The pattern that stands for a sparsity: of an unstructured share the nearest one of 8. */

@@ -20,8 +20,10 @@ import { type OrthogonalParameter, QrParameter, RiemannianParameter } from "./pa
 const CLIP = 1;
 /** Steps over which the learning rate rises. */
 const WARM_UP = 4;
-/** Steps in a row above the first loss after which the search is given up. */
-const PATIENCE = 20;
+/** Steps in a row above the first loss after which the search begins anew with shorter ones. */
+const PATIENCE = 10;
+/** How often it does before it is given up. */
+const MOST_HALVINGS = 4;
 
 /** How each parametrisation steps; figures in test/bench/rotation.ts. */
 const WAYS: Readonly<
@@ -79,6 +81,9 @@ class Search {
   private readonly curve: number[] = [];
   private bestStep = 0;
   private learningRate = 0;
+  /** Steps that were done when the search last began at the identity. */
+  private begun = 0;
+  private halvings = 0;
   private q!: Tensor;
   private bestQ!: Tensor;
   private gradient!: Tensor;
@@ -186,10 +191,11 @@ class Search {
       return false;
     }
     const scale = Math.min(1, CLIP / Math.sqrt(squares));
-    const rate = this.learningRate * this.way.schedule(number, done);
+    const own = number - this.begun;
+    const rate = (this.learningRate / 2 ** this.halvings) * this.way.schedule(own, done);
     let sound = Number.isFinite(squares);
     for (const { parameter } of moves) {
-      sound = sound && (await parameter.update(rate, number, scale));
+      sound = sound && (await parameter.update(rate, own, scale));
     }
     if (!sound) {
       this.notes.add(
@@ -205,39 +211,53 @@ class Search {
     this.bestStep = this.curve.length - 1;
   }
 
-  /** Whether the loss that was just added to the curve says to go on. */
-  private goesOn(): boolean {
-    const { curve, bestStep } = this;
-    const step = curve.length - 1;
-    const kept = `the rotation of step ${bestStep} is kept. A lower learning rate may help`;
-    if (!Number.isFinite(curve[step])) {
-      this.notes.add(`the loss is ${curve[step]} after ${step} steps; ${kept}`);
-      return false;
-    }
-    const isLost = step >= PATIENCE && curve.slice(-PATIENCE).every((loss) => loss > curve[0]);
-    if (isLost) this.notes.add(`the loss grew beyond its start for ${PATIENCE} steps; ${kept}`);
-    return !isLost;
+  /** Whether the latest losses are all above the first. */
+  private isLost(): boolean {
+    const { curve, begun } = this;
+    const latest = curve.slice(begun).slice(-PATIENCE);
+    return latest.length === PATIENCE && latest.every((loss) => loss > curve[0]);
+  }
+
+  /** Says why the search ends early. */
+  private giveUp(reason: string): void {
+    this.notes.add(
+      `${reason}; the rotation of step ${this.bestStep} is kept. A lower learning rate may help`,
+    );
+  }
+
+  /** Goes back to the identity, in place of a step, to go on from there with steps half as long. */
+  private beginAnew(step: number): void {
+    this.begun = step;
+    this.halvings++;
+    this.parameter.reset();
+    for (const { parameters } of this.members) for (const own of parameters) own.reset();
   }
 
   async run(): Promise<void> {
     const { curve } = this;
     const { steps, seconds, onProgress } = this.options;
-    const begun = performance.now();
+    const started = performance.now();
     for (let step = await this.resume(); ; step++) {
       const loss = await this.evaluate();
       curve.push(loss);
       if (step === 0 || loss < curve[this.bestStep]) this.keep();
-      const spent = (performance.now() - begun) / 1000 / seconds;
+      const spent = (performance.now() - started) / 1000 / seconds;
       const done = steps === 0 ? 1 : Math.max(step / steps, spent);
       onProgress?.(Math.min(1, done), loss);
-      if (!this.goesOn() || step === steps) return;
+      if (!Number.isFinite(loss)) return this.giveUp(`the loss is ${loss} after ${step} steps`);
+      const isLost = this.isLost();
+      if (isLost && (step === steps || this.halvings === MOST_HALVINGS)) {
+        return this.giveUp(`the loss grew beyond its start for ${PATIENCE} steps`);
+      }
+      if (step === steps) return;
       if (done >= 1) {
         this.notes.add(
           `its time of ${Number(seconds.toPrecision(3))} s was spent after ${step} of ${steps} steps`,
         );
         return;
       }
-      if (!(await this.step(step + 1, done))) return;
+      if (isLost) this.beginAnew(step + 1);
+      else if (!(await this.step(step + 1, done))) return;
       await this.remember(step + 1);
     }
   }
@@ -267,7 +287,8 @@ class Search {
     for (const [name, tensor] of this.state()) {
       arrays.set(name, (await this.backend.read(tensor)) as Float32Array);
     }
-    await keeper.save({ facts: { step, curve: this.curve, bestStep: this.bestStep }, arrays });
+    const { curve, bestStep, begun, halvings } = this;
+    await keeper.save({ facts: { step, curve, bestStep, begun, halvings }, arrays });
   }
 
   /** Takes up a state that was kept; the step to go on with. */
@@ -277,13 +298,15 @@ class Search {
     for (const [name, tensor] of this.state()) {
       this.backend.write(tensor, kept.arrays.get(name) as Float32Array);
     }
-    const { step, curve, bestStep } = kept.facts as {
+    const { step, curve, bestStep, begun, halvings } = kept.facts as {
       step: number;
       curve: number[];
       bestStep: number;
+      begun: number;
+      halvings: number;
     };
     this.curve.push(...curve);
-    this.bestStep = bestStep;
+    Object.assign(this, { bestStep, begun, halvings });
     return step;
   }
 
@@ -325,7 +348,8 @@ function square(backend: Backend, stacked: Tensor, { headDim }: HeadShape, head:
 /**
  * Searches the rotation that concentrates the importance of the blocks' weights: one Q for all of
  * them, and an R2 for each key-value head of each. Starts from the identity and keeps the best
- * iterate; stops early, and says so, when the gradient vanishes or the loss diverges. Without
+ * iterate; starts there anew with half the learning rate while the loss stays above its start, and
+ * stops early, and says so, when that does not help or the gradient vanishes. Without
  * `seconds`, equal input gives equal output.
  *
  * @throws PenjingError for options out of range, blocks that cannot be rotated or share no width,

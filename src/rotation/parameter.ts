@@ -19,6 +19,8 @@ export interface OrthogonalParameter {
    * @returns false when the step led to a matrix that cannot be orthonormalised
    */
   update(learningRate: number, step: number, scale: number): Promise<boolean>;
+  /** Back to the identity, and to how it was made. */
+  reset(): void;
   /** Every tensor that a later step depends on, the matrix itself left out. */
   readonly state: readonly Tensor[];
   dispose(): void;
@@ -40,6 +42,10 @@ function identity(n: number): Float32Array {
   return Float32Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
 }
 
+function clear(backend: Backend, tensors: readonly Tensor[]): void {
+  for (const tensor of tensors) backend.write(tensor, new Float32Array(tensor.size));
+}
+
 /**
  * The published way: Q is the orthogonal factor of a free matrix A, and Adam moves A.
  * The gradient by A = QR is (G + Q S) R⁻ᵀ, S the symmetric matrix whose upper triangle is that of
@@ -50,7 +56,7 @@ export class QrParameter implements OrthogonalParameter {
   private readonly own;
   private readonly qr: CholeskyQr;
 
-  /** @param value takes Q [n, n], the identity at first */
+  /** @param value takes Q [n, n] */
   constructor(
     private readonly backend: Backend,
     private readonly value: Tensor,
@@ -59,9 +65,14 @@ export class QrParameter implements OrthogonalParameter {
     this.qr = new CholeskyQr(backend, n);
     const names = ["free", "first", "second", "gradient", "work", "inner", "outer"] as const;
     this.own = squares(backend, n, names);
-    for (const tensor of [value, this.own.free, this.own.inner, this.own.outer]) {
-      backend.write(tensor, identity(n));
-    }
+    this.reset();
+  }
+
+  reset(): void {
+    const { free, first, second, inner, outer } = this.own;
+    const unit = identity(colsOf(this.value));
+    for (const tensor of [this.value, free, inner, outer]) this.backend.write(tensor, unit);
+    clear(this.backend, [first, second]);
   }
 
   get state(): readonly Tensor[] {
@@ -110,7 +121,7 @@ export class RiemannianParameter implements OrthogonalParameter {
   private readonly own;
   private readonly qr: CholeskyQr;
 
-  /** @param value takes Q [n, n], the identity at first */
+  /** @param value takes Q [n, n] */
   constructor(
     private readonly backend: Backend,
     private readonly value: Tensor,
@@ -119,7 +130,13 @@ export class RiemannianParameter implements OrthogonalParameter {
     this.qr = new CholeskyQr(backend, n);
     const names = ["identity", "turn", "moved", "first", "second", "velocity", "inverse"] as const;
     this.own = squares(backend, n, names);
-    for (const tensor of [value, this.own.identity]) backend.write(tensor, identity(n));
+    this.reset();
+  }
+
+  reset(): void {
+    const unit = identity(colsOf(this.value));
+    for (const tensor of [this.value, this.own.identity]) this.backend.write(tensor, unit);
+    clear(this.backend, [this.own.first, this.own.second]);
   }
 
   get state(): readonly Tensor[] {

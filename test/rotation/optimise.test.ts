@@ -179,6 +179,41 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     assert.ok((await worstOrthogonality(backend, outcome)) < 3e-7);
   });
 
+  test(`${backend.name}: steps that are too long are halved, from the identity on`, async () => {
+    for (const parametrisation of PARAMETRISATIONS) {
+      const block = randomBlock({ ...SHAPE, hidden: 16, intermediate: 16 }, 9);
+      const problem = problemOf(backend, block);
+      const options: RotationOptions = {
+        objective: "wanda",
+        learningRate: 1,
+        parametrisation,
+        steps: 60,
+      };
+      const keeper = memoryKeeper();
+      const straight = await optimiseRotation(backend, [problem], { ...options, keeper });
+      const { curve, loss, notes } = straight;
+      assert.equal(notes, []);
+      assert.is(curve.length, 61);
+      assert.ok(loss < 0.97 * curve[0], `${parametrisation}: ${curve[0]} ${loss}`);
+      const facts = (await keeper.load())!.facts as { begun: number; halvings: number };
+      const { begun, halvings } = facts;
+      assert.ok(halvings >= 1, parametrisation);
+      assert.is(curve[begun], curve[0]);
+      assert.ok(curve.slice(begun - 10, begun).every((value) => value > curve[0]));
+
+      // Stopped after it began anew, it goes on to the same end.
+      const stop = new AbortController();
+      const stopping = memoryKeeper((count) => {
+        if (count === begun + 3) stop.abort(new Error("enough"));
+      });
+      const stopped = { ...options, keeper: stopping, signal: stop.signal };
+      assert.match(await refusal(optimiseRotation(backend, [problem], stopped)), /enough/);
+      const resumed = await optimiseRotation(backend, [problem], { ...options, keeper: stopping });
+      assert.equal(resumed.curve, curve);
+      assert.equal(await floats(backend, resumed.q), await floats(backend, straight.q));
+    }
+  });
+
   test(`${backend.name}: blocks share one Q, loaded once or at each step`, async () => {
     const blocks = [
       randomBlock(SHAPE, 10),
