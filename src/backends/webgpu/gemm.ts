@@ -2,7 +2,7 @@ import type { GemmOptions, Operations } from "../../backend.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
 import { float } from "./pipelines.js";
-import { gridOf, type Stream } from "./stream.js";
+import type { Stream } from "./stream.js";
 
 /** Tokens up to which a product reads the weights row by row, without tiles. */
 export const FEW_TOKENS = 8;
@@ -64,14 +64,10 @@ export function bind(stream: Stream): Partial<Operations> {
       const together = tokens === 1 ? 1 : TOKENS_A_GROUP;
       stream.dispatch({
         shader: "gemv",
-        constants: {
-          QUADS: hasQuads(k, x, weight),
-          TOKENS: together,
-          WIDTH: k > 2048 ? 256 : k > 512 ? 64 : 32,
-        },
+        constants: { QUADS: hasQuads(k, x, weight), TOKENS: together },
         operands: [x, weight, bias, out] as GpuTensor[],
         parameters: [tokens, n, k, Number(bias !== undefined)],
-        groups: [...gridOf(n, 1), Math.ceil(tokens / together)],
+        groups: [stream.rowGroups(n), Math.ceil(tokens / together)],
       });
     },
   };

@@ -15,6 +15,9 @@ export interface Pipeline {
   readonly signature: string;
 }
 
+/** All threads of a subgroup follow the same path, which a compiler cannot see by itself. */
+const SUBGROUP_HEAD = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);";
+
 const COMPUTE_STAGE = 4;
 
 /** Compiled shaders of a device, by name and constants. */
@@ -59,7 +62,7 @@ export class Pipelines {
       ...constants,
       SUBGROUPS: constants.SUBGROUPS ?? gpu.hasSubgroups,
     });
-    const code = text.includes("subgroup") ? `enable subgroups;\n${text}` : text;
+    const code = text.includes("subgroup") ? `${SUBGROUP_HEAD}\n${text}` : text;
     const modes = bindingsOf(text);
     const signature = modes.map((mode) => (mode === "read" ? "r" : "w")).join("");
     const layout = this.layout(modes, signature);

@@ -284,6 +284,14 @@ export class Stream {
     );
   }
 
+  /**
+   * Workgroups of a shader that shares rows among its teams (shaders/rows.wgsl). Where teams are
+   * subgroups, as many as subgroups of 32 need: others go through the rows in more or fewer turns.
+   */
+  rowGroups(rows: number): number {
+    return Math.min(65535, this.gpu.hasSubgroups ? Math.ceil(rows / 4) : rows);
+  }
+
   /** Copies bytes from and to any place, leaving their neighbours in a word alone. */
   private copyBytesNow(from: GpuTensor, to: GpuTensor): void {
     const bytes = (tensor: GpuTensor) =>

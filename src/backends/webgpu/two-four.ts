@@ -31,10 +31,10 @@ export function twoFourLinear(
   const together = tokens === 1 ? 1 : TOKENS_A_GROUP;
   stream.dispatch({
     shader: "two-four-gemv",
-    constants: { TOKENS: together, WIDTH: cols > 4096 ? 256 : cols > 1024 ? 64 : 32 },
+    constants: { TOKENS: together },
     operands,
     parameters,
-    groups: [...gridOf(rows, 1), Math.ceil(tokens / together)],
+    groups: [stream.rowGroups(rows), Math.ceil(tokens / together)],
   });
 }
 
