@@ -8,10 +8,10 @@ const root = fileURLToPath(new URL(".", import.meta.url));
 const build = join(root, "build");
 const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
-/** Inlines what package.json's "imports" calls #kernels, so that the package needs no such field. */
-const kernels = {
-  name: "kernels",
-  resolveId: (id) => (id === "#kernels" ? join(build, "kernels.js") : null),
+/** Inlines what package.json's "imports" names, so that the package needs no such field. */
+const inlined = {
+  name: "inlined",
+  resolveId: (id) => (/^#(kernels|shaders)$/.test(id) ? join(build, `${id.slice(1)}.js`) : null),
 };
 
 /** Chunks of an earlier bundle would be published along with this one's. */
@@ -37,7 +37,7 @@ export default {
   external: (id) =>
     id.startsWith("node:") ||
     Object.keys(dependencies).some((name) => id === name || id.startsWith(`${name}/`)),
-  plugins: [kernels, clean, executable],
+  plugins: [inlined, clean, executable],
   output: {
     dir: build,
     format: "es",

@@ -8,6 +8,7 @@ import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildKernels, contentHash, filesBelow } from "./assembly/build.mjs";
+import { buildShaders } from "./shaders/build.mjs";
 
 const ROOT = dirname(fileURLToPath(import.meta.url));
 const BUILD = join(ROOT, "build");
@@ -133,7 +134,14 @@ const STEPS = [
   {
     name: "bundle",
     says: "setup: bundling (rollup)",
-    inputs: ["src", "build/kernels.js", "rollup.config.mjs", "package.json", "package-lock.json"],
+    inputs: [
+      "src",
+      "build/kernels.js",
+      "build/shaders.js",
+      "rollup.config.mjs",
+      "package.json",
+      "package-lock.json",
+    ],
     outputs: ["index.js", "cli.js"],
     run() {
       const rollup = "node_modules/rollup/dist/bin/rollup";
@@ -149,6 +157,7 @@ function build() {
   } catch (error) {
     throw new SetupError(error.message);
   }
+  buildShaders();
   for (const step of STEPS) {
     const hashInputs = () => contentHash(ROOT, step.inputs, step.name);
     const before = hashInputs();

@@ -9,6 +9,7 @@ import { openModel } from "../src/open-model.js";
 import { memoryFolder } from "../src/platform/files.js";
 import { refused } from "./checkpoint/crafted.js";
 import { note, repositoryRoot, sharedPath, sharedTest } from "./shared.js";
+import { canTest } from "./webgpu/adapter.js";
 
 const test = suite("evaluate");
 
@@ -28,7 +29,7 @@ function meanLoss(logits: Float32Array, ids: Int32Array): number {
   return total / (ids.length - 1);
 }
 
-for (const name of Object.keys(backends)) {
+for (const name of Object.keys(backends).filter(canTest)) {
   test(`${name}: the definition over windows, the remainder dropped`, async () => {
     const backend = await openBackend(name);
     const model = await openModel(EMBEDDED, { backend, maxTokens: 32 });

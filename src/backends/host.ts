@@ -23,7 +23,12 @@ export interface HostStorage {
   dispose(): void;
 }
 
-const ARRAYS = { f32: Float32Array, i32: Int32Array, u16: Uint16Array, u8: Uint8Array } as const;
+export const ARRAYS = {
+  f32: Float32Array,
+  i32: Int32Array,
+  u16: Uint16Array,
+  u8: Uint8Array,
+} as const;
 
 /** A tensor in host storage. `address` is what a WebAssembly kernel is given. */
 export class StoredTensor implements HostTensor {
@@ -57,7 +62,7 @@ export class StoredTensor implements HostTensor {
   }
 }
 
-function dtypeOf(data: TensorData): TensorDType {
+export function dtypeOf(data: TensorData): TensorDType {
   if (data instanceof Float32Array) return "f32";
   if (data instanceof Int32Array) return "i32";
   if (data instanceof Uint16Array) return "u16";

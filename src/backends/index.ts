@@ -2,17 +2,19 @@ import type { Backend } from "../backend.js";
 import { nearest, PenjingError } from "../errors.js";
 import { openReference } from "./reference.js";
 import { openWasm } from "./wasm.js";
+import { openWebGpu } from "./webgpu.js";
 
 /** How to open each backend, by name; `auto` is not one of them. */
 export const backends: Readonly<Record<string, () => Promise<Backend>>> = {
   reference: openReference,
   wasm: openWasm,
+  webgpu: () => openWebGpu(),
 };
 
 /**
  * Opens a backend by name.
  *
- * @param name "auto" (the fastest that works here), "wasm" or "reference". @default "auto"
+ * @param name "auto" (wasm: a GPU is used only when asked for), "webgpu", "wasm" or "reference". @default "auto"
  * @throws PenjingError for an unknown name, or when a named backend cannot run here
  */
 export async function openBackend(name = "auto"): Promise<Backend> {

@@ -12,7 +12,7 @@ function align(bytes: number): number {
 }
 
 /** Counts bytes that are handed out and taken back. */
-class Meter {
+export class Meter {
   private live = 0;
   private peak = 0;
 

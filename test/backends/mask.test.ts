@@ -114,17 +114,21 @@ for (const open of OPENERS) {
   test(`${open.name}: selectPerMatrix drops exactly the smallest count`, async () => {
     const backend = await open();
     const score = fc.oneof(fc.float(), fc.constantFrom(0, -0, 1, 2, Number.NaN, Infinity));
-    fc.assert(
-      fc.property(fc.array(score, { minLength: 1, maxLength: 80 }), fc.nat(80), (values, any) => {
-        const scores = Float32Array.from(values);
-        const count = any % (scores.length + 1);
-        const given = input(backend, scores, 1);
-        const mask = backend.zeros([scores.length, 1], "u8");
-        backend.ops.selectPerMatrix(given, mask, count);
-        const expected = Uint8Array.from(dropFirst(scores, count));
-        assert.equal((mask as unknown as { data: Uint8Array }).data, expected);
-        mask.dispose();
-      }),
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(score, { minLength: 1, maxLength: 80 }),
+        fc.nat(80),
+        async (values, any) => {
+          const scores = Float32Array.from(values);
+          const count = any % (scores.length + 1);
+          const given = input(backend, scores, 1);
+          const mask = backend.zeros([scores.length, 1], "u8");
+          backend.ops.selectPerMatrix(given, mask, count);
+          const expected = Uint8Array.from(dropFirst(scores, count));
+          assert.equal(await backend.read(mask), expected);
+          mask.dispose();
+        },
+      ),
       { seed },
     );
     backend.dispose();

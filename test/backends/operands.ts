@@ -3,6 +3,7 @@ import type { Backend } from "../../src/backend.js";
 import { openReference } from "../../src/backends/reference.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import type { Tensor, TensorData } from "../../src/tensor.js";
+import { hasWebGpu, openTestGpu } from "../webgpu/adapter.js";
 
 /** Elements of NaN that freed memory is filled with before a suite takes any. */
 const DIRT = 2 ** 22;
@@ -18,8 +19,11 @@ function dirty(open: () => Promise<Backend>): () => Promise<Backend> {
   return Object.defineProperty(opener, "name", { value: open.name });
 }
 
-/** Every backend that the contract suites run over. */
-export const OPENERS: readonly (() => Promise<Backend>)[] = [openReference, openWasm].map(dirty);
+/** Every backend that the contract suites run over; the GPU's pool has sizes of its own to dirty. */
+export const OPENERS: readonly (() => Promise<Backend>)[] = [
+  ...[openReference, openWasm].map(dirty),
+  ...(hasWebGpu ? [openTestGpu] : []),
+];
 
 /** Sizes around the lanes and tiles of the kernels, with primes. */
 export const SIZES: readonly number[] = [0, 1, 3, 4, 5, 7, 8, 9, 31, 33];

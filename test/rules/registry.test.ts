@@ -58,6 +58,36 @@ for (const backend of ["reference", "wasm"]) {
   });
 }
 
+/** The WebGPU backend's own machinery, beside its groups of operations. */
+const WEBGPU_MACHINERY = [
+  "buffers",
+  "device",
+  "fallback",
+  "pipelines",
+  "self-test",
+  "shader-text",
+  "stream",
+];
+
+test("every group of WebGPU operations has its namesake in the reference backend", () => {
+  const groups = stems("src/backends/webgpu").filter((stem) => !WEBGPU_MACHINERY.includes(stem));
+  assert.ok(groups.length > 0);
+  const unknown = groups.filter((stem) => !stems("src/backends/reference").includes(stem));
+  assert.equal(unknown, [], `src/backends/reference has no ${unknown.join(", ")}`);
+});
+
+test("every shader is used by the WebGPU backend or another shader", () => {
+  const shaders = readdirSync(join(repositoryRoot, "shaders")).filter((n) => n.endsWith(".wgsl"));
+  assert.ok(shaders.length > 0);
+  const users = stems("src/backends/webgpu").map((stem) => text(`src/backends/webgpu/${stem}.ts`));
+  const includes = shaders.map((name) => text(`shaders/${name}`)).join("\n");
+  const unused = shaders
+    .map((name) => name.slice(0, -".wgsl".length))
+    .filter((stem) => !users.some((user) => user.includes(`shader: "${stem}"`)))
+    .filter((stem) => !includes.includes(`//: include ${stem}\n`));
+  assert.equal(unused, []);
+});
+
 test("docs/methods.md names every method", () => {
   const words = new Set(text("docs/methods.md").match(/[\w-]+/g));
   const missing = stems("src/methods").filter((stem) => !words.has(stem));

@@ -1,0 +1,100 @@
+// out [m, n] = alpha * A B (+ out, + bias [n]), A and B read as stored or transposed. A workgroup
+// makes a tile of TILE x TILE: 16 x 16 threads of R x R elements, in steps of DEPTH along k.
+struct Params {
+  aAt: u32, bAt: u32, biasAt: u32, outAt: u32,
+  m: u32, n: u32, k: u32, alpha: f32, hasBias: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+const Q: u32 = $QUADS;
+const R: u32 = 4u * Q;
+const TILE: u32 = 16u * R;
+const DEPTH: u32 = 16u;
+// Quads of a step's row, and one more so that columns of a tile start in different banks.
+const PITCH: u32 = TILE / 4u + 1u;
+var<workgroup> aTile: array<vec4f, DEPTH * PITCH>;
+var<workgroup> bTile: array<vec4f, DEPTH * PITCH>;
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u) {
+  let row0 = group.y * TILE;
+  let col0 = group.x * TILE;
+//: if UPPER
+  if (row0 >= col0 + TILE) { return; }
+//: end
+  let ty = lane / 16u;
+  let tx = lane % 16u;
+  var acc: array<vec4f, R * Q>;
+  for (var k0 = 0u; k0 < p.k; k0 += DEPTH) {
+    for (var i = lane; i < TILE * DEPTH; i += 256u) {
+//: if TRANSPOSE_A
+      let at = i % TILE;
+      let step = i / TILE;
+//: else
+      let at = i / DEPTH;
+      let step = i % DEPTH;
+//: end
+      var value = 0.0;
+      if (row0 + at < p.m && k0 + step < p.k) {
+//: if TRANSPOSE_A
+        value = a[p.aAt + (k0 + step) * p.m + row0 + at];
+//: else
+        value = a[p.aAt + (row0 + at) * p.k + k0 + step];
+//: end
+      }
+      aTile[step * PITCH + at / 4u][at % 4u] = value;
+    }
+    for (var i = lane; i < TILE * DEPTH; i += 256u) {
+//: if TRANSPOSE_B
+      let at = i / DEPTH;
+      let step = i % DEPTH;
+//: else
+      let at = i % TILE;
+      let step = i / TILE;
+//: end
+      var value = 0.0;
+      if (col0 + at < p.n && k0 + step < p.k) {
+//: if TRANSPOSE_B
+        value = b[p.bAt + (col0 + at) * p.k + k0 + step];
+//: else
+        value = b[p.bAt + (k0 + step) * p.n + col0 + at];
+//: end
+      }
+      bTile[step * PITCH + at / 4u][at % 4u] = value;
+    }
+    workgroupBarrier();
+    for (var step = 0u; step < DEPTH; step++) {
+      for (var r = 0u; r < Q; r++) {
+        let left = aTile[step * PITCH + r * 16u + ty];
+        for (var c = 0u; c < Q; c++) {
+          let right = bTile[step * PITCH + c * 16u + tx];
+          acc[(r * 4u) * Q + c] += left.x * right;
+          acc[(r * 4u + 1u) * Q + c] += left.y * right;
+          acc[(r * 4u + 2u) * Q + c] += left.z * right;
+          acc[(r * 4u + 3u) * Q + c] += left.w * right;
+        }
+      }
+    }
+    workgroupBarrier();
+  }
+  for (var r = 0u; r < R; r++) {
+    let row = row0 + (r / 4u) * 64u + ty * 4u + r % 4u;
+    if (row >= p.m) { continue; }
+    for (var c = 0u; c < R; c++) {
+      let col = col0 + (c / 4u) * 64u + tx * 4u + c % 4u;
+      if (col >= p.n) { continue; }
+//: if UPPER
+      if (col < row) { continue; }
+//: end
+      let at = p.outAt + row * p.n + col;
+      var value = p.alpha * acc[r * Q + c / 4u][c % 4u];
+      if (p.hasBias != 0u) { value += bias[p.biasAt + col]; }
+//: if ACCUMULATE
+      value += out[at];
+//: end
+      out[at] = value;
+    }
+  }
+}

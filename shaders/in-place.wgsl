@@ -1,0 +1,16 @@
+// x = f(x, y), elementwise over x; y is as large, or a row for every row of x.
+struct Params { yAt: u32, xAt: u32, size: u32, period: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> x: array<f32>;
+//: include thread-index
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = threadIndex(id, groups);
+  if (i >= p.size) { return; }
+//: if SCALE
+  x[p.xAt + i] *= y[p.yAt + i % p.period];
+//: else
+  x[p.xAt + i] += y[p.yAt + i % p.period];
+//: end
+}

@@ -1,0 +1,188 @@
+/**
+ * The WebGPU backend. Tensors stay in GPU buffers from operation to operation; JavaScript sees
+ * elements only through `read`. Operations return once queued:
+ *
+ * - Those with a shader (shaders/*.wgsl) are encoded at once into a command encoder, which is
+ *   submitted when something is read, or after some hundreds of dispatches.
+ * - Those without run on the wasm backend between a download and an upload. As most operations
+ *   return nothing to wait for, such a step joins a chain of promises, and all that is asked for
+ *   afterwards (dispatches, writes, reads, even the reuse of disposed buffers) queues up behind it.
+ *   Results are therefore always those of the order of calls. `served` names these operations
+ *   "wasm via copy" and counts the bytes that they moved.
+ *
+ * What fails in a queued step is thrown by the next read.
+ */
+import type { Backend, MemoryUse, ServedOperation } from "../backend.js";
+import { PenjingError } from "../errors.js";
+import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
+import { dtypeOf } from "./host.js";
+import { joinOperations, type OperationTable } from "./table.js";
+import { openWasm } from "./wasm.js";
+import * as attention from "./webgpu/attention.js";
+import * as blockDiagonal from "./webgpu/block-diagonal.js";
+import type { GpuTensor } from "./webgpu/buffers.js";
+import * as convert from "./webgpu/convert.js";
+import { findGpu, type Gpu, openDevice, requireWorking } from "./webgpu/device.js";
+import * as elementwise from "./webgpu/elementwise.js";
+import { Fallback } from "./webgpu/fallback.js";
+import * as gemm from "./webgpu/gemm.js";
+import * as hessian from "./webgpu/hessian.js";
+import * as mask from "./webgpu/mask.js";
+import * as norm from "./webgpu/norm.js";
+import { Pipelines } from "./webgpu/pipelines.js";
+import * as rope from "./webgpu/rope.js";
+import * as sandwich from "./webgpu/sandwich.js";
+import * as scale from "./webgpu/scale.js";
+import { selfTest } from "./webgpu/self-test.js";
+import * as softmax from "./webgpu/softmax.js";
+import { Stream } from "./webgpu/stream.js";
+import * as transpose from "./webgpu/transpose.js";
+import * as twoFour from "./webgpu/two-four.js";
+
+const PARTS = [
+  attention,
+  blockDiagonal,
+  convert,
+  elementwise,
+  gemm,
+  hessian,
+  mask,
+  norm,
+  rope,
+  sandwich,
+  scale,
+  softmax,
+  transpose,
+  twoFour,
+];
+
+class WebGpuBackend implements Backend {
+  readonly name = "webgpu";
+  readonly ops;
+  private readonly stream: Stream;
+  private readonly fallback: Fallback;
+  private readonly table: OperationTable;
+
+  constructor(gpu: Gpu, pipelines: Pipelines) {
+    this.stream = new Stream(gpu, pipelines);
+    this.fallback = new Fallback(this.stream, openWasm);
+    const operations = Object.assign({}, ...PARTS.map((part) => part.bind(this.stream)));
+    this.table = joinOperations([
+      { name: "wasm via copy", operations: this.fallback.operations() },
+      { name: "webgpu", operations },
+    ]);
+    this.ops = this.table.ops;
+  }
+
+  zeros(shape: readonly number[], dtype: TensorDType = "f32"): Tensor {
+    return this.stream.allocate(shape, dtype, { zeroed: true, mirrored: true });
+  }
+
+  upload(data: TensorData, shape: readonly number[]): Tensor {
+    const tensor = this.stream.allocate(shape, dtypeOf(data), { mirrored: true });
+    this.write(tensor, data);
+    return tensor;
+  }
+
+  write(tensor: Tensor, data: TensorData): void {
+    if (data.length !== tensor.size || dtypeOf(data) !== tensor.dtype) {
+      throw new PenjingError(
+        "tensor",
+        `${data.length} elements of ${dtypeOf(data)} do not fill [${tensor.shape}] of ${tensor.dtype}.`,
+      );
+    }
+    this.stream.write(tensor as GpuTensor, data);
+  }
+
+  async read(tensor: Tensor): Promise<TensorData> {
+    return this.stream.read(tensor as GpuTensor);
+  }
+
+  rows(tensor: Tensor, start: number, count: number): Tensor {
+    const cols = colsOf(tensor);
+    if (start < 0 || count < 0 || (start + count) * cols > tensor.size) {
+      throw new PenjingError(
+        "tensor",
+        `rows ${start} to ${start + count} exceed [${tensor.shape}].`,
+      );
+    }
+    return (tensor as GpuTensor).view([count, cols], start * cols);
+  }
+
+  copy(from: Tensor, to: Tensor): void {
+    if (from.size !== to.size || from.dtype !== to.dtype) {
+      throw new PenjingError(
+        "tensor",
+        `[${from.shape}] of ${from.dtype} does not fill [${to.shape}] of ${to.dtype}.`,
+      );
+    }
+    this.stream.copy(from as GpuTensor, to as GpuTensor);
+  }
+
+  served(): readonly ServedOperation[] {
+    return this.table.served().map((line) => {
+      const copiedBytes = this.fallback.copied.get(line.operation);
+      return copiedBytes === undefined ? line : { ...line, copiedBytes };
+    });
+  }
+
+  memory(): MemoryUse {
+    return this.stream.meter.read();
+  }
+
+  dispose(): void {
+    this.stream.dispose();
+    this.fallback.dispose();
+  }
+}
+
+interface Opened {
+  readonly gpu: Gpu;
+  readonly pipelines: Pipelines;
+}
+
+/** Devices that passed the self-test, which backends share; they end with the process. */
+const devices = new WeakMap<GPU, Map<string, Promise<Opened>>>();
+
+async function openTested(source: GPU, avoid: readonly string[]): Promise<Opened> {
+  const gpu = await openDevice(source, avoid);
+  const pipelines = new Pipelines(gpu);
+  const backend = new WebGpuBackend(gpu, pipelines);
+  try {
+    await selfTest(backend, gpu.adapterName);
+  } catch (error) {
+    gpu.device.destroy();
+    throw error;
+  }
+  backend.dispose();
+  return { gpu, pipelines };
+}
+
+export interface WebGpuOptions {
+  /** Where adapters are asked for. @default navigator.gpu, else the package webgpu */
+  readonly gpu?: GPU;
+  /** Features that are not used although the adapter has them. @default none */
+  readonly avoid?: readonly ("subgroups" | "shader-f16" | "timestamp-query")[];
+}
+
+/**
+ * Opens the WebGPU backend on the adapter that the runtime prefers, after it has shown that it
+ * computes a small dense and a small packed product right.
+ *
+ * @throws PenjingError when there is no WebGPU or no adapter, or it fails the test
+ */
+export async function openWebGpu({ gpu, avoid = [] }: WebGpuOptions = {}): Promise<Backend> {
+  const source = gpu ?? (await findGpu());
+  const known = devices.get(source) ?? new Map<string, Promise<Opened>>();
+  devices.set(source, known);
+  const key = [...avoid].sort().join();
+  const before = await known.get(key)?.catch(() => undefined);
+  if (before && before.gpu.lost === undefined) {
+    return new WebGpuBackend(before.gpu, before.pipelines);
+  }
+  const opening = openTested(source, avoid);
+  known.set(key, opening);
+  const opened = await opening;
+  requireWorking(opened.gpu);
+  return new WebGpuBackend(opened.gpu, opened.pipelines);
+}

@@ -1,0 +1,38 @@
+import type { Operations } from "../../backend.js";
+import { colsOf, rowsOf } from "../../tensor.js";
+import { checkIds } from "../ids.js";
+import type { GpuTensor } from "./buffers.js";
+import { gridOf, type Stream } from "./stream.js";
+
+export function bind(stream: Stream): Partial<Operations> {
+  return {
+    swiglu(gate, up, out) {
+      stream.dispatch({
+        shader: "binary",
+        constants: { SWIGLU: true },
+        operands: [gate, up, out] as GpuTensor[],
+        parameters: [out.size],
+        groups: gridOf(out.size, 256),
+      });
+    },
+    add(x, y) {
+      stream.dispatch({
+        shader: "in-place",
+        operands: [y, x] as GpuTensor[],
+        parameters: [x.size, x.size],
+        groups: gridOf(x.size, 256),
+      });
+    },
+    embed(table, ids, out) {
+      const operands = [table, ids, out] as GpuTensor[];
+      const tokens = operands[1].ids;
+      if (tokens) checkIds("embed", tokens, rowsOf(table));
+      stream.dispatch({
+        shader: "embed",
+        operands,
+        parameters: [colsOf(table), out.size],
+        groups: gridOf(out.size, 256),
+      });
+    },
+  };
+}

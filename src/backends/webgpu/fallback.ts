@@ -1,0 +1,137 @@
+import type { Backend, OperationName, Operations } from "../../backend.js";
+import { BYTES_PER_ELEMENT, type Tensor } from "../../tensor.js";
+import { GpuTensor } from "./buffers.js";
+import type { Stream } from "./stream.js";
+
+type AnyOperation = (...args: unknown[]) => unknown;
+
+/**
+ * The arguments of each operation that it writes, and whether it resolves to something. Operations
+ * on packed matrices have no host twin: their matrices live on the device.
+ */
+const HOST: {
+  readonly [Name in OperationName]?: { readonly writes: readonly number[]; readonly waits?: true };
+} = {
+  cholesky: { writes: [0], waits: true },
+  triangularInverse: { writes: [1] },
+  reverse: { writes: [0] },
+  sparsegptSweep: { writes: [0, 2], waits: true },
+  selectPerRow: { writes: [1] },
+  selectPerMatrix: { writes: [1] },
+  entropyRows: { writes: [1], waits: true },
+  entropyColumns: { writes: [1], waits: true },
+  removedRows: { writes: [1], waits: true },
+  removedColumns: { writes: [1], waits: true },
+  columnDots: { writes: [2] },
+  addScaledColumns: { writes: [0] },
+  antisymmetrise: { writes: [0] },
+  adam: { writes: [0, 2, 3] },
+  armorOpen: { writes: [], waits: true },
+  armorAdvance: { writes: [], waits: true },
+  armorRead: { writes: [1] },
+  armorSave: { writes: [], waits: true },
+  armorLoad: { writes: [] },
+  coreSweep: { writes: [0, 1, 2], waits: true },
+};
+
+/** Options that are written although their argument is not listed. */
+const WRITTEN_OPTION = "scaleGradient";
+
+/** Calls `use` for every tensor of an argument: itself, or the fields of an object. */
+function replaceTensors(
+  argument: unknown,
+  use: (tensor: GpuTensor, key: string) => Tensor,
+): unknown {
+  if (argument instanceof GpuTensor) return use(argument, "");
+  if (typeof argument !== "object" || argument === null) return argument;
+  const isPlain = Object.getPrototypeOf(argument) === Object.prototype;
+  if (!isPlain || !Object.values(argument).some((value) => value instanceof GpuTensor)) {
+    return argument;
+  }
+  return Object.fromEntries(
+    Object.entries(argument).map(([key, value]) => [
+      key,
+      value instanceof GpuTensor ? use(value, key) : value,
+    ]),
+  );
+}
+
+/** Operations without a shader: each downloads its operands, runs on a host backend and uploads. */
+export class Fallback {
+  /** Bytes copied in both directions, by operation. */
+  readonly copied = new Map<OperationName, number>();
+  private opened: Promise<Backend> | undefined;
+
+  constructor(
+    private readonly stream: Stream,
+    private readonly open: () => Promise<Backend>,
+  ) {}
+
+  operations(): Partial<Operations> {
+    const table: Partial<Record<OperationName, AnyOperation>> = {};
+    for (const [key, { writes, waits }] of Object.entries(HOST)) {
+      const name = key as OperationName;
+      table[name] = (...args) => {
+        for (const argument of args) {
+          replaceTensors(argument, (tensor) => {
+            tensor.requireLive();
+            return tensor;
+          });
+        }
+        const run = () => this.run(name, args, writes);
+        if (waits) return this.stream.afterwards(run);
+        this.stream.eventually(async () => {
+          await run();
+        });
+      };
+    }
+    return table as Partial<Operations>;
+  }
+
+  private async run(
+    name: OperationName,
+    args: readonly unknown[],
+    writes: readonly number[],
+  ): Promise<unknown> {
+    const { stream } = this;
+    this.opened ??= this.open();
+    const host = await this.opened;
+    const twins = new Map<GpuTensor, Tensor>();
+    const written = new Set<GpuTensor>();
+    let bytes = 0;
+    const twin = (tensor: GpuTensor) => {
+      let copy = twins.get(tensor);
+      if (!copy) {
+        copy = host.zeros(tensor.shape, tensor.dtype);
+        twins.set(tensor, copy);
+      }
+      return copy;
+    };
+    try {
+      const hostArgs = args.map((argument, i) =>
+        replaceTensors(argument, (tensor, key) => {
+          if (writes.includes(i) || key === WRITTEN_OPTION) written.add(tensor);
+          return twin(tensor);
+        }),
+      );
+      for (const [tensor, copy] of twins) {
+        host.write(copy, await stream.readNow(tensor));
+        bytes += tensor.size * BYTES_PER_ELEMENT[tensor.dtype];
+      }
+      const result = await (host.ops[name] as AnyOperation)(...hostArgs);
+      for (const tensor of written) {
+        stream.writeNow(tensor, await host.read(twin(tensor)));
+        bytes += tensor.size * BYTES_PER_ELEMENT[tensor.dtype];
+      }
+      this.copied.set(name, (this.copied.get(name) ?? 0) + bytes);
+      return result;
+    } finally {
+      for (const copy of twins.values()) copy.dispose();
+    }
+  }
+
+  /** Frees the host backend, once it is open. */
+  dispose(): void {
+    void this.opened?.then((host) => host.dispose());
+  }
+}

@@ -1,0 +1,20 @@
+import type { Operations } from "../../backend.js";
+import type { GpuTensor } from "./buffers.js";
+import { float } from "./pipelines.js";
+import { gridOf, type Stream } from "./stream.js";
+
+export function bind(stream: Stream): Partial<Operations> {
+  return {
+    rmsNorm(x, gain, out, eps) {
+      const width = gain.size;
+      const rows = x.size / width;
+      stream.dispatch({
+        shader: "rms-norm",
+        constants: { WIDTH: width > 64 ? 256 : 64 },
+        operands: [x, gain, out] as GpuTensor[],
+        parameters: [rows, width, float(eps)],
+        groups: gridOf(rows, 1),
+      });
+    },
+  };
+}

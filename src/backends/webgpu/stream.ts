@@ -1,0 +1,365 @@
+import { PenjingError } from "../../errors.js";
+import type { TensorData } from "../../tensor.js";
+import { ARRAYS } from "../host.js";
+import { Meter } from "../memory.js";
+import {
+  BINDING_ALIGNMENT,
+  type Block,
+  BufferPool,
+  GPU_COPY_DST,
+  GPU_MAP_READ,
+  GpuTensor,
+} from "./buffers.js";
+import { type Gpu, requireWorking } from "./device.js";
+import { ParameterRing, type Pipelines } from "./pipelines.js";
+import type { Constants } from "./shader-text.js";
+
+const MOST_BIND_GROUPS = 4096;
+/** Dispatches after which work is handed to the device although nothing is read yet. */
+const DISPATCHES_A_SUBMIT = 256;
+
+const BYTES = { f32: 4, i32: 4, u16: 2, u8: 1 } as const;
+
+/** One run of a shader. */
+export interface Dispatch {
+  readonly shader: string;
+  readonly constants?: Constants;
+  /** In the order of the shader's bindings from 1 on; an absent one is bound to nothing useful. */
+  readonly operands: readonly (GpuTensor | undefined)[];
+  /** 32-bit words that follow the operands' element offsets in the shader's parameters. */
+  readonly parameters: readonly number[];
+  /** Workgroups, by dimension. */
+  readonly groups: readonly [number, number?, number?];
+}
+
+function roundUp(x: number, step: number): number {
+  return Math.ceil(x / step) * step;
+}
+
+/** The bytes, up to a whole word. */
+function padded({ buffer, byteOffset, byteLength }: TensorData): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(roundUp(byteLength, 4));
+  whole.set(new Uint8Array(buffer, byteOffset, byteLength));
+  return whole;
+}
+
+/**
+ * Work for a device in the order it was asked for. Dispatches and copies are collected in one
+ * command encoder, which is submitted when something is read. A step that has to wait (an operation
+ * that runs on the host between a download and an upload) makes all later ones wait behind it; as
+ * long as there is none, steps are encoded at once.
+ */
+export class Stream {
+  readonly meter = new Meter();
+  private readonly pool: BufferPool;
+  private readonly ring: ParameterRing;
+  private readonly groups = new Map<string, GPUBindGroup>();
+  private readonly nothing: Block;
+  private encoder: GPUCommandEncoder | undefined;
+  private pass: GPUComputePassEncoder | undefined;
+  private dispatches = 0;
+  private submission = 0;
+  private tail: Promise<void> | undefined;
+  private failure: unknown;
+  private isOpen = true;
+
+  constructor(
+    readonly gpu: Gpu,
+    private readonly pipelines: Pipelines,
+  ) {
+    this.pool = new BufferPool(gpu);
+    this.ring = new ParameterRing(gpu.device);
+    this.nothing = this.pool.take(BINDING_ALIGNMENT).block;
+  }
+
+  /** Runs a step now, or behind those that wait. */
+  private ordered(step: () => void): void {
+    if (!this.tail) {
+      step();
+      return;
+    }
+    this.afterwards(async () => step()).catch((error) => {
+      this.failure ??= error;
+    });
+  }
+
+  /** Queues a step that takes time. Within it only the `...Now` methods may be used. */
+  afterwards<T>(step: () => Promise<T>): Promise<T> {
+    const result = (this.tail ?? Promise.resolve()).then(step);
+    const tail: Promise<void> = result.then(
+      () => this.reached(tail),
+      () => this.reached(tail),
+    );
+    this.tail = tail;
+    return result;
+  }
+
+  /** Queues a step whose failure is reported by the next read. */
+  eventually(step: () => Promise<void>): void {
+    this.afterwards(step).catch((error) => {
+      this.failure ??= error;
+    });
+  }
+
+  private reached(step: Promise<void>): void {
+    if (this.tail === step) this.tail = undefined;
+  }
+
+  private requireWorking(): void {
+    if (!this.isOpen) throw new PenjingError("webgpu", "the backend was disposed.");
+    const { failure } = this;
+    this.failure = undefined;
+    if (failure) throw failure;
+    requireWorking(this.gpu);
+  }
+
+  /**
+   * A tensor, as a rule of whatever was there.
+   *
+   * @param options.zeroed fill it with zeros. @default false
+   * @param options.mirrored of an i32 tensor, keep a copy of what is written. @default false
+   */
+  allocate(
+    shape: readonly number[],
+    dtype: GpuTensor["dtype"] = "f32",
+    { zeroed = false, mirrored = false } = {},
+  ): GpuTensor {
+    const size = shape.reduce((product, dimension) => product * dimension, 1);
+    const bytes = size * BYTES[dtype];
+    const { block, isDirty } = this.pool.take(roundUp(bytes, 16));
+    this.meter.add(bytes);
+    const ids = mirrored && dtype === "i32" ? new Int32Array(size) : undefined;
+    const release = () => {
+      this.meter.add(-bytes);
+      if (this.isOpen) this.ordered(() => this.release(block));
+    };
+    const tensor = new GpuTensor(block, dtype, [...shape], 0, ids, release);
+    if (zeroed && isDirty && bytes > 0) {
+      this.ordered(() => {
+        this.commands(block).clearBuffer(block.buffer, 0, roundUp(bytes, 4));
+      });
+    }
+    return tensor;
+  }
+
+  private release(block: Block): void {
+    if (this.pool.give(block)) return;
+    if (block.usedIn === this.submission) this.submit();
+    this.groups.clear();
+    this.pool.destroy(block);
+  }
+
+  /** The encoder outside of any pass, for commands that use the block. */
+  private commands(block: Block): GPUCommandEncoder {
+    block.usedIn = this.submission;
+    this.pass?.end();
+    this.pass = undefined;
+    this.encoder ??= this.gpu.device.createCommandEncoder();
+    return this.encoder;
+  }
+
+  /** Hands what was encoded to the device. */
+  private submit(): void {
+    this.pass?.end();
+    this.ring.write();
+    if (this.encoder) this.gpu.device.queue.submit([this.encoder.finish()]);
+    this.pass = undefined;
+    this.encoder = undefined;
+    this.dispatches = 0;
+    this.submission++;
+  }
+
+  dispatch(work: Dispatch): void {
+    if (work.groups.includes(0)) return;
+    for (const operand of work.operands) operand?.requireLive();
+    this.ordered(() => this.dispatchNow(work));
+  }
+
+  private dispatchNow({ shader, constants, operands, parameters, groups }: Dispatch): void {
+    const pipeline = this.pipelines.get(shader, constants);
+    const { modes, signature } = pipeline;
+    const written = operands.filter((_, i) => modes[i] === "read_write").map((t) => t?.storage);
+    const offsets: number[] = [];
+    const entries: GPUBindGroupEntry[] = [
+      { binding: 0, resource: { buffer: this.ring.buffer, size: 256 } },
+    ];
+    const copies: Block[] = [];
+    let key = signature;
+    for (let i = 0; i < modes.length; i++) {
+      const operand = operands[i];
+      let block = this.nothing;
+      let [start, size] = [0, BINDING_ALIGNMENT];
+      let offset = 0;
+      if (operand && operand.size > 0) {
+        block = operand.storage;
+        start = operand.byteOffset - (operand.byteOffset % BINDING_ALIGNMENT);
+        offset = (operand.byteOffset - start) / BYTES[operand.dtype];
+        const end = roundUp(operand.byteOffset + operand.bytes, 16);
+        size = Math.min(end, block.buffer.size) - start;
+        if (modes[i] === "read" && written.includes(block)) {
+          // A buffer cannot be read and written by one dispatch, even in different places.
+          const { block: copy } = this.pool.take(size);
+          this.commands(block).copyBufferToBuffer(block.buffer, start, copy.buffer, 0, size);
+          copies.push(copy);
+          block = copy;
+          start = 0;
+        }
+      }
+      block.usedIn = this.submission;
+      offsets.push(offset);
+      key += `,${block.id}.${start}.${size}`;
+      entries.push({ binding: i + 1, resource: { buffer: block.buffer, offset: start, size } });
+    }
+    let group = this.groups.get(key);
+    if (!group) {
+      if (this.groups.size >= MOST_BIND_GROUPS) this.groups.clear();
+      group = this.gpu.device.createBindGroup({ layout: pipeline.layout, entries });
+      this.groups.set(key, group);
+    }
+    this.encoder ??= this.gpu.device.createCommandEncoder();
+    this.pass ??= this.encoder.beginComputePass();
+    this.pass.setPipeline(pipeline.pipeline);
+    this.pass.setBindGroup(0, group, [this.ring.add([...offsets, ...parameters])]);
+    this.pass.dispatchWorkgroups(...groups);
+    this.dispatches++;
+    for (const copy of copies) this.release(copy);
+    if (this.ring.isFull || this.dispatches >= DISPATCHES_A_SUBMIT) this.submit();
+  }
+
+  /** Overwrites a tensor; `data` may change afterwards. */
+  write(tensor: GpuTensor, data: TensorData): void {
+    tensor.requireLive();
+    tensor.ids?.set(data);
+    if (!this.tail) this.writeNow(tensor, data);
+    else {
+      const kept = data.slice();
+      this.ordered(() => this.writeNow(tensor, kept));
+    }
+  }
+
+  writeNow(tensor: GpuTensor, data: TensorData): void {
+    if (data.byteLength === 0) return;
+    const block = tensor.storage;
+    const { queue } = this.gpu.device;
+    const { buffer, byteOffset, byteLength } = data;
+    const isWhole = tensor.byteOffset % 4 === 0 && byteLength % 4 === 0;
+    if (isWhole || tensor.isOwner) {
+      // What is encoded but not submitted would otherwise see the new elements.
+      if (block.usedIn === this.submission) this.submit();
+      const bytes = isWhole ? undefined : padded(data);
+      if (bytes) queue.writeBuffer(block.buffer, 0, bytes);
+      else queue.writeBuffer(block.buffer, tensor.byteOffset, buffer, byteOffset, byteLength);
+      return;
+    }
+    const whole = padded(data);
+    const { block: staged } = this.pool.take(whole.length);
+    if (staged.usedIn === this.submission) this.submit();
+    queue.writeBuffer(staged.buffer, 0, whole);
+    const source = new GpuTensor(staged, "u8", [byteLength], 0, undefined, undefined);
+    this.copyBytesNow(source, tensor);
+    this.release(staged);
+  }
+
+  copy(from: GpuTensor, to: GpuTensor): void {
+    from.requireLive();
+    to.requireLive();
+    if (from.ids) to.ids?.set(from.ids);
+    if (from.size > 0) this.ordered(() => this.copyNow(from, to));
+  }
+
+  private copyNow(from: GpuTensor, to: GpuTensor): void {
+    const [source, target] = [from.storage, to.storage];
+    const isAligned = [from.byteOffset, to.byteOffset, from.bytes].every((n) => n % 4 === 0);
+    if (!isAligned || source === target) {
+      this.copyBytesNow(from, to);
+      return;
+    }
+    this.commands(target);
+    this.commands(source).copyBufferToBuffer(
+      source.buffer,
+      from.byteOffset,
+      target.buffer,
+      to.byteOffset,
+      from.bytes,
+    );
+  }
+
+  /**
+   * Workgroups of a shader that shares rows among its teams (shaders/rows.wgsl). Where teams are
+   * subgroups, as many as subgroups of 32 need: others go through the rows in more or fewer turns.
+   */
+  rowGroups(rows: number): number {
+    return Math.min(65535, this.gpu.hasSubgroups ? Math.ceil(rows / 4) : rows);
+  }
+
+  /** Copies bytes from and to any place, leaving their neighbours in a word alone. */
+  private copyBytesNow(from: GpuTensor, to: GpuTensor): void {
+    const bytes = (tensor: GpuTensor) =>
+      new GpuTensor(tensor.storage, "u8", [tensor.bytes], tensor.byteOffset, undefined, undefined);
+    this.dispatchNow({
+      shader: "copy",
+      operands: [bytes(from), bytes(to)],
+      parameters: [to.bytes],
+      groups: gridOf(to.bytes / 4 + 1, 256),
+    });
+  }
+
+  /** A copy of the elements as they are after everything that was asked for before. */
+  async read(tensor: GpuTensor): Promise<TensorData> {
+    tensor.requireLive();
+    if (!this.tail) return this.readNow(tensor);
+    const started = this.afterwards(async () => {
+      const result = this.readNow(tensor);
+      // The caller gets this promise; whoever waits in line needs only the copy to be queued.
+      result.catch(() => {});
+      return { result };
+    });
+    return (await started).result;
+  }
+
+  async readNow(tensor: GpuTensor): Promise<TensorData> {
+    this.requireWorking();
+    const ArrayType = ARRAYS[tensor.dtype];
+    if (tensor.size === 0) return new ArrayType(0);
+    const block = tensor.storage;
+    const start = tensor.byteOffset - (tensor.byteOffset % 4);
+    const size = roundUp(tensor.byteOffset + tensor.bytes, 4) - start;
+    const staging = this.gpu.device.createBuffer({ size, usage: GPU_MAP_READ | GPU_COPY_DST });
+    this.commands(block).copyBufferToBuffer(block.buffer, start, staging, 0, size);
+    this.submit();
+    try {
+      await staging.mapAsync(GPU_MAP_READ);
+    } catch (cause) {
+      requireWorking(this.gpu);
+      throw new PenjingError("webgpu", "a result could not be read back; use --backend wasm.", {
+        cause,
+      });
+    }
+    const from = tensor.byteOffset - start;
+    const bytes = staging.getMappedRange().slice(from, from + tensor.bytes);
+    staging.destroy();
+    if (this.gpu.compiling.size > 0) await Promise.all(this.gpu.compiling);
+    this.requireWorking();
+    return new ArrayType(bytes);
+  }
+
+  dispose(): void {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    this.pass?.end();
+    this.encoder = undefined;
+    const free = () => {
+      this.pool.dispose();
+      this.ring.dispose();
+    };
+    if (this.tail) void this.tail.then(free);
+    else free();
+  }
+}
+
+/** Workgroups for `count` threads, `width` a group: a second dimension takes what one cannot. */
+export function gridOf(count: number, width: number): [number, number] {
+  const groups = Math.ceil(count / width);
+  const x = Math.min(groups, 65535);
+  return [x, x === 0 ? 0 : Math.ceil(groups / x)];
+}

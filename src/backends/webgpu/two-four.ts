@@ -1,0 +1,97 @@
+import type { LinearOptions, Operations, TwoFourMatrix } from "../../backend.js";
+import { indexBytes } from "../../pack.js";
+import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { GpuTensor } from "./buffers.js";
+import { FEW_TOKENS, TOKENS_A_GROUP } from "./gemm.js";
+import { gridOf, type Stream } from "./stream.js";
+
+/** Values [rows, cols/2] as stored, and group codes in rows of whole words, eight groups a word. */
+export interface GpuMatrix extends TwoFourMatrix {
+  readonly values: GpuTensor;
+  readonly codes: GpuTensor;
+}
+
+/** out [T, rows] = x [T, cols] Wᵀ + bias, W read in compressed form. */
+export function twoFourLinear(
+  stream: Stream,
+  x: Tensor,
+  weight: TwoFourMatrix,
+  out: Tensor,
+  { bias }: LinearOptions = {},
+): void {
+  const { rows, cols, values, codes } = weight as GpuMatrix;
+  const tokens = rowsOf(x);
+  const operands = [x, values, codes, bias, out] as GpuTensor[];
+  const parameters = [tokens, rows, cols / 4, colsOf(codes), Number(bias !== undefined)];
+  if (tokens > FEW_TOKENS) {
+    const groups = [Math.ceil(rows / 64), Math.ceil(tokens / 64)] as const;
+    stream.dispatch({ shader: "two-four-gemm", operands, parameters, groups });
+    return;
+  }
+  const together = tokens === 1 ? 1 : TOKENS_A_GROUP;
+  stream.dispatch({
+    shader: "two-four-gemv",
+    constants: { TOKENS: together },
+    operands,
+    parameters,
+    groups: [stream.rowGroups(rows), Math.ceil(tokens / together)],
+  });
+}
+
+export function bind(stream: Stream): Partial<Operations> {
+  return {
+    prepareTwoFour(values, indices, cols) {
+      const rows = rowsOf(values);
+      const bytes = indexBytes(cols);
+      const words = Math.ceil(bytes / 4);
+      const ownValues = stream.allocate([rows, cols / 2]);
+      const codes = stream.allocate([rows, words], "i32");
+      stream.copy(values as GpuTensor, ownValues);
+      stream.dispatch({
+        shader: "two-four-prepare",
+        operands: [indices as GpuTensor, codes],
+        parameters: [bytes, words, codes.size],
+        groups: gridOf(codes.size, 256),
+      });
+      const matrix: GpuMatrix = {
+        rows,
+        cols,
+        bytes: ownValues.bytes + codes.bytes,
+        values: ownValues,
+        codes,
+        dispose() {
+          ownValues.dispose();
+          codes.dispose();
+        },
+      };
+      return matrix;
+    },
+    twoFourLinear: (x, weight, out, options) => twoFourLinear(stream, x, weight, out, options),
+    async packTwoFour(w, values, indices) {
+      if (indices.size === 0) return -1;
+      const groups = colsOf(w) / 4;
+      const found = stream.allocate([1], "i32");
+      stream.write(found, Int32Array.of(-1));
+      stream.dispatch({
+        shader: "two-four-pack",
+        operands: [w, values, indices, found] as GpuTensor[],
+        parameters: [groups, colsOf(indices), indices.size],
+        groups: gridOf(indices.size / 4 + 1, 256),
+      });
+      const reading = stream.read(found);
+      try {
+        return (await reading)[0];
+      } finally {
+        found.dispose();
+      }
+    },
+    unpackTwoFour(values, indices, w) {
+      stream.dispatch({
+        shader: "two-four-unpack",
+        operands: [values, indices, w] as GpuTensor[],
+        parameters: [colsOf(w) / 4, colsOf(indices), w.size / 4],
+        groups: gridOf(w.size / 4, 256),
+      });
+    },
+  };
+}

@@ -1,0 +1,178 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Backend } from "../../src/backend.js";
+import { openDevice } from "../../src/backends/webgpu/device.js";
+import { Pipelines } from "../../src/backends/webgpu/pipelines.js";
+import { selfTest } from "../../src/backends/webgpu/self-test.js";
+import { Stream } from "../../src/backends/webgpu/stream.js";
+import { openWebGpu } from "../../src/backends/webgpu.js";
+import { PenjingError } from "../../src/errors.js";
+import { randomValues } from "../backends/operands.js";
+import { skipUnless } from "../shared.js";
+import { findTestGpu, hasWebGpu, NO_WEBGPU, openTestGpu, openWithoutSubgroups } from "./adapter.js";
+
+const test = suite("webgpu/device");
+
+function gpuTest(name: string, run: () => Promise<void>): void {
+  skipUnless(test, hasWebGpu, NO_WEBGPU, name, run);
+}
+
+async function refusal(run: () => Promise<unknown>): Promise<string> {
+  try {
+    await run();
+  } catch (error) {
+    assert.instance(error, PenjingError);
+    return (error as PenjingError).message;
+  }
+  assert.unreachable("nothing was refused");
+  return "";
+}
+
+/** Results of the operations that sum over a workgroup. */
+async function reductions(backend: Backend, seeds: readonly Float32Array[]): Promise<number[]> {
+  const { ops } = backend;
+  const [x, w, gain] = seeds;
+  const rows = backend.upload(x, [3, 96]);
+  const results = [
+    backend.zeros([3, 96]),
+    backend.zeros([3, 96]),
+    backend.zeros([3, 5]),
+    backend.zeros([3, 96]),
+    backend.zeros([3]),
+  ];
+  ops.rmsNorm(rows, backend.upload(gain, [96]), results[0], 1e-5);
+  ops.softmax(rows, results[1], 0.5);
+  ops.linear(rows, backend.upload(w, [5, 96]), results[2]);
+  ops.attention(rows, rows, rows, results[3], { heads: 3, kvHeads: 3, headDim: 32 });
+  ops.rowSquares(rows, results[4], backend.upload(gain, [96]));
+  const all = await Promise.all(results.map((tensor) => backend.read(tensor)));
+  return all.flatMap((part) => [...part]);
+}
+
+gpuTest("reductions agree with and without subgroups", async () => {
+  const seeds = [randomValues(3 * 96), randomValues(5 * 96), randomValues(96)];
+  const [having, lacking] = [await openTestGpu(), await openWithoutSubgroups()];
+  const [expected, actual] = [await reductions(having, seeds), await reductions(lacking, seeds)];
+  assert.is(actual.length, 3 * 96 * 3 + 15 + 3);
+  actual.forEach((value, i) => {
+    assert.ok(Math.abs(value - expected[i]) < 1e-5, `${i}: ${value} ${expected[i]}`);
+  });
+  assert.ok(actual.some((value) => value !== 0));
+  having.dispose();
+  lacking.dispose();
+});
+
+gpuTest("host operations, shaders, writes and reads keep the order of calls", async () => {
+  const backend = await openTestGpu();
+  const { ops } = backend;
+  const a = backend.upload(Float32Array.of(1, 2, 3, 4), [2, 2]);
+  const other = backend.upload(Float32Array.of(10, 10, 10, 10), [2, 2]);
+  ops.reverse(a); // on the host: 4 3 2 1
+  ops.add(a, other); // 14 13 12 11
+  const before = backend.read(a);
+  const data = Float32Array.of(1, 1, 1, 1);
+  backend.write(other, data);
+  data.fill(99);
+  ops.reverse(a); // 11 12 13 14
+  ops.add(a, other); // 12 13 14 15
+  other.dispose();
+  backend.zeros([2, 2]);
+  const after = backend.read(a);
+  backend.write(a, Float32Array.of(0, 0, 0, 0));
+  assert.equal([...(await before)], [14, 13, 12, 11]);
+  assert.equal([...(await after)], [12, 13, 14, 15]);
+  assert.equal([...(await backend.read(a))], [0, 0, 0, 0]);
+  const served = backend.served();
+  const line = (name: string) => served.find(({ operation }) => operation === name);
+  assert.equal(line("reverse"), {
+    operation: "reverse",
+    servedBy: "wasm via copy",
+    calls: 2,
+    copiedBytes: 64,
+  });
+  assert.equal(line("add"), { operation: "add", servedBy: "webgpu", calls: 2 });
+  backend.dispose();
+});
+
+gpuTest("what fails on the host after a call returned is thrown by the next read", async () => {
+  const backend = await openTestGpu();
+  const scores = backend.zeros([1, 2 ** 10]);
+  const state = { pairs: 1, startProxy: 0, dispose() {} };
+  backend.ops.armorLoad(state, new Uint8Array(3));
+  let failed = false;
+  await backend.read(scores).catch(() => {
+    failed = true;
+  });
+  assert.ok(failed);
+  assert.is((await backend.read(scores)).length, 2 ** 10);
+  backend.dispose();
+});
+
+gpuTest("bytes at odd places are written, copied and read without touching others", async () => {
+  const backend = await openTestGpu();
+  const parent = backend.upload(
+    Uint8Array.from({ length: 21 }, (_, i) => i),
+    [7, 3],
+  );
+  backend.write(backend.rows(parent, 1, 1), Uint8Array.of(101, 102, 103));
+  backend.copy(backend.rows(parent, 1, 2), backend.rows(parent, 4, 2));
+  assert.equal(
+    [...(await backend.read(parent))],
+    [0, 1, 2, 101, 102, 103, 6, 7, 8, 9, 10, 11, 101, 102, 103, 6, 7, 8, 18, 19, 20],
+  );
+  assert.equal([...(await backend.read(backend.rows(parent, 3, 1)))], [9, 10, 11]);
+  backend.dispose();
+});
+
+gpuTest("memory counts live tensors, and a disposed one is refused", async () => {
+  const backend = await openTestGpu();
+  const tensor = backend.zeros([10, 10]);
+  const view = backend.rows(tensor, 2, 2);
+  assert.is(backend.memory().live, 400);
+  tensor.dispose();
+  tensor.dispose();
+  assert.equal(backend.memory(), { live: 0, peak: 400 });
+  assert.match(await refusal(() => backend.read(tensor)), "was disposed");
+  assert.match(await refusal(() => backend.read(view)), "was disposed");
+  const again = backend.zeros([10, 10]);
+  assert.ok((await backend.read(again)).every((value) => value === 0));
+  backend.dispose();
+});
+
+gpuTest("a lost device is named, and the next backend gets a new one", async () => {
+  const device = await openDevice(findTestGpu());
+  const stream = new Stream(device, new Pipelines(device));
+  const tensor = stream.allocate([4]);
+  device.device.destroy();
+  await device.device.lost;
+  assert.match(await refusal(() => stream.read(tensor)), /the device .* was lost/);
+  assert.is((await (await openTestGpu()).read((await openTestGpu()).zeros([2]))).length, 2);
+});
+
+gpuTest("a tensor beyond the device's limits is refused with the limit", async () => {
+  const backend = await openTestGpu();
+  const message = await refusal(async () => backend.zeros([2 ** 20, 2 ** 20]));
+  assert.match(message, /4398046511104 bytes exceeds the \d+ bytes/);
+  backend.dispose();
+});
+
+gpuTest("a backend that computes wrong fails the self-test", async () => {
+  const backend = await openTestGpu();
+  await selfTest(backend, "honest");
+  const lying = Object.create(backend, {
+    read: { value: async (tensor: never) => (await backend.read(tensor)).fill(1) },
+  });
+  assert.match(
+    await refusal(() => selfTest(lying, "liar")),
+    /liar computes a small dense product wrong/,
+  );
+  backend.dispose();
+});
+
+test("no adapter is one sentence with a cure", async () => {
+  const gpu = { requestAdapter: async () => null } as unknown as GPU;
+  const message = await refusal(() => openWebGpu({ gpu }));
+  assert.match(message, /^\[webgpu\] there is no GPU adapter; use --backend wasm/);
+});
+
+test.run();
