@@ -35,9 +35,8 @@ const SHARE_OF = 8;
  */
 export function objectiveOf(method: string, loss: RotationLoss): RotationObjective {
   if (method === "magnitude") return "magnitude";
-  const repairs = method === "sparsegpt" || method === "armor-hessian";
-  if (loss === "removed") return repairs ? "magnitude" : "wanda";
-  return repairs || method === "wanda" ? "sparsegpt" : "magnitude";
+  if (loss === "removed") return ["wanda", "nowag"].includes(method) ? "wanda" : "magnitude";
+  return ["sparsegpt", "armor-hessian", "wanda"].includes(method) ? "sparsegpt" : "magnitude";
 }
 
 /** The pattern that stands for a sparsity: of an unstructured share the nearest one of 8. */
