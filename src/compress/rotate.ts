@@ -35,9 +35,8 @@ const SHARE_OF = 8;
  */
 export function objectiveOf(method: string, loss: RotationLoss): RotationObjective {
   if (method === "magnitude") return "magnitude";
-  const repairs = method === "sparsegpt" || method === "armor-hessian";
-  if (loss === "removed") return repairs ? "magnitude" : "wanda";
-  return repairs || method === "wanda" ? "sparsegpt" : "magnitude";
+  if (loss === "removed") return ["wanda", "nowag"].includes(method) ? "wanda" : "magnitude";
+  return ["sparsegpt", "armor-hessian", "wanda"].includes(method) ? "sparsegpt" : "magnitude";
 }
 
 /** The pattern that stands for a sparsity: of an unstructured share the nearest one of 8. */
@@ -178,18 +177,9 @@ export async function applyRotation(
   }
   const [there, back] = [backend.zeros(rotation.q.shape), backend.zeros(rotation.q.shape)];
   backend.copy(rotation.q, there);
-  transpose(backend, rotation.q, back);
+  backend.ops.transpose(rotation.q, back);
   return {
     block: { ...block, inputRotation: there, outputRotation: back },
     statistics: turned,
   };
-}
-
-/** out [n, n] = aᵀ. */
-export function transpose(backend: Backend, a: Tensor, out: Tensor): void {
-  const [n] = a.shape;
-  const data = Float32Array.from({ length: n * n }, (_, i) => Number(i % (n + 1) === 0));
-  const unit = backend.upload(data, [n, n]);
-  backend.ops.gemm(a, unit, out, { transposeA: true });
-  unit.dispose();
 }

@@ -37,7 +37,7 @@ test("loss and objective follow from method and sparsity, unless they are given"
   assert.is(of({ method: "magnitude" }), "removed magnitude");
   assert.is(of({ method: "wanda", sparsity: "50%" }), "removed wanda");
   assert.is(of({ method: "armor-hessian" }), "removed magnitude");
-  assert.is(of({ method: "armor" }), "removed wanda");
+  assert.is(of({ method: "armor" }), "removed magnitude");
   assert.is(of({ method: "sparsegpt" }, { loss: "entropy" }), "entropy sparsegpt");
   assert.is(of({ method: "wanda" }, { loss: "entropy" }), "entropy sparsegpt");
   assert.is(of({ method: "nowag" }, { loss: "entropy" }), "entropy magnitude");
