@@ -46,6 +46,7 @@ export const armor: Method<ArmorMethodOptions> = {
   source: "Liu et al. 2025, arXiv 2510.05528",
   needs: ["columnSquares"],
   isTimed: true,
+  operations: ["armorAdvance"],
   options: {
     blockSize: BLOCK_SIZE,
     iterations: {
