@@ -17,6 +17,22 @@ const DEPTH: u32 = 16u;
 const PITCH: u32 = TILE / 4u + 1u;
 var<workgroup> aTile: array<vec4f, DEPTH * PITCH>;
 var<workgroup> bTile: array<vec4f, DEPTH * PITCH>;
+fn fromA(row: u32, at: u32) -> f32 {
+  if (row >= p.m || at >= p.k) { return 0.0; }
+//: if TRANSPOSE_A
+  return a[p.aAt + at * p.m + row];
+//: else
+  return a[p.aAt + row * p.k + at];
+//: end
+}
+fn fromB(at: u32, col: u32) -> f32 {
+  if (col >= p.n || at >= p.k) { return 0.0; }
+//: if TRANSPOSE_B
+  return b[p.bAt + col * p.k + at];
+//: else
+  return b[p.bAt + at * p.n + col];
+//: end
+}
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u) {
   let row0 = group.y * TILE;
@@ -28,44 +44,36 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
   let tx = lane % 16u;
   var acc: array<vec4f, R * Q>;
   for (var k0 = 0u; k0 < p.k; k0 += DEPTH) {
-    for (var i = lane; i < TILE * DEPTH; i += 256u) {
+    // A thread stores four elements at once: a store of one may touch its neighbours.
+    for (var i = lane; i < TILE * DEPTH / 4u; i += 256u) {
 //: if TRANSPOSE_A
-      let at = i % TILE;
-      let step = i / TILE;
+      let quad = i % (TILE / 4u);
+      let step = i / (TILE / 4u);
 //: else
-      let at = i / DEPTH;
+      let quad = i / DEPTH;
       let step = i % DEPTH;
 //: end
-      var value = 0.0;
-      if (row0 + at < p.m && k0 + step < p.k) {
-//: if TRANSPOSE_A
-        value = a[p.aAt + (k0 + step) * p.m + row0 + at];
-//: else
-        value = a[p.aAt + (row0 + at) * p.k + k0 + step];
-//: end
-      }
-      aTile[step * PITCH + at / 4u][at % 4u] = value;
+      let row = row0 + quad * 4u;
+      let at = k0 + step;
+      aTile[step * PITCH + quad] =
+        vec4f(fromA(row, at), fromA(row + 1u, at), fromA(row + 2u, at), fromA(row + 3u, at));
     }
-    for (var i = lane; i < TILE * DEPTH; i += 256u) {
+    for (var i = lane; i < TILE * DEPTH / 4u; i += 256u) {
 //: if TRANSPOSE_B
-      let at = i / DEPTH;
+      let quad = i / DEPTH;
       let step = i % DEPTH;
 //: else
-      let at = i % TILE;
-      let step = i / TILE;
+      let quad = i % (TILE / 4u);
+      let step = i / (TILE / 4u);
 //: end
-      var value = 0.0;
-      if (col0 + at < p.n && k0 + step < p.k) {
-//: if TRANSPOSE_B
-        value = b[p.bAt + (col0 + at) * p.k + k0 + step];
-//: else
-        value = b[p.bAt + (k0 + step) * p.n + col0 + at];
-//: end
-      }
-      bTile[step * PITCH + at / 4u][at % 4u] = value;
+      let col = col0 + quad * 4u;
+      let at = k0 + step;
+      bTile[step * PITCH + quad] =
+        vec4f(fromB(at, col), fromB(at, col + 1u), fromB(at, col + 2u), fromB(at, col + 3u));
     }
     workgroupBarrier();
     for (var step = 0u; step < DEPTH; step++) {
+//: if LARGE
       for (var r = 0u; r < Q; r++) {
         let left = aTile[step * PITCH + r * 16u + ty];
         for (var c = 0u; c < Q; c++) {
@@ -76,6 +84,15 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
           acc[(r * 4u + 3u) * Q + c] += left.w * right;
         }
       }
+//: else
+      // Indices that are known keep the sums in registers where loops are not unrolled.
+      let left = aTile[step * PITCH + ty];
+      let right = bTile[step * PITCH + tx];
+      acc[0] += left.x * right;
+      acc[1] += left.y * right;
+      acc[2] += left.z * right;
+      acc[3] += left.w * right;
+//: end
     }
     workgroupBarrier();
   }

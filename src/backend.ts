@@ -305,6 +305,8 @@ export interface ServedOperation {
   /** Backend whose kernel ran. */
   readonly servedBy: string;
   readonly calls: number;
+  /** Why that one, where it is known. */
+  readonly reason?: string;
   /** Bytes copied between backends for it; absent when there were none. */
   readonly copiedBytes?: number;
 }

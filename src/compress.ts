@@ -1,5 +1,5 @@
-import type { Backend, ServedOperation } from "./backend.js";
-import { openBackend } from "./backends/index.js";
+import type { Backend, OperationName, ServedOperation } from "./backend.js";
+import { Lease } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { type CheckpointWriter, createCheckpoint } from "./checkpoint/checkpoint-writer.js";
 import { type BlockOutcome, compressBlock } from "./compress/block.js";
@@ -41,7 +41,11 @@ export interface CompressOptions {
   readonly calibration: string;
   /** What to do; missing keys take their defaults. @default DEFAULT_RECIPE */
   readonly recipe?: Partial<Recipe>;
-  /** A backend that is open, or the name of one. @default "auto" */
+  /**
+   * A backend that is open, or the name of one. "auto" takes a GPU for models with a weight of 2^20
+   * elements or more, and wasm otherwise; when the GPU fails, the block at hand begins again on wasm.
+   * For that, what runs through the blocks is kept in the host's memory (or in `work`). @default "auto"
+   */
   readonly backend?: Backend | string;
   /** Bytes after which a new shard of weights begins. @default 5e9 */
   readonly shardBytes?: number;
@@ -128,33 +132,35 @@ async function* steps(
   refuseUnknownKeys("compress", options, OPTION_NAMES);
   const recipe = readRecipe(options.recipe ?? {});
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
-  const backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
+  let lease: Lease | undefined;
   let output: OutputFolder | undefined;
   try {
     const model = readModel(checkpoint);
     refuseModel(model, recipe);
     const plan = planLayers(recipe, prunableLayers(model));
+    lease = await Lease.open(wanted, workload(model, plan, recipe));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
     const scope = recipe.rotate && (recipe.rotate.scope ?? "block");
     const stored = new OutputPlan(model, plan, findLayout(recipe.layout), scope);
-    const journal = await openJournal(options, model, recipe, backend, windows);
+    const journal = await openJournal(options, model, recipe, lease, windows);
     output = await openOutput(options, checkpoint.folder.path);
     const writer = await openWriter(model, stored, output, options.shardBytes);
     const ready = performance.now();
     yield {
       type: "start",
-      backend: backend.name,
+      backend: lease.name,
       blocks: model.spec.layers,
       layers: plan.size,
       samples: windows.samples,
       length: recipe.length,
     };
     started += performance.now() - ready;
+    if (lease.note) yield { type: "note", where: "--backend", message: lease.note };
     for (const message of windows.notes) yield { type: "note", where: "calibration", message };
     const { warning: message } = stored.layout;
     if (message) yield { type: "note", where: recipe.layout, message };
     const layers = yield* blocks(
-      { model, backend, recipe, plan, windows, stored, writer, journal },
+      { model, lease, recipe, plan, windows, stored, writer, journal },
       options,
     );
     await writeRest(model, stored, writer, signal);
@@ -163,7 +169,7 @@ async function* steps(
     const totals = stored.totals(layers);
     const side = {
       recipe,
-      backend: backend.name,
+      backend: lease.name,
       calibration: windows.facts,
       layers,
       totals,
@@ -173,9 +179,9 @@ async function* steps(
     const result: CompressResult = {
       layers,
       totals,
-      served: backend.served(),
+      served: lease.served(),
       seconds,
-      peakTensorBytes: backend.memory().peak,
+      peakTensorBytes: lease.memory().peak,
     };
     const { served, peakTensorBytes } = result;
     await output.writeText(
@@ -189,9 +195,21 @@ async function* steps(
   } finally {
     // After a commit this does nothing.
     await output?.discard();
-    if (typeof wanted === "string") backend.dispose();
+    lease?.dispose();
     if (typeof source === "string") await checkpoint.close();
   }
+}
+
+/** What a search for rotations does most of the time. */
+const ROTATION_OPERATIONS: readonly OperationName[] = ["entropyRows", "removedRows", "adam"];
+
+/** What `auto` looks at. */
+function workload({ spec }: StoredModel, plan: ReadonlyMap<string, LayerPlan>, recipe: Recipe) {
+  const sizes = Object.values(linearShapes(spec)).map(([rows, cols]) => rows * cols);
+  const methods = new Set([...plan.values()].map(({ method }) => method));
+  const operations = [...methods].flatMap((method) => method.operations ?? []);
+  if (recipe.rotate) operations.push(...ROTATION_OPERATIONS);
+  return { largestWeight: Math.max(...sizes), operations };
 }
 
 /** Refuses what was compressed here before, and rotations that the model does not allow. */
@@ -237,7 +255,7 @@ async function openWriter(
 /** What the blocks of a run have in common. */
 interface Work {
   readonly model: StoredModel;
-  readonly backend: Backend;
+  readonly lease: Lease;
   readonly recipe: Recipe;
   readonly plan: ReadonlyMap<string, LayerPlan>;
   readonly windows: Windows;
@@ -246,11 +264,36 @@ interface Work {
   readonly journal: Journal;
 }
 
+/** All blocks; after a failure of a GPU that `auto` chose, on wasm from the first unfinished one on. */
 async function* blocks(
-  { model, backend, recipe, plan, windows, stored, writer, journal }: Work,
-  { signal, budget: seconds }: CompressOptions,
+  work: Work,
+  options: CompressOptions,
 ): AsyncGenerator<CompressEvent, LayerReport[], void> {
+  const done: Done = { blocks: 0, reports: [] };
+  for (;;) {
+    try {
+      yield* blocksFrom(done, work, options);
+      return done.reports;
+    } catch (error) {
+      const message = await work.lease.moveAfter(error);
+      yield { type: "note", where: "--backend", message };
+    }
+  }
+}
+
+/** What was written so far. */
+interface Done {
+  blocks: number;
+  readonly reports: LayerReport[];
+}
+
+async function* blocksFrom(
+  done: Done,
+  { model, lease, recipe, plan, windows, stored, writer, journal }: Work,
+  { signal, budget: seconds }: CompressOptions,
+): AsyncGenerator<CompressEvent, void, void> {
   const { layers } = model.spec;
+  const { backend } = lease;
   const calibration = await openCalibration(model, backend, windows, recipe.length);
   const passes = new Passes(backend, calibration, signal);
   const rotator =
@@ -258,9 +301,8 @@ async function* blocks(
   const budget = new Budget(seconds, layers);
   const tools = { model, plan, recipe, passes, rotator, journal, budget };
   const course = new Course(recipe, layers);
-  const reports: LayerReport[] = [];
   try {
-    for (let block = 0; block < layers; block++) {
+    for (let block = done.blocks; block < layers; block++) {
       let outcome = await finishedBlock(journal, block);
       if (outcome) {
         const message = "it was finished by an earlier run and is taken from the work folder";
@@ -279,7 +321,8 @@ async function* blocks(
         await keepBlock(journal, backend, calibration, block, block + 1 < layers, outcome);
       }
       yield* writeBlock(block, outcome, stored, writer);
-      reports.push(...outcome.layers.map(({ report }) => report));
+      done.reports.push(...outcome.layers.map(({ report }) => report));
+      done.blocks = block + 1;
     }
     if (stored.isFolded) {
       const write: WriteRange = (name, start, bytes) => writer.writeRange(name, start, bytes);
@@ -291,7 +334,6 @@ async function* blocks(
     calibration.hidden.dispose();
     calibration.work.dispose();
   }
-  return reports;
 }
 
 async function* writeBlock(

@@ -7,6 +7,9 @@ export class PenjingError extends Error {
   /** The file, tensor, layer or option that the message is about. */
   readonly where: string;
 
+  /** The message without `where`. */
+  readonly bare: string;
+
   /**
    * @param where the file, tensor, layer or option, printed in brackets before the message
    * @param message what was found, the rule it breaks, and the cure
@@ -14,6 +17,17 @@ export class PenjingError extends Error {
   constructor(where: string, message: string, options?: ErrorOptions) {
     super(`[${where}] ${message}`, options);
     this.where = where;
+    this.bare = message;
+  }
+}
+
+/**
+ * A GPU that is missing, unfit or cannot go on: lost, out of memory, over its limits, or unable to
+ * compile a shader. The input is not at fault, and another backend can do the same work.
+ */
+export class DeviceError extends PenjingError {
+  constructor(message: string, options?: ErrorOptions) {
+    super("webgpu", message, options);
   }
 }
 

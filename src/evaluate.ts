@@ -1,7 +1,7 @@
 import type { Backend, ServedOperation } from "./backend.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
-import { type OpenModel, openModel, refuseForeignIds } from "./open-model.js";
+import { type MovableModel, type OpenModel, openMovable, refuseForeignIds } from "./open-model.js";
 import { pause, Run } from "./run.js";
 import type { Tensor } from "./tensor.js";
 import { refuseUnknown, sha256 } from "./text.js";
@@ -32,14 +32,16 @@ const OPTION_NAMES: readonly (keyof EvaluateOptions)[] = [
   "signal",
 ];
 
-export interface EvaluateEvent {
-  readonly type: "progress";
-  /** Windows scored so far. */
-  readonly done: number;
-  readonly windows: number;
-  /** Perplexity over those. */
-  readonly perplexity: number;
-}
+export type EvaluateEvent =
+  | {
+      readonly type: "progress";
+      /** Windows scored so far. */
+      readonly done: number;
+      readonly windows: number;
+      /** Perplexity over those. */
+      readonly perplexity: number;
+    }
+  | { readonly type: "note"; readonly where: string; readonly message: string };
 
 export interface Perplexity {
   /** exp(nll) */
@@ -82,10 +84,11 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
   if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 2)) {
     throw new PenjingError("--window", `it is ${asked}, must be a whole number of at least 2.`);
   }
-  const model = isOpenModel(source)
-    ? source
-    : await openModel(source, { backend, signal, maxTokens: asked });
+  let own: MovableModel | undefined;
+  if (!isOpenModel(source)) own = await openMovable(source, { backend, signal, maxTokens: asked });
+  const model = own ?? (source as OpenModel);
   try {
+    for (const message of model.notes) yield { type: "note", where: "--backend", message };
     const { spec, tokenizer, decoder } = model;
     const window = asked ?? Math.min(spec.context, LONGEST_DEFAULT_WINDOW);
     if (window > spec.context) {
@@ -106,21 +109,38 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
     const ids = tokenizer.encode(text);
     refuseForeignIds(ids, spec);
     refuseUnknown("--text", tokenizer, ids);
-    const score = yield* scoreWindows(model, ids, window, signal);
+    const sum: LossSum = { windows: 0, total: 0 };
+    let score: Score | undefined;
+    while (!score) {
+      try {
+        score = yield* scoreWindows(own ?? model, ids, window, signal, sum);
+      } catch (error) {
+        if (!own) throw error;
+        own = await own.moveAfter(error);
+        yield { type: "note", where: "--backend", message: own.notes[own.notes.length - 1] };
+      }
+    }
+    const last = own ?? model;
     return {
       ...score,
       unknownTokens: tokenizer.countUnknown(ids),
       textSha256: await sha256(text),
-      backend: model.backend.name,
-      served: model.backend.served(),
+      backend: last.backendName,
+      served: last.served(),
       seconds: (performance.now() - started) / 1000,
     };
   } finally {
-    if (model !== source) await model.close();
+    await own?.close();
   }
 }
 
 type Score = Pick<Perplexity, "perplexity" | "nll" | "tokens" | "windows" | "window">;
+
+/** Windows scored so far and their losses: scoring goes on from there. */
+interface LossSum {
+  windows: number;
+  total: number;
+}
 
 /** Scores token ids window by window. */
 export async function* scoreWindows(
@@ -128,6 +148,7 @@ export async function* scoreWindows(
   ids: Int32Array,
   window: number,
   signal?: AbortSignal,
+  scored: LossSum = { windows: 0, total: 0 },
 ): AsyncGenerator<EvaluateEvent, Score, void> {
   const windows = Math.floor(ids.length / window);
   if (windows === 0) {
@@ -141,9 +162,8 @@ export async function* scoreWindows(
   const logits = backend.zeros([rows, spec.vocabSize]);
   const targets = backend.zeros([window - 1, 1], "i32");
   const losses = backend.zeros([window - 1, 1]);
-  let total = 0;
   try {
-    for (let i = 0; i < windows; i++) {
+    for (let i = scored.windows; i < windows; i++) {
       await pause(signal);
       const tokens = ids.subarray(i * window, (i + 1) * window);
       decoder.forward(tokens);
@@ -154,21 +174,22 @@ export async function* scoreWindows(
         decoder.project(start, part(logits, 0));
         backend.ops.crossEntropy(part(logits, 0), part(targets), part(losses));
       }
-      total += await sum(backend, losses);
-      if (!Number.isFinite(total)) {
+      scored.total += await sum(backend, losses);
+      if (!Number.isFinite(scored.total)) {
         throw new PenjingError(
           "model",
           `window ${i + 1} of ${windows} has a loss that is not a number: its activations exceed float32; the checkpoint is damaged, fetch or compress it again.`,
         );
       }
-      const perplexity = Math.exp(total / ((i + 1) * (window - 1)));
+      scored.windows = i + 1;
+      const perplexity = Math.exp(scored.total / ((i + 1) * (window - 1)));
       yield { type: "progress", done: i + 1, windows, perplexity };
     }
   } finally {
     for (const tensor of [logits, targets, losses]) tensor.dispose();
   }
   const tokens = windows * (window - 1);
-  const nll = total / tokens;
+  const nll = scored.total / tokens;
   return { perplexity: Math.exp(nll), nll, tokens, windows, window };
 }
 

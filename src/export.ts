@@ -1,5 +1,5 @@
 import type { Backend, ServedOperation } from "./backend.js";
-import { openBackend } from "./backends/index.js";
+import { Lease } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { createCheckpoint } from "./checkpoint/checkpoint-writer.js";
 import { byteLengthOf } from "./checkpoint/safetensors-writer.js";
@@ -43,7 +43,10 @@ export interface ExportOptions {
    * @default false
    */
   readonly reconstruct?: boolean;
-  /** A backend that is open, or the name of one; only `reconstruct` computes. @default "auto" */
+  /**
+   * A backend that is open, or the name of one; only `reconstruct` computes. "auto" is wasm: an export
+   * waits for files. @default "auto"
+   */
   readonly backend?: Backend | string;
   /** Bytes after which a new shard of weights begins. @default 5e9 */
   readonly shardBytes?: number;
@@ -111,12 +114,13 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
   signal?.throwIfAborted();
   refuseUnknownKeys("exportModel", options, OPTION_NAMES);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
-  let backend: Backend | undefined;
+  let lease: Lease | undefined;
   let output: OutputFolder | undefined;
   try {
     const model = readModel(checkpoint);
     const layout = targetLayout(model, options);
-    backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
+    lease = await Lease.open(wanted, { largestWeight: 0 });
+    const { backend } = lease;
     output = await openOutput(options, checkpoint.folder.path);
     const rebuilds = options.reconstruct === true && hasExtras(model);
     const job = new Job(model, layout, rebuilds, backend, signal);
@@ -147,12 +151,12 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
       reconstructed: job.reconstructed,
       seconds: (performance.now() - started) / 1000,
       backend: backend.name,
-      served: backend.served(),
+      served: lease.served(),
     };
   } finally {
     // After a commit this does nothing.
     await output?.discard();
-    if (typeof wanted === "string") backend?.dispose();
+    lease?.dispose();
     if (typeof source === "string") await checkpoint.close();
   }
 }

@@ -1,9 +1,9 @@
-import type { Backend } from "./backend.js";
+import type { Backend, ServedOperation } from "./backend.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import type { Tokenizer } from "./checkpoint/tokenizer.js";
 import { KeyValueCache } from "./decoder.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
-import { type OpenModel, openModel, refuseForeignIds } from "./open-model.js";
+import { type MovableModel, type OpenModel, openMovable, refuseForeignIds } from "./open-model.js";
 import { Random } from "./random.js";
 import { pause, Run } from "./run.js";
 import { checkSampling, type SamplingOptions, sample } from "./sample.js";
@@ -37,12 +37,14 @@ const OPTION_NAMES: readonly (keyof GenerateOptions)[] = [
   "signal",
 ];
 
-export interface GenerateEvent {
-  readonly type: "token";
-  readonly id: number;
-  /** What this token adds to the text; empty while a character is still incomplete. */
-  readonly text: string;
-}
+export type GenerateEvent =
+  | {
+      readonly type: "token";
+      readonly id: number;
+      /** What this token adds to the text; empty while a character is still incomplete. */
+      readonly text: string;
+    }
+  | { readonly type: "note"; readonly where: string; readonly message: string };
 
 export interface Generation {
   /** The prompt and what was generated, without special tokens. */
@@ -54,6 +56,9 @@ export interface Generation {
   readonly stoppedBy: "end of text" | "length" | "context";
   /** Generated tokens per second, the prompt's pass left out. */
   readonly tokensPerSecond: number;
+  readonly backend: string;
+  /** Which backend served what, and why. */
+  readonly served: readonly ServedOperation[];
 }
 
 /**
@@ -72,12 +77,58 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
   checkCounts(options);
   const { model: source, backend, signal } = options;
   const isOpen = typeof source === "object" && "decoder" in source;
-  const model = isOpen ? source : await openModel(source, { backend, signal });
+  let own: MovableModel | undefined;
+  if (!isOpen) own = await openMovable(source, { backend, signal });
+  const model = own ?? (source as OpenModel);
   try {
-    return yield* continueText(model, options);
+    for (const message of model.notes) yield { type: "note", where: "--backend", message };
+    const promptIds = firstIds(model, options.prompt);
+    const state: Continuation = {
+      promptIds,
+      ids: [],
+      text: new TextStream(model.tokenizer, promptIds),
+      random: new Random(options.seed ?? 0),
+      seconds: 0,
+    };
+    for (;;) {
+      try {
+        const stoppedBy = yield* continueText(own ?? model, options, state);
+        return describe(own ?? model, state, stoppedBy);
+      } catch (error) {
+        if (!own) throw error;
+        own = await own.moveAfter(error);
+        yield { type: "note", where: "--backend", message: own.notes[own.notes.length - 1] };
+      }
+    }
   } finally {
-    if (model !== source) await model.close();
+    await own?.close();
   }
+}
+
+/** How far a generation is: all that it needs to go on with another copy of the model. */
+interface Continuation {
+  readonly promptIds: Int32Array;
+  readonly ids: number[];
+  readonly text: TextStream;
+  readonly random: Random;
+  /** Seconds of generating, the passes over what was there before left out. */
+  seconds: number;
+}
+
+function describe(
+  { tokenizer, backendName, served }: OpenModel,
+  { promptIds, ids, seconds }: Continuation,
+  stoppedBy: Generation["stoppedBy"],
+): Generation {
+  return {
+    text: tokenizer.decode([...promptIds, ...ids], { skipSpecialTokens: true }),
+    promptIds,
+    ids: Int32Array.from(ids),
+    stoppedBy,
+    tokensPerSecond: seconds > 0 ? ids.length / seconds : 0,
+    backend: backendName,
+    served: served(),
+  };
 }
 
 /** @throws PenjingError for a number of tokens or a seed that is not whole */
@@ -96,23 +147,21 @@ function checkCounts({ maxNewTokens = 0, seed = 0 }: GenerateOptions): void {
 async function* continueText(
   model: OpenModel,
   options: GenerateOptions,
-): AsyncGenerator<GenerateEvent, Generation, void> {
+  state: Continuation,
+): AsyncGenerator<GenerateEvent, Generation["stoppedBy"], void> {
   const { backend, decoder, spec, tokenizer } = model;
-  const { maxNewTokens = 256, ignoreEos = false, seed = 0, signal } = options;
-  const promptIds = firstIds(model, options.prompt);
+  const { maxNewTokens = 256, ignoreEos = false, signal } = options;
+  const { promptIds, ids, text, random } = state;
+  const seen = Int32Array.from([...promptIds, ...ids]);
   const capacity = Math.min(spec.context, promptIds.length + maxNewTokens);
   const cache = new KeyValueCache(backend, spec, capacity);
   const logits = backend.zeros([1, spec.vocabSize]);
-  const random = new Random(seed);
   const ends = new Set([...spec.eosIds, ...tokenizer.eosIds]);
-  const ids: number[] = [];
-  const text = new TextStream(tokenizer, promptIds);
-  let stoppedBy: Generation["stoppedBy"] = "length";
   let started = 0;
   try {
-    for (let start = 0; start < promptIds.length; start += decoder.maxTokens) {
+    for (let start = 0; start < seen.length; start += decoder.maxTokens) {
       await pause(signal);
-      decoder.logits(promptIds.subarray(start, start + decoder.maxTokens), logits, cache);
+      decoder.logits(seen.subarray(start, start + decoder.maxTokens), logits, cache);
     }
     started = performance.now();
     while (ids.length < maxNewTokens) {
@@ -127,28 +176,16 @@ async function* continueText(
       }
       ids.push(id);
       yield { type: "token", id, text: text.add(id) };
-      if (ends.has(id) && !ignoreEos) {
-        stoppedBy = "end of text";
-        break;
-      }
-      if (cache.length === spec.context) {
-        stoppedBy = "context";
-        break;
-      }
+      if (ends.has(id) && !ignoreEos) return "end of text";
+      if (cache.length === spec.context) return "context";
       if (ids.length < maxNewTokens) decoder.logits(Int32Array.of(id), logits, cache);
     }
+    return "length";
   } finally {
+    if (started > 0) state.seconds += (performance.now() - started) / 1000;
     cache.dispose();
     logits.dispose();
   }
-  const seconds = (performance.now() - started) / 1000;
-  return {
-    text: tokenizer.decode([...promptIds, ...ids], { skipSpecialTokens: true }),
-    promptIds,
-    ids: Int32Array.from(ids),
-    stoppedBy,
-    tokensPerSecond: seconds > 0 ? ids.length / seconds : 0,
-  };
 }
 
 /** Tokens that are decoded together with a new one, for tokenizers that look at neighbours. */

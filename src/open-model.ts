@@ -1,10 +1,10 @@
-import type { Backend } from "./backend.js";
-import { openBackend } from "./backends/index.js";
+import type { Backend, ServedOperation } from "./backend.js";
+import { Lease } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
 import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
 import { PenjingError } from "./errors.js";
-import type { DecoderSpec } from "./model.js";
+import { type DecoderSpec, linearShapes } from "./model.js";
 import { readModel, type StoredModel } from "./stored-model.js";
 import { allOrNothing, loadBlock, loadOuter } from "./weights.js";
 
@@ -12,7 +12,10 @@ import { allOrNothing, loadBlock, loadOuter } from "./weights.js";
 const LONGEST_RUN = 2048;
 
 export interface OpenModelOptions {
-  /** A backend that is open, or the name of one to open. @default "auto" */
+  /**
+   * A backend that is open, or the name of one to open. "auto" takes a GPU for models with a weight of
+   * 2^20 elements or more, and wasm otherwise or when the GPU fails. @default "auto"
+   */
   readonly backend?: Backend | string;
   /** Longest run of tokens that one call may have; the model's context at most. @default 2048 */
   readonly maxTokens?: number;
@@ -29,6 +32,12 @@ export interface OpenModel {
   readonly tokenizer: Tokenizer;
   /** Bytes of the stored weights. */
   readonly weightBytes: number;
+  /** Sentences about the backend that a person should read, such as that a GPU failed. */
+  readonly notes: readonly string[];
+  /** The backend's name, with those before it, as in "webgpu, then wasm". */
+  readonly backendName: string;
+  /** Which backend served what so far, and why. */
+  served(): readonly ServedOperation[];
   close(): Promise<void>;
 }
 
@@ -42,35 +51,91 @@ export async function openModel(
   source: string | Checkpoint,
   options: OpenModelOptions = {},
 ): Promise<OpenModel> {
-  const { backend: wanted = "auto", signal } = options;
+  return openMovable(source, options);
+}
+
+/** A model whose opener can take it to wasm when the GPU that `auto` chose fails. */
+export interface MovableModel extends OpenModel {
+  /**
+   * The same model on wasm, without what it held. This one is closed.
+   *
+   * @returns the model, whose last note says what happened
+   * @throws the error itself when it is not one of a GPU that `auto` chose
+   */
+  moveAfter(error: unknown): Promise<MovableModel>;
+}
+
+/** `openModel` for work that goes on when its GPU fails. */
+export async function openMovable(
+  source: string | Checkpoint,
+  options: OpenModelOptions = {},
+): Promise<MovableModel> {
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
-  let backend: Backend | undefined;
-  const close = async () => {
-    if (typeof wanted === "string") backend?.dispose();
-    if (typeof source === "string") await checkpoint.close();
-  };
   try {
     const model = readModel(checkpoint);
-    const tokenizer = await loadTokenizer(checkpoint.folder);
-    backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
-    const maxTokens = Math.min(options.maxTokens ?? LONGEST_RUN, model.spec.context);
-    const decoder = await loadDecoder(model, backend, maxTokens, signal);
-    return {
-      path: checkpoint.folder.path,
-      spec: model.spec,
-      backend,
-      decoder,
-      tokenizer,
-      weightBytes: [...checkpoint.tensors.values()].reduce((sum, t) => sum + t.byteLength, 0),
-      async close() {
-        decoder.dispose();
-        await close();
-      },
+    const shapes = Object.values(linearShapes(model.spec));
+    const largestWeight = Math.max(...shapes.map(([rows, cols]) => rows * cols));
+    const lease = await Lease.open(options.backend ?? "auto", { largestWeight });
+    const notes = lease.note ? [lease.note] : [];
+    const close = async () => {
+      if (typeof source === "string") await checkpoint.close();
     };
+    try {
+      return await load({ model, lease, notes, close }, options);
+    } catch (error) {
+      lease.dispose();
+      throw error;
+    }
   } catch (error) {
-    await close();
+    if (typeof source === "string") await checkpoint.close();
     throw error;
   }
+}
+
+/** What stays the same when a model moves to another backend. */
+interface Grounds {
+  readonly model: StoredModel;
+  readonly lease: Lease;
+  readonly notes: readonly string[];
+  close(): Promise<void>;
+}
+
+/** Loads a model on the leased backend, or, when that fails, on wasm. */
+async function load(grounds: Grounds, options: OpenModelOptions): Promise<MovableModel> {
+  const { model, lease, notes, close } = grounds;
+  const { signal } = options;
+  const { checkpoint, spec } = model;
+  const { backend } = lease;
+  const move = async (error: unknown) => {
+    const note = await lease.moveAfter(error);
+    return load({ ...grounds, notes: [...notes, note] }, options);
+  };
+  let decoder: Decoder;
+  let tokenizer: Tokenizer;
+  try {
+    tokenizer = await loadTokenizer(checkpoint.folder);
+    const maxTokens = Math.min(options.maxTokens ?? LONGEST_RUN, spec.context);
+    decoder = await loadDecoder(model, backend, maxTokens, signal);
+  } catch (error) {
+    return move(error);
+  }
+  return {
+    path: checkpoint.folder.path,
+    spec,
+    backend,
+    decoder,
+    tokenizer,
+    weightBytes: [...checkpoint.tensors.values()].reduce((sum, t) => sum + t.byteLength, 0),
+    notes,
+    backendName: lease.name,
+    served: () => lease.served(),
+    async close() {
+      decoder.dispose();
+      lease.dispose();
+      await close();
+    },
+    moveAfter: move,
+  };
 }
 
 /** Loads every weight of a model. */

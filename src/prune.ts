@@ -1,5 +1,5 @@
 import type { Backend } from "./backend.js";
-import { openBackend } from "./backends/index.js";
+import { Lease } from "./backends/lease.js";
 import { StatisticsGatherer } from "./calibrate.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { layerError } from "./layer-error.js";
@@ -32,7 +32,10 @@ export interface PruneLinearOptions {
   readonly seed?: number;
   /** Stops a long optimisation. */
   readonly signal?: AbortSignal;
-  /** A backend that is open, or the name of one to open for this call. @default "auto" */
+  /**
+   * A backend that is open, or the name of one to open for this call. "auto" takes a GPU for a weight
+   * of 2^20 elements or more, and wasm otherwise or when the GPU fails. @default "auto"
+   */
   readonly backend?: Backend | string;
 }
 
@@ -85,12 +88,21 @@ export interface PrunedLinear {
  */
 export async function pruneLinear(options: PruneLinearOptions): Promise<PrunedLinear> {
   refuseUnknownKeys("pruneLinear", options, OPTION_NAMES);
-  const { backend: wanted = "auto" } = options;
-  const backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
+  const { backend: wanted = "auto", rows, cols } = options;
+  const { operations } = lookUp(methods, options.method ?? "sparsegpt", "method");
+  const lease = await Lease.open(wanted, { largestWeight: rows * cols || 0, operations });
+  const notes = lease.note ? [lease.note] : [];
   try {
-    return await pruneOn(backend, options);
+    for (;;) {
+      try {
+        const pruned = await pruneOn(lease.backend, options);
+        return { ...pruned, notes: [...notes, ...pruned.notes] };
+      } catch (error) {
+        notes.push(await lease.moveAfter(error));
+      }
+    }
   } finally {
-    if (typeof wanted === "string") backend.dispose();
+    lease.dispose();
   }
 }
 

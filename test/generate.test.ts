@@ -72,8 +72,8 @@ for (const backend of Object.keys(backends).filter(canTest)) {
 test("the events are the tokens, and their texts make up the text", async () => {
   for (const options of [{}, { temperature: 3, seed: 5, maxNewTokens: 80, ignoreEos: true }]) {
     const work = run(options);
-    const events: GenerateEvent[] = [];
-    for await (const event of work) events.push(event);
+    const events: Extract<GenerateEvent, { type: "token" }>[] = [];
+    for await (const event of work) if (event.type === "token") events.push(event);
     const result = await work.result();
     assert.equal(
       events.map(({ id }) => id),

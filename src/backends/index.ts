@@ -1,5 +1,6 @@
 import type { Backend } from "../backend.js";
 import { nearest, PenjingError } from "../errors.js";
+import { openAuto, type Workload } from "./auto.js";
 import { openReference } from "./reference.js";
 import { openWasm } from "./wasm.js";
 import { openWebGpu } from "./webgpu.js";
@@ -14,11 +15,13 @@ export const backends: Readonly<Record<string, () => Promise<Backend>>> = {
 /**
  * Opens a backend by name.
  *
- * @param name "auto" (wasm: a GPU is used only when asked for), "webgpu", "wasm" or "reference". @default "auto"
+ * @param name "auto", "webgpu", "wasm" or "reference". @default "auto": WebGPU where the machine has a
+ *   GPU and the work is large enough for one, else wasm
+ * @param work what "auto" looks at. @default a large model
  * @throws PenjingError for an unknown name, or when a named backend cannot run here
  */
-export async function openBackend(name = "auto"): Promise<Backend> {
-  if (name === "auto") return openWasm();
+export async function openBackend(name = "auto", work?: Workload): Promise<Backend> {
+  if (name === "auto") return (await openAuto(work)).backend;
   const open = Object.hasOwn(backends, name) ? backends[name] : undefined;
   if (!open) {
     const valid = ["auto", ...Object.keys(backends)];

@@ -5,10 +5,14 @@ import { checks } from "./checks.js";
 export interface OperationSource {
   readonly name: string;
   readonly operations: Partial<Operations>;
+  /** Why it serves these, as in "has no shader". */
+  readonly reason?: string;
 }
 
 export interface OperationTable {
   readonly ops: Operations;
+  /** The source that serves an operation. */
+  servedBy(name: OperationName): string | undefined;
   served(): readonly ServedOperation[];
 }
 
@@ -19,12 +23,13 @@ type AnyOperation = (...args: unknown[]) => unknown;
  * after its arguments were checked, and the call is counted under that source's name.
  */
 export function joinOperations(sources: readonly OperationSource[]): OperationTable {
-  const counts = new Map<OperationName, { servedBy: string; calls: number }>();
+  type Count = Pick<ServedOperation, "servedBy" | "reason"> & { calls: number };
+  const counts = new Map<OperationName, Count>();
   const ops: Partial<Record<OperationName, AnyOperation>> = {};
-  for (const { name, operations } of sources) {
+  for (const { name, operations, reason } of sources) {
     for (const [key, run] of Object.entries(operations) as [OperationName, AnyOperation][]) {
       const check = checks[key] as AnyOperation | undefined;
-      const count = { servedBy: name, calls: 0 };
+      const count: Count = { servedBy: name, calls: 0, ...(reason && { reason }) };
       counts.set(key, count);
       ops[key] = (...args) => {
         check?.(...args);
@@ -34,6 +39,7 @@ export function joinOperations(sources: readonly OperationSource[]): OperationTa
     }
   }
   return {
+    servedBy: (name) => counts.get(name)?.servedBy,
     ops: ops as unknown as Operations,
     served: () =>
       [...counts]

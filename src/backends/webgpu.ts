@@ -12,8 +12,8 @@
  *
  * What fails in a queued step is thrown by the next read.
  */
-import type { Backend, MemoryUse, ServedOperation } from "../backend.js";
-import { PenjingError } from "../errors.js";
+import type { Backend, MemoryUse, OperationName, ServedOperation } from "../backend.js";
+import { DeviceError, PenjingError } from "../errors.js";
 import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
 import { dtypeOf } from "./host.js";
 import { joinOperations, type OperationTable } from "./table.js";
@@ -22,7 +22,13 @@ import * as attention from "./webgpu/attention.js";
 import * as blockDiagonal from "./webgpu/block-diagonal.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
 import * as convert from "./webgpu/convert.js";
-import { findGpu, type Gpu, openDevice, requireWorking } from "./webgpu/device.js";
+import {
+  type DeviceOptions,
+  findGpu,
+  type Gpu,
+  openDevice,
+  requireWorking,
+} from "./webgpu/device.js";
 import * as elementwise from "./webgpu/elementwise.js";
 import { Fallback } from "./webgpu/fallback.js";
 import * as gemm from "./webgpu/gemm.js";
@@ -68,7 +74,11 @@ class WebGpuBackend implements Backend {
     this.fallback = new Fallback(this.stream, openWasm);
     const operations = Object.assign({}, ...PARTS.map((part) => part.bind(this.stream)));
     this.table = joinOperations([
-      { name: "wasm via copy", operations: this.fallback.operations() },
+      {
+        name: "wasm via copy",
+        operations: this.fallback.operations(),
+        reason: "it has no shader",
+      },
       { name: "webgpu", operations },
     ]);
     this.ops = this.table.ops;
@@ -119,6 +129,11 @@ class WebGpuBackend implements Backend {
     this.stream.copy(from as GpuTensor, to as GpuTensor);
   }
 
+  /** Whether an operation is done on the device. */
+  hasShader(name: OperationName): boolean {
+    return this.table.servedBy(name) === this.name;
+  }
+
   served(): readonly ServedOperation[] {
     return this.table.served().map((line) => {
       const copiedBytes = this.fallback.copied.get(line.operation);
@@ -126,8 +141,10 @@ class WebGpuBackend implements Backend {
     });
   }
 
+  /** The device's tensors and those of the host; its peak is at most the sum of both peaks. */
   memory(): MemoryUse {
-    return this.stream.meter.read();
+    const [device, host] = [this.stream.meter.read(), this.fallback.memory()];
+    return { live: device.live + host.live, peak: device.peak + host.peak };
   }
 
   dispose(): void {
@@ -136,6 +153,7 @@ class WebGpuBackend implements Backend {
   }
 }
 
+/** What backends share: the device and its compiled shaders. */
 interface Opened {
   readonly gpu: Gpu;
   readonly pipelines: Pipelines;
@@ -144,8 +162,8 @@ interface Opened {
 /** Devices that passed the self-test, which backends share; they end with the process. */
 const devices = new WeakMap<GPU, Map<string, Promise<Opened>>>();
 
-async function openTested(source: GPU, avoid: readonly string[]): Promise<Opened> {
-  const gpu = await openDevice(source, avoid);
+async function openTested(source: GPU, options: DeviceOptions): Promise<Opened> {
+  const gpu = await openDevice(source, options);
   const pipelines = new Pipelines(gpu);
   const backend = new WebGpuBackend(gpu, pipelines);
   try {
@@ -163,26 +181,50 @@ export interface WebGpuOptions {
   readonly gpu?: GPU;
   /** Features that are not used although the adapter has them. @default none */
   readonly avoid?: readonly ("subgroups" | "shader-f16" | "timestamp-query")[];
+  /** Refuse adapters that compute on the CPU. @default false */
+  readonly hardwareOnly?: boolean;
+  /**
+   * Bytes of a buffer that one shader is given at most; larger matrices are gone through in
+   * stretches of rows. @default what the adapter allows
+   */
+  readonly mostBound?: number;
+  /** Operations that must have shaders. @default none */
+  readonly operations?: readonly OperationName[];
+}
+
+/** @throws DeviceError when operations would be done elsewhere, between copies */
+function requireShaders(backend: WebGpuBackend, operations: readonly OperationName[]): Backend {
+  const lacking = operations.filter((name) => !backend.hasShader(name));
+  if (lacking.length === 0) return backend;
+  backend.dispose();
+  throw new DeviceError(
+    `WebGPU has no shader for ${lacking.join(", ")}, and would copy each time.`,
+  );
 }
 
 /**
  * Opens the WebGPU backend on the adapter that the runtime prefers, after it has shown that it
  * computes a small dense and a small packed product right.
  *
- * @throws PenjingError when there is no WebGPU or no adapter, or it fails the test
+ * @throws DeviceError when there is no WebGPU or no adapter, or it fails the test
  */
-export async function openWebGpu({ gpu, avoid = [] }: WebGpuOptions = {}): Promise<Backend> {
+export async function openWebGpu({
+  gpu,
+  operations = [],
+  ...options
+}: WebGpuOptions = {}): Promise<Backend> {
   const source = gpu ?? (await findGpu());
   const known = devices.get(source) ?? new Map<string, Promise<Opened>>();
   devices.set(source, known);
-  const key = [...avoid].sort().join();
+  const key = JSON.stringify([[...(options.avoid ?? [])].sort(), options.mostBound]);
   const before = await known.get(key)?.catch(() => undefined);
-  if (before && before.gpu.lost === undefined) {
-    return new WebGpuBackend(before.gpu, before.pipelines);
+  const isWanted = !(options.hardwareOnly && before?.gpu.isSoftware);
+  if (before && isWanted && before.gpu.lost === undefined) {
+    return requireShaders(new WebGpuBackend(before.gpu, before.pipelines), operations);
   }
-  const opening = openTested(source, avoid);
+  const opening = openTested(source, options);
   known.set(key, opening);
   const opened = await opening;
   requireWorking(opened.gpu);
-  return new WebGpuBackend(opened.gpu, opened.pipelines);
+  return requireShaders(new WebGpuBackend(opened.gpu, opened.pipelines), operations);
 }

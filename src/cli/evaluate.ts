@@ -43,7 +43,12 @@ export async function scoreText(
   const started = performance.now();
   const work = evaluatePerplexity(options);
   try {
-    for await (const { done, windows, perplexity } of work) {
+    for await (const event of work) {
+      if (event.type === "note") {
+        progress.line(`note: ${event.where}: ${event.message}`);
+        continue;
+      }
+      const { done, windows, perplexity } = event;
       const rate = done / ((performance.now() - started) / 1000);
       progress.update(
         done / windows,

@@ -1,10 +1,23 @@
 import type { ServedOperation } from "../backend.js";
-import { table } from "./console.js";
+import { size, table } from "./console.js";
 
-/** The table operation x backend x calls. */
+/** The table operation x backend x reason, and what was copied between backends for it. */
 export function explainServed(served: readonly ServedOperation[]): string {
+  const longest = Math.max(...served.map(({ reason = "" }) => reason.length));
   const rows = [...served]
     .sort((a, b) => b.calls - a.calls)
-    .map(({ operation, servedBy, calls }) => [operation, servedBy, String(calls)]);
-  return table([["operation", "served by", "calls"], ...rows]);
+    .map(({ operation, servedBy, calls, copiedBytes, reason = "" }) => [
+      ...[operation, servedBy, String(calls)],
+      copiedBytes === undefined ? "-" : size(copiedBytes),
+      // The column is flush left, as text is.
+      reason.padEnd(longest),
+    ]);
+  const head = ["operation", "served by", "calls", "copied", "why".padEnd(longest)];
+  const copied = served.filter(({ copiedBytes }) => copiedBytes !== undefined);
+  const bytes = copied.reduce((sum, { copiedBytes = 0 }) => sum + copiedBytes, 0);
+  const copies =
+    copied.length === 0
+      ? "nothing was copied between backends"
+      : `copied between backends: ${size(bytes)} for ${copied.length} operations`;
+  return `${table([head, ...rows])}\n${copies}`;
 }

@@ -1,6 +1,5 @@
 import type { Command } from "commander";
 import { generate } from "../generate.js";
-import { openModel } from "../open-model.js";
 import type { SamplingOptions } from "../sample.js";
 import { type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
@@ -46,29 +45,28 @@ async function run(
   signal: AbortSignal,
 ): Promise<void> {
   const { backend, json, quiet, explain, verbose: _, ...sampling } = flags;
-  const model = await openModel(path, { backend, signal });
-  try {
-    const work = generate({ ...sampling, model, prompt, signal });
-    let shown = json ? "" : prompt;
-    for await (const { text } of work) {
-      // The prompt waits for the first token: one that is refused is not printed.
-      if (!json) process.stdout.write(shown + text);
-      shown = "";
+  const work = generate({ ...sampling, model: path, prompt, backend, signal });
+  let shown = json ? "" : prompt;
+  for await (const event of work) {
+    if (event.type === "note") {
+      if (!quiet) process.stderr.write(`note: ${event.where}: ${event.message}\n`);
+      continue;
     }
-    const { promptIds, ids, ...result } = await work.result();
-    if (json) {
-      printJson({ ...result, promptIds: Array.from(promptIds), ids: Array.from(ids) });
-      return;
-    }
-    print("");
-    if (!quiet) {
-      const rate = result.tokensPerSecond.toFixed(1);
-      process.stderr.write(
-        `${ids.length} tokens at ${rate} tokens/s on ${model.backend.name}; stopped by ${result.stoppedBy}\n`,
-      );
-    }
-    if (explain) print(`\n${explainServed(model.backend.served())}`);
-  } finally {
-    await model.close();
+    // The prompt waits for the first token: one that is refused is not printed.
+    if (!json) process.stdout.write(shown + event.text);
+    shown = "";
   }
+  const { promptIds, ids, ...result } = await work.result();
+  if (json) {
+    printJson({ ...result, promptIds: Array.from(promptIds), ids: Array.from(ids) });
+    return;
+  }
+  print("");
+  if (!quiet) {
+    const rate = result.tokensPerSecond.toFixed(1);
+    process.stderr.write(
+      `${ids.length} tokens at ${rate} tokens/s on ${result.backend}; stopped by ${result.stoppedBy}\n`,
+    );
+  }
+  if (explain) print(`\n${explainServed(result.served)}`);
 }

@@ -12,7 +12,7 @@ export const LAYOUT_NAMES = [...layouts.keys()].join(", ");
 /** Options that every command has. */
 export function withCommonOptions(command: Command): Command {
   return command
-    .option("--backend <name>", "auto, wasm or reference", "auto")
+    .option("--backend <name>", "auto, webgpu, wasm or reference", "auto")
     .option("--json", "print one JSON document instead of text")
     .option("--quiet", "no progress, no notes")
     .option("--verbose", "print stack traces of errors")

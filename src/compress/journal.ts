@@ -11,16 +11,21 @@ const KEEP_SHARE = 0.02;
 const RUN = "run";
 
 /**
- * Finished and half-finished parts of a run, by name. With a work folder they outlive the process;
- * without one nothing is kept but what `put` lends to memory.
+ * Finished and half-finished parts of a run, by name. With a work folder they outlive the process.
+ * Without one they are kept in memory where a failure of the backend is to be survived, and else
+ * nothing is kept but what `put` lends to memory.
  */
 export class Journal {
   /** Whether parts outlive the process. */
+  readonly outlives: boolean;
+  /** Whether parts outlive the backend. */
   readonly isLasting: boolean;
   private readonly folder: WorkFolder;
 
-  constructor(folder: WorkFolder | undefined) {
-    this.isLasting = folder !== undefined;
+  /** @param survives whether the run goes on after a failure of its backend */
+  constructor(folder: WorkFolder | undefined, survives = false) {
+    this.outlives = folder !== undefined;
+    this.isLasting = this.outlives || survives;
     this.folder = folder ?? memoryWorkFolder();
   }
 
@@ -28,12 +33,14 @@ export class Journal {
    * Claims the work folder for a run.
    *
    * @param identity of everything that the results depend on
+   * @param others identities of runs whose work may be gone on with as well
    * @throws PenjingError when it holds the work of another run
    */
-  async claim(identity: string): Promise<void> {
-    if (!this.isLasting) return;
+  async claim(identity: string, others: readonly string[] = []): Promise<void> {
+    if (!this.outlives) return;
     const found = await this.load(RUN);
-    if (found && found.facts.identity !== identity) {
+    const mine = [identity, ...others];
+    if (found && !mine.includes(found.facts.identity as string)) {
       throw new PenjingError(
         this.folder.path,
         "it holds the unfinished work of another model, recipe, calibration text, backend or version; give the same as then, or another --work folder.",
@@ -47,7 +54,7 @@ export class Journal {
     return bytes && decodeSnapshot(bytes, `${this.folder.path}: ${name}`);
   }
 
-  /** Keeps a part, where parts outlive the process. */
+  /** Keeps a part, where parts outlive the process or the backend. */
   async save(name: string, snapshot: Snapshot): Promise<void> {
     if (this.isLasting) await this.put(name, snapshot);
   }
@@ -61,7 +68,7 @@ export class Journal {
     for (const name of names) await this.folder.remove(name);
   }
 
-  /** Where a long optimisation keeps its state; undefined where nothing outlives the process. */
+  /** Where a long optimisation keeps its state; undefined where nothing is kept. */
   keeper(name: string): Keeper | undefined {
     if (!this.isLasting) return undefined;
     let next = performance.now() + KEEP_MS;

@@ -1,4 +1,5 @@
 import type { Backend } from "../backend.js";
+import type { Lease } from "../backends/lease.js";
 import { PenjingError } from "../errors.js";
 import { blockTensor } from "../model.js";
 import { refuseOverlap } from "../platform/overlap.js";
@@ -33,7 +34,7 @@ export async function openJournal(
   { work, out, budget }: ResumeOptions,
   model: StoredModel,
   recipe: Recipe,
-  backend: Backend,
+  lease: Lease,
   calibration: { readonly facts: object },
 ): Promise<Journal> {
   if (budget !== undefined && !(budget > 0)) {
@@ -44,10 +45,19 @@ export async function openJournal(
     if (typeof out === "string") await refuseOverlap(work, out);
   }
   const folder = typeof work === "string" ? await openWorkFolder(work) : work;
-  const journal = new Journal(folder);
-  if (journal.isLasting) {
-    const facts = { VERSION, recipe, backend: backend.name, calibration: calibration.facts };
-    await journal.claim(await sha256(JSON.stringify([facts, await modelIdentity(model)])));
+  const journal = new Journal(folder, lease.canMove);
+  if (folder) {
+    const sampled = await modelIdentity(model);
+    const identity = (backend: string) => {
+      const facts = { VERSION, recipe, backend, calibration: calibration.facts };
+      return sha256(JSON.stringify([facts, sampled]));
+    };
+    // Where the backend is a matter of chance, so is that of the run before.
+    const others = lease.isAuto ? ["wasm", "webgpu"] : [];
+    await journal.claim(
+      await identity(lease.backend.name),
+      await Promise.all(others.map((name) => identity(name))),
+    );
   }
   return journal;
 }
@@ -126,7 +136,7 @@ export async function keepBlock(
     others: [...others.keys()],
     layers: layers.map(({ report, stored }) => ({ report, names: [...stored.keys()] })),
   };
-  await journal.save(blockPart(layer), { facts, arrays });
+  if (journal.outlives) await journal.save(blockPart(layer), { facts, arrays });
   await journal.drop([...blockParts(layer), ...parts.map((_, i) => hiddenPart(layer - 1, i))]);
 }
 

@@ -3,7 +3,7 @@ import type { Backend } from "../../src/backend.js";
 import { openReference } from "../../src/backends/reference.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import type { Tensor, TensorData } from "../../src/tensor.js";
-import { hasWebGpu, openTestGpu } from "../webgpu/adapter.js";
+import { hasWebGpu, openSharedGpu } from "../webgpu/adapter.js";
 
 /** Elements of NaN that freed memory is filled with before a suite takes any. */
 const DIRT = 2 ** 22;
@@ -22,8 +22,13 @@ function dirty(open: () => Promise<Backend>): () => Promise<Backend> {
 /** Every backend that the contract suites run over; the GPU's pool has sizes of its own to dirty. */
 export const OPENERS: readonly (() => Promise<Backend>)[] = [
   ...[openReference, openWasm].map(dirty),
-  ...(hasWebGpu ? [openTestGpu] : []),
+  ...(hasWebGpu ? [openSharedGpu] : []),
 ];
+
+/** Whether an opener is the GPU's, which tests on a software adapter spare some of their cases. */
+export function isGpu(open: () => Promise<Backend>): boolean {
+  return open === openSharedGpu;
+}
 
 /** Sizes around the lanes and tiles of the kernels, with primes. */
 export const SIZES: readonly number[] = [0, 1, 3, 4, 5, 7, 8, 9, 31, 33];

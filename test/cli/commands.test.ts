@@ -141,14 +141,18 @@ test("--quiet prints results only", async () => {
 
 test("--explain says which backend served each operation", async () => {
   const compressed = await penjing(compressArgs(join(folder, "explain"), "--explain"));
-  assert.match(compressed.stdout, /^operation +served by +calls$/m);
-  assert.match(compressed.stdout, /^accumulateHessian +wasm +\d+$/m);
+  assert.match(compressed.stdout, /^operation +served by +calls +copied +why$/m);
+  assert.match(
+    compressed.stdout,
+    /^accumulateHessian +wasm +\d+ +- +auto: no weight has the \d+ elements/m,
+  );
   const args = ["eval", MODEL, "--text", evaluation, "--window", "64", "--explain"];
   const plain = await penjing([...args, "--backend", "reference"]);
-  assert.match(plain.stdout, /^crossEntropy +reference +\d+$/m);
+  assert.match(plain.stdout, /^crossEntropy +reference +\d+ +- +asked for$/m);
+  assert.match(plain.stdout, /^nothing was copied between backends$/m);
   assert.not.match(plain.stdout, /wasm/);
   const told = await penjing(["generate", MODEL, "Tom", "--max-new-tokens", "2", "--explain"]);
-  assert.match(told.stdout, /^rmsNorm +wasm +\d+$/m);
+  assert.match(told.stdout, /^rmsNorm +wasm +\d+ +- +auto: /m);
 });
 
 test("eval prints the figures, --json all of them", async () => {

@@ -11,7 +11,7 @@ import { canTest } from "../webgpu/adapter.js";
 const test = suite("properties");
 
 const names = Object.keys(backends).filter(canTest);
-const opened = await Promise.all(names.map(openBackend));
+const opened = await Promise.all(names.map((name) => openBackend(name)));
 
 /** A layer's problem; the values follow from `salt`. */
 interface Layer {

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import type { Backend } from "../../src/backend.js";
 import { findGpu } from "../../src/backends/webgpu/device.js";
 import { openWebGpu } from "../../src/backends/webgpu.js";
+import type { Tensor } from "../../src/tensor.js";
 
 /** Debian's chromium brings a software adapter, for machines without a GPU. */
 const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
@@ -46,6 +47,32 @@ export function findTestGpu(): GPU {
 /** Opens the WebGPU backend on the adapter found. */
 export async function openTestGpu(): Promise<Backend> {
   return openWebGpu({ gpu: found?.gpu });
+}
+
+let kept: Promise<Backend> | undefined;
+
+/**
+ * Opens what looks like a WebGPU backend of its own but is one for the whole process: a new one
+ * fills its pool and compiles bind groups anew, which takes a software adapter longer than most
+ * tests. Disposing it frees the tensors that it made, so that later ones find used memory.
+ */
+export async function openSharedGpu(): Promise<Backend> {
+  kept ??= openTestGpu();
+  const backend = await kept;
+  const made: Tensor[] = [];
+  const keep = (tensor: Tensor) => {
+    made.push(tensor);
+    return tensor;
+  };
+  return Object.create(backend, {
+    zeros: { value: (...args: Parameters<Backend["zeros"]>) => keep(backend.zeros(...args)) },
+    upload: { value: (...args: Parameters<Backend["upload"]>) => keep(backend.upload(...args)) },
+    dispose: {
+      value: () => {
+        for (const tensor of made) tensor.dispose();
+      },
+    },
+  });
 }
 
 /** The same on the path of adapters without subgroups. */

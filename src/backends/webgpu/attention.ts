@@ -1,5 +1,5 @@
 import type { Operations } from "../../backend.js";
-import { PenjingError } from "../../errors.js";
+import { DeviceError } from "../../errors.js";
 import { rowsOf } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
 import { float } from "./pipelines.js";
@@ -15,8 +15,7 @@ export function bind(stream: Stream): Partial<Operations> {
     attention(q, k, v, out, { heads, kvHeads, headDim, window = UNLIMITED }) {
       const share = 2 ** Math.max(0, Math.ceil(Math.log2(headDim / WIDTH)));
       if (share > MOST_SHARE) {
-        throw new PenjingError(
-          "attention",
+        throw new DeviceError(
           `heads of ${headDim} elements exceed the ${WIDTH * MOST_SHARE} of the WebGPU backend; use --backend wasm.`,
         );
       }

@@ -1,4 +1,4 @@
-import { PenjingError } from "../../errors.js";
+import { DeviceError, PenjingError } from "../../errors.js";
 import { BYTES_PER_ELEMENT, sizeOf, type Tensor, type TensorDType } from "../../tensor.js";
 import type { Gpu } from "./device.js";
 
@@ -46,8 +46,7 @@ export class BufferPool {
     const { maxBufferSize, maxStorageBufferBindingSize } = this.gpu.limits;
     const most = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     if (bytes > most) {
-      throw new PenjingError(
-        "webgpu",
+      throw new DeviceError(
         `a tensor of ${bytes} bytes exceeds the ${most} bytes that ${this.gpu.adapterName} allows in one buffer; use shorter samples, or --backend wasm.`,
       );
     }

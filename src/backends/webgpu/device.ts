@@ -1,16 +1,20 @@
-import { PenjingError } from "../../errors.js";
+import { DeviceError } from "../../errors.js";
 
 /** An opened GPU: shared by all backends on it, for compiling pipelines takes long. */
 export interface Gpu {
   readonly device: GPUDevice;
   readonly limits: GPUSupportedLimits;
+  /** Bytes of a buffer that one shader can be given, at most. */
+  readonly mostBound: number;
   readonly hasSubgroups: boolean;
   /** Vendor, architecture and name, as far as the adapter tells. */
   readonly adapterName: string;
+  /** Whether it computes on the CPU. */
+  readonly isSoftware: boolean;
   /** Why the device is gone; undefined while it works. */
   lost: string | undefined;
   /** What the device said about work that was queued without an answer. */
-  readonly errors: PenjingError[];
+  readonly errors: DeviceError[];
   /** Compilations whose errors are not known yet. */
   readonly compiling: Set<Promise<void>>;
 }
@@ -24,6 +28,9 @@ const WANTED_LIMITS = [
 ] as const;
 
 const CURE = "use --backend wasm, or install a graphics driver and, in Node, the package webgpu";
+
+/** A lost device says so within this many milliseconds of refusing work. */
+const LOSS_MS = 500;
 
 /** Dawn frees its instance with the object that stands for it, so one is kept. */
 let dawn: GPU | undefined;
@@ -40,7 +47,7 @@ export async function findGpu(): Promise<GPU> {
     dawn = create([]);
     return dawn;
   } catch (cause) {
-    throw new PenjingError("webgpu", `this runtime has no WebGPU; ${CURE}.`, { cause });
+    throw new DeviceError(`this runtime has no WebGPU; ${CURE}.`, { cause });
   }
 }
 
@@ -49,19 +56,40 @@ function nameOf({ vendor, architecture, device, description }: GPUAdapterInfo): 
   return [...new Set(parts)].join(" ") || "unnamed adapter";
 }
 
+/** Whether an adapter computes on the CPU: drivers that say so, and those that are known to. */
+export function isSoftware(info: GPUAdapterInfo): boolean {
+  const software = /swiftshader|llvmpipe|lavapipe|software|basic render|\bcpu\b/i;
+  return info.isFallbackAdapter === true || software.test(nameOf(info));
+}
+
+export interface DeviceOptions {
+  /** Features that are left alone although the adapter has them. @default none */
+  readonly avoid?: readonly string[];
+  /** Refuse adapters that compute on the CPU. @default false */
+  readonly hardwareOnly?: boolean;
+  /** Bind at most so many bytes of a buffer at once. @default what the adapter allows */
+  readonly mostBound?: number;
+}
+
 /**
  * Requests an adapter and a device with the adapter's own limits and what it has of the features
  * that shaders can use.
  *
- * @param avoid features that are left alone although they are there
- * @throws PenjingError when there is no adapter, or it gives no device
+ * @throws DeviceError when there is no adapter, it is not wanted, or it gives no device
  */
-export async function openDevice(source: GPU, avoid: readonly string[] = []): Promise<Gpu> {
+export async function openDevice(
+  source: GPU,
+  { avoid = [], hardwareOnly = false, mostBound = Number.POSITIVE_INFINITY }: DeviceOptions = {},
+): Promise<Gpu> {
   let adapter: GPUAdapter | null = null;
   let device: GPUDevice;
   try {
     adapter = await source.requestAdapter({ powerPreference: "high-performance" });
     if (!adapter) throw new Error("none");
+    if (hardwareOnly && isSoftware(adapter.info)) {
+      const name = nameOf(adapter.info);
+      throw new DeviceError(`${name} computes on the CPU, where wasm is faster.`);
+    }
     const { features, limits } = adapter;
     device = await adapter.requestDevice({
       requiredFeatures: WANTED_FEATURES.filter(
@@ -70,14 +98,17 @@ export async function openDevice(source: GPU, avoid: readonly string[] = []): Pr
       requiredLimits: Object.fromEntries(WANTED_LIMITS.map((name) => [name, limits[name]])),
     });
   } catch (cause) {
+    if (cause instanceof DeviceError) throw cause;
     const what = adapter ? `${nameOf(adapter.info)} gives no device` : "there is no GPU adapter";
-    throw new PenjingError("webgpu", `${what}; ${CURE}.`, { cause });
+    throw new DeviceError(`${what}; ${CURE}.`, { cause });
   }
   const gpu: Gpu = {
     device,
     limits: device.limits,
+    mostBound: Math.min(device.limits.maxStorageBufferBindingSize, mostBound),
     hasSubgroups: device.features.has("subgroups"),
     adapterName: nameOf(adapter.info),
+    isSoftware: isSoftware(adapter.info),
     lost: undefined,
     errors: [],
     compiling: new Set(),
@@ -91,23 +122,27 @@ export async function openDevice(source: GPU, avoid: readonly string[] = []): Pr
   return gpu;
 }
 
-function errorOf({ adapterName }: Gpu, error: GPUError): PenjingError {
+function errorOf({ adapterName }: Gpu, error: GPUError): DeviceError {
   const [first] = error.message.split("\n");
   // Node has no global of that name to compare with.
   if (error.constructor.name === "GPUOutOfMemoryError") {
-    return new PenjingError(
-      "webgpu",
+    return new DeviceError(
       `${adapterName} has no memory left (${first}); use fewer or shorter samples, or --backend wasm.`,
     );
   }
-  return new PenjingError("webgpu", `${adapterName} refused its work: ${first}`);
+  return new DeviceError(`${adapterName} refused its work: ${first}`);
+}
+
+/** Lets the news of a loss arrive: work is refused before the reason is known. */
+export async function awaitLoss({ device }: Gpu): Promise<void> {
+  const late = new Promise((resolve) => setTimeout(resolve, LOSS_MS));
+  await Promise.race([device.lost, late]);
 }
 
 /** Throws when the device is gone, or refused work since the last call. */
 export function requireWorking(gpu: Gpu): void {
   if (gpu.lost !== undefined) {
-    throw new PenjingError(
-      "webgpu",
+    throw new DeviceError(
       `the device ${gpu.adapterName} was lost (${gpu.lost}); run the command again, or use --backend wasm.`,
     );
   }

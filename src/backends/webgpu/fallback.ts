@@ -1,4 +1,4 @@
-import type { Backend, OperationName, Operations } from "../../backend.js";
+import type { Backend, MemoryUse, OperationName, Operations } from "../../backend.js";
 import { BYTES_PER_ELEMENT, type Tensor } from "../../tensor.js";
 import { GpuTensor } from "./buffers.js";
 import type { Stream } from "./stream.js";
@@ -61,6 +61,7 @@ export class Fallback {
   /** Bytes copied in both directions, by operation. */
   readonly copied = new Map<OperationName, number>();
   private opened: Promise<Backend> | undefined;
+  private host: Backend | undefined;
 
   constructor(
     private readonly stream: Stream,
@@ -96,6 +97,7 @@ export class Fallback {
     const { stream } = this;
     this.opened ??= this.open();
     const host = await this.opened;
+    this.host = host;
     const twins = new Map<GpuTensor, Tensor>();
     const written = new Set<GpuTensor>();
     let bytes = 0;
@@ -128,6 +130,11 @@ export class Fallback {
     } finally {
       for (const copy of twins.values()) copy.dispose();
     }
+  }
+
+  /** What the host backend holds: copies while an operation runs, and states that stay there. */
+  memory(): MemoryUse {
+    return this.host?.memory() ?? { live: 0, peak: 0 };
   }
 
   /** Frees the host backend, once it is open. */

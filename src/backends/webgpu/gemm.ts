@@ -34,6 +34,7 @@ export function tiledProduct(
     shader: "gemm",
     constants: {
       QUADS: tile / 64,
+      LARGE: isLarge,
       TRANSPOSE_A: transposeA,
       TRANSPOSE_B: transposeB,
       ACCUMULATE: accumulate,

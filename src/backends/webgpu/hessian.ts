@@ -4,6 +4,8 @@ import type { GpuTensor } from "./buffers.js";
 import { tiledProduct } from "./gemm.js";
 import type { Stream } from "./stream.js";
 
+/** Elements that a workgroup of a sum adds up, at least: 16 for each thread. */
+const ELEMENTS_A_GROUP = 4096;
 /** Workgroups of a sum over a whole tensor, at most; their results are added in float64. */
 const MOST_PARTIAL_SUMS = 1024;
 
@@ -11,7 +13,7 @@ export function bind(stream: Stream): Partial<Operations> {
   /** The sum of products of two tensors, or the count of elements that are not finite. */
   const sum = async (x: Tensor, y: Tensor | undefined): Promise<number> => {
     if (x.size === 0) return 0;
-    const count = Math.min(MOST_PARTIAL_SUMS, Math.ceil(x.size / 256));
+    const count = Math.min(MOST_PARTIAL_SUMS, Math.ceil(x.size / ELEMENTS_A_GROUP));
     const partial = stream.allocate([2 * count]);
     stream.dispatch({
       shader: "sum",

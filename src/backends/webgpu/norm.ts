@@ -1,7 +1,7 @@
 import type { Operations } from "../../backend.js";
 import type { GpuTensor } from "./buffers.js";
 import { float } from "./pipelines.js";
-import { gridOf, type Stream } from "./stream.js";
+import { gridOf, type Stream, widthFor } from "./stream.js";
 
 export function bind(stream: Stream): Partial<Operations> {
   return {
@@ -10,7 +10,7 @@ export function bind(stream: Stream): Partial<Operations> {
       const rows = x.size / width;
       stream.dispatch({
         shader: "rms-norm",
-        constants: { WIDTH: width > 64 ? 256 : 64 },
+        constants: { WIDTH: widthFor(width) },
         operands: [x, gain, out] as GpuTensor[],
         parameters: [rows, width, float(eps)],
         groups: gridOf(rows, 1),

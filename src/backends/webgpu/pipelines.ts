@@ -1,4 +1,4 @@
-import { PenjingError } from "../../errors.js";
+import { DeviceError } from "../../errors.js";
 import { GPU_COPY_DST, GPU_UNIFORM } from "./buffers.js";
 import type { Gpu } from "./device.js";
 import { bindingsOf, type Constants, shaderText } from "./shader-text.js";
@@ -78,10 +78,13 @@ export class Pipelines {
       if (!error) return;
       const { messages } = await module.getCompilationInfo();
       const [first] = messages.filter(({ type }) => type === "error");
-      const line = first ? `, line ${first.lineNum}: ${first.message}` : `: ${error.message}`;
+      const [reason] = (first?.message ?? error.message).split("\n");
+      const line = first ? `, line ${first.lineNum}` : "";
       // Before the errors that follow from it.
       gpu.errors.unshift(
-        new PenjingError("webgpu", `${gpu.adapterName} cannot compile shader ${key}${line}`),
+        new DeviceError(
+          `${gpu.adapterName} cannot compile shader ${key}${line} (${reason}); use --backend wasm, or another driver.`,
+        ),
       );
     };
     const checked: Promise<void> = check().finally(() => gpu.compiling.delete(checked));

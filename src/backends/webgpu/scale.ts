@@ -1,7 +1,7 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
-import { gridOf, type Stream } from "./stream.js";
+import { gridOf, type Stream, widthFor } from "./stream.js";
 
 export function bind(stream: Stream): Partial<Operations> {
   return {
@@ -37,7 +37,7 @@ export function bind(stream: Stream): Partial<Operations> {
     rowSquares(w, out, columnScale) {
       stream.dispatch({
         shader: "row-squares",
-        constants: { WIDTH: 256 },
+        constants: { WIDTH: widthFor(colsOf(w)) },
         operands: [w, columnScale, out] as GpuTensor[],
         parameters: [rowsOf(w), colsOf(w)],
         groups: gridOf(rowsOf(w), 1),

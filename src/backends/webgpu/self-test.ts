@@ -1,5 +1,5 @@
 import type { Backend } from "../../backend.js";
-import { PenjingError } from "../../errors.js";
+import { DeviceError } from "../../errors.js";
 
 const SIZE = 12;
 
@@ -7,7 +7,7 @@ const SIZE = 12;
  * A dense and a packed 2:4 product of small integers, which any order of summation gets exactly.
  *
  * @param adapterName for the message
- * @throws PenjingError when a product is wrong
+ * @throws DeviceError when a product is wrong
  */
 export async function selfTest(backend: Backend, adapterName: string): Promise<void> {
   const { ops } = backend;
@@ -48,8 +48,7 @@ export async function selfTest(backend: Backend, adapterName: string): Promise<v
   for (const [what, out] of Object.entries({ dense, packed: sparse, "one-row": row })) {
     const result = await backend.read(out);
     if (result.every((value, i) => value === expected[i])) continue;
-    throw new PenjingError(
-      "webgpu",
+    throw new DeviceError(
       `${adapterName} computes a small ${what} product wrong and cannot be trusted; use --backend wasm, or another driver.`,
     );
   }

@@ -3,7 +3,7 @@ import { colsOf, rowsOf } from "../../tensor.js";
 import { checkIds } from "../ids.js";
 import type { GpuTensor } from "./buffers.js";
 import { float } from "./pipelines.js";
-import { gridOf, type Stream } from "./stream.js";
+import { gridOf, type Stream, widthFor } from "./stream.js";
 
 export function bind(stream: Stream): Partial<Operations> {
   return {
@@ -12,7 +12,7 @@ export function bind(stream: Stream): Partial<Operations> {
       const rows = rowsOf(x);
       stream.dispatch({
         shader: "softmax",
-        constants: { WIDTH: 256 },
+        constants: { WIDTH: widthFor(colsOf(x)) },
         operands: [x, undefined, out] as GpuTensor[],
         parameters: [rows, colsOf(x), float(1 / temperature)],
         groups: gridOf(rows, 1),
@@ -25,7 +25,7 @@ export function bind(stream: Stream): Partial<Operations> {
       const rows = rowsOf(logits);
       stream.dispatch({
         shader: "softmax",
-        constants: { WIDTH: 256, LOSS: true },
+        constants: { WIDTH: widthFor(colsOf(logits)), LOSS: true },
         operands,
         parameters: [rows, colsOf(logits), float(1)],
         groups: gridOf(rows, 1),

@@ -1,4 +1,4 @@
-import { PenjingError } from "../../errors.js";
+import { DeviceError, PenjingError } from "../../errors.js";
 import type { TensorData } from "../../tensor.js";
 import { ARRAYS } from "../host.js";
 import { Meter } from "../memory.js";
@@ -10,7 +10,7 @@ import {
   GPU_MAP_READ,
   GpuTensor,
 } from "./buffers.js";
-import { type Gpu, requireWorking } from "./device.js";
+import { awaitLoss, type Gpu, requireWorking } from "./device.js";
 import { ParameterRing, type Pipelines } from "./pipelines.js";
 import type { Constants } from "./shader-text.js";
 
@@ -330,10 +330,9 @@ export class Stream {
     try {
       await staging.mapAsync(GPU_MAP_READ);
     } catch (cause) {
+      await awaitLoss(this.gpu);
       requireWorking(this.gpu);
-      throw new PenjingError("webgpu", "a result could not be read back; use --backend wasm.", {
-        cause,
-      });
+      throw new DeviceError("a result could not be read back; use --backend wasm.", { cause });
     }
     const from = tensor.byteOffset - start;
     const bytes = staging.getMappedRange().slice(from, from + tensor.bytes);
@@ -355,6 +354,11 @@ export class Stream {
     if (this.tail) void this.tail.then(free);
     else free();
   }
+}
+
+/** Threads of a workgroup that goes over a row of `length` elements together. */
+export function widthFor(length: number): 64 | 256 {
+  return length > 512 ? 256 : 64;
 }
 
 /** Workgroups for `count` threads, `width` a group: a second dimension takes what one cannot. */

@@ -1,0 +1,92 @@
+import type { Backend, MemoryUse, ServedOperation } from "../backend.js";
+import { DeviceError } from "../errors.js";
+import { openAuto, type Workload } from "./auto.js";
+import { openBackend } from "./index.js";
+import { openWasm } from "./wasm.js";
+
+/**
+ * The backend of a piece of work: the caller's own, or one that is opened by name. Where `auto` chose a
+ * GPU, the work can move to wasm when the GPU fails.
+ */
+export class Lease {
+  /** What backends before the present one served. */
+  private readonly earlier: ServedOperation[] = [];
+  private earlierPeak = 0;
+  private names: string;
+  private isOpen = true;
+
+  private constructor(
+    private present: Backend,
+    private reason: string,
+    /** Whether `auto` chose. */
+    readonly isAuto: boolean,
+    private readonly isOwned: boolean,
+    /** A sentence for the user about the choice, if there is something to say. */
+    readonly note?: string,
+  ) {
+    this.names = present.name;
+  }
+
+  /**
+   * @param wanted an open backend, or the name of one to open
+   * @throws PenjingError for an unknown name, or when a named backend cannot run here
+   */
+  static async open(wanted: Backend | string, work: Workload): Promise<Lease> {
+    if (typeof wanted !== "string") return new Lease(wanted, "the caller's own", false, false);
+    if (wanted !== "auto") return new Lease(await openBackend(wanted), "asked for", false, true);
+    const { backend, reason, note } = await openAuto(work);
+    return new Lease(backend, reason, true, true, note);
+  }
+
+  /** Whether a failure of the backend can be survived. */
+  get canMove(): boolean {
+    return this.isAuto && this.present.name === "webgpu";
+  }
+
+  get backend(): Backend {
+    return this.present;
+  }
+
+  /** The backend's name, with those before it, as in "webgpu, then wasm". */
+  get name(): string {
+    return this.names;
+  }
+
+  /**
+   * Moves to wasm after work on the GPU threw. Tensors on the backend before are gone.
+   *
+   * @returns a sentence for the user
+   * @throws the error itself when it is not the GPU's, or the backend was not chosen by `auto`
+   */
+  async moveAfter(error: unknown): Promise<string> {
+    if (!this.canMove || !(error instanceof DeviceError)) throw error;
+    this.earlier.push(...this.linesOf(this.present));
+    this.earlierPeak = this.present.memory().peak;
+    this.present.dispose();
+    this.present = await openWasm();
+    this.names = `${this.names}, then wasm`;
+    const [cause] = error.bare.split(";");
+    this.reason = `auto: after the GPU failed (${cause.replace(/\.$/, "")})`;
+    return `${cause.replace(/\.$/, "")}; the work goes on on wasm.`;
+  }
+
+  private linesOf(backend: Backend): ServedOperation[] {
+    return backend.served().map((line) => ({ ...line, reason: line.reason ?? this.reason }));
+  }
+
+  /** Which backend served what, and why. */
+  served(): readonly ServedOperation[] {
+    return [...this.earlier, ...this.linesOf(this.present)];
+  }
+
+  memory(): MemoryUse {
+    const { live, peak } = this.present.memory();
+    return { live, peak: Math.max(peak, this.earlierPeak) };
+  }
+
+  /** Frees a backend that was opened here. */
+  dispose(): void {
+    if (this.isOwned && this.isOpen) this.present.dispose();
+    this.isOpen = false;
+  }
+}
