@@ -21,6 +21,7 @@ import { openWasm } from "./wasm.js";
 import * as attention from "./webgpu/attention.js";
 import * as blockDiagonal from "./webgpu/block-diagonal.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
+import * as cholesky from "./webgpu/cholesky.js";
 import * as convert from "./webgpu/convert.js";
 import { findGpu, type Gpu, openDevice, requireWorking } from "./webgpu/device.js";
 import * as elementwise from "./webgpu/elementwise.js";
@@ -42,6 +43,7 @@ import * as twoFour from "./webgpu/two-four.js";
 const PARTS = [
   attention,
   blockDiagonal,
+  cholesky,
   convert,
   elementwise,
   gemm,

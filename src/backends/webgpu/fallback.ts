@@ -12,9 +12,6 @@ type AnyOperation = (...args: unknown[]) => unknown;
 const HOST: {
   readonly [Name in OperationName]?: { readonly writes: readonly number[]; readonly waits?: true };
 } = {
-  cholesky: { writes: [0], waits: true },
-  triangularInverse: { writes: [1] },
-  reverse: { writes: [0] },
   sparsegptSweep: { writes: [0, 2], waits: true },
   selectPerRow: { writes: [1] },
   selectPerMatrix: { writes: [1] },
