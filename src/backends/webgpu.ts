@@ -34,8 +34,10 @@ import { Pipelines } from "./webgpu/pipelines.js";
 import * as rope from "./webgpu/rope.js";
 import * as sandwich from "./webgpu/sandwich.js";
 import * as scale from "./webgpu/scale.js";
+import * as select from "./webgpu/select.js";
 import { selfTest } from "./webgpu/self-test.js";
 import * as softmax from "./webgpu/softmax.js";
+import * as sparsegpt from "./webgpu/sparsegpt.js";
 import { Stream } from "./webgpu/stream.js";
 import * as transpose from "./webgpu/transpose.js";
 import * as twoFour from "./webgpu/two-four.js";
@@ -53,7 +55,9 @@ const PARTS = [
   rope,
   sandwich,
   scale,
+  select,
   softmax,
+  sparsegpt,
   transpose,
   twoFour,
 ];

@@ -12,9 +12,6 @@ type AnyOperation = (...args: unknown[]) => unknown;
 const HOST: {
   readonly [Name in OperationName]?: { readonly writes: readonly number[]; readonly waits?: true };
 } = {
-  sparsegptSweep: { writes: [0, 2], waits: true },
-  selectPerRow: { writes: [1] },
-  selectPerMatrix: { writes: [1] },
   entropyRows: { writes: [1], waits: true },
   entropyColumns: { writes: [1], waits: true },
   removedRows: { writes: [1], waits: true },
