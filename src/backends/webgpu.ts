@@ -28,8 +28,10 @@ import * as elementwise from "./webgpu/elementwise.js";
 import { Fallback } from "./webgpu/fallback.js";
 import * as gemm from "./webgpu/gemm.js";
 import * as hessian from "./webgpu/hessian.js";
+import * as lines from "./webgpu/lines.js";
 import * as mask from "./webgpu/mask.js";
 import * as norm from "./webgpu/norm.js";
+import * as orthogonal from "./webgpu/orthogonal.js";
 import { Pipelines } from "./webgpu/pipelines.js";
 import * as rope from "./webgpu/rope.js";
 import * as sandwich from "./webgpu/sandwich.js";
@@ -50,8 +52,10 @@ const PARTS = [
   elementwise,
   gemm,
   hessian,
+  lines,
   mask,
   norm,
+  orthogonal,
   rope,
   sandwich,
   scale,

@@ -12,14 +12,6 @@ type AnyOperation = (...args: unknown[]) => unknown;
 const HOST: {
   readonly [Name in OperationName]?: { readonly writes: readonly number[]; readonly waits?: true };
 } = {
-  entropyRows: { writes: [1], waits: true },
-  entropyColumns: { writes: [1], waits: true },
-  removedRows: { writes: [1], waits: true },
-  removedColumns: { writes: [1], waits: true },
-  columnDots: { writes: [2] },
-  addScaledColumns: { writes: [0] },
-  antisymmetrise: { writes: [0] },
-  adam: { writes: [0, 2, 3] },
   armorOpen: { writes: [], waits: true },
   armorAdvance: { writes: [], waits: true },
   armorRead: { writes: [1] },
