@@ -36,7 +36,6 @@ import { Pipelines } from "./webgpu/pipelines.js";
 import * as rope from "./webgpu/rope.js";
 import * as sandwich from "./webgpu/sandwich.js";
 import * as scale from "./webgpu/scale.js";
-import * as select from "./webgpu/select.js";
 import { selfTest } from "./webgpu/self-test.js";
 import * as softmax from "./webgpu/softmax.js";
 import * as sparsegpt from "./webgpu/sparsegpt.js";
@@ -59,7 +58,6 @@ const PARTS = [
   rope,
   sandwich,
   scale,
-  select,
   softmax,
   sparsegpt,
   transpose,

@@ -2,7 +2,7 @@ import type { Operations } from "../../backend.js";
 import { removedCount } from "../../sparsity.js";
 import { colsOf, rowsOf } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
-import { Selection } from "./select.js";
+import { Selection } from "./selection.js";
 import { gridOf, type Stream } from "./stream.js";
 import { updateTrailing } from "./trailing.js";
 
