@@ -23,6 +23,7 @@ import * as blockDiagonal from "./webgpu/block-diagonal.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
 import * as cholesky from "./webgpu/cholesky.js";
 import * as convert from "./webgpu/convert.js";
+import * as coreSweep from "./webgpu/core-sweep.js";
 import { findGpu, type Gpu, openDevice, requireWorking } from "./webgpu/device.js";
 import * as elementwise from "./webgpu/elementwise.js";
 import { Fallback } from "./webgpu/fallback.js";
@@ -48,6 +49,7 @@ const PARTS = [
   blockDiagonal,
   cholesky,
   convert,
+  coreSweep,
   elementwise,
   gemm,
   hessian,

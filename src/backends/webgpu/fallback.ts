@@ -17,7 +17,6 @@ const HOST: {
   armorRead: { writes: [1] },
   armorSave: { writes: [], waits: true },
   armorLoad: { writes: [] },
-  coreSweep: { writes: [0, 1, 2], waits: true },
 };
 
 /** Options that are written although their argument is not listed. */
