@@ -5,13 +5,8 @@ struct Params { scoresAt: u32, maskAt: u32, size: u32, drop: u32, of_: u32 }
 @group(0) @binding(1) var<storage, read> scores: array<u32>;
 @group(0) @binding(2) var<storage, read_write> mask: array<u32>;
 //: include thread-index
-// Integers in the order of the scores: NaN is as high as infinity, and -0 equals 0.
-fn keyOf(i: u32) -> u32 {
-  var bits = scores[p.scoresAt + i];
-  if ((bits & 0x7fffffffu) > 0x7f800000u) { bits = 0x7f800000u; }
-  if (bits == 0x80000000u) { bits = 0u; }
-  return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
-}
+//: include score-key
+fn keyAt(i: u32) -> u32 { return keyOf(scores[p.scoresAt + i]); }
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let word = p.maskAt / 4u + threadIndex(id, groups);
@@ -23,10 +18,10 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     if (at < p.maskAt || at >= end) { continue; }
     let i = at - p.maskAt;
     let start = i - i % p.of_;
-    let key = keyOf(i);
+    let key = keyAt(i);
     var smaller = 0u;
     for (var j = start; j < start + p.of_; j++) {
-      let other = keyOf(j);
+      let other = keyAt(j);
       if (other < key || (other == key && j < i)) { smaller++; }
     }
     kept = (kept & ~(255u << (8u * b))) | (select(0u, 1u, smaller >= p.drop) << (8u * b));

@@ -21,7 +21,9 @@ import { openWasm } from "./wasm.js";
 import * as attention from "./webgpu/attention.js";
 import * as blockDiagonal from "./webgpu/block-diagonal.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
+import * as cholesky from "./webgpu/cholesky.js";
 import * as convert from "./webgpu/convert.js";
+import * as coreSweep from "./webgpu/core-sweep.js";
 import {
   type DeviceOptions,
   findGpu,
@@ -33,14 +35,17 @@ import * as elementwise from "./webgpu/elementwise.js";
 import { Fallback } from "./webgpu/fallback.js";
 import * as gemm from "./webgpu/gemm.js";
 import * as hessian from "./webgpu/hessian.js";
+import * as lines from "./webgpu/lines.js";
 import * as mask from "./webgpu/mask.js";
 import * as norm from "./webgpu/norm.js";
+import * as orthogonal from "./webgpu/orthogonal.js";
 import { Pipelines } from "./webgpu/pipelines.js";
 import * as rope from "./webgpu/rope.js";
 import * as sandwich from "./webgpu/sandwich.js";
 import * as scale from "./webgpu/scale.js";
 import { selfTest } from "./webgpu/self-test.js";
 import * as softmax from "./webgpu/softmax.js";
+import * as sparsegpt from "./webgpu/sparsegpt.js";
 import { Stream } from "./webgpu/stream.js";
 import * as transpose from "./webgpu/transpose.js";
 import * as twoFour from "./webgpu/two-four.js";
@@ -48,16 +53,21 @@ import * as twoFour from "./webgpu/two-four.js";
 const PARTS = [
   attention,
   blockDiagonal,
+  cholesky,
   convert,
+  coreSweep,
   elementwise,
   gemm,
   hessian,
+  lines,
   mask,
   norm,
+  orthogonal,
   rope,
   sandwich,
   scale,
   softmax,
+  sparsegpt,
   transpose,
   twoFour,
 ];

@@ -134,6 +134,25 @@ for (const open of OPENERS) {
     backend.dispose();
   });
 
+  test(`${open.name}: large rows and matrices, most scores equal`, async () => {
+    const backend = await open();
+    const cols = 719;
+    for (const scores of [tiedScores(31 * cols), randomValues(31 * cols)]) {
+      const given = input(backend, scores, cols);
+      for (const share of [0.1, 0.7]) {
+        const mask = outputBytes(backend, scores.length, cols);
+        const [ofRow, ofAll] = [cols, scores.length].map((size) => Math.floor(share * size));
+        backend.ops.selectPerRow(given, mask.view, ofRow);
+        const byRow = byRows(scores, cols, (row) => dropFirst(row, ofRow));
+        assert.equal(await mask.read(), byRow, `${share} of each row, seed ${seed}`);
+        backend.ops.selectPerMatrix(given, mask.view, ofAll);
+        const all = Uint8Array.from(dropFirst(scores, ofAll));
+        assert.equal(await mask.read(), all, `${share} of all, seed ${seed}`);
+      }
+    }
+    backend.dispose();
+  });
+
   test(`${open.name}: applyMask zeroes what is not kept, NaN included`, async () => {
     for (const size of [...SIZES, 15, 16, 17, 64, 1021]) {
       const backend = await open();

@@ -98,6 +98,8 @@ const CASES: readonly (readonly [number, number, SparseGptSweepOptions])[] = [
   [5, 31, { pattern: { ratio: 0.5 }, blockSize: 9 }],
   [8, 33, { pattern: { ratio: 0.7 }, blockSize: 16 }],
   [33, 131, { pattern: { ratio: 0.6 }, blockSize: 128 }],
+  [1, 35, { pattern: { ratio: 0.2 }, blockSize: 32 }],
+  [150, 300, { pattern: { n: 2, m: 4 }, blockSize: 128 }],
 ];
 
 for (const open of OPENERS) {

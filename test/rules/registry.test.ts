@@ -64,9 +64,11 @@ const WEBGPU_MACHINERY = [
   "device",
   "fallback",
   "pipelines",
+  "selection",
   "self-test",
   "shader-text",
   "stream",
+  "trailing",
 ];
 
 test("every group of WebGPU operations has its namesake in the reference backend", () => {

@@ -65,30 +65,39 @@ gpuTest("reductions agree with and without subgroups", async () => {
 gpuTest("host operations, shaders, writes and reads keep the order of calls", async () => {
   const backend = await openTestGpu();
   const { ops } = backend;
-  const a = backend.upload(Float32Array.of(1, 2, 3, 4), [2, 2]);
-  const other = backend.upload(Float32Array.of(10, 10, 10, 10), [2, 2]);
-  ops.reverse(a); // on the host: 4 3 2 1
-  ops.add(a, other); // 14 13 12 11
+  const target = backend.upload(Float32Array.of(1, 2, 3, 4), [1, 4]);
+  const importance = backend.upload(new Float32Array(4).fill(1), [4]);
+  const kept = backend.upload(Uint8Array.of(0, 1, 1, 0), [1, 4]);
+  const blocks = { blockRows: 1, blockCols: 4 };
+  const state = await ops.armorOpen(target, importance, kept, blocks);
+  const a = backend.zeros([1, 4]);
+  const out = { mask: backend.zeros([1, 4], "u8"), left: backend.zeros([1, 1, 1]) };
+  const start = { ...out, core: a, right: backend.zeros([1, 4, 4]) };
+  const other = backend.upload(Float32Array.of(10, 10, 10, 10), [1, 4]);
+  ops.armorRead(state, start); // on the host: 0 2 3 0
+  ops.add(a, other); // 10 12 13 10
   const before = backend.read(a);
   const data = Float32Array.of(1, 1, 1, 1);
   backend.write(other, data);
   data.fill(99);
-  ops.reverse(a); // 11 12 13 14
-  ops.add(a, other); // 12 13 14 15
+  ops.armorRead(state, start); // 0 2 3 0
+  ops.add(a, other); // 1 3 4 1
   other.dispose();
   backend.zeros([2, 2]);
   const after = backend.read(a);
   backend.write(a, Float32Array.of(0, 0, 0, 0));
-  assert.equal([...(await before)], [14, 13, 12, 11]);
-  assert.equal([...(await after)], [12, 13, 14, 15]);
+  assert.equal([...(await before)], [10, 12, 13, 10]);
+  assert.equal([...(await after)], [1, 3, 4, 1]);
   assert.equal([...(await backend.read(a))], [0, 0, 0, 0]);
+  assert.equal([...(await backend.read(out.mask))], [0, 1, 1, 0]);
   const served = backend.served();
   const line = (name: string) => served.find(({ operation }) => operation === name);
-  assert.equal(line("reverse"), {
-    operation: "reverse",
+  assert.equal(line("armorRead"), {
+    operation: "armorRead",
     servedBy: "wasm via copy",
     calls: 2,
-    copiedBytes: 64,
+    // Core, mask and both factors, down and up.
+    copiedBytes: 2 * 2 * (16 + 4 + 4 + 64),
   });
   assert.equal(line("add"), { operation: "add", servedBy: "webgpu", calls: 2 });
   backend.dispose();

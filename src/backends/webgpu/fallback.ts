@@ -12,26 +12,11 @@ type AnyOperation = (...args: unknown[]) => unknown;
 const HOST: {
   readonly [Name in OperationName]?: { readonly writes: readonly number[]; readonly waits?: true };
 } = {
-  cholesky: { writes: [0], waits: true },
-  triangularInverse: { writes: [1] },
-  reverse: { writes: [0] },
-  sparsegptSweep: { writes: [0, 2], waits: true },
-  selectPerRow: { writes: [1] },
-  selectPerMatrix: { writes: [1] },
-  entropyRows: { writes: [1], waits: true },
-  entropyColumns: { writes: [1], waits: true },
-  removedRows: { writes: [1], waits: true },
-  removedColumns: { writes: [1], waits: true },
-  columnDots: { writes: [2] },
-  addScaledColumns: { writes: [0] },
-  antisymmetrise: { writes: [0] },
-  adam: { writes: [0, 2, 3] },
   armorOpen: { writes: [], waits: true },
   armorAdvance: { writes: [], waits: true },
   armorRead: { writes: [1] },
   armorSave: { writes: [], waits: true },
   armorLoad: { writes: [] },
-  coreSweep: { writes: [0, 1, 2], waits: true },
 };
 
 /** Options that are written although their argument is not listed. */

@@ -1,7 +1,24 @@
 import type { Operations } from "../../backend.js";
-import { colsOf } from "../../tensor.js";
+import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
+import { Selection } from "./selection.js";
 import { gridOf, type Stream } from "./stream.js";
+
+/** Writes the mask of scores of which each `period` have a threshold, `pitch` words from the next. */
+function mark(
+  stream: Stream,
+  scores: Tensor,
+  thresholds: GpuTensor,
+  mask: Tensor,
+  [period, pitch]: readonly [number, number],
+): void {
+  stream.dispatch({
+    shader: "select-mark",
+    operands: [scores, thresholds, mask] as GpuTensor[],
+    parameters: [scores.size, period, pitch],
+    groups: gridOf(scores.size / 4 + 1, 256),
+  });
+}
 
 export function bind(stream: Stream): Partial<Operations> {
   return {
@@ -26,6 +43,28 @@ export function bind(stream: Stream): Partial<Operations> {
         parameters: [scores.size, m - n, m],
         groups: gridOf(scores.size / 4 + 1, 256),
       });
+    },
+    selectPerRow(scores, mask, count) {
+      const [rows, cols] = [rowsOf(scores), colsOf(scores)];
+      if (scores.size === 0) return;
+      const thresholds = stream.allocate([rows, 2], "i32", { zeroed: true });
+      if (count > 0) {
+        stream.dispatch({
+          shader: "select-rows",
+          operands: [scores, thresholds] as GpuTensor[],
+          parameters: [rows, cols, count],
+          groups: gridOf(rows, 1),
+        });
+      }
+      mark(stream, scores, thresholds, mask, [cols, 2]);
+      thresholds.dispose();
+    },
+    selectPerMatrix(scores, mask, count) {
+      if (scores.size === 0) return;
+      const selection = new Selection(stream);
+      selection.run(scores as GpuTensor, count);
+      mark(stream, scores, selection.threshold, mask, [scores.size, 0]);
+      selection.dispose();
     },
     applyMask(w, mask) {
       stream.dispatch({

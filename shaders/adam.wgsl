@@ -1,0 +1,24 @@
+// One step of Adam. The decays of the means and what is left of 1, the corrections of their early values
+// (the first times the learning rate) come as parameters.
+struct Params {
+  gradientAt: u32, xAt: u32, firstAt: u32, secondAt: u32, size: u32,
+  scale: f32, decay1: f32, rest1: f32, decay2: f32, rest2: f32, rate: f32, secondMean: f32,
+  epsilon: f32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> gradient: array<f32>;
+@group(0) @binding(2) var<storage, read_write> x: array<f32>;
+@group(0) @binding(3) var<storage, read_write> first: array<f32>;
+@group(0) @binding(4) var<storage, read_write> second: array<f32>;
+//: include thread-index
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = threadIndex(id, groups);
+  if (i >= p.size) { return; }
+  let g = p.scale * gradient[p.gradientAt + i];
+  let m = p.decay1 * first[p.firstAt + i] + p.rest1 * g;
+  let v = p.decay2 * second[p.secondAt + i] + p.rest2 * g * g;
+  first[p.firstAt + i] = m;
+  second[p.secondAt + i] = v;
+  x[p.xAt + i] -= p.rate * m / (sqrt(v * p.secondMean) + p.epsilon);
+}

@@ -1,0 +1,51 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Backend } from "../../src/backend.js";
+import { openWasm } from "../../src/backends/wasm.js";
+import type { Recipe } from "../../src/recipe.js";
+import { compressFiles, storyFiles } from "../compress/stories.js";
+import { note, skipUnless } from "../shared.js";
+import { hasWebGpu, NO_WEBGPU, openTestGpu } from "./adapter.js";
+
+const test = suite("webgpu/compress");
+
+/** Part of one block of the embedded model, for a software adapter is slow. */
+const RECIPE: Partial<Recipe> = {
+  samples: 4,
+  length: 24,
+  ignore: [1, 2, 3]
+    .map((block) => `model.layers.${block}.*`)
+    .concat("*k_proj", "*gate_proj", "*up_proj"),
+};
+
+async function compressOn(backend: Backend, recipe: Partial<Recipe>) {
+  const { result, files } = await compressFiles(storyFiles(), recipe, { backend });
+  const served = backend.served();
+  backend.dispose();
+  return { layers: result.layers, files, served };
+}
+
+for (const recipe of [{ ...RECIPE, method: "sparsegpt", sparsity: "2:4" }]) {
+  const name = `${recipe.method} ${recipe.sparsity}`;
+  skipUnless(test, hasWebGpu, NO_WEBGPU, `${name}: layer errors equal wasm's`, async () => {
+    const gpu = await compressOn(await openTestGpu(), recipe);
+    const wasm = await compressOn(await openWasm(), recipe);
+    assert.is(gpu.layers.length, 4);
+    let furthest = 0;
+    gpu.layers.forEach(({ layerError = 0, removed }, i) => {
+      const expected = wasm.layers[i].layerError ?? 0;
+      assert.ok(layerError > 0 && removed === 0.5);
+      furthest = Math.max(furthest, Math.abs(layerError / expected - 1));
+    });
+    note(
+      `${name}: layer errors on WebGPU and wasm differ by ${furthest.toExponential(1)}, relative`,
+    );
+    assert.ok(furthest < 0.01, String(furthest));
+    const copied = gpu.served.filter(({ servedBy }) => servedBy !== "webgpu");
+    assert.equal(copied, []);
+    const sweep = gpu.served.find(({ operation }) => operation === "sparsegptSweep");
+    assert.is(sweep?.calls, 4);
+  });
+}
+
+test.run();
