@@ -49,7 +49,7 @@ function runtimePackages(wanted) {
       add(wanted[path]);
     }
   };
-  add(wanted["test/runtimes"]);
+  add(wanted["test/runtimes/packages"]);
   return found;
 }
 
