@@ -6,7 +6,11 @@ import type { Test } from "uvu";
 import { repositoryRoot } from "../shared.js";
 
 /** What of test/runtimes runs in other runtimes. */
-const SCRIPTS = ["smoke.js", "script.js", "worker.mjs", "workerd.capnp", "page.html", "page.mjs"];
+const SCRIPTS = [
+  ...["smoke.js", "script.js", "copies.js"],
+  ...["worker.mjs", "workerd.capnp"],
+  ...["page.html", "page.mjs"],
+];
 const SOURCE = join(repositoryRoot, "test", "runtimes");
 const COMPILED = join(repositoryRoot, "build", "out", "test", "runtimes");
 

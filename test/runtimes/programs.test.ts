@@ -83,4 +83,18 @@ for (const run of RUNS) {
   });
 }
 
+test("the package loaded twice: both copies work, also with each other's objects", async () => {
+  const ended = await execute(process.execPath, ["copies.js"], folder);
+  assert.is(ended.code, 0, `${ended.stdout}${ended.stderr}`);
+  const found = JSON.parse(readFileSync(join(folder, "output.json"), "utf8"));
+  assert.is(found.areSame, false);
+  for (const result of found.results) compare(result, answers, "two copies");
+  assert.equal(found.ids, answers.expected.ids);
+  assert.ok(found.calls > 0);
+  const [foreign, own] = found.refusals;
+  assert.equal([foreign.own, own.own], [false, true]);
+  assert.match(foreign.message, "no/such/folder");
+  assert.is(foreign.message, own.message);
+});
+
 test.run();
