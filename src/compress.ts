@@ -1,7 +1,7 @@
 import type { Backend, OperationName, ServedOperation } from "./backend.js";
 import { Lease } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
-import { type CheckpointWriter, createCheckpoint } from "./checkpoint/checkpoint-writer.js";
+import type { CheckpointWriter } from "./checkpoint/checkpoint-writer.js";
 import { type BlockOutcome, compressBlock } from "./compress/block.js";
 import { Budget } from "./compress/budget.js";
 import type { Journal } from "./compress/journal.js";
@@ -20,16 +20,17 @@ import { finishedBlock, keepBlock, openJournal, resumeHidden } from "./compress/
 import { refuseRotation, searchRecipe } from "./compress/rotate.js";
 import { Rotator } from "./compress/rotator.js";
 import { tokenise, type Windows } from "./compress/windows.js";
+import { openWriter, writeOthers, writeRest } from "./compress/write.js";
 import { BlockRunner } from "./decoder.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
-import { findLayout, LAYOUT_KEY } from "./layouts/index.js";
+import { findLayout } from "./layouts/index.js";
 import { blockTensor, LINEAR_NAMES, linearShapes } from "./model.js";
 import type { OutputFolder } from "./platform/files.js";
 import { openOutput } from "./platform/overlap.js";
 import type { WorkFolder } from "./platform/work-folder.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "./recipe.js";
-import { pause, Run } from "./run.js";
-import { hasExtras, readModel, readPieces, type StoredModel } from "./stored-model.js";
+import { Run } from "./run.js";
+import { hasExtras, readModel, type StoredModel } from "./stored-model.js";
 import { embedTokens } from "./weights.js";
 
 export interface CompressOptions {
@@ -233,25 +234,6 @@ function prunableLayers({ spec }: StoredModel): Map<string, readonly number[]> {
   return layers;
 }
 
-async function openWriter(
-  model: StoredModel,
-  stored: OutputPlan,
-  output: OutputFolder,
-  shardBytes: number | undefined,
-): Promise<CheckpointWriter> {
-  const { layout } = stored;
-  const tensors = stored.tensors();
-  if (layout.name !== "dense" && !stored.packsAny()) {
-    throw new PenjingError(
-      "--layout",
-      `no layer is pruned to 2:4, which the layout ${layout.name} packs; choose --sparsity 2:4 or --layout dense.`,
-    );
-  }
-  const { [LAYOUT_KEY]: _, ...kept } = model.checkpoint.metadata;
-  const metadata = { ...kept, ...stored.metadata() };
-  return createCheckpoint(output, { tensors, metadata, shardBytes });
-}
-
 /** What the blocks of a run have in common. */
 interface Work {
   readonly model: StoredModel;
@@ -372,32 +354,4 @@ async function openCalibration(
     samples,
     length,
   };
-}
-
-/** Copies every weight that was not pruned, a piece at a time. */
-async function writeRest(
-  model: StoredModel,
-  stored: OutputPlan,
-  writer: CheckpointWriter,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  for (const name of model.weights.keys()) {
-    if (!stored.isUntouched(name)) continue;
-    for await (const { start, bytes } of readPieces(model, name)) {
-      await pause(signal);
-      await writer.writeRange(name, start, bytes);
-    }
-  }
-}
-
-/** Copies the files beside the weights, or writes them where they change. */
-async function writeOthers(
-  { checkpoint }: StoredModel,
-  stored: OutputPlan,
-  output: OutputFolder,
-  writer: CheckpointWriter,
-): Promise<void> {
-  const { carried, texts } = stored.beside();
-  await writer.copyOtherFiles(checkpoint, carried);
-  for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
 }
