@@ -1,8 +1,9 @@
-// out [m, n] = alpha * A B (+ out, + bias [n]), A and B read as stored or transposed. A workgroup
+// out [m, n] = alpha * A B (+ out, + bias [n]), A and B read as stored or transposed; rows of out begin
+// pitch elements apart. A workgroup
 // makes a tile of TILE x TILE: 16 x 16 threads of R x R elements, in steps of DEPTH along k.
 struct Params {
   aAt: u32, bAt: u32, biasAt: u32, outAt: u32,
-  m: u32, n: u32, k: u32, alpha: f32, hasBias: u32,
+  m: u32, n: u32, k: u32, alpha: f32, hasBias: u32, pitch: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -105,7 +106,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 //: if UPPER
       if (col < row) { continue; }
 //: end
-      let at = p.outAt + row * p.n + col;
+      let at = p.outAt + row * p.pitch + col;
       var value = p.alpha * acc[r * Q + c / 4u][c % 4u];
       if (p.hasBias != 0u) { value += bias[p.biasAt + col]; }
 //: if ACCUMULATE

@@ -2,7 +2,7 @@
 // for TOKENS tokens; with QUADS, k and all offsets are multiples of 4.
 struct Params {
   xAt: u32, wAt: u32, biasAt: u32, outAt: u32,
-  tokens: u32, n: u32, k: u32, hasBias: u32,
+  tokens: u32, n: u32, k: u32, hasBias: u32, pitch: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 //: if QUADS
@@ -48,7 +48,7 @@ fn main(
       var total = sumTeam(sums[t], team.lane);
       if (team.lane == 0u && row < p.n && first + t < p.tokens) {
         if (p.hasBias != 0u) { total += bias[p.biasAt + row]; }
-        out[p.outAt + (first + t) * p.n + row] = total;
+        out[p.outAt + (first + t) * p.pitch + row] = total;
       }
     }
   }

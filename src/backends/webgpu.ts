@@ -42,6 +42,7 @@ import * as scale from "./webgpu/scale.js";
 import { selfTest } from "./webgpu/self-test.js";
 import * as softmax from "./webgpu/softmax.js";
 import { Stream } from "./webgpu/stream.js";
+import { byStretches } from "./webgpu/stretches.js";
 import * as transpose from "./webgpu/transpose.js";
 import * as twoFour from "./webgpu/two-four.js";
 
@@ -72,7 +73,8 @@ class WebGpuBackend implements Backend {
   constructor(gpu: Gpu, pipelines: Pipelines) {
     this.stream = new Stream(gpu, pipelines);
     this.fallback = new Fallback(this.stream, openWasm);
-    const operations = Object.assign({}, ...PARTS.map((part) => part.bind(this.stream)));
+    const whole = Object.assign({}, ...PARTS.map((part) => part.bind(this.stream)));
+    const operations = byStretches(this.stream, whole);
     this.table = joinOperations([
       {
         name: "wasm via copy",

@@ -67,6 +67,7 @@ const WEBGPU_MACHINERY = [
   "self-test",
   "shader-text",
   "stream",
+  "stretches",
 ];
 
 test("every group of WebGPU operations has its namesake in the reference backend", () => {
