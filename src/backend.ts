@@ -339,4 +339,6 @@ export interface Backend {
   memory(): MemoryUse;
   /** Frees everything. The backend cannot be used afterwards. */
   dispose(): void;
+  /** The same at the end of a block that declared it with `using`. */
+  [Symbol.dispose](): void;
 }

@@ -60,6 +60,10 @@ export class StoredTensor implements HostTensor {
     this.live = false;
     this.release();
   }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
 }
 
 export function dtypeOf(data: TensorData): TensorDType {
@@ -136,5 +140,9 @@ export class HostBackend implements Backend {
 
   dispose(): void {
     this.storage.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }

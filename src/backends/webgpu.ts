@@ -153,6 +153,10 @@ class WebGpuBackend implements Backend {
     this.stream.dispose();
     this.fallback.dispose();
   }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
 }
 
 /** What backends share: the device and its compiled shaders. */

@@ -135,4 +135,8 @@ export class GpuTensor implements Tensor {
     this.live = false;
     this.release();
   }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
 }

@@ -116,8 +116,10 @@ export async function openDevice(
   void device.lost.then(({ message, reason }) => {
     gpu.lost = message || reason;
   });
-  device.addEventListener("uncapturederror", ({ error }) => {
-    gpu.errors.push(errorOf(gpu, error));
+  device.addEventListener("uncapturederror", (event) => {
+    // Told by whoever reads next, so not on the console as well.
+    event.preventDefault();
+    gpu.errors.push(errorOf(gpu, event.error));
   });
   return gpu;
 }
