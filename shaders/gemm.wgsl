@@ -1,5 +1,5 @@
 // out [m, n] = alpha * A B (+ out, + bias [n]), A and B read as stored or transposed; rows of out begin
-// pitch elements apart. A workgroup
+// pitch elements apart. B is w below, f16 with HALF. A workgroup
 // makes a tile of TILE x TILE: 16 x 16 threads of R x R elements, in steps of DEPTH along k.
 struct Params {
   aAt: u32, bAt: u32, biasAt: u32, outAt: u32,
@@ -7,7 +7,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
+//: include half-weights
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 const Q: u32 = $QUADS;
@@ -29,9 +29,9 @@ fn fromA(row: u32, at: u32) -> f32 {
 fn fromB(at: u32, col: u32) -> f32 {
   if (col >= p.n || at >= p.k) { return 0.0; }
 //: if TRANSPOSE_B
-  return b[p.bAt + col * p.k + at];
+  return weightAt(p.bAt + col * p.k + at);
 //: else
-  return b[p.bAt + at * p.n + col];
+  return weightAt(p.bAt + at * p.n + col);
 //: end
 }
 @compute @workgroup_size(256)

@@ -6,7 +6,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> values: array<vec2f>;
+//: include half-pairs
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
@@ -39,7 +39,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
       let g = i % 8u;
       var pair = vec2f();
       if (row0 + row < p.rows && g0 + g < p.groups) {
-        pair = values[p.valuesAt / 2u + (row0 + row) * p.groups + g0 + g];
+        pair = pairAt(p.valuesAt / 2u + (row0 + row) * p.groups + g0 + g);
       }
       pairs[row][g] = pair;
     }

@@ -6,7 +6,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> values: array<vec2f>;
+//: include half-pairs
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
@@ -28,7 +28,7 @@ fn main(
     var sums: array<f32, TOKENS>;
     if (row < p.rows) {
       for (var g = team.lane; g < p.groups; g += team.size) {
-        let pair = values[p.valuesAt / 2u + row * p.groups + g];
+        let pair = pairAt(p.valuesAt / 2u + row * p.groups + g);
         let code = codes[p.codesAt + row * p.words + g / 8u] >> (4u * (g % 8u));
         for (var t = 0u; t < TOKENS; t++) {
           let at = p.xAt + (min(first + t, p.tokens - 1u) * p.groups + g) * 4u;

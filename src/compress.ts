@@ -1,4 +1,4 @@
-import type { Backend, OperationName, ServedOperation } from "./backend.js";
+import type { Backend, ServedOperation } from "./backend.js";
 import { Lease } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { type CheckpointWriter, createCheckpoint } from "./checkpoint/checkpoint-writer.js";
@@ -20,6 +20,7 @@ import { finishedBlock, keepBlock, openJournal, resumeHidden } from "./compress/
 import { refuseRotation, searchRecipe } from "./compress/rotate.js";
 import { Rotator } from "./compress/rotator.js";
 import { tokenise, type Windows } from "./compress/windows.js";
+import { workload } from "./compress/workload.js";
 import { BlockRunner } from "./decoder.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { findLayout, LAYOUT_KEY } from "./layouts/index.js";
@@ -138,7 +139,7 @@ async function* steps(
     const model = readModel(checkpoint);
     refuseModel(model, recipe);
     const plan = planLayers(recipe, prunableLayers(model));
-    lease = await Lease.open(wanted, workload(model, plan, recipe));
+    lease = await Lease.open(wanted, workload(model.spec, plan, recipe));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
     const scope = recipe.rotate && (recipe.rotate.scope ?? "block");
     const stored = new OutputPlan(model, plan, findLayout(recipe.layout), scope);
@@ -198,18 +199,6 @@ async function* steps(
     lease?.dispose();
     if (typeof source === "string") await checkpoint.close();
   }
-}
-
-/** What a search for rotations does most of the time. */
-const ROTATION_OPERATIONS: readonly OperationName[] = ["entropyRows", "removedRows", "adam"];
-
-/** What `auto` looks at. */
-function workload({ spec }: StoredModel, plan: ReadonlyMap<string, LayerPlan>, recipe: Recipe) {
-  const sizes = Object.values(linearShapes(spec)).map(([rows, cols]) => rows * cols);
-  const methods = new Set([...plan.values()].map(({ method }) => method));
-  const operations = [...methods].flatMap((method) => method.operations ?? []);
-  if (recipe.rotate) operations.push(...ROTATION_OPERATIONS);
-  return { largestWeight: Math.max(...sizes), operations };
 }
 
 async function openOutput(

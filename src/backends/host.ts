@@ -76,6 +76,7 @@ export function dtypeOf(data: TensorData): TensorDType {
 /** A backend whose tensors JavaScript can see: everything but its operations and its storage. */
 export class HostBackend implements Backend {
   readonly ops;
+  readonly keepsHalf = false;
 
   constructor(
     readonly name: string,

@@ -65,6 +65,7 @@ const PARTS = [
 
 class WebGpuBackend implements Backend {
   readonly name = "webgpu";
+  readonly keepsHalf = true;
   readonly ops;
   private readonly stream: Stream;
   private readonly fallback: Fallback;

@@ -7,6 +7,8 @@ export interface Gpu {
   /** Bytes of a buffer that one shader can be given, at most. */
   readonly mostBound: number;
   readonly hasSubgroups: boolean;
+  /** Whether shaders may compute with f16; others unpack it from words. */
+  readonly hasHalf: boolean;
   /** Vendor, architecture and name, as far as the adapter tells. */
   readonly adapterName: string;
   /** Whether it computes on the CPU. */
@@ -107,6 +109,7 @@ export async function openDevice(
     limits: device.limits,
     mostBound: Math.min(device.limits.maxStorageBufferBindingSize, mostBound),
     hasSubgroups: device.features.has("subgroups"),
+    hasHalf: device.features.has("shader-f16"),
     adapterName: nameOf(adapter.info),
     isSoftware: isSoftware(adapter.info),
     lost: undefined,

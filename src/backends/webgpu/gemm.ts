@@ -99,6 +99,7 @@ function productNow(
       TRANSPOSE_B: transposeB,
       ACCUMULATE: accumulate,
       UPPER: options.upper ?? false,
+      HALF: b.dtype === "u16",
     },
     operands: [a, b, options.bias, out] as GpuTensor[],
     parameters: [m, n, k, float(alpha), Number(options.bias !== undefined), pitch],
@@ -127,7 +128,11 @@ export function bind(stream: Stream): Partial<Operations> {
         const rows = rowsFrom(weight, start, count);
         stream.dispatch({
           shader: "gemv",
-          constants: { QUADS: hasQuads(k, x, rows), TOKENS: together },
+          constants: {
+            QUADS: hasQuads(k, x, rows),
+            TOKENS: together,
+            HALF: weight.dtype === "u16",
+          },
           operands: [
             x as GpuTensor,
             rows,

@@ -5,7 +5,7 @@ import type { GpuTensor } from "./buffers.js";
 import { columnsFrom, FEW_TOKENS, rowsFrom, TOKENS_A_GROUP } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
 
-/** Values [rows, cols/2] as stored, and group codes in rows of whole words, eight groups a word. */
+/** Values [rows, cols/2] as given, f32 or f16, and group codes in rows of whole words, eight groups a word. */
 export interface GpuMatrix extends TwoFourMatrix {
   readonly values: GpuTensor;
   readonly codes: GpuTensor;
@@ -55,15 +55,22 @@ function multiply(
   const [tokens, rows, groups] = [rowsOf(x), rowsOf(values), colsOf(values) / 2];
   const operands = [x, values, codes, bias, out];
   const parameters = [tokens, rows, groups, colsOf(codes), Number(bias !== undefined), pitch];
+  const HALF = values.dtype === "u16";
   if (tokens > FEW_TOKENS) {
     const tiles = [Math.ceil(rows / 64), Math.ceil(tokens / 64)] as const;
-    stream.dispatch({ shader: "two-four-gemm", operands, parameters, groups: tiles });
+    stream.dispatch({
+      shader: "two-four-gemm",
+      constants: { HALF },
+      operands,
+      parameters,
+      groups: tiles,
+    });
     return;
   }
   const together = tokens === 1 ? 1 : TOKENS_A_GROUP;
   stream.dispatch({
     shader: "two-four-gemv",
-    constants: { TOKENS: together },
+    constants: { TOKENS: together, HALF },
     operands,
     parameters,
     groups: [stream.rowGroups(rows), Math.ceil(tokens / together)],
@@ -76,7 +83,7 @@ export function bind(stream: Stream): Partial<Operations> {
       const rows = rowsOf(values);
       const bytes = indexBytes(cols);
       const words = Math.ceil(bytes / 4);
-      const ownValues = stream.allocate([rows, cols / 2]);
+      const ownValues = stream.allocate([rows, cols / 2], values.dtype);
       const codes = stream.allocate([rows, words], "i32");
       stream.copy(values as GpuTensor, ownValues);
       for (const [start, count] of stream.stretches(rows, indices, codes)) {
