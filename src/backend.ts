@@ -293,6 +293,8 @@ export interface Operations {
   embed(table: Tensor, ids: Tensor, out: Tensor): void;
   /** out = softmax(x / temperature) row by row. `out` may be x. */
   softmax(x: Tensor, out: Tensor, temperature: number): void;
+  /** out [T, 2] = where the largest element of each row of x [T, C] stands, the first of equals, and the element itself; a NaN counts as the largest. Places are exact up to 2^24. */
+  argmax(x: Tensor, out: Tensor): void;
   /** out [T] = -log softmax(logits [T, V])[targets i32 [T]], in nats. */
   crossEntropy(logits: Tensor, targets: Tensor, out: Tensor): void;
 }

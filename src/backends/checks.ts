@@ -312,6 +312,11 @@ export const checks: {
     sameSize("softmax", x, out);
     rule("softmax", temperature > 0, `temperature ${temperature} must be positive.`);
   },
+  argmax(x, out) {
+    dtype("argmax", "x", x, "f32");
+    matrix("argmax", "out", out, rowsOf(x), 2);
+    rule("argmax", colsOf(x) > 0, "x has no columns; give one at least.");
+  },
   crossEntropy(logits, targets, out) {
     dtype("crossEntropy", "targets", targets, "i32");
     vector("crossEntropy", "out", out, rowsOf(logits));

@@ -23,6 +23,7 @@ const ROW_BY_ROW: { readonly [Name in OperationName]?: readonly number[] } = {
   blockDiagonal: [0, 2],
   rmsNorm: [0, 2],
   softmax: [0, 1],
+  argmax: [0, 1],
   crossEntropy: [0, 1, 2],
 };
 
