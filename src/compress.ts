@@ -20,11 +20,11 @@ import { finishedBlock, keepBlock, openJournal, resumeHidden } from "./compress/
 import { refuseRotation, searchRecipe } from "./compress/rotate.js";
 import { Rotator } from "./compress/rotator.js";
 import { tokenise, type Windows } from "./compress/windows.js";
-import { workload } from "./compress/workload.js";
+import { prunableLayers, workload } from "./compress/workload.js";
 import { BlockRunner } from "./decoder.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { findLayout, LAYOUT_KEY } from "./layouts/index.js";
-import { blockTensor, LINEAR_NAMES, linearShapes } from "./model.js";
+import { blockTensor } from "./model.js";
 import { createOutputFolder, type OutputFolder } from "./platform/files.js";
 import { refuseOverlap } from "./platform/overlap.js";
 import type { WorkFolder } from "./platform/work-folder.js";
@@ -138,7 +138,7 @@ async function* steps(
   try {
     const model = readModel(checkpoint);
     refuseModel(model, recipe);
-    const plan = planLayers(recipe, prunableLayers(model));
+    const plan = planLayers(recipe, prunableLayers(model.spec));
     lease = await Lease.open(wanted, workload(model.spec, plan, recipe));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
     const scope = recipe.rotate && (recipe.rotate.scope ?? "block");
@@ -219,16 +219,6 @@ function refuseModel(model: StoredModel, { rotate }: Recipe): void {
     );
   }
   if (rotate) refuseRotation(model.spec, rotate);
-}
-
-/** Name and shape of every linear that can be pruned. */
-function prunableLayers({ spec }: StoredModel): Map<string, readonly number[]> {
-  const shapes = linearShapes(spec);
-  const layers = new Map<string, readonly number[]>();
-  for (let layer = 0; layer < spec.layers; layer++) {
-    for (const name of LINEAR_NAMES) layers.set(blockTensor(layer, name), shapes[name]);
-  }
-  return layers;
 }
 
 async function openWriter(

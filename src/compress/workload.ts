@@ -1,6 +1,6 @@
 import type { OperationName } from "../backend.js";
 import type { Workload } from "../backends/auto.js";
-import { type DecoderSpec, linearShapes } from "../model.js";
+import { blockTensor, type DecoderSpec, LINEAR_NAMES, linearShapes } from "../model.js";
 import type { LayerPlan, Recipe } from "../recipe.js";
 
 /** What a search for rotations does most of the time. */
@@ -17,4 +17,14 @@ export function workload(
   const operations = [...methods].flatMap((method) => method.operations ?? []);
   if (recipe.rotate) operations.push(...ROTATION_OPERATIONS);
   return { largestWeight: Math.max(...sizes), operations };
+}
+
+/** Name and shape of every linear that can be pruned. */
+export function prunableLayers(spec: DecoderSpec): Map<string, readonly number[]> {
+  const shapes = linearShapes(spec);
+  const layers = new Map<string, readonly number[]>();
+  for (let layer = 0; layer < spec.layers; layer++) {
+    for (const name of LINEAR_NAMES) layers.set(blockTensor(layer, name), shapes[name]);
+  }
+  return layers;
 }
