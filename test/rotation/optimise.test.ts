@@ -58,13 +58,11 @@ function disposeOutcome({ q, r2 }: RotationOutcome): void {
 }
 
 for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
-  // A step of a search takes a software adapter up to a second: there one kind of each loss is run
-  // for some steps. The course of a search is not the backend's matter.
+  // A software adapter takes up to a second for a step: there few steps of one kind of each loss.
   const isGpu = backend.name === "webgpu";
   const kinds = isGpu ? KINDS.filter((_, i) => i % (KINDS.length / 2) === 0) : KINDS;
-  const steps = isGpu ? 6 : 30;
-  const mostOfStart = isGpu ? 1 : 0.97;
-  const courseTest = isGpu ? () => {} : test;
+  const [steps, most] = isGpu ? [6, 1] : [30, 0.97];
+  const slow = isGpu ? () => {} : test;
   for (const parametrisation of isGpu ? PARAMETRISATIONS.slice(0, 1) : PARAMETRISATIONS) {
     for (const [loss, objective] of kinds) {
       test(`${backend.name}: ${parametrisation}, ${loss}, ${objective}: the loss falls, Q and R2 stay orthogonal`, async () => {
@@ -75,10 +73,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
         assert.is(outcome.curve.length, steps + 1);
         assert.is(outcome.loss, Math.min(...outcome.curve));
         assert.is(outcome.curve[outcome.bestStep], outcome.loss);
-        assert.ok(
-          outcome.loss < mostOfStart * outcome.curve[0],
-          `${outcome.curve[0]} ${outcome.loss}`,
-        );
+        assert.ok(outcome.loss < most * outcome.curve[0], `${outcome.curve[0]} ${outcome.loss}`);
         assert.equal(outcome.notes, []);
         const error = await worstOrthogonality(backend, outcome);
         assert.ok(error < 3e-7, `orthogonal to ${error}`);
@@ -103,7 +98,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
       });
     }
 
-    courseTest(`${backend.name}: ${parametrisation}: blocks along Q's diagonal only`, async () => {
+    slow(`${backend.name}: ${parametrisation}: blocks along Q's diagonal only`, async () => {
       const problem = problemOf(backend, randomBlock(SHAPE, 6));
       // More freedom finds a lower entropy; of what is removed there are too many local minima.
       const options: RotationOptions = {
@@ -166,7 +161,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     assert.ok((await worstOrthogonality(backend, outcome)) < 1e-6);
   });
 
-  courseTest(`${backend.name}: a loss that diverges stops it, the best is kept`, async () => {
+  slow(`${backend.name}: a loss that diverges stops it, the best is kept`, async () => {
     const problem = problemOf(backend, randomBlock({ ...SHAPE, hidden: 24 }, 9));
     // With the identity a single weight in each row cannot be bettered.
     for (const tensor of Object.values(problem.weights)) {
@@ -189,48 +184,42 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     assert.ok((await worstOrthogonality(backend, outcome)) < 3e-7);
   });
 
-  courseTest(
-    `${backend.name}: steps that are too long are halved, from the identity on`,
-    async () => {
-      for (const parametrisation of PARAMETRISATIONS) {
-        const block = randomBlock({ ...SHAPE, hidden: 16, intermediate: 16 }, 9);
-        const problem = problemOf(backend, block);
-        const options: RotationOptions = {
-          objective: "wanda",
-          learningRate: 1,
-          parametrisation,
-          steps: 60,
-        };
-        const keeper = memoryKeeper();
-        const straight = await optimiseRotation(backend, [problem], { ...options, keeper });
-        const { curve, loss, notes } = straight;
-        assert.equal(notes, []);
-        assert.is(curve.length, 61);
-        assert.ok(loss < 0.97 * curve[0], `${parametrisation}: ${curve[0]} ${loss}`);
-        const facts = (await keeper.load())!.facts as { begun: number; halvings: number };
-        const { begun, halvings } = facts;
-        assert.ok(halvings >= 1, parametrisation);
-        assert.is(curve[begun], curve[0]);
-        assert.ok(curve.slice(begun - 10, begun).every((value) => value > curve[0]));
+  slow(`${backend.name}: steps that are too long are halved, from the identity on`, async () => {
+    for (const parametrisation of PARAMETRISATIONS) {
+      const block = randomBlock({ ...SHAPE, hidden: 16, intermediate: 16 }, 9);
+      const problem = problemOf(backend, block);
+      const options: RotationOptions = {
+        objective: "wanda",
+        learningRate: 1,
+        parametrisation,
+        steps: 60,
+      };
+      const keeper = memoryKeeper();
+      const straight = await optimiseRotation(backend, [problem], { ...options, keeper });
+      const { curve, loss, notes } = straight;
+      assert.equal(notes, []);
+      assert.is(curve.length, 61);
+      assert.ok(loss < 0.97 * curve[0], `${parametrisation}: ${curve[0]} ${loss}`);
+      const facts = (await keeper.load())!.facts as { begun: number; halvings: number };
+      const { begun, halvings } = facts;
+      assert.ok(halvings >= 1, parametrisation);
+      assert.is(curve[begun], curve[0]);
+      assert.ok(curve.slice(begun - 10, begun).every((value) => value > curve[0]));
 
-        // Stopped after it began anew, it goes on to the same end.
-        const stop = new AbortController();
-        const stopping = memoryKeeper((count) => {
-          if (count === begun + 3) stop.abort(new Error("enough"));
-        });
-        const stopped = { ...options, keeper: stopping, signal: stop.signal };
-        assert.match(await refusal(optimiseRotation(backend, [problem], stopped)), /enough/);
-        const resumed = await optimiseRotation(backend, [problem], {
-          ...options,
-          keeper: stopping,
-        });
-        assert.equal(resumed.curve, curve);
-        assert.equal(await floats(backend, resumed.q), await floats(backend, straight.q));
-      }
-    },
-  );
+      // Stopped after it began anew, it goes on to the same end.
+      const stop = new AbortController();
+      const stopping = memoryKeeper((count) => {
+        if (count === begun + 3) stop.abort(new Error("enough"));
+      });
+      const stopped = { ...options, keeper: stopping, signal: stop.signal };
+      assert.match(await refusal(optimiseRotation(backend, [problem], stopped)), /enough/);
+      const resumed = await optimiseRotation(backend, [problem], { ...options, keeper: stopping });
+      assert.equal(resumed.curve, curve);
+      assert.equal(await floats(backend, resumed.q), await floats(backend, straight.q));
+    }
+  });
 
-  courseTest(`${backend.name}: blocks share one Q, loaded once or at each step`, async () => {
+  slow(`${backend.name}: blocks share one Q, loaded once or at each step`, async () => {
     const blocks = [
       randomBlock(SHAPE, 10),
       randomBlock({ ...SHAPE, kvHeads: 4, intermediate: 3 }, 11),
@@ -290,34 +279,31 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     assert.match(outcome.notes[0], /time of 1e-9 s was spent after 0 of 100 steps/);
   });
 
-  courseTest(
-    `${backend.name}: a search that was stopped goes on to the same rotation`,
-    async () => {
-      for (const parametrisation of PARAMETRISATIONS) {
-        const problems = [14, 15].map((seed) => problemOf(backend, randomBlock(SHAPE, seed)));
-        const options: RotationOptions = { steps: 9, parametrisation };
-        const straight = await optimiseRotation(backend, problems, options);
-        const stop = new AbortController();
-        const keeper = memoryKeeper((count) => {
-          if (count === 4) stop.abort(new Error("enough"));
-        });
-        const stopped = optimiseRotation(backend, problems, {
-          ...options,
-          keeper,
-          signal: stop.signal,
-        });
-        assert.match(await refusal(stopped), /enough/);
-        assert.is((await keeper.load())?.facts.step, 4);
-        const resumed = await optimiseRotation(backend, problems, { ...options, keeper });
-        assert.equal(resumed.curve, straight.curve);
-        assert.equal(await floats(backend, resumed.q), await floats(backend, straight.q));
-        for (const i of [0, 1]) {
-          const [ours, theirs] = [resumed.r2[i], straight.r2[i]];
-          assert.equal(await floats(backend, ours), await floats(backend, theirs));
-        }
+  slow(`${backend.name}: a search that was stopped goes on to the same rotation`, async () => {
+    for (const parametrisation of PARAMETRISATIONS) {
+      const problems = [14, 15].map((seed) => problemOf(backend, randomBlock(SHAPE, seed)));
+      const options: RotationOptions = { steps: 9, parametrisation };
+      const straight = await optimiseRotation(backend, problems, options);
+      const stop = new AbortController();
+      const keeper = memoryKeeper((count) => {
+        if (count === 4) stop.abort(new Error("enough"));
+      });
+      const stopped = optimiseRotation(backend, problems, {
+        ...options,
+        keeper,
+        signal: stop.signal,
+      });
+      assert.match(await refusal(stopped), /enough/);
+      assert.is((await keeper.load())?.facts.step, 4);
+      const resumed = await optimiseRotation(backend, problems, { ...options, keeper });
+      assert.equal(resumed.curve, straight.curve);
+      assert.equal(await floats(backend, resumed.q), await floats(backend, straight.q));
+      for (const i of [0, 1]) {
+        const [ours, theirs] = [resumed.r2[i], straight.r2[i]];
+        assert.equal(await floats(backend, ours), await floats(backend, theirs));
       }
-    },
-  );
+    }
+  });
 
   test(`${backend.name}: options out of range and blocks that do not fit are refused`, async () => {
     const problem = problemOf(backend, randomBlock(SHAPE, 13));
