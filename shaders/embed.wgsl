@@ -1,5 +1,5 @@
-// out [T, width] = rows ids [T] of a table.
-struct Params { tableAt: u32, idsAt: u32, outAt: u32, width: u32, size: u32 }
+// out [T, width] = rows ids [T] of a table, of which count rows from first on are at hand.
+struct Params { tableAt: u32, idsAt: u32, outAt: u32, width: u32, size: u32, first: u32, count: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> table: array<f32>;
 @group(0) @binding(2) var<storage, read> ids: array<u32>;
@@ -9,5 +9,7 @@ struct Params { tableAt: u32, idsAt: u32, outAt: u32, width: u32, size: u32 }
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = threadIndex(id, groups);
   if (i >= p.size) { return; }
-  out[p.outAt + i] = table[p.tableAt + ids[p.idsAt + i / p.width] * p.width + i % p.width];
+  let row = ids[p.idsAt + i / p.width] - p.first;
+  if (row >= p.count) { return; }
+  out[p.outAt + i] = table[p.tableAt + row * p.width + i % p.width];
 }

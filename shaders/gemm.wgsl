@@ -1,12 +1,13 @@
-// out [m, n] = alpha * A B (+ out, + bias [n]), A and B read as stored or transposed. A workgroup
+// out [m, n] = alpha * A B (+ out, + bias [n]), A and B read as stored or transposed; rows of out begin
+// pitch elements apart. B is w below, f16 with HALF. A workgroup
 // makes a tile of TILE x TILE: 16 x 16 threads of R x R elements, in steps of DEPTH along k.
 struct Params {
   aAt: u32, bAt: u32, biasAt: u32, outAt: u32,
-  m: u32, n: u32, k: u32, alpha: f32, hasBias: u32,
+  m: u32, n: u32, k: u32, alpha: f32, hasBias: u32, pitch: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
+//: include half-weights
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 const Q: u32 = $QUADS;
@@ -28,9 +29,9 @@ fn fromA(row: u32, at: u32) -> f32 {
 fn fromB(at: u32, col: u32) -> f32 {
   if (col >= p.n || at >= p.k) { return 0.0; }
 //: if TRANSPOSE_B
-  return b[p.bAt + col * p.k + at];
+  return weightAt(p.bAt + col * p.k + at);
 //: else
-  return b[p.bAt + at * p.n + col];
+  return weightAt(p.bAt + at * p.n + col);
 //: end
 }
 @compute @workgroup_size(256)
@@ -105,7 +106,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
 //: if UPPER
       if (col < row) { continue; }
 //: end
-      let at = p.outAt + row * p.n + col;
+      let at = p.outAt + row * p.pitch + col;
       var value = p.alpha * acc[r * Q + c / 4u][c % 4u];
       if (p.hasBias != 0u) { value += bias[p.biasAt + col]; }
 //: if ACCUMULATE

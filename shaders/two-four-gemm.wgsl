@@ -2,11 +2,11 @@
 // makes 64 tokens of 64 rows, 16 x 16 threads of 4 x 4, eight groups (one word of codes) a step.
 struct Params {
   xAt: u32, valuesAt: u32, codesAt: u32, biasAt: u32, outAt: u32,
-  tokens: u32, rows: u32, groups: u32, words: u32, hasBias: u32,
+  tokens: u32, rows: u32, groups: u32, words: u32, hasBias: u32, pitch: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> values: array<vec2f>;
+//: include half-pairs
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
@@ -39,13 +39,13 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
       let g = i % 8u;
       var pair = vec2f();
       if (row0 + row < p.rows && g0 + g < p.groups) {
-        pair = values[(row0 + row) * p.groups + g0 + g];
+        pair = pairAt(p.valuesAt / 2u + (row0 + row) * p.groups + g0 + g);
       }
       pairs[row][g] = pair;
     }
     if (lane < 64u) {
       var word = 0u;
-      if (row0 + lane < p.rows) { word = codes[(row0 + lane) * p.words + g0 / 8u]; }
+      if (row0 + lane < p.rows) { word = codes[p.codesAt + (row0 + lane) * p.words + g0 / 8u]; }
       words[lane] = word;
     }
     workgroupBarrier();
@@ -69,7 +69,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     if (p.hasBias != 0u) { added = bias[p.biasAt + row]; }
     for (var t = 0u; t < 4u; t++) {
       let token = token0 + tokenQuad * 4u + t;
-      if (token < p.tokens) { out[p.outAt + token * p.rows + row] = acc[r][t] + added; }
+      if (token < p.tokens) { out[p.outAt + token * p.pitch + row] = acc[r][t] + added; }
     }
   }
 }

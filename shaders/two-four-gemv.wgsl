@@ -2,11 +2,11 @@
 // code of two column numbers for each group. A team reads a row of W once for TOKENS tokens.
 struct Params {
   xAt: u32, valuesAt: u32, codesAt: u32, biasAt: u32, outAt: u32,
-  tokens: u32, rows: u32, groups: u32, words: u32, hasBias: u32,
+  tokens: u32, rows: u32, groups: u32, words: u32, hasBias: u32, pitch: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> values: array<vec2f>;
+//: include half-pairs
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
@@ -28,8 +28,8 @@ fn main(
     var sums: array<f32, TOKENS>;
     if (row < p.rows) {
       for (var g = team.lane; g < p.groups; g += team.size) {
-        let pair = values[row * p.groups + g];
-        let code = codes[row * p.words + g / 8u] >> (4u * (g % 8u));
+        let pair = pairAt(p.valuesAt / 2u + row * p.groups + g);
+        let code = codes[p.codesAt + row * p.words + g / 8u] >> (4u * (g % 8u));
         for (var t = 0u; t < TOKENS; t++) {
           let at = p.xAt + (min(first + t, p.tokens - 1u) * p.groups + g) * 4u;
           sums[t] += pair.x * x[at + (code & 3u)] + pair.y * x[at + ((code >> 2u) & 3u)];
@@ -40,7 +40,7 @@ fn main(
       var total = sumTeam(sums[t], team.lane);
       if (team.lane == 0u && row < p.rows && first + t < p.tokens) {
         if (p.hasBias != 0u) { total += bias[p.biasAt + row]; }
-        out[p.outAt + (first + t) * p.rows + row] = total;
+        out[p.outAt + (first + t) * p.pitch + row] = total;
       }
     }
   }

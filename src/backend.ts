@@ -134,10 +134,10 @@ export interface ArmorIterate {
 export interface Operations {
   /** out [M, N] = alpha * A [M, K] B [K, N]  (+ out). */
   gemm(a: Tensor, b: Tensor, out: Tensor, options?: GemmOptions): void;
-  /** out [T, outFeatures] = x [T, inFeatures] Wᵀ + bias, W [outFeatures, inFeatures]. Any T, 1 included (GEMV). */
+  /** out [T, outFeatures] = x [T, inFeatures] Wᵀ + bias, W [outFeatures, inFeatures] f32, or u16 holding f16. Any T, 1 included (GEMV). Sums are f32; a GPU may take f16 weights below 2^-14 in size for 0. */
   linear(x: Tensor, weight: Tensor, out: Tensor, options?: LinearOptions): void;
 
-  /** The form of a packed 2:4 matrix that `twoFourLinear` reads. values f32 [rows, cols/2], indices u8 [rows, ceil(cols/8)] as in layouts/two-four.ts; cols a multiple of 4. The inputs may be disposed afterwards. */
+  /** The form of a packed 2:4 matrix that `twoFourLinear` reads. values f32, or u16 holding f16, [rows, cols/2], indices u8 [rows, ceil(cols/8)] as in layouts/two-four.ts; cols a multiple of 4. The inputs may be disposed afterwards. */
   prepareTwoFour(values: Tensor, indices: Tensor, cols: number): TwoFourMatrix;
   /** out [T, rows] = x [T, cols] Wᵀ + bias with W 2:4-sparse, read in compressed form. */
   twoFourLinear(x: Tensor, weight: TwoFourMatrix, out: Tensor, options?: LinearOptions): void;
@@ -293,6 +293,8 @@ export interface Operations {
   embed(table: Tensor, ids: Tensor, out: Tensor): void;
   /** out = softmax(x / temperature) row by row. `out` may be x. */
   softmax(x: Tensor, out: Tensor, temperature: number): void;
+  /** out [T, 2] = where the largest element of each row of x [T, C] stands, the first of equals, and the element itself; a NaN counts as the largest. Places are exact up to 2^24. */
+  argmax(x: Tensor, out: Tensor): void;
   /** out [T] = -log softmax(logits [T, V])[targets i32 [T]], in nats. */
   crossEntropy(logits: Tensor, targets: Tensor, out: Tensor): void;
 }
@@ -321,6 +323,8 @@ export interface MemoryUse {
 /** A place to compute: storage for tensors and a full table of operations over them. */
 export interface Backend {
   readonly name: string;
+  /** Whether weights are best kept as f16 where they are stored so: it reads them as they are. */
+  readonly keepsHalf: boolean;
   readonly ops: Operations;
   /** A zero-filled tensor. */
   zeros(shape: readonly number[], dtype?: TensorDType): Tensor;
@@ -339,4 +343,6 @@ export interface Backend {
   memory(): MemoryUse;
   /** Frees everything. The backend cannot be used afterwards. */
   dispose(): void;
+  /** The same at the end of a block that declared it with `using`. */
+  [Symbol.dispose](): void;
 }

@@ -1,4 +1,4 @@
-import type { Backend, OperationName, ServedOperation } from "./backend.js";
+import type { Backend, ServedOperation } from "./backend.js";
 import { Lease } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import type { CheckpointWriter } from "./checkpoint/checkpoint-writer.js";
@@ -20,11 +20,12 @@ import { finishedBlock, keepBlock, openJournal, resumeHidden } from "./compress/
 import { refuseRotation, searchRecipe } from "./compress/rotate.js";
 import { Rotator } from "./compress/rotator.js";
 import { tokenise, type Windows } from "./compress/windows.js";
+import { prunableLayers, workload } from "./compress/workload.js";
 import { openWriter, writeOthers, writeRest } from "./compress/write.js";
 import { BlockRunner } from "./decoder.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { findLayout } from "./layouts/index.js";
-import { blockTensor, LINEAR_NAMES, linearShapes } from "./model.js";
+import { blockTensor } from "./model.js";
 import type { OutputFolder } from "./platform/files.js";
 import { openOutput } from "./platform/overlap.js";
 import type { WorkFolder } from "./platform/work-folder.js";
@@ -138,8 +139,8 @@ async function* steps(
   try {
     const model = readModel(checkpoint);
     refuseModel(model, recipe);
-    const plan = planLayers(recipe, prunableLayers(model));
-    lease = await Lease.open(wanted, workload(model, plan, recipe));
+    const plan = planLayers(recipe, prunableLayers(model.spec));
+    lease = await Lease.open(wanted, workload(model.spec, plan, recipe));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
     const scope = recipe.rotate && (recipe.rotate.scope ?? "block");
     const stored = new OutputPlan(model, plan, findLayout(recipe.layout), scope);
@@ -201,18 +202,6 @@ async function* steps(
   }
 }
 
-/** What a search for rotations does most of the time. */
-const ROTATION_OPERATIONS: readonly OperationName[] = ["entropyRows", "removedRows", "adam"];
-
-/** What `auto` looks at. */
-function workload({ spec }: StoredModel, plan: ReadonlyMap<string, LayerPlan>, recipe: Recipe) {
-  const sizes = Object.values(linearShapes(spec)).map(([rows, cols]) => rows * cols);
-  const methods = new Set([...plan.values()].map(({ method }) => method));
-  const operations = [...methods].flatMap((method) => method.operations ?? []);
-  if (recipe.rotate) operations.push(...ROTATION_OPERATIONS);
-  return { largestWeight: Math.max(...sizes), operations };
-}
-
 /** Refuses what was compressed here before, and rotations that the model does not allow. */
 function refuseModel(model: StoredModel, { rotate }: Recipe): void {
   if (hasExtras(model)) {
@@ -222,16 +211,6 @@ function refuseModel(model: StoredModel, { rotate }: Recipe): void {
     );
   }
   if (rotate) refuseRotation(model.spec, rotate);
-}
-
-/** Name and shape of every linear that can be pruned. */
-function prunableLayers({ spec }: StoredModel): Map<string, readonly number[]> {
-  const shapes = linearShapes(spec);
-  const layers = new Map<string, readonly number[]>();
-  for (let layer = 0; layer < spec.layers; layer++) {
-    for (const name of LINEAR_NAMES) layers.set(blockTensor(layer, name), shapes[name]);
-  }
-  return layers;
 }
 
 /** What the blocks of a run have in common. */

@@ -157,6 +157,17 @@ async function* continueText(
   const cache = new KeyValueCache(backend, spec, capacity);
   const logits = backend.zeros([1, spec.vocabSize]);
   const ends = new Set([...spec.eosIds, ...tokenizer.eosIds]);
+  const likeliest = backend.zeros([1, 2]);
+  /** A token's id and its logit; without a draw, only these are read from the backend. */
+  const nextToken = async (): Promise<Iterable<number>> => {
+    if (!options.temperature) {
+      backend.ops.argmax(logits, likeliest);
+      return backend.read(likeliest);
+    }
+    const values = (await backend.read(logits)) as Float32Array;
+    const id = sample(values, options, random);
+    return [id, values[id]];
+  };
   let started = 0;
   try {
     for (let start = 0; start < seen.length; start += decoder.maxTokens) {
@@ -166,9 +177,8 @@ async function* continueText(
     started = performance.now();
     while (ids.length < maxNewTokens) {
       await pause(signal);
-      const values = (await backend.read(logits)) as Float32Array;
-      const id = sample(values, options, random);
-      if (!Number.isFinite(values[id])) {
+      const [id, value] = await nextToken();
+      if (!Number.isFinite(value)) {
         throw new PenjingError(
           model.path,
           `its logits are not numbers after ${cache.length} tokens: its activations exceed float32; the checkpoint is damaged, fetch or compress it again.`,
@@ -185,6 +195,7 @@ async function* continueText(
     if (started > 0) state.seconds += (performance.now() - started) / 1000;
     cache.dispose();
     logits.dispose();
+    likeliest.dispose();
   }
 }
 

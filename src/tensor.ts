@@ -37,6 +37,8 @@ export interface Tensor {
   readonly size: number;
   /** Frees the storage. Views made by `Backend.rows` do not own theirs and ignore this. */
   dispose(): void;
+  /** The same at the end of a block that declared it with `using`. */
+  [Symbol.dispose](): void;
 }
 
 /** A tensor whose bytes JavaScript can see without a copy: the reference and wasm backends. */

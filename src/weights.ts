@@ -161,6 +161,30 @@ async function readTwoFour(
   return twoFour.pack(entry, bytes);
 }
 
+/**
+ * Loads a linear's weight, or the values of one, to multiply by: f16 in a tensor of u16 where the
+ * backend reads that and no value changes by more than 2^-25, else f32. bf16 has less precision than
+ * f16 but a wider range: values beyond it stay f32.
+ */
+async function loadFactors(
+  model: StoredModel,
+  backend: Backend,
+  entry: TensorEntry,
+  bytes: Uint8Array,
+): Promise<Tensor> {
+  const tensor = uploadFloats(backend, entry, bytes);
+  await refuseNonFinite(backend, tensor, model.checkpoint.folder.path, entry.name);
+  if (!backend.keepsHalf || (entry.dtype !== "F16" && entry.dtype !== "BF16")) return tensor;
+  const half = backend.zeros(tensor.shape, "u16");
+  backend.ops.narrow(tensor, half, "f16");
+  backend.ops.widen(half, tensor, "f16");
+  const overflown = entry.dtype === "BF16" ? await backend.ops.countNonFinite(tensor) : 0;
+  tensor.dispose();
+  if (overflown === 0) return half;
+  half.dispose();
+  return uploadFloats(backend, entry, bytes);
+}
+
 function loadLinear(
   model: StoredModel,
   backend: Backend,
@@ -184,11 +208,14 @@ function loadLinear(
     const isPacked = !unpack && model.packed.has(name);
     const parts = isPacked ? await readTwoFour(model, entry) : undefined;
     if (!parts) {
-      return { kind: "dense", weight: await loadTensor(model, backend, name), bias, sandwich };
+      const weight = unpack
+        ? await loadTensor(model, backend, name)
+        : await loadFactors(model, backend, entry, await readWeight(model, name));
+      return { kind: "dense", weight, bias, sandwich };
     }
     const [valueEntry, indexEntry] = twoFour.entries(entry);
-    const values = own(uploadFloats(backend, valueEntry, parts.get(valueEntry.name)!));
-    await refuseNonFinite(backend, values, model.checkpoint.folder.path, name);
+    const valueBytes = parts.get(valueEntry.name)!;
+    const values = own(await loadFactors(model, backend, { ...valueEntry, name }, valueBytes));
     const indexBytes = parts.get(indexEntry.name)!;
     checkTwoFourIndices(indexEntry.name, indexBytes, entry.shape[0], entry.shape[1]);
     const indices = own(backend.upload(indexBytes, indexEntry.shape));

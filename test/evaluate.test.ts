@@ -33,8 +33,11 @@ for (const name of Object.keys(backends).filter(canTest)) {
   test(`${name}: the definition over windows, the remainder dropped`, async () => {
     const backend = await openBackend(name);
     const model = await openModel(EMBEDDED, { backend, maxTokens: 32 });
-    const ids = model.tokenizer.encode(TEXT.slice(0, 500));
-    const sizes = [2, 13, 32];
+    // Tokens are slow on a software adapter.
+    const isGpu = name === "webgpu";
+    const text = TEXT.slice(0, isGpu ? 90 : 500);
+    const ids = model.tokenizer.encode(text);
+    const sizes = isGpu ? [5, 13] : [2, 13, 32];
     assert.ok(sizes.some((window) => ids.length % window > 0));
     for (const window of sizes) {
       const windows = Math.floor(ids.length / window);
@@ -47,7 +50,7 @@ for (const name of Object.keys(backends).filter(canTest)) {
       }
       out.dispose();
       const live = backend.memory().live;
-      const result = await evaluatePerplexity({ model, text: TEXT.slice(0, 500), window }).result();
+      const result = await evaluatePerplexity({ model, text, window }).result();
       assert.ok(Math.abs(result.nll / expected - 1) < 2e-6, `${window}: ${result.nll} ${expected}`);
       assert.is(result.perplexity, Math.exp(result.nll));
       assert.equal([result.windows, result.window], [windows, window]);

@@ -184,8 +184,8 @@ test("a model whose activations overflow is refused, generating and scoring", as
     }
   });
   const stored = readModel(checkpoint);
-  for (const open of Object.values(backends)) {
-    const backend = await open();
+  for (const name of Object.keys(backends).filter(canTest)) {
+    const backend = await openBackend(name);
     const decoder = await loadDecoder(stored, backend, 16);
     const model = { ...embedded, path: "tiny", spec: stored.spec, backend, decoder };
     for (const temperature of [0, 1]) {

@@ -1,5 +1,5 @@
 import type { Operations } from "../backend.js";
-import { colsOf, rowsOf } from "../tensor.js";
+import { colsOf, rowsOf, type Tensor, type TensorDType } from "../tensor.js";
 import {
   diagonalBlocks,
   dtype,
@@ -11,6 +11,11 @@ import {
   square,
   vector,
 } from "./rules.js";
+
+/** Weights are f32 or f16. */
+function weightType({ dtype: given }: Tensor): TensorDType {
+  return given === "u16" ? "u16" : "f32";
+}
 
 /** What must hold of an operation's arguments, whichever backend serves it. */
 export const checks: {
@@ -24,7 +29,7 @@ export const checks: {
     matrix("gemm", "out", out, m, n);
   },
   linear(x, weight, out, { bias } = {}) {
-    matrix("linear", "weight", weight, rowsOf(weight), colsOf(x));
+    matrix("linear", "weight", weight, rowsOf(weight), colsOf(x), weightType(weight));
     matrix("linear", "out", out, rowsOf(x), rowsOf(weight));
     if (bias) vector("linear", "bias", bias, rowsOf(weight));
   },
@@ -34,7 +39,7 @@ export const checks: {
       cols % 4 === 0,
       `cols ${cols} is not a multiple of 4; use the dense layout.`,
     );
-    matrix("prepareTwoFour", "values", values, rowsOf(values), cols / 2);
+    matrix("prepareTwoFour", "values", values, rowsOf(values), cols / 2, weightType(values));
     matrix("prepareTwoFour", "indices", indices, rowsOf(values), Math.ceil(cols / 8), "u8");
   },
   twoFourLinear(x, weight, out, { bias } = {}) {
@@ -306,6 +311,11 @@ export const checks: {
   softmax(x, out, temperature) {
     sameSize("softmax", x, out);
     rule("softmax", temperature > 0, `temperature ${temperature} must be positive.`);
+  },
+  argmax(x, out) {
+    dtype("argmax", "x", x, "f32");
+    matrix("argmax", "out", out, rowsOf(x), 2);
+    rule("argmax", colsOf(x) > 0, "x has no columns; give one at least.");
   },
   crossEntropy(logits, targets, out) {
     dtype("crossEntropy", "targets", targets, "i32");

@@ -60,6 +60,10 @@ export class StoredTensor implements HostTensor {
     this.live = false;
     this.release();
   }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
 }
 
 export function dtypeOf(data: TensorData): TensorDType {
@@ -72,6 +76,7 @@ export function dtypeOf(data: TensorData): TensorDType {
 /** A backend whose tensors JavaScript can see: everything but its operations and its storage. */
 export class HostBackend implements Backend {
   readonly ops;
+  readonly keepsHalf = false;
 
   constructor(
     readonly name: string,
@@ -136,5 +141,9 @@ export class HostBackend implements Backend {
 
   dispose(): void {
     this.storage.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }

@@ -85,7 +85,7 @@ export async function openWasm(): Promise<Backend> {
   const kernels: Kernels = { exports: instance.exports as Kernels["exports"], storage };
   const operations = Object.assign({}, ...PARTS.map((part) => part.bind(kernels)));
   const table = joinOperations([
-    { name: "reference", operations: referenceOperations },
+    { name: "reference", operations: referenceOperations, reason: "wasm has no kernel for it" },
     { name: "wasm", operations },
   ]);
   return new HostBackend("wasm", storage, table);

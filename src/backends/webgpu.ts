@@ -47,6 +47,7 @@ import { selfTest } from "./webgpu/self-test.js";
 import * as softmax from "./webgpu/softmax.js";
 import * as sparsegpt from "./webgpu/sparsegpt.js";
 import { Stream } from "./webgpu/stream.js";
+import { byStretches } from "./webgpu/stretches.js";
 import * as transpose from "./webgpu/transpose.js";
 import * as twoFour from "./webgpu/two-four.js";
 
@@ -74,6 +75,7 @@ const PARTS = [
 
 class WebGpuBackend implements Backend {
   readonly name = "webgpu";
+  readonly keepsHalf = true;
   readonly ops;
   private readonly stream: Stream;
   private readonly fallback: Fallback;
@@ -82,7 +84,8 @@ class WebGpuBackend implements Backend {
   constructor(gpu: Gpu, pipelines: Pipelines) {
     this.stream = new Stream(gpu, pipelines);
     this.fallback = new Fallback(this.stream, openWasm);
-    const operations = Object.assign({}, ...PARTS.map((part) => part.bind(this.stream)));
+    const whole = Object.assign({}, ...PARTS.map((part) => part.bind(this.stream)));
+    const operations = byStretches(this.stream, whole);
     this.table = joinOperations([
       {
         name: "wasm via copy",
@@ -160,6 +163,10 @@ class WebGpuBackend implements Backend {
   dispose(): void {
     this.stream.dispose();
     this.fallback.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }
 

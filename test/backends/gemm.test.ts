@@ -84,18 +84,18 @@ for (const open of OPENERS) {
   test(`${open.name}: gemm of every small shape and orientation`, async () => {
     let turn = 0;
     for (const [i, m] of SIZES.entries()) {
+      const backend = await open();
       for (const [j, n] of SIZES.entries()) {
         for (const [l, k] of SIZES.entries()) {
           // A software adapter takes 10 ms for each: every pair of two sizes, with one third.
           if (isGpu(open) && (i + j + l) % SIZES.length !== 3) continue;
-          const backend = await open();
           const orientation = ORIENTATIONS[turn % 4];
           const scaling = turn % 3 === 0 ? {} : { alpha: -1.5, accumulate: turn % 3 === 1 };
           await checkGemm(backend, m, n, k, { ...orientation, ...scaling });
-          backend.dispose();
           turn++;
         }
       }
+      backend.dispose();
     }
   });
 
@@ -109,6 +109,7 @@ for (const open of OPENERS) {
 
   test(`${open.name}: linear for one token to many`, async () => {
     for (const tokens of [0, 1, 2, 3, 4, 5, 7, 12, 13, 33]) {
+      const backend = await open();
       for (const [outFeatures, inFeatures] of [
         [1, 1],
         [3, 5],
@@ -119,7 +120,6 @@ for (const open of OPENERS) {
         [33, 8],
         [67, 397],
       ]) {
-        const backend = await open();
         const [x, w] = [randomValues(tokens * inFeatures), randomValues(outFeatures * inFeatures)];
         const bias = tokens % 2 ? randomValues(outFeatures) : undefined;
         const blank = new Float32Array(tokens * outFeatures).fill(Number.NaN);
@@ -135,8 +135,8 @@ for (const open of OPENERS) {
         const expected = values.map((value, i) => value + (bias?.[i % outFeatures] ?? 0));
         const bound = (i: number) => 4 * EPSILON * (Math.sqrt(inFeatures) * sizes[i] + 1);
         assertWithin(await out.read(), expected, bound, `${backend.name} linear ${shape}`);
-        backend.dispose();
       }
+      backend.dispose();
     }
   });
 }

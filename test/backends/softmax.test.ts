@@ -38,6 +38,32 @@ function rowsOfArray(data: Float32Array, width: number): number[][] {
 }
 
 for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
+  test(`${backend.name}: argmax takes the first of equals, and NaN before all`, async () => {
+    for (const width of [...SIZES.slice(1), 63, 64, 65, 513, 50257]) {
+      const rows = width > 1000 ? 2 : 7;
+      const data = randomValues(rows * width);
+      const least = data.map((x) => x - 2);
+      const ties = data.map((x) => Math.round(2 * x));
+      const broken = data.slice();
+      for (let r = 0; r < rows; r += 2) broken[r * width + ((r * 31) % width)] = Number.NaN;
+      broken[data.length - 1] = Number.POSITIVE_INFINITY;
+      for (const values of [data, least, ties, broken]) {
+        const out = blank(backend, 2 * rows, 2);
+        backend.ops.argmax(input(backend, values, width), out.view);
+        const expected = rowsOfArray(values, width).flatMap((row) => {
+          const bad = row.findIndex(Number.isNaN);
+          const best = bad >= 0 ? bad : row.indexOf(Math.max(...row));
+          return [best, row[best]];
+        });
+        const actual = await out.read();
+        expected.forEach((value, i) => {
+          const isSame = value === actual[i] || Object.is(value, actual[i]);
+          assert.ok(isSame, `${backend.name}, width ${width}: ${i} is ${actual[i]}, not ${value}`);
+        });
+      }
+    }
+  });
+
   test(`${backend.name}: softmax of any width, also in place`, async () => {
     for (const width of [...SIZES.slice(1), 257, 50257]) {
       const rows = width > 1000 ? 2 : 5;

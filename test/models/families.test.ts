@@ -50,15 +50,19 @@ const MODELS: Readonly<Record<string, { golden: string[]; ids: string; logits: s
   ),
 };
 
-async function goldenOf(name: string) {
+/** Positions that are compared on WebGPU: software adapters are slow. */
+const GPU_TOKENS = 16;
+
+async function goldenOf(name: string, backend = "reference") {
   const { golden, ids, logits } = MODELS[name];
   const file = await readShared(...golden);
   const expected = (await floatsOf(file, logits))!;
-  const tokens = file.tensors.get(logits)!.shape[0];
+  const [all, vocabSize] = file.tensors.get(logits)!.shape;
+  const tokens = backend === "webgpu" ? Math.min(all, GPU_TOKENS) : all;
   return {
-    expected,
+    expected: expected.subarray(0, tokens * vocabSize),
     ids: (await intsOf(file, ids)).slice(0, tokens),
-    losses: await floatsOf(file, "nll"),
+    losses: (await floatsOf(file, "nll"))?.subarray(0, tokens - 1),
   };
 }
 
@@ -113,7 +117,7 @@ for (const [backendName, open] of BACKENDS) {
   for (const name of Object.keys(MODELS)) {
     sharedTest(test, `${name} on ${backendName}: logits of another program`, async () => {
       assert.ok(tolerance, `no tolerance is set for ${backendName}`);
-      const { expected, ids, losses } = await goldenOf(name);
+      const { expected, ids, losses } = await goldenOf(name, backendName);
       const backend = await open();
       const decoder = await loadModel(sharedPath("models", name), backend, ids.length);
       const gap = relativeGap(await logitsOf(decoder, ids), expected);
@@ -131,7 +135,7 @@ for (const [backendName, open] of BACKENDS) {
     });
 
     sharedTest(test, `${name} on ${backendName}: the cache changes nothing`, async () => {
-      const ids = (await goldenOf(name)).ids.subarray(0, 64);
+      const ids = (await goldenOf(name, backendName)).ids.subarray(0, 64);
       const backend = await open();
       const decoder = await loadModel(sharedPath("models", name), backend, ids.length);
       const { vocabSize } = decoder.spec;

@@ -68,6 +68,7 @@ const WEBGPU_MACHINERY = [
   "self-test",
   "shader-text",
   "stream",
+  "stretches",
   "trailing",
 ];
 

@@ -1,5 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { shaders } from "#shaders";
 import type { Backend } from "../../src/backend.js";
 import { openDevice } from "../../src/backends/webgpu/device.js";
 import { Pipelines } from "../../src/backends/webgpu/pipelines.js";
@@ -96,6 +97,7 @@ gpuTest("host operations, shaders, writes and reads keep the order of calls", as
     operation: "armorRead",
     servedBy: "wasm via copy",
     calls: 2,
+    reason: "it has no shader",
     // Core, mask and both factors, down and up.
     copiedBytes: 2 * 2 * (16 + 4 + 4 + 64),
   });
@@ -156,6 +158,67 @@ gpuTest("a lost device is named, and the next backend gets a new one", async () 
   await device.device.lost;
   assert.match(await refusal(() => stream.read(tensor)), /the device .* was lost/);
   assert.is((await (await openTestGpu()).read((await openTestGpu()).zeros([2]))).length, 2);
+});
+
+gpuTest("a shader that does not compile is named, with its line and the adapter", async () => {
+  const gpu = await openDevice(findTestGpu());
+  const stream = new Stream(gpu, new Pipelines(gpu));
+  const tensor = stream.allocate([4]);
+  const bindings = [
+    "@group(0) @binding(0) var<uniform> p: vec4u;",
+    "@group(0) @binding(1) var<storage, read_write> x: array<f32>;",
+  ];
+  const table = shaders as Record<string, string>;
+  table.broken = [...bindings, "@compute @workgroup_size(1)", "fn main() { x[0] = y; }"].join("\n");
+  try {
+    stream.dispatch({ shader: "broken", operands: [tensor], parameters: [], groups: [1] });
+    const message = await refusal(() => stream.read(tensor));
+    assert.match(
+      message,
+      /^\[webgpu\] .+ cannot compile shader broken, line 4 \(.*y.*\); use --backe/,
+    );
+    assert.ok(message.includes(gpu.adapterName) && !message.includes("\n"), message);
+  } finally {
+    delete table.broken;
+    stream.dispose();
+    gpu.device.destroy();
+  }
+});
+
+gpuTest("a device out of memory is one sentence with a cure", async () => {
+  const gpu = await openDevice(findTestGpu());
+  const stream = new Stream(gpu, new Pipelines(gpu));
+  const tensor = stream.allocate([4]);
+  // The event that a device sends; using up the memory of the machine would end the tests.
+  class GPUOutOfMemoryError {
+    readonly message = "vkAllocateMemory failed\n at somewhere";
+  }
+  const event = Object.assign(new Event("uncapturederror"), { error: new GPUOutOfMemoryError() });
+  gpu.device.dispatchEvent(event);
+  const message = await refusal(() => stream.read(tensor));
+  assert.match(
+    message,
+    /has no memory left \(vkAllocateMemory failed\); use fewer or shorter samples/,
+  );
+  assert.is((await stream.read(tensor)).length, 4, "it is said once");
+  stream.dispose();
+  gpu.device.destroy();
+});
+
+gpuTest("using frees tensors and backends", async () => {
+  let kept: Backend;
+  {
+    using backend = await openTestGpu();
+    kept = backend;
+    {
+      using tensor = backend.zeros([8, 8]);
+      assert.is(backend.memory().live, tensor.size * 4);
+    }
+    assert.is(backend.memory().live, 0);
+  }
+  const { zeros, read } = kept;
+  const after = async () => read.call(kept, zeros.call(kept, [2]));
+  assert.match(await refusal(after), /the backend was disposed/);
 });
 
 gpuTest("a tensor beyond the device's limits is refused with the limit", async () => {

@@ -2,9 +2,16 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { openWasm } from "../../src/backends/wasm.js";
+import type { Checkpoint } from "../../src/checkpoint/checkpoint.js";
+import { fromFloat32 } from "../../src/checkpoint/dtype.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { generate } from "../../src/generate.js";
-import { openModel } from "../../src/open-model.js";
+import type { LinearName } from "../../src/model.js";
+import { loadDecoder, openModel } from "../../src/open-model.js";
+import { readModel } from "../../src/stored-model.js";
+import type { Tensor } from "../../src/tensor.js";
+import { loadBlock } from "../../src/weights.js";
+import { tinyCheckpoint, tinyTensor } from "../models/tiny.js";
 import { note, repositoryRoot, skipUnless } from "../shared.js";
 import { hasWebGpu, NO_WEBGPU, openTestGpu } from "./adapter.js";
 
@@ -68,6 +75,44 @@ skipUnless(test, hasWebGpu, NO_WEBGPU, "greedy generation equals wasm's", async 
     return [...result.ids];
   };
   assert.equal(await ids(await openTestGpu()), await ids(await openWasm()));
+});
+
+/** The tiny model with its linears stored as `dtype`; one weight of block 1 is `odd`. */
+function halfModel(dtype: "F16" | "BF16", odd: number): Promise<Checkpoint> {
+  return tinyCheckpoint({}, (tensors) => {
+    for (const [name, { entry, bytes }] of tensors) {
+      if (!name.includes("_proj")) continue;
+      const values = new Float32Array(bytes.slice().buffer);
+      if (name.includes("layers.1.mlp.up_proj")) values[3] = odd;
+      tensors.set(name, tinyTensor(name, entry.shape, dtype, fromFloat32(dtype, values)));
+    }
+  });
+}
+
+skipUnless(test, hasWebGpu, NO_WEBGPU, "weights stored in 16 bits stay so", async () => {
+  for (const [dtype, odd] of [
+    ["F16", 0.25],
+    ["BF16", 2 ** 20],
+  ] as const) {
+    const stored = readModel(await halfModel(dtype, odd));
+    const logits: Float32Array[] = [];
+    for (const open of [openTestGpu, openWasm]) {
+      const backend = await open();
+      const block = await loadBlock(stored, backend, 1);
+      const typeOf = (name: LinearName) => (block.linears[name].weight as Tensor).dtype;
+      const isGpu = backend.name === "webgpu";
+      assert.is(typeOf("mlp.down_proj"), isGpu ? "u16" : "f32");
+      // What f16 cannot hold stays in f32.
+      assert.is(typeOf("mlp.up_proj"), isGpu && dtype === "F16" ? "u16" : "f32");
+      const decoder = await loadDecoder(stored, backend, 8);
+      const out = backend.zeros([8, decoder.spec.vocabSize]);
+      decoder.logits(Int32Array.of(1, 2, 3, 4, 5, 6, 7, 8), out);
+      logits.push((await backend.read(out)) as Float32Array);
+      backend.dispose();
+    }
+    const error = relativeError(logits[0], logits[1]);
+    assert.ok(error < 1e-5, `${dtype}: ${error}`);
+  }
 });
 
 test.run();

@@ -1,18 +1,9 @@
 import type { Operations } from "../../backend.js";
 import { f32, u16 } from "../../tensor.js";
+import { fromHalf } from "../half.js";
 
 const number = new Float32Array(1);
 const bits = new Uint32Array(number.buffer);
-
-/** The value of IEEE 754 binary16 bits. */
-function fromHalf(half: number): number {
-  const sign = half & 0x8000 ? -1 : 1;
-  const exponent = (half >> 10) & 31;
-  const fraction = half & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
 
 /** The value of bfloat16 bits: the upper half of a float32. */
 function fromBrain(brain: number): number {

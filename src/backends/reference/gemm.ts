@@ -1,5 +1,6 @@
 import type { GemmOptions, LinearOptions } from "../../backend.js";
 import { colsOf, f32, rowsOf, type Tensor } from "../../tensor.js";
+import { weightsOf } from "../half.js";
 
 export function gemm(
   a: Tensor,
@@ -28,7 +29,7 @@ export function gemm(
 
 export function linear(x: Tensor, weight: Tensor, out: Tensor, { bias }: LinearOptions = {}): void {
   const [outFeatures, inFeatures] = [rowsOf(weight), colsOf(weight)];
-  const [xData, wData, outData] = [f32(x), f32(weight), f32(out)];
+  const [xData, wData, outData] = [f32(x), weightsOf(weight), f32(out)];
   const biasData = bias && f32(bias);
   for (let t = 0; t < rowsOf(x); t++) {
     for (let o = 0; o < outFeatures; o++) {

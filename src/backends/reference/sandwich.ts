@@ -6,7 +6,7 @@ import { twoFourLinear } from "./two-four.js";
 /** `size` elements of a tensor as one row. */
 function part(tensor: Tensor, start: number, size: number): HostTensor {
   const data = f32(tensor).subarray(start, start + size);
-  return { dtype: "f32", shape: [1, size], size, data, dispose() {} };
+  return { dtype: "f32", shape: [1, size], size, data, dispose() {}, [Symbol.dispose]() {} };
 }
 
 export const sandwichLinear: Operations["sandwichLinear"] = (

@@ -22,6 +22,20 @@ export const softmax: Operations["softmax"] = (x, out, temperature) => {
   }
 };
 
+export const argmax: Operations["argmax"] = (x, out) => {
+  const [xs, places] = [f32(x), f32(out)];
+  const width = colsOf(x);
+  for (let start = 0, at = 0; start < xs.length; start += width, at += 2) {
+    let best = start;
+    for (let i = start; i < start + width; i++) {
+      // Not below or equal, so that NaN is taken; and kept, for nothing is above it.
+      if (!(xs[i] <= xs[best]) && !Number.isNaN(xs[best])) best = i;
+    }
+    places[at] = best - start;
+    places[at + 1] = xs[best];
+  }
+};
+
 export const crossEntropy: Operations["crossEntropy"] = (logits, targets, out) => {
   const [xs, ids, losses] = [f32(logits), i32(targets), f32(out)];
   const width = colsOf(logits);

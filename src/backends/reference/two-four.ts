@@ -1,6 +1,7 @@
 import type { Operations, TwoFourMatrix } from "../../backend.js";
 import { indexBytes, packGroups, unpackGroups } from "../../pack.js";
 import { colsOf, f32, rowsOf, u8 } from "../../tensor.js";
+import { weightsOf } from "../half.js";
 
 /** The stored form itself, copied. */
 interface ReferenceMatrix extends TwoFourMatrix {
@@ -13,7 +14,7 @@ export const prepareTwoFour: Operations["prepareTwoFour"] = (values, indices, co
     rows: rowsOf(values),
     cols,
     bytes: 4 * values.size + indices.size,
-    values: f32(values).slice(),
+    values: weightsOf(values).slice(),
     indices: u8(indices).slice(),
     dispose() {},
   };

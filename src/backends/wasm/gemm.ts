@@ -1,6 +1,6 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
-import { address, type Kernels, withScratch } from "./kernels.js";
+import { address, type Kernels, withFloats, withScratch } from "./kernels.js";
 
 /** Rows of x up to which reading the weights as stored beats packing them first. */
 const FEW_TOKENS = 12;
@@ -24,14 +24,16 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const few = tokens <= FEW_TOKENS;
       if (bias) gemmFillRows(tokens, n, address(bias), address(out));
       else if (few) gemmFillRows(tokens, n, 0, address(out));
-      if (few) {
-        gemmFewTokens(tokens, n, k, address(x), address(weight), address(out));
-        return;
-      }
-      withScratch(kernels, gemmScratch(tokens, n, k), (scratch) => {
-        const overwrite = Number(!bias);
-        const operands = [address(x), 0, address(weight), 1, address(out)];
-        gemmMultiply(tokens, n, k, ...operands, 1, overwrite, scratch);
+      withFloats(kernels, weight, (weights) => {
+        if (few) {
+          gemmFewTokens(tokens, n, k, address(x), weights, address(out));
+          return;
+        }
+        withScratch(kernels, gemmScratch(tokens, n, k), (scratch) => {
+          const overwrite = Number(!bias);
+          const operands = [address(x), 0, weights, 1, address(out)];
+          gemmMultiply(tokens, n, k, ...operands, 1, overwrite, scratch);
+        });
       });
     },
   };

@@ -9,6 +9,15 @@ export interface Kernels {
   readonly storage: WasmStorage;
 }
 
+/** Runs `use` with the address of weights as f32: their own, or a copy where they are f16. */
+export function withFloats<T>(kernels: Kernels, weights: Tensor, use: (address: number) => T): T {
+  if (weights.dtype === "f32") return use(address(weights));
+  return withScratch(kernels, 4 * weights.size, (floats) => {
+    kernels.exports.convertWidenF16(address(weights), floats, weights.size);
+    return use(floats);
+  });
+}
+
 /** Byte address of a tensor in the module's memory. */
 export function address(tensor: Tensor): number {
   return (tensor as StoredTensor).address;

@@ -1,6 +1,6 @@
 import type { Operations, TwoFourMatrix } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
-import { address, type Kernels, withScratch } from "./kernels.js";
+import { address, type Kernels, withFloats, withScratch } from "./kernels.js";
 
 /** The prepared form of assembly/kernels/two-four.ts. */
 export interface WasmMatrix extends TwoFourMatrix {
@@ -18,7 +18,9 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const bytes = 17 * count;
       const pairs = storage.allocate(bytes);
       const codes = pairs + 16 * count;
-      exports.twoFourPrepare(address(values), address(indices), rows, groups, pairs, codes);
+      withFloats(kernels, values, (floats) =>
+        exports.twoFourPrepare(floats, address(indices), rows, groups, pairs, codes),
+      );
       let live = true;
       const matrix: WasmMatrix = {
         rows,

@@ -43,8 +43,7 @@ export class BufferPool {
       this.idleBytes -= size;
       return { block: kept, isDirty: true };
     }
-    const { maxBufferSize, maxStorageBufferBindingSize } = this.gpu.limits;
-    const most = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    const most = this.gpu.limits.maxBufferSize;
     if (bytes > most) {
       throw new DeviceError(
         `a tensor of ${bytes} bytes exceeds the ${most} bytes that ${this.gpu.adapterName} allows in one buffer; use shorter samples, or --backend wasm.`,
@@ -135,5 +134,9 @@ export class GpuTensor implements Tensor {
     if (!this.live || !this.release) return;
     this.live = false;
     this.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }

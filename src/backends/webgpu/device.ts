@@ -8,6 +8,8 @@ export interface Gpu {
   /** Bytes of a buffer that one shader can be given, at most. */
   readonly mostBound: number;
   readonly hasSubgroups: boolean;
+  /** Whether shaders may compute with f16; others unpack it from words. */
+  readonly hasHalf: boolean;
   /** Vendor, architecture and name, as far as the adapter tells. */
   readonly adapterName: string;
   /** Whether it computes on the CPU. */
@@ -105,6 +107,7 @@ export async function openDevice(
     limits: device.limits,
     mostBound: Math.min(device.limits.maxStorageBufferBindingSize, mostBound),
     hasSubgroups: device.features.has("subgroups"),
+    hasHalf: device.features.has("shader-f16"),
     adapterName: nameOf(adapter.info),
     isSoftware: isSoftware(adapter.info),
     lost: undefined,
@@ -114,8 +117,10 @@ export async function openDevice(
   void device.lost.then(({ message, reason }) => {
     gpu.lost = message || reason;
   });
-  device.addEventListener("uncapturederror", ({ error }) => {
-    gpu.errors.push(errorOf(gpu, error));
+  device.addEventListener("uncapturederror", (event) => {
+    // Told by whoever reads next, so not on the console as well.
+    event.preventDefault();
+    gpu.errors.push(errorOf(gpu, event.error));
   });
   return gpu;
 }

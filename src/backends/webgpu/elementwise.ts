@@ -2,6 +2,7 @@ import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
 import { checkIds } from "../ids.js";
 import type { GpuTensor } from "./buffers.js";
+import { rowsFrom } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
 
 export function bind(stream: Stream): Partial<Operations> {
@@ -24,15 +25,17 @@ export function bind(stream: Stream): Partial<Operations> {
       });
     },
     embed(table, ids, out) {
-      const operands = [table, ids, out] as GpuTensor[];
-      const tokens = operands[1].ids;
-      if (tokens) checkIds("embed", tokens, rowsOf(table));
-      stream.dispatch({
-        shader: "embed",
-        operands,
-        parameters: [colsOf(table), out.size],
-        groups: gridOf(out.size, 256),
-      });
+      const tokens = (ids as GpuTensor).ids;
+      const rows = rowsOf(table);
+      if (tokens) checkIds("embed", tokens, rows);
+      for (const [start, count] of stream.stretches(rows, table)) {
+        stream.dispatch({
+          shader: "embed",
+          operands: [rowsFrom(table, start, count), ids as GpuTensor, out as GpuTensor],
+          parameters: [colsOf(table), out.size, start, count],
+          groups: gridOf(out.size, 256),
+        });
+      }
     },
   };
 }

@@ -47,6 +47,8 @@ export class Fallback {
   readonly copied = new Map<OperationName, number>();
   private opened: Promise<Backend> | undefined;
   private host: Backend | undefined;
+  /** Bytes of operands that the host has copies of while an operation runs. */
+  private twinBytes = 0;
 
   constructor(
     private readonly stream: Stream,
@@ -90,6 +92,7 @@ export class Fallback {
       let copy = twins.get(tensor);
       if (!copy) {
         copy = host.zeros(tensor.shape, tensor.dtype);
+        this.twinBytes += tensor.bytes;
         twins.set(tensor, copy);
       }
       return copy;
@@ -113,13 +116,17 @@ export class Fallback {
       this.copied.set(name, (this.copied.get(name) ?? 0) + bytes);
       return result;
     } finally {
-      for (const copy of twins.values()) copy.dispose();
+      for (const [tensor, copy] of twins) {
+        this.twinBytes -= tensor.bytes;
+        copy.dispose();
+      }
     }
   }
 
-  /** What the host backend holds: copies while an operation runs, and states that stay there. */
+  /** What the host backend holds: states that stay there; its peak counts copies of operands too. */
   memory(): MemoryUse {
-    return this.host?.memory() ?? { live: 0, peak: 0 };
+    const { live, peak } = this.host?.memory() ?? { live: 0, peak: 0 };
+    return { live: live - this.twinBytes, peak };
   }
 
   /** Frees the host backend, once it is open. */

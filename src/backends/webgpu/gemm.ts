@@ -17,7 +17,22 @@ export interface TiledOptions extends GemmOptions {
   readonly upper?: boolean;
 }
 
-/** out [m, n] = alpha * A B (+ out, + bias), by tiles. */
+/** Rows [start, start + count) of a matrix. */
+export function rowsFrom(tensor: Tensor, start: number, count: number): GpuTensor {
+  const cols = colsOf(tensor);
+  return (tensor as GpuTensor).view([count, cols], start * cols);
+}
+
+/** Columns from `start` on of a matrix, for shaders that know how far its rows are apart. */
+export function columnsFrom(tensor: Tensor, start: number): GpuTensor {
+  return (tensor as GpuTensor).view([tensor.size - start], start);
+}
+
+function elementsFrom(tensor: Tensor | undefined, start: number, count: number) {
+  return (tensor as GpuTensor | undefined)?.view([count], start);
+}
+
+/** out [m, n] = alpha * A B (+ out, + bias), by tiles; what is too large to bind, by stretches. */
 export function tiledProduct(
   stream: Stream,
   a: Tensor,
@@ -25,8 +40,53 @@ export function tiledProduct(
   out: Tensor,
   options: TiledOptions,
 ): void {
+  const { transposeA = false, transposeB = false, accumulate = false, bias } = options;
+  const whole: Extent = { m: rowsOf(out), n: colsOf(out), pitch: colsOf(out) };
+  if (transposeA && !transposeB) {
+    // Stretches of the dimension that is summed over, added up in out.
+    const parts = stream.stretches(rowsOf(a), a, b);
+    for (const [start, count] of parts) {
+      const [left, right] = [rowsFrom(a, start, count), rowsFrom(b, start, count)];
+      const isFirst = start === 0;
+      const part = {
+        ...options,
+        accumulate: accumulate || !isFirst,
+        bias: isFirst ? bias : undefined,
+      };
+      productNow(stream, left, right, out as GpuTensor, part, whole);
+    }
+    if (parts.length === 0) productNow(stream, a, b, out as GpuTensor, options, whole);
+    return;
+  }
+  const rowParts = transposeA ? [[0, whole.m]] : stream.stretches(whole.m, a, out);
+  const colParts = transposeB ? stream.stretches(whole.n, b) : [[0, whole.n]];
+  for (const [row, m] of rowParts) {
+    const left = transposeA ? a : rowsFrom(a, row, m);
+    for (const [col, n] of colParts) {
+      const right = transposeB ? rowsFrom(b, col, n) : b;
+      const target = columnsFrom(rowsFrom(out, row, m), col);
+      const part = { ...options, bias: elementsFrom(bias, col, n) };
+      productNow(stream, left, right, target, part, { m, n, pitch: whole.pitch });
+    }
+  }
+}
+
+/** Rows and columns of a product, and how far the rows of what it is written to are apart. */
+interface Extent {
+  readonly m: number;
+  readonly n: number;
+  readonly pitch: number;
+}
+
+function productNow(
+  stream: Stream,
+  a: Tensor,
+  b: Tensor,
+  out: GpuTensor,
+  options: TiledOptions,
+  { m, n, pitch }: Extent,
+): void {
   const { transposeA = false, transposeB = false, alpha = 1, accumulate = false } = options;
-  const [m, n] = [rowsOf(out), colsOf(out)];
   const k = transposeA ? rowsOf(a) : colsOf(a);
   const isLarge = Math.ceil(m / 128) * Math.ceil(n / 128) >= ENOUGH_LARGE_TILES;
   const tile = isLarge ? 128 : 64;
@@ -39,9 +99,10 @@ export function tiledProduct(
       TRANSPOSE_B: transposeB,
       ACCUMULATE: accumulate,
       UPPER: options.upper ?? false,
+      HALF: b.dtype === "u16",
     },
     operands: [a, b, options.bias, out] as GpuTensor[],
-    parameters: [m, n, k, float(alpha), Number(options.bias !== undefined)],
+    parameters: [m, n, k, float(alpha), Number(options.bias !== undefined), pitch],
     groups: [Math.ceil(n / tile), Math.ceil(m / tile)],
   });
 }
@@ -63,13 +124,25 @@ export function bind(stream: Stream): Partial<Operations> {
         return;
       }
       const together = tokens === 1 ? 1 : TOKENS_A_GROUP;
-      stream.dispatch({
-        shader: "gemv",
-        constants: { QUADS: hasQuads(k, x, weight), TOKENS: together },
-        operands: [x, weight, bias, out] as GpuTensor[],
-        parameters: [tokens, n, k, Number(bias !== undefined)],
-        groups: [stream.rowGroups(n), Math.ceil(tokens / together)],
-      });
+      for (const [start, count] of stream.stretches(n, weight)) {
+        const rows = rowsFrom(weight, start, count);
+        stream.dispatch({
+          shader: "gemv",
+          constants: {
+            QUADS: hasQuads(k, x, rows),
+            TOKENS: together,
+            HALF: weight.dtype === "u16",
+          },
+          operands: [
+            x as GpuTensor,
+            rows,
+            elementsFrom(bias, start, count),
+            columnsFrom(out, start),
+          ],
+          parameters: [tokens, count, k, Number(bias !== undefined), n],
+          groups: [stream.rowGroups(count), Math.ceil(tokens / together)],
+        });
+      }
     },
   };
 }

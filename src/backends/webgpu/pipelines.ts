@@ -61,8 +61,13 @@ export class Pipelines {
     const text = shaderText(shader, {
       ...constants,
       SUBGROUPS: constants.SUBGROUPS ?? gpu.hasSubgroups,
+      F16: gpu.hasHalf,
     });
-    const code = text.includes("subgroup") ? `${SUBGROUP_HEAD}\n${text}` : text;
+    const code = [
+      ...(text.includes("subgroup") ? [SUBGROUP_HEAD] : []),
+      ...(/\bf16\b/.test(text) ? ["enable f16;"] : []),
+      text,
+    ].join("\n");
     const modes = bindingsOf(text);
     const signature = modes.map((mode) => (mode === "read" ? "r" : "w")).join("");
     const layout = this.layout(modes, signature);

@@ -18,6 +18,15 @@ export function bind(stream: Stream): Partial<Operations> {
         groups: gridOf(rows, 1),
       });
     },
+    argmax(x, out) {
+      stream.dispatch({
+        shader: "argmax",
+        constants: { WIDTH: widthFor(colsOf(x)) },
+        operands: [x, out] as GpuTensor[],
+        parameters: [rowsOf(x), colsOf(x)],
+        groups: gridOf(rowsOf(x), 1),
+      });
+    },
     crossEntropy(logits, targets, out) {
       const operands = [logits, targets, out] as GpuTensor[];
       const { ids } = operands[1];

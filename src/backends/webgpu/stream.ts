@@ -1,5 +1,5 @@
 import { DeviceError, PenjingError } from "../../errors.js";
-import type { TensorData } from "../../tensor.js";
+import type { Tensor, TensorData } from "../../tensor.js";
 import { ARRAYS } from "../host.js";
 import { Meter } from "../memory.js";
 import {
@@ -169,6 +169,27 @@ export class Stream {
     this.submission++;
   }
 
+  /**
+   * Cuts `rows` rows into stretches of which shaders can be given all of these tensors at once: most
+   * often one. All but the last are multiples of 64 rows where that fits, so that rows of whole words
+   * begin where bindings may.
+   *
+   * @param tensors of so many rows
+   * @returns start and count of each
+   */
+  stretches(rows: number, ...tensors: readonly Tensor[]): [start: number, count: number][] {
+    // What lies before an operand up to where a binding may begin is bound as well.
+    const room = this.gpu.mostBound - 2 * BINDING_ALIGNMENT;
+    const widest = Math.max(...tensors.map(({ size, dtype }) => (size / rows) * BYTES[dtype]));
+    if (rows === 0 || widest * rows <= room) return rows === 0 ? [] : [[0, rows]];
+    const most = Math.max(1, Math.floor(room / widest));
+    const step = most < 64 ? most : most - (most % 64);
+    return Array.from({ length: Math.ceil(rows / step) }, (_, i) => [
+      i * step,
+      Math.min(step, rows - i * step),
+    ]);
+  }
+
   dispatch(work: Dispatch): void {
     if (work.groups.includes(0)) return;
     for (const operand of work.operands) operand?.requireLive();
@@ -196,6 +217,11 @@ export class Stream {
         offset = (operand.byteOffset - start) / BYTES[operand.dtype];
         const end = roundUp(operand.byteOffset + operand.bytes, 16);
         size = Math.min(end, block.buffer.size) - start;
+        if (size > this.gpu.mostBound) {
+          throw new DeviceError(
+            `a shader (${shader}) needs ${size} bytes at once, but ${this.gpu.adapterName} allows ${this.gpu.mostBound}; use shorter samples, or --backend wasm.`,
+          );
+        }
         if (modes[i] === "read" && written.includes(block)) {
           // A buffer cannot be read and written by one dispatch, even in different places.
           const { block: copy } = this.pool.take(size);

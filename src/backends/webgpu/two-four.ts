@@ -2,10 +2,10 @@ import type { LinearOptions, Operations, TwoFourMatrix } from "../../backend.js"
 import { indexBytes } from "../../pack.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
-import { FEW_TOKENS, TOKENS_A_GROUP } from "./gemm.js";
+import { columnsFrom, FEW_TOKENS, rowsFrom, TOKENS_A_GROUP } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
 
-/** Values [rows, cols/2] as stored, and group codes in rows of whole words, eight groups a word. */
+/** Values [rows, cols/2] as given, f32 or f16, and group codes in rows of whole words, eight groups a word. */
 export interface GpuMatrix extends TwoFourMatrix {
   readonly values: GpuTensor;
   readonly codes: GpuTensor;
@@ -19,19 +19,58 @@ export function twoFourLinear(
   out: Tensor,
   { bias }: LinearOptions = {},
 ): void {
-  const { rows, cols, values, codes } = weight as GpuMatrix;
+  const { rows, values, codes } = weight as GpuMatrix;
   const tokens = rowsOf(x);
-  const operands = [x, values, codes, bias, out] as GpuTensor[];
-  const parameters = [tokens, rows, cols / 4, colsOf(codes), Number(bias !== undefined)];
+  for (const [token, count] of tokens > FEW_TOKENS
+    ? stream.stretches(tokens, x, out)
+    : [[0, tokens]]) {
+    const [from, to] = [rowsFrom(x, token, count), rowsFrom(out, token, count)];
+    for (const [start, part] of stream.stretches(rows, values, codes)) {
+      multiply(stream, from, {
+        values: rowsFrom(values, start, part),
+        codes: rowsFrom(codes, start, part),
+        bias: (bias as GpuTensor | undefined)?.view([part], start),
+        out: columnsFrom(to, start),
+        pitch: rows,
+      });
+    }
+  }
+}
+
+/** Rows of a packed matrix, and where their products go. */
+interface PackedRows {
+  readonly values: GpuTensor;
+  readonly codes: GpuTensor;
+  readonly bias: GpuTensor | undefined;
+  readonly out: GpuTensor;
+  /** Elements from a token's products to the next one's. */
+  readonly pitch: number;
+}
+
+function multiply(
+  stream: Stream,
+  x: GpuTensor,
+  { values, codes, bias, out, pitch }: PackedRows,
+): void {
+  const [tokens, rows, groups] = [rowsOf(x), rowsOf(values), colsOf(values) / 2];
+  const operands = [x, values, codes, bias, out];
+  const parameters = [tokens, rows, groups, colsOf(codes), Number(bias !== undefined), pitch];
+  const HALF = values.dtype === "u16";
   if (tokens > FEW_TOKENS) {
-    const groups = [Math.ceil(rows / 64), Math.ceil(tokens / 64)] as const;
-    stream.dispatch({ shader: "two-four-gemm", operands, parameters, groups });
+    const tiles = [Math.ceil(rows / 64), Math.ceil(tokens / 64)] as const;
+    stream.dispatch({
+      shader: "two-four-gemm",
+      constants: { HALF },
+      operands,
+      parameters,
+      groups: tiles,
+    });
     return;
   }
   const together = tokens === 1 ? 1 : TOKENS_A_GROUP;
   stream.dispatch({
     shader: "two-four-gemv",
-    constants: { TOKENS: together },
+    constants: { TOKENS: together, HALF },
     operands,
     parameters,
     groups: [stream.rowGroups(rows), Math.ceil(tokens / together)],
@@ -44,15 +83,17 @@ export function bind(stream: Stream): Partial<Operations> {
       const rows = rowsOf(values);
       const bytes = indexBytes(cols);
       const words = Math.ceil(bytes / 4);
-      const ownValues = stream.allocate([rows, cols / 2]);
+      const ownValues = stream.allocate([rows, cols / 2], values.dtype);
       const codes = stream.allocate([rows, words], "i32");
       stream.copy(values as GpuTensor, ownValues);
-      stream.dispatch({
-        shader: "two-four-prepare",
-        operands: [indices as GpuTensor, codes],
-        parameters: [bytes, words, codes.size],
-        groups: gridOf(codes.size, 256),
-      });
+      for (const [start, count] of stream.stretches(rows, indices, codes)) {
+        stream.dispatch({
+          shader: "two-four-prepare",
+          operands: [rowsFrom(indices, start, count), rowsFrom(codes, start, count)],
+          parameters: [bytes, words, count * words],
+          groups: gridOf(count * words, 256),
+        });
+      }
       const matrix: GpuMatrix = {
         rows,
         cols,
