@@ -1,4 +1,4 @@
-// SparseGPT's sweep through up to 32 columns of w [rows, cols] from `start` on: of every `of` columns
+// SparseGPT's sweep through up to 32 columns of w [rows, cols] from `start` on: of every OF columns
 // those with the `drop` smallest scores go, or with RATIO those that the threshold names; each leaves
 // the error w / u[i][i], which is taken off the later of the 32 columns and kept in errors [rows,
 // block] at `offset`. `kept` [rows, strips] takes the mask's bits, `losses` [rows] gains e²/2.
@@ -6,7 +6,7 @@
 struct Params {
   wAt: u32, uAt: u32, errorsAt: u32, keptAt: u32, lossesAt: u32, scoresAt: u32, thresholdAt: u32,
   rows: u32, cols: u32, start: u32, width: u32, block: u32, offset: u32,
-  strip: u32, strips: u32, drop: u32, of_: u32,
+  strip: u32, strips: u32, drop: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read_write> w: array<f32>;
@@ -16,6 +16,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(6) var<storage, read> scores: array<u32>;
 @group(0) @binding(7) var<storage, read> threshold: array<u32>;
+const OF: u32 = $OF;
 const SIZE: u32 = 32u;
 const PITCH: u32 = 33u;
 const ROWS: u32 = 64u;
@@ -30,12 +31,12 @@ fn scoreKey(at: u32, col: u32) -> u32 {
 }
 // Bits of the group's columns that stay.
 fn keptOf(at: u32, first: u32) -> u32 {
-  var keys: array<u32, 16>;
-  for (var i = 0u; i < p.of_; i++) { keys[i] = scoreKey(at, first + i); }
+  var keys: array<u32, OF>;
+  for (var i = 0u; i < OF; i++) { keys[i] = scoreKey(at, first + i); }
   var stay = 0u;
-  for (var i = 0u; i < p.of_; i++) {
+  for (var i = 0u; i < OF; i++) {
     var smaller = 0u;
-    for (var j = 0u; j < p.of_; j++) {
+    for (var j = 0u; j < OF; j++) {
       if (keys[j] < keys[i] || (keys[j] == keys[i] && j < i)) { smaller++; }
     }
     if (smaller >= p.drop) { stay |= 1u << (first + i); }
@@ -71,7 +72,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
       let limit = Threshold(threshold[p.thresholdAt], threshold[p.thresholdAt + 1u]);
       if (!goes(keyOf(scores[p.scoresAt + i]), i, limit)) { stay |= 1u << col; }
 //: else
-      if (col % p.of_ == 0u) { stay |= keptOf(at, col); }
+      if (col % OF == 0u) { stay |= keptOf(at, col); }
 //: end
       if (((stay >> col) & 1u) == 1u) { continue; }
       let error = tile[at + col] / factor[col * (SIZE + 1u)];

@@ -50,9 +50,9 @@ export function bind(stream: Stream): Partial<Operations> {
           const index = (start / block) * stripsOfBlock + offset / strip;
           stream.dispatch({
             shader: "sparsegpt-sweep",
-            constants: { RATIO: "ratio" in pattern },
+            constants: { RATIO: "ratio" in pattern, OF: of },
             operands: [w, u, errors, kept, losses, chosen, selection?.threshold] as GpuTensor[],
-            parameters: [rows, cols, at, count, width, offset, index, strips, drop, of],
+            parameters: [rows, cols, at, count, width, offset, index, strips, drop],
             groups: [Math.ceil(rows / ROWS)],
           });
           updateTrailing(stream, [rows, next - at - count, count], {
