@@ -1,5 +1,5 @@
 // Runs a model in Deno, on the GPU where Deno finds one.
-//   deno run --allow-read --allow-env examples/deno.ts [MODEL [PROMPT]]
+//   deno run --allow-read examples/deno.ts [MODEL [PROMPT]]
 import { fileURLToPath } from "node:url";
 import { generate, openBackend, openModel, PenjingError } from "penjing";
 

@@ -47,7 +47,7 @@ test("examples/node.mjs prunes a folder and measures it", async () => {
 
 const deno = findDeno();
 skipUnless(test, deno !== undefined, "Deno is not here", "examples/deno.ts", async () => {
-  const args = ["run", "--allow-read", "--allow-env", "--no-prompt", "examples/deno.ts"];
+  const args = ["run", "--allow-read", "--no-prompt", "examples/deno.ts"];
   const driver = fs.existsSync(LAVAPIPE) ? { VK_ICD_FILENAMES: LAVAPIPE } : {};
   const printed = await runs(deno!.path, [...args, MODEL, "One day"], driver);
   const [, text, backend] = printed.match(/^([\s\S]*)\n\d+ tokens per second on (\w+)\n$/) ?? [];
