@@ -1,4 +1,4 @@
-// Bundles the compiled modules of build/out/src, three times:
+// Bundles the compiled modules of build/out/src, several times:
 //
 // - build/{index,cli}.js and chunk-*.js for Node, Deno and Bun. Packages and Node's own modules stay
 //   imports.
@@ -6,7 +6,8 @@
 //   minified. The WebGPU backend with its shaders is a chunk that is loaded when it is opened.
 // - build/workerd.js, the same in one file that imports kernels.wasm as a compiled module, as a
 //   worker may not compile one while it serves.
-import { chmodSync, readdirSync, readFileSync, rmSync } from "node:fs";
+// - build/bench/gpu.js, a benchmark in one file, to be carried to machines without a network.
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { deflateRawSync } from "node:zlib";
@@ -112,6 +113,8 @@ const minified = {
   },
 };
 
+const gpuBench = join(build, "out", "test", "bench", "gpu", "run.js");
+
 export default [
   {
     input: { index: compiled("index.js"), cli: compiled("cli.js") },
@@ -147,4 +150,15 @@ export default [
     },
     onwarn,
   },
+  ...[gpuBench].filter(existsSync).map((input) => ({
+    input,
+    external: /^node:/,
+    plugins: [inlined, ...packages],
+    output: {
+      file: join(build, "bench", "gpu.js"),
+      format: "es",
+      inlineDynamicImports: true,
+    },
+    onwarn,
+  })),
 ];

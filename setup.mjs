@@ -155,6 +155,7 @@ const STEPS = [
     says: "setup: bundling (rollup)",
     inputs: [
       "src",
+      "test/bench/gpu",
       "build/kernels.js",
       "build/shaders.js",
       "rollup.config.mjs",

@@ -4,7 +4,8 @@ import { findChromium } from "./chromium.js";
 
 /** Vulkan drivers that compute on the CPU, where Debian puts them. */
 export const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
-export const LAVAPIPE = "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json";
+const SYSTEM = process.arch === "arm64" ? "aarch64" : "x86_64";
+export const LAVAPIPE = `/usr/share/vulkan/icd.d/lvp_icd.${SYSTEM}.json`;
 
 /** Debian packages that tests can use and that are not there. */
 function missingPackages(): string[] {
