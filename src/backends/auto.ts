@@ -12,13 +12,14 @@
 import type { Backend, OperationName } from "../backend.js";
 import { DeviceError } from "../errors.js";
 import { openWasm } from "./wasm.js";
-import { openWebGpu } from "./webgpu.js";
+import type { WebGpuOptions } from "./webgpu.js";
 
 /** What `auto` goes by. Mutable, so that tests see what becomes of a choice that a machine lacks. */
 export const policy = {
   /** Elements of a weight from which on a GPU is worth its while. */
   worthElements: 2 ** 20,
-  openGpu: openWebGpu,
+  // Loaded when first asked for, as in index.ts.
+  openGpu: async (options: WebGpuOptions) => (await import("./webgpu.js")).openWebGpu(options),
 };
 
 /** What `auto` looks at of the work to be done. */
