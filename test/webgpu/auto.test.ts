@@ -243,6 +243,29 @@ gpuTest("a device lost under --backend webgpu stops, and loses no finished block
   next.dispose();
 });
 
+gpuTest("auto goes on with the work folder of a run on the other backend", async () => {
+  const work = memoryWorkFolder();
+  const leave = new AbortController();
+  const options = { ...COMPRESS, out: memoryOutputFolder(), work };
+  await choosing(findTestGpu(), async () => {
+    const run = compress({ ...options, signal: leave.signal });
+    const aborted = async () => {
+      for await (const event of run) {
+        if (event.type === "start") assert.is(event.backend, "webgpu");
+        if (event.type === "progress" && event.block === 1)
+          leave.abort(new PenjingError("test", "!"));
+      }
+    };
+    assert.match(await refusal(aborted), /test/);
+  });
+  const notes: string[] = [];
+  for await (const event of compress({ ...options, out: memoryOutputFolder() })) {
+    if (event.type === "start") assert.is(event.backend, "wasm");
+    if (event.type === "note") notes.push(event.where);
+  }
+  assert.equal(notes, ["model.layers.0"]);
+});
+
 gpuTest("a device that is lost while one matrix is pruned: auto prunes it on wasm", async () => {
   const { gpu, devices } = breakable();
   const [rows, cols] = [16, 32];
