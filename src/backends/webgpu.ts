@@ -137,7 +137,8 @@ class WebGpuBackend implements Backend {
   }
 
   memory(): MemoryUse {
-    return this.stream.meter.read();
+    const [device, host] = [this.stream.meter.read(), this.fallback.memory()];
+    return { live: device.live + host.live, peak: device.peak + host.peak };
   }
 
   dispose(): void {

@@ -1,4 +1,4 @@
-import type { Backend, OperationName, Operations } from "../../backend.js";
+import type { Backend, MemoryUse, OperationName, Operations } from "../../backend.js";
 import { BYTES_PER_ELEMENT, type Tensor } from "../../tensor.js";
 import { GpuTensor } from "./buffers.js";
 import type { Stream } from "./stream.js";
@@ -40,6 +40,7 @@ export class Fallback {
   /** Bytes copied in both directions, by operation. */
   readonly copied = new Map<OperationName, number>();
   private opened: Promise<Backend> | undefined;
+  private host: Backend | undefined;
 
   constructor(
     private readonly stream: Stream,
@@ -75,6 +76,7 @@ export class Fallback {
     const { stream } = this;
     this.opened ??= this.open();
     const host = await this.opened;
+    this.host = host;
     const twins = new Map<GpuTensor, Tensor>();
     const written = new Set<GpuTensor>();
     let bytes = 0;
@@ -107,6 +109,11 @@ export class Fallback {
     } finally {
       for (const copy of twins.values()) copy.dispose();
     }
+  }
+
+  /** What operations keep on the host: the states of long optimisations. */
+  memory(): MemoryUse {
+    return this.host?.memory() ?? { live: 0, peak: 0 };
   }
 
   /** Frees the host backend, once it is open. */
