@@ -11,9 +11,8 @@ const test = suite("webgpu/compress");
 
 /** Recipes for the layers of the first block that are named: a software adapter is slow. */
 const RECIPES: readonly (readonly [readonly string[], Partial<Recipe>])[] = [
-  [["q_proj", "v_proj", "o_proj", "down_proj"], { method: "sparsegpt", sparsity: "2:4" }],
+  [["q_proj", "v_proj", "o_proj"], { method: "sparsegpt", sparsity: "2:4" }],
   [["v_proj"], { method: "sparsegpt", sparsity: "50%" }],
-  [["v_proj"], { method: "armor-hessian", sparsity: "2:4", options: { rounds: 3 } }],
 ];
 
 const LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -28,7 +27,7 @@ async function compressOn(backend: Backend, recipe: Partial<Recipe>) {
 for (const [linears, given] of RECIPES) {
   const others = LINEARS.filter((linear) => !linears.includes(linear));
   const ignore = ["*.1.*", "*.2.*", "*.3.*", ...others.map((linear) => `*${linear}`)];
-  const recipe = { samples: 4, length: 24, ignore, ...given };
+  const recipe = { samples: 3, length: 16, ignore, ...given };
   const name = `${recipe.method} ${recipe.sparsity}`;
   skipUnless(test, hasWebGpu, NO_WEBGPU, `${name}: layer errors equal wasm's`, async () => {
     const gpu = await compressOn(await openTestGpu(), recipe);

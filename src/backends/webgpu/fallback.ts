@@ -19,15 +19,9 @@ const HOST: {
   armorLoad: { writes: [] },
 };
 
-/** Options that are written although their argument is not listed. */
-const WRITTEN_OPTION = "scaleGradient";
-
 /** Calls `use` for every tensor of an argument: itself, or the fields of an object. */
-function replaceTensors(
-  argument: unknown,
-  use: (tensor: GpuTensor, key: string) => Tensor,
-): unknown {
-  if (argument instanceof GpuTensor) return use(argument, "");
+function replaceTensors(argument: unknown, use: (tensor: GpuTensor) => Tensor): unknown {
+  if (argument instanceof GpuTensor) return use(argument);
   if (typeof argument !== "object" || argument === null) return argument;
   const isPlain = Object.getPrototypeOf(argument) === Object.prototype;
   if (!isPlain || !Object.values(argument).some((value) => value instanceof GpuTensor)) {
@@ -36,7 +30,7 @@ function replaceTensors(
   return Object.fromEntries(
     Object.entries(argument).map(([key, value]) => [
       key,
-      value instanceof GpuTensor ? use(value, key) : value,
+      value instanceof GpuTensor ? use(value) : value,
     ]),
   );
 }
@@ -99,8 +93,8 @@ export class Fallback {
     };
     try {
       const hostArgs = args.map((argument, i) =>
-        replaceTensors(argument, (tensor, key) => {
-          if (writes.includes(i) || key === WRITTEN_OPTION) written.add(tensor);
+        replaceTensors(argument, (tensor) => {
+          if (writes.includes(i)) written.add(tensor);
           return twin(tensor);
         }),
       );
