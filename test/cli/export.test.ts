@@ -52,7 +52,7 @@ test("--reconstruct gives a plain checkpoint, --explain what computed it", async
   const plain = join(folder, "plain");
   const text = await exported([model, "--reconstruct", "--out", plain, "--explain"]);
   assert.match(text, /^multiplied +28 weights, with factors and rotations$/m);
-  assert.match(text, /^gemm +wasm +\d+$/m);
+  assert.match(text, /^gemm +wasm +\d+ +- +auto: .+$/m);
   const seen = JSON.parse((await penjing(["inspect", plain, "--json"])).stdout);
   const before = JSON.parse((await penjing(["inspect", MODEL, "--json"])).stdout);
   const shapes = ({ tensors }: { tensors: { name: string; shape: number[] }[] }) =>
