@@ -24,8 +24,8 @@ import { BlockRunner } from "./decoder.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { findLayout, LAYOUT_KEY } from "./layouts/index.js";
 import { blockTensor, LINEAR_NAMES, linearShapes } from "./model.js";
-import { createOutputFolder, type OutputFolder } from "./platform/files.js";
-import { refuseOverlap } from "./platform/overlap.js";
+import type { OutputFolder } from "./platform/files.js";
+import { openOutput } from "./platform/overlap.js";
 import type { WorkFolder } from "./platform/work-folder.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "./recipe.js";
 import { pause, Run } from "./run.js";
@@ -138,7 +138,7 @@ async function* steps(
     const scope = recipe.rotate && (recipe.rotate.scope ?? "block");
     const stored = new OutputPlan(model, plan, findLayout(recipe.layout), scope);
     const journal = await openJournal(options, model, recipe, backend, windows);
-    output = await openOutput(options, checkpoint);
+    output = await openOutput(options, checkpoint.folder.path);
     const writer = await openWriter(model, stored, output, options.shardBytes);
     const ready = performance.now();
     yield {
@@ -192,15 +192,6 @@ async function* steps(
     if (typeof wanted === "string") backend.dispose();
     if (typeof source === "string") await checkpoint.close();
   }
-}
-
-async function openOutput(
-  { out, force }: CompressOptions,
-  { folder }: Checkpoint,
-): Promise<OutputFolder> {
-  if (typeof out !== "string") return out;
-  await refuseOverlap(out, folder.path);
-  return createOutputFolder(out, { force });
 }
 
 /** Refuses what was compressed here before, and rotations that the model does not allow. */

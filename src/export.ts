@@ -15,13 +15,13 @@ import {
   readRows,
   type Stretch,
 } from "./export/rows.js";
-import { EXTRAS_KEY, EXTRAS_VERSION, isExtra } from "./extras.js";
+import { EXTRAS_KEY, extrasMetadata, isExtra } from "./extras.js";
 import type { Layout, TensorEntry, WeightFacts } from "./layout.js";
 import { dense } from "./layouts/dense.js";
 import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
 import { blockTensor, LINEAR_NAMES } from "./model.js";
-import { createOutputFolder, type OutputFolder } from "./platform/files.js";
-import { refuseOverlap } from "./platform/overlap.js";
+import type { OutputFolder } from "./platform/files.js";
+import { openOutput } from "./platform/overlap.js";
 import { pause, Run } from "./run.js";
 import { hasExtras, readModel, type StoredModel } from "./stored-model.js";
 
@@ -117,7 +117,7 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
     const model = readModel(checkpoint);
     const layout = targetLayout(model, options);
     backend = typeof wanted === "string" ? await openBackend(wanted) : wanted;
-    output = await openOutput(options, checkpoint);
+    output = await openOutput(options, checkpoint.folder.path);
     const rebuilds = options.reconstruct === true && hasExtras(model);
     const job = new Job(model, layout, rebuilds, backend, signal);
     const { warning: message } = layout;
@@ -167,15 +167,6 @@ function targetLayout(model: StoredModel, { layout, reconstruct }: ExportOptions
     );
   }
   return target;
-}
-
-async function openOutput(
-  { out, force }: ExportOptions,
-  { folder }: Checkpoint,
-): Promise<OutputFolder> {
-  if (typeof out !== "string") return out;
-  await refuseOverlap(out, folder.path);
-  return createOutputFolder(out, { force });
 }
 
 /** All weights, in the order in which they or their parts are stored. */
@@ -311,10 +302,8 @@ class Job {
   /** What the output's `__metadata__` says: what the input's does, and how it is stored now. */
   get metadata(): Record<string, string> {
     const { [LAYOUT_KEY]: _, [EXTRAS_KEY]: __, ...kept } = this.model.checkpoint.metadata;
-    const hasExtra = this.names.some(isExtra);
-    const extras: Record<string, string> = hasExtra ? { [EXTRAS_KEY]: EXTRAS_VERSION } : {};
     const packed = [...this.packed].map((name) => this.model.weights.get(name)!);
-    return { ...kept, ...layoutMetadata(this.layout, packed), ...extras };
+    return { ...kept, ...layoutMetadata(this.layout, packed), ...extrasMetadata(this.names) };
   }
 
   /** The bytes of the output, block by block, then what stands outside the blocks. */

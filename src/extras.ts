@@ -14,7 +14,7 @@ import { blockTensor } from "./model.js";
 
 /** Key in `__metadata__`; its value is the version. */
 export const EXTRAS_KEY = "penjing.extras";
-export const EXTRAS_VERSION = "1";
+const EXTRAS_VERSION = "1";
 
 const LEFT = ".sandwich.left";
 const RIGHT = ".sandwich.right";
@@ -64,4 +64,9 @@ export function checkExtras(metadata: Readonly<Record<string, string>>, where: s
     where,
     `its extra tensors are of version ${version}, but this program reads version ${EXTRAS_VERSION}; use the penjing release that wrote it.`,
   );
+}
+
+/** What the `__metadata__` of a file with these tensors says of extras. */
+export function extrasMetadata(names: Iterable<string>): Record<string, string> {
+  return [...names].some(isExtra) ? { [EXTRAS_KEY]: EXTRAS_VERSION } : {};
 }

@@ -1,9 +1,12 @@
-import type { ArmorOptions } from "./backend.js";
+import type { ArmorOptions, Backend } from "./backend.js";
 import { PenjingError } from "./errors.js";
 import type { LinearProblem, OptionSpec } from "./method.js";
 import type { Sandwich } from "./sandwich.js";
 import { formatSparsity, type Sparsity } from "./sparsity.js";
-import { colsOf, rowsOf } from "./tensor.js";
+import { colsOf, rowsOf, type Tensor } from "./tensor.js";
+
+/** How large the blocks of A and of B are. */
+export type BlockSizes = Pick<ArmorOptions, "blockRows" | "blockCols">;
 
 const SMALLEST_BLOCK = 4;
 const LARGEST_BLOCK = 128;
@@ -27,9 +30,15 @@ export function coreRefusal(sparsity: Sparsity): string | undefined {
 }
 
 /** The sizes of the blocks of A and of B: the largest divisors that are at most `wanted`. */
-export function blocksOf(rows: number, cols: number, wanted: number): ArmorOptions {
+export function blocksOf(rows: number, cols: number, wanted: number): BlockSizes {
   const size = wanted || defaultBlock(rows, cols);
   return { blockRows: largestDivisor(rows, size, 1), blockCols: largestDivisor(cols, size, 4) };
+}
+
+/** What `Method.sandwichBlocks` says for the option's value `wanted`. */
+export function sandwichBlocks(rows: number, cols: number, wanted: number) {
+  const { blockRows, blockCols } = blocksOf(rows, cols, wanted);
+  return { left: blockRows, right: blockCols };
 }
 
 /**
@@ -41,7 +50,7 @@ export function blocksOf(rows: number, cols: number, wanted: number): ArmorOptio
 export function chooseBlocks(
   { name, weight }: LinearProblem,
   wanted: number,
-): { blocks: ArmorOptions; notes: string[] } {
+): { blocks: BlockSizes; notes: string[] } {
   const [rows, cols] = [rowsOf(weight), colsOf(weight)];
   if (wanted > 0 && wanted < SMALLEST_BLOCK) {
     throw new PenjingError(
@@ -77,13 +86,19 @@ function largestDivisor(n: number, limit: number, unit: number): number {
   return Math.max(size, unit);
 }
 
-/** Zero-filled factors for blocks of these sizes. */
-export function emptySandwich(
+/** Factors for blocks of these sizes: identities. */
+export function identitySandwich(
   { backend, weight }: LinearProblem,
-  { blockRows, blockCols }: ArmorOptions,
+  { blockRows, blockCols }: BlockSizes,
 ): Sandwich {
   return {
-    left: backend.zeros([rowsOf(weight) / blockRows, blockRows, blockRows]),
-    right: backend.zeros([colsOf(weight) / blockCols, blockCols, blockCols]),
+    left: identities(backend, rowsOf(weight) / blockRows, blockRows),
+    right: identities(backend, colsOf(weight) / blockCols, blockCols),
   };
+}
+
+function identities(backend: Backend, count: number, size: number): Tensor {
+  const isDiagonal = (i: number) => Math.floor(i / size) % size === i % size;
+  const data = Float32Array.from({ length: count * size * size }, (_, i) => Number(isDiagonal(i)));
+  return backend.upload(data, [count, size, size]);
 }

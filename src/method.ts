@@ -89,8 +89,8 @@ export interface Method<Options extends object = Record<string, number>> {
   readonly summary: string;
   /** Paper that it follows. */
   readonly source: string;
-  /** Statistics that it reads; calibration gathers no others. */
-  readonly needs: readonly StatisticName[];
+  /** Statistics that it reads with these options; calibration gathers no others. */
+  needs(options: Options): readonly StatisticName[];
   readonly options: { readonly [Key in keyof Options]: OptionSpec };
   /** Whether it is a long optimisation that stops after `LinearProblem.seconds`. @default false */
   readonly isTimed?: boolean;

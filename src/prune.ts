@@ -2,6 +2,7 @@ import type { Backend } from "./backend.js";
 import { openBackend } from "./backends/index.js";
 import { StatisticsGatherer } from "./calibrate.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
+import { layerError } from "./layer-error.js";
 import { lookUp, resolveOptions, type Statistics } from "./method.js";
 import { methods } from "./methods/index.js";
 import { reconstruct } from "./sandwich.js";
@@ -123,8 +124,9 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
     !hessian || hessian.length === cols * cols,
     `hessian has ${hessian?.length} elements, must have cols * cols = ${cols * cols}.`,
   );
+  const resolved = resolveOptions<object>(method, options.options);
   need(
-    method.needs.length === 0 || activations !== undefined || hessian !== undefined,
+    method.needs(resolved).length === 0 || activations !== undefined || hessian !== undefined,
     `${method.name} needs the layer's inputs; give activations or hessian, or use method "magnitude".`,
   );
   need(
@@ -133,7 +135,6 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
   );
   const refusal = method.refusal?.(sparsity);
   need(refusal === undefined, `${method.name} ${refusal}`);
-  const resolved = resolveOptions<object>(method, options.options);
   const owned: Tensor[] = [];
   const upload = (data: Float32Array, shape: number[]) => {
     const tensor = backend.upload(data, shape);
@@ -238,22 +239,4 @@ async function fromHessian(
     diagonal.map((h) => (h * sequences) / 2),
   );
   return { sequences, tokens, columnSquares, hessian };
-}
-
-/**
- * ||X (W - Ŵ)ᵀ||² / ||X Wᵀ||² by way of H = XᵀX (any scaling): trace(D H Dᵀ) / trace(W H Wᵀ).
- * 0 when the layer's output is zero.
- */
-export async function layerError(
-  backend: Backend,
-  original: Tensor,
-  pruned: Tensor,
-  hessian: Tensor,
-): Promise<number> {
-  const difference = backend.zeros(original.shape);
-  backend.ops.subtract(original, pruned, difference);
-  const lost = await backend.ops.quadraticForm(difference, hessian);
-  const whole = await backend.ops.quadraticForm(original, hessian);
-  difference.dispose();
-  return whole > 0 ? lost / whole : 0;
 }

@@ -65,7 +65,7 @@ export async function pause(signal: AbortSignal | undefined): Promise<void> {
 }
 
 /** Milliseconds of work between looks at the signal. */
-const TURN = 40;
+export const TURN = 40;
 
 /** A function that pauses when 40 ms of work have passed since it last did. */
 export function pacer(signal: AbortSignal | undefined): () => Promise<void> {
@@ -75,6 +75,11 @@ export function pacer(signal: AbortSignal | undefined): () => Promise<void> {
     await pause(signal);
     start = performance.now();
   };
+}
+
+/** What a report says of an optimisation that its time ended. */
+export function timeSpent(seconds: number, done: number, all: number, what: string): string {
+  return `its time of ${Number(seconds.toPrecision(3))} s was spent after ${done} of ${all} ${what}`;
 }
 
 /** Whether a promise settles in time; its rejection counts as settled. */

@@ -28,11 +28,8 @@ export function reconstruct(backend: Backend, core: Tensor, { left, right }: San
   const [a, b] = [colsOf(left), colsOf(right)];
   // Rows of S times B are the block-diagonal product with Bᵀ; A S is blocks of rows times S.
   const transposed = backend.zeros(right.shape);
-  const unit = identity(backend, b);
   for (let start = 0; start < cols; start += b) {
-    const block = backend.rows(right, start, b);
-    const to = backend.rows(transposed, start, b);
-    backend.ops.gemm(block, unit, to, { transposeA: true });
+    backend.ops.transpose(backend.rows(right, start, b), backend.rows(transposed, start, b));
   }
   const product = backend.zeros([rows, cols]);
   backend.ops.blockDiagonal(core, transposed, product);
@@ -41,11 +38,6 @@ export function reconstruct(backend: Backend, core: Tensor, { left, right }: San
     const block = backend.rows(left, start, a);
     backend.ops.gemm(block, backend.rows(product, start, a), backend.rows(out, start, a));
   }
-  for (const tensor of [transposed, unit, product]) tensor.dispose();
+  for (const tensor of [transposed, product]) tensor.dispose();
   return out;
-}
-
-function identity(backend: Backend, size: number): Tensor {
-  const data = Float32Array.from({ length: size * size }, (_, i) => Number(i % (size + 1) === 0));
-  return backend.upload(data, [size, size]);
 }

@@ -133,7 +133,10 @@ function statisticsNeeded(
   for (const input of new Set(looked.map((name) => SHARED_INPUT[name]))) {
     const needs = planned
       .filter((name) => SHARED_INPUT[name] === input)
-      .flatMap((name) => plan.get(blockTensor(layer, name))!.method.needs);
+      .flatMap((name) => {
+        const { method, options } = plan.get(blockTensor(layer, name))!;
+        return method.needs(options);
+      });
     const wanted = rotator ? rotator.needs(input, needs) : needs;
     if (wanted.length > 0) needed.set(input, new Set(wanted));
   }

@@ -1,8 +1,8 @@
 import type { Backend } from "../backend.js";
 import type { LinearWeight } from "../decoder.js";
 import { sandwichNames } from "../extras.js";
+import { layerError } from "../layer-error.js";
 import type { PruneOutcome, Statistics } from "../method.js";
-import { layerError } from "../prune.js";
 import type { LayerPlan } from "../recipe.js";
 import { reconstruct, type Sandwich } from "../sandwich.js";
 import type { SnapshotArray } from "../snapshot.js";

@@ -1,13 +1,6 @@
 import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { PenjingError } from "../errors.js";
-import {
-  EXTRAS_KEY,
-  EXTRAS_VERSION,
-  inputRotation,
-  isExtra,
-  OUTPUT_ROTATION,
-  sandwichNames,
-} from "../extras.js";
+import { extrasMetadata, inputRotation, OUTPUT_ROTATION, sandwichNames } from "../extras.js";
 import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
 import { LAYOUT_FILES, layoutConfig, layoutMetadata } from "../layouts/index.js";
 import {
@@ -146,9 +139,8 @@ export class OutputPlan {
 
   /** What `__metadata__` says of the layout, and of tensors that the family does not have. */
   metadata(): Record<string, string> {
-    const hasExtras = this.tensors().some(({ name }) => isExtra(name));
-    const extras: Record<string, string> = hasExtras ? { [EXTRAS_KEY]: EXTRAS_VERSION } : {};
-    return { ...layoutMetadata(this.layout, this.packed), ...extras };
+    const names = this.tensors().map(({ name }) => name);
+    return { ...layoutMetadata(this.layout, this.packed), ...extrasMetadata(names) };
   }
 
   /** What goes beside the weights. */

@@ -178,18 +178,9 @@ export async function applyRotation(
   }
   const [there, back] = [backend.zeros(rotation.q.shape), backend.zeros(rotation.q.shape)];
   backend.copy(rotation.q, there);
-  transpose(backend, rotation.q, back);
+  backend.ops.transpose(rotation.q, back);
   return {
     block: { ...block, inputRotation: there, outputRotation: back },
     statistics: turned,
   };
-}
-
-/** out [n, n] = aᵀ. */
-export function transpose(backend: Backend, a: Tensor, out: Tensor): void {
-  const [n] = a.shape;
-  const data = Float32Array.from({ length: n * n }, (_, i) => Number(i % (n + 1) === 0));
-  const unit = backend.upload(data, [n, n]);
-  backend.ops.gemm(a, unit, out, { transposeA: true });
-  unit.dispose();
 }

@@ -31,7 +31,6 @@ import {
   type RotatedBlock,
   rotationProblem,
   type SearchRecipe,
-  transpose,
 } from "./rotate.js";
 
 /** The rotation that a group of blocks shares. */
@@ -178,7 +177,7 @@ export class Rotator {
     if (before && this.group?.first !== before.first) await this.load(before);
     if (this.group) {
       this.wayBack ??= this.backend.zeros(this.group.q.shape);
-      transpose(this.backend, this.group.q, this.wayBack);
+      this.backend.ops.transpose(this.group.q, this.wayBack);
     }
     this.drop();
     await this.load(this.groupOf(first));

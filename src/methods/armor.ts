@@ -2,16 +2,17 @@ import type { ArmorState, Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import {
   BLOCK_SIZE,
-  blocksOf,
   chooseBlocks,
   coreRefusal,
-  emptySandwich,
+  identitySandwich,
+  sandwichBlocks,
 } from "../factor-blocks.js";
+import { FIT_DAMPING, fitFactors } from "../factor-fit.js";
 import { type LinearProblem, type Method, thinCurve } from "../method.js";
 import { keepNormalised, type Normalisation, normalise } from "../normalise.js";
 import { Random } from "../random.js";
-import { pause } from "../run.js";
-import type { Sandwich } from "../sandwich.js";
+import { pacer, TURN, timeSpent } from "../run.js";
+import { type Sandwich, sandwichValues } from "../sandwich.js";
 import { colsOf, type Tensor } from "../tensor.js";
 
 export interface ArmorMethodOptions {
@@ -23,6 +24,10 @@ export interface ArmorMethodOptions {
   readonly learningRate: number;
   /** Stop when this many iterations lower the proxy by less than 0.01%. @default 100 */
   readonly patience: number;
+  /** Rounds of least squares on the layer's outputs after the iterations; 0 is ARMOR alone. @default 10 */
+  readonly rounds: number;
+  /** Share that the Hessian's diagonal is raised by in those rounds. @default 0.1 */
+  readonly damping: number;
 }
 
 /** What `patience` iterations must lower the proxy by, relatively. */
@@ -31,20 +36,23 @@ const LEAST_PROGRESS = 1e-4;
 const DIVERGED = 10;
 /** Iterations between decisions whether to stop. */
 const CHECK = 16;
-/** Milliseconds of work between looks at the signal. */
-const TURN = 40;
+/** Share of a layer's time that iterations get, when rounds follow. */
+const ITERATIONS_SHARE = 0.8;
 
 /**
  * ARMOR (arXiv 2510.05528): W ≈ A S B with block-diagonal A and B around a 2:4 core S, which starts
  * as NoWag-P's pruning of the normalised weight (A = B = I) and is optimised against the proxy
  * f = sum_j h_j ||(A S B - W̄)_:j||² / sum_j h_j ||W̄_:j||². The best iterate is kept, so that f never
  * ends above NoWag-P's. The normalisation's divisors are folded into A's rows and B's columns.
+ *
+ * Beyond the paper, rounds of least squares then fit A, B and S to the layer's outputs with the full
+ * Hessian of its inputs (`fitFactors`), of which f knows the diagonal only.
  */
 export const armor: Method<ArmorMethodOptions> = {
   name: "armor",
   summary: "a 2:4 core between two block-diagonal factors, optimised together; slow",
   source: "Liu et al. 2025, arXiv 2510.05528",
-  needs: ["columnSquares"],
+  needs: ({ rounds }) => (rounds > 0 ? ["columnSquares", "hessian"] : ["columnSquares"]),
   isTimed: true,
   options: {
     blockSize: BLOCK_SIZE,
@@ -68,12 +76,18 @@ export const armor: Method<ArmorMethodOptions> = {
       integer: true,
       description: "stop when this many iterations lower the proxy by less than 0.01%",
     },
+    rounds: {
+      default: 10,
+      min: 0,
+      max: 1e5,
+      integer: true,
+      description:
+        "rounds of least squares on the layer's outputs after the iterations; 0 is ARMOR as published",
+    },
+    damping: FIT_DAMPING,
   },
   refusal: coreRefusal,
-  sandwichBlocks(rows, cols, { blockSize }) {
-    const { blockRows, blockCols } = blocksOf(rows, cols, blockSize);
-    return { left: blockRows, right: blockCols };
-  },
+  sandwichBlocks: (rows, cols, { blockSize }) => sandwichBlocks(rows, cols, blockSize),
   async prune(problem, options) {
     const { backend, weight } = problem;
     problem.signal?.throwIfAborted();
@@ -82,40 +96,73 @@ export const armor: Method<ArmorMethodOptions> = {
     const { blocks, notes } = chooseBlocks(problem, options.blockSize);
     const scales = await normalise(problem);
     const target = await normalisedWeight(problem, scales);
+    const original = backend.zeros(weight.shape);
+    backend.copy(weight, original);
     const { mask } = keepNormalised(problem, scales);
     const importance = backend.upload(scales.moments, [scales.moments.length]);
+    const sandwich = identitySandwich(problem, blocks);
     let state: ArmorState | undefined;
     try {
       const sizes = { ...blocks, signal: problem.signal };
       state = await backend.ops.armorOpen(target, importance, mask, sizes);
-      const course = await optimise(problem, state, options);
-      const sandwich = emptySandwich(problem, blocks);
+      const course = await optimise(stage(problem, options, 0), state, options);
+      const proxyBefore = state.startProxy;
       backend.ops.armorRead(state, { core: weight, mask, ...sandwich });
+      state.dispose();
       await foldScales(backend, sandwich, scales);
+      const fit =
+        options.rounds > 0
+          ? await fitFactors(
+              stage(problem, options, 1),
+              { original, mask, sandwich },
+              { rounds: options.rounds, dampingAt: () => options.damping },
+            )
+          : undefined;
       return {
         mask,
         sandwich,
         curve: thinCurve(course.curve),
         figures: {
-          proxyBefore: state.startProxy,
+          proxyBefore,
           proxyAfter: course.best,
           iterations: course.curve.length - 1,
-          blockRows: blocks.blockRows,
-          blockCols: blocks.blockCols,
-          extraValues: sandwich.left.size + sandwich.right.size,
+          ...(fit && {
+            errorBefore: fit.errorBefore,
+            errorAfter: fit.errorAfter,
+            rounds: fit.losses.length - 1,
+          }),
+          ...blocks,
+          extraValues: sandwichValues(sandwich),
         },
-        notes: [...notes, ...course.notes],
+        notes: [...notes, ...course.notes, ...(fit?.notes ?? [])],
       };
     } catch (error) {
-      mask.dispose();
+      for (const tensor of [mask, sandwich.left, sandwich.right]) tensor.dispose();
       throw error;
     } finally {
       state?.dispose();
-      target.dispose();
-      importance.dispose();
+      for (const tensor of [target, importance, original]) tensor.dispose();
     }
   },
 };
+
+/** The problem as the iterations (0) or the rounds (1) see it: their part of time and progress. */
+function stage(
+  problem: LinearProblem,
+  { iterations, rounds }: ArmorMethodOptions,
+  which: 0 | 1,
+): LinearProblem {
+  const { seconds, onProgress } = problem;
+  const first = rounds === 0 ? 1 : iterations === 0 ? 0 : ITERATIONS_SHARE;
+  const [start, share] = which === 0 ? [0, first] : [first, 1 - first];
+  return {
+    ...problem,
+    seconds: seconds === undefined ? undefined : seconds * share,
+    onProgress: onProgress && ((fraction) => onProgress(start + share * fraction)),
+    // The iterations' last state is kept until the layer is done; the few rounds are done again.
+    keeper: which === 0 ? problem.keeper : undefined,
+  };
+}
 
 /** W̄ [rows, cols], a new tensor. */
 async function normalisedWeight(
@@ -192,7 +239,7 @@ async function optimise(
   const { curve } = track;
   let best = curve.reduce((least, proxy) => Math.min(least, proxy));
   let steps = 1;
-  let paused = performance.now();
+  const breathe = pacer(problem.signal);
   const notes: string[] = [];
   while (curve.length <= iterations && best > 0) {
     const done = curve.length - 1;
@@ -208,8 +255,7 @@ async function optimise(
       if (done - track.markAt >= patience) break;
     }
     if (performance.now() - begun >= 1000 * seconds && done > 0) {
-      const spent = Number(seconds.toPrecision(3));
-      notes.push(`its time of ${spent} s was spent after ${done} of ${iterations} iterations`);
+      notes.push(timeSpent(seconds, done, iterations, "iterations"));
       break;
     }
     const count = Math.min(steps, iterations - done, CHECK - (done % CHECK));
@@ -223,9 +269,7 @@ async function optimise(
     steps = Math.max(1, Math.floor((count * TURN) / (now - start)));
     problem.onProgress?.((done + count) / iterations);
     await keep(problem, state, track);
-    if (now - paused < TURN) continue;
-    await pause(problem.signal);
-    paused = performance.now();
+    await breathe();
   }
   return { best, curve, notes };
 }

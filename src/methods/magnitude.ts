@@ -9,7 +9,7 @@ export const magnitude: Method<Record<string, never>> = {
   name: "magnitude",
   summary: "remove the smallest weights; needs no calibration, loses the most",
   source: "Han et al. 2015, arXiv 1506.02626",
-  needs: [],
+  needs: () => [],
   options: {},
   async prune(problem) {
     return keepBest(problem, {}, "matrix");

@@ -11,7 +11,7 @@ export const nowag: Method<Record<string, never>> = {
   name: "nowag",
   summary: "Wanda's score on a weight matrix whose columns and rows were normalised",
   source: "Liu et al. 2025, arXiv 2504.14569",
-  needs: ["columnSquares"],
+  needs: () => ["columnSquares"],
   options: {},
   async prune(problem) {
     return keepNormalised(problem, await normalise(problem));

@@ -21,7 +21,7 @@ export const sparsegpt: Method<SparseGptOptions> = {
   name: "sparsegpt",
   summary: "remove weights column by column and repair the rest with second-order information",
   source: "Frantar and Alistarh 2023, arXiv 2301.00774",
-  needs: ["hessian"],
+  needs: () => ["hessian"],
   options: {
     damping: {
       default: 0.01,

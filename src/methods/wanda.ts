@@ -9,7 +9,7 @@ export const wanda: Method<Record<string, never>> = {
   name: "wanda",
   summary: "weigh each weight by the norm of its input; no weight update",
   source: "Sun et al. 2023, arXiv 2306.11695",
-  needs: ["columnSquares"],
+  needs: () => ["columnSquares"],
   options: {},
   async prune(problem) {
     const { backend, statistics } = problem;

@@ -1,4 +1,5 @@
 import { PenjingError } from "../errors.js";
+import { createOutputFolder, type OutputFolder } from "./output-files.js";
 
 /** The path without symbolic links, as far as it exists. */
 async function realPath(path: string): Promise<string> {
@@ -41,4 +42,19 @@ export async function refuseOverlap(output: string, input: string): Promise<void
     output,
     `${overlap}; an output folder stands apart from what it is made of: choose another one.`,
   );
+}
+
+/**
+ * The folder that a run's result goes to, apart from what it is made of.
+ *
+ * @param input the file or folder that is read
+ * @throws PenjingError when they overlap, or something is there already and is not to be replaced
+ */
+export async function openOutput(
+  { out, force }: { readonly out: string | OutputFolder; readonly force?: boolean },
+  input: string,
+): Promise<OutputFolder> {
+  if (typeof out !== "string") return out;
+  await refuseOverlap(out, input);
+  return createOutputFolder(out, { force });
 }

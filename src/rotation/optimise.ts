@@ -9,7 +9,7 @@ import type {
   RotationProblem,
   RotationSource,
 } from "../rotation.js";
-import { pause } from "../run.js";
+import { pause, timeSpent } from "../run.js";
 import { colsOf, type Tensor } from "../tensor.js";
 import { BlockObjective } from "./objective.js";
 import { checkBlockSize, type ResolvedRotation, resolveRotation } from "./options.js";
@@ -251,9 +251,7 @@ class Search {
       }
       if (step === steps) return;
       if (done >= 1) {
-        this.notes.add(
-          `its time of ${Number(seconds.toPrecision(3))} s was spent after ${step} of ${steps} steps`,
-        );
+        this.notes.add(timeSpent(seconds, step, steps, "steps"));
         return;
       }
       if (isLost) this.beginAnew(step + 1);

@@ -20,16 +20,24 @@ function rotated(method: "sparsegpt" | "wanda", steps: number): Pair[] {
   }));
 }
 
-/** With dense statistics, as the original. On stories260k its blocks of gate, up and down are 4, as 172 is not divisible by 32. */
-function armor(model: string, learningRate: number, iterations: number, original: string): Pair {
+/**
+ * As published, and with the rounds that are the default. With dense statistics, as the original. On
+ * stories260k its blocks of gate, up and down are 4, as 172 is not divisible by 32.
+ */
+function armor(model: string, learningRate: number, iterations: number, original: string): Pair[] {
   const overrides =
     model === "stories260k" ? [{ match: "*.mlp.*", options: { blockSize: 4 } }] : [];
   const options = { blockSize: 32, learningRate, iterations };
-  return {
-    original,
-    name: `armor block 32, ${iterations} iterations of ${learningRate}`,
-    recipe: { method: "armor", options, overrides, statistics: "dense" },
-  };
+  const recipe = { method: "armor", options, overrides, statistics: "dense" } as const;
+  const name = `armor block 32, ${iterations} iterations of ${learningRate}`;
+  return [
+    { original, name, recipe },
+    {
+      original,
+      name: `${name}, no rounds`,
+      recipe: { ...recipe, options: { ...options, rounds: 0 } },
+    },
+  ];
 }
 
 function pairsOf(model: string): Pair[] {
@@ -38,8 +46,8 @@ function pairsOf(model: string): Pair[] {
     ...rotated("wanda", 100),
     ...rotated("sparsegpt", 500),
     ...rotated("wanda", 500),
-    armor(model, 1e-3, 500, "armor24_lr1e-3_it500_seed0_numpy"),
-    armor(model, 1e-4, 3000, "armor24_lr1e-4_it3000_seed0_numpy"),
+    ...armor(model, 1e-3, 500, "armor24_lr1e-3_it500_seed0_numpy"),
+    ...armor(model, 1e-4, 3000, "armor24_lr1e-4_it3000_seed0_numpy"),
   ];
 }
 

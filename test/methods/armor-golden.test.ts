@@ -1,7 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openWasm } from "../../src/backends/wasm.js";
-import { layerError } from "../../src/prune.js";
+import { layerError } from "../../src/layer-error.js";
 import { armorRun } from "../armor-golden.js";
 import { goldenLayer } from "../golden.js";
 import { note, sharedTest } from "../shared.js";

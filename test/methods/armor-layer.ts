@@ -35,6 +35,7 @@ export interface Pruned {
   readonly dense: Float32Array;
 }
 
+/** ARMOR as published, unless the options ask for rounds. */
 export async function prune(
   backend: Backend,
   { rows, cols, weight, squares }: Layer,
@@ -51,7 +52,7 @@ export async function prune(
     ...more,
   };
   try {
-    const outcome = await armor.prune(problem, resolveOptions(armor, options));
+    const outcome = await armor.prune(problem, resolveOptions(armor, { rounds: 0, ...options }));
     const sandwich = outcome.sandwich!;
     const whole = reconstruct(backend, problem.weight, sandwich);
     const tensors = [problem.weight, outcome.mask, sandwich.left, sandwich.right, whole];

@@ -1,0 +1,24 @@
+import type { Backend } from "./backend.js";
+import type { Tensor } from "./tensor.js";
+
+/**
+ * ||X (W - Ŵ)ᵀ||² / ||X Wᵀ||² by way of H = XᵀX (any scaling): trace(D H Dᵀ) / trace(W H Wᵀ).
+ * 0 when the layer's output is zero.
+ *
+ * @param original W, f32 [rows, cols]
+ * @param pruned Ŵ, f32 [rows, cols]
+ * @param hessian H, f32 [cols, cols]
+ */
+export async function layerError(
+  backend: Backend,
+  original: Tensor,
+  pruned: Tensor,
+  hessian: Tensor,
+): Promise<number> {
+  const difference = backend.zeros(original.shape);
+  backend.ops.subtract(original, pruned, difference);
+  const lost = await backend.ops.quadraticForm(difference, hessian);
+  const whole = await backend.ops.quadraticForm(original, hessian);
+  difference.dispose();
+  return whole > 0 ? lost / whole : 0;
+}
