@@ -1,11 +1,22 @@
-// Bundles the compiled modules: build/out/src/{index,cli}.js -> build/{index,cli}.js and the
-// chunks that they share. Packages and Node's own modules stay imports.
+// Bundles the compiled modules of build/out/src, three times:
+//
+// - build/{index,cli}.js and chunk-*.js for Node, Deno and Bun. Packages and Node's own modules stay
+//   imports.
+// - build/portable/ for browsers and any other runtime: packages inlined, nothing of Node's, and
+//   minified. The WebGPU backend with its shaders is a chunk that is loaded when it is opened.
+// - build/workerd.js, the same in one file that imports kernels.wasm as a compiled module, as a
+//   worker may not compile one while it serves.
 import { chmodSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { deflateRawSync } from "node:zlib";
+import commonjs from "@rollup/plugin-commonjs";
+import { nodeResolve } from "@rollup/plugin-node-resolve";
+import { minify } from "@swc/core";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 const build = join(root, "build");
+const compiled = (name) => join(build, "out", "src", name);
 const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
 /** Inlines what package.json's "imports" names, so that the package needs no such field. */
@@ -14,12 +25,52 @@ const inlined = {
   resolveId: (id) => (/^#(kernels|shaders)$/.test(id) ? join(build, `${id.slice(1)}.js`) : null),
 };
 
+/** Puts in the place of Node's modules a sentence that says that they are not there. */
+const withoutNode = {
+  name: "without-node",
+  resolveId: (id) =>
+    id.endsWith("/node-modules.js") ? compiled("platform/no-node-modules.js") : null,
+};
+
+const KERNELS_MODULE = "\0kernels-module";
+
+/** Inlines the kernels deflated: base64 of anything else would make the download a quarter larger. */
+const deflated = {
+  name: "deflated",
+  resolveId: (id) => (id === "#kernels" ? KERNELS_MODULE : null),
+  load(id) {
+    if (id !== KERNELS_MODULE) return null;
+    const wasm = readFileSync(join(build, "kernels.wasm"));
+    return `const deflated = "${deflateRawSync(wasm, { level: 9 }).toString("base64")}";
+export async function compileKernels() {
+  const bytes = Uint8Array.from(atob(deflated), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  return WebAssembly.compile(await new Response(stream).arrayBuffer());
+}
+`;
+  },
+};
+
+/** Imports the kernels as a module that the runtime compiled. */
+const asModule = {
+  name: "as-module",
+  resolveId(id) {
+    if (id === "#kernels") return KERNELS_MODULE;
+    return id === "./kernels.wasm" ? { id, external: true } : null;
+  },
+  load: (id) =>
+    id === KERNELS_MODULE
+      ? 'import module from "./kernels.wasm";\nexport const compileKernels = async () => module;\n'
+      : null,
+};
+
 /** Chunks of an earlier bundle would be published along with this one's. */
 const clean = {
   name: "clean",
-  generateBundle() {
-    for (const name of readdirSync(build)) {
-      if (/^chunk-.*\.js$/.test(name)) rmSync(join(build, name));
+  generateBundle({ dir }) {
+    rmSync(join(build, "portable"), { recursive: true, force: true });
+    for (const name of readdirSync(dir)) {
+      if (/^chunk-.*\.js$/.test(name)) rmSync(join(dir, name));
     }
   },
 };
@@ -29,22 +80,71 @@ const executable = {
   writeBundle: () => chmodSync(join(build, "cli.js"), 0o755),
 };
 
-export default {
-  input: {
-    index: join(build, "out", "src", "index.js"),
-    cli: join(build, "out", "src", "cli.js"),
-  },
-  external: (id) =>
-    id.startsWith("node:") ||
-    Object.keys(dependencies).some((name) => id === name || id.startsWith(`${name}/`)),
-  plugins: [inlined, clean, executable],
-  output: {
-    dir: build,
-    format: "es",
-    chunkFileNames: "chunk-[name].js",
-    banner: (chunk) => (chunk.name === "cli" && chunk.isEntry ? "#!/usr/bin/env node" : ""),
-  },
-  onwarn(warning) {
-    throw new Error(warning.message);
+/** Writes the licences of the packages that are inlined beside the bundle. */
+const licences = {
+  name: "licences",
+  generateBundle(_, bundle) {
+    const modules = Object.values(bundle).flatMap((chunk) => chunk.moduleIds ?? []);
+    const folders = modules.flatMap(
+      (id) => id.match(/^\0?(.*\/node_modules\/(@[^/]+\/)?[^/]+)\//)?.[1] ?? [],
+    );
+    const texts = [...new Set(folders)].sort().map((folder) => {
+      const { name, version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+      return `${name} ${version}\n\n${readFileSync(join(folder, "LICENSE"), "utf8").trim()}\n`;
+    });
+    const source = texts.join("\n----\n\n");
+    if (source) this.emitFile({ type: "asset", fileName: "licences.txt", source });
   },
 };
+
+function onwarn(warning) {
+  throw new Error(warning.message);
+}
+
+const packages = [nodeResolve({ browser: true }), commonjs()];
+
+const minified = {
+  name: "minified",
+  async renderChunk(code) {
+    const shorter = { passes: 3, ecma: 2022, module: true };
+    const options = { compress: shorter, mangle: { toplevel: true }, module: true };
+    return (await minify(code, { ...options, format: { comments: false } })).code;
+  },
+};
+
+export default [
+  {
+    input: { index: compiled("index.js"), cli: compiled("cli.js") },
+    external: (id) =>
+      id.startsWith("node:") ||
+      Object.keys(dependencies).some((name) => id === name || id.startsWith(`${name}/`)),
+    plugins: [inlined, clean, executable],
+    output: {
+      dir: build,
+      format: "es",
+      chunkFileNames: "chunk-[name].js",
+      banner: (chunk) => (chunk.name === "cli" && chunk.isEntry ? "#!/usr/bin/env node" : ""),
+    },
+    onwarn,
+  },
+  {
+    input: { index: compiled("index.js") },
+    plugins: [withoutNode, deflated, inlined, ...packages, minified, licences],
+    output: {
+      dir: join(build, "portable"),
+      format: "es",
+      chunkFileNames: ({ name }) => (name === "index" ? "core.js" : "[name].js"),
+    },
+    onwarn,
+  },
+  {
+    input: compiled("index.js"),
+    plugins: [withoutNode, asModule, inlined, ...packages, minified],
+    output: {
+      file: join(build, "workerd.js"),
+      format: "es",
+      inlineDynamicImports: true,
+    },
+    onwarn,
+  },
+];

@@ -58,6 +58,19 @@ function replaceFile(path, content) {
   renameSync(partial, path);
 }
 
+/** A module that compiles the kernels from its own text; the bundle for workers imports the file. */
+function inlineModule(base64) {
+  return `export const wasmBase64 =
+  "${base64}";
+export const compileKernels = () =>
+  WebAssembly.compile(Uint8Array.from(atob(wasmBase64), (c) => c.charCodeAt(0)));
+`;
+}
+
+const DECLARATIONS = `export declare const wasmBase64: string;
+export declare function compileKernels(): Promise<WebAssembly.Module>;
+`;
+
 /**
  * Compiles the kernels unless `out` already holds the result of the same sources and compiler.
  *
@@ -108,8 +121,8 @@ export function buildKernels({
   }
   const base64 = readFileSync(partial).toString("base64");
   renameSync(partial, output("wasm"));
-  replaceFile(output("js"), `export const wasmBase64 =\n  "${base64}";\n`);
-  replaceFile(output("d.ts"), "export declare const wasmBase64: string;\n");
+  replaceFile(output("js"), inlineModule(base64));
+  replaceFile(output("d.ts"), DECLARATIONS);
   // A source saved while the compiler ran may or may not be in the result: build again next time.
   if (hashInputs() === fingerprint) replaceFile(stamp, fingerprint);
   return true;

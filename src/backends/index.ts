@@ -2,13 +2,13 @@ import type { Backend } from "../backend.js";
 import { nearest, PenjingError } from "../errors.js";
 import { openReference } from "./reference.js";
 import { openWasm } from "./wasm.js";
-import { openWebGpu } from "./webgpu.js";
 
 /** How to open each backend, by name; `auto` is not one of them. */
 export const backends: Readonly<Record<string, () => Promise<Backend>>> = {
   reference: openReference,
   wasm: openWasm,
-  webgpu: () => openWebGpu(),
+  // Loaded when first opened: with its shaders it is a chunk of its own in the portable bundle.
+  webgpu: async () => (await import("./webgpu.js")).openWebGpu(),
 };
 
 /**

@@ -1,4 +1,4 @@
-import { wasmBase64 } from "#kernels";
+import { compileKernels } from "#kernels";
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { HostBackend } from "./host.js";
@@ -57,7 +57,7 @@ const PARTS = [
 let compiled: Promise<WebAssembly.Module> | undefined;
 
 function compile(): Promise<WebAssembly.Module> {
-  compiled ??= WebAssembly.compile(Uint8Array.from(atob(wasmBase64), (c) => c.charCodeAt(0)));
+  compiled ??= compileKernels();
   return compiled;
 }
 

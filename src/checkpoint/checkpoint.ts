@@ -1,5 +1,6 @@
 import { nearest, PenjingError } from "../errors.js";
 import { type ByteSource, type Folder, openFolder } from "../platform/files.js";
+import { loadFiles, loadPaths } from "../platform/node-modules.js";
 import { toFloat32 } from "./dtype.js";
 import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson, quote } from "./json.js";
 import { openSafetensors, type SafetensorsFile, type TensorInfo } from "./safetensors.js";
@@ -77,8 +78,8 @@ export async function openCheckpoint(path: string | Folder): Promise<Checkpoint>
 
 async function locate(path: string | Folder): Promise<{ folder: Folder; single?: string }> {
   if (typeof path !== "string") return { folder: path };
-  const { stat } = await import("node:fs/promises");
-  const { basename, dirname, resolve } = await import("node:path");
+  const { stat } = await loadFiles();
+  const { basename, dirname, resolve } = await loadPaths();
   const isFile = (await stat(path).catch(() => undefined))?.isFile() ?? false;
   if (!isFile) return { folder: await openFolder(path) };
   if (!path.endsWith(".safetensors")) {

@@ -1,5 +1,6 @@
 import { PenjingError } from "../errors.js";
 import { checkFileName, errorCode, fileError } from "./file-errors.js";
+import { loadFiles, loadPaths } from "./node-modules.js";
 
 export {
   type ByteSink,
@@ -155,7 +156,7 @@ export function memoryFolder(
 
 /** Opens a file by path for ranged reads. Node, Deno and Bun only. */
 export async function openFile(path: string): Promise<ByteSource> {
-  const { open } = await import("node:fs/promises");
+  const { open } = await loadFiles();
   let handle: Awaited<ReturnType<typeof open>> | undefined;
   let size: number;
   try {
@@ -206,8 +207,8 @@ export async function openFile(path: string): Promise<ByteSource> {
 
 /** Opens a folder by path. Node, Deno and Bun only. */
 export async function openFolder(path: string): Promise<Folder> {
-  const { readdir, stat } = await import("node:fs/promises");
-  const { join, resolve } = await import("node:path");
+  const { readdir, stat } = await loadFiles();
+  const { join, resolve } = await loadPaths();
   const root = resolve(path);
   try {
     if (!(await stat(root)).isDirectory()) {

@@ -1,5 +1,6 @@
 import { PenjingError } from "../errors.js";
 import { checkFileName, errorCode, fileError } from "./file-errors.js";
+import { loadFiles, loadPaths, loadSystem } from "./node-modules.js";
 
 /** A file being written. */
 export interface ByteSink {
@@ -94,7 +95,7 @@ export function memoryOutputFolder(path = "memory"): MemoryOutputFolder {
 
 /** The names in a folder, `"file"` for anything that is not one, undefined for nothing. */
 async function existing(path: string): Promise<string[] | "file" | undefined> {
-  const { readdir, stat } = await import("node:fs/promises");
+  const { readdir, stat } = await loadFiles();
   try {
     return (await stat(path)).isDirectory() ? await readdir(path) : "file";
   } catch (error) {
@@ -105,8 +106,8 @@ async function existing(path: string): Promise<string[] | "file" | undefined> {
 
 /** Refuses to replace a folder that holds the working folder or the user's home. */
 async function checkReplaceable(path: string): Promise<void> {
-  const { relative, isAbsolute } = await import("node:path");
-  const { homedir } = await import("node:os");
+  const { relative, isAbsolute } = await loadPaths();
+  const { homedir } = await loadSystem();
   for (const precious of [process.cwd(), homedir()]) {
     const below = relative(path, precious);
     if (!below.startsWith("..") && !isAbsolute(below)) {
@@ -120,7 +121,7 @@ async function checkReplaceable(path: string): Promise<void> {
 
 /** Makes the names in a folder survive a power cut. File systems that cannot are left alone. */
 async function syncFolder(path: string): Promise<void> {
-  const { open } = await import("node:fs/promises");
+  const { open } = await loadFiles();
   try {
     const handle = await open(path, "r");
     try {
@@ -146,8 +147,8 @@ export async function createOutputFolder(
   path: string,
   options: OutputFolderOptions = {},
 ): Promise<OutputFolder> {
-  const fs = await import("node:fs/promises");
-  const { basename, dirname, join, resolve } = await import("node:path");
+  const fs = await loadFiles();
+  const { basename, dirname, join, resolve } = await loadPaths();
   // A symbolic link is followed, so that the link itself is never replaced by a folder.
   const target = await fs.realpath(resolve(path)).catch(() => resolve(path));
   const force = options.force ?? false;

@@ -1,10 +1,11 @@
 import { PenjingError } from "../errors.js";
+import { loadFiles, loadPaths } from "./node-modules.js";
 import { createOutputFolder, type OutputFolder } from "./output-files.js";
 
 /** The path without symbolic links, as far as it exists. */
 async function realPath(path: string): Promise<string> {
-  const { realpath } = await import("node:fs/promises");
-  const { basename, dirname, join, resolve } = await import("node:path");
+  const { realpath } = await loadFiles();
+  const { basename, dirname, join, resolve } = await loadPaths();
   const full = resolve(path);
   try {
     return await realpath(full);
@@ -23,7 +24,7 @@ async function realPath(path: string): Promise<string> {
  * @throws PenjingError when they overlap
  */
 export async function refuseOverlap(output: string, input: string): Promise<void> {
-  const { isAbsolute, relative, sep } = await import("node:path");
+  const { isAbsolute, relative, sep } = await loadPaths();
   const [out, source] = [await realPath(output), await realPath(input)];
   const holds = (outer: string, inner: string) => {
     const below = relative(outer, inner);

@@ -1,5 +1,6 @@
 import { PenjingError } from "../errors.js";
 import { checkFileName, errorCode, fileError } from "./file-errors.js";
+import { loadFiles, loadPaths } from "./node-modules.js";
 
 /**
  * A folder in which unfinished work is kept, so that the next run goes on from it. A file in it is
@@ -48,8 +49,8 @@ const PARTIAL = ".partial";
  * @throws PenjingError when the path is a file or a folder that holds anything else
  */
 export async function openWorkFolder(path: string): Promise<WorkFolder> {
-  const fs = await import("node:fs/promises");
-  const { join, resolve } = await import("node:path");
+  const fs = await loadFiles();
+  const { join, resolve } = await loadPaths();
   const folder = resolve(path);
   let names: string[];
   try {

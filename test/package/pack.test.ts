@@ -14,6 +14,8 @@ const PUBLISHED = [
   /^README\.md$/,
   /^LICENSE$/,
   /^build\/(index|cli|chunk-[\w-]+)\.js$/,
+  /^build\/portable\/((index|core|webgpu)\.js|licences\.txt)$/,
+  /^build\/workerd\.js$/,
   /^build\/kernels\.wasm$/,
   /^build\/types\/src\/[\w/-]+\.d\.ts$/,
 ];

@@ -1,4 +1,5 @@
 import { PenjingError } from "../../errors.js";
+import { loadDawn } from "../../platform/node-modules.js";
 
 /** An opened GPU: shared by all backends on it, for compiling pipelines takes long. */
 export interface Gpu {
@@ -33,11 +34,8 @@ export async function findGpu(): Promise<GPU> {
   const own = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
   if (own) return own;
   if (dawn) return dawn;
-  // Held in a variable so that bundlers for browsers do not look for a package they cannot use.
-  const name = "webgpu";
   try {
-    const { create } = (await import(name)) as { create(flags: string[]): GPU };
-    dawn = create([]);
+    dawn = await loadDawn();
     return dawn;
   } catch (cause) {
     throw new PenjingError("webgpu", `this runtime has no WebGPU; ${CURE}.`, { cause });

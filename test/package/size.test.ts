@@ -1,0 +1,120 @@
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { parseAst } from "rollup/parseAst";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { note, repositoryRoot } from "../shared.js";
+
+const test = suite("size");
+
+/** Bytes, gzipped. */
+const MOST_CORE = 120_000;
+const MOST_SHADERS = 60_000;
+
+const build = (name: string) => join(repositoryRoot, "build", name);
+
+function zipped(text: string | Uint8Array): number {
+  return gzipSync(text, { level: 9 }).length;
+}
+
+interface Node {
+  readonly type: string;
+  readonly source?: { readonly value?: unknown } | null;
+}
+
+interface Imports {
+  /** Specifiers of what is loaded with the file, types of statement aside. */
+  readonly fixed: readonly string[];
+  /** Of `import("...")`; "(computed)" where it is not a plain string. */
+  readonly dynamic: readonly string[];
+}
+
+function importsOf(path: string): Imports {
+  const fixed: string[] = [];
+  const dynamic: string[] = [];
+  const visit = (value: unknown) => {
+    if (Array.isArray(value)) value.forEach(visit);
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return;
+    const { type, source } = value as Node;
+    if (type === "ImportExpression") dynamic.push(String(source?.value ?? "(computed)"));
+    else if (source && /^(Import|Export)/.test(type)) fixed.push(String(source.value));
+    Object.values(value).forEach(visit);
+  };
+  visit(parseAst(readFileSync(path, "utf8")));
+  return { fixed, dynamic };
+}
+
+/** Every file that is loaded with a module, and what it imports that is no file beside it. */
+function closure(path: string) {
+  const files = new Set<string>();
+  const packages = new Set<string>();
+  const dynamic = new Set<string>();
+  const visit = (file: string) => {
+    if (files.has(file)) return;
+    files.add(file);
+    const imports = importsOf(file);
+    for (const name of imports.dynamic) dynamic.add(name);
+    for (const name of imports.fixed) {
+      if (name.endsWith(".js") && name.startsWith(".")) visit(join(dirname(file), name));
+      else packages.add(name);
+    }
+  };
+  visit(path);
+  return { files: [...files], packages: [...packages].sort(), dynamic: [...dynamic].sort() };
+}
+
+function textOf(files: readonly string[]): string {
+  return files.map((file) => readFileSync(file, "utf8")).join("\n");
+}
+
+test("the portable core with its WASM is small", () => {
+  const core = zipped(textOf(closure(build("portable/index.js")).files));
+  const module = zipped(readFileSync(build("workerd.js")));
+  const wasm = zipped(readFileSync(build("kernels.wasm")));
+  note(
+    `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
+      `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
+  );
+  assert.ok(core <= MOST_CORE, `${core} bytes gzipped are more than ${MOST_CORE}`);
+});
+
+test("the shaders are small, and load with the WebGPU backend only", () => {
+  const shaders = zipped(readFileSync(build("shaders.js")));
+  const chunk = zipped(readFileSync(build("portable/webgpu.js")));
+  note(
+    `shaders: ${shaders} bytes gzipped (at most ${MOST_SHADERS}); with the backend that uses them: ${chunk}`,
+  );
+  assert.ok(shaders <= MOST_SHADERS, `${shaders} bytes gzipped are more than ${MOST_SHADERS}`);
+  assert.match(readFileSync(build("portable/webgpu.js"), "utf8"), "@workgroup_size");
+  const core = textOf(closure(build("portable/index.js")).files);
+  assert.not.match(core, "@workgroup_size");
+});
+
+test("the portable bundle imports nothing but its own files, and names no module of Node", () => {
+  const { packages, dynamic } = closure(build("portable/index.js"));
+  assert.equal(packages, []);
+  assert.equal(dynamic, ["./webgpu.js"]);
+  assert.ok(existsSync(build("portable/webgpu.js")));
+  assert.equal(importsOf(build("portable/webgpu.js")).dynamic, []);
+  for (const name of ["portable/index.js", "portable/core.js", "portable/webgpu.js"]) {
+    assert.not.match(readFileSync(build(name), "utf8"), /\bnode:|\brequire\(/, name);
+  }
+});
+
+test("the bundle for workerd is one file and the kernels as a module, which it does not compile", () => {
+  const { packages, dynamic } = closure(build("workerd.js"));
+  assert.equal(packages, ["./kernels.wasm"]);
+  assert.equal(dynamic, []);
+  const text = readFileSync(build("workerd.js"), "utf8");
+  assert.not.match(text, /\bnode:|\brequire\(|WebAssembly\.compile|WebAssembly\.Module\(/);
+});
+
+test("the library needs two packages; the others are the command line's", () => {
+  assert.equal(closure(build("index.js")).packages, ["@huggingface/tokenizers", "picomatch"]);
+  const inlined = readFileSync(build("portable/licences.txt"), "utf8");
+  const names = [...inlined.matchAll(/^(\S+) \d+\.\d+\.\d+$/gm)].map(([, name]) => name);
+  assert.equal(names, ["@huggingface/tokenizers", "picomatch"]);
+});
+
+test.run();
