@@ -49,7 +49,7 @@ function runtimePackages(wanted) {
       add(wanted[path]);
     }
   };
-  add(wanted["test/runtimes"]);
+  add(wanted["test/runtimes/packages"]);
   return found;
 }
 
@@ -143,7 +143,14 @@ const STEPS = [
   {
     name: "compile",
     says: "setup: compiling (tsc)",
-    inputs: ["src", "test", "examples/browser", "tsconfig.json", "package.json", "package-lock.json"],
+    inputs: [
+      "src",
+      "test",
+      "examples/browser",
+      "tsconfig.json",
+      "package.json",
+      "package-lock.json",
+    ],
     outputs: ["out/src/index.js", "out/test/run.js", "types/src/index.d.ts"],
     run() {
       runTool("The TypeScript sources do not compile.", "node_modules/typescript/bin/tsc");
@@ -155,6 +162,8 @@ const STEPS = [
     says: "setup: bundling (rollup)",
     inputs: [
       "src",
+      "examples/browser",
+      "test/bench/gpu",
       "build/kernels.js",
       "build/shaders.js",
       "rollup.config.mjs",

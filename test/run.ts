@@ -3,6 +3,7 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join, sep } from "node:path";
 import { execute, judgeCheck, judgeTestFile, type Outcome, type Result } from "./outcome.js";
+import { installDebianPackages } from "./runtimes/debian.js";
 import { repositoryRoot } from "./shared.js";
 
 const TIME_LIMIT_SECONDS = 600;
@@ -51,6 +52,8 @@ function testFiles(): Job[] {
 }
 
 const skippedNames: string[] = [];
+/** Runtimes and adapters that tests were really run on. */
+const exercised = new Set<string>();
 
 async function run({ name, args, judge }: Job): Promise<Outcome> {
   const start = performance.now();
@@ -70,6 +73,7 @@ async function run({ name, args, judge }: Job): Promise<Outcome> {
     for (const [, line] of result.output.matchAll(/^NOTE (.+)$/gm)) console.log(`   ${line}`);
   }
   for (const [, line] of result.output.matchAll(/^SKIP (.+)$/gm)) skippedNames.push(line);
+  for (const [, line] of result.output.matchAll(/^RAN (.+)$/gm)) exercised.add(line);
   return outcome;
 }
 
@@ -97,6 +101,7 @@ async function main(filters: readonly string[]): Promise<void> {
       totals.skipped += outcome.skipped;
     }
   };
+  for (const line of installDebianPackages()) console.log(`setup: ${line}`);
   for (const group of [CHECKS, testFiles()]) {
     const queue = group.filter(isWanted)[Symbol.iterator]();
     await Promise.all(Array.from({ length: AT_A_TIME }, () => work(queue)));
@@ -108,8 +113,9 @@ async function main(filters: readonly string[]): Promise<void> {
 
   console.log(
     `\nRan on Node ${process.versions.node} (${process.platform} ${process.arch}), ` +
-      `WebAssembly SIMD ${hasWasmSimd() ? "present" : "ABSENT"}; WebGPU: not in this version.`,
+      `WebAssembly SIMD ${hasWasmSimd() ? "present" : "ABSENT"}.`,
   );
+  for (const line of [...exercised].sort()) console.log(`ran on ${line}`);
   for (const name of skippedNames.sort()) console.log(`skipped ${name}`);
   process.exitCode = totals.failed > 0 ? 1 : 0;
   console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);

@@ -57,3 +57,8 @@ export function sharedTest<T>(test: Test<T>, name: string, run: Callback<T>): vo
 export function note(line: string): void {
   console.log(`\nNOTE ${line}`);
 }
+
+/** Says what was really exercised: a runtime, or an adapter in it. The runner lists these last. */
+export function ran(what: string): void {
+  console.log(`\nRAN ${what}`);
+}

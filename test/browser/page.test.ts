@@ -6,8 +6,8 @@ import type { Browser } from "playwright-core";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compress, evaluatePerplexity, generate, inspect } from "../../src/index.js";
+import { findChromium, launch, NO_CHROMIUM } from "../runtimes/chromium.js";
 import { note, skipUnless } from "../shared.js";
-import { findChromium, launch, NO_CHROMIUM } from "./chromium.js";
 import {
   choose,
   dropFolder,

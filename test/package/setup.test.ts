@@ -11,7 +11,7 @@ const test = suite("setup");
 
 const WHOLE_FILES = [
   ...["setup.mjs", "rollup.config.mjs", "tsconfig.json"],
-  ...["assembly/build.mjs", "shaders/build.mjs", "test/runtimes/package.json"],
+  ...["assembly/build.mjs", "shaders/build.mjs", "test/runtimes/packages/package.json"],
 ];
 const SMALL_SOURCES = {
   "assembly/index.ts": 'export * from "./kernels/add";\n',

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import type { Backend } from "../../src/backend.js";
 import { findGpu } from "../../src/backends/webgpu/device.js";
 import { openWebGpu } from "../../src/backends/webgpu.js";
+import { ran } from "../shared.js";
 
 /** Debian's chromium brings a software adapter, for machines without a GPU. */
 const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
@@ -29,7 +30,7 @@ export const hasWebGpu = found !== undefined;
 /** What a test that is skipped says is missing. */
 export const NO_WEBGPU = "no WebGPU adapter; install a GPU driver, or Debian's chromium";
 
-if (found) console.log(`WebGPU adapter: ${found.name}`);
+if (found) ran(`Node ${process.versions.node}: WebGPU on ${found.name.trim()}`);
 else console.log(`SKIP backends: webgpu (${NO_WEBGPU})`);
 
 /** Whether a backend of that name can be opened here. */

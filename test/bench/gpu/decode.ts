@@ -1,0 +1,115 @@
+import type { Backend } from "../../../src/backend.js";
+import {
+  type BlockWeights,
+  Decoder,
+  KeyValueCache,
+  type LinearWeight,
+} from "../../../src/decoder.js";
+import { type DecoderSpec, LINEAR_NAMES, linearShapes } from "../../../src/model.js";
+import { Random } from "../../../src/random.js";
+import { sample } from "../../../src/sample.js";
+import type { Figure } from "../figures.js";
+import { makeWeights, numbers } from "./products.js";
+
+export interface ModelSize {
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layers: number;
+  readonly vocabSize: number;
+  /** Tokens to generate after those that warm up. */
+  readonly tokens: number;
+}
+
+const WARM_UP = 4;
+
+function specOf({ tokens, ...size }: ModelSize): DecoderSpec {
+  const headDim = 64;
+  const heads = size.hiddenSize / headDim;
+  return {
+    ...size,
+    family: "synthetic",
+    ...{ heads, headDim, kvHeads: Math.max(1, heads / 4) },
+    context: tokens + WARM_UP,
+    rmsNormEps: 1e-5,
+    rope: { theta: 10_000 },
+    windows: Array.from({ length: size.layers }, () => undefined),
+    tiedHead: true,
+    biases: { qkv: false, o: false, mlp: false },
+    qkNorm: false,
+    bosIds: [],
+    eosIds: [],
+  };
+}
+
+/** A decoder of random weights, and how many bytes those of its linears have. */
+async function makeDecoder(backend: Backend, spec: DecoderSpec, isSparse: boolean) {
+  const { hiddenSize, vocabSize, layers, context } = spec;
+  const ones = () => backend.upload(new Float32Array(hiddenSize).fill(1), [hiddenSize]);
+  const shapes = linearShapes(spec);
+  const linears = Array.from({ length: layers }, () => ({}) as Record<string, LinearWeight>);
+  let bytes = 0;
+  for (const name of LINEAR_NAMES) {
+    const [rows, cols] = shapes[name];
+    const made = await makeWeights(backend, rows, cols, layers);
+    made.forEach(({ dense, sparse }, layer) => {
+      (isSparse ? dense : sparse).dispose();
+      linears[layer][name] = isSparse
+        ? { kind: "two-four", weight: sparse }
+        : { kind: "dense", weight: dense };
+      bytes += isSparse ? sparse.bytes : 4 * dense.size;
+    });
+  }
+  const blocks = linears.map((weights, layer) => ({
+    layer,
+    inputNorm: ones(),
+    postAttentionNorm: ones(),
+    linears: weights as BlockWeights["linears"],
+  }));
+  const embedding = backend.upload(numbers(vocabSize * hiddenSize), [vocabSize, hiddenSize]);
+  const outer = { embedding, head: embedding, finalNorm: ones() };
+  return { decoder: new Decoder(backend, spec, outer, blocks, WARM_UP, context), bytes };
+}
+
+/** Tokens per second of a model of random weights, as `generate` makes them: greedily, one by one. */
+async function tokensPerSecond(backend: Backend, size: ModelSize, isSparse: boolean) {
+  const spec = specOf(size);
+  const { decoder, bytes } = await makeDecoder(backend, spec, isSparse);
+  const cache = new KeyValueCache(backend, spec, spec.context);
+  const logits = backend.zeros([1, spec.vocabSize]);
+  const random = new Random(0);
+  decoder.logits(Int32Array.of(1, 2, 3), logits, cache);
+  let started = 0;
+  for (let made = 0; made <= size.tokens; made++) {
+    const id = sample((await backend.read(logits)) as Float32Array, {}, random);
+    // What the first token waited for is the prompt's pass and the compilation of pipelines.
+    if (made === 1) started = performance.now();
+    if (made < size.tokens) decoder.logits(Int32Array.of(id), logits, cache);
+  }
+  const rate = (size.tokens - 1) / ((performance.now() - started) / 1000);
+  for (const owner of [decoder, cache, logits]) owner.dispose();
+  return { rate, bytes };
+}
+
+/** Decoding with dense and with 2:4 weights. */
+export async function decode(backend: Backend, size: ModelSize): Promise<Figure[]> {
+  const dense = await tokensPerSecond(backend, size, false);
+  const sparse = await tokensPerSecond(backend, size, true);
+  const shape = `${size.layers} layers of ${size.hiddenSize} and ${size.intermediateSize}`;
+  return [
+    { name: `decode, dense, ${shape}`, value: dense.rate, unit: "tokens/s" },
+    {
+      name: `decode, 2:4, ${shape}`,
+      value: sparse.rate,
+      unit: "tokens/s",
+      ratio: sparse.rate / dense.rate,
+      against: "the dense rate",
+    },
+    {
+      name: "bytes of the linears, 2:4",
+      value: sparse.bytes / 1e6,
+      unit: "MB",
+      ratio: sparse.bytes / dense.bytes,
+      against: "the dense bytes",
+    },
+  ];
+}

@@ -1,0 +1,120 @@
+/**
+ * What every runtime does: prune and pack a matrix, run a compressed model, and report the results
+ * for the driver to compare. It imports nothing, so that one file runs everywhere; what it is given
+ * and what it returns is JSON.
+ */
+import type * as Penjing from "../../src/index.js";
+
+/** Bytes as base64. */
+export type Text64 = string;
+
+export interface SmokeInput {
+  /** A layer to prune: float32, rows * cols weights and any number of activations. */
+  readonly layer: {
+    readonly rows: number;
+    readonly cols: number;
+    readonly sequences: number;
+    readonly weight: Text64;
+    readonly activations: Text64;
+  };
+  /** A 2:4 matrix of F16 bits. */
+  readonly matrix: { readonly rows: number; readonly cols: number; readonly bytes: Text64 };
+  /** The files of a compressed model. */
+  readonly model: Readonly<Record<string, Text64>>;
+  readonly prompt: string;
+  readonly text: string;
+}
+
+/** What one backend computed. */
+export interface SmokeResult {
+  readonly backend: string;
+  /** By method: the mask, the pruned float32 weights, and those packed and unpacked again. */
+  readonly pruned: Readonly<Record<string, { mask: Text64; weight: Text64; unpacked: Text64 }>>;
+  /** The parts of the matrix by layout and ending. */
+  readonly parts: Readonly<Record<string, Text64>>;
+  readonly ids: readonly number[];
+  readonly perplexity: number;
+}
+
+const LAYOUTS = ["two-four", "cutlass", "cusparselt-sm80", "cusparselt-sm90"];
+export const METHODS = ["magnitude", "wanda", "sparsegpt"];
+
+export function encode(data: ArrayBufferView): Text64 {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return btoa(text);
+}
+
+export function decode(text: Text64): Uint8Array {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}
+
+/** Runs everything on one backend. */
+export async function smoke(
+  penjing: typeof Penjing,
+  input: SmokeInput,
+  name: string,
+): Promise<SmokeResult> {
+  const backend = await penjing.openBackend(name);
+  try {
+    const { rows, cols, sequences, ...layer } = input.layer;
+    const weight = new Float32Array(decode(layer.weight).buffer);
+    const activations = new Float32Array(decode(layer.activations).buffer);
+    const pruned: Record<string, { mask: Text64; weight: Text64; unpacked: Text64 }> = {};
+    for (const method of METHODS) {
+      const sparsity = "2:4";
+      const options = { weight, rows, cols, activations, sequences, method, sparsity, backend };
+      const result = await penjing.pruneLinear(options);
+      const packed = penjing.packTwoFour(result.weight, rows, cols);
+      pruned[method] = {
+        mask: encode(result.mask),
+        weight: encode(result.weight),
+        unpacked: encode(penjing.unpackTwoFour(packed)),
+      };
+    }
+
+    const parts: Record<string, Text64> = {};
+    for (const layout of LAYOUTS) {
+      const { bytes, ...shape } = input.matrix;
+      const bits = new Uint16Array(decode(bytes).buffer);
+      const packed = penjing.packMatrix(layout, { weight: bits, dtype: "F16", ...shape });
+      for (const [ending, part] of Object.entries(packed.parts)) {
+        parts[`${layout}: ${ending}`] = encode(part.bytes);
+      }
+    }
+
+    const files = Object.entries(input.model).map(([file, text]) => [file, decode(text)] as const);
+    const checkpoint = await penjing.openCheckpoint(
+      penjing.memoryFolder(Object.fromEntries(files), "model"),
+    );
+    const model = await penjing.openModel(checkpoint, { backend, maxTokens: 64 });
+    try {
+      const { prompt, text } = input;
+      const generation = await penjing.generate({ model, prompt, maxNewTokens: 6 }).result();
+      const scored = await penjing.evaluatePerplexity({ model, text, window: 24 }).result();
+      const ids = [...generation.ids];
+      return { backend: backend.name, pruned, parts, ids, perplexity: scored.perplexity };
+    } finally {
+      await model.close();
+    }
+  } finally {
+    backend.dispose();
+  }
+}
+
+/** What a call that must fail says: the message, and whether it is penjing's own error. */
+export async function refusal(
+  penjing: typeof Penjing,
+  run: () => Promise<unknown>,
+): Promise<{ own: boolean; message: string }> {
+  try {
+    await run();
+  } catch (error) {
+    return {
+      own: error instanceof penjing.PenjingError,
+      message: String((error as Error).message),
+    };
+  }
+  return { own: false, message: "nothing was refused" };
+}
