@@ -41,7 +41,7 @@ export function size(bytes: number): string {
 export function count(value: number): string {
   if (value >= 1e9) return `${(value / 1e9).toPrecision(3)} billion`;
   if (value >= 1e6) return `${(value / 1e6).toPrecision(3)} million`;
-  return String(value);
+  return value >= 1e4 ? `${Math.round(value / 1e3)} thousand` : String(value);
 }
 
 /** "8 s" or "3 min" */

@@ -137,7 +137,7 @@ export class SettingsForm {
   read(): Settings | string {
     const calibration = this.text("calibration");
     if (!calibration) {
-      return "There is no text to calibrate on: paste some under “Calibration text and more”, or take a file.";
+      return "There is no text to calibrate on: paste some under “Texts and more settings”, or take a file.";
     }
     return {
       method: select("method").value,
