@@ -214,4 +214,55 @@ browserTest("what cannot be done is said in one sentence", async () => {
   await page.context().close();
 });
 
+browserTest("WebGPU gives the same perplexities, and the page says that it is used", async () => {
+  const { page, faults } = await openPage(browser, server.url);
+  const evaluation = readFileSync(join(MODEL, "evaluation.txt"), "utf8").slice(0, 3000);
+  await page.locator("#try").click();
+  const wanted = { method: "wanda", sparsity: "2:4", samples: 2, length: 64 };
+  await choose(page, { ...wanted, evaluation, compute: "webgpu" });
+  await page.locator("#start").click();
+  await finish(page);
+  assert.is(await page.locator("#compute-text").textContent(), "Runs on WebGPU: you chose it.");
+  const own = join(folder, "own-wanda");
+  await byNode(own, wanted);
+  for (const [id, model] of [
+    ["before", MODEL],
+    ["after", own],
+  ] as const) {
+    const { perplexity: expected } = await evaluatePerplexity({ model, text: evaluation }).result();
+    near(await perplexity(page, id), expected, 1e-3, `perplexity ${id} on WebGPU`);
+  }
+  assert.equal(faults, []);
+  await page.context().close();
+});
+
+browserTest("without WebGPU and without storage the work is done all the same", async () => {
+  const context = await browser.newContext();
+  await context.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    const lacking = ["gpu", "storage"].map(
+      (name) => `Object.defineProperty(navigator, "${name}", { value: undefined });\n`,
+    );
+    await route.fulfill({ response, body: lacking.join("") + (await response.text()) });
+  });
+  const { page, faults } = await openPage(context, server.url);
+  assert.is(
+    await page.locator("#compute-text").textContent(),
+    "Runs on WebAssembly: this browser has no WebGPU.",
+  );
+  assert.match((await page.locator("#storage").textContent()) ?? "", /results wait in memory/);
+  await page.locator("#try").click();
+  await choose(page, { method: "magnitude", samples: 2, length: 32, evaluation: "" });
+  await page.locator("#start").click();
+  await finish(page);
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.locator("#download").click(),
+  ]);
+  const zip = unzipSync(new Uint8Array(readFileSync(await download.path())));
+  assert.ok("stories-1m-magnitude-2-4/model.safetensors" in zip);
+  assert.equal(faults, []);
+  await context.close();
+});
+
 test.run();

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 import * as assert from "uvu/assert";
 import { repositoryRoot } from "../shared.js";
 
@@ -28,12 +28,8 @@ export interface Opened {
 }
 
 /** Opens the page and waits until it takes a model. */
-export async function openPage(
-  browser: Browser,
-  url: string,
-  options: BrowserContextOptions = {},
-): Promise<Opened> {
-  const context = await browser.newContext({ acceptDownloads: true, ...options });
+export async function openPage(browser: Browser | BrowserContext, url: string): Promise<Opened> {
+  const context = "newContext" in browser ? await browser.newContext() : browser;
   const page = await context.newPage();
   page.setDefaultTimeout(120_000);
   const faults: string[] = [];
