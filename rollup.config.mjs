@@ -6,8 +6,9 @@
 //   minified. The WebGPU backend with its shaders is a chunk that is loaded when it is opened.
 // - build/workerd.js, the same in one file that imports kernels.wasm as a compiled module, as a
 //   worker may not compile one while it serves.
+// - build/browser/, the page of examples/browser: each of its two scripts with all that it needs.
 // - build/bench/gpu.js, a benchmark in one file, to be carried to machines without a network.
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { deflateRawSync } from "node:zlib";
@@ -91,7 +92,8 @@ const licences = {
     );
     const texts = [...new Set(folders)].sort().map((folder) => {
       const { name, version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-      return `${name} ${version}\n\n${readFileSync(join(folder, "LICENSE"), "utf8").trim()}\n`;
+      const file = readdirSync(folder).find((one) => /^licen[cs]e(\.|$)/i.test(one));
+      return `${name} ${version}\n\n${readFileSync(join(folder, file), "utf8").trim()}\n`;
     });
     const source = texts.join("\n----\n\n");
     if (source) this.emitFile({ type: "asset", fileName: "licences.txt", source });
@@ -112,6 +114,27 @@ const minified = {
     return (await minify(code, { ...options, format: { comments: false } })).code;
   },
 };
+
+const page = join(build, "browser");
+
+/** The page imports the package by its name, as other programs do. */
+const ownName = {
+  name: "own-name",
+  resolveId: (id) => (id === "penjing" ? compiled("index.js") : null),
+};
+
+const besidePage = {
+  name: "beside-page",
+  writeBundle() {
+    for (const name of ["index.html", "style.css"]) {
+      copyFileSync(join(root, "examples", "browser", name), join(page, name));
+    }
+  },
+};
+
+const pageScripts = ["main.js", "worker.js"].map((name) =>
+  join(build, "out", "examples", "browser", name),
+);
 
 const gpuBench = join(build, "out", "test", "bench", "gpu", "run.js");
 
@@ -150,6 +173,15 @@ export default [
     },
     onwarn,
   },
+  ...pageScripts.filter(existsSync).map((input) => ({
+    input,
+    plugins: [
+      ...[ownName, withoutNode, deflated, inlined],
+      ...[...packages, minified, licences, besidePage],
+    ],
+    output: { dir: page, format: "es", inlineDynamicImports: true },
+    onwarn,
+  })),
   ...[gpuBench].filter(existsSync).map((input) => ({
     input,
     external: /^node:/,

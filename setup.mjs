@@ -129,7 +129,7 @@ function removeOrphans() {
     ["out", ".js"],
     ["types", ".d.ts"],
   ]) {
-    for (const part of ["src", "test"]) {
+    for (const part of ["src", "test", "examples/browser"]) {
       const top = join(BUILD, folder, part);
       for (const file of filesBelow(top).filter((name) => name.endsWith(ending))) {
         const source = `${file.slice(top.length, -ending.length)}.ts`;
@@ -143,7 +143,14 @@ const STEPS = [
   {
     name: "compile",
     says: "setup: compiling (tsc)",
-    inputs: ["src", "test", "tsconfig.json", "package.json", "package-lock.json"],
+    inputs: [
+      "src",
+      "test",
+      "examples/browser",
+      "tsconfig.json",
+      "package.json",
+      "package-lock.json",
+    ],
     outputs: ["out/src/index.js", "out/test/run.js", "types/src/index.d.ts"],
     run() {
       runTool("The TypeScript sources do not compile.", "node_modules/typescript/bin/tsc");
@@ -155,6 +162,7 @@ const STEPS = [
     says: "setup: bundling (rollup)",
     inputs: [
       "src",
+      "examples/browser",
       "test/bench/gpu",
       "build/kernels.js",
       "build/shaders.js",

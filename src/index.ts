@@ -48,6 +48,15 @@ export {
   memoryOutputFolder,
   type OutputFolder,
 } from "./platform/files.js";
+export {
+  createOriginOutput,
+  type DirectoryHandle,
+  directoryFolder,
+  type FileHandle,
+  openOriginFolder,
+  originDirectory,
+  removeOriginFolder,
+} from "./platform/origin-files.js";
 export { memoryWorkFolder, openWorkFolder, type WorkFolder } from "./platform/work-folder.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
 export { DEFAULT_RECIPE, type Override, type Recipe } from "./recipe.js";

@@ -21,10 +21,21 @@ const MEANING: Readonly<Record<string, string>> = {
   ELOOP: "the symbolic links at this path form a loop; check the path",
   ENAMETOOLONG: "the name is longer than the file system allows; choose a shorter one",
   EIO: "the disk reported an input/output error; check the disk",
+  QuotaExceededError:
+    "the browser's storage for this site is full; free space on the disk or delete data of other sites",
+  NotReadableError:
+    "the file was changed, moved or locked since it was chosen; choose the folder again",
+  NotFoundError: "it is no longer there; choose the folder again",
+  NotAllowedError: "the browser does not allow it; choose the folder again and permit the access",
+  NoModificationAllowedError: "it is open elsewhere, in another tab perhaps; close that one",
 };
 
-/** The `code` of a system error such as `ENOENT`, or undefined for any other value. */
+/**
+ * The `code` of a system error such as `ENOENT`, the name of a browser's such as `NotFoundError`, or
+ * undefined for any other value.
+ */
 export function errorCode(error: unknown): string | undefined {
+  if (error instanceof DOMException) return error.name;
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === "string" ? code : undefined;
 }

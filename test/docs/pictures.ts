@@ -9,6 +9,7 @@ import { turnColumns, turnRows } from "../../src/rotation/apply.js";
 import { optimiseRotation } from "../../src/rotation/optimise.js";
 import { foldedModel } from "../rotation/blocks.js";
 import { repositoryRoot } from "../shared.js";
+import { drawPage } from "./page-picture.js";
 
 const FOLDER = join(repositoryRoot, "docs", "pictures");
 /** Rows and columns of the matrix that are drawn. */
@@ -132,3 +133,5 @@ async function draw(name: string, spec: TopLevelSpec): Promise<void> {
 
 mkdirSync(FOLDER, { recursive: true });
 await draw("rotation.svg", await rotationSpec());
+await drawPage(join(FOLDER, "page.png"));
+console.log("docs/pictures/page.png");

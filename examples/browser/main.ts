@@ -1,0 +1,159 @@
+/** The page: a model is opened, compressed in a worker, measured, tried out and downloaded. */
+import { type Call, CallError, Caller } from "./caller.js";
+import { Chat } from "./chat.js";
+import { button, byId, count, input, make, say, show, size } from "./elements.js";
+import {
+  type Chosen,
+  chosenFolder,
+  droppedFolder,
+  embeddedFolder,
+  hasEmbedded,
+} from "./folders.js";
+import type { ModelFacts } from "./messages.js";
+import { Results } from "./results.js";
+import { SettingsForm } from "./settings.js";
+
+/** What error messages call the fields of the form. */
+const FIELDS: Readonly<Record<string, string>> = {
+  "--calibration": "Text to calibrate on",
+  "--text": "Text to measure perplexity on",
+  "--length": "Tokens in each calibration window",
+  "--samples": "Calibration windows",
+  "--temperature": "Temperature",
+  "--max-new-tokens": "Tokens at most",
+};
+
+function fail(message: string): void {
+  const place = /^\[([^\]]*)\] (.*)$/s.exec(message);
+  say("error", place ? `${FIELDS[place[1]] ?? place[1]}: ${place[2]}` : message);
+  show("error");
+  byId("error").scrollIntoView({ block: "nearest" });
+}
+
+function showFacts({ name, family, blocks, parameters, bytes, context }: ModelFacts): void {
+  const facts = { Model: name, Family: family, Blocks: blocks, Parameters: count(parameters) };
+  const more = { Weights: size(bytes), Context: `${context} tokens` };
+  byId("facts").replaceChildren(
+    ...Object.entries({ ...facts, ...more }).map(([term, value]) => {
+      const pair = make("div");
+      pair.append(make("dt", term), make("dd", String(value)));
+      return pair;
+    }),
+  );
+  show("facts");
+}
+
+async function start(): Promise<void> {
+  const caller = new Caller(new Worker("worker.js", { type: "module" }));
+  const hello = await caller.call("hello", undefined).result;
+  const form = new SettingsForm(hello);
+  const results = new Results();
+  const chat = new Chat(caller, fail);
+  let running: Call<"compress"> | undefined;
+  say("version", hello.version);
+  say("compute-text", hello.compute);
+  say(
+    "storage",
+    hello.storage === "disk"
+      ? "Results wait in this browser's storage until you leave."
+      : "This browser offers no storage on the disk, so results wait in memory until you leave.",
+  );
+
+  /** Runs what a person began; what goes wrong becomes one sentence. */
+  const attempt = async (work: () => Promise<void>): Promise<void> => {
+    show("error", false);
+    try {
+      await work();
+    } catch (error) {
+      const isCancelled = error instanceof CallError && error.isCancelled;
+      if (!isCancelled) fail(error instanceof Error ? error.message : String(error));
+    }
+  };
+
+  const setBusy = (isBusy: boolean): void => {
+    byId<HTMLFieldSetElement>("fields").disabled = isBusy;
+    for (const control of [input("folder"), button("try")]) control.disabled = isBusy;
+    byId("model").classList.toggle("busy", isBusy);
+  };
+
+  const open = (choose: () => Promise<Chosen>) =>
+    attempt(async () => {
+      if (running) return;
+      const chosen = await choose();
+      for (const id of ["facts", "work", "result", "chat"]) show(id, false);
+      byId<HTMLFieldSetElement>("fields").disabled = true;
+      const facts = await caller.call("open", chosen).result;
+      chat.clear();
+      showFacts(facts);
+      await form.useModel(facts, chosen.files);
+    });
+
+  input("folder").onchange = () => {
+    const { files } = input("folder");
+    if (files?.length) void open(async () => chosenFolder(files));
+  };
+  button("try").onclick = () => void open(embeddedFolder);
+  show("try", await hasEmbedded());
+  const drop = byId("drop");
+  // Anywhere on the page, so that a missed target does not leave it.
+  document.ondragover = (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  };
+  document.ondragleave = () => drop.classList.remove("over");
+  document.ondrop = (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    const items = event.dataTransfer?.items;
+    if (items?.length) {
+      const dropped = droppedFolder(items);
+      void open(() => dropped);
+    }
+  };
+
+  byId("settings").onsubmit = (event) => {
+    event.preventDefault();
+    void attempt(async () => {
+      const settings = form.read();
+      if (typeof settings === "string") throw new Error(settings);
+      results.begin(settings.evaluation !== undefined);
+      chat.clear();
+      setBusy(true);
+      byId("work").scrollIntoView({ block: "nearest" });
+      running = caller.call("compress", settings, (happened) => results.hear(happened));
+      try {
+        results.finish(await running.result);
+      } finally {
+        running = undefined;
+        setBusy(false);
+        show("work", false);
+      }
+    });
+  };
+  button("cancel").onclick = () => {
+    say("doing", "stopping");
+    running?.cancel();
+  };
+
+  button("download").onclick = () =>
+    void attempt(async () => {
+      button("download").disabled = true;
+      try {
+        const packing = caller.call("pack", undefined, (fraction) =>
+          say("download-text", `packing, ${Math.floor(fraction * 100)}%`),
+        );
+        const { blob, name } = await packing.result;
+        const link = document.createElement("a");
+        link.href = URL.createObjectURL(blob);
+        link.download = name;
+        link.click();
+        // The browser reads the file while it saves it, so the address stays until the page goes.
+        say("download-text", `${name}, ${size(blob.size)}`);
+      } finally {
+        button("download").disabled = false;
+      }
+    });
+  document.documentElement.dataset.ready = "true";
+}
+
+start().catch((error: unknown) => fail(error instanceof Error ? error.message : String(error)));

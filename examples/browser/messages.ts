@@ -1,0 +1,119 @@
+/** What the page asks of its worker, and what it hears back. */
+import type { CompressResult, LayerReport } from "penjing";
+
+export interface MethodChoice {
+  readonly name: string;
+  readonly summary: string;
+  /** What it can prune to, of SPARSITIES. */
+  readonly sparsities: readonly string[];
+  /** Its option `blockSize`; absent without one. */
+  readonly blockSize?: {
+    readonly default: number;
+    readonly min: number;
+    readonly max: number;
+    readonly description: string;
+  };
+  /** Whether it puts the pruned weights between two factors, which penjing alone can read. */
+  readonly hasFactors: boolean;
+}
+
+export interface Hello {
+  readonly version: string;
+  readonly methods: readonly MethodChoice[];
+  /** A sentence on what the work will run on. */
+  readonly compute: string;
+  /** Where results are kept: the browser's disk storage for this site, or memory. */
+  readonly storage: "disk" | "memory";
+}
+
+export interface ModelFacts {
+  readonly name: string;
+  /** Family as config.json names it, such as "llama". */
+  readonly family: string;
+  readonly blocks: number;
+  readonly parameters: number;
+  readonly bytes: number;
+  /** Longest text that it takes, in tokens. */
+  readonly context: number;
+  /** Files of the folder that hold texts to calibrate on and to measure with, when there are any. */
+  readonly texts: { readonly calibration?: string; readonly evaluation?: string };
+}
+
+export type ComputeChoice = "auto" | "webgpu" | "wasm";
+
+export interface Settings {
+  readonly method: string;
+  readonly sparsity: string;
+  readonly layout: "dense" | "two-four";
+  readonly samples: number;
+  readonly length: number;
+  /** Absent for the method's default. */
+  readonly blockSize?: number;
+  /** Updates of each block's rotation; absent without rotation. */
+  readonly rotateSteps?: number;
+  readonly compute: ComputeChoice;
+  readonly calibration: Blob;
+  /** Perplexity is measured when there is one. */
+  readonly evaluation?: Blob;
+}
+
+export type Stage = "before" | "prune" | "after";
+
+export type WorkEvent =
+  | { readonly type: "compute"; readonly text: string }
+  | { readonly type: "stage"; readonly stage: Stage }
+  | { readonly type: "progress"; readonly fraction: number; readonly text: string }
+  | { readonly type: "perplexity"; readonly stage: Stage; readonly value: number }
+  | { readonly type: "layer"; readonly report: LayerReport }
+  | { readonly type: "note"; readonly text: string };
+
+export interface Outcome {
+  readonly totals: CompressResult["totals"];
+  readonly layers: number;
+  readonly seconds: number;
+  readonly before?: number;
+  readonly after?: number;
+  readonly windows?: number;
+  readonly window?: number;
+}
+
+export interface Ask {
+  readonly which: "original" | "compressed";
+  readonly prompt: string;
+  readonly maxNewTokens: number;
+  readonly temperature: number;
+  readonly seed: number;
+  readonly compute: ComputeChoice;
+}
+
+/** Every call by name: its arguments, what it tells meanwhile, and its result. */
+export interface Calls {
+  hello: { args: undefined; event: never; result: Hello };
+  open: {
+    args: { readonly name: string; readonly files: Readonly<Record<string, Blob>> };
+    event: never;
+    result: ModelFacts;
+  };
+  compress: { args: Settings; event: WorkEvent; result: Outcome };
+  generate: {
+    args: Ask;
+    event: string;
+    result: { readonly tokensPerSecond: number; readonly tokens: number; readonly ended: string };
+  };
+  pack: {
+    args: undefined;
+    event: number;
+    result: { readonly blob: Blob; readonly name: string };
+  };
+}
+
+export type CallName = keyof Calls;
+
+export type Request =
+  | { readonly id: number; readonly call: CallName; readonly args: unknown }
+  | { readonly id: number; readonly cancel: true };
+
+export type Reply =
+  | { readonly id: number; readonly event: unknown }
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly error: string; readonly isCancelled: boolean };

@@ -1,0 +1,155 @@
+/** The form: how to compress, and on which texts. */
+import { area, byId, input, say, select, show, size } from "./elements.js";
+import type { Hello, MethodChoice, ModelFacts, Settings } from "./messages.js";
+
+const HINTS: Readonly<Record<string, string>> = {
+  "2:4": "keeps 2 of every 4 weights, as sparse tensor cores want it",
+  "4:8": "keeps 4 of every 8 weights",
+  "1:4": "keeps 1 of every 4 weights",
+};
+
+type TextName = "calibration" | "evaluation";
+
+/** Longest text that is shown; a longer one is kept as the file that it came from. */
+const MOST_SHOWN = 200_000;
+
+export class SettingsForm {
+  /** Files that stand for the text areas. */
+  private readonly files: Partial<Record<TextName, { name: string; blob: Blob }>> = {};
+
+  constructor(private readonly hello: Hello) {
+    for (const { name } of hello.methods) select("method").append(new Option(name, name));
+    select("method").value = "sparsegpt";
+    select("method").onchange = () => this.showMethod();
+    select("sparsity").onchange = () => this.showSparsity();
+    input("rotate").onchange = () => this.showSparsity();
+    select("layout").onchange = () => this.showLayout();
+    for (const name of ["calibration", "evaluation"] as const) {
+      area(name).oninput = () => {
+        this.files[name] = undefined;
+        this.showText(name);
+      };
+      input(`${name}-file`).onchange = () => {
+        const file = input(`${name}-file`).files?.[0];
+        if (file) void this.takeFile(name, file.name, file);
+      };
+      this.showText(name);
+    }
+    this.showMethod();
+  }
+
+  private method(): MethodChoice {
+    return this.hello.methods.find(({ name }) => name === select("method").value)!;
+  }
+
+  private showMethod(): void {
+    const { summary, sparsities, blockSize } = this.method();
+    say("method-hint", summary);
+    const before = select("sparsity").value;
+    select("sparsity").replaceChildren(...sparsities.map((text) => new Option(text, text)));
+    select("sparsity").value = sparsities.includes(before) ? before : sparsities[0];
+    show("block-size-field", blockSize !== undefined);
+    if (blockSize) {
+      const field = input("block-size");
+      field.min = String(blockSize.min);
+      field.max = String(blockSize.max);
+      field.value = String(blockSize.default);
+      say("block-size-hint", blockSize.description);
+    }
+    this.showSparsity();
+  }
+
+  private showSparsity(): void {
+    const { value } = select("sparsity");
+    say(
+      "sparsity-hint",
+      HINTS[value] ?? "removes this share of the weights, wherever it costs least",
+    );
+    const packs = value === "2:4";
+    const packed = select("layout").options[0];
+    packed.disabled = !packs;
+    if (!packs) select("layout").value = "dense";
+    input("rotate-steps").disabled = !input("rotate").checked;
+    this.showLayout();
+  }
+
+  private showLayout(): void {
+    const isPacked = select("layout").value === "two-four";
+    const needsPenjing = input("rotate").checked || this.method().hasFactors;
+    say(
+      "layout-hint",
+      isPacked
+        ? "smaller; penjing reads and runs it packed"
+        : needsPenjing
+          ? "penjing reads it; its export makes a plain one"
+          : "as large as before; any program reads it",
+    );
+  }
+
+  private showText(name: TextName): void {
+    const file = this.files[name];
+    const { value } = area(name);
+    const purpose =
+      name === "calibration"
+        ? "of the kind that the model is used on"
+        : "leave it empty to measure nothing";
+    if (file) say(`${name}-hint`, `${file.name}, ${size(file.blob.size)}`);
+    else if (value) say(`${name}-hint`, `${value.length} characters`);
+    else say(`${name}-hint`, `or paste one, ${purpose}`);
+  }
+
+  /** Takes a file in place of what a text area holds; a short one is shown there. */
+  async takeFile(name: TextName, label: string, blob: Blob): Promise<void> {
+    this.files[name] = { name: label, blob };
+    area(name).value = blob.size <= MOST_SHOWN ? await blob.text() : "";
+    area(name).placeholder = blob.size <= MOST_SHOWN ? "" : `${label} is too long to show here`;
+    this.showText(name);
+  }
+
+  /** Fits the form to a model that was opened. */
+  async useModel(facts: ModelFacts, files: Readonly<Record<string, Blob>>): Promise<void> {
+    for (const name of ["calibration", "evaluation"] as const) {
+      const file = facts.texts[name];
+      if (file) await this.takeFile(name, file, files[file]);
+    }
+    if (facts.context > 0) {
+      input("length").max = String(facts.context);
+      if (Number(input("length").value) > facts.context) {
+        input("length").value = String(facts.context);
+      }
+    }
+    byId<HTMLFieldSetElement>("fields").disabled = false;
+  }
+
+  private text(name: TextName): Blob | undefined {
+    const { value } = area(name);
+    return this.files[name]?.blob ?? (value.trim() ? new Blob([value]) : undefined);
+  }
+
+  /** Absent for the method's default, which then stays unnamed in what the result says of itself. */
+  private blockSize(): number | undefined {
+    const option = this.method().blockSize;
+    const value = input("block-size").valueAsNumber;
+    return option && value !== option.default ? value : undefined;
+  }
+
+  /** What the form says; a sentence when a text is missing. */
+  read(): Settings | string {
+    const calibration = this.text("calibration");
+    if (!calibration) {
+      return "There is no text to calibrate on: paste some under “Texts and more settings”, or take a file.";
+    }
+    return {
+      method: select("method").value,
+      sparsity: select("sparsity").value,
+      layout: select("layout").value as Settings["layout"],
+      samples: input("samples").valueAsNumber,
+      length: input("length").valueAsNumber,
+      blockSize: this.blockSize(),
+      rotateSteps: input("rotate").checked ? input("rotate-steps").valueAsNumber : undefined,
+      compute: select("compute").value as Settings["compute"],
+      calibration,
+      evaluation: this.text("evaluation"),
+    };
+  }
+}

@@ -1,0 +1,346 @@
+/** The worker's calls: a model that was opened, what became of it, and texts that both tell. */
+import { makeZip } from "client-zip";
+import {
+  type Backend,
+  type Checkpoint,
+  compress,
+  evaluatePerplexity,
+  type Folder,
+  generate,
+  memoryFolder,
+  methods,
+  type OpenModel,
+  openCheckpoint,
+  openModel,
+  PenjingError,
+  type Perplexity,
+  VERSION,
+} from "penjing";
+import {
+  type Compute,
+  isGpuFault,
+  leaveGpu,
+  openCompute,
+  wasmBecause,
+  whyNotGpu,
+} from "./compute.js";
+import type { Calls, ComputeChoice, MethodChoice, Settings, Stage, WorkEvent } from "./messages.js";
+import { SPARSITIES } from "./sparsities.js";
+import { openStorage, type Storage } from "./storage.js";
+
+type Emit<Name extends keyof Calls> = (event: Calls[Name]["event"]) => void;
+
+/** Bytes of a file that are in memory at a time while it is packed. */
+const PIECE = 1 << 22;
+
+const PHASES: Readonly<Record<string, string>> = {
+  survey: "looking at",
+  calibrate: "gathering statistics of",
+  rotate: "rotating",
+  prune: "pruning",
+  measure: "measuring the error of",
+  advance: "running the pruned",
+};
+
+/** Texts by the names that they have in the embedded model's folder. */
+const TEXT_FILES = { calibration: "calibration.txt", evaluation: "evaluation.txt" } as const;
+
+/** A model that was opened to tell texts; its backend is closed with it. */
+interface Told {
+  readonly which: string;
+  readonly compute: ComputeChoice;
+  readonly model: OpenModel;
+  readonly backend: Backend;
+}
+
+export class Workbench {
+  private storage: Promise<Storage> | undefined;
+  private source: Checkpoint | undefined;
+  private result: Folder | undefined;
+  private told: Told | undefined;
+
+  /** @throws PenjingError when the browser lacks what the work needs */
+  async hello(): Promise<Calls["hello"]["result"]> {
+    if (!globalThis.crypto?.subtle) {
+      throw new PenjingError(
+        "browser",
+        "this page was not opened securely, and browsers then withhold what it needs; open it from https or from localhost.",
+      );
+    }
+    this.storage = openStorage();
+    const reason = await whyNotGpu();
+    return {
+      version: VERSION,
+      methods: Object.values(methods).map(describeMethod),
+      compute: reason === undefined ? "WebGPU is there." : wasmBecause(reason),
+      storage: (await this.storage).kind,
+    };
+  }
+
+  async open({ name, files }: Calls["open"]["args"]): Promise<Calls["open"]["result"]> {
+    await this.leave();
+    const folder = memoryFolder(files, name);
+    const checkpoint = await openCheckpoint(folder);
+    this.source = checkpoint;
+    const config = checkpoint.config as Record<string, unknown> | undefined;
+    const tensors = [...checkpoint.tensors.values()];
+    const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
+    const found = (file: string) => (file in files ? file : undefined);
+    return {
+      name,
+      family: String(config?.model_type ?? "unknown"),
+      blocks: Number(config?.num_hidden_layers ?? 0),
+      context: Number(config?.max_position_embeddings ?? 0),
+      parameters: sum(tensors.map(({ shape }) => shape.reduce((a, b) => a * b, 1))),
+      bytes: this.bytes(),
+      texts: {
+        calibration: found(TEXT_FILES.calibration),
+        evaluation: found(TEXT_FILES.evaluation),
+      },
+    };
+  }
+
+  private bytes(): number {
+    let total = 0;
+    for (const { byteLength } of this.model().tensors.values()) total += byteLength;
+    return total;
+  }
+
+  private model(): Checkpoint {
+    if (this.source) return this.source;
+    throw new PenjingError("model", "no model is open; choose a folder first.");
+  }
+
+  /** Forgets the model and what was made of it. */
+  private async leave(): Promise<void> {
+    await this.closeTold();
+    await this.source?.close();
+    this.source = undefined;
+    this.result = undefined;
+  }
+
+  private async closeTold(): Promise<void> {
+    const { told } = this;
+    this.told = undefined;
+    await told?.model.close();
+    told?.backend.dispose();
+  }
+
+  async compress(
+    settings: Settings,
+    emit: Emit<"compress">,
+    signal: AbortSignal,
+  ): Promise<Calls["compress"]["result"]> {
+    const model = this.model();
+    await this.closeTold();
+    this.result = undefined;
+    const calibration = await settings.calibration.text();
+    const text = await settings.evaluation?.text();
+    let compute = await openCompute(settings.compute, this.bytes());
+    emit({ type: "compute", text: compute.text });
+
+    /** Runs a stage; when the GPU fails in it and another backend is allowed, runs it again there. */
+    const stage = async <T>(name: Stage, work: (backend: Backend) => Promise<T>): Promise<T> => {
+      emit({ type: "stage", stage: name });
+      try {
+        return await work(compute.backend);
+      } catch (error) {
+        if (settings.compute !== "auto" || !isGpuFault(error, compute)) throw error;
+        compute.backend.dispose();
+        compute = await leaveGpu(error);
+        emit({ type: "compute", text: compute.text });
+        return work(compute.backend);
+      }
+    };
+    const measure = async (
+      name: Stage,
+      checkpoint: Checkpoint,
+    ): Promise<Perplexity | undefined> => {
+      if (text === undefined) return undefined;
+      const score = await stage(name, async (backend) => {
+        const run = evaluatePerplexity({ model: checkpoint, text, backend, signal });
+        for await (const { done, windows, perplexity } of run) {
+          const so = `${done} of ${windows} windows, perplexity ${perplexity.toFixed(2)}`;
+          emit({ type: "progress", fraction: done / windows, text: so });
+        }
+        return run.result();
+      });
+      emit({ type: "perplexity", stage: name, value: score.perplexity });
+      return score;
+    };
+    try {
+      const before = await measure("before", model);
+      const pruned = await stage("prune", (backend) =>
+        this.prune(settings, calibration, backend, emit, signal),
+      );
+      const folder = pruned.folder;
+      const compressed = await openCheckpoint(folder);
+      let after: Perplexity | undefined;
+      try {
+        after = await measure("after", compressed);
+      } finally {
+        await compressed.close();
+      }
+      this.result = folder;
+      return {
+        totals: pruned.result.totals,
+        layers: pruned.result.layers.length,
+        seconds: pruned.result.seconds,
+        before: before?.perplexity,
+        after: after?.perplexity,
+        windows: after?.windows,
+        window: after?.window,
+      };
+    } finally {
+      compute.backend.dispose();
+    }
+  }
+
+  private async prune(
+    settings: Settings,
+    calibration: string,
+    backend: Backend,
+    emit: (event: WorkEvent) => void,
+    signal: AbortSignal,
+  ) {
+    const { method, sparsity, layout, samples, length, blockSize, rotateSteps } = settings;
+    const model = this.model();
+    const storage = await this.storage!;
+    const out = await storage.createOutput(resultName(model.folder.path, settings));
+    const run = compress({
+      model,
+      out,
+      calibration,
+      backend,
+      signal,
+      recipe: {
+        method,
+        sparsity,
+        layout,
+        samples,
+        length,
+        options: blockSize === undefined ? {} : { blockSize },
+        rotate: rotateSteps === undefined ? undefined : { steps: rotateSteps },
+      },
+    });
+    for await (const event of run) {
+      if (event.type === "progress") {
+        const doing = PHASES[event.phase] ?? event.phase;
+        const text = `${doing} block ${event.block + 1} of ${event.blocks}`;
+        emit({ type: "progress", fraction: event.fraction, text });
+      } else if (event.type === "layer") {
+        emit(event);
+      } else if (event.type === "note") {
+        emit({ type: "note", text: `${event.where}: ${event.message}` });
+      }
+    }
+    const result = await run.result();
+    emit({ type: "progress", fraction: 1, text: "written" });
+    return { result, folder: await storage.openOutput(out) };
+  }
+
+  async generate(
+    { which, compute: choice, ...ask }: Calls["generate"]["args"],
+    emit: Emit<"generate">,
+    signal: AbortSignal,
+  ): Promise<Calls["generate"]["result"]> {
+    const model = await this.openTold(which, choice, signal);
+    const run = generate({ ...ask, model, signal });
+    for await (const { text } of run) emit(text);
+    const { tokensPerSecond, ids, stoppedBy } = await run.result();
+    return { tokensPerSecond, tokens: ids.length, ended: stoppedBy };
+  }
+
+  private async openTold(
+    which: "original" | "compressed",
+    choice: ComputeChoice,
+    signal: AbortSignal,
+  ): Promise<OpenModel> {
+    if (this.told?.which === which && this.told.compute === choice) return this.told.model;
+    await this.closeTold();
+    const { backend }: Compute = await openCompute(choice, this.bytes());
+    try {
+      const checkpoint = which === "original" ? this.model() : await openCheckpoint(this.made());
+      const model = await openModel(checkpoint, { backend, signal });
+      this.told = { which, compute: choice, model, backend };
+      return model;
+    } catch (error) {
+      backend.dispose();
+      throw error;
+    }
+  }
+
+  private made(): Folder {
+    if (this.result) return this.result;
+    throw new PenjingError("result", "nothing was compressed yet; run a compression first.");
+  }
+
+  /** Packs the compressed folder into one zip file, a piece at a time. */
+  async pack(
+    _: undefined,
+    emit: Emit<"pack">,
+    signal: AbortSignal,
+  ): Promise<Calls["pack"]["result"]> {
+    const folder = this.made();
+    const names = await folder.list();
+    const sources = await Promise.all(names.map((name) => folder.open(name)));
+    const total = sources.reduce((sum, { size }) => sum + size, 0);
+    let done = 0;
+    const entries = sources.map(({ size, read }, i) => ({
+      name: `${folder.path}/${names[i]}`,
+      size,
+      input: (async function* () {
+        for (let at = 0; at < size; at += PIECE) {
+          signal.throwIfAborted();
+          const length = Math.min(PIECE, size - at);
+          yield await read(at, length);
+          done += length;
+          emit(done / total);
+        }
+      })(),
+    }));
+    const name = `${folder.path}.zip`;
+    const sink = await (await this.storage!).createBlob(name);
+    try {
+      const reader = makeZip(entries).getReader();
+      for (let part = await reader.read(); !part.done; part = await reader.read()) {
+        await sink.write(part.value);
+      }
+      return { blob: await sink.finish(), name };
+    } catch (error) {
+      await sink.discard();
+      throw error;
+    }
+  }
+}
+
+function describeMethod(method: (typeof methods)[string]): MethodChoice {
+  const specs = method.options as Readonly<Record<string, MethodChoice["blockSize"]>>;
+  const { blockSize } = specs;
+  return {
+    name: method.name,
+    summary: method.summary,
+    sparsities: SPARSITIES.filter((text) => {
+      const [n, m] = text.split(":").map(Number);
+      const isPattern = m !== undefined;
+      return !method.refusal?.(
+        isPattern
+          ? { kind: "n:m", n, m }
+          : { kind: "unstructured", ratio: parseInt(text, 10) / 100 },
+      );
+    }),
+    blockSize: blockSize && {
+      default: blockSize.default,
+      min: blockSize.min,
+      max: blockSize.max,
+      description: blockSize.description,
+    },
+    hasFactors: method.sandwichBlocks !== undefined,
+  };
+}
+
+/** A folder name such as "stories-1m-sparsegpt-2-4". */
+function resultName(model: string, { method, sparsity, rotateSteps }: Settings): string {
+  const parts = [model, method, sparsity, ...(rotateSteps === undefined ? [] : ["rotated"])];
+  return parts.join("-").replaceAll(/[^\w.-]+/g, "-");
+}
