@@ -126,7 +126,7 @@ const ownName = {
 const besidePage = {
   name: "beside-page",
   writeBundle() {
-    for (const name of ["index.html", "style.css"]) {
+    for (const name of ["index.html", "style.css", "work.css"]) {
       copyFileSync(join(root, "examples", "browser", name), join(page, name));
     }
   },

@@ -8,7 +8,8 @@ export async function drawPage(path: string): Promise<void> {
   try {
     const context = await browser.newContext({
       colorScheme: "light",
-      viewport: { width: 800, height: 700 },
+      viewport: { width: 680, height: 700 },
+      deviceScaleFactor: 0.8,
     });
     const { page } = await openPage(context, server.url);
     await page.locator("#try").click();
