@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import type { Tensor, TensorData, TensorDType } from "./tensor.js";
 
 /** Half-precision formats that weights are stored in. */

@@ -1,4 +1,5 @@
 export type { Backend, Operations, ServedOperation } from "./backend.js";
+export { type Choice, openAuto, type Workload } from "./backends/auto.js";
 export { openBackend } from "./backends/index.js";
 export { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 export { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
@@ -9,7 +10,7 @@ export {
   type CompressResult,
   compress,
 } from "./compress.js";
-export { PenjingError } from "./errors.js";
+export { DeviceError, PenjingError } from "./errors.js";
 export {
   type EvaluateEvent,
   type EvaluateOptions,

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** Element types of a checkpoint's tensors, in safetensors' spelling. */
 export type StoredDType =
   | "F64"

@@ -1,9 +1,6 @@
 /** Which backend the work runs on, and why. */
-import { type Backend, openBackend, PenjingError } from "penjing";
+import { type Backend, DeviceError, openAuto, openBackend, PenjingError } from "penjing";
 import type { ComputeChoice } from "./messages.js";
-
-/** Bytes of weights below which a GPU has too little to do to be faster than WebAssembly. */
-const SMALL_MODEL = 100e6;
 
 export interface Compute {
   readonly backend: Backend;
@@ -39,36 +36,32 @@ async function openWasm(reason: string): Promise<Compute> {
 }
 
 /**
- * Opens the backend that was asked for. "auto" is WebGPU on a real graphics adapter for all but small
- * models, else WebAssembly.
+ * Opens the backend that was asked for; "auto" decides by penjing's own rule.
  *
- * @param bytes of the model's weights
+ * @param largestWeight elements of the largest weight of the model's blocks
  * @throws PenjingError when WebGPU was asked for and does not run here
  */
-export async function openCompute(choice: ComputeChoice, bytes: number): Promise<Compute> {
+export async function openCompute(choice: ComputeChoice, largestWeight: number): Promise<Compute> {
   if (choice === "wasm") return openWasm("you chose it");
   if (choice === "auto") {
     const reason = await whyNotGpu();
     if (reason !== undefined) return openWasm(reason);
-    if (bytes < SMALL_MODEL) return openWasm("for a model this small it is the faster one");
+    const { backend, reason: why } = await openAuto({ largestWeight });
+    const name = backend.name === "webgpu" ? "WebGPU" : "WebAssembly";
+    return { backend, text: `Runs on ${name}: ${why.replace(/^auto: /, "")}.` };
   }
   try {
     const backend = await openBackend("webgpu");
-    const why = choice === "webgpu" ? "you chose it" : "this browser has a graphics adapter for it";
-    return { backend, text: `Runs on WebGPU: ${why}.` };
+    return { backend, text: "Runs on WebGPU: you chose it." };
   } catch (error) {
-    if (choice === "webgpu") {
-      const why = (await whyNotGpu()) ?? reasonOf(error);
-      throw new PenjingError("WebGPU", `${why}; choose WebAssembly or Automatic instead.`);
-    }
-    return openWasm(reasonOf(error));
+    const why = (await whyNotGpu()) ?? reasonOf(error);
+    throw new PenjingError("WebGPU", `${why}; choose WebAssembly or Automatic instead.`);
   }
 }
 
 /** Whether the GPU itself failed, so that the same work may succeed without it. */
 export function isGpuFault(error: unknown, { backend }: Compute): boolean {
-  const isOwn = error instanceof PenjingError && error.where === "webgpu";
-  return isOwn && backend.name === "webgpu";
+  return error instanceof DeviceError && backend.name === "webgpu";
 }
 
 /** Goes on without the GPU that failed. */

@@ -136,7 +136,7 @@ export class Workbench {
     this.result = undefined;
     const calibration = await settings.calibration.text();
     const text = await settings.evaluation?.text();
-    let compute = await openCompute(settings.compute, this.bytes());
+    let compute = await openCompute(settings.compute, largestWeight(this.model()));
     emit({ type: "compute", text: compute.text });
 
     /** Runs a stage; when the GPU fails in it and another backend is allowed, runs it again there. */
@@ -159,7 +159,9 @@ export class Workbench {
       if (text === undefined) return undefined;
       const score = await stage(name, async (backend) => {
         const run = evaluatePerplexity({ model: checkpoint, text, backend, signal });
-        for await (const { done, windows, perplexity } of run) {
+        for await (const event of run) {
+          if (event.type !== "progress") continue;
+          const { done, windows, perplexity } = event;
           const so = `${done} of ${windows} windows, perplexity ${perplexity.toFixed(2)}`;
           emit({ type: "progress", fraction: done / windows, text: so });
         }
@@ -246,7 +248,7 @@ export class Workbench {
   ): Promise<Calls["generate"]["result"]> {
     const model = await this.openTold(which, choice, signal);
     const run = generate({ ...ask, model, signal });
-    for await (const { text } of run) emit(text);
+    for await (const event of run) if (event.type === "token") emit(event.text);
     const { tokensPerSecond, ids, stoppedBy } = await run.result();
     return { tokensPerSecond, tokens: ids.length, ended: stoppedBy };
   }
@@ -258,7 +260,7 @@ export class Workbench {
   ): Promise<OpenModel> {
     if (this.told?.which === which && this.told.compute === choice) return this.told.model;
     await this.closeTold();
-    const { backend }: Compute = await openCompute(choice, this.bytes());
+    const { backend }: Compute = await openCompute(choice, largestWeight(this.model()));
     try {
       const checkpoint = which === "original" ? this.model() : await openCheckpoint(this.made());
       const model = await openModel(checkpoint, { backend, signal });
@@ -312,6 +314,19 @@ export class Workbench {
       throw error;
     }
   }
+}
+
+/** Elements of the largest weight of the blocks. */
+function largestWeight({ tensors }: Checkpoint): number {
+  let most = 0;
+  for (const [name, { shape }] of tensors) {
+    if (!name.startsWith("model.layers.")) continue;
+    most = Math.max(
+      most,
+      shape.reduce((a, b) => a * b, 1),
+    );
+  }
+  return most;
 }
 
 function describeMethod(method: (typeof methods)[string]): MethodChoice {
