@@ -5,8 +5,8 @@ import {
   coreRefusal,
   identitySandwich,
   sandwichBlocks,
-} from "../factor-blocks.js";
-import { FIT_DAMPING, fitFactors } from "../factor-fit.js";
+} from "../factors/blocks.js";
+import { FIT_DAMPING, fitFactors } from "../factors/fit.js";
 import { type Method, thinCurve } from "../method.js";
 import { sandwichValues } from "../sandwich.js";
 import type { Tensor } from "../tensor.js";

@@ -6,8 +6,8 @@ import {
   coreRefusal,
   identitySandwich,
   sandwichBlocks,
-} from "../factor-blocks.js";
-import { FIT_DAMPING, fitFactors } from "../factor-fit.js";
+} from "../factors/blocks.js";
+import { FIT_DAMPING, fitFactors } from "../factors/fit.js";
 import { type LinearProblem, type Method, thinCurve } from "../method.js";
 import { keepNormalised, type Normalisation, normalise } from "../normalise.js";
 import { Random } from "../random.js";

@@ -1,13 +1,13 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { Backend } from "../src/backend.js";
-import { openReference } from "../src/backends/reference.js";
-import { openWasm } from "../src/backends/wasm.js";
-import { openDescent } from "../src/factor-descent.js";
-import { Random } from "../src/random.js";
-import { reconstruct } from "../src/sandwich.js";
+import type { Backend } from "../../src/backend.js";
+import { openReference } from "../../src/backends/reference.js";
+import { openWasm } from "../../src/backends/wasm.js";
+import { openDescent } from "../../src/factors/descent.js";
+import { Random } from "../../src/random.js";
+import { reconstruct } from "../../src/sandwich.js";
 
-const test = suite("factor-descent");
+const test = suite("descent");
 
 /** Everything that a descent starts from: S = W where kept, A = B = I, and inputs that correlate. */
 function problemOn(backend: Backend, rows: number, cols: number, a: number, b: number) {

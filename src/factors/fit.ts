@@ -1,11 +1,11 @@
-import type { Backend } from "./backend.js";
-import { openDescent } from "./factor-descent.js";
-import { layerError } from "./layer-error.js";
-import type { LinearProblem, OptionSpec } from "./method.js";
-import { pacer, timeSpent } from "./run.js";
-import { reconstruct, type Sandwich } from "./sandwich.js";
-import type { SnapshotArray } from "./snapshot.js";
-import { colsOf, type Tensor } from "./tensor.js";
+import type { Backend } from "../backend.js";
+import { layerError } from "../layer-error.js";
+import type { LinearProblem, OptionSpec } from "../method.js";
+import { pacer, timeSpent } from "../run.js";
+import { reconstruct, type Sandwich } from "../sandwich.js";
+import type { SnapshotArray } from "../snapshot.js";
+import { colsOf, type Tensor } from "../tensor.js";
+import { openDescent } from "./descent.js";
 
 /** The option `damping` of methods that fit factors. */
 export const FIT_DAMPING: OptionSpec = {

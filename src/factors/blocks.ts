@@ -1,9 +1,9 @@
-import type { ArmorOptions, Backend } from "./backend.js";
-import { PenjingError } from "./errors.js";
-import type { LinearProblem, OptionSpec } from "./method.js";
-import type { Sandwich } from "./sandwich.js";
-import { formatSparsity, type Sparsity } from "./sparsity.js";
-import { colsOf, rowsOf, type Tensor } from "./tensor.js";
+import type { ArmorOptions, Backend } from "../backend.js";
+import { PenjingError } from "../errors.js";
+import type { LinearProblem, OptionSpec } from "../method.js";
+import type { Sandwich } from "../sandwich.js";
+import { formatSparsity, type Sparsity } from "../sparsity.js";
+import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 
 /** How large the blocks of A and of B are. */
 export type BlockSizes = Pick<ArmorOptions, "blockRows" | "blockCols">;

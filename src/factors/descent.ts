@@ -1,6 +1,6 @@
-import type { Backend } from "./backend.js";
-import type { Sandwich } from "./sandwich.js";
-import { colsOf, rowsOf, type Tensor } from "./tensor.js";
+import type { Backend } from "../backend.js";
+import type { Sandwich } from "../sandwich.js";
+import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 
 /** Share that the diagonals of normal equations are raised by, so that rounding cannot take over. */
 const RIDGE = 1e-6;
