@@ -16,8 +16,7 @@ for (const major of [20, 22, 24]) {
     name: `Node ${major}`,
     program: findNode(major),
     args: ["script.js"],
-    // Software takes its time: of three versions that differ little here, two show WebGPU.
-    software: major === 22 ? undefined : SWIFTSHADER,
+    software: SWIFTSHADER,
   });
 }
 
