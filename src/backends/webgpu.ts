@@ -18,6 +18,7 @@ import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tenso
 import { dtypeOf } from "./host.js";
 import { joinOperations, type OperationTable } from "./table.js";
 import { openWasm } from "./wasm.js";
+import * as armor from "./webgpu/armor.js";
 import * as attention from "./webgpu/attention.js";
 import * as blockDiagonal from "./webgpu/block-diagonal.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
@@ -52,6 +53,7 @@ import * as transpose from "./webgpu/transpose.js";
 import * as twoFour from "./webgpu/two-four.js";
 
 const PARTS = [
+  armor,
   attention,
   blockDiagonal,
   cholesky,
