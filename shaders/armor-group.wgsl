@@ -15,7 +15,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> core: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> mask: array<u32>;
-@group(0) @binding(8) var<storage, read_write> moves: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> moves: array<f32>;
 const WIDTH: u32 = $WIDTH;
 // Pairs of places whose system is this near to singular, relatively, are passed over.
 const SINGULAR: f32 = 1e-6;
@@ -96,7 +96,7 @@ fn main(
   let width = p.b / 4u;
   let count = p.a * width;
   let height = (p.a + 3u) / 4u;
-  let moved = p.movesAt / 4u + pair * (1u + 2u * width + 2u * height);
+  let moved = p.movesAt + pair * (4u + 2u * p.b + 8u * height);
   let choice = choices[p.choicesAt + p.row * p.pairs + pair];
 //: if PICK
   let picked = bitcast<i32>(choice);
@@ -113,7 +113,10 @@ fn main(
 //: end
   let group = workgroupUniformLoad(&chosen);
   if (group < 0) {
-    if (lane == 0u) { moves[moved] = vec4f(-1.0, 0.0, 0.0, 0.0); }
+    if (lane == 0u) {
+      moves[moved] = -1.0;
+      moves[moved + 1u] = 0.0;
+    }
     return;
   }
   let row = u32(group) / width;
@@ -121,16 +124,17 @@ fn main(
   let lefts = p.leftAt + pair / (p.cols / p.b) * p.a * p.a;
   let own = rights + u32(group) % width * 4u * width;
   let heavy = p.weightsAt / 4u + pair % (p.cols / p.b) * width;
-  if (lane < 16u) {
+  for (var t = lane; t < 17u; t += WIDTH) {
     var sum = 0.0;
-    for (var j = 0u; j < width; j++) {
-      sum += dot(weights[heavy + j] * right[own + lane / 4u * width + j], right[own + lane % 4u * width + j]);
+    for (var j = 0u; t < 16u && j < width; j++) {
+      sum += dot(weights[heavy + j] * right[own + t / 4u * width + j], right[own + t % 4u * width + j]);
     }
-    products[lane] = 0.5 * sum;
-  } else if (lane == 16u) {
-    var sum = 0.0;
-    for (var i = 0u; i < p.a; i++) { sum += left[lefts + i * p.a + row] * left[lefts + i * p.a + row]; }
-    products[16] = sum;
+    products[t] = 0.5 * sum;
+    for (var i = 0u; t == 16u && i < p.a; i++) {
+      let value = left[lefts + i * p.a + row];
+      sum += value * value;
+    }
+    if (t == 16u) { products[t] = sum; }
   }
   workgroupBarrier();
   if (lane == 0u) {
@@ -146,34 +150,32 @@ fn main(
       mask[p.maskAt / 4u + at] = best.places;
     }
     change = (s + best.change) - s;
-    moves[moved] = vec4f(select(-1.0, f32(row), any(change != vec4f())), best.gain, 0.0, 0.0);
+    moves[moved] = select(-1.0, f32(row), any(change != vec4f()));
+    moves[moved + 1u] = best.gain;
   }
   let by = workgroupUniformLoad(&change);
   if (all(by == vec4f())) { return; }
+  let changes = moved + 4u;
   for (var j = lane; j < width; j += WIDTH) {
-    moves[moved + 1u + j] = mat4x4f(
+    let four = mat4x4f(
       right[own + j], right[own + width + j], right[own + 2u * width + j], right[own + 3u * width + j],
     ) * by;
+    for (var x = 0u; x < 4u; x++) { moves[changes + 4u * j + x] = four[x]; }
   }
-  for (var i = lane; i < height; i += WIDTH) {
-    var mixed = vec4f();
-    var column = vec4f();
-    for (var x = 0u; x < min(4u, p.a - 4u * i); x++) {
-      let at = lefts + 4u * i + x;
-      for (var k = 0u; k < p.a; k++) { mixed[x] += left[at + k * p.a] * left[lefts + k * p.a + row]; }
-      column[x] = left[lefts + (4u * i + x) * p.a + row];
-    }
-    moves[moved + 1u + 2u * width + i] = mixed;
-    moves[moved + 1u + 2u * width + height + i] = column;
+  for (var i = lane; i < p.a; i += WIDTH) {
+    var mixed = 0.0;
+    for (var k = 0u; k < p.a; k++) { mixed += left[lefts + k * p.a + i] * left[lefts + k * p.a + row]; }
+    moves[changes + 2u * p.b + i] = mixed;
+    moves[changes + 2u * p.b + 4u * height + i] = left[lefts + i * p.a + row];
   }
   storageBarrier();
-  for (var l = lane; l < width; l += WIDTH) {
-    var turned = vec4f();
+  for (var l = lane; l < p.b; l += WIDTH) {
+    var turned = 0.0;
     for (var j = 0u; j < width; j++) {
-      let at = rights + 4u * l * width + j;
-      turned += (moves[moved + 1u + j] * weights[heavy + j])
-        * mat4x4f(right[at], right[at + width], right[at + 2u * width], right[at + 3u * width]);
+      let at = changes + 4u * j;
+      let four = vec4f(moves[at], moves[at + 1u], moves[at + 2u], moves[at + 3u]);
+      turned += dot(four * weights[heavy + j], right[rights + l * width + j]);
     }
-    moves[moved + 1u + width + l] = turned;
+    moves[changes + p.b + l] = turned;
   }
 }

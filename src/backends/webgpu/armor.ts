@@ -12,6 +12,8 @@ import { gridOf, type Stream } from "./stream.js";
 const RIDGE = 4e-12;
 /** Tiles of a workgroup of shaders/armor-gradient.wgsl. */
 const TILES_A_GROUP = 8;
+const LEAST_WIDTH = 8;
+const MOST_WIDTH = 256;
 /** Bytes of the iteration before a saved state. */
 const SAVED_HEAD = 8;
 
@@ -52,6 +54,13 @@ interface GpuState extends ArmorState {
   iteration: number;
   /** Iterations that take about 40 ms. */
   pace: number;
+}
+
+/** Threads of a workgroup for a pair of blocks of so many elements: one for each 32 of them. */
+function widthOf(elements: number): number {
+  let width = LEAST_WIDTH;
+  while (width < MOST_WIDTH && 32 * width < elements) width *= 2;
+  return width;
 }
 
 const fours = (x: number) => Math.ceil(x / 4) * 4;
@@ -107,7 +116,7 @@ function measure(
   const [left, right] = [factors.view([rows, a], 0), factors.view([cols, b], rightAt)];
   const [down, across] = [rows / a, cols / b];
   const pairs = down * across;
-  const width = a * b > 1024 ? 256 : 64;
+  const width = widthOf(a * b);
   const tiles = gridOf(((down * fours(a)) / 4) * (cols / 4), 256);
   const parameters = [rows, cols, a, b];
   const byLeft = (operands: GpuTensor[], constants = {}) =>
