@@ -1,23 +1,14 @@
 /**
  * The WebGPU backend. Tensors stay in GPU buffers from operation to operation; JavaScript sees
- * elements only through `read`. Operations return once queued:
- *
- * - Those with a shader (shaders/*.wgsl) are encoded at once into a command encoder, which is
- *   submitted when something is read, or after some hundreds of dispatches.
- * - Those without run on the wasm backend between a download and an upload. As most operations
- *   return nothing to wait for, such a step joins a chain of promises, and all that is asked for
- *   afterwards (dispatches, writes, reads, even the reuse of disposed buffers) queues up behind it.
- *   Results are therefore always those of the order of calls. `served` names these operations
- *   "wasm via copy" and counts the bytes that they moved.
- *
- * What fails in a queued step is thrown by the next read.
+ * elements only through `read`. Operations return once encoded into a command encoder, which is
+ * submitted when something is read, or after some hundreds of dispatches. Every operation has its
+ * shaders (shaders/*.wgsl).
  */
 import type { Backend, MemoryUse, OperationName, ServedOperation } from "../backend.js";
 import { DeviceError, PenjingError } from "../errors.js";
 import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
 import { dtypeOf } from "./host.js";
 import { joinOperations, type OperationTable } from "./table.js";
-import { openWasm } from "./wasm.js";
 import * as armor from "./webgpu/armor.js";
 import * as attention from "./webgpu/attention.js";
 import * as blockDiagonal from "./webgpu/block-diagonal.js";
@@ -33,7 +24,6 @@ import {
   requireWorking,
 } from "./webgpu/device.js";
 import * as elementwise from "./webgpu/elementwise.js";
-import { Fallback } from "./webgpu/fallback.js";
 import * as gemm from "./webgpu/gemm.js";
 import * as hessian from "./webgpu/hessian.js";
 import * as lines from "./webgpu/lines.js";
@@ -80,22 +70,13 @@ class WebGpuBackend implements Backend {
   readonly keepsHalf = true;
   readonly ops;
   private readonly stream: Stream;
-  private readonly fallback: Fallback;
   private readonly table: OperationTable;
 
   constructor(gpu: Gpu, pipelines: Pipelines) {
     this.stream = new Stream(gpu, pipelines);
-    this.fallback = new Fallback(this.stream, openWasm);
     const whole = Object.assign({}, ...PARTS.map((part) => part.bind(this.stream)));
     const operations = byStretches(this.stream, whole);
-    this.table = joinOperations([
-      {
-        name: "wasm via copy",
-        operations: this.fallback.operations(),
-        reason: "it has no shader",
-      },
-      { name: "webgpu", operations },
-    ]);
+    this.table = joinOperations([{ name: "webgpu", operations }]);
     this.ops = this.table.ops;
   }
 
@@ -150,21 +131,15 @@ class WebGpuBackend implements Backend {
   }
 
   served(): readonly ServedOperation[] {
-    return this.table.served().map((line) => {
-      const copiedBytes = this.fallback.copied.get(line.operation);
-      return copiedBytes === undefined ? line : { ...line, copiedBytes };
-    });
+    return this.table.served();
   }
 
-  /** The device's tensors and those of the host; its peak is at most the sum of both peaks. */
   memory(): MemoryUse {
-    const [device, host] = [this.stream.meter.read(), this.fallback.memory()];
-    return { live: device.live + host.live, peak: device.peak + host.peak };
+    return this.stream.meter.read();
   }
 
   dispose(): void {
     this.stream.dispose();
-    this.fallback.dispose();
   }
 
   [Symbol.dispose](): void {
