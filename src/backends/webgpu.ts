@@ -4,8 +4,8 @@
  * submitted when something is read, or after some hundreds of dispatches. Every operation has its
  * shaders (shaders/*.wgsl).
  */
-import type { Backend, MemoryUse, OperationName, ServedOperation } from "../backend.js";
-import { DeviceError, PenjingError } from "../errors.js";
+import type { Backend, MemoryUse, ServedOperation } from "../backend.js";
+import { PenjingError } from "../errors.js";
 import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
 import { dtypeOf } from "./host.js";
 import { joinOperations, type OperationTable } from "./table.js";
@@ -125,11 +125,6 @@ class WebGpuBackend implements Backend {
     this.stream.copy(from as GpuTensor, to as GpuTensor);
   }
 
-  /** Whether an operation is done on the device. */
-  hasShader(name: OperationName): boolean {
-    return this.table.servedBy(name) === this.name;
-  }
-
   served(): readonly ServedOperation[] {
     return this.table.served();
   }
@@ -182,18 +177,6 @@ export interface WebGpuOptions {
    * stretches of rows. @default what the adapter allows
    */
   readonly mostBound?: number;
-  /** Operations that must have shaders. @default none */
-  readonly operations?: readonly OperationName[];
-}
-
-/** @throws DeviceError when operations would be done elsewhere, between copies */
-function requireShaders(backend: WebGpuBackend, operations: readonly OperationName[]): Backend {
-  const lacking = operations.filter((name) => !backend.hasShader(name));
-  if (lacking.length === 0) return backend;
-  backend.dispose();
-  throw new DeviceError(
-    `WebGPU has no shader for ${lacking.join(", ")}, and would copy each time.`,
-  );
 }
 
 /**
@@ -202,11 +185,7 @@ function requireShaders(backend: WebGpuBackend, operations: readonly OperationNa
  *
  * @throws DeviceError when there is no WebGPU or no adapter, or it fails the test
  */
-export async function openWebGpu({
-  gpu,
-  operations = [],
-  ...options
-}: WebGpuOptions = {}): Promise<Backend> {
+export async function openWebGpu({ gpu, ...options }: WebGpuOptions = {}): Promise<Backend> {
   const source = gpu ?? (await findGpu());
   const known = devices.get(source) ?? new Map<string, Promise<Opened>>();
   devices.set(source, known);
@@ -214,11 +193,11 @@ export async function openWebGpu({
   const before = await known.get(key)?.catch(() => undefined);
   const isWanted = !(options.hardwareOnly && before?.gpu.isSoftware);
   if (before && isWanted && before.gpu.lost === undefined) {
-    return requireShaders(new WebGpuBackend(before.gpu, before.pipelines), operations);
+    return new WebGpuBackend(before.gpu, before.pipelines);
   }
   const opening = openTested(source, options);
   known.set(key, opening);
   const opened = await opening;
   requireWorking(opened.gpu);
-  return requireShaders(new WebGpuBackend(opened.gpu, opened.pipelines), operations);
+  return new WebGpuBackend(opened.gpu, opened.pipelines);
 }

@@ -54,7 +54,6 @@ export const armor: Method<ArmorMethodOptions> = {
   source: "Liu et al. 2025, arXiv 2510.05528",
   needs: ({ rounds }) => (rounds > 0 ? ["columnSquares", "hessian"] : ["columnSquares"]),
   isTimed: true,
-  operations: ["armorAdvance"],
   options: {
     blockSize: BLOCK_SIZE,
     iterations: {
