@@ -140,7 +140,7 @@ async function* steps(
     const model = readModel(checkpoint);
     refuseModel(model, recipe);
     const plan = planLayers(recipe, prunableLayers(model.spec));
-    lease = await Lease.open(wanted, workload(model.spec, plan, recipe));
+    lease = await Lease.open(wanted, workload(model.spec));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
     const scope = recipe.rotate && (recipe.rotate.scope ?? "block");
     const stored = new OutputPlan(model, plan, findLayout(recipe.layout), scope);

@@ -1,4 +1,4 @@
-import type { Backend, OperationName } from "./backend.js";
+import type { Backend } from "./backend.js";
 import { nearest, PenjingError, refuseUnknownKeys } from "./errors.js";
 import type { Sandwich } from "./sandwich.js";
 import type { Keeper } from "./snapshot.js";
@@ -94,8 +94,6 @@ export interface Method<Options extends object = Record<string, number>> {
   readonly options: { readonly [Key in keyof Options]: OptionSpec };
   /** Whether it is a long optimisation that stops after `LinearProblem.seconds`. @default false */
   readonly isTimed?: boolean;
-  /** Where nearly all of its time goes into few operations: which. A GPU is used if it has them. */
-  readonly operations?: readonly OperationName[];
   /** Why it cannot prune to this sparsity; the sentence completes "<method> ". @default it can */
   refusal?(sparsity: Sparsity): string | undefined;
   /** For methods whose outcome has a sandwich: the sizes of the blocks of A and of B. */

@@ -89,8 +89,7 @@ export interface PrunedLinear {
 export async function pruneLinear(options: PruneLinearOptions): Promise<PrunedLinear> {
   refuseUnknownKeys("pruneLinear", options, OPTION_NAMES);
   const { backend: wanted = "auto", rows, cols } = options;
-  const { operations } = lookUp(methods, options.method ?? "sparsegpt", "method");
-  const lease = await Lease.open(wanted, { largestWeight: rows * cols || 0, operations });
+  const lease = await Lease.open(wanted, { largestWeight: rows * cols || 0 });
   const notes = lease.note ? [lease.note] : [];
   try {
     for (;;) {

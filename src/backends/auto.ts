@@ -4,12 +4,11 @@
  * 1. The largest weight that one product reads has at least 2^20 elements (1024 x 1024). Below that
  *    wasm has its result in the time that a GPU needs to be given work and to answer.
  * 2. The runtime has WebGPU with an adapter that does not compute on the CPU.
- * 3. The work's main operations have shaders: others would copy their operands to wasm and back.
- * 4. The adapter passes the self-test.
+ * 3. The adapter passes the self-test.
  *
  * When a GPU that `auto` chose fails later, the work goes on on wasm (lease.ts).
  */
-import type { Backend, OperationName } from "../backend.js";
+import type { Backend } from "../backend.js";
 import { DeviceError } from "../errors.js";
 import { openWasm } from "./wasm.js";
 import type { WebGpuOptions } from "./webgpu.js";
@@ -26,8 +25,6 @@ export const policy = {
 export interface Workload {
   /** Elements of the largest weight that one product reads. @default enough for a GPU */
   readonly largestWeight?: number;
-  /** Operations in which most of the time goes. @default those of a forward pass */
-  readonly operations?: readonly OperationName[];
 }
 
 /** A backend, and why it is this one. */
@@ -40,14 +37,14 @@ export interface Choice {
 }
 
 /** Opens the backend that suits the work and the machine. */
-export async function openAuto({ largestWeight, operations }: Workload = {}): Promise<Choice> {
+export async function openAuto({ largestWeight }: Workload = {}): Promise<Choice> {
   const { worthElements, openGpu } = policy;
   if (largestWeight !== undefined && largestWeight < worthElements) {
     const reason = `auto: no weight has the ${worthElements} elements that make a GPU worth it`;
     return { backend: await openWasm(), reason };
   }
   try {
-    const backend = await openGpu({ hardwareOnly: true, operations });
+    const backend = await openGpu({ hardwareOnly: true });
     return { backend, reason: "auto: a GPU is there, and the weights are large enough for it" };
   } catch (error) {
     if (!(error instanceof DeviceError)) throw error;

@@ -5,14 +5,12 @@ import { checks } from "./checks.js";
 export interface OperationSource {
   readonly name: string;
   readonly operations: Partial<Operations>;
-  /** Why it serves these, as in "has no shader". */
+  /** Why it serves these, as in "has no kernel". */
   readonly reason?: string;
 }
 
 export interface OperationTable {
   readonly ops: Operations;
-  /** The source that serves an operation. */
-  servedBy(name: OperationName): string | undefined;
   served(): readonly ServedOperation[];
 }
 
@@ -39,7 +37,6 @@ export function joinOperations(sources: readonly OperationSource[]): OperationTa
     }
   }
   return {
-    servedBy: (name) => counts.get(name)?.servedBy,
     ops: ops as unknown as Operations,
     served: () =>
       [...counts]

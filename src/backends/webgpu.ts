@@ -1,23 +1,15 @@
 /**
  * The WebGPU backend. Tensors stay in GPU buffers from operation to operation; JavaScript sees
- * elements only through `read`. Operations return once queued:
- *
- * - Those with a shader (shaders/*.wgsl) are encoded at once into a command encoder, which is
- *   submitted when something is read, or after some hundreds of dispatches.
- * - Those without run on the wasm backend between a download and an upload. As most operations
- *   return nothing to wait for, such a step joins a chain of promises, and all that is asked for
- *   afterwards (dispatches, writes, reads, even the reuse of disposed buffers) queues up behind it.
- *   Results are therefore always those of the order of calls. `served` names these operations
- *   "wasm via copy" and counts the bytes that they moved.
- *
- * What fails in a queued step is thrown by the next read.
+ * elements only through `read`. Operations return once encoded into a command encoder, which is
+ * submitted when something is read, or after some hundreds of dispatches. Every operation has its
+ * shaders (shaders/*.wgsl).
  */
-import type { Backend, MemoryUse, OperationName, ServedOperation } from "../backend.js";
-import { DeviceError, PenjingError } from "../errors.js";
+import type { Backend, MemoryUse, ServedOperation } from "../backend.js";
+import { PenjingError } from "../errors.js";
 import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
 import { dtypeOf } from "./host.js";
 import { joinOperations, type OperationTable } from "./table.js";
-import { openWasm } from "./wasm.js";
+import * as armor from "./webgpu/armor.js";
 import * as attention from "./webgpu/attention.js";
 import * as blockDiagonal from "./webgpu/block-diagonal.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
@@ -32,7 +24,6 @@ import {
   requireWorking,
 } from "./webgpu/device.js";
 import * as elementwise from "./webgpu/elementwise.js";
-import { Fallback } from "./webgpu/fallback.js";
 import * as gemm from "./webgpu/gemm.js";
 import * as hessian from "./webgpu/hessian.js";
 import * as lines from "./webgpu/lines.js";
@@ -52,6 +43,7 @@ import * as transpose from "./webgpu/transpose.js";
 import * as twoFour from "./webgpu/two-four.js";
 
 const PARTS = [
+  armor,
   attention,
   blockDiagonal,
   cholesky,
@@ -78,22 +70,13 @@ class WebGpuBackend implements Backend {
   readonly keepsHalf = true;
   readonly ops;
   private readonly stream: Stream;
-  private readonly fallback: Fallback;
   private readonly table: OperationTable;
 
   constructor(gpu: Gpu, pipelines: Pipelines) {
     this.stream = new Stream(gpu, pipelines);
-    this.fallback = new Fallback(this.stream, openWasm);
     const whole = Object.assign({}, ...PARTS.map((part) => part.bind(this.stream)));
     const operations = byStretches(this.stream, whole);
-    this.table = joinOperations([
-      {
-        name: "wasm via copy",
-        operations: this.fallback.operations(),
-        reason: "it has no shader",
-      },
-      { name: "webgpu", operations },
-    ]);
+    this.table = joinOperations([{ name: "webgpu", operations }]);
     this.ops = this.table.ops;
   }
 
@@ -142,27 +125,16 @@ class WebGpuBackend implements Backend {
     this.stream.copy(from as GpuTensor, to as GpuTensor);
   }
 
-  /** Whether an operation is done on the device. */
-  hasShader(name: OperationName): boolean {
-    return this.table.servedBy(name) === this.name;
-  }
-
   served(): readonly ServedOperation[] {
-    return this.table.served().map((line) => {
-      const copiedBytes = this.fallback.copied.get(line.operation);
-      return copiedBytes === undefined ? line : { ...line, copiedBytes };
-    });
+    return this.table.served();
   }
 
-  /** The device's tensors and those of the host; its peak is at most the sum of both peaks. */
   memory(): MemoryUse {
-    const [device, host] = [this.stream.meter.read(), this.fallback.memory()];
-    return { live: device.live + host.live, peak: device.peak + host.peak };
+    return this.stream.meter.read();
   }
 
   dispose(): void {
     this.stream.dispose();
-    this.fallback.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -205,18 +177,6 @@ export interface WebGpuOptions {
    * stretches of rows. @default what the adapter allows
    */
   readonly mostBound?: number;
-  /** Operations that must have shaders. @default none */
-  readonly operations?: readonly OperationName[];
-}
-
-/** @throws DeviceError when operations would be done elsewhere, between copies */
-function requireShaders(backend: WebGpuBackend, operations: readonly OperationName[]): Backend {
-  const lacking = operations.filter((name) => !backend.hasShader(name));
-  if (lacking.length === 0) return backend;
-  backend.dispose();
-  throw new DeviceError(
-    `WebGPU has no shader for ${lacking.join(", ")}, and would copy each time.`,
-  );
 }
 
 /**
@@ -225,11 +185,7 @@ function requireShaders(backend: WebGpuBackend, operations: readonly OperationNa
  *
  * @throws DeviceError when there is no WebGPU or no adapter, or it fails the test
  */
-export async function openWebGpu({
-  gpu,
-  operations = [],
-  ...options
-}: WebGpuOptions = {}): Promise<Backend> {
+export async function openWebGpu({ gpu, ...options }: WebGpuOptions = {}): Promise<Backend> {
   const source = gpu ?? (await findGpu());
   const known = devices.get(source) ?? new Map<string, Promise<Opened>>();
   devices.set(source, known);
@@ -237,11 +193,11 @@ export async function openWebGpu({
   const before = await known.get(key)?.catch(() => undefined);
   const isWanted = !(options.hardwareOnly && before?.gpu.isSoftware);
   if (before && isWanted && before.gpu.lost === undefined) {
-    return requireShaders(new WebGpuBackend(before.gpu, before.pipelines), operations);
+    return new WebGpuBackend(before.gpu, before.pipelines);
   }
   const opening = openTested(source, options);
   known.set(key, opening);
   const opened = await opening;
   requireWorking(opened.gpu);
-  return requireShaders(new WebGpuBackend(opened.gpu, opened.pipelines), operations);
+  return new WebGpuBackend(opened.gpu, opened.pipelines);
 }

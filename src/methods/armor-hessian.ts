@@ -43,7 +43,6 @@ export const armorHessian: Method<ArmorHessianOptions> = {
   source: "factors of Liu et al. 2025, arXiv 2510.05528; the fit is penjing's own",
   needs: () => ["hessian"],
   isTimed: true,
-  operations: ["coreSweep"],
   options: {
     blockSize: BLOCK_SIZE,
     rounds: {

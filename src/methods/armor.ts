@@ -54,7 +54,6 @@ export const armor: Method<ArmorMethodOptions> = {
   source: "Liu et al. 2025, arXiv 2510.05528",
   needs: ({ rounds }) => (rounds > 0 ? ["columnSquares", "hessian"] : ["columnSquares"]),
   isTimed: true,
-  operations: ["armorAdvance"],
   options: {
     blockSize: BLOCK_SIZE,
     iterations: {
@@ -204,17 +203,21 @@ async function keep(
 ): Promise<void> {
   if (!keeper?.isDue()) return;
   const saved = await backend.ops.armorSave(state);
-  await keeper.save({ facts: { ...track }, arrays: new Map([["state", saved]]) });
+  const facts = { ...track, backend: backend.name };
+  await keeper.save({ facts, arrays: new Map([["state", saved]]) });
 }
 
-/** Takes up a state that was kept, and draws what was drawn until then. */
+/**
+ * Takes up a state that was kept, and draws what was drawn until then. A state has its backend's own
+ * form: after a move away from a GPU that failed, the layer begins anew.
+ */
 async function resume(
   { backend, keeper }: LinearProblem,
   state: ArmorState,
   random: Random,
 ): Promise<Track | undefined> {
   const kept = await keeper?.load();
-  if (!kept) return undefined;
+  if (kept?.facts.backend !== backend.name) return undefined;
   const track = kept.facts as unknown as Track;
   backend.ops.armorLoad(state, kept.arrays.get("state") as Uint8Array);
   const draws = (track.curve.length - 1) * state.pairs;

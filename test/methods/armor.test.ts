@@ -7,9 +7,12 @@ import type { ArmorMethodOptions } from "../../src/methods/armor.js";
 import { sandwichValues } from "../../src/sandwich.js";
 import { parseSparsity } from "../../src/sparsity.js";
 import { memoryKeeper } from "../keeper.js";
+import { hasWebGpu, openSharedGpu } from "../webgpu/adapter.js";
 import { type Layer, layerOf, near, type Pruned, prune } from "./armor-layer.js";
 
 const test = suite("armor method");
+
+const OPENERS = [openReference, openWasm, ...(hasWebGpu ? [openSharedGpu] : [])];
 
 /** f of a dense Ŵ, from the definition, in float64; dead inputs count with the mean of the others. */
 function proxyOf({ rows, cols, weight, squares }: Layer, dense: Float32Array): number {
@@ -49,7 +52,7 @@ function assertSound(layer: Layer, { outcome, core, mask, left, right, dense }: 
   assert.is(figures.extraValues, left.length + right.length);
 }
 
-for (const open of [openReference, openWasm]) {
+for (const open of OPENERS) {
   test(`${open.name}: lowers the proxy of NoWag-P, whose pruning it starts from`, async () => {
     const backend = await open();
     const layer = layerOf(32, 64);
@@ -106,7 +109,7 @@ test("a seed fixes every bit, another one changes the result", async () => {
 test("an optimisation that was stopped goes on to the same bytes", async () => {
   const layer = layerOf(32, 48);
   const options = { blockSize: 16, iterations: 60, learningRate: 1e-3, patience: 20 };
-  for (const open of [openReference, openWasm]) {
+  for (const open of OPENERS) {
     const backend = await open();
     const straight = await prune(backend, layer, options, { seed: 3 });
     const keeper = memoryKeeper((count) => {
@@ -125,6 +128,21 @@ test("an optimisation that was stopped goes on to the same bytes", async () => {
     assert.equal(resumed.outcome.curve, straight.outcome.curve);
     backend.dispose();
   }
+});
+
+test("a state that another backend kept is left alone", async () => {
+  const layer = layerOf(32, 32);
+  const options = { blockSize: 16, iterations: 20, learningRate: 1e-3 };
+  const keeper = memoryKeeper();
+  const [reference, wasm] = [await openReference(), await openWasm()];
+  const straight = await prune(wasm, layer, options, { seed: 3 });
+  await prune(reference, layer, options, { seed: 3, keeper });
+  assert.is((await keeper.load())!.facts.backend, "reference");
+  const anew = await prune(wasm, layer, options, { seed: 3, keeper });
+  assert.equal(anew.core, straight.core);
+  assert.equal(anew.outcome.curve, straight.outcome.curve);
+  reference.dispose();
+  wasm.dispose();
 });
 
 test("its time is kept to, and told", async () => {

@@ -62,7 +62,6 @@ for (const backend of ["reference", "wasm"]) {
 const WEBGPU_MACHINERY = [
   "buffers",
   "device",
-  "fallback",
   "pipelines",
   "selection",
   "self-test",

@@ -9,6 +9,17 @@ const ELEMENTS_A_GROUP = 4096;
 /** Workgroups of a sum over a whole tensor, at most; their results are added in float64. */
 const MOST_PARTIAL_SUMS = 1024;
 
+/** sums [C] += column sums of squares of x [T, C]. */
+export function accumulateColumnSquares(stream: Stream, x: Tensor, sums: Tensor): void {
+  const cols = colsOf(x);
+  stream.dispatch({
+    shader: "column-squares",
+    operands: [x, sums] as GpuTensor[],
+    parameters: [rowsOf(x), cols],
+    groups: [Math.ceil(cols / 16)],
+  });
+}
+
 export function bind(stream: Stream): Partial<Operations> {
   /** The sum of products of two tensors, or the count of elements that are not finite. */
   const sum = async (x: Tensor, y: Tensor | undefined): Promise<number> => {
@@ -46,15 +57,7 @@ export function bind(stream: Stream): Partial<Operations> {
         groups: [groups, groups],
       });
     },
-    accumulateColumnSquares(x, sums) {
-      const cols = colsOf(x);
-      stream.dispatch({
-        shader: "column-squares",
-        operands: [x, sums] as GpuTensor[],
-        parameters: [rowsOf(x), cols],
-        groups: [Math.ceil(cols / 16)],
-      });
-    },
+    accumulateColumnSquares: (x, sums) => accumulateColumnSquares(stream, x, sums),
     async quadraticForm(d, h) {
       const product = stream.allocate([rowsOf(d), colsOf(d)]);
       tiledProduct(stream, d, h, product, {});

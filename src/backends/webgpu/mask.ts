@@ -20,6 +20,16 @@ function mark(
   });
 }
 
+/** w = 0 where mask u8 is 0. */
+export function applyMask(stream: Stream, w: Tensor, mask: Tensor): void {
+  stream.dispatch({
+    shader: "apply-mask",
+    operands: [mask, w] as GpuTensor[],
+    parameters: [w.size],
+    groups: gridOf(w.size, 256),
+  });
+}
+
 export function bind(stream: Stream): Partial<Operations> {
   return {
     scaledMagnitude(w, out, columnScale, rowScale) {
@@ -66,13 +76,6 @@ export function bind(stream: Stream): Partial<Operations> {
       mark(stream, scores, selection.threshold, mask, [scores.size, 0]);
       selection.dispose();
     },
-    applyMask(w, mask) {
-      stream.dispatch({
-        shader: "apply-mask",
-        operands: [mask, w] as GpuTensor[],
-        parameters: [w.size],
-        groups: gridOf(w.size, 256),
-      });
-    },
+    applyMask: (w, mask) => applyMask(stream, w, mask),
   };
 }

@@ -45,9 +45,7 @@ function padded({ buffer, byteOffset, byteLength }: TensorData): Uint8Array<Arra
 
 /**
  * Work for a device in the order it was asked for. Dispatches and copies are collected in one
- * command encoder, which is submitted when something is read. A step that has to wait (an operation
- * that runs on the host between a download and an upload) makes all later ones wait behind it; as
- * long as there is none, steps are encoded at once.
+ * command encoder, which is submitted when something is read.
  */
 export class Stream {
   readonly meter = new Meter();
@@ -59,8 +57,6 @@ export class Stream {
   private pass: GPUComputePassEncoder | undefined;
   private dispatches = 0;
   private submission = 0;
-  private tail: Promise<void> | undefined;
-  private failure: unknown;
   private isOpen = true;
 
   constructor(
@@ -72,44 +68,8 @@ export class Stream {
     this.nothing = this.pool.take(BINDING_ALIGNMENT).block;
   }
 
-  /** Runs a step now, or behind those that wait. */
-  private ordered(step: () => void): void {
-    if (!this.tail) {
-      step();
-      return;
-    }
-    this.afterwards(async () => step()).catch((error) => {
-      this.failure ??= error;
-    });
-  }
-
-  /** Queues a step that takes time. Within it only the `...Now` methods may be used. */
-  afterwards<T>(step: () => Promise<T>): Promise<T> {
-    const result = (this.tail ?? Promise.resolve()).then(step);
-    const tail: Promise<void> = result.then(
-      () => this.reached(tail),
-      () => this.reached(tail),
-    );
-    this.tail = tail;
-    return result;
-  }
-
-  /** Queues a step whose failure is reported by the next read. */
-  eventually(step: () => Promise<void>): void {
-    this.afterwards(step).catch((error) => {
-      this.failure ??= error;
-    });
-  }
-
-  private reached(step: Promise<void>): void {
-    if (this.tail === step) this.tail = undefined;
-  }
-
   private requireWorking(): void {
     if (!this.isOpen) throw new PenjingError("webgpu", "the backend was disposed.");
-    const { failure } = this;
-    this.failure = undefined;
-    if (failure) throw failure;
     requireWorking(this.gpu);
   }
 
@@ -131,13 +91,11 @@ export class Stream {
     const ids = mirrored && dtype === "i32" ? new Int32Array(size) : undefined;
     const release = () => {
       this.meter.add(-bytes);
-      if (this.isOpen) this.ordered(() => this.release(block));
+      if (this.isOpen) this.release(block);
     };
     const tensor = new GpuTensor(block, dtype, [...shape], 0, ids, release);
     if (zeroed && isDirty && bytes > 0) {
-      this.ordered(() => {
-        this.commands(block).clearBuffer(block.buffer, 0, roundUp(bytes, 4));
-      });
+      this.commands(block).clearBuffer(block.buffer, 0, roundUp(bytes, 4));
     }
     return tensor;
   }
@@ -190,13 +148,9 @@ export class Stream {
     ]);
   }
 
-  dispatch(work: Dispatch): void {
-    if (work.groups.includes(0)) return;
-    for (const operand of work.operands) operand?.requireLive();
-    this.ordered(() => this.dispatchNow(work));
-  }
-
-  private dispatchNow({ shader, constants, operands, parameters, groups }: Dispatch): void {
+  dispatch({ shader, constants, operands, parameters, groups }: Dispatch): void {
+    if (groups.includes(0)) return;
+    for (const operand of operands) operand?.requireLive();
     const pipeline = this.pipelines.get(shader, constants);
     const { modes, signature } = pipeline;
     const written = operands.filter((_, i) => modes[i] === "read_write").map((t) => t?.storage);
@@ -256,14 +210,6 @@ export class Stream {
   write(tensor: GpuTensor, data: TensorData): void {
     tensor.requireLive();
     tensor.ids?.set(data);
-    if (!this.tail) this.writeNow(tensor, data);
-    else {
-      const kept = data.slice();
-      this.ordered(() => this.writeNow(tensor, kept));
-    }
-  }
-
-  writeNow(tensor: GpuTensor, data: TensorData): void {
     if (data.byteLength === 0) return;
     const block = tensor.storage;
     const { queue } = this.gpu.device;
@@ -282,7 +228,7 @@ export class Stream {
     if (staged.usedIn === this.submission) this.submit();
     queue.writeBuffer(staged.buffer, 0, whole);
     const source = new GpuTensor(staged, "u8", [byteLength], 0, undefined, undefined);
-    this.copyBytesNow(source, tensor);
+    this.copyBytes(source, tensor);
     this.release(staged);
   }
 
@@ -290,14 +236,11 @@ export class Stream {
     from.requireLive();
     to.requireLive();
     if (from.ids) to.ids?.set(from.ids);
-    if (from.size > 0) this.ordered(() => this.copyNow(from, to));
-  }
-
-  private copyNow(from: GpuTensor, to: GpuTensor): void {
+    if (from.size === 0) return;
     const [source, target] = [from.storage, to.storage];
     const isAligned = [from.byteOffset, to.byteOffset, from.bytes].every((n) => n % 4 === 0);
     if (!isAligned || source === target) {
-      this.copyBytesNow(from, to);
+      this.copyBytes(from, to);
       return;
     }
     this.commands(target);
@@ -319,10 +262,10 @@ export class Stream {
   }
 
   /** Copies bytes from and to any place, leaving their neighbours in a word alone. */
-  private copyBytesNow(from: GpuTensor, to: GpuTensor): void {
+  private copyBytes(from: GpuTensor, to: GpuTensor): void {
     const bytes = (tensor: GpuTensor) =>
       new GpuTensor(tensor.storage, "u8", [tensor.bytes], tensor.byteOffset, undefined, undefined);
-    this.dispatchNow({
+    this.dispatch({
       shader: "copy",
       operands: [bytes(from), bytes(to)],
       parameters: [to.bytes],
@@ -333,17 +276,6 @@ export class Stream {
   /** A copy of the elements as they are after everything that was asked for before. */
   async read(tensor: GpuTensor): Promise<TensorData> {
     tensor.requireLive();
-    if (!this.tail) return this.readNow(tensor);
-    const started = this.afterwards(async () => {
-      const result = this.readNow(tensor);
-      // The caller gets this promise; whoever waits in line needs only the copy to be queued.
-      result.catch(() => {});
-      return { result };
-    });
-    return (await started).result;
-  }
-
-  async readNow(tensor: GpuTensor): Promise<TensorData> {
     this.requireWorking();
     const ArrayType = ARRAYS[tensor.dtype];
     if (tensor.size === 0) return new ArrayType(0);
@@ -373,12 +305,8 @@ export class Stream {
     this.isOpen = false;
     this.pass?.end();
     this.encoder = undefined;
-    const free = () => {
-      this.pool.dispose();
-      this.ring.dispose();
-    };
-    if (this.tail) void this.tail.then(free);
-    else free();
+    this.pool.dispose();
+    this.ring.dispose();
   }
 }
 
