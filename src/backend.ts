@@ -302,15 +302,18 @@ export interface Operations {
 
 export type OperationName = keyof Operations;
 
+/** Copies between the host's memory and a backend's own, by `upload` and `write`, and by `read`. */
+export type TransferName = "upload" | "read";
+
 /** One line of "which backend served what": kept for every operation that was called. */
 export interface ServedOperation {
-  readonly operation: OperationName;
+  readonly operation: OperationName | TransferName;
   /** Backend whose kernel ran. */
   readonly servedBy: string;
   readonly calls: number;
   /** Why that one, where it is known. */
   readonly reason?: string;
-  /** Bytes copied between backends for it; absent when there were none. */
+  /** Bytes that a transfer copied; absent of operations, and of backends in the host's memory. */
   readonly copiedBytes?: number;
 }
 

@@ -4,7 +4,7 @@
  * submitted when something is read, or after some hundreds of dispatches. Every operation has its
  * shaders (shaders/*.wgsl).
  */
-import type { Backend, MemoryUse, ServedOperation } from "../backend.js";
+import type { Backend, MemoryUse, ServedOperation, TransferName } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
 import { dtypeOf } from "./host.js";
@@ -65,12 +65,22 @@ const PARTS = [
   twoFour,
 ];
 
+/** What was copied to the device, or from it. */
+interface Transfer {
+  calls: number;
+  copiedBytes: number;
+}
+
 class WebGpuBackend implements Backend {
   readonly name = "webgpu";
   readonly keepsHalf = true;
   readonly ops;
   private readonly stream: Stream;
   private readonly table: OperationTable;
+  private readonly transfers: Readonly<Record<TransferName, Transfer>> = {
+    upload: { calls: 0, copiedBytes: 0 },
+    read: { calls: 0, copiedBytes: 0 },
+  };
 
   constructor(gpu: Gpu, pipelines: Pipelines) {
     this.stream = new Stream(gpu, pipelines);
@@ -98,10 +108,19 @@ class WebGpuBackend implements Backend {
       );
     }
     this.stream.write(tensor as GpuTensor, data);
+    this.count("upload", data);
   }
 
   async read(tensor: Tensor): Promise<TensorData> {
-    return this.stream.read(tensor as GpuTensor);
+    const data = await this.stream.read(tensor as GpuTensor);
+    this.count("read", data);
+    return data;
+  }
+
+  private count(name: TransferName, { byteLength }: TensorData): void {
+    const transfer = this.transfers[name];
+    transfer.calls++;
+    transfer.copiedBytes += byteLength;
   }
 
   rows(tensor: Tensor, start: number, count: number): Tensor {
@@ -126,7 +145,10 @@ class WebGpuBackend implements Backend {
   }
 
   served(): readonly ServedOperation[] {
-    return this.table.served();
+    const transfers = Object.entries(this.transfers) as [TransferName, Transfer][];
+    const moved = transfers.filter(([, { calls }]) => calls > 0);
+    const lines = moved.map(([operation, count]) => ({ operation, servedBy: this.name, ...count }));
+    return [...this.table.served(), ...lines];
   }
 
   memory(): MemoryUse {

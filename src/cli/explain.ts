@@ -1,7 +1,7 @@
 import type { ServedOperation } from "../backend.js";
 import { size, table } from "./console.js";
 
-/** The table operation x backend x reason, and what was copied between backends for it. */
+/** The table operation x backend x reason, and what was copied to a GPU and from it. */
 export function explainServed(served: readonly ServedOperation[]): string {
   const longest = Math.max(...served.map(({ reason = "" }) => reason.length));
   const rows = [...served]
@@ -18,6 +18,6 @@ export function explainServed(served: readonly ServedOperation[]): string {
   const copies =
     copied.length === 0
       ? "nothing was copied between backends"
-      : `copied between backends: ${size(bytes)} for ${copied.length} operations`;
+      : `copied between the host and the GPU: ${size(bytes)}`;
   return `${table([head, ...rows])}\n${copies}`;
 }

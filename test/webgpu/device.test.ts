@@ -87,6 +87,11 @@ gpuTest("shaders, writes, copies and reads keep the order of calls", async () =>
   assert.equal([...(await before)], [10, 12, 13, 10]);
   assert.equal([...(await after)], [2, 3, 4, 5]);
   assert.equal([...(await backend.read(a))], [0, 0, 0, 0]);
+  const transfers = backend.served().filter(({ copiedBytes }) => copiedBytes !== undefined);
+  assert.equal(transfers, [
+    { operation: "upload", servedBy: "webgpu", calls: 5, copiedBytes: 68 },
+    { operation: "read", servedBy: "webgpu", calls: 3, copiedBytes: 48 },
+  ]);
   const add = backend.served().find(({ operation }) => operation === "add");
   assert.equal(add, { operation: "add", servedBy: "webgpu", calls: 2 });
   backend.dispose();
