@@ -1,5 +1,5 @@
 export type { Backend, Operations, ServedOperation } from "./backend.js";
-export { type Choice, openAuto, type Workload } from "./backends/auto.js";
+export type { Workload } from "./backends/auto.js";
 export { openBackend } from "./backends/index.js";
 export { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 export { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";

@@ -1,14 +1,7 @@
-/** Which backend the work runs on, and why. */
-import { type Backend, DeviceError, openAuto, openBackend, PenjingError } from "penjing";
-import type { ComputeChoice } from "./messages.js";
+/** What the page says of where the work runs: penjing itself chooses and, when a GPU fails, moves. */
+import { DeviceError, PenjingError, type ServedOperation } from "penjing";
 
-export interface Compute {
-  readonly backend: Backend;
-  /** One sentence for the page. */
-  readonly text: string;
-}
-
-/** Why WebGPU is not what "auto" takes here; undefined when it is. */
+/** Why WebGPU is not what "auto" takes here; undefined when it may be. */
 export async function whyNotGpu(): Promise<string | undefined> {
   if (!globalThis.isSecureContext) return "browsers give WebGPU to https and localhost only";
   const { gpu } = navigator;
@@ -25,46 +18,18 @@ export function wasmBecause(reason: string): string {
   return `Runs on WebAssembly: ${reason}.`;
 }
 
-/** The reason that an error gives, without the brackets of its place and the dot at its end. */
-function reasonOf(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
-  return message.replace(/^\[[^\]]*\] /, "").replace(/\.$/, "");
+/** One sentence about what served the last of some work, and why. */
+export function whereItRan(served: readonly ServedOperation[]): string {
+  const { servedBy, reason = "" } = served[served.length - 1];
+  const why = reason === "asked for" ? "you chose it" : reason.replace(/^auto: /, "");
+  return servedBy === "webgpu" ? `Runs on WebGPU: ${why}.` : wasmBecause(why);
 }
 
-async function openWasm(reason: string): Promise<Compute> {
-  return { backend: await openBackend("wasm"), text: wasmBecause(reason) };
-}
-
-/**
- * Opens the backend that was asked for; "auto" decides by penjing's own rule.
- *
- * @param largestWeight elements of the largest weight of the model's blocks
- * @throws PenjingError when WebGPU was asked for and does not run here
- */
-export async function openCompute(choice: ComputeChoice, largestWeight: number): Promise<Compute> {
-  if (choice === "wasm") return openWasm("you chose it");
-  if (choice === "auto") {
-    const reason = await whyNotGpu();
-    if (reason !== undefined) return openWasm(reason);
-    const { backend, reason: why } = await openAuto({ largestWeight });
-    const name = backend.name === "webgpu" ? "WebGPU" : "WebAssembly";
-    return { backend, text: `Runs on ${name}: ${why.replace(/^auto: /, "")}.` };
-  }
-  try {
-    const backend = await openBackend("webgpu");
-    return { backend, text: "Runs on WebGPU: you chose it." };
-  } catch (error) {
-    const why = (await whyNotGpu()) ?? reasonOf(error);
-    throw new PenjingError("WebGPU", `${why}; choose WebAssembly or Automatic instead.`);
-  }
-}
-
-/** Whether the GPU itself failed, so that the same work may succeed without it. */
-export function isGpuFault(error: unknown, { backend }: Compute): boolean {
-  return error instanceof DeviceError && backend.name === "webgpu";
-}
-
-/** Goes on without the GPU that failed. */
-export function leaveGpu(error: unknown): Promise<Compute> {
-  return openWasm(`the GPU failed (${reasonOf(error)})`);
+/** The error as the page says it: its cure is on the page, not on a command line. */
+export async function explainFailure(error: unknown): Promise<unknown> {
+  if (!(error instanceof DeviceError)) return error;
+  const why = (await whyNotGpu()) ?? error.bare.split(";")[0].replace(/\.$/, "");
+  return new PenjingError("WebGPU", `${why}; choose WebAssembly or Automatic instead.`, {
+    cause: error,
+  });
 }

@@ -1,7 +1,6 @@
 /** The worker's calls: a model that was opened, what became of it, and texts that both tell. */
 import { makeZip } from "client-zip";
 import {
-  type Backend,
   type Checkpoint,
   compress,
   evaluatePerplexity,
@@ -16,14 +15,7 @@ import {
   type Perplexity,
   VERSION,
 } from "penjing";
-import {
-  type Compute,
-  isGpuFault,
-  leaveGpu,
-  openCompute,
-  wasmBecause,
-  whyNotGpu,
-} from "./compute.js";
+import { explainFailure, wasmBecause, whereItRan, whyNotGpu } from "./compute.js";
 import type { Calls, ComputeChoice, MethodChoice, Settings, Stage, WorkEvent } from "./messages.js";
 import { SPARSITIES } from "./sparsities.js";
 import { openStorage, type Storage } from "./storage.js";
@@ -45,12 +37,11 @@ const PHASES: Readonly<Record<string, string>> = {
 /** Texts by the names that they have in the embedded model's folder. */
 const TEXT_FILES = { calibration: "calibration.txt", evaluation: "evaluation.txt" } as const;
 
-/** A model that was opened to tell texts; its backend is closed with it. */
+/** A model that was opened to tell texts. */
 interface Told {
   readonly which: string;
   readonly compute: ComputeChoice;
   readonly model: OpenModel;
-  readonly backend: Backend;
 }
 
 export class Workbench {
@@ -123,7 +114,6 @@ export class Workbench {
     const { told } = this;
     this.told = undefined;
     await told?.model.close();
-    told?.backend.dispose();
   }
 
   async compress(
@@ -136,45 +126,32 @@ export class Workbench {
     this.result = undefined;
     const calibration = await settings.calibration.text();
     const text = await settings.evaluation?.text();
-    let compute = await openCompute(settings.compute, largestWeight(this.model()));
-    emit({ type: "compute", text: compute.text });
-
-    /** Runs a stage; when the GPU fails in it and another backend is allowed, runs it again there. */
-    const stage = async <T>(name: Stage, work: (backend: Backend) => Promise<T>): Promise<T> => {
-      emit({ type: "stage", stage: name });
-      try {
-        return await work(compute.backend);
-      } catch (error) {
-        if (settings.compute !== "auto" || !isGpuFault(error, compute)) throw error;
-        compute.backend.dispose();
-        compute = await leaveGpu(error);
-        emit({ type: "compute", text: compute.text });
-        return work(compute.backend);
-      }
-    };
+    const { compute: backend } = settings;
     const measure = async (
       name: Stage,
       checkpoint: Checkpoint,
     ): Promise<Perplexity | undefined> => {
       if (text === undefined) return undefined;
-      const score = await stage(name, async (backend) => {
-        const run = evaluatePerplexity({ model: checkpoint, text, backend, signal });
-        for await (const event of run) {
-          if (event.type !== "progress") continue;
-          const { done, windows, perplexity } = event;
-          const so = `${done} of ${windows} windows, perplexity ${perplexity.toFixed(2)}`;
-          emit({ type: "progress", fraction: done / windows, text: so });
+      emit({ type: "stage", stage: name });
+      const run = evaluatePerplexity({ model: checkpoint, text, backend, signal });
+      for await (const event of run) {
+        if (event.type === "note") {
+          emit({ type: "note", text: event.message });
+          continue;
         }
-        return run.result();
-      });
+        const { done, windows, perplexity } = event;
+        const so = `${done} of ${windows} windows, perplexity ${perplexity.toFixed(2)}`;
+        emit({ type: "progress", fraction: done / windows, text: so });
+      }
+      const score = await run.result();
+      emit({ type: "compute", text: whereItRan(score.served) });
       emit({ type: "perplexity", stage: name, value: score.perplexity });
       return score;
     };
     try {
       const before = await measure("before", model);
-      const pruned = await stage("prune", (backend) =>
-        this.prune(settings, calibration, backend, emit, signal),
-      );
+      emit({ type: "stage", stage: "prune" });
+      const pruned = await this.prune(settings, calibration, emit, signal);
       const folder = pruned.folder;
       const compressed = await openCheckpoint(folder);
       let after: Perplexity | undefined;
@@ -193,15 +170,14 @@ export class Workbench {
         windows: after?.windows,
         window: after?.window,
       };
-    } finally {
-      compute.backend.dispose();
+    } catch (error) {
+      throw await explainFailure(error);
     }
   }
 
   private async prune(
     settings: Settings,
     calibration: string,
-    backend: Backend,
     emit: (event: WorkEvent) => void,
     signal: AbortSignal,
   ) {
@@ -213,7 +189,7 @@ export class Workbench {
       model,
       out,
       calibration,
-      backend,
+      backend: settings.compute,
       signal,
       recipe: {
         method,
@@ -233,10 +209,15 @@ export class Workbench {
       } else if (event.type === "layer") {
         emit(event);
       } else if (event.type === "note") {
-        emit({ type: "note", text: `${event.where}: ${event.message}` });
+        const isOfBackend = event.where === "--backend";
+        emit({
+          type: "note",
+          text: isOfBackend ? event.message : `${event.where}: ${event.message}`,
+        });
       }
     }
     const result = await run.result();
+    emit({ type: "compute", text: whereItRan(result.served) });
     emit({ type: "progress", fraction: 1, text: "written" });
     return { result, folder: await storage.openOutput(out) };
   }
@@ -260,15 +241,13 @@ export class Workbench {
   ): Promise<OpenModel> {
     if (this.told?.which === which && this.told.compute === choice) return this.told.model;
     await this.closeTold();
-    const { backend }: Compute = await openCompute(choice, largestWeight(this.model()));
+    const checkpoint = which === "original" ? this.model() : await openCheckpoint(this.made());
     try {
-      const checkpoint = which === "original" ? this.model() : await openCheckpoint(this.made());
-      const model = await openModel(checkpoint, { backend, signal });
-      this.told = { which, compute: choice, model, backend };
+      const model = await openModel(checkpoint, { backend: choice, signal });
+      this.told = { which, compute: choice, model };
       return model;
     } catch (error) {
-      backend.dispose();
-      throw error;
+      throw await explainFailure(error);
     }
   }
 
@@ -314,19 +293,6 @@ export class Workbench {
       throw error;
     }
   }
-}
-
-/** Elements of the largest weight of the blocks. */
-function largestWeight({ tensors }: Checkpoint): number {
-  let most = 0;
-  for (const [name, { shape }] of tensors) {
-    if (!name.startsWith("model.layers.")) continue;
-    most = Math.max(
-      most,
-      shape.reduce((a, b) => a * b, 1),
-    );
-  }
-  return most;
 }
 
 function describeMethod(method: (typeof methods)[string]): MethodChoice {
