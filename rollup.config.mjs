@@ -4,8 +4,8 @@
 //   imports.
 // - build/portable/ for browsers and any other runtime: packages inlined, nothing of Node's, and
 //   minified. The WebGPU backend with its shaders is a chunk that is loaded when it is opened.
-// - build/workerd.js, the same in one file that imports kernels.wasm as a compiled module, as a
-//   worker may not compile one while it serves.
+// - build/workerd.js, the same in one file that imports kernels.wasm (and kernels-relaxed.wasm, where
+//   that is given to it) as a compiled module, as a worker may not compile one while it serves.
 // - build/browser/, the page of examples/browser: each of its two scripts with all that it needs.
 // - build/bench/gpu.js, a benchmark in one file, to be carried to machines without a network.
 import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -24,7 +24,8 @@ const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "ut
 /** Inlines what package.json's "imports" names, so that the package needs no such field. */
 const inlined = {
   name: "inlined",
-  resolveId: (id) => (/^#(kernels|shaders)$/.test(id) ? join(build, `${id.slice(1)}.js`) : null),
+  resolveId: (id) =>
+    /^#(kernels(-relaxed)?|shaders)$/.test(id) ? join(build, `${id.slice(1)}.js`) : null,
 };
 
 /** Puts in the place of Node's modules a sentence that says that they are not there. */
@@ -34,37 +35,39 @@ const withoutNode = {
     id.endsWith("/node-modules.js") ? compiled("platform/no-node-modules.js") : null,
 };
 
-const KERNELS_MODULE = "\0kernels-module";
+/** Makes "#kernels" and "#kernels-relaxed" modules with the text that `text` gives by their names. */
+function kernelsAs(name, text) {
+  return {
+    name,
+    resolveId(id) {
+      if (/^\.\/kernels.*\.wasm$/.test(id)) return { id, external: true };
+      return /^#kernels(-relaxed)?$/.test(id) ? `\0${id.slice(1)}` : null;
+    },
+    load: (id) => (/^\0kernels(-relaxed)?$/.test(id) ? text(id.slice(1)) : null),
+  };
+}
 
 /** Inlines the kernels deflated: base64 of anything else would make the download a quarter larger. */
-const deflated = {
-  name: "deflated",
-  resolveId: (id) => (id === "#kernels" ? KERNELS_MODULE : null),
-  load(id) {
-    if (id !== KERNELS_MODULE) return null;
-    const wasm = readFileSync(join(build, "kernels.wasm"));
-    return `const deflated = "${deflateRawSync(wasm, { level: 9 }).toString("base64")}";
-export async function compileKernels() {
+const deflated = kernelsAs("deflated", (name) => {
+  const wasm = readFileSync(join(build, `${name}.wasm`));
+  return `const deflated = "${deflateRawSync(wasm, { level: 9 }).toString("base64")}";
+export async function readKernels() {
   const bytes = Uint8Array.from(atob(deflated), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  return WebAssembly.compile(await new Response(stream).arrayBuffer());
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 `;
-  },
-};
+});
 
-/** Imports the kernels as a module that the runtime compiled. */
-const asModule = {
-  name: "as-module",
-  resolveId(id) {
-    if (id === "#kernels") return KERNELS_MODULE;
-    return id === "./kernels.wasm" ? { id, external: true } : null;
-  },
-  load: (id) =>
-    id === KERNELS_MODULE
-      ? 'import module from "./kernels.wasm";\nexport const compileKernels = async () => module;\n'
-      : null,
-};
+/**
+ * Imports the kernels as modules that the runtime compiled; relaxed ones only when they are asked for,
+ * as a runtime may not know them.
+ */
+const asModule = kernelsAs("as-module", (name) =>
+  name === "kernels"
+    ? 'import module from "./kernels.wasm";\nexport const readKernels = async () => module;\n'
+    : `export const readKernels = async () => (await import("./${name}.wasm")).default;\n`,
+);
 
 /** Chunks of an earlier bundle would be published along with this one's. */
 const clean = {
@@ -159,7 +162,7 @@ export default [
     output: {
       dir: join(build, "portable"),
       format: "es",
-      chunkFileNames: ({ name }) => (name === "index" ? "core.js" : "[name].js"),
+      chunkFileNames: ({ name }) => (name === "index" ? "core.js" : `${name.replace("_", "")}.js`),
     },
     onwarn,
   },

@@ -165,6 +165,7 @@ const STEPS = [
       "examples/browser",
       "test/bench/gpu",
       "build/kernels.js",
+      "build/kernels-relaxed.js",
       "build/shaders.js",
       "rollup.config.mjs",
       "package.json",

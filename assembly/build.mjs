@@ -1,5 +1,7 @@
-// Compiles assembly/index.ts to build/kernels.wasm, and writes the same bytes as an importable
-// module, build/kernels.js (the package import "#kernels"). Run: node assembly/build.mjs
+// Compiles assembly/index.ts twice, to build/kernels.wasm and, with relaxed SIMD, to
+// build/kernels-relaxed.wasm, and writes the same bytes as importable modules, build/kernels.js and
+// build/kernels-relaxed.js (the package imports "#kernels" and "#kernels-relaxed").
+// Run: node assembly/build.mjs
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
@@ -19,15 +21,21 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 
 /**
- * The memory is imported and has no maximum here, so that its owner may pick one of up to 65536
- * pages (4 GiB). The stub runtime allocates nothing: TypeScript hands every kernel its addresses.
+ * The memory is imported, of up to 65536 pages (4 GiB) as its owner likes. It names a maximum because
+ * a shared memory must have one (src/backends/wasm/module.ts). The stub runtime allocates nothing:
+ * TypeScript hands every kernel its addresses.
  */
 const FLAGS = [
   ...["-O2", "--noAssert"],
   ...["--runtime", "stub"],
-  ...["--importMemory", "--initialMemory", "64"],
-  ...["--enable", "simd"],
+  ...["--importMemory", "--initialMemory", "64", "--maximumMemory", "65536"],
 ];
+
+/** What each module may use of WebAssembly, by the name of its files. */
+const MODULES = {
+  kernels: ["--enable", "simd"],
+  "kernels-relaxed": ["--enable", "simd,relaxed-simd"],
+};
 
 /** Every file below `path`, or `path` itself when it is a file; sorted; [] when it is missing. */
 export function filesBelow(path) {
@@ -58,24 +66,23 @@ function replaceFile(path, content) {
   renameSync(partial, path);
 }
 
-/** A module that compiles the kernels from its own text; the bundle for workers imports the file. */
+/** A module that holds the kernels in its own text; the bundle for workers imports the file. */
 function inlineModule(base64) {
-  return `export const wasmBase64 =
+  return `const base64 =
   "${base64}";
-export const compileKernels = () =>
-  WebAssembly.compile(Uint8Array.from(atob(wasmBase64), (c) => c.charCodeAt(0)));
+export const readKernels = async () => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 `;
 }
 
-const DECLARATIONS = `export declare const wasmBase64: string;
-export declare function compileKernels(): Promise<WebAssembly.Module>;
+const DECLARATIONS = `/** The kernels as bytes, or compiled where a runtime allows nothing else. */
+export declare function readKernels(): Promise<Uint8Array<ArrayBuffer> | WebAssembly.Module>;
 `;
 
 /**
  * Compiles the kernels unless `out` already holds the result of the same sources and compiler.
  *
  * @param options.source folder with index.ts. @default "assembly" of this repository
- * @param options.out folder to write kernels.{wasm,js,d.ts,stamp} to. @default "build"
+ * @param options.out folder to write kernels.stamp and kernels{,-relaxed}.{wasm,js,d.ts} to. @default "build"
  * @param options.onStart called before a compilation, not when there is nothing to do
  * @returns true when something was compiled
  * @throws Error with the compiler's messages; the stamp is gone then
@@ -93,36 +100,38 @@ export function buildKernels({
     contentHash(
       source,
       [".", fileURLToPath(import.meta.url)],
-      `assemblyscript ${version} ${FLAGS.join(" ")}`,
+      `assemblyscript ${version} ${FLAGS.join(" ")} ${JSON.stringify(MODULES)}`,
     );
   const fingerprint = hashInputs();
 
-  const output = (extension) => join(out, `kernels.${extension}`);
-  const stamp = output("stamp");
+  const stamp = join(out, "kernels.stamp");
+  const output = (name, extension) => join(out, `${name}.${extension}`);
+  const outputs = Object.keys(MODULES).flatMap((name) =>
+    ["wasm", "js", "d.ts"].map((extension) => output(name, extension)),
+  );
   const fresh =
-    ["wasm", "js", "d.ts", "stamp"].every((extension) => existsSync(output(extension))) &&
-    readFileSync(stamp, "utf8") === fingerprint;
+    [stamp, ...outputs].every(existsSync) && readFileSync(stamp, "utf8") === fingerprint;
   if (fresh) return false;
 
   onStart();
   mkdirSync(out, { recursive: true });
   rmSync(stamp, { force: true });
-  const partial = join(out, `kernels.${process.pid}.wasm`);
   const asc = join(dirname(compiler), "bin", "asc.js");
-  const child = spawnSync(process.execPath, [asc, entry, "--outFile", partial, ...FLAGS], {
-    cwd: dirname(compiler),
-    encoding: "utf8",
-  });
-  if (child.status !== 0) {
-    rmSync(partial, { force: true });
-    throw new Error(
-      `The kernels do not compile.\n${child.error ?? ""}${child.stdout}${child.stderr}`.trim(),
-    );
+  for (const [name, features] of Object.entries(MODULES)) {
+    const partial = join(out, `${name}.${process.pid}.wasm`);
+    const args = [asc, entry, "--outFile", partial, ...FLAGS, ...features];
+    const child = spawnSync(process.execPath, args, { cwd: dirname(compiler), encoding: "utf8" });
+    if (child.status !== 0) {
+      rmSync(partial, { force: true });
+      throw new Error(
+        `The kernels do not compile.\n${child.error ?? ""}${child.stdout}${child.stderr}`.trim(),
+      );
+    }
+    const base64 = readFileSync(partial).toString("base64");
+    renameSync(partial, output(name, "wasm"));
+    replaceFile(output(name, "js"), inlineModule(base64));
+    replaceFile(output(name, "d.ts"), DECLARATIONS);
   }
-  const base64 = readFileSync(partial).toString("base64");
-  renameSync(partial, output("wasm"));
-  replaceFile(output("js"), inlineModule(base64));
-  replaceFile(output("d.ts"), DECLARATIONS);
   // A source saved while the compiler ran may or may not be in the result: build again next time.
   if (hashInputs() === fingerprint) replaceFile(stamp, fingerprint);
   return true;
@@ -130,8 +139,9 @@ export function buildKernels({
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   try {
-    const built = buildKernels();
-    console.log(built ? "build/kernels.wasm: compiled" : "build/kernels.wasm: up to date");
+    console.log(
+      buildKernels() ? "build/kernels*.wasm: compiled" : "build/kernels*.wasm: up to date",
+    );
   } catch (error) {
     console.error(error.message);
     process.exitCode = 1;

@@ -1,4 +1,3 @@
-import { compileKernels } from "#kernels";
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { HostBackend } from "./host.js";
@@ -17,6 +16,7 @@ import * as gemm from "./wasm/gemm.js";
 import * as hessian from "./wasm/hessian.js";
 import type { Kernels } from "./wasm/kernels.js";
 import * as mask from "./wasm/mask.js";
+import { hasRelaxedSimd, kernelModule, type Simd } from "./wasm/module.js";
 import * as norm from "./wasm/norm.js";
 import * as orthogonal from "./wasm/orthogonal.js";
 import * as removed from "./wasm/removed.js";
@@ -54,11 +54,10 @@ const PARTS = [
   twoFour,
 ];
 
-let compiled: Promise<WebAssembly.Module> | undefined;
-
-function compile(): Promise<WebAssembly.Module> {
-  compiled ??= compileKernels();
-  return compiled;
+/** How the WebAssembly backend runs. */
+export interface WasmOptions {
+  /** @default "auto": relaxed where the runtime has it */
+  readonly simd?: Simd | "auto";
 }
 
 /**
@@ -67,11 +66,11 @@ function compile(): Promise<WebAssembly.Module> {
  *
  * @throws PenjingError when the runtime has no WebAssembly SIMD
  */
-export async function openWasm(): Promise<Backend> {
+export async function openWasm({ simd = "auto" }: WasmOptions = {}): Promise<Backend> {
   const memory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: 65536 });
   let instance: WebAssembly.Instance;
   try {
-    instance = await WebAssembly.instantiate(await compile(), {
+    instance = await WebAssembly.instantiate(await chooseModule(simd), {
       env: { memory, abort: abortFromKernel },
     });
   } catch (cause) {
@@ -89,6 +88,13 @@ export async function openWasm(): Promise<Backend> {
     { name: "wasm", operations },
   ]);
   return new HostBackend("wasm", storage, table);
+}
+
+async function chooseModule(simd: Simd | "auto"): Promise<WebAssembly.Module> {
+  if (simd !== "auto") return kernelModule(simd, false);
+  if (!hasRelaxedSimd()) return kernelModule("baseline", false);
+  // A worker may have been given one module only.
+  return kernelModule("relaxed", false).catch(() => kernelModule("baseline", false));
 }
 
 function abortFromKernel(): never {

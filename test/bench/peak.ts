@@ -1,4 +1,4 @@
-import { wasmBase64 } from "#kernels";
+import { kernelModule, type Simd } from "../../src/backends/wasm/module.js";
 
 /** The register-only rate of multiply-adds, which every kernel's rate is divided by. */
 export interface Peak {
@@ -8,11 +8,10 @@ export interface Peak {
 }
 
 /** Loads the peak kernel, in an instance of its own. */
-export async function openPeak(): Promise<Peak> {
+export async function openPeak(simd: Simd = "baseline"): Promise<Peak> {
   const memory = new WebAssembly.Memory({ initial: 64, maximum: 65536 });
-  const bytes = Uint8Array.from(atob(wasmBase64), (c) => c.charCodeAt(0));
   const env = { memory, abort: () => {} };
-  const { instance } = await WebAssembly.instantiate(bytes, { env });
+  const instance = await WebAssembly.instantiate(await kernelModule(simd, false), { env });
   const mulAdd = instance.exports.peakMulAdd as (n: number, f: number, t: number) => number;
   const perIteration = (instance.exports.PEAK_OPERATIONS as WebAssembly.Global).value as number;
   const iterations = 200_000;

@@ -16,7 +16,7 @@ const PUBLISHED = [
   /^build\/(index|cli|chunk-[\w-]+)\.js$/,
   /^build\/portable\/((index|core|webgpu)\.js|licences\.txt)$/,
   /^build\/workerd\.js$/,
-  /^build\/kernels\.wasm$/,
+  /^build\/kernels(-relaxed)?\.wasm$/,
   /^build\/types\/src\/[\w/-]+\.d\.ts$/,
 ];
 

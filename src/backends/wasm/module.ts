@@ -1,0 +1,66 @@
+/** The kernels' modules: which of the two a runtime can take, and memory that threads share. */
+import { PenjingError } from "../../errors.js";
+
+/** Which SIMD the kernels use: `relaxed` fuses multiply-adds where the machine does. */
+export type Simd = "baseline" | "relaxed";
+
+export const SIMDS: readonly Simd[] = ["baseline", "relaxed"];
+
+/** Where a memory import's limits start: its module and name, each with its length, and its kind. */
+const MEMORY_IMPORT = [3, ...ascii("env"), 6, ...ascii("memory"), 2];
+/** Limits with a maximum, of a memory that is not shared, and of one that is. */
+const LIMITED = 1;
+const SHARED = 3;
+
+/** A module with one function: i8x16.relaxed_swizzle of two splats. */
+const RELAXED = [
+  ...[0, ...ascii("asm"), 1, 0, 0, 0],
+  ...[1, 5, 1, 0x60, 0, 1, 0x7b],
+  ...[3, 2, 1, 0],
+  ...[10, 15, 1, 13, 0, 0x41, 1, 0xfd, 15, 0x41, 2, 0xfd, 15, 0xfd, 0x80, 2, 11],
+];
+
+function ascii(text: string): number[] {
+  return Array.from(text, (c) => c.charCodeAt(0));
+}
+
+/** Whether this runtime has WebAssembly's relaxed SIMD. */
+export function hasRelaxedSimd(): boolean {
+  return WebAssembly.validate(Uint8Array.from(RELAXED));
+}
+
+/** The same module with the memory that it imports declared shared: one byte of it differs. */
+function withSharedMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const shared = bytes.slice();
+  const last = bytes.length - MEMORY_IMPORT.length;
+  for (let at = 0; at < last; at++) {
+    if (!MEMORY_IMPORT.every((byte, i) => bytes[at + i] === byte)) continue;
+    const limits = at + MEMORY_IMPORT.length;
+    if (bytes[limits] !== LIMITED) break;
+    shared[limits] = SHARED;
+    return shared;
+  }
+  throw new PenjingError("wasm", "the kernels import no memory with a maximum; build them anew.");
+}
+
+async function compileModule(simd: Simd, isShared: boolean): Promise<WebAssembly.Module> {
+  const { readKernels } = await (simd === "relaxed"
+    ? import("#kernels-relaxed")
+    : import("#kernels"));
+  const kernels = await readKernels();
+  if (kernels instanceof WebAssembly.Module) return kernels;
+  return WebAssembly.compile(isShared ? withSharedMemory(kernels) : kernels);
+}
+
+const compiled = new Map<string, Promise<WebAssembly.Module>>();
+
+/** The compiled kernels; each kind is compiled once. */
+export function kernelModule(simd: Simd, isShared: boolean): Promise<WebAssembly.Module> {
+  const key = `${simd} ${isShared}`;
+  let module = compiled.get(key);
+  if (!module) {
+    module = compileModule(simd, isShared);
+    compiled.set(key, module);
+  }
+  return module;
+}
