@@ -21,8 +21,11 @@ export interface Kernels {
   run(name: string, calls: readonly (readonly number[])[], work: number, stride?: number): number[];
 }
 
-/** Multiply-adds from which on a part of the work is worth waking another thread for. */
-const WORTH_A_THREAD = 5e5;
+/** What decides how work is cut. Mutable, so that tests see small work on several threads. */
+export const policy = {
+  /** Multiply-adds from which on a part of the work is worth waking another thread for. */
+  worthAThread: 5e5,
+};
 /** Parts for each thread, so that one that is held up leaves work to the others. */
 const PARTS = 3;
 
@@ -32,7 +35,7 @@ export function isSpread(
   calls: number,
   work: number,
 ): boolean {
-  return threads > 1 && calls > 1 && work >= 2 * WORTH_A_THREAD;
+  return threads > 1 && calls > 1 && work >= 2 * policy.worthAThread;
 }
 
 /** A range of rows, columns or the like. */
@@ -51,7 +54,7 @@ export interface Range {
 export function cut(kernels: Kernels, units: number, grain: number, work: number): Range[] {
   const groups = Math.ceil(units / grain);
   const most = kernels.threads > 1 ? kernels.threads * PARTS : 1;
-  const parts = Math.max(1, Math.min(groups, most, Math.floor(work / WORTH_A_THREAD)));
+  const parts = Math.max(1, Math.min(groups, most, Math.floor(work / policy.worthAThread)));
   return Array.from({ length: parts }, (_, i) => {
     const start = Math.floor((groups * i) / parts) * grain;
     const end = Math.min(units, Math.floor((groups * (i + 1)) / parts) * grain);
