@@ -3,8 +3,30 @@
 // multiplying by it: both operands are read as stored, four floats of k at a time, and a dot
 // product's four partial sums meet only at its end.
 
-import { multiply, multiplyScratch } from "../lib/multiply";
+import { useShape } from "../lib/micro-kernel";
+import { multiply, multiplyScratch, packedBytes, packWhole } from "../lib/multiply";
+import { multiplyPanels, FULL } from "../lib/panels";
 import { madd, sumLanes } from "../lib/simd";
+
+/** Sets the shape of the micro-kernel; every instance that shares packed operands needs the same. */
+export function gemmUseShape(index: i32): void {
+  useShape(index);
+}
+
+/** Sides of the product that `gemmTrial` computes, and its depth. */
+const TRIAL: i32 = 48;
+const TRIAL_DEPTH: i32 = 192;
+
+/** f32 operations of a trial, and bytes of the memory that it works in. */
+export const GEMM_TRIAL_OPERATIONS: i32 = 2 * TRIAL * TRIAL * TRIAL_DEPTH;
+export const GEMM_TRIAL_BYTES: i32 = 4 * TRIAL * (2 * TRIAL_DEPTH + TRIAL);
+
+/** The micro-kernel on panels that stay in the caches, for timing; at: GEMM_TRIAL_BYTES of zeros. */
+export function gemmTrial(at: usize): void {
+  const b = at + <usize>(4 * TRIAL * TRIAL_DEPTH);
+  const c = b + <usize>(4 * TRIAL * TRIAL_DEPTH);
+  multiplyPanels(FULL, 0, TRIAL, TRIAL, TRIAL_DEPTH, at, b, c, <usize>(4 * TRIAL), false, at);
+}
 
 export function gemmScratch(m: i32, n: i32, k: i32): usize {
   return multiplyScratch(m, n, k);
@@ -18,16 +40,59 @@ export function gemmMultiply(
   a: usize,
   transposeA: bool,
   b: usize,
-  transposeB: bool,
+  layout: i32,
   out: usize,
   alpha: f32,
   overwrite: bool,
   scratch: usize,
 ): void {
+  gemmPart(m, n, k, a, transposeA, b, layout, out, alpha, overwrite, 0, m, 0, n, scratch);
+}
+
+/**
+ * Rows [row, lastRow) and columns [col, lastCol) of the product that `gemmMultiply` computes, the
+ * same bit for bit.
+ *
+ * @param layout how b is stored: 0 as [k, n], 1 as [n, k], 2 as `gemmPack` wrote it
+ * @param col for a packed b, a multiple of 24
+ * @param scratch gemmScratch(lastRow - row, lastCol - col, k) bytes
+ */
+export function gemmPart(
+  m: i32,
+  n: i32,
+  k: i32,
+  a: usize,
+  transposeA: bool,
+  b: usize,
+  layout: i32,
+  out: usize,
+  alpha: f32,
+  overwrite: bool,
+  row: i32,
+  lastRow: i32,
+  col: i32,
+  lastCol: i32,
+  scratch: usize,
+): void {
   const lda = <usize>(transposeA ? m : k) << 2;
-  const ldb = <usize>(transposeB ? k : n) << 2;
+  const ldb = <usize>(layout ? k : n) << 2;
   const ldc = <usize>n << 2;
-  multiply(m, n, k, a, lda, transposeA, b, ldb, transposeB, out, ldc, alpha, overwrite, scratch);
+  const aAt = a + (transposeA ? <usize>row << 2 : <usize>row * lda);
+  const bAt = layout == 2 ? b : b + (layout ? <usize>col * ldb : <usize>col << 2);
+  const to = out + <usize>row * ldc + (<usize>col << 2);
+  const rows = lastRow - row;
+  const cols = lastCol - col;
+  multiply(rows, cols, k, aAt, lda, transposeA, bAt, ldb, layout, to, ldc, alpha, overwrite, scratch, col, n);
+}
+
+/** Bytes of a weight [n, k] as `gemmPack` writes it. */
+export function gemmPackBytes(n: i32, k: i32): usize {
+  return packedBytes(n, k);
+}
+
+/** Packs a weight w [n, k], once, for products with x [m, k] whose layout is 2. */
+export function gemmPack(n: i32, k: i32, w: usize, packed: usize): void {
+  packWhole(n, k, w, packed);
 }
 
 /** Fills every row of out [rows, cols] with bias [cols], or with zeros when bias is 0. */
