@@ -4,8 +4,16 @@
 // product's four partial sums meet only at its end.
 
 import { useShape } from "../lib/micro-kernel";
-import { multiply, multiplyScratch, packedBytes, packWhole } from "../lib/multiply";
-import { multiplyPanels, FULL } from "../lib/panels";
+import {
+  multiply,
+  multiplyScratch,
+  PACKED,
+  packedBytes,
+  packWhole,
+  PLAIN,
+  TRANSPOSED,
+} from "../lib/multiply";
+import { FULL, multiplyPanels } from "../lib/panels";
 import { madd, sumLanes } from "../lib/simd";
 
 /** Sets the shape of the micro-kernel; every instance that shares packed operands needs the same. */
@@ -32,57 +40,31 @@ export function gemmScratch(m: i32, n: i32, k: i32): usize {
   return multiplyScratch(m, n, k);
 }
 
-/** out [m, n] = alpha * A [m, k] B [k, n], added to out unless `overwrite`; dense rows. */
+/**
+ * out [m, n] = alpha * A [m, k] B [k, n], added to out unless `overwrite`; lda, ldb and ldc are the
+ * floats between rows as stored.
+ */
 export function gemmMultiply(
   m: i32,
   n: i32,
   k: i32,
   a: usize,
+  lda: i32,
   transposeA: bool,
   b: usize,
-  layout: i32,
+  ldb: i32,
+  transposeB: bool,
   out: usize,
+  ldc: i32,
   alpha: f32,
   overwrite: bool,
   scratch: usize,
 ): void {
-  gemmPart(m, n, k, a, transposeA, b, layout, out, alpha, overwrite, 0, m, 0, n, scratch);
-}
-
-/**
- * Rows [row, lastRow) and columns [col, lastCol) of the product that `gemmMultiply` computes, the
- * same bit for bit.
- *
- * @param layout how b is stored: 0 as [k, n], 1 as [n, k], 2 as `gemmPack` wrote it
- * @param col for a packed b, a multiple of 24
- * @param scratch gemmScratch(lastRow - row, lastCol - col, k) bytes
- */
-export function gemmPart(
-  m: i32,
-  n: i32,
-  k: i32,
-  a: usize,
-  transposeA: bool,
-  b: usize,
-  layout: i32,
-  out: usize,
-  alpha: f32,
-  overwrite: bool,
-  row: i32,
-  lastRow: i32,
-  col: i32,
-  lastCol: i32,
-  scratch: usize,
-): void {
-  const lda = <usize>(transposeA ? m : k) << 2;
-  const ldb = <usize>(layout ? k : n) << 2;
-  const ldc = <usize>n << 2;
-  const aAt = a + (transposeA ? <usize>row << 2 : <usize>row * lda);
-  const bAt = layout == 2 ? b : b + (layout ? <usize>col * ldb : <usize>col << 2);
-  const to = out + <usize>row * ldc + (<usize>col << 2);
-  const rows = lastRow - row;
-  const cols = lastCol - col;
-  multiply(rows, cols, k, aAt, lda, transposeA, bAt, ldb, layout, to, ldc, alpha, overwrite, scratch, col, n);
+  const layout = transposeB ? TRANSPOSED : PLAIN;
+  const aStep = <usize>lda << 2;
+  const bStep = <usize>ldb << 2;
+  const step = <usize>ldc << 2;
+  multiply(m, n, k, a, aStep, transposeA, b, bStep, layout, out, step, alpha, overwrite, scratch);
 }
 
 /** Bytes of a weight [n, k] as `gemmPack` writes it. */
@@ -90,9 +72,35 @@ export function gemmPackBytes(n: i32, k: i32): usize {
   return packedBytes(n, k);
 }
 
-/** Packs a weight w [n, k], once, for products with x [m, k] whose layout is 2. */
+/** Packs a weight w [n, k] once, for any number of `gemmPacked` with the shape set by now. */
 export function gemmPack(n: i32, k: i32, w: usize, packed: usize): void {
   packWhole(n, k, w, packed);
+}
+
+/**
+ * out [m, n] = x [m, k] times the transpose of rows first to first + n of a packed weight [all, k],
+ * added to out unless `overwrite`: the same bits as `gemmMultiply` gives.
+ *
+ * @param first a multiple of 24
+ * @param ldc floats between rows of out
+ * @param scratch gemmScratch(m, n, k) bytes
+ */
+export function gemmPacked(
+  m: i32,
+  n: i32,
+  k: i32,
+  x: usize,
+  packed: usize,
+  first: i32,
+  all: i32,
+  out: usize,
+  ldc: i32,
+  overwrite: bool,
+  scratch: usize,
+): void {
+  const ldx = <usize>k << 2;
+  const step = <usize>ldc << 2;
+  multiply(m, n, k, x, ldx, false, packed, 0, PACKED, out, step, 1, overwrite, scratch, first, all);
 }
 
 /** Fills every row of out [rows, cols] with bias [cols], or with zeros when bias is 0. */
@@ -105,7 +113,10 @@ export function gemmFillRows(rows: i32, cols: i32, bias: usize, out: usize): voi
   }
 }
 
-/** out [tokens, outFeatures] += x [tokens, inFeatures] Wᵀ, W [outFeatures, inFeatures]. */
+/**
+ * out [tokens, outFeatures] += x [tokens, inFeatures] Wᵀ, W [outFeatures, inFeatures]; rows of out lie
+ * outStep floats apart.
+ */
 export function gemmFewTokens(
   tokens: i32,
   outFeatures: i32,
@@ -113,9 +124,10 @@ export function gemmFewTokens(
   x: usize,
   w: usize,
   out: usize,
+  outStep: i32,
 ): void {
   const ldx = <usize>inFeatures << 2;
-  const ldo = <usize>outFeatures << 2;
+  const ldo = <usize>outStep << 2;
   let o = 0;
   for (; o + 4 <= outFeatures; o += 4) {
     const wAt = w + <usize>o * ldx;
