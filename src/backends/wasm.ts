@@ -28,6 +28,7 @@ import * as sandwich from "./wasm/sandwich.js";
 import * as softmax from "./wasm/softmax.js";
 import * as sparsegpt from "./wasm/sparsegpt.js";
 import * as transpose from "./wasm/transpose.js";
+import { tune } from "./wasm/tune.js";
 import * as twoFour from "./wasm/two-four.js";
 
 /** Everything below this address belongs to the module's static data and kernel tables. */
@@ -85,9 +86,11 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
   const { module, memory, instance, isShared } = loaded;
   const storage = new WasmStorage(memory, FIRST_TENSOR);
   const exports = instance.exports as Kernels["exports"];
+  const { shape = tune(loaded.simd, exports, FIRST_TENSOR).shape } = options;
+  exports.gemmUseShape(shape);
   const pool =
     isShared && threading
-      ? new ThreadPool(module, memory, instance, wanted, threading.start, [])
+      ? new ThreadPool(module, memory, instance, wanted, threading.start, [["gemmUseShape", shape]])
       : undefined;
   const kernels: Kernels = {
     exports,
@@ -107,28 +110,34 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
 }
 
 interface Loaded {
+  readonly simd: Simd;
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
   readonly instance: WebAssembly.Instance;
   readonly isShared: boolean;
 }
 
-async function load(simd: Simd | "auto", isShared: boolean): Promise<Loaded> {
-  const module = await chooseModule(simd, isShared);
+async function load(wanted: Simd | "auto", isShared: boolean): Promise<Loaded> {
+  const { module, simd } = await chooseModule(wanted, isShared);
   const memory = new WebAssembly.Memory({
     initial: INITIAL_PAGES,
     maximum: 65536,
     shared: isShared,
   });
   const env = { memory, abort: abortFromKernel };
-  return { module, memory, instance: await WebAssembly.instantiate(module, { env }), isShared };
+  const instance = await WebAssembly.instantiate(module, { env });
+  return { simd, module, memory, instance, isShared };
 }
 
-async function chooseModule(simd: Simd | "auto", isShared: boolean): Promise<WebAssembly.Module> {
-  if (simd !== "auto") return kernelModule(simd, isShared);
-  if (!hasRelaxedSimd()) return kernelModule("baseline", isShared);
+async function chooseModule(
+  wanted: Simd | "auto",
+  isShared: boolean,
+): Promise<{ simd: Simd; module: WebAssembly.Module }> {
+  const choose = async (simd: Simd) => ({ simd, module: await kernelModule(simd, isShared) });
+  if (wanted !== "auto") return choose(wanted);
+  if (!hasRelaxedSimd()) return choose("baseline");
   // A worker may have been given one module only.
-  return kernelModule("relaxed", isShared).catch(() => kernelModule("baseline", isShared));
+  return choose("relaxed").catch(() => choose("baseline"));
 }
 
 function abortFromKernel(): never {
