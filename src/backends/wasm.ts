@@ -28,6 +28,7 @@ import * as sandwich from "./wasm/sandwich.js";
 import * as softmax from "./wasm/softmax.js";
 import * as sparsegpt from "./wasm/sparsegpt.js";
 import * as transpose from "./wasm/transpose.js";
+import { describeShape, tune } from "./wasm/tune.js";
 import * as twoFour from "./wasm/two-four.js";
 
 /** Everything below this address belongs to the module's static data and kernel tables. */
@@ -85,9 +86,11 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
   const { module, memory, instance, isShared } = loaded;
   const storage = new WasmStorage(memory, FIRST_TENSOR);
   const exports = instance.exports as Kernels["exports"];
+  const { shape = tune(loaded.simd, exports, FIRST_TENSOR).shape } = options;
+  exports.gemmUseShape(shape);
   const pool =
     isShared && threading
-      ? new ThreadPool(module, memory, instance, wanted, threading.start, [])
+      ? new ThreadPool(module, memory, instance, wanted, threading.start, [["gemmUseShape", shape]])
       : undefined;
   const kernels: Kernels = {
     exports,
@@ -107,7 +110,8 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
     arithmetic: loaded.simd === "relaxed" ? RELAXED : "",
     how() {
       const running = pool?.running ?? 1;
-      return `${loaded.simd} SIMD, ${running} ${running === 1 ? "thread" : "threads"}`;
+      const threads = `${running} ${running === 1 ? "thread" : "threads"}`;
+      return `${loaded.simd} SIMD, ${threads}, ${describeShape(loaded.simd, shape)}`;
     },
     end: () => pool?.dispose(),
   });
