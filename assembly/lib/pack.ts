@@ -20,6 +20,7 @@ const STRIP: i32 = 48;
  *
  * @param ld bytes between rows of src
  * @param scale factor on every element
+ * @param room steps of k that a panel has room for; the missing ones are left as they are
  */
 export function packColumns(
   src: usize,
@@ -29,14 +30,15 @@ export function packColumns(
   width: i32,
   scale: f32,
   dst: usize,
+  room: i32 = depth,
 ): void {
-  const panel = <usize>depth * (<usize>width << 2);
+  const panel = <usize>room * (<usize>width << 2);
   // A panel of three is read and stored as four: one more column must stand behind it.
   const full = (width == 3 ? max(0, count - 1) : count) / width;
   const strip = STRIP / width;
   for (let i = 0; i < full; i += strip) {
     const from = src + <usize>(i * width * 4);
-    packStrip(from, ld, depth, min(strip, full - i), width, scale, dst + <usize>i * panel);
+    packStrip(from, ld, depth, min(strip, full - i), width, scale, dst + <usize>i * panel, panel);
   }
   const done = full * width;
   if (done == count) return;
@@ -52,10 +54,10 @@ function packStrip(
   width: i32,
   scale: f32,
   dst: usize,
+  panel: usize,
 ): void {
   const factor = f32x4.splat(scale);
   const step = <usize>width << 2;
-  const panel = <usize>depth * step;
   const first = from;
   let firstTo = dst;
   for (let k = depth; k > 0; k--) {
