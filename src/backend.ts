@@ -16,6 +16,14 @@ export interface TwoFourMatrix {
   dispose(): void;
 }
 
+/** How the elements of weights are to be read, where their type leaves that open. */
+export interface WeightOptions {
+  /** What u16 elements hold. @default "f16" */
+  readonly format?: HalfFormat;
+  /** f32 [rows], which the elements of u8 weights, read as int8, are multiplied with; u8 needs it. */
+  readonly scales?: Tensor;
+}
+
 export interface GemmOptions {
   /** Read `a` as [K, M] and use its transpose. @default false */
   readonly transposeA?: boolean;
@@ -138,9 +146,14 @@ export interface Operations {
   /** out [T, outFeatures] = x [T, inFeatures] Wᵀ + bias, W [outFeatures, inFeatures] f32, or u16 holding f16. Any T, 1 included (GEMV). Sums are f32; a GPU may take f16 weights below 2^-14 in size for 0. */
   linear(x: Tensor, weight: Tensor, out: Tensor, options?: LinearOptions): void;
 
-  /** The form of a packed 2:4 matrix that `twoFourLinear` reads. values f32, or u16 holding f16, [rows, cols/2], indices u8 [rows, ceil(cols/8)] as in layouts/two-four.ts; cols a multiple of 4. The inputs may be disposed afterwards. */
-  prepareTwoFour(values: Tensor, indices: Tensor, cols: number): TwoFourMatrix;
-  /** out [T, rows] = x [T, cols] Wᵀ + bias with W 2:4-sparse, read in compressed form. */
+  /** The form of a packed 2:4 matrix that `twoFourLinear` reads. values [rows, cols/2] f32, u16 holding f16 or bf16, or u8 holding int8; indices u8 [rows, ceil(cols/8)] as in layouts/two-four.ts; cols a multiple of 4. The inputs may be disposed afterwards. */
+  prepareTwoFour(
+    values: Tensor,
+    indices: Tensor,
+    cols: number,
+    options?: WeightOptions,
+  ): TwoFourMatrix;
+  /** out [T, rows] = x [T, cols] Wᵀ + bias with W 2:4-sparse, read in compressed form. Sums are f32; with one token and f16 values x must stay below 2^79 in size; a GPU may take f16 values below 2^-14 in size for 0. */
   twoFourLinear(x: Tensor, weight: TwoFourMatrix, out: Tensor, options?: LinearOptions): void;
   /** out [T, rows] = A (S (B x)) + bias for each row x of x [T, cols]: S 2:4-sparse, A block-diagonal with blocks `left` [rows/a, a, a], B with `right` [cols/b, b, b]. `work`, of at least rows + cols elements, is overwritten; as many tokens at a time as it has room for go through the three products. */
   sandwichLinear(

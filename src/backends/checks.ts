@@ -1,4 +1,4 @@
-import type { Operations } from "../backend.js";
+import type { Operations, WeightOptions } from "../backend.js";
 import { colsOf, rowsOf, type Tensor, type TensorDType } from "../tensor.js";
 import {
   diagonalBlocks,
@@ -17,6 +17,24 @@ function weightType({ dtype: given }: Tensor): TensorDType {
   return given === "u16" ? "u16" : "f32";
 }
 
+/** Requires weights [rows, cols] of any type, with scales where they are int8. */
+function weights(
+  operation: string,
+  name: string,
+  tensor: Tensor,
+  cols: number,
+  { scales }: WeightOptions = {},
+): void {
+  const isBytes = tensor.dtype === "u8";
+  matrix(operation, name, tensor, rowsOf(tensor), cols, isBytes ? "u8" : weightType(tensor));
+  rule(
+    operation,
+    isBytes === (scales !== undefined),
+    () => `${name} is ${tensor.dtype}; int8 weights, in u8, need scales, and no others take any.`,
+  );
+  if (scales) vector(operation, "scales", scales, rowsOf(tensor));
+}
+
 /** What must hold of an operation's arguments, whichever backend serves it. */
 export const checks: {
   readonly [Name in keyof Operations]?: (...args: Parameters<Operations[Name]>) => void;
@@ -33,13 +51,13 @@ export const checks: {
     matrix("linear", "out", out, rowsOf(x), rowsOf(weight));
     if (bias) vector("linear", "bias", bias, rowsOf(weight));
   },
-  prepareTwoFour(values, indices, cols) {
+  prepareTwoFour(values, indices, cols, options) {
     rule(
       "prepareTwoFour",
       cols % 4 === 0,
       `cols ${cols} is not a multiple of 4; use the dense layout.`,
     );
-    matrix("prepareTwoFour", "values", values, rowsOf(values), cols / 2, weightType(values));
+    weights("prepareTwoFour", "values", values, cols / 2, options);
     matrix("prepareTwoFour", "indices", indices, rowsOf(values), Math.ceil(cols / 8), "u8");
   },
   twoFourLinear(x, weight, out, { bias } = {}) {

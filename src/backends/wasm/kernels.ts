@@ -1,3 +1,4 @@
+import type { WeightOptions } from "../../backend.js";
 import type { Tensor } from "../../tensor.js";
 import type { StoredTensor } from "../host.js";
 import type { WasmStorage } from "../memory.js";
@@ -16,6 +17,16 @@ export function withFloats<T>(kernels: Kernels, weights: Tensor, use: (address: 
     kernels.exports.convertWidenF16(address(weights), floats, weights.size);
     return use(floats);
   });
+}
+
+/** Formats of weights as assembly/lib/half.ts numbers them. */
+export const F16 = 1;
+export const I8 = 3;
+
+export function formatOf({ dtype }: Tensor, { format = "f16" }: WeightOptions = {}): number {
+  if (dtype === "f32") return 0;
+  if (dtype === "u8") return I8;
+  return format === "f16" ? F16 : 2;
 }
 
 /** Byte address of a tensor in the module's memory. */
