@@ -3,31 +3,38 @@
 // multiplying by it: both operands are read as stored, four floats of k at a time, and a dot
 // product's four partial sums meet only at its end.
 
-import { multiply, multiplyScratch } from "../lib/multiply";
+import { multiply, multiplyScratch, PLAIN, TRANSPOSED } from "../lib/multiply";
 import { madd, sumLanes } from "../lib/simd";
 
 export function gemmScratch(m: i32, n: i32, k: i32): usize {
   return multiplyScratch(m, n, k);
 }
 
-/** out [m, n] = alpha * A [m, k] B [k, n], added to out unless `overwrite`; dense rows. */
+/**
+ * out [m, n] = alpha * A [m, k] B [k, n], added to out unless `overwrite`; lda, ldb and ldc are the
+ * floats between rows as stored.
+ */
 export function gemmMultiply(
   m: i32,
   n: i32,
   k: i32,
   a: usize,
+  lda: i32,
   transposeA: bool,
   b: usize,
+  ldb: i32,
   transposeB: bool,
   out: usize,
+  ldc: i32,
   alpha: f32,
   overwrite: bool,
   scratch: usize,
 ): void {
-  const lda = <usize>(transposeA ? m : k) << 2;
-  const ldb = <usize>(transposeB ? k : n) << 2;
-  const ldc = <usize>n << 2;
-  multiply(m, n, k, a, lda, transposeA, b, ldb, transposeB, out, ldc, alpha, overwrite, scratch);
+  const layout = transposeB ? TRANSPOSED : PLAIN;
+  const aStep = <usize>lda << 2;
+  const bStep = <usize>ldb << 2;
+  const step = <usize>ldc << 2;
+  multiply(m, n, k, a, aStep, transposeA, b, bStep, layout, out, step, alpha, overwrite, scratch);
 }
 
 /** Fills every row of out [rows, cols] with bias [cols], or with zeros when bias is 0. */
@@ -40,7 +47,10 @@ export function gemmFillRows(rows: i32, cols: i32, bias: usize, out: usize): voi
   }
 }
 
-/** out [tokens, outFeatures] += x [tokens, inFeatures] Wᵀ, W [outFeatures, inFeatures]. */
+/**
+ * out [tokens, outFeatures] += x [tokens, inFeatures] Wᵀ, W [outFeatures, inFeatures]; rows of out lie
+ * outStep floats apart.
+ */
 export function gemmFewTokens(
   tokens: i32,
   outFeatures: i32,
@@ -48,9 +58,10 @@ export function gemmFewTokens(
   x: usize,
   w: usize,
   out: usize,
+  outStep: i32,
 ): void {
   const ldx = <usize>inFeatures << 2;
-  const ldo = <usize>outFeatures << 2;
+  const ldo = <usize>outStep << 2;
   let o = 0;
   for (; o + 4 <= outFeatures; o += 4) {
     const wAt = w + <usize>o * ldx;
