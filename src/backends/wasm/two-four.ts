@@ -1,6 +1,9 @@
 import type { Operations, TwoFourMatrix } from "../../backend.js";
 import { colsOf, f32, rowsOf } from "../../tensor.js";
-import { address, F16, formatOf, I8, type Kernels, withScratch } from "./kernels.js";
+import { address, cut, F16, formatOf, I8, type Kernels, runRanges } from "./kernels.js";
+
+/** Rows that are prepared together. */
+const PANEL_ROWS = 8;
 
 /** The prepared form of assembly/lib/two-four-form.ts. */
 export interface WasmMatrix extends TwoFourMatrix {
@@ -46,12 +49,17 @@ export function bind(kernels: Kernels): Partial<Operations> {
     twoFourLinear(x, weight, out, { bias } = {}) {
       const { rows, cols, format, panels, scales } = weight as WasmMatrix;
       const [tokens, groups] = [rowsOf(x), cols / 4];
-      const to = bias ? address(bias) : 0;
-      withScratch(kernels, exports.twoFourScratch(format, tokens, groups), (scratch) =>
-        exports.twoFourRows(
-          ...[format, address(x), panels, scales, address(out), to],
-          ...[tokens, rows, groups, 0, rows, scratch],
-        ),
+      const operands = [address(x), panels, scales, address(out), bias ? address(bias) : 0];
+      const work = tokens * rows * groups * 2;
+      runRanges(
+        kernels,
+        "twoFourRows",
+        cut(kernels, rows, PANEL_ROWS, work),
+        work,
+        () => exports.twoFourScratch(format, tokens, groups),
+        ({ start, count }) => {
+          return [format, ...operands, tokens, rows, groups, start, start + count];
+        },
       );
     },
     async packTwoFour(w, values, indices) {
