@@ -88,3 +88,13 @@ export function scaleFloats(count: i32, factor: f32, from: usize, to: usize): vo
     to += 16;
   }
 }
+
+/** One weight as f32, f16 times 2^-112. */
+// @ts-ignore: decorator
+@inline
+export function single<T>(at: usize): f32 {
+  if (sizeof<T>() == 4) return load<f32>(at);
+  if (sizeof<T>() == 1) return <f32>load<i8>(at);
+  const upper = <i32>load<u16>(at) << 16;
+  return reinterpret<f32>(isHalf<T>() ? (upper >> 3) & 0x8fffe000 : upper);
+}

@@ -22,6 +22,7 @@ import {
   powerOfTwo,
   sizeOfFormat,
 } from "./half";
+import { lifted, rowLift } from "./half-lift";
 
 /** Rows of a panel. */
 export const PANEL_ROWS: i32 = 8;
@@ -104,30 +105,6 @@ export function preparePanels(
     }
     panels += step;
   }
-}
-
-/** The power of two that takes the largest of `count` f16 to the largest exponent. */
-function rowLift(values: usize, count: i32): i32 {
-  let largest: u32 = 0;
-  for (; count > 0; count--) {
-    largest = max(largest, <u32>load<u16>(values) & 0x7fff);
-    values += 2;
-  }
-  if (largest == 0) return 0;
-  if (largest >= 0x400) return max(0, 30 - <i32>(largest >> 10));
-  // A subnormal: its highest digit at bit 9 is half of the smallest normal.
-  return 29 + <i32>clz(largest) - 21;
-}
-
-/** An f16 times 2^lift, which does not overflow. */
-function lifted(half: u32, lift: i32): u32 {
-  const magnitude = half & 0x7fff;
-  if (magnitude >= 0x400) return half + <u32>(lift << 10);
-  const sign = half ^ magnitude;
-  // The places that it takes to make it normal; what is left of the lift goes to the exponent.
-  const places = magnitude ? <i32>clz(magnitude) - 21 : 64;
-  if (lift < places) return sign | (magnitude << lift);
-  return sign | ((magnitude << places) + <u32>((lift - places) << 10));
 }
 
 /**

@@ -47,9 +47,19 @@ export const checks: {
     matrix("gemm", "out", out, m, n);
   },
   linear(x, weight, out, { bias } = {}) {
-    matrix("linear", "weight", weight, rowsOf(weight), colsOf(x), weightType(weight));
-    matrix("linear", "out", out, rowsOf(x), rowsOf(weight));
-    if (bias) vector("linear", "bias", bias, rowsOf(weight));
+    let rows: number;
+    if ("dtype" in weight) {
+      rows = rowsOf(weight);
+      matrix("linear", "weight", weight, rows, colsOf(x), weightType(weight));
+    } else {
+      rows = weight.rows;
+      matrix("linear", "x", x, rowsOf(x), weight.cols);
+    }
+    matrix("linear", "out", out, rowsOf(x), rows);
+    if (bias) vector("linear", "bias", bias, rows);
+  },
+  prepareLinear(weight, options) {
+    weights("prepareLinear", "weight", weight, colsOf(weight), options);
   },
   prepareTwoFour(values, indices, cols, options) {
     rule(
@@ -324,7 +334,7 @@ export const checks: {
   },
   embed(table, ids, out) {
     dtype("embed", "ids", ids, "i32");
-    matrix("embed", "out", out, ids.size, colsOf(table));
+    matrix("embed", "out", out, ids.size, "dtype" in table ? colsOf(table) : table.cols);
   },
   softmax(x, out, temperature) {
     sameSize("softmax", x, out);

@@ -11,6 +11,7 @@ import * as blockDiagonal from "./wasm/block-diagonal.js";
 import * as cholesky from "./wasm/cholesky.js";
 import * as convert from "./wasm/convert.js";
 import * as coreSweep from "./wasm/core-sweep.js";
+import * as dense from "./wasm/dense.js";
 import * as elementwise from "./wasm/elementwise.js";
 import * as entropy from "./wasm/entropy.js";
 import * as gemm from "./wasm/gemm.js";
@@ -42,6 +43,7 @@ const PARTS = [
   cholesky,
   convert,
   coreSweep,
+  dense,
   elementwise,
   entropy,
   gemm,

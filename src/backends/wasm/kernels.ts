@@ -1,4 +1,4 @@
-import type { WeightOptions } from "../../backend.js";
+import type { DenseMatrix, WeightOptions } from "../../backend.js";
 import type { Tensor } from "../../tensor.js";
 import type { StoredTensor } from "../host.js";
 import { align, type WasmStorage } from "../memory.js";
@@ -64,10 +64,16 @@ export function cut(kernels: Kernels, units: number, grain: number, work: number
 }
 
 /** Runs `use` with the address of weights as f32: their own, or a copy where they are f16. */
-export function withFloats<T>(kernels: Kernels, weights: Tensor, use: (address: number) => T): T {
-  if (weights.dtype === "f32") return use(address(weights));
-  return withScratch(kernels, 4 * weights.size, (floats) => {
-    kernels.exports.convertWidenF16(address(weights), floats, weights.size);
+export function withFloats<T>(
+  kernels: Kernels,
+  weight: Tensor | DenseMatrix,
+  use: (address: number) => T,
+): T {
+  if ("weights" in weight) return use(weight.weights as number);
+  const tensor = weight as Tensor;
+  if (tensor.dtype === "f32") return use(address(tensor));
+  return withScratch(kernels, 4 * tensor.size, (floats) => {
+    kernels.exports.convertWidenF16(address(tensor), floats, tensor.size);
     return use(floats);
   });
 }

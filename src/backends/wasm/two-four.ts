@@ -1,6 +1,7 @@
 import type { Operations, TwoFourMatrix } from "../../backend.js";
 import { colsOf, f32, rowsOf } from "../../tensor.js";
-import { address, cut, F16, formatOf, I8, type Kernels, runRanges } from "./kernels.js";
+import { hasScales } from "./dense.js";
+import { address, cut, formatOf, type Kernels, runRanges } from "./kernels.js";
 
 /** Rows that are prepared together. */
 const PANEL_ROWS = 8;
@@ -22,10 +23,10 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const [rows, groups] = [rowsOf(values), cols / 4];
       const format = formatOf(values, options);
       const panelBytes = exports.twoFourBytes(format, rows, groups);
-      const hasScales = format === F16 || format === I8;
-      const bytes = panelBytes + (hasScales ? 32 * Math.ceil(rows / 8) : 0);
+      const isScaled = hasScales(format);
+      const bytes = panelBytes + (isScaled ? 32 * Math.ceil(rows / 8) : 0);
       const panels = storage.allocate(bytes);
-      const scales = hasScales ? panels + panelBytes : 0;
+      const scales = isScaled ? panels + panelBytes : 0;
       const { scales: given } = options;
       if (given) new Float32Array(storage.memory.buffer, scales, rows).set(f32(given));
       exports.twoFourPrepare(

@@ -4,6 +4,7 @@ import { checkIds } from "../ids.js";
 import type { GpuTensor } from "./buffers.js";
 import { rowsFrom } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
+import { floatsOf } from "./weights.js";
 
 export function bind(stream: Stream): Partial<Operations> {
   return {
@@ -24,7 +25,8 @@ export function bind(stream: Stream): Partial<Operations> {
         groups: gridOf(x.size, 256),
       });
     },
-    embed(table, ids, out) {
+    embed(given, ids, out) {
+      const { tensor: table, isOwn } = floatsOf(stream, given);
       const tokens = (ids as GpuTensor).ids;
       const rows = rowsOf(table);
       if (tokens) checkIds("embed", tokens, rows);
@@ -36,6 +38,7 @@ export function bind(stream: Stream): Partial<Operations> {
           groups: gridOf(out.size, 256),
         });
       }
+      if (isOwn) table.dispose();
     },
   };
 }

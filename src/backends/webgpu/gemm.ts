@@ -3,6 +3,7 @@ import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
 import { float } from "./pipelines.js";
 import type { Stream } from "./stream.js";
+import { type GpuDense, ownWeights, tensorOf } from "./weights.js";
 
 /** Tokens up to which a product reads the weights row by row, without tiles. */
 export const FEW_TOKENS = 8;
@@ -117,7 +118,19 @@ export function bind(stream: Stream): Partial<Operations> {
     gemm(a, b, out, options = {}) {
       tiledProduct(stream, a, b, out, options);
     },
-    linear(x, weight, out, { bias } = {}) {
+    prepareLinear(weight, options) {
+      const tensor = ownWeights(stream, weight, options);
+      const matrix: GpuDense = {
+        rows: rowsOf(weight),
+        cols: colsOf(weight),
+        bytes: tensor.bytes,
+        tensor,
+        dispose: () => tensor.dispose(),
+      };
+      return matrix;
+    },
+    linear(x, given, out, { bias } = {}) {
+      const weight = tensorOf(given);
       const [tokens, k, n] = [rowsOf(x), colsOf(x), rowsOf(weight)];
       if (tokens > FEW_TOKENS) {
         tiledProduct(stream, x, weight, out, { transposeB: true, bias });

@@ -1,0 +1,68 @@
+import type { DenseMatrix, WeightOptions } from "../../backend.js";
+import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { GpuTensor } from "./buffers.js";
+import { rowsFrom } from "./gemm.js";
+import { gridOf, type Stream } from "./stream.js";
+
+/** What `prepareLinear` makes. */
+export interface GpuDense extends DenseMatrix {
+  /** f32, or u16 holding f16. */
+  readonly tensor: GpuTensor;
+}
+
+/** The tensor of a weight, which may have been prepared. */
+export function tensorOf(weight: Tensor | DenseMatrix): GpuTensor {
+  return "tensor" in weight ? (weight as GpuDense).tensor : (weight as GpuTensor);
+}
+
+/** A copy of weights as shaders read them: f32 and f16 as they are, bf16 and int8 as f32. */
+export function ownWeights(
+  stream: Stream,
+  weight: Tensor,
+  { format, scales }: WeightOptions = {},
+): GpuTensor {
+  const [rows, cols] = [rowsOf(weight), colsOf(weight)];
+  const isHalf = weight.dtype === "u16" && format !== "bf16";
+  const own = stream.allocate([rows, cols], isHalf ? "u16" : "f32");
+  if (isHalf || weight.dtype === "f32") {
+    stream.copy(weight as GpuTensor, own);
+    return own;
+  }
+  for (const [start, count] of stream.stretches(rows, weight, own)) {
+    const [from, to] = [rowsFrom(weight, start, count), rowsFrom(own, start, count)];
+    const size = count * cols;
+    const groups = gridOf(size, 256);
+    if (scales) {
+      const operands = [from, (scales as GpuTensor).view([count], start), to];
+      stream.dispatch({ shader: "widen-bytes", operands, parameters: [cols, size], groups });
+    } else {
+      const constants = { BRAIN: true };
+      stream.dispatch({
+        shader: "widen",
+        constants,
+        operands: [from, to],
+        parameters: [size],
+        groups,
+      });
+    }
+  }
+  return own;
+}
+
+/** Widens a table for the shaders that read f32 alone; the caller disposes what `isOwn`. */
+export function floatsOf(
+  stream: Stream,
+  weight: Tensor | DenseMatrix,
+): { tensor: GpuTensor; isOwn: boolean } {
+  const given = tensorOf(weight);
+  if (given.dtype === "f32") return { tensor: given, isOwn: false };
+  const tensor = stream.allocate(given.shape, "f32");
+  for (const [start, count] of stream.stretches(rowsOf(given), given, tensor)) {
+    const operands = [rowsFrom(given, start, count), rowsFrom(tensor, start, count)];
+    const size = count * colsOf(given);
+    const constants = { BRAIN: false };
+    const groups = gridOf(size, 256);
+    stream.dispatch({ shader: "widen", constants, operands, parameters: [size], groups });
+  }
+  return { tensor, isOwn: true };
+}
