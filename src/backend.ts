@@ -358,8 +358,8 @@ export interface Backend {
   readonly name: string;
   /** What besides the name decides the bits of results: "relaxed SIMD", or "" for nothing. */
   readonly arithmetic: string;
-  /** Whether weights are best kept as f16 where they are stored so: it reads them as they are. */
-  readonly keepsHalf: boolean;
+  /** The 16-bit formats in which `prepareLinear` and `prepareTwoFour` keep weights as they are. */
+  readonly halfFormats: readonly HalfFormat[];
   readonly ops: Operations;
   /** A zero-filled tensor. */
   zeros(shape: readonly number[], dtype?: TensorDType): Tensor;

@@ -110,6 +110,7 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
   ]);
   return new HostBackend("wasm", storage, table, {
     arithmetic: loaded.simd === "relaxed" ? RELAXED : "",
+    halfFormats: ["f16", "bf16"],
     how() {
       const running = pool?.running ?? 1;
       return `${loaded.simd} SIMD, ${running} ${running === 1 ? "thread" : "threads"}`;

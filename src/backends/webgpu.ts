@@ -74,7 +74,7 @@ interface Transfer {
 class WebGpuBackend implements Backend {
   readonly name = "webgpu";
   readonly arithmetic = "";
-  readonly keepsHalf = true;
+  readonly halfFormats = ["f16"] as const;
   readonly ops;
   private readonly stream: Stream;
   private readonly table: OperationTable;

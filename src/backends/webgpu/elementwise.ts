@@ -4,7 +4,7 @@ import { checkIds } from "../ids.js";
 import type { GpuTensor } from "./buffers.js";
 import { rowsFrom } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
-import { floatsOf } from "./weights.js";
+import { tensorOf } from "./weights.js";
 
 export function bind(stream: Stream): Partial<Operations> {
   return {
@@ -26,19 +26,19 @@ export function bind(stream: Stream): Partial<Operations> {
       });
     },
     embed(given, ids, out) {
-      const { tensor: table, isOwn } = floatsOf(stream, given);
+      const table = tensorOf(given);
       const tokens = (ids as GpuTensor).ids;
       const rows = rowsOf(table);
       if (tokens) checkIds("embed", tokens, rows);
       for (const [start, count] of stream.stretches(rows, table)) {
         stream.dispatch({
           shader: "embed",
-          operands: [rowsFrom(table, start, count), ids as GpuTensor, out as GpuTensor],
+          constants: { HALF: table.dtype === "u16" },
+          operands: [ids as GpuTensor, rowsFrom(table, start, count), out as GpuTensor],
           parameters: [colsOf(table), out.size, start, count],
           groups: gridOf(out.size, 256),
         });
       }
-      if (isOwn) table.dispose();
     },
   };
 }

@@ -48,21 +48,3 @@ export function ownWeights(
   }
   return own;
 }
-
-/** Widens a table for the shaders that read f32 alone; the caller disposes what `isOwn`. */
-export function floatsOf(
-  stream: Stream,
-  weight: Tensor | DenseMatrix,
-): { tensor: GpuTensor; isOwn: boolean } {
-  const given = tensorOf(weight);
-  if (given.dtype === "f32") return { tensor: given, isOwn: false };
-  const tensor = stream.allocate(given.shape, "f32");
-  for (const [start, count] of stream.stretches(rowsOf(given), given, tensor)) {
-    const operands = [rowsFrom(given, start, count), rowsFrom(tensor, start, count)];
-    const size = count * colsOf(given);
-    const constants = { BRAIN: false };
-    const groups = gridOf(size, 256);
-    stream.dispatch({ shader: "widen", constants, operands, parameters: [size], groups });
-  }
-  return { tensor, isOwn: true };
-}
