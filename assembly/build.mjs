@@ -17,7 +17,6 @@ import {
 import { createRequire } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { deflateRawSync } from "node:zlib";
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 
@@ -67,19 +66,11 @@ function replaceFile(path, content) {
   renameSync(partial, path);
 }
 
-/**
- * A module that holds the kernels in its own text, deflated: what compresses the text on its way finds
- * nothing in base64 otherwise. The bundle for workers imports the file.
- */
-function inlineModule(wasm) {
+/** A module that holds the kernels in its own text; the bundle for workers imports the file. */
+function inlineModule(base64) {
   return `const base64 =
-  "${deflateRawSync(wasm, { level: 9 }).toString("base64")}";
-export const readKernels = async () => {
-  const deflated = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-  const inflate = new DecompressionStream("deflate-raw");
-  const wasm = new Response(new Blob([deflated]).stream().pipeThrough(inflate));
-  return new Uint8Array(await wasm.arrayBuffer());
-};
+  "${base64}";
+export const readKernels = async () => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 `;
 }
 
@@ -136,9 +127,9 @@ export function buildKernels({
         `The kernels do not compile.\n${child.error ?? ""}${child.stdout}${child.stderr}`.trim(),
       );
     }
-    const wasm = readFileSync(partial);
+    const base64 = readFileSync(partial).toString("base64");
     renameSync(partial, output(name, "wasm"));
-    replaceFile(output(name, "js"), inlineModule(wasm));
+    replaceFile(output(name, "js"), inlineModule(base64));
     replaceFile(output(name, "d.ts"), DECLARATIONS);
   }
   // A source saved while the compiler ran may or may not be in the result: build again next time.

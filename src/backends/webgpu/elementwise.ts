@@ -2,9 +2,9 @@ import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
 import { checkIds } from "../ids.js";
 import type { GpuTensor } from "./buffers.js";
+import { tensorOf } from "./dense.js";
 import { rowsFrom } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
-import { tensorOf } from "./weights.js";
 
 export function bind(stream: Stream): Partial<Operations> {
   return {

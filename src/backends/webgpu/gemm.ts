@@ -1,9 +1,9 @@
 import type { GemmOptions, Operations } from "../../backend.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
+import { tensorOf } from "./dense.js";
 import { float } from "./pipelines.js";
 import type { Stream } from "./stream.js";
-import { type GpuDense, ownWeights, tensorOf } from "./weights.js";
 
 /** Tokens up to which a product reads the weights row by row, without tiles. */
 export const FEW_TOKENS = 8;
@@ -117,17 +117,6 @@ export function bind(stream: Stream): Partial<Operations> {
   return {
     gemm(a, b, out, options = {}) {
       tiledProduct(stream, a, b, out, options);
-    },
-    prepareLinear(weight, options) {
-      const tensor = ownWeights(stream, weight, options);
-      const matrix: GpuDense = {
-        rows: rowsOf(weight),
-        cols: colsOf(weight),
-        bytes: tensor.bytes,
-        tensor,
-        dispose: () => tensor.dispose(),
-      };
-      return matrix;
     },
     linear(x, given, out, { bias } = {}) {
       const weight = tensorOf(given);

@@ -2,9 +2,9 @@ import type { LinearOptions, Operations, TwoFourMatrix } from "../../backend.js"
 import { indexBytes } from "../../pack.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
+import { ownWeights } from "./dense.js";
 import { columnsFrom, FEW_TOKENS, rowsFrom, TOKENS_A_GROUP } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
-import { ownWeights } from "./weights.js";
 
 /** Values [rows, cols/2] as given, f32 or f16, and group codes in rows of whole words, eight groups a word. */
 export interface GpuMatrix extends TwoFourMatrix {

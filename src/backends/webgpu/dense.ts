@@ -1,7 +1,6 @@
-import type { DenseMatrix, WeightOptions } from "../../backend.js";
+import type { DenseMatrix, Operations, WeightOptions } from "../../backend.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
-import { rowsFrom } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
 
 /** What `prepareLinear` makes. */
@@ -29,8 +28,10 @@ export function ownWeights(
     return own;
   }
   for (const [start, count] of stream.stretches(rows, weight, own)) {
-    const [from, to] = [rowsFrom(weight, start, count), rowsFrom(own, start, count)];
     const size = count * cols;
+    const [from, to] = [weight as GpuTensor, own].map((whole) =>
+      whole.view([count, cols], start * cols),
+    );
     const groups = gridOf(size, 256);
     if (scales) {
       const operands = [from, (scales as GpuTensor).view([count], start), to];
@@ -47,4 +48,20 @@ export function ownWeights(
     }
   }
   return own;
+}
+
+export function bind(stream: Stream): Partial<Operations> {
+  return {
+    prepareLinear(weight, options) {
+      const tensor = ownWeights(stream, weight, options);
+      const matrix: GpuDense = {
+        rows: rowsOf(weight),
+        cols: colsOf(weight),
+        bytes: tensor.bytes,
+        tensor,
+        dispose: () => tensor.dispose(),
+      };
+      return matrix;
+    },
+  };
 }
