@@ -89,7 +89,7 @@ export function twoFourBytes(format: i32, rows: i32, groups: i32): usize {
 export function twoFourScratch(format: i32, tokens: i32, groups: i32): usize {
   if (tokens > FEW_TOKENS) return panelScratch(tokens, groups);
   if (format == F32) return 0;
-  return tokens == 1 ? <usize>groups << 4 : panelStep(F32, groups);
+  return tokens == 1 ? <usize>groups << 4 : 2 * panelStep(F32, groups);
 }
 
 /**
@@ -134,13 +134,22 @@ export function twoFourRows(
     }
   } else if (tokens > 0) {
     const step = panelStep(format, groups);
-    for (; rows > 0; rows -= PANEL_ROWS) {
-      let panel = panels;
+    const panelsLeft = (rows + PANEL_ROWS - 1) / PANEL_ROWS;
+    const half = (panelsLeft + 1) >> 1;
+    const distance = <usize>(half * PANEL_ROWS) << 2;
+    const widened = panelStep(F32, groups);
+    for (let i = 0; i < half; i++) {
+      let one = panels;
+      let other = i + half < panelsLeft ? panels + <usize>half * step : panels;
       if (format != F32) {
-        widenPanel(format, panels, groups, scales, scratch);
-        panel = scratch;
+        widenPanel(format, one, groups, scales, scratch);
+        one = scratch;
+        widenPanel(format, other, groups, scales && i + half < panelsLeft ? scales + distance : scales, scratch + widened);
+        other = scratch + widened;
       }
-      tokensLinear(x, panel, out, outStep, bias, tokens, rows, groups);
+      const firstRows = min(PANEL_ROWS, rows - i * PANEL_ROWS);
+      const otherRows = rows - (i + half) * PANEL_ROWS;
+      tokensLinear(x, one, other, distance, out, outStep, bias, tokens, firstRows, otherRows, groups);
       panels += step;
       out += 32;
       if (bias) bias += 32;

@@ -20,7 +20,8 @@ import { pairBySixteen, pairsByEight } from "./two-four-narrow";
 /** Tokens that go through together. */
 export const RUN_TOKENS: i32 = 256;
 
-const BLOCK_GROUPS: i32 = 64;
+/** Groups of a block times tokens of a panel: their activations stay in the first-level cache. */
+const BLOCK_GROUPS_TOKENS: i32 = 64 * 32;
 const BLOCK_ROWS: i32 = 128;
 
 /** Tokens with those added that fill the last panel. */
@@ -31,10 +32,17 @@ function filledTokens(tokens: i32): i32 {
   return rest > 16 || rest == 0 ? (tokens + 31) & ~31 : (tokens & ~31) + (rest > 8 ? 16 : 8);
 }
 
+// @ts-ignore: decorator
+@inline
+function blockGroups(filled: i32): i32 {
+  return BLOCK_GROUPS_TOKENS / min(32, filled);
+}
+
 /** Bytes of scratch for panelLinear with up to `tokens` tokens. */
 export function panelScratch(tokens: i32, groups: i32): usize {
   const filled = <usize>filledTokens(min(tokens, RUN_TOKENS));
-  const widened = <usize>(BLOCK_GROUPS * BLOCK_ROWS / PANEL_ROWS) * groupBytes<f32>();
+  const block = blockGroups(<i32>filled);
+  const widened = <usize>(block * BLOCK_ROWS / PANEL_ROWS) * groupBytes<f32>();
   return filled * (<usize>(evenGroups(groups) << 4) + (<usize>BLOCK_ROWS << 2)) + widened;
 }
 
@@ -73,10 +81,11 @@ export function panelLinear(
     memory.fill(to + <usize>(groups << 2) * column, 0, <usize>((even - groups) << 2) * column);
   }
   const step = panelStep(format, groups);
+  const block = blockGroups(filled);
   for (let row = 0; row < rows; row += BLOCK_ROWS) {
     const count = min(BLOCK_ROWS, rows - row);
-    for (let group = 0; group < even; group += BLOCK_GROUPS) {
-      const depth = min(BLOCK_GROUPS, even - group);
+    for (let group = 0; group < even; group += block) {
+      const depth = min(block, even - group);
       let from = panels + <usize>group * groupStep(format);
       let fromStep = step;
       if (format != F32) {
