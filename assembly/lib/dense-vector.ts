@@ -20,23 +20,9 @@ export function denseVector<T>(
   cols: i32,
 ): void {
   const step = <usize>cols * sizeof<T>();
-  const eighth = rows >> 3;
+  const eighth = (rows + 7) >> 3;
   for (let row = 0; row < eighth; row++) {
-    eightRows<T>(x, w, step, eighth, cols, out, bias, scales, <usize>row << 2);
-    w += step;
-  }
-  w += 7 * <usize>eighth * step;
-  for (let row = 8 * eighth; row < rows; row++) {
-    let sum = f32x4.splat(0);
-    const moved = movedBits();
-    let from = w;
-    let token = x;
-    for (let i = cols >> 3; i > 0; i--) {
-      sum = eightProducts<T>(from, v128.load(token), v128.load(token, 16), moved, sum);
-      from += 8 * sizeof<T>();
-      token += 32;
-    }
-    finish<T>(sum, from, token, cols & 7, out, bias, scales, <usize>row << 2);
+    eightRows<T>(x, w, step, eighth, cols, out, bias, scales, row, rows);
     w += step;
   }
 }
@@ -50,7 +36,10 @@ function eightProducts<T>(w: usize, x0: v128, x1: v128, moved: v128, sum: v128):
   return madd(high<T>(eight, moved), x1, madd(low<T>(eight, moved), x0, sum));
 }
 
-/** Rows 0, 1 to 7 times `apart` of w, for the results at `at` and as far apart. */
+/**
+ * Rows row + 0, 1 to 7 times `apart`, of which the first is at w0; those from `rows` on are computed as
+ * the first again, for nothing.
+ */
 function eightRows<T>(
   x: usize,
   w0: usize,
@@ -60,17 +49,19 @@ function eightRows<T>(
   out: usize,
   bias: usize,
   scales: usize,
-  at: usize,
+  row: i32,
+  rows: i32,
 ): void {
   const moved = movedBits();
   const distance = step * <usize>apart;
-  let w1 = w0 + distance;
-  let w2 = w1 + distance;
-  let w3 = w2 + distance;
-  let w4 = w3 + distance;
-  let w5 = w4 + distance;
-  let w6 = w5 + distance;
-  let w7 = w6 + distance;
+  const last = (rows - 1 - row) / apart;
+  let w1 = last >= 1 ? w0 + distance : w0;
+  let w2 = last >= 2 ? w0 + 2 * distance : w0;
+  let w3 = last >= 3 ? w0 + 3 * distance : w0;
+  let w4 = last >= 4 ? w0 + 4 * distance : w0;
+  let w5 = last >= 5 ? w0 + 5 * distance : w0;
+  let w6 = last >= 6 ? w0 + 6 * distance : w0;
+  let w7 = last >= 7 ? w0 + 7 * distance : w0;
   let s0 = f32x4.splat(0);
   let s1 = f32x4.splat(0);
   let s2 = f32x4.splat(0);
@@ -101,18 +92,17 @@ function eightRows<T>(
     w7 += 8 * sizeof<T>();
   }
   const rest = cols & 7;
-  const next = <usize>apart << 2;
-  finish<T>(s0, w0, x, rest, out, bias, scales, at);
-  finish<T>(s1, w1, x, rest, out, bias, scales, at + next);
-  finish<T>(s2, w2, x, rest, out, bias, scales, at + 2 * next);
-  finish<T>(s3, w3, x, rest, out, bias, scales, at + 3 * next);
-  finish<T>(s4, w4, x, rest, out, bias, scales, at + 4 * next);
-  finish<T>(s5, w5, x, rest, out, bias, scales, at + 5 * next);
-  finish<T>(s6, w6, x, rest, out, bias, scales, at + 6 * next);
-  finish<T>(s7, w7, x, rest, out, bias, scales, at + 7 * next);
+  finish<T>(s0, w0, x, rest, out, bias, scales, row, rows);
+  finish<T>(s1, w1, x, rest, out, bias, scales, row + apart, rows);
+  finish<T>(s2, w2, x, rest, out, bias, scales, row + 2 * apart, rows);
+  finish<T>(s3, w3, x, rest, out, bias, scales, row + 3 * apart, rows);
+  finish<T>(s4, w4, x, rest, out, bias, scales, row + 4 * apart, rows);
+  finish<T>(s5, w5, x, rest, out, bias, scales, row + 5 * apart, rows);
+  finish<T>(s6, w6, x, rest, out, bias, scales, row + 6 * apart, rows);
+  finish<T>(s7, w7, x, rest, out, bias, scales, row + 7 * apart, rows);
 }
 
-/** One result: the lane sums and the `rest` < 8 products left, scaled, plus bias. */
+/** One row's result: the lane sums and the `rest` < 8 products left, scaled, plus bias. */
 function finish<T>(
   sums: v128,
   w: usize,
@@ -121,8 +111,11 @@ function finish<T>(
   out: usize,
   bias: usize,
   scales: usize,
-  at: usize,
+  row: i32,
+  rows: i32,
 ): void {
+  if (row >= rows) return;
+  const at = <usize>row << 2;
   let sum = sumLanes(sums);
   for (; rest > 0; rest--) {
     sum += single<T>(w) * load<f32>(x);

@@ -59,16 +59,19 @@ export function fourRows(a: v128, b: v128): v128 {
   return f32x4.add(v128.shuffle<f32>(a, b, 0, 2, 4, 6), v128.shuffle<f32>(a, b, 1, 3, 5, 7));
 }
 
-/** Stores the first min(rows, 4) sums, times their scales, plus their bias, where there are such. */
-// @ts-ignore: decorator
-@inline
-export function storeFourRows(sums: v128, rows: i32, out: usize, bias: usize, scales: usize): void {
-  if (scales) sums = f32x4.mul(sums, v128.load(scales));
-  storeBiased(sums, rows, out, bias);
-}
-
-function storeBiased(sums: v128, rows: i32, out: usize, bias: usize): void {
+/** Stores the sums of rows `first` to first + 3 of `rows`, times their scales, plus their bias. */
+export function storeFourRows(
+  sums: v128,
+  first: i32,
+  rows: i32,
+  out: usize,
+  bias: usize,
+  scales: usize,
+): void {
+  rows -= first;
   if (rows <= 0) return;
-  if (bias) sums = f32x4.add(sums, loadUpTo(bias, rows));
-  storeUpTo(out, sums, rows);
+  const at = <usize>first << 2;
+  if (scales) sums = f32x4.mul(sums, v128.load(scales + at));
+  if (bias) sums = f32x4.add(sums, loadUpTo(bias + at, rows));
+  storeUpTo(out + at, sums, rows);
 }

@@ -31,22 +31,10 @@ export function vectorLinear<T>(
   rows: i32,
   groups: i32,
 ): void {
-  const quarter = (rows >> 3) >> 2;
-  let row = 0;
-  for (; row < 8 * quarter; row += 8) {
-    fourPanels<T>(x, panels, step * <usize>quarter, groups, out, bias, scales, 32 * <usize>quarter);
-    panels += step;
-    out += 32;
-    if (bias) bias += 32;
-    if (scales) scales += 32;
-  }
-  const skipped: usize = 96 * <usize>quarter;
-  panels += 3 * <usize>quarter * step;
-  out += skipped;
-  if (bias) bias += skipped;
-  if (scales) scales += skipped;
-  for (row = 32 * quarter; row < rows; row += 8) {
-    onePanel<T>(x, panels, groups, out, bias, scales, rows - row);
+  const quarter = (((rows + 7) >> 3) + 3) >> 2;
+  for (let i = 0; i < quarter; i++) {
+    fourPanels<T>(x, panels, step, quarter, groups, out, bias, scales, rows);
+    rows -= 8;
     panels += step;
     out += 32;
     if (bias) bias += 32;
@@ -79,21 +67,27 @@ function pair3<T>(v: usize, eight: v128, moved: v128): v128 {
   return sizeof<T>() == 4 ? v128.load(v, 52) : high<T>(eight, moved);
 }
 
-/** The 32 rows of four panels that are `distance` bytes apart, and their results `outDistance`. */
+/**
+ * The rows of the panels 0, 1, 2, 3 times `apart`; `rows` are left from the first on, and panels beyond
+ * them are computed as the first again, for nothing.
+ */
 function fourPanels<T>(
   x: usize,
   v0: usize,
-  distance: usize,
+  step: usize,
+  apart: i32,
   groups: i32,
   out: usize,
   bias: usize,
   scales: usize,
-  outDistance: usize,
+  rows: i32,
 ): void {
   const moved = movedBits();
-  let v1 = v0 + distance;
-  let v2 = v1 + distance;
-  let v3 = v2 + distance;
+  const distance = <usize>apart * step;
+  const next = apart << 3;
+  let v1 = rows > next ? v0 + distance : v0;
+  let v2 = rows > 2 * next ? v0 + 2 * distance : v0;
+  let v3 = rows > 3 * next ? v0 + 3 * distance : v0;
   let a0 = f32x4.splat(0);
   let a1 = f32x4.splat(0);
   let a2 = f32x4.splat(0);
@@ -147,57 +141,24 @@ function fourPanels<T>(
     v2 += groupBytes<T>();
     v3 += groupBytes<T>();
   }
-  storeEightRows(a0, a1, a2, a3, 8, out, bias, scales);
-  let at = outDistance;
-  storeEightRows(b0, b1, b2, b3, 8, out + at, bias ? bias + at : 0, scales ? scales + at : 0);
-  at += outDistance;
-  storeEightRows(c0, c1, c2, c3, 8, out + at, bias ? bias + at : 0, scales ? scales + at : 0);
-  at += outDistance;
-  storeEightRows(d0, d1, d2, d3, 8, out + at, bias ? bias + at : 0, scales ? scales + at : 0);
+  storeEightRows(a0, a1, a2, a3, 0, rows, out, bias, scales);
+  storeEightRows(b0, b1, b2, b3, next, rows, out, bias, scales);
+  storeEightRows(c0, c1, c2, c3, 2 * next, rows, out, bias, scales);
+  storeEightRows(d0, d1, d2, d3, 3 * next, rows, out, bias, scales);
 }
 
-/** Up to eight rows of one panel. */
-function onePanel<T>(
-  x: usize,
-  v: usize,
-  groups: i32,
-  out: usize,
-  bias: usize,
-  scales: usize,
-  rows: i32,
-): void {
-  const moved = movedBits();
-  let s0 = f32x4.splat(0);
-  let s1 = f32x4.splat(0);
-  let s2 = f32x4.splat(0);
-  let s3 = f32x4.splat(0);
-  for (; groups > 0; groups--) {
-    const four = v128.load(x);
-    const codes = <usize>load<u32>(v);
-    let eight = four;
-    if (sizeof<T>() < 4) eight = firstPairs<T>(v);
-    s0 = madd(pair0<T>(v, eight, moved), swizzle(four, shuffle0(codes)), s0);
-    s1 = madd(pair1<T>(v, eight, moved), swizzle(four, shuffle1(codes)), s1);
-    if (sizeof<T>() < 4) eight = lastPairs<T>(v);
-    s2 = madd(pair2<T>(v, eight, moved), swizzle(four, shuffle2(codes)), s2);
-    s3 = madd(pair3<T>(v, eight, moved), swizzle(four, shuffle3(codes)), s3);
-    x += 16;
-    v += groupBytes<T>();
-  }
-  storeEightRows(s0, s1, s2, s3, rows, out, bias, scales);
-}
-
+/** Stores the rows from `first` on of which there are `rows` in all. */
 function storeEightRows(
   s0: v128,
   s1: v128,
   s2: v128,
   s3: v128,
+  first: i32,
   rows: i32,
   out: usize,
   bias: usize,
   scales: usize,
 ): void {
-  storeFourRows(fourRows(s0, s1), rows, out, bias, scales);
-  const next = scales ? scales + 16 : 0;
-  storeFourRows(fourRows(s2, s3), rows - 4, out + 16, bias ? bias + 16 : 0, next);
+  storeFourRows(fourRows(s0, s1), first, rows, out, bias, scales);
+  storeFourRows(fourRows(s2, s3), first + 4, rows, out, bias, scales);
 }
