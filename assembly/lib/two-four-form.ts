@@ -72,7 +72,7 @@ export function preparePanels(
   const width = <usize>((groups + 1) >> 1);
   const step = panelStep(format, groups);
   const next = groupStep(format);
-  const slots = 2 * sizeOfFormat(format);
+  const slots: usize = 2 * sizeOfFormat(format);
   for (let row = 0; row < rows; row += PANEL_ROWS) {
     memory.fill(panels, 0, step);
     for (let at: usize = 0; at < step; at += next) store<u32>(panels + at, NO_CODE);
