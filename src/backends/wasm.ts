@@ -29,7 +29,7 @@ import * as sandwich from "./wasm/sandwich.js";
 import * as softmax from "./wasm/softmax.js";
 import * as sparsegpt from "./wasm/sparsegpt.js";
 import * as transpose from "./wasm/transpose.js";
-import { tune } from "./wasm/tune.js";
+import { describeShape, tune } from "./wasm/tune.js";
 import * as twoFour from "./wasm/two-four.js";
 
 /** Everything below this address belongs to the module's static data and kernel tables. */
@@ -113,7 +113,8 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
     halfFormats: ["f16", "bf16"],
     how() {
       const running = pool?.running ?? 1;
-      return `${loaded.simd} SIMD, ${running} ${running === 1 ? "thread" : "threads"}`;
+      const threads = `${running} ${running === 1 ? "thread" : "threads"}`;
+      return `${loaded.simd} SIMD, ${threads}, ${describeShape(loaded.simd, shape)}`;
     },
     end: () => pool?.dispose(),
   });
