@@ -72,11 +72,13 @@ test("the portable core with its WASM is small", () => {
   const files = [...closure(build("portable/index.js")).files, build("portable/kernels.js")];
   const core = zipped(textOf(files));
   const relaxed = zipped(readFileSync(build("portable/kernels-relaxed.js")));
+  const compressor = zipped(readFileSync(build("portable/compressor.js")));
   const module = zipped(readFileSync(build("workerd.js")));
   const wasm = zipped(readFileSync(build("kernels.wasm")));
   note(
     `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
       `kernels for relaxed SIMD, loaded in their place: ${relaxed}; ` +
+      `what only compress loads: ${compressor}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
   );
   assert.ok(core <= MOST_CORE, `${core} bytes gzipped are more than ${MOST_CORE}`);
@@ -97,7 +99,7 @@ test("the shaders are small, and load with the WebGPU backend only", () => {
 test("the portable bundle imports nothing but its own files, and names no module of Node", () => {
   const { packages, dynamic } = closure(build("portable/index.js"));
   assert.equal(packages, []);
-  assert.equal(dynamic, ["./kernels-relaxed.js", "./kernels.js", "./webgpu.js"]);
+  assert.equal(dynamic, ["./compressor.js", "./kernels-relaxed.js", "./kernels.js", "./webgpu.js"]);
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
     assert.equal(importsOf(build(join("portable", name))).dynamic, []);

@@ -1,0 +1,252 @@
+import type { Backend } from "../backend.js";
+import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
+import { openCheckpoint } from "../checkpoint/checkpoint.js";
+import type { CheckpointWriter } from "../checkpoint/checkpoint-writer.js";
+import { BlockRunner } from "../decoder.js";
+import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import { findLayout } from "../layouts/index.js";
+import { blockTensor } from "../model.js";
+import type { OutputFolder } from "../platform/files.js";
+import { openOutput } from "../platform/overlap.js";
+import { type LayerPlan, planLayers, type Recipe, readRecipe } from "../recipe.js";
+import { hasExtras, readModel, type StoredModel } from "../stored-model.js";
+import { embedTokens } from "../weights.js";
+import { type BlockOutcome, compressBlock } from "./block.js";
+import { Budget } from "./budget.js";
+import type { Journal } from "./journal.js";
+import type { LayerReport } from "./layer.js";
+import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
+import { foldOuter, type WriteRange } from "./outer.js";
+import { describeOutput, OutputPlan, REPORT_FILE, SIDE_FILE } from "./output.js";
+import { batchSequences, type Calibration, Passes } from "./pass.js";
+import { Course } from "./progress.js";
+import { finishedBlock, keepBlock, openJournal, resumeHidden } from "./resume.js";
+import { refuseRotation, searchRecipe } from "./rotate.js";
+import { Rotator } from "./rotator.js";
+import { tokenise, type Windows } from "./windows.js";
+import { prunableLayers, workload } from "./workload.js";
+import { openWriter, writeOthers, writeRest } from "./write.js";
+
+const OPTION_NAMES: readonly (keyof CompressOptions)[] = [
+  "model",
+  "out",
+  "calibration",
+  "recipe",
+  ...BACKEND_OPTION_NAMES,
+  "shardBytes",
+  "force",
+  "budget",
+  "work",
+  "signal",
+];
+
+/** The whole of `compress`. */
+export async function* compressSteps(
+  options: CompressOptions,
+): AsyncGenerator<CompressEvent, CompressResult, void> {
+  let started = performance.now();
+  const { model: source, signal } = options;
+  signal?.throwIfAborted();
+  refuseUnknownKeys("compress", options, OPTION_NAMES);
+  const recipe = readRecipe(options.recipe ?? {});
+  const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
+  let lease: Lease | undefined;
+  let output: OutputFolder | undefined;
+  try {
+    const model = readModel(checkpoint);
+    refuseModel(model, recipe);
+    const plan = planLayers(recipe, prunableLayers(model.spec));
+    lease = await Lease.open(options, workload(model.spec));
+    const windows = await tokenise(checkpoint, options.calibration, recipe, model);
+    const scope = recipe.rotate && (recipe.rotate.scope ?? "block");
+    const stored = new OutputPlan(model, plan, findLayout(recipe.layout), scope);
+    const journal = await openJournal(options, model, recipe, lease, windows);
+    output = await openOutput(options, checkpoint.folder.path);
+    const writer = await openWriter(model, stored, output, options.shardBytes);
+    const ready = performance.now();
+    yield {
+      type: "start",
+      backend: lease.name,
+      blocks: model.spec.layers,
+      layers: plan.size,
+      samples: windows.samples,
+      length: recipe.length,
+    };
+    started += performance.now() - ready;
+    if (lease.note) yield { type: "note", where: "--backend", message: lease.note };
+    for (const message of windows.notes) yield { type: "note", where: "calibration", message };
+    const { warning: message } = stored.layout;
+    if (message) yield { type: "note", where: recipe.layout, message };
+    const layers = yield* blocks(
+      { model, lease, recipe, plan, windows, stored, writer, journal },
+      options,
+    );
+    await writeRest(model, stored, writer, signal);
+    await writer.finish();
+    await writeOthers(model, stored, output, writer);
+    const totals = stored.totals(layers);
+    const side = {
+      recipe,
+      backend: lease.name,
+      calibration: windows.facts,
+      layers,
+      totals,
+    };
+    await output.writeText(SIDE_FILE, describeOutput(model, side));
+    const seconds = (performance.now() - started) / 1000;
+    const result: CompressResult = {
+      layers,
+      totals,
+      served: lease.served(),
+      seconds,
+      peakTensorBytes: lease.memory().peak,
+    };
+    const { served, peakTensorBytes } = result;
+    await output.writeText(
+      REPORT_FILE,
+      `${JSON.stringify({ seconds, peakTensorBytes, served }, null, 2)}\n`,
+    );
+    signal?.throwIfAborted();
+    await output.commit();
+    await journal.clear();
+    return result;
+  } finally {
+    // After a commit this does nothing.
+    await output?.discard();
+    lease?.dispose();
+    if (typeof source === "string") await checkpoint.close();
+  }
+}
+
+/** Refuses what was compressed here before, and rotations that the model does not allow. */
+function refuseModel(model: StoredModel, { rotate }: Recipe): void {
+  if (hasExtras(model)) {
+    throw new PenjingError(
+      model.checkpoint.folder.path,
+      "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
+    );
+  }
+  if (rotate) refuseRotation(model.spec, rotate);
+}
+
+/** What the blocks of a run have in common. */
+interface Work {
+  readonly model: StoredModel;
+  readonly lease: Lease;
+  readonly recipe: Recipe;
+  readonly plan: ReadonlyMap<string, LayerPlan>;
+  readonly windows: Windows;
+  readonly stored: OutputPlan;
+  readonly writer: CheckpointWriter;
+  readonly journal: Journal;
+}
+
+/** All blocks; after a failure of a GPU that `auto` chose, on wasm from the first unfinished one on. */
+async function* blocks(
+  work: Work,
+  options: CompressOptions,
+): AsyncGenerator<CompressEvent, LayerReport[], void> {
+  const done: Done = { blocks: 0, reports: [] };
+  for (;;) {
+    try {
+      yield* blocksFrom(done, work, options);
+      return done.reports;
+    } catch (error) {
+      const message = await work.lease.moveAfter(error);
+      yield { type: "note", where: "--backend", message };
+    }
+  }
+}
+
+/** What was written so far. */
+interface Done {
+  blocks: number;
+  readonly reports: LayerReport[];
+}
+
+async function* blocksFrom(
+  done: Done,
+  { model, lease, recipe, plan, windows, stored, writer, journal }: Work,
+  { signal, budget: seconds }: CompressOptions,
+): AsyncGenerator<CompressEvent, void, void> {
+  const { layers } = model.spec;
+  const { backend } = lease;
+  const calibration = await openCalibration(model, backend, windows, recipe.length);
+  const passes = new Passes(backend, calibration, signal);
+  const rotator =
+    recipe.rotate && new Rotator(passes, model, searchRecipe(recipe, recipe.rotate), journal);
+  const budget = new Budget(seconds, layers);
+  const tools = { model, plan, recipe, passes, rotator, journal, budget };
+  const course = new Course(recipe, layers);
+  try {
+    for (let block = done.blocks; block < layers; block++) {
+      let outcome = await finishedBlock(journal, block);
+      if (outcome) {
+        const message = "it was finished by an earlier run and is taken from the work folder";
+        yield { type: "note", where: blockTensor(block, "").slice(0, -1), message };
+      } else {
+        await resumeHidden(journal, backend, calibration, block);
+        budget.begin(block);
+        const work = compressBlock(tools, block, block + 1 < layers);
+        let step = await work.next();
+        for (; !step.done; step = await work.next()) {
+          const fraction = course.fraction(block, step.value);
+          yield { type: "progress", phase: step.value.phase, block, blocks: layers, fraction };
+        }
+        outcome = step.value;
+        budget.finish();
+        await keepBlock(journal, backend, calibration, block, block + 1 < layers, outcome);
+      }
+      yield* writeBlock(block, outcome, stored, writer);
+      done.reports.push(...outcome.layers.map(({ report }) => report));
+      done.blocks = block + 1;
+    }
+    if (stored.isFolded) {
+      const write: WriteRange = (name, start, bytes) => writer.writeRange(name, start, bytes);
+      await foldOuter(backend, model, await rotator!.sharedQ(), write, signal);
+    }
+  } finally {
+    rotator?.dispose();
+    calibration.runner.dispose();
+    calibration.hidden.dispose();
+    calibration.work.dispose();
+  }
+}
+
+async function* writeBlock(
+  block: number,
+  { layers, others, notes }: BlockOutcome,
+  stored: OutputPlan,
+  writer: CheckpointWriter,
+): AsyncGenerator<CompressEvent, void, void> {
+  for (const [name, bytes] of others) await writer.write(name, bytes);
+  const where = blockTensor(block, "rotation");
+  for (const message of notes) yield { type: "note", where, message };
+  for (const { report, stored: tensors } of layers) {
+    for (const [weightName, bytes] of tensors) {
+      for (const [name, part] of stored.pack(weightName, bytes)) await writer.write(name, part);
+    }
+    yield { type: "layer", report };
+    for (const message of report.notes) yield { type: "note", where: report.name, message };
+  }
+}
+
+/** Embeds the calibration windows and sets up what runs blocks over them. */
+async function openCalibration(
+  model: StoredModel,
+  backend: Backend,
+  { ids, samples }: Windows,
+  length: number,
+): Promise<Calibration> {
+  const { spec } = model;
+  const batchTokens = batchSequences(samples, length) * length;
+  const hidden = backend.zeros([ids.length, spec.hiddenSize]);
+  await embedTokens(model, backend, ids, hidden);
+  return {
+    runner: new BlockRunner(backend, spec, batchTokens, length),
+    hidden,
+    work: backend.zeros([batchTokens, spec.hiddenSize]),
+    samples,
+    length,
+  };
+}

@@ -1,0 +1,76 @@
+import type { ServedOperation } from "../backend.js";
+import type { BackendOptions } from "../backends/lease.js";
+import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import type { OutputFolder } from "../platform/files.js";
+import type { WorkFolder } from "../platform/work-folder.js";
+import type { Recipe } from "../recipe.js";
+import type { LayerReport } from "./layer.js";
+import type { Totals } from "./output.js";
+import type { BlockPhase } from "./pass.js";
+
+export interface CompressOptions extends BackendOptions {
+  /** A model folder, a .safetensors file, or an open checkpoint. */
+  readonly model: string | Checkpoint;
+  /** Where the compressed folder is to be: a path that does not exist yet, or an output folder. */
+  readonly out: string | OutputFolder;
+  /** Calibration text; its first samples * length tokens are used. */
+  readonly calibration: string;
+  /** What to do; missing keys take their defaults. @default DEFAULT_RECIPE */
+  readonly recipe?: Partial<Recipe>;
+  /**
+   * A backend that is open, or the name of one. "auto" takes a GPU for models with a weight of 2^20
+   * elements or more, and wasm otherwise; when the GPU fails, the block at hand begins again on wasm.
+   * For that, what runs through the blocks is kept in the host's memory (or in `work`). @default "auto"
+   */
+  readonly backend?: BackendOptions["backend"];
+  /** Bytes after which a new shard of weights begins. @default 5e9 */
+  readonly shardBytes?: number;
+  /** Replace `out` when it exists. @default false */
+  readonly force?: boolean;
+  /**
+   * Seconds that the run may take: what rotations and long optimisations may use of it is divided
+   * over the blocks, and they stop earlier than the recipe says. Results then depend on the machine.
+   *
+   * @default no limit
+   */
+  readonly budget?: number;
+  /**
+   * Where finished blocks and the states of long optimisations are kept, so that the same call goes
+   * on from there after a crash or an abort: a path or a work folder. Cleared at the end.
+   *
+   * @default nothing is kept
+   */
+  readonly work?: string | WorkFolder;
+  /** Stops the work; nothing is left behind. */
+  readonly signal?: AbortSignal;
+}
+
+export type CompressEvent =
+  | {
+      readonly type: "start";
+      readonly backend: string;
+      readonly blocks: number;
+      readonly layers: number;
+      readonly samples: number;
+      readonly length: number;
+    }
+  | { readonly type: "note"; readonly where: string; readonly message: string }
+  | {
+      readonly type: "progress";
+      readonly phase: BlockPhase;
+      readonly block: number;
+      readonly blocks: number;
+      /** Share of the whole work that is done, in [0, 1]. */
+      readonly fraction: number;
+    }
+  | { readonly type: "layer"; readonly report: LayerReport };
+
+export interface CompressResult {
+  readonly layers: readonly LayerReport[];
+  readonly totals: Totals;
+  readonly served: readonly ServedOperation[];
+  /** Seconds of work up to the committed folder; what the caller does at "start" is not counted. */
+  readonly seconds: number;
+  /** Largest number of bytes that the backend's tensors took. */
+  readonly peakTensorBytes: number;
+}
