@@ -1,5 +1,5 @@
 import type { Backend, ServedOperation } from "./backend.js";
-import { Lease } from "./backends/lease.js";
+import { BACKEND_OPTION_NAMES, type BackendOptions, Lease } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import type { CheckpointWriter } from "./checkpoint/checkpoint-writer.js";
 import { type BlockOutcome, compressBlock } from "./compress/block.js";
@@ -34,7 +34,7 @@ import { Run } from "./run.js";
 import { hasExtras, readModel, type StoredModel } from "./stored-model.js";
 import { embedTokens } from "./weights.js";
 
-export interface CompressOptions {
+export interface CompressOptions extends BackendOptions {
   /** A model folder, a .safetensors file, or an open checkpoint. */
   readonly model: string | Checkpoint;
   /** Where the compressed folder is to be: a path that does not exist yet, or an output folder. */
@@ -48,7 +48,7 @@ export interface CompressOptions {
    * elements or more, and wasm otherwise; when the GPU fails, the block at hand begins again on wasm.
    * For that, what runs through the blocks is kept in the host's memory (or in `work`). @default "auto"
    */
-  readonly backend?: Backend | string;
+  readonly backend?: BackendOptions["backend"];
   /** Bytes after which a new shard of weights begins. @default 5e9 */
   readonly shardBytes?: number;
   /** Replace `out` when it exists. @default false */
@@ -76,7 +76,7 @@ const OPTION_NAMES: readonly (keyof CompressOptions)[] = [
   "out",
   "calibration",
   "recipe",
-  "backend",
+  ...BACKEND_OPTION_NAMES,
   "shardBytes",
   "force",
   "budget",
@@ -129,7 +129,7 @@ async function* steps(
   options: CompressOptions,
 ): AsyncGenerator<CompressEvent, CompressResult, void> {
   let started = performance.now();
-  const { model: source, backend: wanted = "auto", signal } = options;
+  const { model: source, signal } = options;
   signal?.throwIfAborted();
   refuseUnknownKeys("compress", options, OPTION_NAMES);
   const recipe = readRecipe(options.recipe ?? {});
@@ -140,7 +140,7 @@ async function* steps(
     const model = readModel(checkpoint);
     refuseModel(model, recipe);
     const plan = planLayers(recipe, prunableLayers(model.spec));
-    lease = await Lease.open(wanted, workload(model.spec));
+    lease = await Lease.open(options, workload(model.spec));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
     const scope = recipe.rotate && (recipe.rotate.scope ?? "block");
     const stored = new OutputPlan(model, plan, findLayout(recipe.layout), scope);

@@ -1,4 +1,5 @@
 import type { Backend, ServedOperation } from "./backend.js";
+import { BACKEND_OPTION_NAMES, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { type MovableModel, type OpenModel, openMovable, refuseForeignIds } from "./open-model.js";
@@ -12,7 +13,7 @@ const LONGEST_DEFAULT_WINDOW = 2048;
 /** Most logits that are held at a time: 64 MiB of them. */
 const LOGIT_ELEMENTS = 2 ** 24;
 
-export interface EvaluateOptions {
+export interface EvaluateOptions extends BackendOptions {
   /** A model folder, a .safetensors file, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** The text to score. */
@@ -20,7 +21,7 @@ export interface EvaluateOptions {
   /** Tokens in each window. @default the model's context, at most 2048 */
   readonly window?: number;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
-  readonly backend?: Backend | string;
+  readonly backend?: BackendOptions["backend"];
   readonly signal?: AbortSignal;
 }
 
@@ -28,7 +29,7 @@ const OPTION_NAMES: readonly (keyof EvaluateOptions)[] = [
   "model",
   "text",
   "window",
-  "backend",
+  ...BACKEND_OPTION_NAMES,
   "signal",
 ];
 
@@ -79,13 +80,13 @@ function isOpenModel(model: EvaluateOptions["model"]): model is OpenModel {
 async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, Perplexity, void> {
   const started = performance.now();
   refuseUnknownKeys("evaluatePerplexity", options, OPTION_NAMES);
-  const { model: source, text, backend, signal } = options;
+  const { model: source, text, signal } = options;
   const asked = options.window;
   if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 2)) {
     throw new PenjingError("--window", `it is ${asked}, must be a whole number of at least 2.`);
   }
   let own: MovableModel | undefined;
-  if (!isOpenModel(source)) own = await openMovable(source, { backend, signal, maxTokens: asked });
+  if (!isOpenModel(source)) own = await openMovable(source, { ...options, maxTokens: asked });
   const model = own ?? (source as OpenModel);
   try {
     for (const message of model.notes) yield { type: "note", where: "--backend", message };

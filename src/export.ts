@@ -1,5 +1,5 @@
 import type { Backend, ServedOperation } from "./backend.js";
-import { Lease } from "./backends/lease.js";
+import { BACKEND_OPTION_NAMES, type BackendOptions, Lease } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { createCheckpoint } from "./checkpoint/checkpoint-writer.js";
 import { byteLengthOf } from "./checkpoint/safetensors-writer.js";
@@ -25,7 +25,7 @@ import { openOutput } from "./platform/overlap.js";
 import { pause, Run } from "./run.js";
 import { hasExtras, readModel, type StoredModel } from "./stored-model.js";
 
-export interface ExportOptions {
+export interface ExportOptions extends BackendOptions {
   /** A model folder, a .safetensors file, or an open checkpoint; compressed by penjing or not. */
   readonly model: string | Checkpoint;
   /** Where the new folder is to be: a path that does not exist yet, or an output folder. */
@@ -47,7 +47,7 @@ export interface ExportOptions {
    * A backend that is open, or the name of one; only `reconstruct` computes. "auto" is wasm: an export
    * waits for files. @default "auto"
    */
-  readonly backend?: Backend | string;
+  readonly backend?: BackendOptions["backend"];
   /** Bytes after which a new shard of weights begins. @default 5e9 */
   readonly shardBytes?: number;
   /** Replace `out` when it exists. @default false */
@@ -61,7 +61,7 @@ const OPTION_NAMES: readonly (keyof ExportOptions)[] = [
   "out",
   "layout",
   "reconstruct",
-  "backend",
+  ...BACKEND_OPTION_NAMES,
   "shardBytes",
   "force",
   "signal",
@@ -110,7 +110,7 @@ export function exportModel(options: ExportOptions): Run<ExportEvent, ExportResu
 
 async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, ExportResult, void> {
   const started = performance.now();
-  const { model: source, backend: wanted = "auto", shardBytes, signal } = options;
+  const { model: source, shardBytes, signal } = options;
   signal?.throwIfAborted();
   refuseUnknownKeys("exportModel", options, OPTION_NAMES);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
@@ -119,7 +119,7 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
   try {
     const model = readModel(checkpoint);
     const layout = targetLayout(model, options);
-    lease = await Lease.open(wanted, { largestWeight: 0 });
+    lease = await Lease.open(options, { largestWeight: 0 });
     const { backend } = lease;
     output = await openOutput(options, checkpoint.folder.path);
     const rebuilds = options.reconstruct === true && hasExtras(model);

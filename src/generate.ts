@@ -1,4 +1,5 @@
-import type { Backend, ServedOperation } from "./backend.js";
+import type { ServedOperation } from "./backend.js";
+import { BACKEND_OPTION_NAMES, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import type { Tokenizer } from "./checkpoint/tokenizer.js";
 import { KeyValueCache } from "./decoder.js";
@@ -8,7 +9,7 @@ import { Random } from "./random.js";
 import { pause, Run } from "./run.js";
 import { checkSampling, type SamplingOptions, sample } from "./sample.js";
 
-export interface GenerateOptions extends SamplingOptions {
+export interface GenerateOptions extends BackendOptions, SamplingOptions {
   /** A model folder, a .safetensors file, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** Text to continue; special tokens such as BOS are added as the tokenizer does. */
@@ -20,7 +21,7 @@ export interface GenerateOptions extends SamplingOptions {
   /** Seed of the draws when temperature is above 0. @default 0 */
   readonly seed?: number;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
-  readonly backend?: Backend | string;
+  readonly backend?: BackendOptions["backend"];
   readonly signal?: AbortSignal;
 }
 
@@ -33,7 +34,7 @@ const OPTION_NAMES: readonly (keyof GenerateOptions)[] = [
   "topK",
   "topP",
   "seed",
-  "backend",
+  ...BACKEND_OPTION_NAMES,
   "signal",
 ];
 
@@ -75,10 +76,10 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
   refuseUnknownKeys("generate", options, OPTION_NAMES);
   checkSampling(options);
   checkCounts(options);
-  const { model: source, backend, signal } = options;
+  const { model: source } = options;
   const isOpen = typeof source === "object" && "decoder" in source;
   let own: MovableModel | undefined;
-  if (!isOpen) own = await openMovable(source, { backend, signal });
+  if (!isOpen) own = await openMovable(source, options);
   const model = own ?? (source as OpenModel);
   try {
     for (const message of model.notes) yield { type: "note", where: "--backend", message };

@@ -1,6 +1,9 @@
 export type { Backend, Operations, ServedOperation } from "./backend.js";
 export type { Workload } from "./backends/auto.js";
 export { openBackend } from "./backends/index.js";
+export type { BackendOptions } from "./backends/lease.js";
+export type { Simd } from "./backends/wasm/module.js";
+export type { WasmOptions } from "./backends/wasm/options.js";
 export { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 export { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
 export type { LayerReport } from "./compress/layer.js";

@@ -1,5 +1,5 @@
 import type { Backend, ServedOperation } from "./backend.js";
-import { Lease } from "./backends/lease.js";
+import { type BackendOptions, Lease } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
 import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
@@ -11,12 +11,7 @@ import { allOrNothing, loadBlock, loadOuter } from "./weights.js";
 /** Longest run of tokens unless asked otherwise: enough for the windows of published tables. */
 const LONGEST_RUN = 2048;
 
-export interface OpenModelOptions {
-  /**
-   * A backend that is open, or the name of one to open. "auto" takes a GPU for models with a weight of
-   * 2^20 elements or more, and wasm otherwise or when the GPU fails. @default "auto"
-   */
-  readonly backend?: Backend | string;
+export interface OpenModelOptions extends BackendOptions {
   /** Longest run of tokens that one call may have; the model's context at most. @default 2048 */
   readonly maxTokens?: number;
   /** Stops the loading. */
@@ -75,7 +70,7 @@ export async function openMovable(
     const model = readModel(checkpoint);
     const shapes = Object.values(linearShapes(model.spec));
     const largestWeight = Math.max(...shapes.map(([rows, cols]) => rows * cols));
-    const lease = await Lease.open(options.backend ?? "auto", { largestWeight });
+    const lease = await Lease.open(options, { largestWeight });
     const notes = lease.note ? [lease.note] : [];
     const close = async () => {
       if (typeof source === "string") await checkpoint.close();

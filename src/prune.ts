@@ -1,5 +1,5 @@
 import type { Backend } from "./backend.js";
-import { Lease } from "./backends/lease.js";
+import { BACKEND_OPTION_NAMES, type BackendOptions, Lease } from "./backends/lease.js";
 import { StatisticsGatherer } from "./calibrate.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { layerError } from "./layer-error.js";
@@ -9,7 +9,7 @@ import { reconstruct } from "./sandwich.js";
 import { parseSparsity } from "./sparsity.js";
 import { colsOf, type Tensor } from "./tensor.js";
 
-export interface PruneLinearOptions {
+export interface PruneLinearOptions extends BackendOptions {
   /** [rows, cols] row-major: rows are output features, cols input features. Not changed. */
   readonly weight: Float32Array;
   readonly rows: number;
@@ -32,11 +32,6 @@ export interface PruneLinearOptions {
   readonly seed?: number;
   /** Stops a long optimisation. */
   readonly signal?: AbortSignal;
-  /**
-   * A backend that is open, or the name of one to open for this call. "auto" takes a GPU for a weight
-   * of 2^20 elements or more, and wasm otherwise or when the GPU fails. @default "auto"
-   */
-  readonly backend?: Backend | string;
 }
 
 const OPTION_NAMES: readonly (keyof PruneLinearOptions)[] = [
@@ -52,7 +47,7 @@ const OPTION_NAMES: readonly (keyof PruneLinearOptions)[] = [
   "tokens",
   "seed",
   "signal",
-  "backend",
+  ...BACKEND_OPTION_NAMES,
 ];
 
 export interface PrunedLinear {
@@ -88,8 +83,8 @@ export interface PrunedLinear {
  */
 export async function pruneLinear(options: PruneLinearOptions): Promise<PrunedLinear> {
   refuseUnknownKeys("pruneLinear", options, OPTION_NAMES);
-  const { backend: wanted = "auto", rows, cols } = options;
-  const lease = await Lease.open(wanted, { largestWeight: rows * cols || 0 });
+  const { rows, cols } = options;
+  const lease = await Lease.open(options, { largestWeight: rows * cols || 0 });
   const notes = lease.note ? [lease.note] : [];
   try {
     for (;;) {

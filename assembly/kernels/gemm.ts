@@ -10,24 +10,42 @@ export function gemmScratch(m: i32, n: i32, k: i32): usize {
   return multiplyScratch(m, n, k);
 }
 
-/** out [m, n] = alpha * A [m, k] B [k, n], added to out unless `overwrite`; dense rows. */
+/**
+ * out [m, n] = alpha * A [m, k] B [k, n], added to out unless `overwrite`; lda, ldb and ldc are the
+ * floats between rows as stored.
+ */
 export function gemmMultiply(
   m: i32,
   n: i32,
   k: i32,
   a: usize,
+  lda: i32,
   transposeA: bool,
   b: usize,
+  ldb: i32,
   transposeB: bool,
   out: usize,
+  ldc: i32,
   alpha: f32,
   overwrite: bool,
   scratch: usize,
 ): void {
-  const lda = <usize>(transposeA ? m : k) << 2;
-  const ldb = <usize>(transposeB ? k : n) << 2;
-  const ldc = <usize>n << 2;
-  multiply(m, n, k, a, lda, transposeA, b, ldb, transposeB, out, ldc, alpha, overwrite, scratch);
+  multiply(
+    m,
+    n,
+    k,
+    a,
+    <usize>lda << 2,
+    transposeA,
+    b,
+    <usize>ldb << 2,
+    transposeB,
+    out,
+    <usize>ldc << 2,
+    alpha,
+    overwrite,
+    scratch,
+  );
 }
 
 /** Fills every row of out [rows, cols] with bias [cols], or with zeros when bias is 0. */
@@ -40,7 +58,10 @@ export function gemmFillRows(rows: i32, cols: i32, bias: usize, out: usize): voi
   }
 }
 
-/** out [tokens, outFeatures] += x [tokens, inFeatures] Wᵀ, W [outFeatures, inFeatures]. */
+/**
+ * out [tokens, outFeatures] += x [tokens, inFeatures] Wᵀ, W [outFeatures, inFeatures]; rows of out lie
+ * outStep floats apart.
+ */
 export function gemmFewTokens(
   tokens: i32,
   outFeatures: i32,
@@ -48,9 +69,10 @@ export function gemmFewTokens(
   x: usize,
   w: usize,
   out: usize,
+  outStep: i32,
 ): void {
   const ldx = <usize>inFeatures << 2;
-  const ldo = <usize>outFeatures << 2;
+  const ldo = <usize>outStep << 2;
   let o = 0;
   for (; o + 4 <= outFeatures; o += 4) {
     const wAt = w + <usize>o * ldx;

@@ -5,8 +5,11 @@
 
 import { madd } from "./simd";
 
-/** Address of the table, 16 bytes for each code byte. */
-export const SHUFFLES: usize = memory.data(4096, 16);
+/**
+ * Address of the table, 16 bytes for each code byte: above the static data, which a thread writes anew when
+ * it starts, and below all tensors (src/backends/wasm.ts).
+ */
+export const SHUFFLES: usize = 0x80000;
 
 /** Writes the 256 shuffles; call once. */
 export function fillShuffles(): void {

@@ -10,6 +10,7 @@
  */
 import type { Backend } from "../backend.js";
 import { DeviceError } from "../errors.js";
+import type { WasmOptions } from "./wasm/options.js";
 import { openWasm } from "./wasm.js";
 import type { WebGpuOptions } from "./webgpu.js";
 
@@ -37,11 +38,14 @@ export interface Choice {
 }
 
 /** Opens the backend that suits the work and the machine. */
-export async function openAuto({ largestWeight }: Workload = {}): Promise<Choice> {
+export async function openAuto(
+  { largestWeight }: Workload = {},
+  wasm: WasmOptions = {},
+): Promise<Choice> {
   const { worthElements, openGpu } = policy;
   if (largestWeight !== undefined && largestWeight < worthElements) {
     const reason = `auto: no weight has the ${worthElements} elements that make a GPU worth it`;
-    return { backend: await openWasm(), reason };
+    return { backend: await openWasm(wasm), reason };
   }
   try {
     const backend = await openGpu({ hardwareOnly: true });
@@ -50,6 +54,6 @@ export async function openAuto({ largestWeight }: Workload = {}): Promise<Choice
     if (!(error instanceof DeviceError)) throw error;
     const [cause] = error.bare.split(";");
     const note = `auto takes wasm: ${error.bare}`;
-    return { backend: await openWasm(), reason: `auto: ${cause.replace(/\.$/, "")}`, note };
+    return { backend: await openWasm(wasm), reason: `auto: ${cause.replace(/\.$/, "")}`, note };
   }
 }

@@ -82,6 +82,8 @@ export class HostBackend implements Backend {
     readonly name: string,
     private readonly storage: HostStorage,
     private readonly table: OperationTable,
+    /** Called by `dispose`. */
+    private readonly end: () => void = () => {},
   ) {
     this.ops = table.ops;
   }
@@ -140,6 +142,7 @@ export class HostBackend implements Backend {
   }
 
   dispose(): void {
+    this.end();
     this.storage.dispose();
   }
 

@@ -2,10 +2,11 @@ import type { Backend } from "../backend.js";
 import { nearest, PenjingError } from "../errors.js";
 import { openAuto, type Workload } from "./auto.js";
 import { openReference } from "./reference.js";
+import { checkWasmOptions, type WasmOptions } from "./wasm/options.js";
 import { openWasm } from "./wasm.js";
 
 /** How to open each backend, by name; `auto` is not one of them. */
-export const backends: Readonly<Record<string, () => Promise<Backend>>> = {
+export const backends: Readonly<Record<string, (options?: WasmOptions) => Promise<Backend>>> = {
   reference: openReference,
   wasm: openWasm,
   // Loaded when first opened: with its shaders it is a chunk of its own in the portable bundle.
@@ -17,11 +18,15 @@ export const backends: Readonly<Record<string, () => Promise<Backend>>> = {
  *
  * @param name "auto", "webgpu", "wasm" or "reference". @default "auto": WebGPU where the machine has a
  *   GPU and the work is large enough for one, else wasm
- * @param work what "auto" looks at. @default a large model
+ * @param options what "auto" looks at, and how wasm runs. @default a large model, all cores
  * @throws PenjingError for an unknown name, or when a named backend cannot run here
  */
-export async function openBackend(name = "auto", work?: Workload): Promise<Backend> {
-  if (name === "auto") return (await openAuto(work)).backend;
+export async function openBackend(
+  name = "auto",
+  options: Workload & WasmOptions = {},
+): Promise<Backend> {
+  checkWasmOptions(options);
+  if (name === "auto") return (await openAuto(options, options)).backend;
   const open = Object.hasOwn(backends, name) ? backends[name] : undefined;
   if (!open) {
     const valid = ["auto", ...Object.keys(backends)];
@@ -31,5 +36,5 @@ export async function openBackend(name = "auto", work?: Workload): Promise<Backe
       `"${name}" is not a backend${near ? `; did you mean "${near}"?` : "."} Valid: ${valid.join(", ")}.`,
     );
   }
-  return open();
+  return open(options);
 }

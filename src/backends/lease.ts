@@ -2,7 +2,24 @@ import type { Backend, MemoryUse, ServedOperation } from "../backend.js";
 import { DeviceError } from "../errors.js";
 import { openAuto, type Workload } from "./auto.js";
 import { openBackend } from "./index.js";
+import { checkWasmOptions, WASM_OPTION_NAMES, type WasmOptions } from "./wasm/options.js";
 import { openWasm } from "./wasm.js";
+
+/** Which backend a call runs on. */
+export interface BackendOptions extends WasmOptions {
+  /**
+   * A backend that is open, or the name of one to open for this call. "auto" takes a GPU for models
+   * with a weight of 2^20 elements or more, and wasm otherwise or when the GPU fails. `threads` and
+   * `simd` are those of a wasm backend that the call opens. @default "auto"
+   */
+  readonly backend?: Backend | string;
+}
+
+/** The names of those options, for lists of what a call takes. */
+export const BACKEND_OPTION_NAMES: readonly (keyof BackendOptions)[] = [
+  "backend",
+  ...WASM_OPTION_NAMES,
+];
 
 /**
  * The backend of a piece of work: the caller's own, or one that is opened by name. Where `auto` chose a
@@ -21,6 +38,8 @@ export class Lease {
     /** Whether `auto` chose. */
     readonly isAuto: boolean,
     private readonly isOwned: boolean,
+    /** For a move to wasm. */
+    private readonly wasm: WasmOptions,
     /** A sentence for the user about the choice, if there is something to say. */
     readonly note?: string,
   ) {
@@ -28,14 +47,21 @@ export class Lease {
   }
 
   /**
-   * @param wanted an open backend, or the name of one to open
+   * @param options what the caller's caller asked for
    * @throws PenjingError for an unknown name, or when a named backend cannot run here
    */
-  static async open(wanted: Backend | string, work: Workload): Promise<Lease> {
-    if (typeof wanted !== "string") return new Lease(wanted, "the caller's own", false, false);
-    if (wanted !== "auto") return new Lease(await openBackend(wanted), "asked for", false, true);
-    const { backend, reason, note } = await openAuto(work);
-    return new Lease(backend, reason, true, true, note);
+  static async open(options: BackendOptions, work: Workload): Promise<Lease> {
+    const { backend: wanted = "auto", threads, simd } = options;
+    const wasm = { threads, simd };
+    checkWasmOptions(wasm);
+    if (typeof wanted !== "string") {
+      return new Lease(wanted, "the caller's own", false, false, wasm);
+    }
+    if (wanted !== "auto") {
+      return new Lease(await openBackend(wanted, wasm), "asked for", false, true, wasm);
+    }
+    const { backend, reason, note } = await openAuto(work, wasm);
+    return new Lease(backend, reason, true, true, wasm, note);
   }
 
   /** Whether a failure of the backend can be survived. */
@@ -63,7 +89,7 @@ export class Lease {
     this.earlier.push(...this.linesOf(this.present));
     this.earlierPeak = this.present.memory().peak;
     this.present.dispose();
-    this.present = await openWasm();
+    this.present = await openWasm(this.wasm);
     this.names = `${this.names}, then wasm`;
     const [cause] = error.bare.split(";");
     this.reason = `auto: after the GPU failed (${cause.replace(/\.$/, "")})`;

@@ -7,7 +7,8 @@ const PAGE = 65536;
 /** wasm32 addresses 4 GiB; the last page stays unused so that end addresses fit in 32 bits. */
 const MAXIMUM_PAGES = 65535;
 
-function align(bytes: number): number {
+/** The next size that a block of memory may have. */
+export function align(bytes: number): number {
   return Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
 }
 

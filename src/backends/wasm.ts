@@ -1,5 +1,6 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
+import { loadThreading } from "../platform/node-modules.js";
 import { HostBackend } from "./host.js";
 import { WasmStorage } from "./memory.js";
 import { referenceOperations } from "./reference.js";
@@ -14,11 +15,13 @@ import * as elementwise from "./wasm/elementwise.js";
 import * as entropy from "./wasm/entropy.js";
 import * as gemm from "./wasm/gemm.js";
 import * as hessian from "./wasm/hessian.js";
-import type { Kernels } from "./wasm/kernels.js";
+import { isSpread, type Kernels } from "./wasm/kernels.js";
 import * as mask from "./wasm/mask.js";
 import { hasRelaxedSimd, kernelModule, type Simd } from "./wasm/module.js";
 import * as norm from "./wasm/norm.js";
+import { checkWasmOptions, type WasmOptions } from "./wasm/options.js";
 import * as orthogonal from "./wasm/orthogonal.js";
+import { ThreadPool } from "./wasm/pool.js";
 import * as removed from "./wasm/removed.js";
 import * as rope from "./wasm/rope.js";
 import * as sandwich from "./wasm/sandwich.js";
@@ -54,25 +57,24 @@ const PARTS = [
   twoFour,
 ];
 
-/** How the WebAssembly backend runs. */
-export interface WasmOptions {
-  /** @default "auto": relaxed where the runtime has it */
-  readonly simd?: Simd | "auto";
-}
+/** Threads that "auto" takes at most: more rarely read weights any faster. */
+const MOST_AUTO_THREADS = 8;
 
 /**
  * Opens the WebAssembly backend: 128-bit SIMD kernels over tensors that live in one WebAssembly
  * memory of at most 4 GiB.
  *
- * @throws PenjingError when the runtime has no WebAssembly SIMD
+ * @throws PenjingError when the runtime has no WebAssembly SIMD, for a number of threads that is not a
+ *   whole one from 1 to 256, and for relaxed SIMD where the runtime has none
  */
-export async function openWasm({ simd = "auto" }: WasmOptions = {}): Promise<Backend> {
-  const memory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: 65536 });
-  let instance: WebAssembly.Instance;
+export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
+  const { simd = "auto", threads = "auto" } = options;
+  checkWasmOptions(options);
+  const threading = threads === 1 ? undefined : await loadThreading();
+  const wanted = threads === "auto" ? Math.min(threading?.cores ?? 1, MOST_AUTO_THREADS) : threads;
+  let loaded: Loaded;
   try {
-    instance = await WebAssembly.instantiate(await chooseModule(simd), {
-      env: { memory, abort: abortFromKernel },
-    });
+    loaded = await load(simd, threading !== undefined && wanted > 1);
   } catch (cause) {
     throw new PenjingError(
       "wasm",
@@ -80,21 +82,53 @@ export async function openWasm({ simd = "auto" }: WasmOptions = {}): Promise<Bac
       { cause },
     );
   }
+  const { module, memory, instance, isShared } = loaded;
   const storage = new WasmStorage(memory, FIRST_TENSOR);
-  const kernels: Kernels = { exports: instance.exports as Kernels["exports"], storage };
+  const exports = instance.exports as Kernels["exports"];
+  const pool =
+    isShared && threading
+      ? new ThreadPool(module, memory, instance, wanted, threading.start, [])
+      : undefined;
+  const kernels: Kernels = {
+    exports,
+    storage,
+    threads: pool?.count ?? 1,
+    run(name, calls, work, stride = 0) {
+      if (pool && isSpread(kernels, calls.length, work)) return pool.run(name, calls, stride);
+      return calls.map((args) => exports[name](...args));
+    },
+  };
   const operations = Object.assign({}, ...PARTS.map((part) => part.bind(kernels)));
   const table = joinOperations([
     { name: "reference", operations: referenceOperations, reason: "wasm has no kernel for it" },
     { name: "wasm", operations },
   ]);
-  return new HostBackend("wasm", storage, table);
+  return new HostBackend("wasm", storage, table, () => pool?.dispose());
 }
 
-async function chooseModule(simd: Simd | "auto"): Promise<WebAssembly.Module> {
-  if (simd !== "auto") return kernelModule(simd, false);
-  if (!hasRelaxedSimd()) return kernelModule("baseline", false);
+interface Loaded {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly instance: WebAssembly.Instance;
+  readonly isShared: boolean;
+}
+
+async function load(simd: Simd | "auto", isShared: boolean): Promise<Loaded> {
+  const module = await chooseModule(simd, isShared);
+  const memory = new WebAssembly.Memory({
+    initial: INITIAL_PAGES,
+    maximum: 65536,
+    shared: isShared,
+  });
+  const env = { memory, abort: abortFromKernel };
+  return { module, memory, instance: await WebAssembly.instantiate(module, { env }), isShared };
+}
+
+async function chooseModule(simd: Simd | "auto", isShared: boolean): Promise<WebAssembly.Module> {
+  if (simd !== "auto") return kernelModule(simd, isShared);
+  if (!hasRelaxedSimd()) return kernelModule("baseline", isShared);
   // A worker may have been given one module only.
-  return kernelModule("relaxed", false).catch(() => kernelModule("baseline", false));
+  return kernelModule("relaxed", isShared).catch(() => kernelModule("baseline", isShared));
 }
 
 function abortFromKernel(): never {

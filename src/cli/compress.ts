@@ -21,6 +21,8 @@ import { scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
 import { describeMethods, methodOptionsOf, withMethodOptions } from "./method-options.js";
 import {
+  type BackendFlags,
+  backendOf,
   byteCount,
   collect,
   duration,
@@ -30,7 +32,7 @@ import {
   withCommonOptions,
 } from "./options.js";
 
-interface CompressFlags extends PrintOptions {
+interface CompressFlags extends PrintOptions, BackendFlags {
   readonly calibration: string;
   readonly out: string;
   readonly method?: string;
@@ -57,7 +59,6 @@ interface CompressFlags extends PrintOptions {
   readonly budget?: number;
   readonly work?: string;
   readonly force?: boolean;
-  readonly backend: string;
 }
 
 const EXAMPLES = `
@@ -178,7 +179,8 @@ async function readRecipeFile(path: string): Promise<Partial<Recipe>> {
 }
 
 async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
-  const { backend, budget, force, out, work: folder } = flags;
+  const { budget, force, out, work: folder } = flags;
+  const backend = backendOf(flags);
   const recipe = await readRecipeFlags(flags);
   const calibration = await readTextFile(flags.calibration);
   const text = flags.eval ? await readTextFile(flags.eval) : undefined;
@@ -188,9 +190,9 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
   const score = (path: string, title: string) =>
     text === undefined
       ? undefined
-      : scoreText({ model: path, text, window: flags.window, backend, signal }, title, flags);
-  const options = { model, out, calibration, recipe, backend, force, budget, work: folder, signal };
-  const work = compress({ ...options, shardBytes: flags.shardSize });
+      : scoreText({ model: path, text, window: flags.window, ...backend, signal }, title, flags);
+  const options = { model, out, calibration, recipe, force, budget, work: folder, signal };
+  const work = compress({ ...options, ...backend, shardBytes: flags.shardSize });
   let before: Perplexity | undefined;
   let progress: Progress | undefined;
   try {

@@ -2,12 +2,17 @@ import type { Command } from "commander";
 import { type EvaluateOptions, evaluatePerplexity, type Perplexity } from "../evaluate.js";
 import { duration, openProgress, type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
-import { number, readTextFile, withCommonOptions } from "./options.js";
+import {
+  type BackendFlags,
+  backendOf,
+  number,
+  readTextFile,
+  withCommonOptions,
+} from "./options.js";
 
-interface EvaluateFlags extends PrintOptions {
+interface EvaluateFlags extends PrintOptions, BackendFlags {
   readonly text: string;
   readonly window?: number;
-  readonly backend: string;
 }
 
 const EXAMPLES = `
@@ -63,9 +68,13 @@ export async function scoreText(
 }
 
 async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
-  const { backend, window } = flags;
+  const { window } = flags;
   const text = await readTextFile(flags.text);
-  const score = await scoreText({ model, text, window, backend, signal }, "eval", flags);
+  const score = await scoreText(
+    { model, text, window, ...backendOf(flags), signal },
+    "eval",
+    flags,
+  );
   if (flags.json) {
     printJson({ model, text: flags.text, ...score });
     return;

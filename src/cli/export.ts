@@ -2,15 +2,20 @@ import type { Command } from "commander";
 import { type ExportResult, exportModel } from "../export.js";
 import { duration, openProgress, type PrintOptions, print, printJson, size } from "./console.js";
 import { explainServed } from "./explain.js";
-import { byteCount, LAYOUT_NAMES, withCommonOptions } from "./options.js";
+import {
+  type BackendFlags,
+  backendOf,
+  byteCount,
+  LAYOUT_NAMES,
+  withCommonOptions,
+} from "./options.js";
 
-interface ExportFlags extends PrintOptions {
+interface ExportFlags extends PrintOptions, BackendFlags {
   readonly out: string;
   readonly layout?: string;
   readonly reconstruct?: boolean;
   readonly force?: boolean;
   readonly shardSize?: number;
-  readonly backend: string;
 }
 
 const EXAMPLES = `
@@ -38,9 +43,9 @@ export function addExport(program: Command, signal: AbortSignal): void {
 }
 
 async function run(model: string, flags: ExportFlags, signal: AbortSignal): Promise<void> {
-  const { out, layout, reconstruct, backend, force, shardSize: shardBytes } = flags;
-  const options = { model, out, layout, reconstruct, backend, force, shardBytes, signal };
-  const work = exportModel(options);
+  const { out, layout, reconstruct, force, shardSize: shardBytes } = flags;
+  const options = { model, out, layout, reconstruct, force, shardBytes, signal };
+  const work = exportModel({ ...options, ...backendOf(flags) });
   const progress = openProgress("export", flags);
   try {
     for await (const event of work) {

@@ -3,13 +3,12 @@ import { generate } from "../generate.js";
 import type { SamplingOptions } from "../sample.js";
 import { type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
-import { number, withCommonOptions } from "./options.js";
+import { type BackendFlags, number, withCommonOptions } from "./options.js";
 
-interface GenerateFlags extends PrintOptions, SamplingOptions {
+interface GenerateFlags extends PrintOptions, BackendFlags, SamplingOptions {
   readonly maxNewTokens: number;
   readonly seed: number;
   readonly ignoreEos?: boolean;
-  readonly backend: string;
 }
 
 const EXAMPLES = `
@@ -44,8 +43,8 @@ async function run(
   flags: GenerateFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, json, quiet, explain, verbose: _, ...sampling } = flags;
-  const work = generate({ ...sampling, model: path, prompt, backend, signal });
+  const { json, quiet, explain, verbose: _, ...sampling } = flags;
+  const work = generate({ ...sampling, model: path, prompt, signal });
   let shown = json ? "" : prompt;
   for await (const event of work) {
     if (event.type === "note") {

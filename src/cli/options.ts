@@ -1,4 +1,6 @@
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { BackendOptions } from "../backends/lease.js";
+import { SIMDS } from "../backends/wasm/module.js";
 import { PenjingError } from "../errors.js";
 import { layouts } from "../layouts/index.js";
 import { openFile } from "../platform/files.js";
@@ -13,10 +15,34 @@ export const LAYOUT_NAMES = [...layouts.keys()].join(", ");
 export function withCommonOptions(command: Command): Command {
   return command
     .option("--backend <name>", "auto, webgpu, wasm or reference", "auto")
+    .option(
+      "--threads <n>",
+      "threads of the wasm backend, or auto: one for each core",
+      threads,
+      "auto",
+    )
+    .addOption(
+      new Option("--simd <mode>", "of wasm; baseline gives the same bytes on every machine")
+        .choices(["auto", ...SIMDS])
+        .default("auto"),
+    )
     .option("--json", "print one JSON document instead of text")
     .option("--quiet", "no progress, no notes")
     .option("--verbose", "print stack traces of errors")
     .option("--explain", "print which backend served each operation");
+}
+
+/** The flags that say what to compute on. */
+export type BackendFlags = Pick<BackendOptions, "backend" | "threads" | "simd">;
+
+/** Those alone, of all of a command's flags. */
+export function backendOf({ backend, threads, simd }: BackendFlags): BackendOptions {
+  return { backend, threads, simd };
+}
+
+/** Parses --threads, whose range the backend checks. */
+function threads(text: string): number | "auto" {
+  return text === "auto" ? text : number(text);
 }
 
 /** Parses a number, as an argument parser of commander. */

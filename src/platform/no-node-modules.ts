@@ -1,4 +1,5 @@
 import { PenjingError } from "../errors.js";
+import type { StartThread, Threading } from "./node-modules.js";
 
 /** What node-modules.ts is replaced by where there are no files to open by path. */
 async function refuse(): Promise<never> {
@@ -14,4 +15,23 @@ export const loadSystem = refuse;
 
 export async function loadDawn(): Promise<never> {
   throw new PenjingError("webgpu", "this build of penjing uses the runtime's own WebGPU only.");
+}
+
+/** Threads are dedicated workers; memory can be shared with them on cross-origin-isolated pages only. */
+export async function loadThreading(): Promise<Threading | undefined> {
+  if (typeof Worker === "undefined" || globalThis.crossOriginIsolated === false) return undefined;
+  const start: StartThread = (program, data) => {
+    const text = `onmessage = ({ data }) => (${program})(data);`;
+    const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    const worker = new Worker(url);
+    worker.onerror = (event) => event.preventDefault();
+    worker.postMessage(data);
+    return {
+      end() {
+        worker.terminate();
+        URL.revokeObjectURL(url);
+      },
+    };
+  };
+  return { start, cores: navigator.hardwareConcurrency };
 }

@@ -13,3 +13,34 @@ export async function loadDawn(): Promise<GPU> {
   const { create } = (await import(name)) as { create(flags: string[]): GPU };
   return create([]);
 }
+
+/** A thread that was started. */
+export interface Thread {
+  end(): void;
+}
+
+/** Starts a thread that calls the function whose text is `program` with a copy of `data`. */
+export type StartThread = (program: string, data: object) => Thread;
+
+/** How threads are started here, or undefined where there are none; and how many make sense. */
+export interface Threading {
+  readonly start: StartThread;
+  /** Cores that this process may use. */
+  readonly cores: number;
+}
+
+export async function loadThreading(): Promise<Threading | undefined> {
+  const [{ Worker }, { availableParallelism }] = await Promise.all([
+    import("node:worker_threads"),
+    loadSystem(),
+  ]);
+  const start: StartThread = (program, data) => {
+    const text = `import("node:worker_threads").then(({ workerData }) => (${program})(workerData));`;
+    const worker = new Worker(text, { eval: true, workerData: data });
+    // A waiting thread must not keep the process from ending, nor an error in its start end it.
+    worker.unref();
+    worker.on("error", () => {});
+    return { end: () => void worker.terminate() };
+  };
+  return { start, cores: availableParallelism() };
+}

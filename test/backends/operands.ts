@@ -1,7 +1,9 @@
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { openReference } from "../../src/backends/reference.js";
-import { openWasm } from "../../src/backends/wasm.js";
+import { policy } from "../../src/backends/wasm/kernels.js";
+import { hasRelaxedSimd } from "../../src/backends/wasm/module.js";
+import { openWasm as openOn } from "../../src/backends/wasm.js";
 import type { Tensor, TensorData } from "../../src/tensor.js";
 import { hasWebGpu, openSharedGpu } from "../webgpu/adapter.js";
 
@@ -19,9 +21,19 @@ function dirty(open: () => Promise<Backend>): () => Promise<Backend> {
   return Object.defineProperty(opener, "name", { value: open.name });
 }
 
+// Small operands go to several threads too.
+policy.worthAThread = 1;
+
+/** One thread, without relaxed SIMD. */
+const openWasm = () => openOn({ threads: 1, simd: "baseline" });
+/** Several threads, with relaxed SIMD where the runtime has it. */
+const openThreads = () => openOn({ threads: 3 });
+
+console.log(`threads of wasm: 1 and 3; relaxed SIMD: ${hasRelaxedSimd() ? "with 3" : "none here"}`);
+
 /** Every backend that the contract suites run over; the GPU's pool has sizes of its own to dirty. */
 export const OPENERS: readonly (() => Promise<Backend>)[] = [
-  ...[openReference, openWasm].map(dirty),
+  ...[openReference, openWasm, openThreads].map(dirty),
   ...(hasWebGpu ? [openSharedGpu] : []),
 ];
 

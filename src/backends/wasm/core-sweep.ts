@@ -1,9 +1,11 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
-import { address, type Kernels, withScratch } from "./kernels.js";
+import { address, cut, equalRanges, type Kernels, runRanges, withScratch } from "./kernels.js";
 
 /** Columns that are swept before those after them are updated. */
 const TILE = 128;
+/** Rows, about, whose falls are added up together, however many threads there are. */
+const CHUNK = 64;
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports } = kernels;
@@ -19,21 +21,37 @@ export function bind(kernels: Kernels): Partial<Operations> {
         const width = Math.min(TILE, cols - start);
         const [from, trailing] = backwards ? [0, start] : [start + width, cols - start - width];
         gain += withScratch(kernels, rows * width * 4, (errors) => {
-          const fall = withScratch(kernels, exports.coreSweepScratch(a), (scratch) => {
-            const operands = [address(core), address(mask), d, address(gram), h];
-            return exports.coreSweepTile(
-              ...[rows, a, cols, start, width, flags],
-              ...operands,
-              errors,
-              scratch,
-            );
-          });
+          const falls = runRanges(
+            kernels,
+            "coreSweepTile",
+            equalRanges(rows, a * Math.max(1, Math.floor(CHUNK / a))),
+            rows * width * (a + width),
+            () => exports.coreSweepScratch(a),
+            ({ start: first, count }) => [
+              ...[count, a, cols, start, width, flags, address(core) + first * cols * 4],
+              ...[
+                address(mask) + first * cols,
+                d + first * cols * 4,
+                address(gram) + first * a * 4,
+              ],
+              ...[h, errors + first * width * 4],
+            ],
+          );
+          const fall = falls.reduce((sum, part) => sum + part, 0);
           if (trailing === 0) return fall;
-          withScratch(kernels, exports.coreSweepTrailScratch(rows, width, trailing), (scratch) => {
-            const row = h + (start * cols + from) * 4;
-            const shape = [rows, width, trailing, cols];
-            exports.coreSweepTrail(...shape, errors, row, d + from * 4, scratch);
-          });
+          const row = h + (start * cols + from) * 4;
+          const work = rows * width * trailing;
+          runRanges(
+            kernels,
+            "coreSweepTrail",
+            cut(kernels, rows, 24, work),
+            work,
+            ({ count }) => exports.coreSweepTrailScratch(count, width, trailing),
+            ({ start: first, count }) => [
+              ...[count, width, trailing, cols, errors + first * width * 4, row],
+              ...[d + (first * cols + from) * 4],
+            ],
+          );
           return fall;
         });
       }

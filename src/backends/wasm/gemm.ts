@@ -1,23 +1,61 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
-import { address, type Kernels, withFloats, withScratch } from "./kernels.js";
+import { address, cut, type Kernels, runRanges, withFloats } from "./kernels.js";
 
 /** Rows of x up to which reading the weights as stored beats packing them first. */
 const FEW_TOKENS = 12;
+/** Rows or columns of a product that stay together: a few tiles. */
+const GRAIN = 24;
+
+/** One product of matrices by the addresses of their first elements. */
+interface Product {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly a: number;
+  readonly transposeA?: boolean;
+  readonly b: number;
+  readonly transposeB?: boolean;
+  readonly out: number;
+  readonly alpha?: number;
+  readonly overwrite: boolean;
+}
+
+/** out [m, n] = alpha * A [m, k] B [k, n], cut along the longer side of out. */
+function multiply(kernels: Kernels, product: Product): void {
+  const { m, n, k, a, b, out, alpha = 1 } = product;
+  const { transposeA = false, transposeB = false } = product;
+  const [lda, ldb] = [transposeA ? m : k, transposeB ? k : n];
+  const flags = [Number(transposeA), Number(transposeB), Number(product.overwrite)];
+  const byRows = m >= n;
+  const work = m * n * k;
+  const ranges = cut(kernels, byRows ? m : n, GRAIN, work);
+  const size = (count: number) => (byRows ? [count, n] : [m, count]);
+  runRanges(
+    kernels,
+    "gemmMultiply",
+    ranges,
+    work,
+    ({ count }) => kernels.exports.gemmScratch(...size(count), k),
+    ({ start, count }) => {
+      const aAt = a + (byRows ? 4 * start * (transposeA ? 1 : lda) : 0);
+      const bAt = b + (byRows ? 0 : 4 * start * (transposeB ? ldb : 1));
+      const to = out + 4 * start * (byRows ? n : 1);
+      const operands = [aAt, lda, flags[0], bAt, ldb, flags[1], to, n];
+      return [...size(count), k, ...operands, alpha, flags[2]];
+    },
+  );
+}
 
 export function bind(kernels: Kernels): Partial<Operations> {
-  const { gemmScratch, gemmMultiply, gemmFillRows, gemmFewTokens } = kernels.exports;
+  const { gemmFillRows } = kernels.exports;
   return {
     gemm(a, b, out, options = {}) {
-      const { transposeA = false, transposeB = false, alpha = 1, accumulate = false } = options;
+      const { accumulate = false, ...rest } = options;
       const [m, n] = [rowsOf(out), colsOf(out)];
-      const k = transposeA ? rowsOf(a) : colsOf(a);
-      withScratch(kernels, gemmScratch(m, n, k), (scratch) => {
-        const left = [address(a), Number(transposeA)];
-        const right = [address(b), Number(transposeB)];
-        const overwrite = Number(!accumulate);
-        gemmMultiply(m, n, k, ...left, ...right, address(out), alpha, overwrite, scratch);
-      });
+      const k = options.transposeA ? rowsOf(a) : colsOf(a);
+      const operands = { a: address(a), b: address(b), out: address(out) };
+      multiply(kernels, { ...rest, m, n, k, ...operands, overwrite: !accumulate });
     },
     linear(x, weight, out, { bias } = {}) {
       const [tokens, k, n] = [rowsOf(x), colsOf(x), rowsOf(weight)];
@@ -25,15 +63,21 @@ export function bind(kernels: Kernels): Partial<Operations> {
       if (bias) gemmFillRows(tokens, n, address(bias), address(out));
       else if (few) gemmFillRows(tokens, n, 0, address(out));
       withFloats(kernels, weight, (weights) => {
-        if (few) {
-          gemmFewTokens(tokens, n, k, address(x), weights, address(out));
+        const operands = { a: address(x), b: weights, out: address(out) };
+        if (!few) {
+          const shape = { m: tokens, n, k, transposeB: true };
+          multiply(kernels, { ...shape, ...operands, overwrite: !bias });
           return;
         }
-        withScratch(kernels, gemmScratch(tokens, n, k), (scratch) => {
-          const overwrite = Number(!bias);
-          const operands = [address(x), 0, weights, 1, address(out)];
-          gemmMultiply(tokens, n, k, ...operands, 1, overwrite, scratch);
-        });
+        const { a, b, out: to } = operands;
+        const work = tokens * n * k;
+        kernels.run(
+          "gemmFewTokens",
+          cut(kernels, n, GRAIN, work).map(({ start, count }) => [
+            ...[tokens, count, k, a, b + 4 * start * k, to + 4 * start, n],
+          ]),
+          work,
+        );
       });
     },
   };

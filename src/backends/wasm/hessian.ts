@@ -1,6 +1,9 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
-import { address, type Kernels, withScratch } from "./kernels.js";
+import { address, equalRanges, type Kernels, runRanges, withScratch } from "./kernels.js";
+
+/** Rows of `quadraticForm` whose terms are added up together, however many threads there are. */
+const PANEL = 256;
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports } = kernels;
@@ -22,9 +25,15 @@ export function bind(kernels: Kernels): Partial<Operations> {
     },
     async quadraticForm(d, h) {
       const [rows, n] = [rowsOf(d), colsOf(d)];
-      return withScratch(kernels, exports.hessianQuadraticScratch(rows, n), (scratch) =>
-        exports.hessianQuadraticForm(rows, n, address(d), address(h), scratch),
+      const sums = runRanges(
+        kernels,
+        "hessianQuadraticForm",
+        equalRanges(rows, PANEL),
+        rows * n * n,
+        ({ count }) => exports.hessianQuadraticScratch(count, n),
+        ({ start, count }) => [count, n, address(d) + 4 * start * n, address(h)],
       );
+      return sums.reduce((sum, part) => sum + part, 0);
     },
     async sumOfSquares(x) {
       return exports.hessianSumOfSquares(x.size, address(x));

@@ -1,12 +1,65 @@
 import type { Tensor } from "../../tensor.js";
 import type { StoredTensor } from "../host.js";
-import type { WasmStorage } from "../memory.js";
+import { align, type WasmStorage } from "../memory.js";
 
 /** The instantiated module and its memory, which every binding file is given once. */
 export interface Kernels {
   /** Kernel functions by export name; pointers are byte addresses. */
   readonly exports: Readonly<Record<string, (...args: number[]) => number>>;
   readonly storage: WasmStorage;
+  /** Threads that `run` may use, the caller included. */
+  readonly threads: number;
+  /**
+   * Calls a kernel once for each list of arguments, in any order, and on several threads where
+   * `work` is worth it.
+   *
+   * @param work multiply-adds, or about as many of whatever is done, in all
+   * @param stride added to the last argument once for each number of the thread that makes the call,
+   *   the caller's being 0. @default 0
+   * @returns the results by call
+   */
+  run(name: string, calls: readonly (readonly number[])[], work: number, stride?: number): number[];
+}
+
+/** What decides how work is cut. Mutable, so that tests see small work on several threads. */
+export const policy = {
+  /** Multiply-adds from which on a part of the work is worth waking another thread for. */
+  worthAThread: 5e5,
+};
+/** Parts for each thread, so that one that is held up leaves work to the others. */
+const PARTS = 3;
+
+/** Whether calls go to several threads. */
+export function isSpread(
+  { threads }: Pick<Kernels, "threads">,
+  calls: number,
+  work: number,
+): boolean {
+  return threads > 1 && calls > 1 && work >= 2 * policy.worthAThread;
+}
+
+/** A range of rows, columns or the like. */
+export interface Range {
+  readonly start: number;
+  readonly count: number;
+}
+
+/**
+ * Cuts work into ranges that threads may take.
+ *
+ * @param units rows, columns or the like that can be computed apart
+ * @param grain units that belong together; every start is a multiple of it
+ * @param work multiply-adds, or about as many of whatever is done, in all
+ */
+export function cut(kernels: Kernels, units: number, grain: number, work: number): Range[] {
+  const groups = Math.ceil(units / grain);
+  const most = kernels.threads > 1 ? kernels.threads * PARTS : 1;
+  const parts = Math.max(1, Math.min(groups, most, Math.floor(work / policy.worthAThread)));
+  return Array.from({ length: parts }, (_, i) => {
+    const start = Math.floor((groups * i) / parts) * grain;
+    const end = Math.min(units, Math.floor((groups * (i + 1)) / parts) * grain);
+    return { start, count: end - start };
+  });
 }
 
 /** Runs `use` with the address of weights as f32: their own, or a copy where they are f16. */
@@ -39,4 +92,40 @@ export function withScratch<T>(
   } finally {
     storage.free(scratch, bytes);
   }
+}
+
+/** Ranges of `size` units, the last perhaps shorter: the same however many threads there are. */
+export function equalRanges(units: number, size: number): Range[] {
+  return Array.from({ length: Math.ceil(units / size) }, (_, i) => {
+    return { start: i * size, count: Math.min(size, units - i * size) };
+  });
+}
+
+/**
+ * Calls a kernel for each range, on several threads where there are any, each thread with scratch
+ * memory of its own, uncleared, whose address is the kernel's last argument.
+ *
+ * @param work as of `cut`
+ * @param bytes of scratch for a range
+ * @param args all arguments but the last
+ * @returns what the calls returned, by range
+ */
+export function runRanges(
+  kernels: Kernels,
+  name: string,
+  ranges: readonly Range[],
+  work: number,
+  bytes: (range: Range) => number,
+  args: (range: Range) => readonly number[],
+): number[] {
+  const stride = ranges.reduce((most, range) => Math.max(most, align(bytes(range))), 0);
+  const copies = isSpread(kernels, ranges.length, work) ? kernels.threads : 1;
+  return withScratch(kernels, stride * copies, (scratch) =>
+    kernels.run(
+      name,
+      ranges.map((range) => [...args(range), scratch]),
+      work,
+      stride,
+    ),
+  );
 }

@@ -2,7 +2,12 @@ import type { Operations } from "../../backend.js";
 import { removedCount } from "../../sparsity.js";
 import { colsOf, rowsOf, type Tensor, u8 } from "../../tensor.js";
 import { dropSmallest } from "../selection.js";
-import { address, type Kernels, withScratch } from "./kernels.js";
+import { address, cut, equalRanges, type Kernels, runRanges, withScratch } from "./kernels.js";
+
+/** Rows whose losses are added up together, in one order however many threads there are. */
+const CHUNK = 64;
+/** Multiply-adds that the sweep of a block does for each weight of it, about. */
+const SWEEP_WORK = 64;
 
 /** A block of columns of w and mask, and the addresses where it starts. */
 interface Block {
@@ -29,13 +34,19 @@ export function bind(kernels: Kernels): Partial<Operations> {
         const block: Block = { rows, cols, start, width, w: wAt, u: uAt };
         if ("ratio" in pattern) chooseByRatio(kernels, block, mask, pattern.ratio);
         loss += withScratch(kernels, rows * width * 4, (errors) => {
-          const blockLoss = withScratch(kernels, exports.sparsegptScratch(width), (scratch) => {
-            const maskAt = address(mask) + start;
-            const shape = [rows, width, cols, m, drop];
-            return exports.sparsegptBlock(...shape, wAt, uAt, maskAt, errors, scratch);
-          });
+          const losses = runRanges(
+            kernels,
+            "sparsegptBlock",
+            equalRanges(rows, CHUNK),
+            rows * width * SWEEP_WORK,
+            () => exports.sparsegptScratch(width),
+            ({ start: row, count }) => [
+              ...[count, width, cols, m, drop, wAt + row * cols * 4, uAt],
+              ...[address(mask) + row * cols + start, errors + row * width * 4],
+            ],
+          );
           updateTrailing(kernels, block, errors);
-          return blockLoss;
+          return losses.reduce((sum, part) => sum + part, 0);
         });
       }
       return loss;
@@ -68,8 +79,16 @@ function updateTrailing(kernels: Kernels, block: Block, errors: number): void {
   const { rows, cols, start, width, w, u } = block;
   const trailing = cols - start - width;
   if (trailing === 0) return;
-  withScratch(kernels, exports.sparsegptTrailScratch(rows, width, trailing), (scratch) => {
-    const skip = width * 4;
-    exports.sparsegptTrail(rows, width, trailing, cols, errors, u + skip, w + skip, scratch);
-  });
+  const skip = width * 4;
+  runRanges(
+    kernels,
+    "sparsegptTrail",
+    cut(kernels, rows, 24, rows * width * trailing),
+    rows * width * trailing,
+    ({ count }) => exports.sparsegptTrailScratch(count, width, trailing),
+    ({ start: row, count }) => [
+      ...[count, width, trailing, cols, errors + row * skip, u + skip],
+      ...[w + row * cols * 4 + skip],
+    ],
+  );
 }

@@ -1,0 +1,44 @@
+import { PenjingError } from "../../errors.js";
+import { hasRelaxedSimd, SIMDS, type Simd } from "./module.js";
+
+/** How the WebAssembly backend runs. */
+export interface WasmOptions {
+  /**
+   * Threads to compute with, the caller's own included; all give the same results, bit for bit. One
+   * where a runtime has no threads that share memory.
+   *
+   * @default "auto": as many as there are cores, at most 8
+   */
+  readonly threads?: number | "auto";
+  /**
+   * `relaxed` fuses multiplications with additions where the machine can, which is faster and rounds
+   * once less; `baseline` gives the same bytes on every machine.
+   *
+   * @default "auto": relaxed where the runtime has it
+   */
+  readonly simd?: Simd | "auto";
+}
+
+/** The names of those options, for lists of what a call takes. */
+export const WASM_OPTION_NAMES: readonly (keyof WasmOptions)[] = ["threads", "simd"];
+
+const MOST_THREADS = 256;
+
+/** @throws PenjingError for a value that cannot be, or cannot be here */
+export function checkWasmOptions({ simd = "auto", threads = "auto" }: WasmOptions): void {
+  if (simd !== "auto" && !SIMDS.includes(simd)) {
+    throw new PenjingError("--simd", `"${simd}" is not one of auto, ${SIMDS.join(", ")}.`);
+  }
+  if (simd === "relaxed" && !hasRelaxedSimd()) {
+    throw new PenjingError(
+      "--simd",
+      "this runtime has no relaxed SIMD (Node 22 or newer, Chrome 114, Firefox 145); use auto or baseline.",
+    );
+  }
+  const isCount = Number.isInteger(threads) && Number(threads) >= 1;
+  if (threads === "auto" || (isCount && Number(threads) <= MOST_THREADS)) return;
+  throw new PenjingError(
+    "--threads",
+    `${threads} is not a number of threads; give a whole number from 1 to ${MOST_THREADS}, or auto.`,
+  );
+}

@@ -1,0 +1,233 @@
+// Threads of the wasm backend: the same results however many there are, errors, exit, rest.
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Backend } from "../../src/backend.js";
+import { hasRelaxedSimd, kernelModule, SIMDS } from "../../src/backends/wasm/module.js";
+import { ThreadPool } from "../../src/backends/wasm/pool.js";
+import { openWasm } from "../../src/backends/wasm.js";
+import { loadThreading } from "../../src/platform/node-modules.js";
+import type { Tensor } from "../../src/tensor.js";
+import { note } from "../shared.js";
+import { randomValues } from "./operands.js";
+
+const test = suite("backends/threads");
+const simds = SIMDS.filter((simd) => simd === "baseline" || hasRelaxedSimd());
+const THREADS = 3;
+
+const [ROWS, COLS, TOKENS] = [100, 144, 37];
+const given = {
+  x: randomValues(TOKENS * COLS),
+  w: randomValues(ROWS * COLS),
+  square: randomValues(COLS * COLS),
+};
+
+/** Every operation that is cut over threads, on operands of sizes that no tile divides. */
+const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> = {
+  gemm(b) {
+    const out = b.zeros([TOKENS, ROWS]);
+    b.ops.gemm(x(b), w(b), out, { transposeB: true, alpha: 0.7 });
+    return [out];
+  },
+  gemmTransposed(b) {
+    const out = b.zeros([COLS, COLS]);
+    b.ops.gemm(x(b), x(b), out, { transposeA: true });
+    return [out];
+  },
+  linear(b) {
+    const out = [1, 5, TOKENS].map((tokens) => b.zeros([tokens, ROWS]));
+    for (const to of out) b.ops.linear(b.rows(x(b), 0, to.shape[0]), w(b), to);
+    return out;
+  },
+  attention(b) {
+    const out = b.zeros([TOKENS, COLS]);
+    const heads = { heads: 6, kvHeads: 6, headDim: COLS / 6, window: 20 };
+    b.ops.attention(x(b), x(b), x(b), out, heads);
+    return [out];
+  },
+  async sparsegpt(b) {
+    const { u } = await factored(b);
+    const out = [];
+    for (const pattern of [{ n: 2, m: 4 }, { ratio: 0.5 }]) {
+      const [pruned, mask] = [w(b), b.zeros([ROWS, COLS], "u8")];
+      const loss = await b.ops.sparsegptSweep(pruned, u, mask, { pattern, blockSize: 48 });
+      out.push(pruned, mask, b.upload(Float32Array.of(loss), [1]));
+    }
+    return out;
+  },
+  async factorisation(b) {
+    const { hessian, factor, u } = await factored(b);
+    const form = await b.ops.quadraticForm(w(b), hessian);
+    return [hessian, factor, u, b.upload(Float32Array.of(form), [1])];
+  },
+  async coreSweep(b) {
+    const { hessian } = await factored(b);
+    const mask = b.zeros([ROWS, COLS], "u8");
+    const core = w(b);
+    b.ops.selectNofM(core, mask, 2, 4);
+    b.ops.applyMask(core, mask);
+    const gram = b.upload(new Float32Array((ROWS / 4) * 16), [ROWS / 4, 4, 4]);
+    const ones = Float32Array.from({ length: ROWS * 4 }, (_, i) => Number(i % 4 === (i >> 2) % 4));
+    b.write(gram, ones);
+    const gradient = b.upload(
+      given.w.map((value) => value * 3),
+      [ROWS, COLS],
+    );
+    const fall = await b.ops.coreSweep(core, mask, gradient, gram, hessian);
+    return [core, mask, gradient, b.upload(Float32Array.of(fall), [1])];
+  },
+};
+
+const x = (b: Backend) => b.upload(given.x, [TOKENS, COLS]);
+const w = (b: Backend) => b.upload(given.w, [ROWS, COLS]);
+
+async function factored(b: Backend) {
+  const [hessian, factor, u] = [0, 1, 2].map(() => b.zeros([COLS, COLS]));
+  b.ops.accumulateHessian(b.upload(given.square, [COLS, COLS]), hessian, 1);
+  b.ops.mirrorUpper(hessian);
+  b.ops.addDiagonal(hessian, b.upload(new Float32Array(COLS).fill(5), [COLS]));
+  b.copy(hessian, factor);
+  b.ops.reverse(factor);
+  await b.ops.cholesky(factor);
+  b.ops.triangularInverse(factor, u);
+  b.ops.reverse(u);
+  return { hessian, factor, u };
+}
+
+async function pool(): Promise<ThreadPool> {
+  const threading = await loadThreading();
+  const module = await kernelModule("baseline", true);
+  const memory = new WebAssembly.Memory({ initial: 64, maximum: 128, shared: true });
+  const env = { memory, abort: () => {} };
+  const instance = await WebAssembly.instantiate(module, { env });
+  return new ThreadPool(module, memory, instance, THREADS, threading!.start, []);
+}
+
+/** Calls until all threads take part. */
+async function allRunning(threads: ThreadPool): Promise<void> {
+  while (threads.running < THREADS) {
+    threads.run(
+      "choleskyReverse",
+      [
+        [4, 2 ** 20],
+        [4, 2 ** 20],
+      ],
+      0,
+    );
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+for (const simd of simds) {
+  for (const [name, operation] of Object.entries(OPERATIONS)) {
+    test(`${name}, ${simd}: one thread and ${THREADS} give the same bits`, async () => {
+      const results = [];
+      for (const threads of [1, THREADS]) {
+        const backend = await openWasm({ threads, simd });
+        // A thread that has just started may come too late for the first calls.
+        for (let i = 0; i < (threads > 1 ? 5 : 0); i++) {
+          await operation(backend);
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+        const tensors = await operation(backend);
+        results.push(await Promise.all(tensors.map((tensor) => backend.read(tensor))));
+        backend.dispose();
+      }
+      assert.equal(results[1], results[0]);
+    });
+  }
+}
+
+test("every thread takes part, over memory that has grown since it started", async () => {
+  const threads = await pool();
+  await allRunning(threads);
+  assert.is(threads.running, THREADS);
+  const { memory } = threads as unknown as { memory: WebAssembly.Memory };
+  const end = memory.buffer.byteLength;
+  memory.grow(64);
+  const floats = new Float32Array(memory.buffer, end, 2 ** 20);
+  floats.forEach((_, i) => {
+    floats[i] = i;
+  });
+  const part = 2 ** 14;
+  threads.run(
+    "choleskyReverse",
+    Array.from({ length: 64 }, (_, i) => [part, end + 4 * i * part]),
+    0,
+  );
+  for (let i = 0; i < floats.length; i += 997) {
+    const start = Math.floor(i / part) * part;
+    assert.is(floats[i], start + part - 1 - (i - start));
+  }
+  threads.dispose();
+});
+
+test("what a kernel throws in a thread reaches the caller, and the pool goes on", async () => {
+  const threads = await pool();
+  await allRunning(threads);
+  const good = [4, 2 ** 20];
+  const bad = [2 ** 20, 0xff000000];
+  for (let round = 0; round < 20; round++) {
+    const calls = Array.from({ length: 30 }, (_, i) => (i % 10 === round % 10 ? bad : good));
+    let thrown: unknown;
+    try {
+      threads.run("choleskyReverse", calls, 0);
+    } catch (error) {
+      thrown = error;
+    }
+    assert.match(String(thrown), /\[wasm\] the kernel choleskyReverse failed .*out of bounds/i);
+    assert.instance((thrown as Error).cause, Error);
+    threads.run("choleskyReverse", [good, good], 0);
+  }
+  threads.dispose();
+});
+
+test("threads use no time while there is nothing to do", async () => {
+  const threads = await pool();
+  await allRunning(threads);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const before = process.cpuUsage();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const { user, system } = process.cpuUsage(before);
+  const share = (user + system) / 1000 / 500;
+  note(`resting threads took ${(100 * share).toFixed(1)}% of one core`);
+  assert.ok(share < 0.1, `${share}`);
+  threads.dispose();
+});
+
+test("a process with threads ends by itself", () => {
+  const path = fileURLToPath(new URL("../../src/backends/wasm.js", import.meta.url));
+  const script = `
+    const { openWasm } = await import(${JSON.stringify(path)});
+    const backend = await openWasm({ threads: 3 });
+    const [a, out] = [0, 1].map(() => backend.zeros([400, 400]));
+    for (let i = 0; i < 10; i++) {
+      backend.ops.gemm(a, a, out);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    console.log("computed");
+  `;
+  const args = ["--input-type=module", "-e", script];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  assert.is(stdout, "computed\n", stderr);
+  assert.is(status, 0, stderr);
+});
+
+test("a number of threads or a SIMD mode that cannot be is refused", async () => {
+  for (const threads of [0, -1, 1.5, 257, Number.NaN]) {
+    const open = openWasm({ threads });
+    const message = await open.then(
+      () => "opened",
+      (error) => error.message,
+    );
+    assert.match(message, /\[--threads\] .* whole number from 1 to 256/);
+  }
+  const message = await openWasm({ simd: "fast" as "baseline" }).catch((error) => error.message);
+  assert.is(message, '[--simd] "fast" is not one of auto, baseline, relaxed.');
+});
+
+test.run();
