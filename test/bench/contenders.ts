@@ -15,12 +15,12 @@ export interface Contender {
   readonly peak: Peak;
 }
 
-/** A backend of its own for each mode that this runtime has. */
+/** A backend of its own, on one thread, for each mode that this runtime has. */
 export function openContenders(): Promise<Contender[]> {
   return Promise.all(
     availableModes().map(async (mode) => ({
       mode,
-      backend: await openWasm({ simd: mode }),
+      backend: await openWasm({ simd: mode, threads: 1 }),
       peak: await openPeak(mode),
     })),
   );

@@ -69,7 +69,7 @@ function median(values: Float64Array): number {
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const [rows, cols] of quick ? SHAPES.slice(0, 1) : SHAPES) {
-    const backend = await openWasm();
+    const backend = await openWasm({ threads: 1 });
     const { ops } = backend;
     const all = layers(backend, rows, cols);
     let next = 0;

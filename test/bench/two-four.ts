@@ -35,7 +35,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   const turns = quick ? { rounds: 5, seconds: 0.05 } : { rounds: 15, seconds: 0.15 };
   const figures: Figure[] = [];
   for (const n of quick ? [1024] : [1024, 4096]) {
-    const backend = await openWasm();
+    const backend = await openWasm({ threads: 1 });
     const matrices = await weights(backend, n);
     let next = 0;
     const matrix = () => matrices[next++ % matrices.length];

@@ -1,0 +1,51 @@
+import type { Backend, SparseGptSweepOptions } from "../../src/backend.js";
+import { randomValues } from "./contenders.js";
+
+/** SparseGPT's steps on one n x n layer with its Hessian given, as functions. */
+export interface SparseGptCases {
+  /** Factorises the Hessian and inverts it. */
+  prepare(): void;
+  /** Prunes and updates the columns; `prepare` ran before. */
+  sweep(pattern: SparseGptSweepOptions["pattern"]): void;
+  /** Both, as a whole layer takes them. */
+  layer(pattern: SparseGptSweepOptions["pattern"]): void;
+}
+
+/**
+ * A layer of random weights. The inverse of the reversed Hessian's factor, reversed, is the upper
+ * factor of the inverse Hessian.
+ */
+export function sparseGptCases(backend: Backend, n: number): SparseGptCases {
+  const { ops } = backend;
+  const samples = randomValues((n * n) / 2);
+  const diagonal = new Float32Array(n * n);
+  // What damping adds; so few samples leave the Hessian singular.
+  for (let i = 0; i < n; i++) diagonal[i * (n + 1)] = n / 64;
+  const hessian = backend.upload(diagonal, [n, n]);
+  ops.accumulateHessian(backend.upload(samples, [n / 2, n]), hessian, 1);
+  ops.mirrorUpper(hessian);
+  const weight = backend.upload(randomValues(n * n), [n, n]);
+  const [w, factor, u] = [0, 1, 2].map(() => backend.zeros([n, n]));
+  const mask = backend.zeros([n, n], "u8");
+
+  // The promises of this backend are settled when they return.
+  const prepare = () => {
+    backend.copy(hessian, factor);
+    ops.reverse(factor);
+    void ops.cholesky(factor);
+    ops.triangularInverse(factor, u);
+    ops.reverse(u);
+  };
+  const sweep = (pattern: SparseGptSweepOptions["pattern"]) => {
+    backend.copy(weight, w);
+    void ops.sparsegptSweep(w, u, mask, { pattern, blockSize: 128 });
+  };
+  return {
+    prepare,
+    sweep,
+    layer(pattern) {
+      prepare();
+      sweep(pattern);
+    },
+  };
+}
