@@ -1,0 +1,124 @@
+import type { TopLevelSpec } from "vega-lite";
+import type { Results } from "./results.js";
+import { MAIN, twoFourPoints } from "./tables.js";
+
+interface RatePoint {
+  readonly contender: string;
+  readonly size: number;
+  readonly rate: number;
+  readonly isPeak: boolean;
+}
+
+/** GFLOP/s of every contender, and of the peaks beside them. */
+function ratePoints(results: Results): RatePoint[] {
+  return results.list(MAIN, "peers").flatMap(({ name, by, value: rate }) => {
+    const [, peak, size] = name.match(/^(peak beside )?gemm (\d+)$/) ?? [];
+    if (!size || !by) return [];
+    const own = by === "baseline" || by === "relaxed";
+    const isPeak = peak !== undefined;
+    const contender = isPeak ? `peak, ${by}` : own ? `penjing, ${by}` : by;
+    return [{ contender, size: Number(size), rate, isPeak }];
+  });
+}
+
+const COMMON = {
+  $schema: "https://vega.github.io/schema/vega-lite/v6.json",
+  background: "white",
+  config: { aria: false, view: { stroke: null } },
+  width: 420,
+  height: 260,
+};
+
+/** A quantitative axis on which each step is a doubling. */
+function doublings(field: string, title: string, values: readonly number[]): object {
+  const sorted = [...new Set(values)].sort((a, b) => a - b);
+  return {
+    field,
+    type: "quantitative",
+    scale: { type: "log", base: 2, nice: false },
+    axis: { title, values: sorted, format: "d", grid: false },
+  };
+}
+
+function legend(symbols: object = {}): object {
+  return { title: null, orient: "right", symbolType: "stroke", ...symbols };
+}
+
+/** GFLOP/s against size, for each contender. */
+export function gemmSpec(results: Results): TopLevelSpec {
+  const values = ratePoints(results);
+  const contenders = [...new Set(values.map(({ contender }) => contender))];
+  // Peaks first, as they are on top.
+  const domain = [
+    ...contenders.filter((name) => name.startsWith("peak")),
+    ...contenders.filter((name) => name.startsWith("penjing")),
+    ...contenders.filter((name) => !/^(peak|penjing)/.test(name)),
+  ];
+  const sizes = values.map(({ size }) => size);
+  return {
+    ...COMMON,
+    data: { values },
+    mark: { type: "line", strokeWidth: 2, point: true },
+    encoding: {
+      x: doublings("size", "size of the square matrices", sizes),
+      y: { field: "rate", type: "quantitative", axis: { title: "GFLOP/s, one thread" } },
+      color: {
+        field: "contender",
+        type: "nominal",
+        sort: domain,
+        scale: { domain, scheme: "tableau10" },
+        legend: legend(),
+      },
+      strokeDash: {
+        field: "isPeak",
+        type: "nominal",
+        scale: {
+          domain: [false, true],
+          range: [
+            [1, 0],
+            [4, 4],
+          ],
+        },
+        legend: null,
+      },
+    },
+  } as unknown as TopLevelSpec;
+}
+
+/** Time of 2:4 weights over that of dense ones against tokens. */
+export function twoFourSpec(results: Results): TopLevelSpec {
+  const values = twoFourPoints(results);
+  const lines: object = {
+    data: { values },
+    mark: { type: "line", strokeWidth: 2, point: true },
+    encoding: {
+      x: doublings(
+        "tokens",
+        "tokens",
+        values.map(({ tokens }) => tokens),
+      ),
+      y: {
+        field: "ratio",
+        type: "quantitative",
+        axis: { title: "time, 2:4 / dense" },
+        scale: { domainMin: 0 },
+      },
+      color: {
+        field: "form",
+        type: "nominal",
+        sort: null,
+        scale: { scheme: "tableau10" },
+        legend: legend(),
+      },
+    },
+  };
+  const rule = (at: number, dash: readonly number[]): object => ({
+    data: { values: [{ at }] },
+    mark: { type: "rule", strokeDash: dash, color: "#888" },
+    encoding: { y: { field: "at", type: "quantitative" } },
+  });
+  return {
+    ...COMMON,
+    layer: [rule(1, [1, 0]), rule(0.5, [4, 4]), lines],
+  } as unknown as TopLevelSpec;
+}
