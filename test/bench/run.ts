@@ -39,8 +39,8 @@ if (values.runtime.length > 0) {
   }
 } else {
   results.push(
-    await measureHere(names, options, (name, figures) =>
-      console.log(`\n${name}\n${table(figures)}`),
+    await measureHere(names, options, (name, figures, seconds) =>
+      console.log(`\n${name} (${seconds.toFixed(0)} s)\n${table(figures)}`),
     ),
   );
 }

@@ -51,13 +51,14 @@ export function thisRuntime(): string {
 export async function measureHere(
   names: readonly string[],
   options: BenchOptions,
-  show: (name: string, figures: Figure[]) => void,
+  show: (name: string, figures: Figure[], seconds: number) => void,
 ): Promise<RuntimeFigures> {
   const benches: Record<string, Figure[]> = {};
   for (const name of names) {
     const bench = (await import(new URL(`${name}.js`, import.meta.url).href)) as Bench;
+    const started = performance.now();
     benches[name] = await bench.run(options);
-    show(name, benches[name]);
+    show(name, benches[name], (performance.now() - started) / 1000);
   }
   return { runtime: thisRuntime(), benches };
 }

@@ -48,7 +48,7 @@ function layers(backend: Backend, rows: number, cols: number): Layer[] {
 function takeTurns(cases: readonly (() => void)[], rounds: number): Float64Array[] {
   const times = cases.map(() => new Float64Array(rounds));
   // The first rounds run code that is not optimised yet.
-  for (let round = -20; round < rounds; round++) {
+  for (let round = -10; round < rounds; round++) {
     for (const [i, run] of cases.entries()) {
       const start = performance.now();
       run();
@@ -90,8 +90,8 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
         ...BLOCKS.map((_, i) => sandwich(i)),
       ];
       // Single products need many samples, and are short.
-      const rounds = Math.ceil((quick ? 1e9 : 3e9) / (tokens * rows * cols));
-      const times = takeTurns(cases, Math.max(quick ? 20 : 40, rounds));
+      const rounds = Math.ceil((quick ? 1e9 : 2e9) / (tokens * rows * cols));
+      const times = takeTurns(cases, Math.max(quick ? 10 : 15, rounds));
       for (const [i, name] of names.entries()) {
         figures.push({
           name: `${tokens} x ${cols} -> ${rows} ${name}`,
