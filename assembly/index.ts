@@ -1,4 +1,5 @@
 export * from "./kernels/gemm";
+export * from "./kernels/gemm-packed";
 export * from "./kernels/hessian";
 export * from "./kernels/cholesky";
 export * from "./kernels/sparsegpt";

@@ -313,6 +313,8 @@ export interface ServedOperation {
   readonly calls: number;
   /** Why that one, where it is known. */
   readonly reason?: string;
+  /** In which way that backend runs, such as "relaxed SIMD, 2 threads", where there is a choice. */
+  readonly how?: string;
   /** Bytes that a transfer copied; absent of operations, and of backends in the host's memory. */
   readonly copiedBytes?: number;
 }
@@ -327,6 +329,8 @@ export interface MemoryUse {
 /** A place to compute: storage for tensors and a full table of operations over them. */
 export interface Backend {
   readonly name: string;
+  /** What besides the name decides the bits of results: "relaxed SIMD", or "" for nothing. */
+  readonly arithmetic: string;
   /** Whether weights are best kept as f16 where they are stored so: it reads them as they are. */
   readonly keepsHalf: boolean;
   readonly ops: Operations;

@@ -6,7 +6,7 @@
 
 import { BLOCK_BYTES, BLOCK_LD, factorDiagonal, invertDiagonal, NB } from "../lib/diagonal";
 import { MR, NR } from "../lib/micro-kernel";
-import { KC, NC } from "../lib/multiply";
+import { NC } from "../lib/multiply";
 import { packColumns, packRows, panelBytes } from "../lib/pack";
 import {
   FULL,
@@ -18,8 +18,11 @@ import {
   UPPER_RIGHT,
 } from "../lib/panels";
 
+/** Steps of k at a time in the inversion. */
+const KC: i32 = 384;
+
 export function choleskyScratch(n: i32): usize {
-  return BLOCK_BYTES + TILE_BYTES + panelBytes(n, NB, NR) + panelBytes(n, NB, MR);
+  return BLOCK_BYTES + TILE_BYTES + panelBytes(n, NB) + panelBytes(n, NB);
 }
 
 /**
@@ -33,7 +36,7 @@ export function choleskyFactor(n: i32, a: usize, scratch: usize): i32 {
   const ld = <usize>n << 2;
   const tile = scratch + BLOCK_BYTES;
   const bPanels = tile + TILE_BYTES;
-  const aPanels = bPanels + panelBytes(n, NB, NR);
+  const aPanels = bPanels + panelBytes(n, NB);
   for (let k = 0; k < n; k += NB) {
     const width = min(NB, n - k);
     const diagonal = a + <usize>k * ld + (<usize>k << 2);
@@ -69,8 +72,8 @@ function clearAbove(n: i32, a: usize): void {
 }
 
 export function choleskyInverseScratch(n: i32): usize {
-  const product = panelBytes(NB, n, NR);
-  return BLOCK_BYTES + TILE_BYTES + product + panelBytes(NC, KC, NR) + panelBytes(NB, KC, MR);
+  const product = panelBytes(NB, n);
+  return BLOCK_BYTES + TILE_BYTES + product + panelBytes(NC, KC) + panelBytes(NB, KC);
 }
 
 /**
@@ -81,8 +84,8 @@ export function choleskyInverse(n: i32, l: usize, out: usize, scratch: usize): v
   const ld = <usize>n << 2;
   const tile = scratch + BLOCK_BYTES;
   const product = tile + TILE_BYTES;
-  const bPanels = product + panelBytes(NB, n, NR);
-  const aPanels = bPanels + panelBytes(NC, KC, NR);
+  const bPanels = product + panelBytes(NB, n);
+  const aPanels = bPanels + panelBytes(NC, KC);
   clearAbove(n, out);
   for (let i = 0; i < n; i += NB) {
     const rows = min(NB, n - i);

@@ -3,7 +3,7 @@
 // multiplying by it: both operands are read as stored, four floats of k at a time, and a dot
 // product's four partial sums meet only at its end.
 
-import { multiply, multiplyScratch } from "../lib/multiply";
+import { multiply, multiplyScratch, PLAIN, TRANSPOSED } from "../lib/multiply";
 import { madd, sumLanes } from "../lib/simd";
 
 export function gemmScratch(m: i32, n: i32, k: i32): usize {
@@ -30,22 +30,11 @@ export function gemmMultiply(
   overwrite: bool,
   scratch: usize,
 ): void {
-  multiply(
-    m,
-    n,
-    k,
-    a,
-    <usize>lda << 2,
-    transposeA,
-    b,
-    <usize>ldb << 2,
-    transposeB,
-    out,
-    <usize>ldc << 2,
-    alpha,
-    overwrite,
-    scratch,
-  );
+  const layout = transposeB ? TRANSPOSED : PLAIN;
+  const aStep = <usize>lda << 2;
+  const bStep = <usize>ldb << 2;
+  const step = <usize>ldc << 2;
+  multiply(m, n, k, a, aStep, transposeA, b, bStep, layout, out, step, alpha, overwrite, scratch);
 }
 
 /** Fills every row of out [rows, cols] with bias [cols], or with zeros when bias is 0. */

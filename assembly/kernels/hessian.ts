@@ -5,7 +5,7 @@
 // in one number, or that run over many rows, are kept in float64.
 
 import { MR, NR } from "../lib/micro-kernel";
-import { KC, MC, multiply, multiplyScratch, NC } from "../lib/multiply";
+import { blockDepth, MC, multiply, multiplyScratch, NC } from "../lib/multiply";
 import { packColumns, panelBytes } from "../lib/pack";
 import { multiplyPanels, TILE_BYTES, UPPER_RESULT } from "../lib/panels";
 
@@ -24,9 +24,10 @@ export function hessianAccumulate(
 ): void {
   const ld = <usize>n << 2;
   const bPanels = scratch + TILE_BYTES;
-  const aPanels = bPanels + panelBytes(min(NC, n), min(KC, tokens), NR);
-  for (let t = 0; t < tokens; t += KC) {
-    const depth = min(KC, tokens - t);
+  const block = blockDepth(tokens);
+  const aPanels = bPanels + panelBytes(min(NC, n), block);
+  for (let t = 0; t < tokens; t += block) {
+    const depth = min(block, tokens - t);
     const from = x + <usize>t * ld;
     for (let i = 0; i < n; i += MC) {
       const rows = min(MC, n - i);

@@ -3,8 +3,8 @@
 
 import { subtractScaled } from "./simd";
 
-/** Rows and columns of a diagonal block; a multiple of MR and NR. */
-export const NB: i32 = 64;
+/** Rows and columns of a diagonal block; a multiple of any MR and NR. */
+export const NB: i32 = 96;
 /** Bytes between rows of a block copied to scratch. */
 export const BLOCK_LD: usize = <usize>(NB * 4);
 export const BLOCK_BYTES: usize = <usize>NB * BLOCK_LD;

@@ -1,16 +1,38 @@
-// The inner loop of every matrix product here: a 4x8 tile of C stays in eight registers while one
-// panel of A and one of B are read once, front to back.
+// The inner loop of every matrix product here: a tile of C stays in registers while one panel of A
+// and one of B are read once, front to back.
 //
-// Panels are depth-major: A's holds 4 consecutive floats for each k, B's holds 8. Four rows and
-// two vectors of columns are what the 16 registers of x86-64 can hold when an engine (V8 before
-// 13) hoists all loads of an iteration to its top.
+// Panels are depth-major: A's holds MR consecutive floats for each k, B's holds NR. Which shape is
+// fastest depends on how an engine compiles the loop, so TypeScript measures (tune.ts) and sets one.
+// Every shape adds the same products in the same order: results do not depend on it.
 
+import { threeByTwelveChecked } from "./micro-checked";
+import { threeByTwelveSplat } from "./micro-splat";
+import { threeByTwelveWide } from "./micro-wide";
 import { madd } from "./simd";
 
+/** The shapes, by their number. */
+export const SHAPES: i32 = 4;
+const FOUR_BY_EIGHT: i32 = 0;
+const SPLAT: i32 = 1;
+const WIDE: i32 = 2;
+
+/** The largest MR and NR; both divide DIVISIBLE. */
+export const MAX_MR: i32 = 4;
+export const MAX_NR: i32 = 12;
+export const DIVISIBLE: i32 = 24;
+
+let shape: i32 = FOUR_BY_EIGHT;
 /** Rows of a tile, and floats per k in a panel of A. */
-export const MR: i32 = 4;
+export let MR: i32 = 4;
 /** Columns of a tile, and floats per k in a panel of B. */
-export const NR: i32 = 8;
+export let NR: i32 = 8;
+
+/** Sets the shape, 0 <= index < SHAPES, of this instance's products from here on. */
+export function useShape(index: i32): void {
+  shape = index;
+  MR = index == FOUR_BY_EIGHT ? 4 : 3;
+  NR = index == FOUR_BY_EIGHT ? 8 : 12;
+}
 
 /**
  * c [MR, NR] = A panel * B panel over `depth` >= 1 steps, added to c unless `overwrite`.
@@ -18,6 +40,24 @@ export const NR: i32 = 8;
  * @param ldc bytes between rows of c
  */
 export function microKernel(
+  depth: i32,
+  a: usize,
+  b: usize,
+  c: usize,
+  ldc: usize,
+  overwrite: bool,
+): void {
+  if (shape == FOUR_BY_EIGHT) fourByEight(depth, a, b, c, ldc, overwrite);
+  else if (shape == SPLAT) threeByTwelveSplat(depth, a, b, c, ldc, overwrite);
+  else if (shape == WIDE) threeByTwelveWide(depth, a, b, c, ldc, overwrite);
+  else threeByTwelveChecked(depth, a, b, c, ldc, overwrite);
+}
+
+/**
+ * Four rows and two vectors of columns are what the 16 registers of x86-64 can hold when an engine
+ * (V8 before 13) hoists all loads of an iteration to its top.
+ */
+function fourByEight(
   depth: i32,
   a: usize,
   b: usize,
@@ -33,7 +73,7 @@ export function microKernel(
   let c21 = f32x4.splat(0);
   let c30 = f32x4.splat(0);
   let c31 = f32x4.splat(0);
-  let k = depth;
+  const end = a + <usize>(depth << 4);
   do {
     const b0 = v128.load(b);
     const b1 = v128.load(b, 16);
@@ -51,8 +91,7 @@ export function microKernel(
     c31 = madd(row, b1, c31);
     a += 16;
     b += 32;
-    k--;
-  } while (k);
+  } while (a != end);
   if (!overwrite) {
     let from = c;
     c00 = f32x4.add(v128.load(from), c00);

@@ -2,9 +2,14 @@
 // for A, NR for B) neighbouring rows or columns, depth-major, the last group padded with zeros.
 // Any transpose of an operand is done here and nowhere else.
 
-/** Bytes that `count` rows or columns of `depth` floats take as panels of `width`. */
-export function panelBytes(count: i32, depth: i32, width: i32): usize {
-  return (<usize>((count + width - 1) / width)) * <usize>(width * depth * 4);
+import { MAX_NR } from "./micro-kernel";
+
+/**
+ * Bytes that are enough for `count` rows or columns of `depth` floats as panels of any width. Four
+ * rows are stored at a time, also where a panel has three: hence the 16 bytes at the end.
+ */
+export function panelBytes(count: i32, depth: i32): usize {
+  return (<usize>(count + MAX_NR - 1) * <usize>depth << 2) + 16;
 }
 
 /**
@@ -22,25 +27,56 @@ export function packColumns(
   scale: f32,
   dst: usize,
 ): void {
-  const factor = f32x4.splat(scale);
+  const step = <usize>width << 2;
   for (let j = 0; j < count; j += width) {
-    let from = src + (<usize>j << 2);
-    const cols = min(width, count - j);
-    for (let k = 0; k < depth; k++) {
-      if (cols == 8) {
-        v128.store(dst, f32x4.mul(factor, v128.load(from)));
-        v128.store(dst, f32x4.mul(factor, v128.load(from, 16)), 16);
-      } else if (cols == width) {
-        v128.store(dst, f32x4.mul(factor, v128.load(from)));
-      } else {
-        for (let i = 0; i < width; i++) {
-          const at = <usize>i << 2;
-          store<f32>(dst + at, i < cols ? scale * load<f32>(from + at) : 0);
-        }
+    const from = src + (<usize>j << 2);
+    const cols = count - j;
+    // A group of three is read and stored as four: one more must stand in the row.
+    if (width == 3 && cols > 3) packFourColumns(from, ld, depth, scale, dst, step);
+    else if (cols < width || width == 3) packFewColumns(from, ld, depth, cols, scale, dst, width);
+    else {
+      for (let part = 0; part < width; part += 4) {
+        const at = <usize>part << 2;
+        packFourColumns(from + at, ld, depth, scale, dst + at, step);
       }
-      from += ld;
-      dst += <usize>width << 2;
     }
+    dst += <usize>depth * step;
+  }
+}
+
+function packFourColumns(
+  from: usize,
+  ld: usize,
+  depth: i32,
+  scale: f32,
+  to: usize,
+  step: usize,
+): void {
+  const factor = f32x4.splat(scale);
+  for (let k = depth; k > 0; k--) {
+    v128.store(to, f32x4.mul(factor, v128.load(from)));
+    from += ld;
+    to += step;
+  }
+}
+
+/** The last group of columns, perhaps fewer than `width`: the missing ones become zeros. */
+function packFewColumns(
+  from: usize,
+  ld: usize,
+  depth: i32,
+  cols: i32,
+  scale: f32,
+  to: usize,
+  width: i32,
+): void {
+  for (let k = 0; k < depth; k++) {
+    for (let i = 0; i < width; i++) {
+      const at = <usize>i << 2;
+      store<f32>(to + at, i < cols ? scale * load<f32>(from + at) : 0);
+    }
+    from += ld;
+    to += <usize>width << 2;
   }
 }
 
@@ -62,17 +98,23 @@ export function packRows(
   const step = <usize>width << 2;
   for (let i = 0; i < count; i += width) {
     for (let part = 0; part < width; part += 4) {
-      const rows = count - i - part;
+      const rows = min(count - i, width) - part;
       const to = dst + (<usize>part << 2);
       const from = src + <usize>(i + part) * ld;
       if (rows >= 4) transposeFourRows(from, ld, depth, scale, to, step);
-      else packFewRows(from, ld, rows, depth, scale, to, step);
+      else if (rows == width) transposeFourRows(from, ld, depth, scale, to, step, 2 * ld);
+      else packFewRows(from, ld, rows, min(4, width), depth, scale, to, step);
     }
     dst += <usize>depth * step;
   }
 }
 
-/** Four rows of src as columns: to[k * step + r * 4] = scale * src[r][k]. */
+/**
+ * Four rows of src as columns: to[k * step + r * 4] = scale * src[r][k].
+ *
+ * @param last bytes from the first row to the fourth. Where step is 12, every k overwrites the
+ *   fourth value of the one before, and 4 bytes after the last are written too.
+ */
 export function transposeFourRows(
   from: usize,
   ld: usize,
@@ -80,6 +122,7 @@ export function transposeFourRows(
   scale: f32,
   to: usize,
   step: usize,
+  last: usize = 3 * ld,
 ): void {
   const factor = f32x4.splat(scale);
   let k = depth;
@@ -87,7 +130,7 @@ export function transposeFourRows(
     const r0 = f32x4.mul(factor, v128.load(from));
     const r1 = f32x4.mul(factor, v128.load(from + ld));
     const r2 = f32x4.mul(factor, v128.load(from + 2 * ld));
-    const r3 = f32x4.mul(factor, v128.load(from + 3 * ld));
+    const r3 = f32x4.mul(factor, v128.load(from + last));
     const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
     const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
     const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
@@ -103,17 +146,18 @@ export function transposeFourRows(
     store<f32>(to, scale * load<f32>(from));
     store<f32>(to, scale * load<f32>(from + ld), 4);
     store<f32>(to, scale * load<f32>(from + 2 * ld), 8);
-    store<f32>(to, scale * load<f32>(from + 3 * ld), 12);
+    store<f32>(to, scale * load<f32>(from + last), 12);
     from += 4;
     to += step;
   }
 }
 
-/** Fewer than four rows, perhaps none: the missing ones become zeros. */
+/** Fewer rows than `width` <= 4, perhaps none: the missing ones become zeros. */
 function packFewRows(
   from: usize,
   ld: usize,
   rows: i32,
+  width: i32,
   depth: i32,
   scale: f32,
   to: usize,
@@ -121,7 +165,7 @@ function packFewRows(
 ): void {
   for (let k = 0; k < depth; k++) {
     let row = from;
-    for (let r = 0; r < 4; r++) {
+    for (let r = 0; r < width; r++) {
       store<f32>(to + (<usize>r << 2), r < rows ? scale * load<f32>(row) : 0);
       row += ld;
     }

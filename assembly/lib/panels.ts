@@ -2,7 +2,7 @@
 // stays in the first-level cache while the block of B comes from the second level. Knows which
 // tiles, and which stretch of k, a triangular operand or result leaves to compute.
 
-import { MR, NR, microKernel } from "./micro-kernel";
+import { MAX_MR, MAX_NR, microKernel, MR, NR } from "./micro-kernel";
 
 /** All of C, all of k. */
 export const FULL: i32 = 0;
@@ -18,7 +18,7 @@ export const LOWER_RIGHT: i32 = 4;
 export const UPPER_RIGHT: i32 = 5;
 
 /** Bytes of scratch for a tile that overhangs C. */
-export const TILE_BYTES: usize = <usize>(MR * NR * 4);
+export const TILE_BYTES: usize = <usize>(MAX_MR * MAX_NR * 4);
 
 /**
  * c [rows, cols] = A panels * B panels, added to c unless `overwrite`. The stretch of k left by a
@@ -42,43 +42,56 @@ export function multiplyPanels(
   overwrite: bool,
   tile: usize,
 ): void {
-  for (let i = 0; i < rows; i += MR) {
+  const height = MR;
+  const width = NR;
+  for (let i = 0; i < rows; i += height) {
     const aPanel = a + <usize>i * <usize>(depth << 2);
-    for (let j = 0; j < cols; j += NR) {
+    for (let j = 0; j < cols; j += width) {
       let first = 0;
       let last = depth;
       if (shape == UPPER_RESULT) {
-        if (j + NR <= i + offset) continue;
+        if (j + width <= i + offset) continue;
       } else if (shape == LOWER_RESULT) {
-        if (j >= i + offset + MR) break;
+        if (j >= i + offset + height) break;
       } else if (shape == LOWER_LEFT) {
-        last = min(depth, i + MR);
+        last = min(depth, i + height);
       } else if (shape == LOWER_RIGHT) {
         first = j;
       } else if (shape == UPPER_RIGHT) {
-        last = min(depth, j + NR);
+        last = min(depth, j + width);
       }
-      const from = aPanel + <usize>(first * MR * 4);
-      const bPanel = b + <usize>j * <usize>(depth << 2) + <usize>(first * NR * 4);
+      const from = aPanel + <usize>(first * height * 4);
+      const bPanel = b + <usize>j * <usize>(depth << 2) + <usize>(first * width * 4);
       const to = c + <usize>i * ldc + (<usize>j << 2);
-      if (i + MR <= rows && j + NR <= cols) {
+      if (i + height <= rows && j + width <= cols) {
         microKernel(last - first, from, bPanel, to, ldc, overwrite);
       } else {
-        microKernel(last - first, from, bPanel, tile, <usize>(NR * 4), true);
-        moveTile(tile, to, ldc, min(MR, rows - i), min(NR, cols - j), overwrite);
+        microKernel(last - first, from, bPanel, tile, <usize>(width * 4), true);
+        moveTile(tile, to, ldc, min(height, rows - i), min(width, cols - j), overwrite);
       }
     }
   }
 }
 
 function moveTile(tile: usize, c: usize, ldc: usize, rows: i32, cols: i32, overwrite: bool): void {
+  const step = <usize>NR << 2;
   for (let r = 0; r < rows; r++) {
-    for (let j = 0; j < cols; j++) {
-      const at = <usize>j << 2;
-      const value = load<f32>(tile + at);
-      store<f32>(c + at, overwrite ? value : load<f32>(c + at) + value);
+    let from = tile;
+    let to = c;
+    let j = cols;
+    for (; j >= 4; j -= 4) {
+      const value = v128.load(from);
+      v128.store(to, overwrite ? value : f32x4.add(v128.load(to), value));
+      from += 16;
+      to += 16;
     }
-    tile += <usize>(NR * 4);
+    for (; j > 0; j--) {
+      const value = load<f32>(from);
+      store<f32>(to, overwrite ? value : load<f32>(to) + value);
+      from += 4;
+      to += 4;
+    }
+    tile += step;
     c += ldc;
   }
 }

@@ -17,7 +17,7 @@ import * as gemm from "./wasm/gemm.js";
 import * as hessian from "./wasm/hessian.js";
 import { isSpread, type Kernels } from "./wasm/kernels.js";
 import * as mask from "./wasm/mask.js";
-import { hasRelaxedSimd, kernelModule, type Simd } from "./wasm/module.js";
+import { hasRelaxedSimd, kernelModule, RELAXED, type Simd } from "./wasm/module.js";
 import * as norm from "./wasm/norm.js";
 import { checkWasmOptions, type WasmOptions } from "./wasm/options.js";
 import * as orthogonal from "./wasm/orthogonal.js";
@@ -28,6 +28,7 @@ import * as sandwich from "./wasm/sandwich.js";
 import * as softmax from "./wasm/softmax.js";
 import * as sparsegpt from "./wasm/sparsegpt.js";
 import * as transpose from "./wasm/transpose.js";
+import { describeShape, tune } from "./wasm/tune.js";
 import * as twoFour from "./wasm/two-four.js";
 
 /** Everything below this address belongs to the module's static data and kernel tables. */
@@ -85,9 +86,11 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
   const { module, memory, instance, isShared } = loaded;
   const storage = new WasmStorage(memory, FIRST_TENSOR);
   const exports = instance.exports as Kernels["exports"];
+  const { shape = tune(loaded.simd, exports, FIRST_TENSOR).shape } = options;
+  exports.gemmUseShape(shape);
   const pool =
     isShared && threading
-      ? new ThreadPool(module, memory, instance, wanted, threading.start, [])
+      ? new ThreadPool(module, memory, instance, wanted, threading.start, [["gemmUseShape", shape]])
       : undefined;
   const kernels: Kernels = {
     exports,
@@ -103,7 +106,15 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
     { name: "reference", operations: referenceOperations, reason: "wasm has no kernel for it" },
     { name: "wasm", operations },
   ]);
-  return new HostBackend("wasm", storage, table, () => pool?.dispose());
+  return new HostBackend("wasm", storage, table, {
+    arithmetic: loaded.simd === "relaxed" ? RELAXED : "",
+    how() {
+      const running = pool?.running ?? 1;
+      const threads = `${running} ${running === 1 ? "thread" : "threads"}`;
+      return `${loaded.simd} SIMD, ${threads}, ${describeShape(loaded.simd, shape)}`;
+    },
+    end: () => pool?.dispose(),
+  });
 }
 
 interface Loaded {
@@ -111,24 +122,30 @@ interface Loaded {
   readonly memory: WebAssembly.Memory;
   readonly instance: WebAssembly.Instance;
   readonly isShared: boolean;
+  readonly simd: Simd;
 }
 
 async function load(simd: Simd | "auto", isShared: boolean): Promise<Loaded> {
-  const module = await chooseModule(simd, isShared);
+  const { module, simd: used } = await chooseModule(simd, isShared);
   const memory = new WebAssembly.Memory({
     initial: INITIAL_PAGES,
     maximum: 65536,
     shared: isShared,
   });
   const env = { memory, abort: abortFromKernel };
-  return { module, memory, instance: await WebAssembly.instantiate(module, { env }), isShared };
+  const instance = await WebAssembly.instantiate(module, { env });
+  return { module, memory, instance, isShared, simd: used };
 }
 
-async function chooseModule(simd: Simd | "auto", isShared: boolean): Promise<WebAssembly.Module> {
-  if (simd !== "auto") return kernelModule(simd, isShared);
-  if (!hasRelaxedSimd()) return kernelModule("baseline", isShared);
+async function chooseModule(
+  wanted: Simd | "auto",
+  isShared: boolean,
+): Promise<Pick<Loaded, "module" | "simd">> {
+  const get = async (simd: Simd) => ({ module: await kernelModule(simd, isShared), simd });
+  if (wanted !== "auto") return get(wanted);
+  if (!hasRelaxedSimd()) return get("baseline");
   // A worker may have been given one module only.
-  return kernelModule("relaxed", isShared).catch(() => kernelModule("baseline", isShared));
+  return get("relaxed").catch(() => get("baseline"));
 }
 
 function abortFromKernel(): never {

@@ -1,0 +1,116 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { SHAPES, tuningOf } from "../../src/backends/wasm/tune.js";
+import { openWasm } from "../../src/backends/wasm.js";
+import { type Instance, MODES, openInstance } from "./instance.js";
+import { assertWithin, EPSILON, randomValues } from "./operands.js";
+
+const test = suite("gemm shapes");
+
+/** Around the tiles of every shape, and beyond one block of each dimension. */
+const PRODUCTS: readonly (readonly [m: number, n: number, k: number])[] = [
+  [1, 1, 1],
+  [2, 11, 3],
+  [3, 12, 4],
+  [4, 8, 5],
+  [5, 13, 7],
+  [6, 24, 8],
+  [7, 25, 9],
+  [13, 23, 31],
+  [25, 49, 130],
+  [29, 397, 401],
+  [2071, 9, 389],
+];
+
+function product([m, n, k]: readonly number[], a: Float32Array, b: Float32Array) {
+  const values = new Float64Array(m * n);
+  const sizes = new Float64Array(m * n);
+  for (let i = 0; i < m; i++) {
+    for (let j = 0; j < n; j++) {
+      for (let p = 0; p < k; p++) {
+        const term = a[i * k + p] * b[p * n + j];
+        values[i * n + j] += term;
+        sizes[i * n + j] += Math.abs(term);
+      }
+    }
+  }
+  return { values, sizes };
+}
+
+function transposed(a: Float32Array, cols: number): Float32Array {
+  const rows = a.length / cols;
+  return a.map((_, at) => a[(at % rows) * cols + Math.floor(at / rows)]);
+}
+
+/** One product in every layout of its operands, whole and cut; all must agree bit for bit. */
+function everyWay(kernels: Instance, shape: readonly number[], a: Float32Array, b: Float32Array) {
+  const { exports } = kernels;
+  const [m, n, k] = shape;
+  const [aT, bT] = [transposed(a, k), transposed(b, n)];
+  let first: Float32Array | undefined;
+  const agree = (result: Float32Array, what: string) => {
+    first ??= result;
+    assert.equal(result, first, what);
+  };
+  for (const [left, right] of [0, 1, 2, 3].map((i) => [i & 1, i >> 1])) {
+    const [aAt, bAt] = [kernels.put(left ? aT : a), kernels.put(right ? bT : b)];
+    const out = kernels.scratch(4 * m * n);
+    const scratch = kernels.scratch(exports.gemmScratch(m, n, k));
+    const [lda, ldb] = [left ? m : k, right ? k : n];
+    exports.gemmMultiply(m, n, k, aAt, lda, left, bAt, ldb, right, out, n, 1, 1, scratch);
+    agree(kernels.read(out, m * n), `${shape} transposed ${left} ${right}`);
+    kernels.reset();
+  }
+  const [aAt, bAt] = [kernels.put(a), kernels.put(bT)];
+  const packed = kernels.scratch(exports.gemmPackBytes(n, k));
+  exports.gemmPack(n, k, bAt, packed);
+  for (const width of [n, 24]) {
+    const out = kernels.scratch(4 * m * n);
+    for (let col = 0; col < n; col += width) {
+      const count = Math.min(width, n - col);
+      const scratch = kernels.scratch(exports.gemmScratch(m, count, k));
+      exports.gemmPacked(m, count, k, aAt, packed, col, n, out + 4 * col, n, 1, scratch);
+    }
+    agree(kernels.read(out, m * n), `${shape} packed, ${width} columns at a time`);
+  }
+  kernels.reset();
+  return first!;
+}
+
+for (const mode of MODES) {
+  test(`${mode}: every shape, layout and cut gives the same bits`, async () => {
+    const kernels = await openInstance(mode);
+    for (const shape of PRODUCTS) {
+      const [m, n, k] = shape;
+      const [a, b] = [randomValues(m * k), randomValues(k * n)];
+      const { values, sizes } = product(shape, a, b);
+      const results = SHAPES.map((_, i) => {
+        kernels.exports.gemmUseShape(i);
+        return everyWay(kernels, shape, a, b);
+      });
+      const bound = (i: number) => 4 * EPSILON * Math.sqrt(k) * sizes[i];
+      assertWithin(results[0], values, bound, `${mode} ${shape}`);
+      for (const result of results) assert.equal(result, results[0], `${mode} ${shape}`);
+    }
+  });
+
+  test(`${mode}: the tuning measures every shape and names the fastest`, async () => {
+    const backend = await openWasm({ simd: mode, threads: 1 });
+    const tuning = tuningOf(mode)!;
+    backend.dispose();
+    assert.is(tuning.rates.length, SHAPES.length);
+    assert.ok(tuning.rates.every((rate) => rate > 0));
+    assert.is(tuning.rates[tuning.shape], Math.max(...tuning.rates));
+    (await openWasm({ simd: mode, threads: 1 })).dispose();
+    assert.is(tuningOf(mode), tuning, "measured once");
+  });
+}
+
+test("a shape that there is not is refused", async () => {
+  for (const shape of [-1, 4, 0.5]) {
+    const error = await openWasm({ shape, threads: 1 }).catch((thrown) => thrown);
+    assert.match(error.message, "is not one of 0 to 3");
+  }
+});
+
+test.run();
