@@ -16,7 +16,8 @@ async function squareFigures(n: number, turns: Turns): Promise<Figure[]> {
     const operations = await squareCases(backend, n);
     for (const name of SQUARE) cases[`${name} ${mode}`] = operations[name];
   }
-  const seconds = medians(cases, turns);
+  const steady = contenders.map(({ mode }) => `peak ${mode}`);
+  const seconds = medians(cases, { ...turns, steady });
   const figures: Figure[] = [];
   for (const { mode: by, backend, peak } of contenders) {
     const unit = "GFLOP/s";
@@ -49,7 +50,8 @@ async function linearFigures(n: number, turns: Turns): Promise<Figure[]> {
       cases[mode] = () => backend.ops.linear(x, layers[i], out);
       return [x, out];
     });
-    const seconds = medians(cases, turns);
+    const steady = contenders.map(({ mode }) => `peak ${mode}`);
+    const seconds = medians(cases, { ...turns, steady });
     for (const { mode: by, peak } of contenders) {
       const rate = (2 * tokens * n * n) / seconds[by];
       const ratio = (rate * seconds[`peak ${by}`]) / peak.operations;

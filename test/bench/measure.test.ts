@@ -1,6 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { median, medians, mediansAsync } from "./measure.js";
+import { median, medians, mediansAsync, steadyRounds } from "./measure.js";
 import { openPeers } from "./peers/open.js";
 
 const test = suite("bench/measure");
@@ -20,6 +20,25 @@ function sleep(milliseconds: number): Promise<void> {
 test("the median is the middle value", () => {
   assert.is(median([9, 1, 5]), 5);
   assert.is(median([4]), 4);
+});
+
+test("rounds in which a steady case was slow are left out", () => {
+  assert.equal(steadyRounds([[1, 1.2, 2, 1.1]], 4), [0, 1, 3]);
+  assert.equal(
+    steadyRounds(
+      [
+        [1, 1, 1, 1],
+        [5, 9, 5, 5],
+      ],
+      4,
+    ),
+    [0, 2, 3],
+  );
+});
+
+test("without a steady case all rounds count, and a third of them in any case", () => {
+  assert.equal(steadyRounds([], 3), [0, 1, 2]);
+  assert.equal(steadyRounds([[1, 9, 2, 3, 9, 9]], 6), [0, 2]);
 });
 
 test("functions and promises are measured by turns, each in seconds of one call", async () => {

@@ -8,12 +8,25 @@ export interface BenchOptions {
 }
 
 /** How long cases are measured. */
-export interface Turns {
+export interface Turns<Name extends string = string> {
   /** Turns of each case. */
   readonly rounds: number;
   /** Least time of one turn. */
   readonly seconds: number;
+  /**
+   * Cases whose time tells what the machine gives: rounds in which one of them takes over a quarter
+   * longer than in its best round are left out, but for the best third of all rounds.
+   *
+   * @default none
+   */
+  readonly steady?: readonly Name[];
 }
+
+/** How much longer a steady case may take in a round that counts. */
+const UNSTEADY = 1.25;
+
+/** Seconds of single calls: of each case, in each round. */
+type Samples<Name extends string> = Map<Name, number[][]>;
 
 /**
  * Median seconds of one call of each function. The functions take turns, so that a machine whose
@@ -21,16 +34,18 @@ export interface Turns {
  */
 export function medians<Name extends string>(
   cases: Readonly<Record<Name, () => void>>,
-  { rounds, seconds }: Turns,
+  turns: Turns<Name>,
 ): Record<Name, number> {
   const names = Object.keys(cases) as Name[];
-  const samples = new Map(names.map((name) => [name, [] as number[]]));
+  const samples: Samples<Name> = new Map(names.map((name) => [name, []]));
   // The first call of a kernel runs code that is not optimised yet.
   for (const name of names) cases[name]();
-  for (let round = 0; round < rounds; round++) {
-    for (const name of names) samples.get(name)?.push(...sampleOf(name, cases[name], seconds));
+  for (let round = 0; round < turns.rounds; round++) {
+    for (const name of names) {
+      samples.get(name)?.push(sampleOf(name, cases[name], turns.seconds));
+    }
   }
-  return mediansOf(samples);
+  return mediansOf(samples, turns);
 }
 
 /**
@@ -39,10 +54,11 @@ export function medians<Name extends string>(
  */
 export async function mediansAsync<Name extends string>(
   cases: Readonly<Record<Name, () => unknown>>,
-  { rounds, seconds }: Turns,
+  turns: Turns<Name>,
 ): Promise<Record<Name, number>> {
+  const { rounds, seconds } = turns;
   const names = Object.keys(cases) as Name[];
-  const samples = new Map(names.map((name) => [name, [] as number[]]));
+  const samples: Samples<Name> = new Map(names.map((name) => [name, []]));
   const calls = new Map<Name, number>();
   for (const name of names) {
     const first = cases[name]();
@@ -59,10 +75,10 @@ export async function mediansAsync<Name extends string>(
       const sample = batch
         ? await sampleOfAsync(name, cases[name] as () => Promise<unknown>, seconds, batch)
         : sampleOf(name, cases[name], seconds);
-      samples.get(name)?.push(...sample);
+      samples.get(name)?.push(sample);
     }
   }
-  return mediansOf(samples);
+  return mediansOf(samples, turns);
 }
 
 function isPromise(value: unknown): value is Promise<unknown> {
@@ -109,9 +125,36 @@ function sampleOfAsync(
   });
 }
 
-function mediansOf<Name extends string>(samples: ReadonlyMap<Name, number[]>) {
-  const entries = [...samples].map(([name, values]) => [name, median(values)]);
+function mediansOf<Name extends string>(
+  samples: Samples<Name>,
+  { rounds, steady = [] }: Turns<Name>,
+): Record<Name, number> {
+  const counted = steadyRounds(
+    steady.map((name) => (samples.get(name) ?? []).map(median)),
+    rounds,
+  );
+  const entries = [...samples].map(([name, byRound]) => [
+    name,
+    median(counted.flatMap((round) => byRound[round])),
+  ]);
   return Object.fromEntries(entries) as Record<Name, number>;
+}
+
+/**
+ * The rounds that count.
+ *
+ * @param times seconds of each steady case in each round
+ */
+export function steadyRounds(times: readonly (readonly number[])[], rounds: number): number[] {
+  const slowness = Array.from({ length: rounds }, (_, round) =>
+    Math.max(1, ...times.map((all) => all[round] / Math.min(...all))),
+  );
+  const best = slowness.map((slow, round) => ({ slow, round }));
+  best.sort((a, b) => a.slow - b.slow || a.round - b.round);
+  return best
+    .filter(({ slow }, i) => slow <= UNSTEADY || i < rounds / 3)
+    .map(({ round }) => round)
+    .sort((a, b) => a - b);
 }
 
 /** The middle one of the values. */

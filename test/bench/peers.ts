@@ -34,6 +34,7 @@ async function measureProduct(problem: Problem, quick: boolean): Promise<Figure[
   const seconds = await mediansAsync(cases, {
     rounds: quick ? 3 : n < 2048 || m === 1 ? 7 : 5,
     seconds: quick ? 0.04 : 0.1,
+    steady: contenders.map(({ mode }) => `peak ${mode}`),
   });
   for (const close of closing) await close();
 
