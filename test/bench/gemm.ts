@@ -71,11 +71,11 @@ async function linearFigures(n: number, turns: Turns): Promise<Figure[]> {
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const n of quick ? [256, 512] : [512, 1024, 2048]) {
-    const turns = { rounds: n < 2048 ? 9 : 5, seconds: 0.1 };
+    const turns = { rounds: n < 2048 ? 7 : 5, seconds: 0.1 };
     figures.push(...(await squareFigures(n, quick ? { rounds: 3, seconds: 0.05 } : turns)));
   }
   for (const n of quick ? [512] : [1024, 4096]) {
-    const turns = quick ? { rounds: 3, seconds: 0.05 } : { rounds: 7, seconds: 0.1 };
+    const turns = quick ? { rounds: 3, seconds: 0.05 } : { rounds: 5, seconds: 0.1 };
     figures.push(...(await linearFigures(n, turns)));
   }
   return figures;

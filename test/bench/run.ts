@@ -13,10 +13,17 @@ const { values, positionals } = parseArgs({
     quick: { type: "boolean", default: false },
     runtime: { type: "string", multiple: true, default: [] },
     json: { type: "string" },
+    help: { type: "boolean", default: false },
   },
 });
 
 const known = benchesOf();
+if (values.help) {
+  console.log(`npm run bench -- [--quick] [--runtime RUNTIME]... [--json FILE] [NAME...]
+Names: ${known.join(", ")}
+Runtimes: ${Object.keys(RUNTIMES).join(", ")}`);
+  process.exit(0);
+}
 const unknown = positionals.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
   console.error(`No benchmark ${unknown.join(", ")}. There are: ${known.join(", ")}`);

@@ -105,12 +105,12 @@ async function sparseGptFigures(n: number, rounds: number): Promise<Figure[]> {
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const n of quick ? [256, 512] : [512, 1024, 2048]) {
-    const turns = { rounds: n < 2048 ? 9 : 5, seconds: 0.1 };
+    const turns = { rounds: n < 2048 ? 7 : 5, seconds: 0.1 };
     figures.push(...(await squareFigures(n, quick ? { rounds: 3, seconds: 0.05 } : turns)));
   }
-  const turns = quick ? { rounds: 3, seconds: 0.05 } : { rounds: 9, seconds: 0.1 };
+  const turns = quick ? { rounds: 3, seconds: 0.05 } : { rounds: 7, seconds: 0.1 };
   figures.push(...(await linearFigures(quick ? 1024 : 4096, turns)));
-  figures.push(...(await sparseGptFigures(quick ? 256 : 1024, quick ? 3 : 7)));
+  figures.push(...(await sparseGptFigures(quick ? 256 : 1024, quick ? 3 : 5)));
   if (!quick) figures.push(...(await sparseGptFigures(4096, 1)));
   return figures;
 }
