@@ -31,7 +31,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   }
   const seconds = medians(
     cases,
-    quick ? { rounds: 2, seconds: 0.03 } : { rounds: 5, seconds: 0.15 },
+    quick ? { rounds: 2, seconds: 0.03 } : { rounds: 5, seconds: 0.08 },
   );
   for (const { backend } of contenders) backend.dispose();
   return Object.entries(seconds).map(([key, value]) => {

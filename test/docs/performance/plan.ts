@@ -12,14 +12,14 @@ export const PLAN: Readonly<Record<string, readonly string[]>> = {
 
 /** Seconds that each takes on two quiet cores, to say beforehand how long all take. */
 export const SECONDS: Readonly<Record<string, number>> = {
-  gemm: 60,
-  peers: 50,
-  "two-four": 60,
+  gemm: 50,
+  peers: 45,
+  "two-four": 70,
   sandwich: 60,
-  sparsegpt: 20,
-  threads: 60,
+  sparsegpt: 15,
+  threads: 45,
   growth: 45,
   compress: 40,
-  decode: 30,
-  armor: 30,
+  decode: 15,
+  armor: 12,
 };

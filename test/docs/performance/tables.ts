@@ -90,8 +90,12 @@ function threads(results: Results): string {
   const figures = results.list(MAIN, "threads");
   const rows = figures
     .filter((figure) => figure.ratio !== undefined)
-    .map(({ name, ratio: times }) => [name, ratio(times as number)]);
-  return table(["", "times as fast as 1 thread"], rows);
+    .map(({ name, value, unit, ratio: times }) => [
+      name,
+      `${value.toPrecision(3)} ${unit}`,
+      ratio(times as number),
+    ]);
+  return table(["", "on 2 threads", "times as fast as on 1"], rows);
 }
 
 const TWO_FOUR = /^twoFourLinear (\d+) x (\d+) x \2(?:, (.*))?$/;
