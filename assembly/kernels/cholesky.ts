@@ -1,121 +1,169 @@
-// Cholesky factorisation and triangular inversion, blocked by NB rows and columns so that nearly
-// all their work is matrix products on the shared micro-kernel; triangular operands are skipped
-// through the shapes of lib/panels.ts.
-//
-// Scratch: one diagonal block, one overhanging tile, B's panels, A's panels.
+// Cholesky factorisation and triangular inversion, blocked so that nearly all their work is matrix
+// products on the shared micro-kernel; triangular operands are skipped through the shapes of
+// lib/panels.ts. Each is a series of steps over ranges of rows or columns, which threads may share
+// out: no element depends on how a range is cut, as long as cuts are multiples of 24 (of 96 for the
+// inversion).
 
 import { BLOCK_BYTES, BLOCK_LD, factorDiagonal, invertDiagonal, NB } from "../lib/diagonal";
-import { MR, NR } from "../lib/micro-kernel";
+import { inverseScratch, invertColumns, invertDiagonals } from "../lib/inverse";
+import { DIVISIBLE, MR, NR } from "../lib/micro-kernel";
 import { NC } from "../lib/multiply";
-import { packColumns, packRows, panelBytes } from "../lib/pack";
-import {
-  FULL,
-  LOWER_LEFT,
-  LOWER_RESULT,
-  LOWER_RIGHT,
-  multiplyPanels,
-  TILE_BYTES,
-  UPPER_RIGHT,
-} from "../lib/panels";
+import { packRows, panelBytes } from "../lib/pack";
+import { LOWER_RESULT, multiplyPanels, TILE_BYTES, UPPER_RIGHT } from "../lib/panels";
 
-/** Steps of k at a time in the inversion. */
-const KC: i32 = 384;
+/** Columns that are factored before the rest of the matrix loses their product. */
+export const CHOLESKY_STRIP: i32 = 192;
+/** Columns of a diagonal block, of which a strip has several; bytes of its inverse. */
+export const CHOLESKY_BLOCK: i32 = NB;
+export const CHOLESKY_BLOCK_BYTES: usize = BLOCK_BYTES;
 
+/** Bytes of scratch for any step of `choleskyFactor`, and for all of it. */
 export function choleskyScratch(n: i32): usize {
-  return BLOCK_BYTES + TILE_BYTES + panelBytes(n, NB) + panelBytes(n, NB);
+  return BLOCK_BYTES + TILE_BYTES + 2 * panelBytes(n, CHOLESKY_STRIP);
 }
 
 /**
- * In-place lower Cholesky factor of a [n, n], zero above the diagonal. Right-looking: with D the
- * diagonal block and P what stands below it, D = L Lᵀ, P = P L⁻ᵀ, then the trailing matrix loses
- * P Pᵀ.
+ * In-place lower Cholesky factor of a [n, n], zero above the diagonal. Right-looking, a strip of
+ * columns at a time: of each diagonal block D = L Lᵀ in it, what stands below becomes P = P L⁻ᵀ, and
+ * the columns to its right lose P Pᵀ, those of the strip at once, the others at the end of the strip.
  *
  * @returns -1, or the first pivot that was not positive
  */
 export function choleskyFactor(n: i32, a: usize, scratch: usize): i32 {
-  const ld = <usize>n << 2;
-  const tile = scratch + BLOCK_BYTES;
-  const bPanels = tile + TILE_BYTES;
-  const aPanels = bPanels + panelBytes(n, NB);
-  for (let k = 0; k < n; k += NB) {
-    const width = min(NB, n - k);
-    const diagonal = a + <usize>k * ld + (<usize>k << 2);
-    const failed = factorDiagonal(width, diagonal, ld, scratch);
-    if (failed >= 0) return k + failed;
-    const below = n - k - width;
-    if (below == 0) break;
-    const panel = diagonal + <usize>width * ld;
-    invertDiagonal(width, diagonal, ld, scratch);
-    packRows(panel, ld, below, width, MR, 1, aPanels);
-    packRows(scratch, BLOCK_LD, width, width, NR, 1, bPanels);
-    multiplyPanels(UPPER_RIGHT, 0, below, width, width, aPanels, bPanels, panel, ld, true, tile);
-
-    packRows(panel, ld, below, width, MR, -1, aPanels);
-    packRows(panel, ld, below, width, NR, 1, bPanels);
-    for (let j = 0; j < below; j += NC) {
-      const cols = min(NC, below - j);
-      const aAt = aPanels + <usize>j * <usize>(width << 2);
-      const bAt = bPanels + <usize>j * <usize>(width << 2);
-      const to = panel + (<usize>width << 2) + <usize>j * ld + (<usize>j << 2);
-      multiplyPanels(LOWER_RESULT, 0, below - j, cols, width, aAt, bAt, to, ld, false, tile);
+  const rest = scratch + BLOCK_BYTES;
+  for (let k = 0; k < n; k += CHOLESKY_STRIP) {
+    const end = min(n, k + CHOLESKY_STRIP);
+    for (let p = k; p < end; p += NB) {
+      const failed = choleskyPivot(n, a, p, scratch);
+      if (failed >= 0) return failed;
+      const next = min(n, p + NB);
+      choleskyPanel(n, a, p, scratch, next, n, rest);
+      choleskyUpdate(n, a, p, next, next, end, next, n, rest);
     }
+    choleskyUpdate(n, a, k, end, end, n, end, n, rest);
   }
-  clearAbove(n, a);
+  choleskyClear(n, a);
   return -1;
 }
 
-function clearAbove(n: i32, a: usize): void {
+/**
+ * Factors the diagonal block that starts at row p, a multiple of CHOLESKY_BLOCK.
+ *
+ * @param block CHOLESKY_BLOCK_BYTES, written: the inverse of its factor
+ * @returns -1, or the row of the first pivot that was not positive
+ */
+export function choleskyPivot(n: i32, a: usize, p: i32, block: usize): i32 {
+  const ld = <usize>n << 2;
+  const width = min(NB, n - p);
+  const diagonal = a + <usize>p * ld + (<usize>p << 2);
+  const failed = factorDiagonal(width, diagonal, ld, block);
+  if (failed >= 0) return p + failed;
+  invertDiagonal(width, diagonal, ld, block);
+  return -1;
+}
+
+/** Rows [first, last) of what stands below the block at p become those of the factor. */
+export function choleskyPanel(
+  n: i32,
+  a: usize,
+  p: i32,
+  block: usize,
+  first: i32,
+  last: i32,
+  scratch: usize,
+): void {
+  if (first >= last) return;
+  const ld = <usize>n << 2;
+  const width = min(NB, n - p);
+  const bPanels = scratch + TILE_BYTES;
+  const aPanels = bPanels + panelBytes(width, width);
+  const rows = last - first;
+  const to = a + <usize>first * ld + (<usize>p << 2);
+  packRows(to, ld, rows, width, MR, 1, aPanels);
+  packRows(block, BLOCK_LD, width, width, NR, 1, bPanels);
+  multiplyPanels(UPPER_RIGHT, 0, rows, width, width, aPanels, bPanels, to, ld, true, scratch);
+}
+
+/**
+ * What lies on or below the diagonal in rows [row, lastRow) and columns [col, lastCol) loses P Pᵀ, P
+ * being the factor's columns [from, to), at most CHOLESKY_STRIP.
+ */
+export function choleskyUpdate(
+  n: i32,
+  a: usize,
+  from: i32,
+  to: i32,
+  col: i32,
+  lastCol: i32,
+  row: i32,
+  lastRow: i32,
+  scratch: usize,
+): void {
+  const start = max(row, col);
+  const cols = min(lastCol, lastRow) - col;
+  if (start >= lastRow || cols <= 0) return;
+  const ld = <usize>n << 2;
+  const depth = to - from;
+  const rows = lastRow - start;
+  const bPanels = scratch + TILE_BYTES;
+  const aPanels = bPanels + panelBytes(cols, depth);
+  const p = a + (<usize>from << 2);
+  packRows(p + <usize>start * ld, ld, rows, depth, MR, -1, aPanels);
+  packRows(p + <usize>col * ld, ld, cols, depth, NR, 1, bPanels);
+  for (let j = 0; j < cols; j += NC) {
+    const i = max(0, (col + j - start) / DIVISIBLE * DIVISIBLE);
+    const aAt = aPanels + <usize>i * <usize>(depth << 2);
+    const bAt = bPanels + <usize>j * <usize>(depth << 2);
+    const c = a + <usize>(start + i) * ld + (<usize>(col + j) << 2);
+    const offset = start + i - col - j;
+    multiplyPanels(LOWER_RESULT, offset, rows - i, min(NC, cols - j), depth, aAt, bAt, c, ld, false, scratch);
+  }
+}
+
+/** Zeros above the diagonal. */
+export function choleskyClear(n: i32, a: usize): void {
   const ld = <usize>n << 2;
   for (let i = 0; i < n; i++) {
     memory.fill(a + <usize>i * ld + (<usize>(i + 1) << 2), 0, <usize>(n - i - 1) << 2);
   }
 }
 
+/** Bytes of scratch for any step of `choleskyInverse`, and for all of it. */
 export function choleskyInverseScratch(n: i32): usize {
-  const product = panelBytes(NB, n);
-  return BLOCK_BYTES + TILE_BYTES + product + panelBytes(NC, KC) + panelBytes(NB, KC);
+  return inverseScratch(n);
+}
+
+/** out [n, n] = inverse of the lower-triangular l [n, n]. */
+export function choleskyInverse(n: i32, l: usize, out: usize, scratch: usize): void {
+  invertDiagonals(n, l, out, 0, n, scratch);
+  invertColumns(n, l, out, 0, n, scratch);
 }
 
 /**
- * out [n, n] = inverse of the lower-triangular l [n, n], by block rows: with L_i the block row left
- * of the diagonal block D, the block row of the inverse is -D⁻¹ (L_i * rows above), then D⁻¹.
+ * The first step: inverts the diagonal blocks of rows [first, last), both multiples of
+ * CHOLESKY_BLOCK or n.
  */
-export function choleskyInverse(n: i32, l: usize, out: usize, scratch: usize): void {
-  const ld = <usize>n << 2;
-  const tile = scratch + BLOCK_BYTES;
-  const product = tile + TILE_BYTES;
-  const bPanels = product + panelBytes(NB, n);
-  const aPanels = bPanels + panelBytes(NC, KC);
-  clearAbove(n, out);
-  for (let i = 0; i < n; i += NB) {
-    const rows = min(NB, n - i);
-    const left = l + <usize>i * ld;
-    const to = out + <usize>i * ld;
-    invertDiagonal(rows, left + (<usize>i << 2), ld, scratch);
-    for (let r = 0; r < rows; r++) {
-      const row = to + <usize>r * ld + (<usize>i << 2);
-      memory.copy(row, scratch + <usize>r * BLOCK_LD, <usize>(r + 1) << 2);
-    }
-    for (let j = 0; j < i; j += NC) {
-      const cols = min(NC, i - j);
-      // Rows of the inverse above column j are zero, so k starts at the diagonal.
-      for (let p = j; p < i; p += KC) {
-        const depth = min(KC, i - p);
-        const shape = p == j ? LOWER_RIGHT : FULL;
-        packRows(left + (<usize>p << 2), ld, rows, depth, MR, 1, aPanels);
-        packColumns(out + <usize>p * ld + (<usize>j << 2), ld, depth, cols, NR, 1, bPanels);
-        const at = product + (<usize>j << 2);
-        multiplyPanels(shape, 0, rows, cols, depth, aPanels, bPanels, at, ld, p == j, tile);
-      }
-    }
-    packRows(scratch, BLOCK_LD, rows, rows, MR, -1, aPanels);
-    for (let j = 0; j < i; j += NC) {
-      const cols = min(NC, i - j);
-      packColumns(product + (<usize>j << 2), ld, rows, cols, NR, 1, bPanels);
-      const at = to + (<usize>j << 2);
-      multiplyPanels(LOWER_LEFT, 0, rows, cols, rows, aPanels, bPanels, at, ld, true, tile);
-    }
-  }
+export function choleskyInverseDiagonals(
+  n: i32,
+  l: usize,
+  out: usize,
+  first: i32,
+  last: i32,
+  scratch: usize,
+): void {
+  invertDiagonals(n, l, out, first, last, scratch);
+}
+
+/** The second step: columns [first, last) of the inverse, both multiples of CHOLESKY_BLOCK or n. */
+export function choleskyInverseColumns(
+  n: i32,
+  l: usize,
+  out: usize,
+  first: i32,
+  last: i32,
+  scratch: usize,
+): void {
+  invertColumns(n, l, out, first, last, scratch);
 }
 
 /** Reverses `size` floats in place, which turns a square matrix by half a turn. */

@@ -22,6 +22,20 @@ export function hessianAccumulate(
   scale: f32,
   scratch: usize,
 ): void {
+  hessianColumns(tokens, n, x, hessian, scale, 0, n, scratch);
+}
+
+/** Columns [first, last) of the same sum, bit for bit; `first` is a multiple of 24. */
+export function hessianColumns(
+  tokens: i32,
+  n: i32,
+  x: usize,
+  hessian: usize,
+  scale: f32,
+  first: i32,
+  last: i32,
+  scratch: usize,
+): void {
   const ld = <usize>n << 2;
   const bPanels = scratch + TILE_BYTES;
   const block = blockDepth(tokens);
@@ -29,11 +43,11 @@ export function hessianAccumulate(
   for (let t = 0; t < tokens; t += block) {
     const depth = min(block, tokens - t);
     const from = x + <usize>t * ld;
-    for (let i = 0; i < n; i += MC) {
-      const rows = min(MC, n - i);
+    for (let i = 0; i < last; i += MC) {
+      const rows = min(MC, last - i);
       packColumns(from + (<usize>i << 2), ld, depth, rows, MR, scale, aPanels);
-      for (let j = i; j < n; j += NC) {
-        const cols = min(NC, n - j);
+      for (let j = max(i, first); j < last; j += NC) {
+        const cols = min(NC, last - j);
         packColumns(from + (<usize>j << 2), ld, depth, cols, NR, 1, bPanels);
         const touching = min(rows, j + cols - i);
         const to = hessian + <usize>i * ld + (<usize>j << 2);

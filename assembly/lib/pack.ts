@@ -12,11 +12,15 @@ export function panelBytes(count: i32, depth: i32): usize {
   return (<usize>(count + MAX_NR - 1) * <usize>depth << 2) + 16;
 }
 
+/** Columns packed together, whole lines of the cache for the most part: a multiple of every width. */
+const STRIP: i32 = 48;
+
 /**
  * Panels of neighbouring columns of src [depth, count].
  *
  * @param ld bytes between rows of src
  * @param scale factor on every element
+ * @param room steps of k that a panel has room for; the missing ones are left as they are
  */
 export function packColumns(
   src: usize,
@@ -26,37 +30,54 @@ export function packColumns(
   width: i32,
   scale: f32,
   dst: usize,
+  room: i32 = depth,
 ): void {
-  const step = <usize>width << 2;
-  for (let j = 0; j < count; j += width) {
-    const from = src + (<usize>j << 2);
-    const cols = count - j;
-    // A group of three is read and stored as four: one more must stand in the row.
-    if (width == 3 && cols > 3) packFourColumns(from, ld, depth, scale, dst, step);
-    else if (cols < width || width == 3) packFewColumns(from, ld, depth, cols, scale, dst, width);
-    else {
-      for (let part = 0; part < width; part += 4) {
-        const at = <usize>part << 2;
-        packFourColumns(from + at, ld, depth, scale, dst + at, step);
-      }
-    }
-    dst += <usize>depth * step;
+  const panel = <usize>room * (<usize>width << 2);
+  // A panel of three is read and stored as four: one more column must stand behind it.
+  const full = (width == 3 ? max(0, count - 1) : count) / width;
+  const strip = STRIP / width;
+  for (let i = 0; i < full; i += strip) {
+    const from = src + <usize>(i * width * 4);
+    packStrip(from, ld, depth, min(strip, full - i), width, scale, dst + <usize>i * panel, panel);
   }
+  const done = full * width;
+  if (done == count) return;
+  const rest = src + (<usize>done << 2);
+  packFewColumns(rest, ld, depth, count - done, scale, dst + <usize>full * panel, width);
 }
 
-function packFourColumns(
+function packStrip(
   from: usize,
   ld: usize,
   depth: i32,
+  panels: i32,
+  width: i32,
   scale: f32,
-  to: usize,
-  step: usize,
+  dst: usize,
+  panel: usize,
 ): void {
   const factor = f32x4.splat(scale);
+  const step = <usize>width << 2;
+  const first = from;
+  let firstTo = dst;
   for (let k = depth; k > 0; k--) {
-    v128.store(to, f32x4.mul(factor, v128.load(from)));
+    let at = from;
+    let to = dst;
+    for (let i = panels; i > 0; i--) {
+      v128.store(to, f32x4.mul(factor, v128.load(at)));
+      if (width > 4) v128.store(to, f32x4.mul(factor, v128.load(at, 16)), 16);
+      if (width > 8) v128.store(to, f32x4.mul(factor, v128.load(at, 32)), 32);
+      at += step;
+      to += panel;
+    }
     from += ld;
-    to += step;
+    dst += step;
+  }
+  if (width > 3) return;
+  // The fourth value of a panel's last step went to the first of the next panel.
+  for (let at = step; at < <usize>panels * step; at += step) {
+    firstTo += panel;
+    store<f32>(firstTo, scale * load<f32>(first + at));
   }
 }
 

@@ -12,7 +12,7 @@ export const UPPER_RESULT: i32 = 1;
 export const LOWER_RESULT: i32 = 2;
 /** A is zero where k > row. */
 export const LOWER_LEFT: i32 = 3;
-/** B is zero where k < column. */
+/** B is zero where k + offset < column. */
 export const LOWER_RIGHT: i32 = 4;
 /** B is zero where k > column. */
 export const UPPER_RIGHT: i32 = 5;
@@ -25,9 +25,10 @@ export const TILE_BYTES: usize = <usize>(MAX_MR * MAX_NR * 4);
  * triangular operand must not be empty.
  *
  * @param shape FULL, or which triangle matters; for results `offset` is the first row of the block
- *   minus its first column, for operands both start at k = 0
+ *   minus its first column, of LOWER_RIGHT the first k; the other operands start at k = 0
  * @param ldc bytes between rows of c
  * @param tile TILE_BYTES of scratch
+ * @param room steps of k that a panel of B has room for
  */
 export function multiplyPanels(
   shape: i32,
@@ -41,6 +42,7 @@ export function multiplyPanels(
   ldc: usize,
   overwrite: bool,
   tile: usize,
+  room: i32 = depth,
 ): void {
   const height = MR;
   const width = NR;
@@ -56,12 +58,12 @@ export function multiplyPanels(
       } else if (shape == LOWER_LEFT) {
         last = min(depth, i + height);
       } else if (shape == LOWER_RIGHT) {
-        first = j;
+        first = min(max(0, j - offset), depth - 1);
       } else if (shape == UPPER_RIGHT) {
         last = min(depth, j + width);
       }
       const from = aPanel + <usize>(first * height * 4);
-      const bPanel = b + <usize>j * <usize>(depth << 2) + <usize>(first * width * 4);
+      const bPanel = b + <usize>j * <usize>(room << 2) + <usize>(first * width * 4);
       const to = c + <usize>i * ldc + (<usize>j << 2);
       if (i + height <= rows && j + width <= cols) {
         microKernel(last - first, from, bPanel, to, ldc, overwrite);
