@@ -40,20 +40,25 @@ function doublings(field: string, title: string, values: readonly number[]): obj
   };
 }
 
-function legend(symbols: object = {}): object {
-  return { title: null, orient: "right", symbolType: "stroke", ...symbols };
-}
+const LEGEND = { title: null, orient: "right", symbolType: "stroke", labelLimit: 300 };
+
+/** A peak has the colour of the kernels below it. */
+const OWN = ["#4c78a8", "#f58518"];
+const OTHERS = ["#54a24b", "#b279a2", "#9d755d"];
 
 /** GFLOP/s against size, for each contender. */
 export function gemmSpec(results: Results): TopLevelSpec {
   const values = ratePoints(results);
   const contenders = [...new Set(values.map(({ contender }) => contender))];
+  const peaks = contenders.filter((name) => name.startsWith("peak"));
+  const own = contenders.filter((name) => name.startsWith("penjing"));
+  const others = contenders.filter((name) => !peaks.includes(name) && !own.includes(name));
   // Peaks first, as they are on top.
-  const domain = [
-    ...contenders.filter((name) => name.startsWith("peak")),
-    ...contenders.filter((name) => name.startsWith("penjing")),
-    ...contenders.filter((name) => !/^(peak|penjing)/.test(name)),
-  ];
+  const domain = [...peaks, ...own, ...others];
+  const range = domain.map((name) => {
+    if (others.includes(name)) return OTHERS[others.indexOf(name) % OTHERS.length];
+    return OWN[name.endsWith("relaxed") ? 1 : 0];
+  });
   const sizes = values.map(({ size }) => size);
   return {
     ...COMMON,
@@ -66,8 +71,8 @@ export function gemmSpec(results: Results): TopLevelSpec {
         field: "contender",
         type: "nominal",
         sort: domain,
-        scale: { domain, scheme: "tableau10" },
-        legend: legend(),
+        scale: { domain, range },
+        legend: LEGEND,
       },
       strokeDash: {
         field: "isPeak",
@@ -108,7 +113,7 @@ export function twoFourSpec(results: Results): TopLevelSpec {
         type: "nominal",
         sort: null,
         scale: { scheme: "tableau10" },
-        legend: legend(),
+        legend: LEGEND,
       },
     },
   };
