@@ -42,11 +42,14 @@ export function squareOperations(name: SquareName, n: number): number {
   return name === "accumulateHessian" ? n ** 3 : n ** 3 / 3;
 }
 
-/** The operations of `SQUARE` on matrices of order n, with operands for which each is defined. */
+/**
+ * The operations of `SQUARE` on matrices of order n, with operands for which each is defined. Those
+ * that can be stopped on the way return promises.
+ */
 export async function squareCases(
   backend: Backend,
   n: number,
-): Promise<Record<SquareName, () => void>> {
+): Promise<Record<SquareName, () => unknown>> {
   const { ops } = backend;
   const [a, b] = [0, 1].map(() => backend.upload(randomValues(n * n), [n, n]));
   const [out, definite, inverse, factor] = [0, 1, 2, 3].map(() => backend.zeros([n, n]));
@@ -60,10 +63,9 @@ export async function squareCases(
   return {
     gemm: () => ops.gemm(a, b, out),
     accumulateHessian: () => ops.accumulateHessian(a, out, 1),
-    // Its promise is settled when it returns: the kernel itself is synchronous.
     cholesky: () => {
       backend.copy(definite, out);
-      void ops.cholesky(out);
+      return ops.cholesky(out);
     },
     triangularInverse: () => ops.triangularInverse(factor, inverse),
   };

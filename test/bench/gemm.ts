@@ -5,19 +5,19 @@ import {
   squareCases,
   squareOperations,
 } from "./contenders.js";
-import { type BenchOptions, type Figure, medians, type Turns } from "./measure.js";
+import { type BenchOptions, type Figure, medians, mediansAsync, type Turns } from "./measure.js";
 
 /** Products of order n beside the peak, and the factorisations beside the product. */
 async function squareFigures(n: number, turns: Turns): Promise<Figure[]> {
   const contenders = await openContenders();
-  const cases: Record<string, () => void> = {};
+  const cases: Record<string, () => unknown> = {};
   for (const { mode, backend, peak } of contenders) {
     cases[`peak ${mode}`] = peak.run;
     const operations = await squareCases(backend, n);
     for (const name of SQUARE) cases[`${name} ${mode}`] = operations[name];
   }
   const steady = contenders.map(({ mode }) => `peak ${mode}`);
-  const seconds = medians(cases, { ...turns, steady });
+  const seconds = await mediansAsync(cases, { ...turns, steady });
   const figures: Figure[] = [];
   for (const { mode: by, backend, peak } of contenders) {
     const unit = "GFLOP/s";

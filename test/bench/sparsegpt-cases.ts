@@ -4,11 +4,11 @@ import { randomValues } from "./contenders.js";
 /** SparseGPT's steps on one n x n layer with its Hessian given, as functions. */
 export interface SparseGptCases {
   /** Factorises the Hessian and inverts it. */
-  prepare(): void;
+  prepare(): Promise<void>;
   /** Prunes and updates the columns; `prepare` ran before. */
-  sweep(pattern: SparseGptSweepOptions["pattern"]): void;
+  sweep(pattern: SparseGptSweepOptions["pattern"]): Promise<unknown>;
   /** Both, as a whole layer takes them. */
-  layer(pattern: SparseGptSweepOptions["pattern"]): void;
+  layer(pattern: SparseGptSweepOptions["pattern"]): Promise<unknown>;
 }
 
 /**
@@ -28,24 +28,23 @@ export function sparseGptCases(backend: Backend, n: number): SparseGptCases {
   const [w, factor, u] = [0, 1, 2].map(() => backend.zeros([n, n]));
   const mask = backend.zeros([n, n], "u8");
 
-  // The promises of this backend are settled when they return.
-  const prepare = () => {
+  const prepare = async () => {
     backend.copy(hessian, factor);
     ops.reverse(factor);
-    void ops.cholesky(factor);
-    ops.triangularInverse(factor, u);
+    await ops.cholesky(factor);
+    await ops.triangularInverse(factor, u);
     ops.reverse(u);
   };
   const sweep = (pattern: SparseGptSweepOptions["pattern"]) => {
     backend.copy(weight, w);
-    void ops.sparsegptSweep(w, u, mask, { pattern, blockSize: 128 });
+    return ops.sparsegptSweep(w, u, mask, { pattern, blockSize: 128 });
   };
   return {
     prepare,
     sweep,
-    layer(pattern) {
-      prepare();
-      sweep(pattern);
+    async layer(pattern) {
+      await prepare();
+      return sweep(pattern);
     },
   };
 }

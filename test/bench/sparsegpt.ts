@@ -1,5 +1,5 @@
 import { openContenders, randomValues } from "./contenders.js";
-import { type BenchOptions, type Figure, medians } from "./measure.js";
+import { type BenchOptions, type Figure, mediansAsync } from "./measure.js";
 import { sparseGptCases } from "./sparsegpt-cases.js";
 
 /**
@@ -9,15 +9,15 @@ import { sparseGptCases } from "./sparsegpt-cases.js";
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   const n = quick ? 256 : 1024;
   const contenders = await openContenders();
-  const cases: Record<string, () => void> = {};
+  const cases: Record<string, () => unknown> = {};
   for (const { mode, backend } of contenders) {
     const { ops } = backend;
     const { prepare, sweep, layer } = sparseGptCases(backend, n);
     const weight = backend.upload(randomValues(n * n), [n, n]);
     const [scores, mask] = [backend.zeros([n, n]), backend.zeros([n, n], "u8")];
     ops.scaledMagnitude(weight, scores, undefined, undefined);
-    prepare();
-    const own: Record<string, () => void> = {
+    await prepare();
+    const own: Record<string, () => unknown> = {
       "sparsegpt 2:4": () => layer({ n: 2, m: 4 }),
       "sweep 2:4": () => sweep({ n: 2, m: 4 }),
       "sweep 4:8": () => sweep({ n: 4, m: 8 }),
@@ -29,7 +29,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
     };
     for (const [name, step] of Object.entries(own)) cases[`${name} ${n}x${n}, ${mode}`] = step;
   }
-  const seconds = medians(
+  const seconds = await mediansAsync(
     cases,
     quick ? { rounds: 2, seconds: 0.03 } : { rounds: 5, seconds: 0.08 },
   );

@@ -7,7 +7,7 @@ import {
   squareCases,
   squareOperations,
 } from "./contenders.js";
-import { type BenchOptions, type Figure, medians, type Turns } from "./measure.js";
+import { type BenchOptions, type Figure, mediansAsync, type Turns } from "./measure.js";
 import { sparseGptCases } from "./sparsegpt-cases.js";
 
 /** Threads that are compared with one. */
@@ -17,8 +17,8 @@ const TWO_FOUR = { n: 2, m: 4 };
 
 /** The same functions on one thread and on several. */
 interface Pair {
-  readonly one: Readonly<Record<string, () => void>>;
-  readonly several: Readonly<Record<string, () => void>>;
+  readonly one: Readonly<Record<string, () => unknown>>;
+  readonly several: Readonly<Record<string, () => unknown>>;
 }
 
 /** Opens the fastest kernels on one thread and on several, for as long as `use` takes. */
@@ -35,13 +35,16 @@ async function withBoth<T>(use: (one: Backend, several: Backend) => Promise<T>):
 }
 
 /** The seconds of both, by turns, and how many times as fast several threads are. */
-function compare({ one, several }: Pair, turns: Turns): Map<string, readonly [number, number]> {
-  const cases: Record<string, () => void> = {};
+async function compare(
+  { one, several }: Pair,
+  turns: Turns,
+): Promise<Map<string, readonly [number, number]>> {
+  const cases: Record<string, () => unknown> = {};
   for (const name of Object.keys(one)) {
     cases[`1 ${name}`] = one[name];
     cases[`${THREADS} ${name}`] = several[name];
   }
-  const seconds = medians(cases, turns);
+  const seconds = await mediansAsync(cases, turns);
   return new Map(
     Object.keys(one).map((name) => [name, [seconds[`1 ${name}`], seconds[`${THREADS} ${name}`]]]),
   );
@@ -56,7 +59,7 @@ function figure(name: string, [one, several]: readonly [number, number]): Figure
 async function squareFigures(n: number, turns: Turns): Promise<Figure[]> {
   return withBoth(async (first, second) => {
     const pair = { one: await squareCases(first, n), several: await squareCases(second, n) };
-    return [...compare(pair, turns)].map(([name, seconds]) => {
+    return [...(await compare(pair, turns))].map(([name, seconds]) => {
       const rate = squareOperations(name as (typeof SQUARE)[number], n) / seconds[1] / 1e9;
       return { ...figure(`${name} ${n}`, seconds), value: rate, unit: "GFLOP/s" };
     });
@@ -73,24 +76,22 @@ async function linearFigures(n: number, turns: Turns): Promise<Figure[]> {
         const out = backend.zeros([tokens, n]);
         return [`linear ${tokens} x ${n} x ${n}`, () => backend.ops.linear(x, weight, out)];
       });
-      return Object.fromEntries(cases) as Record<string, () => void>;
+      return Object.fromEntries(cases) as Record<string, () => unknown>;
     });
-    return [...compare({ one, several }, turns)].map(([name, both]) => figure(name, both));
+    return [...(await compare({ one, several }, turns))].map(([name, both]) => figure(name, both));
   });
 }
 
 /** A layer of 4096 takes seconds: it runs once on each, after a small one that warms the code up. */
 async function sparseGptFigures(n: number, rounds: number): Promise<Figure[]> {
   return withBoth(async (...backends) => {
-    const layers = backends.map((backend) => {
-      sparseGptCases(backend, 256).layer(TWO_FOUR);
-      return sparseGptCases(backend, n);
-    });
+    const layers = backends.map((backend) => sparseGptCases(backend, n));
+    for (const backend of backends) await sparseGptCases(backend, 256).layer(TWO_FOUR);
     const times: number[][] = [[], []];
     for (let round = 0; round < rounds; round++) {
       for (const [i, { layer }] of layers.entries()) {
         const started = performance.now();
-        layer(TWO_FOUR);
+        await layer(TWO_FOUR);
         times[i].push((performance.now() - started) / 1000);
       }
     }

@@ -25,7 +25,7 @@ const ROUNDS = 15;
 const WARM_UP = 3;
 
 interface Case {
-  readonly run: () => void;
+  readonly run: () => unknown;
   /** f32 operations. */
   readonly operations: number;
 }
@@ -38,7 +38,7 @@ async function casesOf(backend: Backend): Promise<Record<string, Case>> {
     cases[`${name} ${ORDER}`] = { run: square[name], operations: squareOperations(name, ORDER) };
   }
   const { prepare, layer } = sparseGptCases(backend, ORDER);
-  prepare();
+  await prepare();
   // Factor and inverse take n^3 / 3 each, and the sweep's updates n^3.
   const sparseGpt = () => layer({ n: 2, m: 4 });
   cases[`sparsegpt 2:4 ${ORDER}`] = { run: sparseGpt, operations: (5 / 3) * ORDER ** 3 };
@@ -68,15 +68,16 @@ async function casesOf(backend: Backend): Promise<Record<string, Case>> {
  */
 export async function measureRatios({ backend, peak }: Contender): Promise<Ratios> {
   const cases = await casesOf(backend);
-  const steps: [string, () => void][] = [
+  const steps: [string, () => unknown][] = [
     ["peak", peak.run],
-    ...Object.entries(cases).map(([name, { run }]): [string, () => void] => [name, run]),
+    ...Object.entries(cases).map(([name, { run }]): [string, () => unknown] => [name, run]),
   ];
   const fastest: Record<string, number> = {};
   for (let round = -WARM_UP; round < ROUNDS; round++) {
     for (const [name, step] of steps) {
       const started = performance.now();
-      step();
+      const running = step();
+      if (running instanceof Promise) await running;
       const seconds = (performance.now() - started) / 1000;
       if (round >= 0) fastest[name] = Math.min(fastest[name] ?? Infinity, seconds);
     }
