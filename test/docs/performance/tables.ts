@@ -98,7 +98,8 @@ function threads(results: Results): string {
   return table(["", "on 2 threads", "times as fast as on 1"], rows);
 }
 
-const TWO_FOUR = /^twoFourLinear (\d+) x (\d+) x \2(?:, (.*))?$/;
+/** The values' format, tokens and size. */
+const TWO_FOUR = /^twoFourLinear (?:(\w+) )?(\d+) x (\d+) x \3$/;
 
 /** One measured product with 2:4 weights: which weights, how many tokens, and its relative time. */
 export interface TwoFourPoint {
@@ -110,9 +111,9 @@ export interface TwoFourPoint {
 
 export function twoFourPoints(results: Results): TwoFourPoint[] {
   return results.list(MAIN, "two-four").flatMap(({ name, by, ratio: time }) => {
-    const [, tokens, size, variant] = name.match(TWO_FOUR) ?? [];
+    const [, format, tokens, size] = name.match(TWO_FOUR) ?? [];
     if (!tokens || time === undefined) return [];
-    const form = [`${size}x${size}`, variant, by].filter(Boolean).join(", ");
+    const form = [`${size}x${size}`, format, by].filter(Boolean).join(", ");
     return [{ form, size: Number(size), tokens: Number(tokens), ratio: time }];
   });
 }
