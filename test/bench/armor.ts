@@ -40,7 +40,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
 
 /** The median over single iterations, after a few that warm the kernels up. */
 async function secondsPerIteration(rows: number, cols: number, block: number, iterations: number) {
-  const backend = await openWasm();
+  const backend = await openWasm({ threads: 1 });
   const { ops } = backend;
   const random = Float32Array.from({ length: rows * cols }, () => Math.random() - 0.5);
   const target = backend.upload(random, [rows, cols]);

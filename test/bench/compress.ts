@@ -1,18 +1,13 @@
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { createCheckpoint } from "../../src/checkpoint/checkpoint-writer.js";
-import type { TensorEntry } from "../../src/layout.js";
-import { decoderTensors } from "../../src/model.js";
-import { readModelConfig } from "../../src/models/index.js";
 import { createOutputFolder } from "../../src/platform/files.js";
-import { Random } from "../../src/random.js";
-import { sizeOf } from "../../src/tensor.js";
 import { hasShared, repositoryRoot, sharedPath } from "../shared.js";
 import type { Cost } from "./child/compress-once.js";
 import type { BenchOptions, Figure } from "./measure.js";
+import { writeSynthetic } from "./synthetic.js";
 
 const EMBEDDED = join(repositoryRoot, "examples", "stories-1m");
 const CHILD = fileURLToPath(new URL("child/compress-once.js", import.meta.url));
@@ -23,39 +18,6 @@ function compressOnce(model: string, calibration: string, out: string, samples: 
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
   if (status !== 0) throw new Error(stderr);
   return JSON.parse(stdout);
-}
-
-/** A Llama of random weights with the embedded model's tokenizer. */
-async function writeModel(path: string, width: number, layers: number): Promise<void> {
-  const config = {
-    model_type: "llama",
-    hidden_size: width,
-    intermediate_size: 2 * width,
-    num_hidden_layers: layers,
-    num_attention_heads: width / 64,
-    vocab_size: 1024,
-    max_position_embeddings: 256,
-    tie_word_embeddings: true,
-  };
-  const shapes = decoderTensors(readModelConfig("config.json", config));
-  const tensors = [...shapes].map(([name, shape]): TensorEntry => ({ name, dtype: "F32", shape }));
-  const output = await createOutputFolder(path);
-  const writer = await createCheckpoint(output, { tensors });
-  const random = new Random(1);
-  for (const { name, shape } of tensors) {
-    // Weights small enough that activations stay of order one through all layers.
-    const scale = shape.length === 2 ? 2 / Math.sqrt(shape[1]) : 0;
-    const values = Float32Array.from({ length: sizeOf(shape) }, () =>
-      scale === 0 ? 1 : scale * (random.next() - 0.5),
-    );
-    await writer.write(name, new Uint8Array(values.buffer));
-  }
-  await writer.finish();
-  await output.writeText("config.json", JSON.stringify(config));
-  await output.commit();
-  for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
-    copyFileSync(join(EMBEDDED, name), join(path, name));
-  }
 }
 
 const megabytes = (bytes: number) => bytes / 1e6;
@@ -86,7 +48,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
     const costs: Cost[] = [];
     for (const layers of [4, 8]) {
       const path = join(folder, `random-${layers}`);
-      await writeModel(path, width, layers);
+      await writeSynthetic(await createOutputFolder(path), { width, layers });
       costs.push(compressOnce(path, calibration, `${path}-24`, samples));
     }
     for (const [kind, key] of [

@@ -1,6 +1,8 @@
 /** One measured figure; `ratio` says what it is relative to in its name. */
 export interface Figure {
   readonly name: string;
+  /** Which kernels computed it: "baseline" or "relaxed" of ours, or a peer's name. */
+  readonly by?: string;
   readonly value: number;
   readonly unit: string;
   /** The figure divided by its limit or its peer, measured in the same run. */
@@ -9,10 +11,17 @@ export interface Figure {
   readonly against?: string;
 }
 
+/** The figures of one runtime, by benchmark; `npm run bench -- --json` writes a list of these. */
+export interface RuntimeFigures {
+  /** As in "Node 24.21.0". */
+  readonly runtime: string;
+  readonly benches: Readonly<Record<string, readonly Figure[]>>;
+}
+
 /** The figures as aligned columns. */
 export function table(figures: readonly Figure[]): string {
-  const lines = figures.map(({ name, value, unit, ratio, against }) => [
-    name,
+  const lines = figures.map(({ name, by, value, unit, ratio, against }) => [
+    by ? `${name}, ${by}` : name,
     `${value.toPrecision(4)} ${unit}`,
     ratio === undefined ? "" : `${ratio.toFixed(3)} of ${against}`,
   ]);

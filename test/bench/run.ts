@@ -1,36 +1,54 @@
 // Runs the benchmarks named on the command line, all of them by default, and prints a table each.
-// Usage: npm run bench -- [--quick] [--json FILE] [NAME...]
-import { readdirSync, writeFileSync } from "node:fs";
+// Usage: npm run bench -- [--quick] [--runtime RUNTIME]... [--json FILE] [NAME...]
+//   --runtime   node20, node22, node24, deno or bun, instead of this one; several times for several
+//   --json      writes a list with the figures of each runtime
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { type BenchOptions, type Figure, table } from "./measure.js";
-
-interface Bench {
-  readonly run: (options: BenchOptions) => Promise<Figure[]>;
-}
+import { table } from "./measure.js";
+import { benchesOf, measureHere, measureOn, RUNTIMES } from "./runtimes.js";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { quick: { type: "boolean", default: false }, json: { type: "string" } },
+  options: {
+    quick: { type: "boolean", default: false },
+    runtime: { type: "string", multiple: true, default: [] },
+    json: { type: "string" },
+    help: { type: "boolean", default: false },
+  },
 });
 
-const modules = new Map<string, Bench>();
-for (const file of readdirSync(new URL(".", import.meta.url)).sort()) {
-  // This file runs the others; importing it again would start over.
-  if (!file.endsWith(".js") || file === "run.js") continue;
-  const module = (await import(new URL(file, import.meta.url).href)) as Partial<Bench>;
-  if (module.run) modules.set(file.slice(0, -3), module as Bench);
+const known = benchesOf();
+if (values.help) {
+  console.log(`npm run bench -- [--quick] [--runtime RUNTIME]... [--json FILE] [NAME...]
+Names: ${known.join(", ")}
+Runtimes: ${Object.keys(RUNTIMES).join(", ")}`);
+  process.exit(0);
 }
-
-const unknown = positionals.filter((name) => !modules.has(name));
+const unknown = positionals.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
-  console.error(`No benchmark ${unknown.join(", ")}. There are: ${[...modules.keys()].join(", ")}`);
+  console.error(`No benchmark ${unknown.join(", ")}. There are: ${known.join(", ")}`);
+  process.exit(1);
+}
+const missing = values.runtime.filter((name) => !RUNTIMES[name]?.());
+if (missing.length > 0) {
+  const names = Object.keys(RUNTIMES).join(", ");
+  console.error(`Not here: ${missing.join(", ")}. Runtimes may be: ${names}`);
   process.exit(1);
 }
 
-const results: Record<string, Figure[]> = {};
-for (const [name, bench] of modules) {
-  if (positionals.length > 0 && !positionals.includes(name)) continue;
-  results[name] = await bench.run({ quick: values.quick });
-  console.log(`\n${name}\n${table(results[name])}`);
+const names = positionals.length > 0 ? positionals : known;
+const options = { quick: values.quick };
+const results = [];
+if (values.runtime.length > 0) {
+  for (const name of values.runtime) {
+    console.log(`\n${name}`);
+    results.push(measureOn(name, names, options));
+  }
+} else {
+  results.push(
+    await measureHere(names, options, (name, figures, seconds) =>
+      console.log(`\n${name} (${seconds.toFixed(0)} s)\n${table(figures)}`),
+    ),
+  );
 }
 if (values.json) writeFileSync(values.json, `${JSON.stringify(results, undefined, 2)}\n`);

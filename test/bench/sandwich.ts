@@ -48,7 +48,7 @@ function layers(backend: Backend, rows: number, cols: number): Layer[] {
 function takeTurns(cases: readonly (() => void)[], rounds: number): Float64Array[] {
   const times = cases.map(() => new Float64Array(rounds));
   // The first rounds run code that is not optimised yet.
-  for (let round = -20; round < rounds; round++) {
+  for (let round = -10; round < rounds; round++) {
     for (const [i, run] of cases.entries()) {
       const start = performance.now();
       run();
@@ -69,7 +69,7 @@ function median(values: Float64Array): number {
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const [rows, cols] of quick ? SHAPES.slice(0, 1) : SHAPES) {
-    const backend = await openWasm();
+    const backend = await openWasm({ threads: 1 });
     const { ops } = backend;
     const all = layers(backend, rows, cols);
     let next = 0;
@@ -90,8 +90,8 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
         ...BLOCKS.map((_, i) => sandwich(i)),
       ];
       // Single products need many samples, and are short.
-      const rounds = Math.ceil((quick ? 1e9 : 3e9) / (tokens * rows * cols));
-      const times = takeTurns(cases, Math.max(quick ? 20 : 40, rounds));
+      const rounds = Math.ceil((quick ? 1e9 : 2e9) / (tokens * rows * cols));
+      const times = takeTurns(cases, Math.max(quick ? 10 : 15, rounds));
       for (const [i, name] of names.entries()) {
         figures.push({
           name: `${tokens} x ${cols} -> ${rows} ${name}`,

@@ -90,7 +90,7 @@ const QUICK_CASES = FORMATS.map((format) => [1024, format, [1, 4, 32]] as const)
 
 /** Products with a 2:4 matrix beside the same products with it dense, in the same format. */
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
-  const turns = quick ? { rounds: 5, seconds: 0.05 } : { rounds: 15, seconds: 0.15 };
+  const turns = quick ? { rounds: 5, seconds: 0.05 } : { rounds: 9, seconds: 0.1 };
   const figures: Figure[] = [];
   for (const [n, format, counts] of quick ? QUICK_CASES : CASES) {
     const backend = await openWasm({ threads: 1 });

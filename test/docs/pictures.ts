@@ -2,14 +2,14 @@
 // Usage: npm run pictures
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parse, View } from "vega";
-import { compile, type TopLevelSpec } from "vega-lite";
+import type { TopLevelSpec } from "vega-lite";
 import { openWasm } from "../../src/backends/wasm.js";
 import { turnColumns, turnRows } from "../../src/rotation/apply.js";
 import { optimiseRotation } from "../../src/rotation/optimise.js";
 import { foldedModel } from "../rotation/blocks.js";
 import { repositoryRoot } from "../shared.js";
 import { drawPage } from "./page-picture.js";
+import { svgOf } from "./svg.js";
 
 const FOLDER = join(repositoryRoot, "docs", "pictures");
 /** Rows and columns of the matrix that are drawn. */
@@ -126,8 +126,7 @@ async function rotationSpec(): Promise<TopLevelSpec> {
 }
 
 async function draw(name: string, spec: TopLevelSpec): Promise<void> {
-  const view = new View(parse(compile(spec).spec), { renderer: "none" });
-  writeFileSync(join(FOLDER, name), `${await view.toSVG()}\n`);
+  writeFileSync(join(FOLDER, name), await svgOf(spec));
   console.log(`docs/pictures/${name}`);
 }
 

@@ -1,0 +1,109 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { median, medians, mediansAsync, steadyRounds } from "./measure.js";
+import { openPeers } from "./peers/open.js";
+
+const test = suite("bench/measure");
+
+const TURNS = { rounds: 3, seconds: 0.02 };
+
+/** Keeps this thread busy. */
+function spin(milliseconds: number): void {
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end);
+}
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+test("the median is the middle value", () => {
+  assert.is(median([9, 1, 5]), 5);
+  assert.is(median([4]), 4);
+});
+
+test("rounds in which a steady case was slow are left out", () => {
+  assert.equal(steadyRounds([[1, 1.2, 2, 1.1]], 4), [0, 1, 3]);
+  assert.equal(
+    steadyRounds(
+      [
+        [1, 1, 1, 1],
+        [5, 9, 5, 5],
+      ],
+      4,
+    ),
+    [0, 2, 3],
+  );
+});
+
+test("without a steady case all rounds count, and a third of them in any case", () => {
+  assert.equal(steadyRounds([], 3), [0, 1, 2]);
+  assert.equal(steadyRounds([[1, 9, 2, 3, 9, 9]], 6), [0, 2]);
+});
+
+test("functions and promises are measured by turns, each in seconds of one call", async () => {
+  const order: string[] = [];
+  const cases = {
+    short: () => {
+      order.push("short");
+      spin(2);
+    },
+    long: async () => {
+      order.push("long");
+      await sleep(8);
+    },
+  };
+  const seconds = await mediansAsync(cases, TURNS);
+  assert.ok(seconds.short >= 0.002 && seconds.short < seconds.long, JSON.stringify(seconds));
+  assert.ok(seconds.long >= 0.0075, JSON.stringify(seconds));
+  const changes = order.filter((name, i) => i > 0 && name !== order[i - 1]).length;
+  assert.ok(changes >= 2 * TURNS.rounds - 1, `the cases changed ${changes} times only`);
+});
+
+test("what fits many times into a turn is measured as one call", async () => {
+  const { quick } = await mediansAsync({ quick: () => sleep(1) }, { rounds: 3, seconds: 0.1 });
+  assert.ok(quick > 0.0005 && quick < 0.025, `${quick} s`);
+  const { sync } = medians({ sync: () => spin(1) }, TURNS);
+  assert.ok(sync >= 0.001 && sync < 0.02, `${sync} s`);
+});
+
+test("an error of a case reaches the caller", async () => {
+  let calls = 0;
+  const failing = async () => {
+    if (++calls > 3) throw new Error("broken case");
+  };
+  for (const run of [
+    () => mediansAsync({ failing }, TURNS),
+    () => mediansAsync({ failing: () => Promise.reject(new Error("broken case")) }, TURNS),
+  ]) {
+    try {
+      await run();
+      assert.unreachable();
+    } catch (error) {
+      assert.match((error as Error).message, "broken case");
+    }
+  }
+});
+
+test("each peer computes the product that it is measured with", async () => {
+  const [m, n, k] = [3, 5, 7];
+  const x = Float32Array.from({ length: m * k }, (_, i) => (i % 4) - 1);
+  const w = Float32Array.from({ length: k * n }, (_, i) => (i % 5) - 2);
+  const expected = Array.from({ length: m * n }, (_, at) => {
+    const [row, column] = [Math.floor(at / n), at % n];
+    return x.subarray(row * k, (row + 1) * k).reduce((sum, v, i) => sum + v * w[i * n + column], 0);
+  });
+  const peers = await openPeers();
+  assert.equal(
+    peers.map(({ name }) => name.replace(/ \d.*/, "")),
+    ["onnxruntime-web", "tfjs-backend-wasm"],
+  );
+  for (const { name, prepare } of peers) {
+    const product = await prepare({ m, n, k, x, w });
+    await product.run();
+    assert.equal([...(await product.values())], expected, name);
+    await product.close();
+  }
+});
+
+test.run();

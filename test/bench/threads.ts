@@ -1,0 +1,117 @@
+import type { Backend } from "../../src/backend.js";
+import { openWasm } from "../../src/backends/wasm.js";
+import {
+  availableModes,
+  randomValues,
+  type SQUARE,
+  squareCases,
+  squareOperations,
+} from "./contenders.js";
+import { type BenchOptions, type Figure, mediansAsync, type Turns } from "./measure.js";
+import { sparseGptCases } from "./sparsegpt-cases.js";
+
+/** Threads that are compared with one. */
+const THREADS = 2;
+
+const TWO_FOUR = { n: 2, m: 4 };
+
+/** The same functions on one thread and on several. */
+interface Pair {
+  readonly one: Readonly<Record<string, () => unknown>>;
+  readonly several: Readonly<Record<string, () => unknown>>;
+}
+
+/** Opens the fastest kernels on one thread and on several, for as long as `use` takes. */
+async function withBoth<T>(use: (one: Backend, several: Backend) => Promise<T>): Promise<T> {
+  const simd = availableModes().at(-1);
+  const one = await openWasm({ simd, threads: 1 });
+  const several = await openWasm({ simd, threads: THREADS });
+  try {
+    return await use(one, several);
+  } finally {
+    one.dispose();
+    several.dispose();
+  }
+}
+
+/** The seconds of both, by turns, and how many times as fast several threads are. */
+async function compare(
+  { one, several }: Pair,
+  turns: Turns,
+): Promise<Map<string, readonly [number, number]>> {
+  const cases: Record<string, () => unknown> = {};
+  for (const name of Object.keys(one)) {
+    cases[`1 ${name}`] = one[name];
+    cases[`${THREADS} ${name}`] = several[name];
+  }
+  const seconds = await mediansAsync(cases, turns);
+  return new Map(
+    Object.keys(one).map((name) => [name, [seconds[`1 ${name}`], seconds[`${THREADS} ${name}`]]]),
+  );
+}
+
+function figure(name: string, [one, several]: readonly [number, number]): Figure {
+  const against = "1 thread's speed";
+  const by = `${THREADS} threads`;
+  return { name, by, value: several * 1e3, unit: "ms", ratio: one / several, against };
+}
+
+async function squareFigures(n: number, turns: Turns): Promise<Figure[]> {
+  return withBoth(async (first, second) => {
+    const pair = { one: await squareCases(first, n), several: await squareCases(second, n) };
+    return [...(await compare(pair, turns))].map(([name, seconds]) => {
+      const rate = squareOperations(name as (typeof SQUARE)[number], n) / seconds[1] / 1e9;
+      return { ...figure(`${name} ${n}`, seconds), value: rate, unit: "GFLOP/s" };
+    });
+  });
+}
+
+async function linearFigures(n: number, turns: Turns): Promise<Figure[]> {
+  return withBoth(async (...backends) => {
+    const weights = randomValues(n * n);
+    const [one, several] = backends.map((backend) => {
+      const weight = backend.upload(weights, [n, n]);
+      const cases = [1, 16].map((tokens) => {
+        const x = backend.upload(randomValues(tokens * n), [tokens, n]);
+        const out = backend.zeros([tokens, n]);
+        return [`linear ${tokens} x ${n} x ${n}`, () => backend.ops.linear(x, weight, out)];
+      });
+      return Object.fromEntries(cases) as Record<string, () => unknown>;
+    });
+    return [...(await compare({ one, several }, turns))].map(([name, both]) => figure(name, both));
+  });
+}
+
+/** A layer of 4096 takes seconds: it runs once on each, after a small one that warms the code up. */
+async function sparseGptFigures(n: number, rounds: number): Promise<Figure[]> {
+  return withBoth(async (...backends) => {
+    const layers = backends.map((backend) => sparseGptCases(backend, n));
+    for (const backend of backends) await sparseGptCases(backend, 256).layer(TWO_FOUR);
+    const times: number[][] = [[], []];
+    for (let round = 0; round < rounds; round++) {
+      for (const [i, { layer }] of layers.entries()) {
+        const started = performance.now();
+        await layer(TWO_FOUR);
+        times[i].push((performance.now() - started) / 1000);
+      }
+    }
+    const [one, several] = times.map((values) => values.sort((a, b) => a - b)[rounds >> 1]);
+    const common = { ...figure(`sparsegpt 2:4 ${n}x${n}`, [one, several]), unit: "s" };
+    const alone: Figure = { name: common.name, by: "1 thread", value: one, unit: "s" };
+    return [alone, { ...common, value: several }];
+  });
+}
+
+/** How much faster two threads are than one, with the fastest kernels that the runtime can take. */
+export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (const n of quick ? [256, 512] : [512, 1024, 2048]) {
+    const turns = { rounds: n < 2048 ? 7 : 5, seconds: 0.1 };
+    figures.push(...(await squareFigures(n, quick ? { rounds: 3, seconds: 0.05 } : turns)));
+  }
+  const turns = quick ? { rounds: 3, seconds: 0.05 } : { rounds: 7, seconds: 0.1 };
+  figures.push(...(await linearFigures(quick ? 1024 : 4096, turns)));
+  figures.push(...(await sparseGptFigures(quick ? 256 : 1024, quick ? 3 : 5)));
+  if (!quick) figures.push(...(await sparseGptFigures(4096, 1)));
+  return figures;
+}
