@@ -333,6 +333,7 @@ export const checks: {
     sameSize("add", x, y);
   },
   embed(table, ids, out) {
+    if ("dtype" in table) dtype("embed", "table", table, "f32");
     dtype("embed", "ids", ids, "i32");
     matrix("embed", "out", out, ids.size, "dtype" in table ? colsOf(table) : table.cols);
   },

@@ -1,6 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
+import { FORMATS, formatCase } from "./formats.js";
 import {
   assertWithin,
   blank,
@@ -172,6 +173,34 @@ for (const open of OPENERS) {
     const aliased = () =>
       backend.ops.sandwichLinear(same, square, factors, backend.zeros([16]), same);
     assert.throws(aliased, /out is x; give another tensor/);
+    backend.dispose();
+  });
+
+  test(`${open.name}: a core of any format is the three products one after another`, async () => {
+    const backend = await open();
+    const [rows, cols, a, b] = [24, 40, 4, 8];
+    const indices = backend.upload(new Uint8Array(rows * 5).fill(0x84), [rows, 5]);
+    const left = backend.upload(randomValues(rows * a), [rows, a]);
+    const right = backend.upload(randomValues(cols * b), [cols, b]);
+    for (const format of FORMATS) {
+      const { data, options } = formatCase(format, rows, cols / 2);
+      const values = backend.upload(data, [rows, cols / 2]);
+      const matrix = backend.ops.prepareTwoFour(values, indices, cols, options(backend));
+      for (const tokens of [1, 3, 9, 40]) {
+        const x = backend.upload(randomValues(tokens * cols), [tokens, cols]);
+        const zeros = (width: number) => backend.zeros([tokens, width]);
+        const [turned, inner, expected, actual] = [cols, rows, rows, rows].map(zeros);
+        backend.ops.blockDiagonal(x, right, turned);
+        backend.ops.twoFourLinear(turned, matrix, inner);
+        backend.ops.blockDiagonal(inner, left, expected);
+        backend.ops.sandwichLinear(x, matrix, { left, right }, zeros(rows + cols), actual);
+        const wanted = (await backend.read(expected)) as Float32Array;
+        const most = wanted.reduce((size, value) => Math.max(size, Math.abs(value)), 0);
+        const what = `${backend.name} ${format}, ${tokens} tokens`;
+        assertWithin(await backend.read(actual), wanted, () => 32 * EPSILON * most, what);
+        assert.ok(most > 0);
+      }
+    }
     backend.dispose();
   });
 }
