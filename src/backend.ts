@@ -41,7 +41,13 @@ export interface AttentionOptions {
   readonly window?: number;
 }
 
-export interface SparseGptSweepOptions {
+/** Work that may take long. */
+export interface Cancellable {
+  /** Stops the work within 100 ms or so; what it was writing is left half done then. */
+  readonly signal?: AbortSignal;
+}
+
+export interface SparseGptSweepOptions extends Cancellable {
   /** N:M (`n` kept of every `m` columns), or the ratio of weights to remove. */
   readonly pattern: { readonly n: number; readonly m: number } | { readonly ratio: number };
   /** Columns updated together before the trailing matrix is. A multiple of m. @default 128 */
@@ -163,16 +169,16 @@ export interface Operations {
   /** sums [C] += column sums of squares of x [T, C]. */
   accumulateColumnSquares(x: Tensor, sums: Tensor): void;
   /** trace(D H Dᵀ) for d [R, C] and symmetric h [C, C]: the squared Frobenius norm of X Dᵀ when H = XᵀX. */
-  quadraticForm(d: Tensor, h: Tensor): Promise<number>;
+  quadraticForm(d: Tensor, h: Tensor, options?: Cancellable): Promise<number>;
   /** Sum of squares of all elements. */
   sumOfSquares(x: Tensor): Promise<number>;
   /** Number of elements that are NaN or infinite. */
   countNonFinite(x: Tensor): Promise<number>;
 
   /** In-place lower Cholesky factor of the symmetric a [n, n] (lower triangle read); the strict upper triangle is set to zero. Resolves to -1, or to the first pivot that was not positive. */
-  cholesky(a: Tensor): Promise<number>;
+  cholesky(a: Tensor, options?: Cancellable): Promise<number>;
   /** out [n, n] = inverse of the lower-triangular l, lower-triangular with a zero strict upper triangle. */
-  triangularInverse(l: Tensor, out: Tensor): void;
+  triangularInverse(l: Tensor, out: Tensor, options?: Cancellable): Promise<void>;
   /** Reverses the order of rows and of columns of a square matrix in place: a[i][j] <-> a[n-1-i][n-1-j]. */
   reverse(a: Tensor): void;
   /** SparseGPT's column sweep (arXiv 2301.00774): prunes and updates w [R, C] in place with u [C, C], the upper Cholesky factor of H⁻¹; writes mask u8 [R, C] (1 = kept). Resolves to the predicted loss: the sum of e²/2. */
@@ -313,6 +319,8 @@ export interface ServedOperation {
   readonly calls: number;
   /** Why that one, where it is known. */
   readonly reason?: string;
+  /** In which way that backend runs, such as "relaxed SIMD, 2 threads", where there is a choice. */
+  readonly how?: string;
   /** Bytes that a transfer copied; absent of operations, and of backends in the host's memory. */
   readonly copiedBytes?: number;
 }
@@ -327,6 +335,8 @@ export interface MemoryUse {
 /** A place to compute: storage for tensors and a full table of operations over them. */
 export interface Backend {
   readonly name: string;
+  /** What besides the name decides the bits of results: "relaxed SIMD", or "" for nothing. */
+  readonly arithmetic: string;
   /** Whether weights are best kept as f16 where they are stored so: it reads them as they are. */
   readonly keepsHalf: boolean;
   readonly ops: Operations;

@@ -14,11 +14,12 @@ export async function layerError(
   original: Tensor,
   pruned: Tensor,
   hessian: Tensor,
+  signal?: AbortSignal,
 ): Promise<number> {
   const difference = backend.zeros(original.shape);
   backend.ops.subtract(original, pruned, difference);
-  const lost = await backend.ops.quadraticForm(difference, hessian);
-  const whole = await backend.ops.quadraticForm(original, hessian);
+  const lost = await backend.ops.quadraticForm(difference, hessian, { signal });
+  const whole = await backend.ops.quadraticForm(original, hessian, { signal });
   difference.dispose();
   return whole > 0 ? lost / whole : 0;
 }

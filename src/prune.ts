@@ -179,7 +179,7 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
       weight: await floats(pruned),
       mask,
       layerError: statistics.hessian
-        ? await layerError(backend, original, effective, statistics.hessian)
+        ? await layerError(backend, original, effective, statistics.hessian, signal)
         : undefined,
       sandwich: sandwich && {
         left: await floats(sandwich.left),

@@ -3,6 +3,7 @@
 // registers. Keys and values are read in place, a row every `stride` bytes; such strides make them
 // share few places of a cache, so all heads of a group use a few rows before the next are touched.
 
+import { attendBlocks, blockScratch, transposeKeys } from "../lib/attention-block";
 import { scoreFew, scoreFour } from "../lib/attention-scores";
 import { mixValues } from "../lib/attention-values";
 import { softmaxRow } from "../lib/exp";
@@ -42,6 +43,45 @@ export function attention(
       const at = <usize>((t * kvHeads + kvHead) * group) * row;
       attendGroup(q + at, k + skip, v + skip, out + at, stride, end - start, group, headDim, scale, scores);
     }
+  }
+}
+
+/** Bytes of scratch for `attentionBlocks`. */
+export function attentionBlocksScratch(keys: i32, headDim: i32): usize {
+  return blockScratch(keys, headDim);
+}
+
+/**
+ * What `attention` computes, for many queries and heads whose size is a multiple of 4. Which bits a
+ * query's result has does not depend on the queries beside it.
+ *
+ * @param scratch attentionBlocksScratch(keys, headDim) bytes
+ */
+export function attentionBlocks(
+  q: usize,
+  k: usize,
+  v: usize,
+  out: usize,
+  queries: i32,
+  keys: i32,
+  kvHeads: i32,
+  group: i32,
+  headDim: i32,
+  window: i32,
+  scale: f32,
+  scratch: usize,
+): void {
+  const row = <usize>headDim << 2;
+  const stride = <usize>kvHeads * row;
+  const step = <usize>group * stride;
+  const skip = max(0, keys - queries + 1 - window);
+  const count = keys - skip;
+  const work = scratch + <usize>((count + 7) & ~7) * row;
+  for (let head = 0; head < kvHeads * group; head++) {
+    const shared = <usize>skip * stride + <usize>(head / group) * row;
+    if (head % group == 0) transposeKeys(k + shared, stride, count, headDim, scratch);
+    const own = <usize>head * row;
+    attendBlocks(q + own, step, scratch, v + shared, stride, out + own, queries, count, headDim, window, scale, work);
   }
 }
 

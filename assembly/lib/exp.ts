@@ -7,6 +7,8 @@
 // n times its upper part is exact. 2^n is applied in two halves: results leave the range of
 // normal numbers gradually, to 0 below -103.98 and to infinity above 88.72.
 
+import { madd, nmadd } from "./simd";
+
 // Constants come from memory: engines rebuild v128 literals at every use.
 const CONSTANTS: usize = memory.data<f32>([
   -105, // below, exp is 0
@@ -21,6 +23,7 @@ const CONSTANTS: usize = memory.data<f32>([
   0.4999999403953552,
   1,
   12582912, // 1.5 * 2^23
+  -87, // about where results cease to be normal numbers
 ]);
 
 /** 1 in every lane. */
@@ -60,6 +63,29 @@ export function exp(x: v128): v128 {
     f32x4.mul(power, i32x4.add(one, i32x4.shl(half, 23))),
     i32x4.add(one, i32x4.shl(rest, 23)),
   );
+}
+
+/**
+ * exp(x) in every lane for x <= 0; NaN stays NaN, and below -87, where results cease to be normal
+ * numbers, it is the smallest of these.
+ */
+// @ts-ignore: decorator
+@inline
+export function expNegative(x: v128): v128 {
+  const bounded = f32x4.pmax(x, v128.load32_splat(CONSTANTS, 48));
+  const rounder = v128.load32_splat(CONSTANTS, 44);
+  const rounded = madd(bounded, v128.load32_splat(CONSTANTS, 8), rounder);
+  const n = f32x4.sub(rounded, rounder);
+  let r = nmadd(n, v128.load32_splat(CONSTANTS, 12), bounded);
+  r = nmadd(n, v128.load32_splat(CONSTANTS, 16), r);
+  let q = v128.load32_splat(CONSTANTS, 20);
+  q = madd(q, r, v128.load32_splat(CONSTANTS, 24));
+  q = madd(q, r, v128.load32_splat(CONSTANTS, 28));
+  q = madd(q, r, v128.load32_splat(CONSTANTS, 32));
+  q = madd(q, r, v128.load32_splat(CONSTANTS, 36));
+  const power = f32x4.add(ones(), madd(f32x4.mul(r, r), q, r));
+  // Adding to the exponent of a number multiplies it by a power of two.
+  return i32x4.add(power, i32x4.shl(i32x4.sub(rounded, rounder), 23));
 }
 
 /** exp(x) of one number. */

@@ -1,5 +1,11 @@
 /** What the page says of where the work runs: penjing itself chooses and, when a GPU fails, moves. */
-import { DeviceError, PenjingError, type ServedOperation } from "penjing";
+import { type BackendOptions, DeviceError, PenjingError, type ServedOperation } from "penjing";
+import type { ComputeChoice } from "./messages.js";
+
+/** What penjing is asked for. */
+export function backendOf(choice: ComputeChoice): BackendOptions {
+  return choice === "exact" ? { backend: "wasm", simd: "baseline" } : { backend: choice };
+}
 
 /** Why WebGPU is not what "auto" takes here; undefined when it may be. */
 export async function whyNotGpu(): Promise<string | undefined> {

@@ -39,7 +39,8 @@ export interface ModelFacts {
   readonly texts: { readonly calibration?: string; readonly evaluation?: string };
 }
 
-export type ComputeChoice = "auto" | "webgpu" | "wasm";
+/** "exact" is WebAssembly without relaxed SIMD, which may round in the machine's own way. */
+export type ComputeChoice = "auto" | "webgpu" | "wasm" | "exact";
 
 export interface Settings {
   readonly method: string;

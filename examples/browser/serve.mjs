@@ -19,7 +19,7 @@ const TYPES = {
   ".md": "text/markdown; charset=utf-8",
 };
 
-/** The two headers give the page shared memory, should it want some. */
+/** The first two give the page memory that its threads can share. */
 const HEADERS = {
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Embedder-Policy": "require-corp",

@@ -15,7 +15,7 @@ import {
   type Perplexity,
   VERSION,
 } from "penjing";
-import { explainFailure, wasmBecause, whereItRan, whyNotGpu } from "./compute.js";
+import { backendOf, explainFailure, wasmBecause, whereItRan, whyNotGpu } from "./compute.js";
 import type { Calls, ComputeChoice, MethodChoice, Settings, Stage, WorkEvent } from "./messages.js";
 import { SPARSITIES } from "./sparsities.js";
 import { openStorage, type Storage } from "./storage.js";
@@ -126,14 +126,14 @@ export class Workbench {
     this.result = undefined;
     const calibration = await settings.calibration.text();
     const text = await settings.evaluation?.text();
-    const { compute: backend } = settings;
+    const backend = backendOf(settings.compute);
     const measure = async (
       name: Stage,
       checkpoint: Checkpoint,
     ): Promise<Perplexity | undefined> => {
       if (text === undefined) return undefined;
       emit({ type: "stage", stage: name });
-      const run = evaluatePerplexity({ model: checkpoint, text, backend, signal });
+      const run = evaluatePerplexity({ model: checkpoint, text, ...backend, signal });
       for await (const event of run) {
         if (event.type === "note") {
           emit({ type: "note", text: event.message });
@@ -189,7 +189,7 @@ export class Workbench {
       model,
       out,
       calibration,
-      backend: settings.compute,
+      ...backendOf(settings.compute),
       signal,
       recipe: {
         method,
@@ -243,7 +243,7 @@ export class Workbench {
     await this.closeTold();
     const checkpoint = which === "original" ? this.model() : await openCheckpoint(this.made());
     try {
-      const model = await openModel(checkpoint, { backend: choice, signal });
+      const model = await openModel(checkpoint, { ...backendOf(choice), signal });
       this.told = { which, compute: choice, model };
       return model;
     } catch (error) {

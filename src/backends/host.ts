@@ -73,19 +73,30 @@ export function dtypeOf(data: TensorData): TensorDType {
   return "u8";
 }
 
+/** What sets a host backend apart from others. */
+export interface Traits {
+  /** As of `Backend`. @default "" */
+  readonly arithmetic?: string;
+  /** As of `ServedOperation`. */
+  readonly how?: () => string;
+  /** Called by `dispose`. */
+  readonly end?: () => void;
+}
+
 /** A backend whose tensors JavaScript can see: everything but its operations and its storage. */
 export class HostBackend implements Backend {
   readonly ops;
+  readonly arithmetic: string;
   readonly keepsHalf = false;
 
   constructor(
     readonly name: string,
     private readonly storage: HostStorage,
     private readonly table: OperationTable,
-    /** Called by `dispose`. */
-    private readonly end: () => void = () => {},
+    private readonly traits: Traits = {},
   ) {
     this.ops = table.ops;
+    this.arithmetic = traits.arithmetic ?? "";
   }
 
   zeros(shape: readonly number[], dtype: TensorDType = "f32"): Tensor {
@@ -134,7 +145,10 @@ export class HostBackend implements Backend {
   }
 
   served(): readonly ServedOperation[] {
-    return this.table.served();
+    const how = this.traits.how?.();
+    const served = this.table.served();
+    if (!how) return served;
+    return served.map((line) => (line.servedBy === this.name ? { ...line, how } : line));
   }
 
   memory(): MemoryUse {
@@ -142,7 +156,7 @@ export class HostBackend implements Backend {
   }
 
   dispose(): void {
-    this.end();
+    this.traits.end?.();
     this.storage.dispose();
   }
 

@@ -17,7 +17,7 @@ import * as gemm from "./wasm/gemm.js";
 import * as hessian from "./wasm/hessian.js";
 import { isSpread, type Kernels } from "./wasm/kernels.js";
 import * as mask from "./wasm/mask.js";
-import { hasRelaxedSimd, kernelModule, type Simd } from "./wasm/module.js";
+import { hasRelaxedSimd, kernelModule, RELAXED, type Simd } from "./wasm/module.js";
 import * as norm from "./wasm/norm.js";
 import { checkWasmOptions, type WasmOptions } from "./wasm/options.js";
 import * as orthogonal from "./wasm/orthogonal.js";
@@ -28,7 +28,7 @@ import * as sandwich from "./wasm/sandwich.js";
 import * as softmax from "./wasm/softmax.js";
 import * as sparsegpt from "./wasm/sparsegpt.js";
 import * as transpose from "./wasm/transpose.js";
-import { tune } from "./wasm/tune.js";
+import { describeShape, tune } from "./wasm/tune.js";
 import * as twoFour from "./wasm/two-four.js";
 
 /** Everything below this address belongs to the module's static data and kernel tables. */
@@ -106,19 +106,27 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
     { name: "reference", operations: referenceOperations, reason: "wasm has no kernel for it" },
     { name: "wasm", operations },
   ]);
-  return new HostBackend("wasm", storage, table, () => pool?.dispose());
+  return new HostBackend("wasm", storage, table, {
+    arithmetic: loaded.simd === "relaxed" ? RELAXED : "",
+    how() {
+      const running = pool?.running ?? 1;
+      const threads = `${running} ${running === 1 ? "thread" : "threads"}`;
+      return `${loaded.simd} SIMD, ${threads}, ${describeShape(loaded.simd, shape)}`;
+    },
+    end: () => pool?.dispose(),
+  });
 }
 
 interface Loaded {
-  readonly simd: Simd;
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
   readonly instance: WebAssembly.Instance;
   readonly isShared: boolean;
+  readonly simd: Simd;
 }
 
-async function load(wanted: Simd | "auto", isShared: boolean): Promise<Loaded> {
-  const { module, simd } = await chooseModule(wanted, isShared);
+async function load(simd: Simd | "auto", isShared: boolean): Promise<Loaded> {
+  const { module, simd: used } = await chooseModule(simd, isShared);
   const memory = new WebAssembly.Memory({
     initial: INITIAL_PAGES,
     maximum: 65536,
@@ -126,18 +134,18 @@ async function load(wanted: Simd | "auto", isShared: boolean): Promise<Loaded> {
   });
   const env = { memory, abort: abortFromKernel };
   const instance = await WebAssembly.instantiate(module, { env });
-  return { simd, module, memory, instance, isShared };
+  return { module, memory, instance, isShared, simd: used };
 }
 
 async function chooseModule(
   wanted: Simd | "auto",
   isShared: boolean,
-): Promise<{ simd: Simd; module: WebAssembly.Module }> {
-  const choose = async (simd: Simd) => ({ simd, module: await kernelModule(simd, isShared) });
-  if (wanted !== "auto") return choose(wanted);
-  if (!hasRelaxedSimd()) return choose("baseline");
+): Promise<Pick<Loaded, "module" | "simd">> {
+  const get = async (simd: Simd) => ({ module: await kernelModule(simd, isShared), simd });
+  if (wanted !== "auto") return get(wanted);
+  if (!hasRelaxedSimd()) return get("baseline");
   // A worker may have been given one module only.
-  return choose("relaxed").catch(() => choose("baseline"));
+  return get("relaxed").catch(() => get("baseline"));
 }
 
 function abortFromKernel(): never {

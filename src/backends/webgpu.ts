@@ -73,6 +73,7 @@ interface Transfer {
 
 class WebGpuBackend implements Backend {
   readonly name = "webgpu";
+  readonly arithmetic = "";
   readonly keepsHalf = true;
   readonly ops;
   private readonly stream: Stream;

@@ -19,5 +19,6 @@ export function explainServed(served: readonly ServedOperation[]): string {
     copied.length === 0
       ? "nothing was copied between backends"
       : `copied between the host and the GPU: ${size(bytes)}`;
-  return `${table([head, ...rows])}\n${copies}`;
+  const ways = served.flatMap(({ servedBy, how }) => (how ? [`${servedBy}: ${how}`] : []));
+  return [table([head, ...rows]), ...new Set(ways), copies].join("\n");
 }

@@ -138,7 +138,7 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
 async function openPruned(
   backend: Backend,
   { report, stored }: Finished,
-  { name, original, bias, dtype, plan, statistics, measure }: PruneLayerOptions,
+  { name, original, bias, dtype, plan, statistics, measure, signal }: PruneLayerOptions,
 ): Promise<PrunedLayer> {
   const made: Tensor[] = [];
   const scratch: Tensor[] = [];
@@ -166,7 +166,7 @@ async function openPruned(
     const effective = sandwich ? reconstruct(backend, weight, sandwich) : weight;
     if (effective !== weight) scratch.push(effective);
     if (statistics.hessian) {
-      const error = await layerError(backend, original, effective, statistics.hessian);
+      const error = await layerError(backend, original, effective, statistics.hessian, signal);
       return { report: { ...report, layerError: error }, stored, linear };
     }
     const difference = backend.zeros(original.shape);

@@ -1,5 +1,6 @@
 import type { Backend } from "../backend.js";
 import type { Lease } from "../backends/lease.js";
+import { RELAXED } from "../backends/wasm/module.js";
 import { PenjingError } from "../errors.js";
 import { blockTensor } from "../model.js";
 import { refuseOverlap } from "../platform/overlap.js";
@@ -48,16 +49,17 @@ export async function openJournal(
   const journal = new Journal(folder, lease.canMove);
   if (folder) {
     const sampled = await modelIdentity(model);
-    const identity = (backend: string) => {
-      const facts = { VERSION, recipe, backend, calibration: calibration.facts };
+    const identity = (backend: Pick<Backend, "name" | "arithmetic">) => {
+      const { name, arithmetic } = backend;
+      const facts = { VERSION, recipe, name, arithmetic, calibration: calibration.facts };
       return sha256(JSON.stringify([facts, sampled]));
     };
     // Where the backend is a matter of chance, so is that of the run before.
-    const others = lease.isAuto ? ["wasm", "webgpu"] : [];
-    await journal.claim(
-      await identity(lease.backend.name),
-      await Promise.all(others.map((name) => identity(name))),
+    const chance = lease.isAuto ? ["wasm", "webgpu"] : [];
+    const others = chance.flatMap((name) =>
+      ["", RELAXED].map((arithmetic) => ({ name, arithmetic })),
     );
+    await journal.claim(await identity(lease.backend), await Promise.all(others.map(identity)));
   }
   return journal;
 }

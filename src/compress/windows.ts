@@ -1,6 +1,6 @@
 import { CHARACTERS_PER_TOKEN, calibrationWindows } from "../calibrate.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
-import { loadTokenizer } from "../checkpoint/tokenizer.js";
+import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
 import { PenjingError } from "../errors.js";
 import { refuseForeignIds } from "../open-model.js";
 import type { Recipe } from "../recipe.js";
@@ -13,6 +13,21 @@ export interface Windows {
   readonly samples: number;
   readonly notes: readonly string[];
   readonly facts: Readonly<Record<string, number | string>>;
+}
+
+/** Characters for each token that a first look takes; most texts and vocabularies need fewer. */
+const FIRST_LOOK = 6;
+/** Tokens before a cut that may be others than without it. */
+const MARGIN = 1000;
+
+/** At least the first `wanted` tokens of a text, if it has as many, without reading far beyond them. */
+function firstTokens(tokenizer: Tokenizer, text: string, wanted: number): Int32Array {
+  const most = wanted * CHARACTERS_PER_TOKEN;
+  for (let look = FIRST_LOOK * (wanted + MARGIN); look < Math.min(most, text.length); look *= 2) {
+    const ids = tokenizer.encode(text.slice(0, look));
+    if (ids.length >= wanted + MARGIN) return ids.subarray(0, wanted);
+  }
+  return tokenizer.encode(text.slice(0, most));
 }
 
 /**
@@ -41,7 +56,7 @@ export async function tokenise(
   }
   const tokenizer = await loadTokenizer(checkpoint.folder);
   const wanted = recipe.samples * recipe.length;
-  const ids = tokenizer.encode(text.slice(0, wanted * CHARACTERS_PER_TOKEN));
+  const ids = firstTokens(tokenizer, text, wanted);
   refuseForeignIds(ids, spec);
   refuseUnknown("--calibration", tokenizer, ids);
   const windows = calibrationWindows(ids, recipe.samples, recipe.length);

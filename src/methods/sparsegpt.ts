@@ -45,6 +45,7 @@ export const sparsegpt: Method<SparseGptOptions> = {
     const predictedLoss = await backend.ops.sparsegptSweep(weight, factor, mask, {
       pattern: sparsity.kind === "n:m" ? sparsity : { ratio: sparsity.ratio },
       blockSize: sparsity.kind === "n:m" ? wholeGroups(blockSize, sparsity.m) : blockSize,
+      signal: problem.signal,
     });
     factor.dispose();
     return { mask, figures: { predictedLoss }, notes };
@@ -62,7 +63,7 @@ function wholeGroups(blockSize: number, m: number): number {
  * dead inputs (H_jj = 0) are set to zero.
  */
 async function inverseFactor(
-  { name, backend, weight, statistics }: LinearProblem,
+  { name, backend, weight, statistics, signal }: LinearProblem,
   damping: number,
 ): Promise<{ factor: Tensor; dead: number; notes: string[] }> {
   const { ops } = backend;
@@ -89,12 +90,12 @@ async function inverseFactor(
     );
     ops.addDiagonal(damped, vector);
     ops.reverse(damped);
-    if ((await ops.cholesky(damped)) !== -1) continue;
+    if ((await ops.cholesky(damped, { signal })) !== -1) continue;
     if (used !== damping) {
       notes.push(`damping was raised from ${damping} to ${used} so that the Hessian factorises`);
     }
     const factor = backend.zeros([cols, cols]);
-    ops.triangularInverse(damped, factor);
+    await ops.triangularInverse(damped, factor, { signal });
     ops.reverse(factor);
     damped.dispose();
     vector.dispose();

@@ -51,7 +51,7 @@ export async function dampedInverse(
       }
       const inverse = backend.zeros([n, n]);
       const triangle = backend.zeros([n, n]);
-      ops.triangularInverse(factor, triangle);
+      await ops.triangularInverse(factor, triangle);
       ops.gemm(triangle, triangle, inverse, { transposeA: true });
       triangle.dispose();
       backend.write(vector, new Float32Array(n).fill(scoreDamping * mean));

@@ -30,7 +30,7 @@ export class CholeskyQr {
     const { ops } = this.backend;
     ops.gemm(a, a, this.gram, { transposeA: true });
     if ((await ops.cholesky(this.gram)) !== -1) return false;
-    ops.triangularInverse(this.gram, inverse);
+    await ops.triangularInverse(this.gram, inverse);
     ops.gemm(a, inverse, q, { transposeB: true });
     return true;
   }

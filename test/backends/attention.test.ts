@@ -89,6 +89,12 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   test(`${backend.name}: attends over a long context`, async () => {
     await check(1, 1031, { heads: 4, kvHeads: 2, headDim: 64 });
     await check(65, 130, { heads: 4, kvHeads: 2, headDim: 64 });
+    for (const headDim of [4, 8, 12, 20]) {
+      for (const window of [undefined, 1, 13, 40]) {
+        await check(70, 70, { heads: 4, kvHeads: 2, headDim, window });
+        await check(9, 101, { heads: 2, kvHeads: 2, headDim, window });
+      }
+    }
   });
 
   test(`${backend.name}: large scores neither overflow nor vanish`, async () => {

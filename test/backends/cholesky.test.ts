@@ -98,7 +98,7 @@ for (const open of OPENERS) {
       const backend = await open();
       const l = lowerTriangular(n);
       const out = output(backend, new Float32Array(n * n).fill(Number.NaN), n);
-      backend.ops.triangularInverse(input(backend, l, n), out.view);
+      await backend.ops.triangularInverse(input(backend, l, n), out.view);
       const inverse = await out.read();
       assert.ok(
         above(inverse, n).every((value) => value === 0),

@@ -90,7 +90,7 @@ async function factored(b: Backend) {
   b.copy(hessian, factor);
   b.ops.reverse(factor);
   await b.ops.cholesky(factor);
-  b.ops.triangularInverse(factor, u);
+  await b.ops.triangularInverse(factor, u);
   b.ops.reverse(u);
   return { hessian, factor, u };
 }

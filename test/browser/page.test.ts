@@ -47,10 +47,13 @@ function browserTest(name: string, run: () => Promise<void>): void {
   skipUnless(test, hasChromium, NO_CHROMIUM, name, run);
 }
 
+/** What the page calls the same bytes on every machine. */
+const EXACT = { backend: "wasm", simd: "baseline" } as const;
+
 /** The same compression by Node, on disk. */
 async function byNode(out: string, recipe: object): Promise<void> {
   const calibration = readFileSync(join(MODEL, "calibration.txt"), "utf8");
-  await compress({ model: MODEL, out, calibration, recipe, backend: "wasm" }).result();
+  await compress({ model: MODEL, out, calibration, recipe, ...EXACT }).result();
 }
 
 browserTest("a dropped folder is compressed, measured, told from and downloaded", async () => {
@@ -59,7 +62,7 @@ browserTest("a dropped folder is compressed, measured, told from and downloaded"
   await page.locator("#facts dd").first().waitFor();
   assert.is(await page.locator("#facts dd").first().textContent(), "stories-1m");
   const wanted = { ...SAMPLES, method: "sparsegpt", sparsity: "2:4", layout: "two-four" };
-  await choose(page, wanted);
+  await choose(page, { ...wanted, compute: "exact" });
   assert.is(
     await page.locator("#evaluation").inputValue(),
     readFileSync(join(MODEL, "evaluation.txt"), "utf8"),
@@ -95,7 +98,7 @@ browserTest("a dropped folder is compressed, measured, told from and downloaded"
   const own = join(folder, "own");
   await byNode(own, { ...wanted });
   const text = readFileSync(join(MODEL, "evaluation.txt"), "utf8");
-  const measure = (model: string) => evaluatePerplexity({ model, text, backend: "wasm" }).result();
+  const measure = (model: string) => evaluatePerplexity({ model, text, ...EXACT }).result();
   const [before, after] = [await measure(MODEL), await measure(own)];
   near(await perplexity(page, "before"), before.perplexity, 1e-3, "perplexity before");
   near(await perplexity(page, "after"), after.perplexity, 1e-3, "perplexity after");

@@ -20,7 +20,7 @@ export async function cholesky(a: Tensor): Promise<number> {
 }
 
 /** Row i of the inverse is (e_i - sum over p < i of l[i][p] * row p) / l[i][i]. */
-export function triangularInverse(l: Tensor, out: Tensor): void {
+export async function triangularInverse(l: Tensor, out: Tensor): Promise<void> {
   const n = colsOf(l);
   const [lData, outData] = [f32(l), f32(out)];
   const sums = new Float64Array(n);

@@ -2,7 +2,11 @@ import type { Operations } from "../../backend.js";
 import { rowsOf } from "../../tensor.js";
 import { address, cut, type Kernels, runRanges } from "./kernels.js";
 
+/** Queries from which on turning the keys over pays. */
+const MANY_QUERIES = 8;
+
 export function bind(kernels: Kernels): Partial<Operations> {
+  const { attentionBlocksScratch } = kernels.exports;
   return {
     attention(q, k, v, out, { heads, kvHeads, headDim, window }) {
       const [queries, keys] = [rowsOf(q), rowsOf(k)];
@@ -10,17 +14,18 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const group = heads / kvHeads;
       const row = 4 * heads * headDim;
       const work = queries * seen * heads * headDim;
+      const inBlocks = queries >= MANY_QUERIES && headDim % 4 === 0;
       runRanges(
         kernels,
-        "attention",
-        cut(kernels, queries, 1, work),
+        inBlocks ? "attentionBlocks" : "attention",
+        cut(kernels, queries, inBlocks ? 4 : 1, work),
         work,
-        () => 4 * group * seen,
+        () => (inBlocks ? attentionBlocksScratch(keys, headDim) : 4 * group * seen),
         // Some of the queries see the keys up to the last one's own.
         ({ start, count }) => [
           ...[address(q) + start * row, address(k), address(v), address(out) + start * row],
           ...[count, keys - queries + start + count, kvHeads, group, headDim, seen],
-          ...[1 / Math.sqrt(headDim)],
+          1 / Math.sqrt(headDim),
         ],
       );
     },

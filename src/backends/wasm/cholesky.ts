@@ -11,7 +11,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
         exports.choleskyFactor(n, address(a), scratch),
       );
     },
-    triangularInverse(l, out) {
+    async triangularInverse(l, out) {
       const n = colsOf(l);
       withScratch(kernels, exports.choleskyInverseScratch(n), (scratch) => {
         exports.choleskyInverse(n, address(l), address(out), scratch);

@@ -1,9 +1,10 @@
 import type { Operations } from "../../backend.js";
+import { pacer } from "../../run.js";
 import { colsOf, rowsOf } from "../../tensor.js";
-import { address, equalRanges, type Kernels, runRanges, withScratch } from "./kernels.js";
+import { address, equalRanges, type Kernels, runRanges, turns, withScratch } from "./kernels.js";
 
 /** Rows of `quadraticForm` whose terms are added up together, however many threads there are. */
-const PANEL = 256;
+const PANEL = 64;
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports } = kernels;
@@ -23,17 +24,25 @@ export function bind(kernels: Kernels): Partial<Operations> {
         exports.hessianColumnSquares(tokens, n, address(x), address(sums), scratch);
       });
     },
-    async quadraticForm(d, h) {
+    async quadraticForm(d, h, { signal } = {}) {
       const [rows, n] = [rowsOf(d), colsOf(d)];
-      const sums = runRanges(
-        kernels,
-        "hessianQuadraticForm",
-        equalRanges(rows, PANEL),
-        rows * n * n,
-        ({ count }) => exports.hessianQuadraticScratch(count, n),
-        ({ start, count }) => [count, n, address(d) + 4 * start * n, address(h)],
-      );
-      return sums.reduce((sum, part) => sum + part, 0);
+      const breathe = pacer(signal);
+      let sum = 0;
+      for (const turn of turns(rows, PANEL, n * n)) {
+        const sums = runRanges(
+          kernels,
+          "hessianQuadraticForm",
+          equalRanges(turn.count, PANEL),
+          turn.count * n * n,
+          ({ count }) => exports.hessianQuadraticScratch(count, n),
+          ({ start, count }) => [
+            ...[count, n, address(d) + 4 * (turn.start + start) * n, address(h)],
+          ],
+        );
+        for (const part of sums) sum += part;
+        await breathe();
+      }
+      return sum;
     },
     async sumOfSquares(x) {
       return exports.hessianSumOfSquares(x.size, address(x));

@@ -101,6 +101,14 @@ export function equalRanges(units: number, size: number): Range[] {
   });
 }
 
+/** Multiply-adds between two looks at a signal: some 30 ms of one thread. */
+const TURN_WORK = 4e8;
+
+/** Ranges of work after each of which the caller may look whether to stop. */
+export function turns(units: number, grain: number, workPerUnit: number): Range[] {
+  return equalRanges(units, grain * Math.max(1, Math.floor(TURN_WORK / (workPerUnit * grain))));
+}
+
 /**
  * Calls a kernel for each range, on several threads where there are any, each thread with scratch
  * memory of its own, uncleared, whose address is the kernel's last argument.

@@ -6,6 +6,9 @@ export type Simd = "baseline" | "relaxed";
 
 export const SIMDS: readonly Simd[] = ["baseline", "relaxed"];
 
+/** `Backend.arithmetic` with relaxed SIMD. */
+export const RELAXED = "relaxed SIMD";
+
 /** Where a memory import's limits start: its module and name, each with its length, and its kind. */
 const MEMORY_IMPORT = [3, ...ascii("env"), 6, ...ascii("memory"), 2];
 /** Limits with a maximum, of a memory that is not shared, and of one that is. */
@@ -13,7 +16,7 @@ const LIMITED = 1;
 const SHARED = 3;
 
 /** A module with one function: i8x16.relaxed_swizzle of two splats. */
-const RELAXED = [
+const RELAXED_MODULE = [
   ...[0, ...ascii("asm"), 1, 0, 0, 0],
   ...[1, 5, 1, 0x60, 0, 1, 0x7b],
   ...[3, 2, 1, 0],
@@ -26,7 +29,7 @@ function ascii(text: string): number[] {
 
 /** Whether this runtime has WebAssembly's relaxed SIMD. */
 export function hasRelaxedSimd(): boolean {
-  return WebAssembly.validate(Uint8Array.from(RELAXED));
+  return WebAssembly.validate(Uint8Array.from(RELAXED_MODULE));
 }
 
 /** The same module with the memory that it imports declared shared: one byte of it differs. */

@@ -1,13 +1,24 @@
 import type { Operations } from "../../backend.js";
+import { pacer } from "../../run.js";
 import { removedCount } from "../../sparsity.js";
 import { colsOf, rowsOf, type Tensor, u8 } from "../../tensor.js";
 import { dropSmallest } from "../selection.js";
-import { address, cut, equalRanges, type Kernels, runRanges, withScratch } from "./kernels.js";
+import {
+  address,
+  cut,
+  equalRanges,
+  type Kernels,
+  runRanges,
+  turns,
+  withScratch,
+} from "./kernels.js";
 
 /** Rows whose losses are added up together, in one order however many threads there are. */
 const CHUNK = 64;
 /** Multiply-adds that the sweep of a block does for each weight of it, about. */
 const SWEEP_WORK = 64;
+/** Rows of the trailing update that stay together: a few tiles. */
+const GRAIN = 24;
 
 /** A block of columns of w and mask, and the addresses where it starts. */
 interface Block {
@@ -21,19 +32,22 @@ interface Block {
 }
 
 export function bind(kernels: Kernels): Partial<Operations> {
-  const { exports } = kernels;
+  const { exports, storage } = kernels;
   return {
-    async sparsegptSweep(w, u, mask, { pattern, blockSize }) {
+    async sparsegptSweep(w, u, mask, { pattern, blockSize, signal }) {
       const [rows, cols] = [rowsOf(w), colsOf(w)];
       const [m, drop] = "m" in pattern ? [pattern.m, pattern.m - pattern.n] : [0, 0];
+      const breathe = pacer(signal);
+      const bytes = rows * Math.min(blockSize, cols) * 4;
+      const errors = storage.reserve(bytes);
       let loss = 0;
-      for (let start = 0; start < cols; start += blockSize) {
-        const width = Math.min(blockSize, cols - start);
-        const wAt = address(w) + start * 4;
-        const uAt = address(u) + start * (cols + 1) * 4;
-        const block: Block = { rows, cols, start, width, w: wAt, u: uAt };
-        if ("ratio" in pattern) chooseByRatio(kernels, block, mask, pattern.ratio);
-        loss += withScratch(kernels, rows * width * 4, (errors) => {
+      try {
+        for (let start = 0; start < cols; start += blockSize) {
+          const width = Math.min(blockSize, cols - start);
+          const wAt = address(w) + start * 4;
+          const uAt = address(u) + start * (cols + 1) * 4;
+          const block: Block = { rows, cols, start, width, w: wAt, u: uAt };
+          if ("ratio" in pattern) chooseByRatio(kernels, block, mask, pattern.ratio);
           const losses = runRanges(
             kernels,
             "sparsegptBlock",
@@ -45,9 +59,11 @@ export function bind(kernels: Kernels): Partial<Operations> {
               ...[address(mask) + row * cols + start, errors + row * width * 4],
             ],
           );
-          updateTrailing(kernels, block, errors);
-          return losses.reduce((sum, part) => sum + part, 0);
-        });
+          for (const part of losses) loss += part;
+          await updateTrailing(kernels, block, errors, breathe);
+        }
+      } finally {
+        storage.free(errors, bytes);
       }
       return loss;
     },
@@ -74,21 +90,33 @@ function chooseByRatio(kernels: Kernels, block: Block, mask: Tensor, ratio: numb
 }
 
 /** Takes the block's errors off every column after it. */
-function updateTrailing(kernels: Kernels, block: Block, errors: number): void {
-  const { exports } = kernels;
+async function updateTrailing(
+  kernels: Kernels,
+  block: Block,
+  errors: number,
+  breathe: () => Promise<void>,
+): Promise<void> {
   const { rows, cols, start, width, w, u } = block;
   const trailing = cols - start - width;
-  if (trailing === 0) return;
   const skip = width * 4;
-  runRanges(
-    kernels,
-    "sparsegptTrail",
-    cut(kernels, rows, 24, rows * width * trailing),
-    rows * width * trailing,
-    ({ count }) => exports.sparsegptTrailScratch(count, width, trailing),
-    ({ start: row, count }) => [
-      ...[count, width, trailing, cols, errors + row * skip, u + skip],
-      ...[w + row * cols * 4 + skip],
-    ],
-  );
+  await breathe();
+  if (trailing === 0) return;
+  for (const turn of turns(rows, GRAIN, width * trailing)) {
+    const work = turn.count * width * trailing;
+    runRanges(
+      kernels,
+      "sparsegptTrail",
+      cut(kernels, turn.count, GRAIN, work),
+      work,
+      ({ count }) => kernels.exports.sparsegptTrailScratch(count, width, trailing),
+      (range) => {
+        const row = turn.start + range.start;
+        return [
+          ...[range.count, width, trailing, cols, errors + row * skip, u + skip],
+          w + row * cols * 4 + skip,
+        ];
+      },
+    );
+    await breathe();
+  }
 }

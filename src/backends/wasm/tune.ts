@@ -30,6 +30,13 @@ export function tuningOf(simd: Simd): Tuning | undefined {
   return tunings.get(simd);
 }
 
+/** A shape, and what was measured when it was chosen. */
+export function describeShape(simd: Simd, shape: number): string {
+  const { rates } = tunings.get(simd) ?? { rates: [] };
+  const all = rates.map((rate, i) => `${SHAPES[i]} ${rate.toFixed(0)}`).join(", ");
+  return `micro-kernel ${SHAPES[shape]}${all ? ` (GFLOP/s: ${all})` : ""}`;
+}
+
 /**
  * Chooses the fastest shape, unless that was done before: 10 to 40 ms, most of which an engine takes
  * to compile the kernels for good. Nothing is set; pass the result to `gemmUseShape` of every

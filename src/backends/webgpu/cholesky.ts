@@ -59,7 +59,7 @@ export function bind(stream: Stream): Partial<Operations> {
         found.dispose();
       }
     },
-    triangularInverse(l, out) {
+    async triangularInverse(l, out) {
       const n = colsOf(l);
       const panel = stream.allocate([BLOCK, n]);
       changeSquare(stream, out, { IDENTITY: true });
