@@ -5,16 +5,14 @@
 // fastest depends on how an engine compiles the loop, so TypeScript measures (tune.ts) and sets one.
 // Every shape adds the same products in the same order: results do not depend on it.
 
-import { threeByTwelveChecked } from "./micro-checked";
 import { threeByTwelveSplat } from "./micro-splat";
 import { threeByTwelveWide } from "./micro-wide";
 import { madd } from "./simd";
 
 /** The shapes, by their number. */
-export const SHAPES: i32 = 4;
+export const SHAPES: i32 = 3;
 const FOUR_BY_EIGHT: i32 = 0;
 const SPLAT: i32 = 1;
-const WIDE: i32 = 2;
 
 /** The largest MR and NR; both divide DIVISIBLE. */
 export const MAX_MR: i32 = 4;
@@ -49,8 +47,7 @@ export function microKernel(
 ): void {
   if (shape == FOUR_BY_EIGHT) fourByEight(depth, a, b, c, ldc, overwrite);
   else if (shape == SPLAT) threeByTwelveSplat(depth, a, b, c, ldc, overwrite);
-  else if (shape == WIDE) threeByTwelveWide(depth, a, b, c, ldc, overwrite);
-  else threeByTwelveChecked(depth, a, b, c, ldc, overwrite);
+  else threeByTwelveWide(depth, a, b, c, ldc, overwrite);
 }
 
 /**
