@@ -5,7 +5,8 @@
 // Scratch: one overhanging tile, then B's panels, then A's.
 
 import { DIVISIBLE, MR, NR } from "./micro-kernel";
-import { packColumns, packRows, panelBytes } from "./pack";
+import { packRows, panelBytes } from "./pack";
+import { packColumns } from "./pack-columns";
 import { FULL, multiplyPanels, TILE_BYTES } from "./panels";
 
 const KC: i32 = 384;
