@@ -12,6 +12,7 @@ export * from "./kernels/norm";
 export * from "./kernels/rope";
 export * from "./kernels/softmax";
 export * from "./kernels/transpose";
+export * from "./kernels/dense";
 export * from "./kernels/two-four";
 export * from "./kernels/armor";
 export * from "./kernels/block-diagonal";

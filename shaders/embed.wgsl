@@ -1,8 +1,8 @@
-// out [T, width] = rows ids [T] of a table, of which count rows from first on are at hand.
-struct Params { tableAt: u32, idsAt: u32, outAt: u32, width: u32, size: u32, first: u32, count: u32 }
+// out [T, width] = rows ids [T] of a table w, of which count rows from first on are at hand.
+struct Params { idsAt: u32, tableAt: u32, outAt: u32, width: u32, size: u32, first: u32, count: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> table: array<f32>;
-@group(0) @binding(2) var<storage, read> ids: array<u32>;
+@group(0) @binding(1) var<storage, read> ids: array<u32>;
+//: include half-weights
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 //: include thread-index
 @compute @workgroup_size(256)
@@ -11,5 +11,5 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   if (i >= p.size) { return; }
   let row = ids[p.idsAt + i / p.width] - p.first;
   if (row >= p.count) { return; }
-  out[p.outAt + i] = table[p.tableAt + row * p.width + i % p.width];
+  out[p.outAt + i] = weightAt(p.tableAt + row * p.width + i % p.width);
 }

@@ -5,6 +5,18 @@ import type { Tensor, TensorData, TensorDType } from "./tensor.js";
 export type HalfFormat = "f16" | "bf16";
 
 /**
+ * A dense matrix in whatever form the backend multiplies fastest without widening it as a whole, made
+ * once by `Operations.prepareLinear`.
+ */
+export interface DenseMatrix {
+  readonly rows: number;
+  readonly cols: number;
+  /** Bytes that the prepared form takes in the backend's memory. */
+  readonly bytes: number;
+  dispose(): void;
+}
+
+/**
  * A 2:4-sparse matrix in whatever form the backend multiplies fastest, made once by
  * `Operations.prepareTwoFour` and never expanded to dense.
  */
@@ -14,6 +26,14 @@ export interface TwoFourMatrix {
   /** Bytes that the prepared form takes in the backend's memory. */
   readonly bytes: number;
   dispose(): void;
+}
+
+/** How the elements of weights are to be read, where their type leaves that open. */
+export interface WeightOptions {
+  /** What u16 elements hold. @default "f16" */
+  readonly format?: HalfFormat;
+  /** f32 [rows], which the elements of u8 weights, read as int8, are multiplied with; u8 needs it. */
+  readonly scales?: Tensor;
 }
 
 export interface GemmOptions {
@@ -141,12 +161,19 @@ export interface ArmorIterate {
 export interface Operations {
   /** out [M, N] = alpha * A [M, K] B [K, N]  (+ out). */
   gemm(a: Tensor, b: Tensor, out: Tensor, options?: GemmOptions): void;
-  /** out [T, outFeatures] = x [T, inFeatures] Wᵀ + bias, W [outFeatures, inFeatures] f32, or u16 holding f16. Any T, 1 included (GEMV). Sums are f32; a GPU may take f16 weights below 2^-14 in size for 0. */
-  linear(x: Tensor, weight: Tensor, out: Tensor, options?: LinearOptions): void;
+  /** out [T, outFeatures] = x [T, inFeatures] Wᵀ + bias, W [outFeatures, inFeatures] f32, u16 holding f16, or prepared. Any T, 1 included (GEMV). Sums are f32; with one token and prepared f16 weights x must stay below 2^79 in size; a GPU may take f16 weights below 2^-14 in size for 0. */
+  linear(x: Tensor, weight: Tensor | DenseMatrix, out: Tensor, options?: LinearOptions): void;
+  /** The form of a dense matrix that `linear` and `embed` read: weight [outFeatures, inFeatures] f32, u16 holding f16 or bf16, or u8 holding int8. The inputs may be disposed afterwards. */
+  prepareLinear(weight: Tensor, options?: WeightOptions): DenseMatrix;
 
-  /** The form of a packed 2:4 matrix that `twoFourLinear` reads. values f32, or u16 holding f16, [rows, cols/2], indices u8 [rows, ceil(cols/8)] as in layouts/two-four.ts; cols a multiple of 4. The inputs may be disposed afterwards. */
-  prepareTwoFour(values: Tensor, indices: Tensor, cols: number): TwoFourMatrix;
-  /** out [T, rows] = x [T, cols] Wᵀ + bias with W 2:4-sparse, read in compressed form. */
+  /** The form of a packed 2:4 matrix that `twoFourLinear` reads. values [rows, cols/2] f32, u16 holding f16 or bf16, or u8 holding int8; indices u8 [rows, ceil(cols/8)] as in layouts/two-four.ts; cols a multiple of 4. The inputs may be disposed afterwards. */
+  prepareTwoFour(
+    values: Tensor,
+    indices: Tensor,
+    cols: number,
+    options?: WeightOptions,
+  ): TwoFourMatrix;
+  /** out [T, rows] = x [T, cols] Wᵀ + bias with W 2:4-sparse, read in compressed form. Sums are f32; with one token and f16 values x must stay below 2^79 in size; a GPU may take f16 values below 2^-14 in size for 0. */
   twoFourLinear(x: Tensor, weight: TwoFourMatrix, out: Tensor, options?: LinearOptions): void;
   /** out [T, rows] = A (S (B x)) + bias for each row x of x [T, cols]: S 2:4-sparse, A block-diagonal with blocks `left` [rows/a, a, a], B with `right` [cols/b, b, b]. `work`, of at least rows + cols elements, is overwritten; as many tokens at a time as it has room for go through the three products. */
   sandwichLinear(
@@ -296,8 +323,8 @@ export interface Operations {
   swiglu(gate: Tensor, up: Tensor, out: Tensor): void;
   /** x += y, elementwise. */
   add(x: Tensor, y: Tensor): void;
-  /** out [T, C] = rows ids i32 [T] of table [V, C]. */
-  embed(table: Tensor, ids: Tensor, out: Tensor): void;
+  /** out [T, C] = rows ids i32 [T] of table f32 [V, C], or prepared by `prepareLinear`. */
+  embed(table: Tensor | DenseMatrix, ids: Tensor, out: Tensor): void;
   /** out = softmax(x / temperature) row by row. `out` may be x. */
   softmax(x: Tensor, out: Tensor, temperature: number): void;
   /** out [T, 2] = where the largest element of each row of x [T, C] stands, the first of equals, and the element itself; a NaN counts as the largest. Places are exact up to 2^24. */
@@ -337,8 +364,8 @@ export interface Backend {
   readonly name: string;
   /** What besides the name decides the bits of results: "relaxed SIMD", or "" for nothing. */
   readonly arithmetic: string;
-  /** Whether weights are best kept as f16 where they are stored so: it reads them as they are. */
-  readonly keepsHalf: boolean;
+  /** The 16-bit formats in which `prepareLinear` and `prepareTwoFour` keep weights as they are. */
+  readonly halfFormats: readonly HalfFormat[];
   readonly ops: Operations;
   /** A zero-filled tensor. */
   zeros(shape: readonly number[], dtype?: TensorDType): Tensor;

@@ -1,4 +1,4 @@
-import type { Backend, TwoFourMatrix } from "./backend.js";
+import type { Backend, DenseMatrix, TwoFourMatrix } from "./backend.js";
 import type { DecoderSpec, LinearName, RopeSpec } from "./model.js";
 import type { Sandwich } from "./sandwich.js";
 import { colsOf, rowsOf, type Tensor } from "./tensor.js";
@@ -8,7 +8,7 @@ const SANDWICH_TOKENS = 64;
 
 /** A linear layer ready to run: y = x Wᵀ + bias, or y = A (S (B x)) + bias with a sandwich. */
 export type LinearWeight = (
-  | { readonly kind: "dense"; readonly weight: Tensor }
+  | { readonly kind: "dense"; readonly weight: Tensor | DenseMatrix }
   | { readonly kind: "two-four"; readonly weight: TwoFourMatrix }
 ) & { readonly bias?: Tensor; readonly sandwich?: Sandwich };
 
@@ -29,10 +29,10 @@ export interface BlockWeights {
 /** Everything that a decoder needs beside its blocks. */
 export interface OuterWeights {
   /** [vocabSize, hiddenSize] */
-  readonly embedding: Tensor;
+  readonly embedding: Tensor | DenseMatrix;
   readonly finalNorm: Tensor;
   /** [vocabSize, hiddenSize]; the embedding itself when tied. */
-  readonly head: Tensor;
+  readonly head: Tensor | DenseMatrix;
 }
 
 export function disposeBlock(block: BlockWeights): void {
@@ -164,7 +164,7 @@ export class BlockRunner {
 
   private denseSandwich(
     input: Tensor,
-    weight: Tensor,
+    weight: Tensor | DenseMatrix,
     { left, right }: Sandwich,
     out: Tensor,
     bias: Tensor | undefined,

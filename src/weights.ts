@@ -1,4 +1,4 @@
-import type { Backend, HalfFormat } from "./backend.js";
+import type { Backend, DenseMatrix, HalfFormat } from "./backend.js";
 import { toFloat32 } from "./checkpoint/dtype.js";
 import type { BlockWeights, LinearWeight, OuterWeights } from "./decoder.js";
 import { PenjingError } from "./errors.js";
@@ -161,28 +161,69 @@ async function readTwoFour(
   return twoFour.pack(entry, bytes);
 }
 
+/** Weights on a backend, and what it has to know to read them. */
+interface Factors {
+  readonly tensor: Tensor;
+  /** Of a tensor of u16; undefined where it is f32. */
+  readonly format?: HalfFormat;
+}
+
 /**
- * Loads a linear's weight, or the values of one, to multiply by: f16 in a tensor of u16 where the
- * backend reads that and no value changes by more than 2^-25, else f32. bf16 has less precision than
- * f16 but a wider range: values beyond it stay f32.
+ * Loads a linear's weight, or the values of one, to multiply by: in 16 bits as stored where the backend
+ * reads them; bf16 as f16 where it reads that alone and no value changes by more than 2^-25; else f32.
+ * bf16 has less precision than f16 but a wider range: values beyond it stay f32.
  */
 async function loadFactors(
   model: StoredModel,
   backend: Backend,
   entry: TensorEntry,
   bytes: Uint8Array,
-): Promise<Tensor> {
+): Promise<Factors> {
   const tensor = uploadFloats(backend, entry, bytes);
   await refuseNonFinite(backend, tensor, model.checkpoint.folder.path, entry.name);
-  if (!backend.keepsHalf || (entry.dtype !== "F16" && entry.dtype !== "BF16")) return tensor;
+  if (entry.dtype !== "F16" && entry.dtype !== "BF16") return { tensor };
+  const stored = entry.dtype.toLowerCase() as HalfFormat;
+  const format = backend.halfFormats.includes(stored) ? stored : backend.halfFormats[0];
+  if (!format) return { tensor };
   const half = backend.zeros(tensor.shape, "u16");
-  backend.ops.narrow(tensor, half, "f16");
-  backend.ops.widen(half, tensor, "f16");
-  const overflown = entry.dtype === "BF16" ? await backend.ops.countNonFinite(tensor) : 0;
+  backend.ops.narrow(tensor, half, format);
+  backend.ops.widen(half, tensor, format);
+  const overflown = format === stored ? 0 : await backend.ops.countNonFinite(tensor);
   tensor.dispose();
-  if (overflown === 0) return half;
+  if (overflown === 0) return { tensor: half, format };
   half.dispose();
-  return uploadFloats(backend, entry, bytes);
+  return { tensor: uploadFloats(backend, entry, bytes) };
+}
+
+/** Loads a dense weight to multiply by, prepared where that keeps it in 16 bits. */
+async function loadDense(
+  model: StoredModel,
+  backend: Backend,
+  name: string,
+): Promise<Tensor | DenseMatrix> {
+  const entry = model.weights.get(name)!;
+  const { tensor, format } = await loadFactors(
+    model,
+    backend,
+    entry,
+    await readWeight(model, name),
+  );
+  if (!format) return tensor;
+  const matrix = backend.ops.prepareLinear(tensor, { format });
+  tensor.dispose();
+  return matrix;
+}
+
+/** Loads the embedding or the head, in 16 bits where the backend reads them as they are stored. */
+function loadFewBits(
+  model: StoredModel,
+  backend: Backend,
+  name: string,
+): Promise<Tensor | DenseMatrix> {
+  const format = model.weights.get(name)!.dtype.toLowerCase() as HalfFormat;
+  return backend.halfFormats.includes(format)
+    ? loadDense(model, backend, name)
+    : loadTensor(model, backend, name);
 }
 
 function loadLinear(
@@ -210,16 +251,19 @@ function loadLinear(
     if (!parts) {
       const weight = unpack
         ? await loadTensor(model, backend, name)
-        : await loadFactors(model, backend, entry, await readWeight(model, name));
+        : await loadDense(model, backend, name);
       return { kind: "dense", weight, bias, sandwich };
     }
     const [valueEntry, indexEntry] = twoFour.entries(entry);
     const valueBytes = parts.get(valueEntry.name)!;
-    const values = own(await loadFactors(model, backend, { ...valueEntry, name }, valueBytes));
+    const named = { ...valueEntry, name };
+    const { tensor: values, format } = await loadFactors(model, backend, named, valueBytes);
+    own(values);
     const indexBytes = parts.get(indexEntry.name)!;
     checkTwoFourIndices(indexEntry.name, indexBytes, entry.shape[0], entry.shape[1]);
     const indices = own(backend.upload(indexBytes, indexEntry.shape));
-    const weight = backend.ops.prepareTwoFour(values, indices, entry.shape[1]);
+    const options = format && { format };
+    const weight = backend.ops.prepareTwoFour(values, indices, entry.shape[1], options);
     values.dispose();
     indices.dispose();
     return { kind: "two-four", weight, bias, sandwich };
@@ -264,13 +308,22 @@ export function loadBlock(
   });
 }
 
-/** Loads what stands outside the blocks. */
-export function loadOuter(model: StoredModel, backend: Backend): Promise<OuterWeights> {
+/**
+ * Loads what stands outside the blocks.
+ *
+ * @param unpack make tables f32 tensors, to change them. @default false
+ */
+export function loadOuter(
+  model: StoredModel,
+  backend: Backend,
+  unpack = false,
+): Promise<OuterWeights> {
+  const loadTable = unpack ? loadTensor : loadFewBits;
   return allOrNothing(async (own) => {
-    const embedding = own(await loadTensor(model, backend, embeddingName(model)));
+    const embedding = own(await loadTable(model, backend, embeddingName(model)));
     const finalNorm = own(await loadTensor(model, backend, FINAL_NORM));
     const tied = headName(model) === embeddingName(model);
-    const head = tied ? embedding : await loadTensor(model, backend, headName(model));
+    const head = tied ? embedding : await loadTable(model, backend, headName(model));
     return { embedding, finalNorm, head };
   });
 }

@@ -3,17 +3,18 @@
 // JavaScript has to be fetched back into caches that the weights have swept through.
 
 import { blockDiagonalMultiply, blockDiagonalScratch } from "./block-diagonal";
-import { twoFourLinear, twoFourScratch } from "./two-four";
+import { twoFourRows, twoFourScratch } from "./two-four";
 
 /**
  * Bytes of scratch for sandwichLinear.
  *
+ * @param format of S, as in kernels/two-four.ts
  * @param run tokens that go through all three products before the next ones
  */
-export function sandwichScratch(run: i32, groups: i32, leftSize: i32, rightSize: i32): usize {
+export function sandwichScratch(format: i32, run: i32, groups: i32, leftSize: i32, rightSize: i32): usize {
   const left = blockDiagonalScratch(run, leftSize);
   const right = blockDiagonalScratch(run, rightSize);
-  return max(max(left, right), twoFourScratch(run, groups));
+  return max(max(left, right), twoFourScratch(format, run, groups));
 }
 
 /**
@@ -24,14 +25,15 @@ export function sandwichScratch(run: i32, groups: i32, leftSize: i32, rightSize:
  * @param bias [rows], or 0 for none
  * @param run as in sandwichScratch, at least 1
  * @param work run * (4 * groups + rows) floats
- * @param scratch sandwichScratch(run, groups, leftSize, rightSize) bytes
+ * @param scratch sandwichScratch(format, run, groups, leftSize, rightSize) bytes
  */
 export function sandwichLinear(
+  format: i32,
   x: usize,
   right: usize,
   rightSize: i32,
-  pairs: usize,
-  codes: usize,
+  panels: usize,
+  scales: usize,
   left: usize,
   leftSize: i32,
   out: usize,
@@ -49,7 +51,7 @@ export function sandwichLinear(
   while (tokens > 0) {
     const count = min(run, tokens);
     blockDiagonalMultiply(count, groups * 4, rightSize, x, right, work, 0, scratch);
-    twoFourLinear(work, pairs, codes, inner, 0, count, rows, groups, scratch);
+    twoFourRows(format, work, panels, scales, inner, 0, count, rows, groups, 0, rows, scratch);
     blockDiagonalMultiply(count, rows, leftSize, inner, left, out, bias, scratch);
     x += <usize>count * xStep;
     out += <usize>count * outStep;

@@ -1,28 +1,24 @@
-// 2:4-sparse matrices: packing, unpacking, the prepared form, and products with it: for one token
-// in lib/two-four-vector.ts, for a few in lib/two-four-tokens.ts, for more in
+// 2:4-sparse matrices: packing, unpacking, the prepared form (lib/two-four-form.ts), and products
+// with it: for one token in lib/two-four-vector.ts, for a few in lib/two-four-tokens.ts, for more in
 // lib/two-four-panel.ts.
 //
 // Stored form (src/layouts/two-four.ts): values [rows, cols/2], and 4-bit group codes
 // i0 | i1 << 2, two a byte.
-// Prepared form, by pairs of rows (r, r + 1), a missing last row being zeros:
-//   values  [pairs, groups] of 16 bytes: the two slots of row r, then those of row r + 1
-//   codes   [pairs, groups] of 1 byte: code of r | code of r + 1 << 4
-// A byte so holds the column of each of the four values, two bits each, lowest first.
 
-import {
-  PANEL_TOKENS,
-  PANEL_TOKENS_MIN,
-  panelLinear,
-  panelScratch,
-} from "../lib/two-four-panel";
+import { BF16, F32, halfLift, I8, scaleFloats } from "../lib/half";
+import { PANEL_ROWS, panelStep, preparePanels, widenPanel } from "../lib/two-four-form";
+import { panelLinear, panelScratch, RUN_TOKENS } from "../lib/two-four-panel";
 import { fillShuffles } from "../lib/two-four-swizzle";
 import { tokensLinear } from "../lib/two-four-tokens";
 import { vectorLinear } from "../lib/two-four-vector";
 
+/** Up to so many tokens are multiplied by swizzling, more in panels. */
+const FEW_TOKENS: i32 = 4;
+
 /** Group code by the bit set of non-zeros; 0 where there are more than two. */
 const CODES: usize = memory.data<u8>([4, 4, 4, 4, 8, 8, 9, 0, 12, 12, 13, 0, 14, 0, 0, 0]);
 
-/** Call once, before twoFourLinear. */
+/** Call once, before twoFourRows. */
 export function twoFourStart(): void {
   fillShuffles();
 }
@@ -65,75 +61,120 @@ export function twoFourUnpack(w: usize, values: usize, indices: usize, rows: i32
   }
 }
 
-/** The prepared form, `pairs` and `codes`, from the stored one. */
+/**
+ * Fills the prepared form of a matrix of `format`, as numbered in lib/half.ts.
+ *
+ * @param values [rows, 2 * groups] in that format
+ * @param panels twoFourBytes(format, rows, groups) bytes
+ * @param scales f32 [rows, up to a multiple of 8], filled for f16, untouched otherwise
+ */
 export function twoFourPrepare(
+  format: i32,
   values: usize,
   indices: usize,
   rows: i32,
   groups: i32,
-  pairs: usize,
-  codes: usize,
+  panels: usize,
+  scales: usize,
 ): void {
-  const width = <usize>((groups + 1) >> 1);
-  for (let row = 0; row < rows; row += 2) {
-    const isPair = row + 1 < rows;
-    let second = values + (<usize>groups << 3);
-    for (let group = 0; group < groups; group++) {
-      const shift = (group & 1) << 2;
-      const at = indices + <usize>(group >> 1);
-      let code = (<u32>load<u8>(at) >> shift) & 15;
-      store<u64>(pairs, load<u64>(values));
-      if (isPair) {
-        code |= ((<u32>load<u8>(at + width) >> shift) & 15) << 4;
-        store<u64>(pairs, load<u64>(second), 8);
-      } else store<u64>(pairs, 0, 8);
-      store<u8>(codes, code);
-      codes++;
-      pairs += 16;
-      values += 8;
-      second += 8;
-    }
-    values = second;
-    indices += 2 * width;
-  }
+  preparePanels(format, values, indices, rows, groups, panels, scales);
 }
 
-/** Bytes of scratch for twoFourLinear. */
-export function twoFourScratch(tokens: i32, groups: i32): usize {
-  return tokens < PANEL_TOKENS_MIN ? 0 : panelScratch(groups);
+/** Bytes of the prepared form without scales. */
+export function twoFourBytes(format: i32, rows: i32, groups: i32): usize {
+  return <usize>((rows + PANEL_ROWS - 1) / PANEL_ROWS) * panelStep(format, groups);
+}
+
+/** Bytes of scratch for twoFourRows. */
+export function twoFourScratch(format: i32, tokens: i32, groups: i32): usize {
+  if (tokens > FEW_TOKENS) return panelScratch(tokens, groups);
+  if (format == F32) return 0;
+  return tokens == 1 ? <usize>groups << 4 : 2 * panelStep(F32, groups);
 }
 
 /**
- * out [tokens, rows] = x [tokens, 4 * groups] W^T + bias, W in prepared form.
+ * Rows [first, last) of out [tokens, rows] = x [tokens, 4 * groups] W^T + bias, W in prepared form.
+ * Cutting the rows changes no result; cutting the tokens does where it changes the way to multiply.
  *
+ * @param scales as prepared for f16, each row's for i8, else 0
  * @param bias [rows], or 0 for none
- * @param scratch twoFourScratch(tokens, groups) bytes
+ * @param first a multiple of 8
+ * @param last a multiple of 8, or rows
+ * @param scratch twoFourScratch(format, tokens, groups) bytes
  */
-export function twoFourLinear(
+export function twoFourRows(
+  format: i32,
   x: usize,
-  pairs: usize,
-  codes: usize,
+  panels: usize,
+  scales: usize,
   out: usize,
   bias: usize,
   tokens: i32,
   rows: i32,
   groups: i32,
+  first: i32,
+  last: i32,
   scratch: usize,
 ): void {
-  const xStep = <usize>groups << 4;
+  const at = <usize>first << 2;
   const outStep = <usize>rows << 2;
-  while (tokens >= PANEL_TOKENS_MIN) {
-    const count = min(PANEL_TOKENS, tokens);
-    panelLinear(x, pairs, codes, out, bias, count, rows, groups, scratch);
-    x += <usize>count * xStep;
-    out += <usize>count * outStep;
-    tokens -= count;
+  out += at;
+  if (bias) bias += at;
+  if (scales) scales += at;
+  panels += twoFourBytes(format, first, groups);
+  rows = last - first;
+  if (tokens == 1) {
+    oneToken(format, x, panels, scales, out, bias, rows, groups, scratch);
+  } else if (tokens > FEW_TOKENS) {
+    for (; tokens > 0; tokens -= RUN_TOKENS) {
+      const run = min(RUN_TOKENS, tokens);
+      panelLinear(format, x, panels, out, outStep, bias, scales, run, rows, groups, scratch);
+      x += <usize>(RUN_TOKENS * groups) << 4;
+      out += <usize>RUN_TOKENS * outStep;
+    }
+  } else if (tokens > 0) {
+    const step = panelStep(format, groups);
+    const panelsLeft = (rows + PANEL_ROWS - 1) / PANEL_ROWS;
+    const half = (panelsLeft + 1) >> 1;
+    const distance = <usize>(half * PANEL_ROWS) << 2;
+    const widened = panelStep(F32, groups);
+    for (let i = 0; i < half; i++) {
+      let one = panels;
+      let other = i + half < panelsLeft ? panels + <usize>half * step : panels;
+      if (format != F32) {
+        widenPanel(format, one, groups, scales, scratch);
+        one = scratch;
+        widenPanel(format, other, groups, scales && i + half < panelsLeft ? scales + distance : scales, scratch + widened);
+        other = scratch + widened;
+      }
+      const firstRows = min(PANEL_ROWS, rows - i * PANEL_ROWS);
+      const otherRows = rows - (i + half) * PANEL_ROWS;
+      tokensLinear(x, one, other, distance, out, outStep, bias, tokens, firstRows, otherRows, groups);
+      panels += step;
+      out += 32;
+      if (bias) bias += 32;
+      if (scales) scales += 32;
+    }
   }
-  // Two tokens or three are worth a block of their own; one alone is not.
-  const blocks = tokens - ((tokens & 3) == 1 ? 1 : 0);
-  if (blocks > 0) tokensLinear(x, pairs, codes, out, bias, blocks, rows, groups);
-  if (blocks == tokens) return;
-  x += <usize>blocks * xStep;
-  out += <usize>blocks * outStep;
-  vectorLinear(x, pairs, codes, out, bias, rows, groups);
+}
+
+function oneToken(
+  format: i32,
+  x: usize,
+  panels: usize,
+  scales: usize,
+  out: usize,
+  bias: usize,
+  rows: i32,
+  groups: i32,
+  scratch: usize,
+): void {
+  const step = panelStep(format, groups);
+  if (format == F32) vectorLinear<f32>(x, panels, step, out, bias, 0, rows, groups);
+  else if (format == BF16) vectorLinear<i16>(x, panels, step, out, bias, 0, rows, groups);
+  else if (format == I8) vectorLinear<i8>(x, panels, step, out, bias, scales, rows, groups);
+  else {
+    scaleFloats(groups << 2, halfLift(), x, scratch);
+    vectorLinear<u16>(scratch, panels, step, out, bias, scales, rows, groups);
+  }
 }

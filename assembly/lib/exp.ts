@@ -84,8 +84,9 @@ export function expNegative(x: v128): v128 {
   q = madd(q, r, v128.load32_splat(CONSTANTS, 32));
   q = madd(q, r, v128.load32_splat(CONSTANTS, 36));
   const power = f32x4.add(ones(), madd(f32x4.mul(r, r), q, r));
-  // Adding to the exponent of a number multiplies it by a power of two.
-  return i32x4.add(power, i32x4.shl(i32x4.sub(rounded, rounder), 23));
+  // Adding an exponent to the bits of 1 makes a power of two.
+  const exponent = i32x4.sub(rounded, rounder);
+  return f32x4.mul(power, i32x4.add(ones(), i32x4.shl(exponent, 23)));
 }
 
 /** exp(x) of one number. */

@@ -1,155 +1,163 @@
-// 2:4 products for many tokens: 16 tokens are copied to a panel that is column-major (a column's 16
-// activations are 64 bytes), and each kept weight is multiplied with the panel's column that its
-// code names. Columns are taken a block at a time so that their part of the panel stays in the
-// first-level cache; sums wait in scratch, [rows, 16], and are transposed on their way out. The
-// prepared form of weights is described in kernels/two-four.ts.
-//
-// The inner loop keeps two rows' sums in eight registers. Its four steps stand in branches that
-// are always taken, because V8 before 13 moves all loads of a straight stretch of code to its top,
-// and sixteen of them at once do not fit into registers.
+// 2:4 products for many tokens: these are copied to panels of 32, the last of 8, 16 or 32, which the
+// inner loops of lib/two-four-broadcast.ts read. Rows and groups of weights are taken a block at a
+// time: a block is widened once for all tokens, and its part of a panel of tokens stays in the
+// first-level cache. Sums wait in scratch, [tokens of a panel] for each row, and are transposed on
+// their way out.
 
+import { F32 } from "./half";
 import { packRows } from "./pack";
-import { madd } from "./simd";
+import { rowByThirtyTwo } from "./two-four-broadcast";
+import {
+  evenGroups,
+  groupBytes,
+  groupStep,
+  PANEL_ROWS,
+  panelStep,
+  widenPanel,
+} from "./two-four-form";
+import { pairBySixteen, pairsByEight } from "./two-four-narrow";
 
-/** Tokens of a panel. */
-export const PANEL_TOKENS: i32 = 16;
-/** From here on a panel, filled up with zeros, is faster than swizzling. */
-export const PANEL_TOKENS_MIN: i32 = 9;
+/** Tokens that go through together. */
+export const RUN_TOKENS: i32 = 256;
 
-const COLUMN_BYTES: usize = 64;
-const BLOCK_GROUPS: i32 = 64;
-const BLOCK_ROWS: i32 = 64;
+/** Groups of a block times tokens of a panel: their activations stay in the first-level cache. */
+const BLOCK_GROUPS_TOKENS: i32 = 64 * 32;
+const BLOCK_ROWS: i32 = 128;
 
-/** Bytes of scratch for panelLinear. */
-export function panelScratch(groups: i32): usize {
-  return (<usize>groups * 4 + <usize>BLOCK_ROWS) * COLUMN_BYTES;
+/** Tokens with those added that fill the last panel. */
+// @ts-ignore: decorator
+@inline
+function filledTokens(tokens: i32): i32 {
+  const rest = tokens & 31;
+  return rest > 16 || rest == 0 ? (tokens + 31) & ~31 : (tokens & ~31) + (rest > 8 ? 16 : 8);
+}
+
+// @ts-ignore: decorator
+@inline
+function blockGroups(filled: i32): i32 {
+  return BLOCK_GROUPS_TOKENS / min(32, filled);
+}
+
+/** Bytes of scratch for panelLinear with up to `tokens` tokens. */
+export function panelScratch(tokens: i32, groups: i32): usize {
+  const filled = <usize>filledTokens(min(tokens, RUN_TOKENS));
+  const block = blockGroups(<i32>filled);
+  const widened = <usize>(block * BLOCK_ROWS / PANEL_ROWS) * groupBytes<f32>();
+  return filled * (<usize>(evenGroups(groups) << 4) + (<usize>BLOCK_ROWS << 2)) + widened;
 }
 
 /**
- * out [tokens, rows] = x [tokens, 4 * groups] W^T + bias for at most PANEL_TOKENS tokens.
+ * out [tokens, rows] = x [tokens, 4 * groups] W^T + bias for at most RUN_TOKENS tokens.
  *
+ * @param outStep bytes between the rows of out
  * @param bias [rows], or 0 for none
- * @param scratch panelScratch(groups) bytes
+ * @param scales [rows, up to a multiple of 8], or 0 for none
+ * @param scratch panelScratch(tokens, groups) bytes
  */
 export function panelLinear(
+  format: i32,
   x: usize,
-  pairs: usize,
-  codes: usize,
+  panels: usize,
   out: usize,
+  outStep: usize,
   bias: usize,
+  scales: usize,
   tokens: i32,
   rows: i32,
   groups: i32,
   scratch: usize,
 ): void {
-  const sums = scratch;
-  const panel = scratch + <usize>BLOCK_ROWS * COLUMN_BYTES;
-  packRows(x, <usize>groups << 4, tokens, groups * 4, PANEL_TOKENS, 1, panel);
-  const outStep = <usize>rows << 2;
+  const filled = filledTokens(tokens);
+  const even = evenGroups(groups);
+  const xStep = <usize>even << 4;
+  const sums = scratch + <usize>filled * xStep;
+  const widened = sums + (<usize>(filled * BLOCK_ROWS) << 2);
+  for (let t = 0; t < filled; t += 32) {
+    const width = min(32, filled - t);
+    const to = scratch + <usize>t * xStep;
+    const column = <usize>width << 2;
+    const count = min(width, tokens - t);
+    packRows(x + (<usize>(t * groups) << 4), <usize>groups << 4, count, groups << 2, width, 1, to);
+    memory.fill(to + <usize>(groups << 2) * column, 0, <usize>((even - groups) << 2) * column);
+  }
+  const step = panelStep(format, groups);
+  const block = blockGroups(filled);
   for (let row = 0; row < rows; row += BLOCK_ROWS) {
     const count = min(BLOCK_ROWS, rows - row);
-    for (let group = 0; group < groups; group += BLOCK_GROUPS) {
-      const depth = min(BLOCK_GROUPS, groups - group);
-      const columns = panel + <usize>(group * 4) * COLUMN_BYTES;
-      let to = sums;
-      for (let r = 0; r < count; r += 2) {
-        const at = <usize>((row + r) >> 1) * <usize>groups + <usize>group;
-        pairOfRows(columns, pairs + (at << 4), codes + at, depth, to, group == 0);
-        to += 2 * COLUMN_BYTES;
+    for (let group = 0; group < even; group += block) {
+      const depth = min(block, even - group);
+      let from = panels + <usize>group * groupStep(format);
+      let fromStep = step;
+      if (format != F32) {
+        fromStep = <usize>depth * groupBytes<f32>();
+        for (let r = 0; r < count; r += PANEL_ROWS) {
+          const to = widened + <usize>(r >> 3) * fromStep;
+          widenPanel(format, from, depth, scales ? scales + (<usize>r << 2) : 0, to);
+          from += step;
+        }
+        from = widened;
+      }
+      for (let t = 0; t < filled; t += 32) {
+        const width = min(32, filled - t);
+        const at = scratch + <usize>t * xStep + <usize>(group << 4) * <usize>width;
+        const to = sums + (<usize>(t * BLOCK_ROWS) << 2);
+        multiplyPanels(width, at, from, fromStep, count, depth, to, group == 0);
       }
     }
-    const at = <usize>row << 2;
-    storeTransposed(sums, count, tokens, out + at, outStep, bias ? bias + at : 0);
+    for (let t = 0; t < tokens; t += 32) {
+      const from = sums + (<usize>(t * BLOCK_ROWS) << 2);
+      const to = out + <usize>t * outStep;
+      storeTransposed(from, min(32, filled - t), count, min(32, tokens - t), to, outStep, bias);
+    }
+    panels += <usize>(BLOCK_ROWS / PANEL_ROWS) * step;
+    out += <usize>BLOCK_ROWS << 2;
+    if (bias) bias += <usize>BLOCK_ROWS << 2;
+    if (scales) scales += <usize>BLOCK_ROWS << 2;
   }
 }
 
-/** Adds a pair's products with `groups` >= 1 groups of columns to [2, 16] sums, or overwrites them. */
-function pairOfRows(
+/** Sums [rows up to a multiple of 8, width] of `groups` groups of panels, with `width` tokens. */
+function multiplyPanels(
+  width: i32,
   x: usize,
-  pair: usize,
-  codes: usize,
+  panel: usize,
+  step: usize,
+  rows: i32,
   groups: i32,
   sums: usize,
   overwrite: bool,
 ): void {
-  let a0 = f32x4.splat(0);
-  let a1 = f32x4.splat(0);
-  let a2 = f32x4.splat(0);
-  let a3 = f32x4.splat(0);
-  let b0 = f32x4.splat(0);
-  let b1 = f32x4.splat(0);
-  let b2 = f32x4.splat(0);
-  let b3 = f32x4.splat(0);
-  do {
-    // A column's two bits, times the 64 bytes of a column, address the panel. The second slot's
-    // column is above 0, so codes are above 3, and above 64 where there is a second row.
-    const code = <u32>load<u8>(codes);
-    let w: v128;
-    let from: usize;
-    w = v128.load32_splat(pair);
-    from = x + <usize>((code << 6) & 0xc0);
-    a0 = madd(w, v128.load(from), a0);
-    a1 = madd(w, v128.load(from, 16), a1);
-    a2 = madd(w, v128.load(from, 32), a2);
-    a3 = madd(w, v128.load(from, 48), a3);
-    if (code > 3) {
-      w = v128.load32_splat(pair, 4);
-      from = x + <usize>((code << 4) & 0xc0);
-      a0 = madd(w, v128.load(from), a0);
-      a1 = madd(w, v128.load(from, 16), a1);
-      a2 = madd(w, v128.load(from, 32), a2);
-      a3 = madd(w, v128.load(from, 48), a3);
+  const rowBytes = <usize>width << 2;
+  for (; rows > 0; rows -= PANEL_ROWS) {
+    let values = panel + 4;
+    for (let pair: usize = 0; pair < 4; pair++) {
+      if (width == 32) {
+        rowByThirtyTwo<u8>(x, panel + pair, values, groups, sums, overwrite);
+        rowByThirtyTwo<i8>(x, panel + pair, values + 8, groups, sums + rowBytes, overwrite);
+      } else if (width == 16) {
+        pairBySixteen(x, panel + pair, values, groups, sums, overwrite);
+      } else if (pair & 1) {
+        const first = sums - 2 * rowBytes;
+        pairsByEight(x, panel + pair - 1, values - 16, groups, first, overwrite);
+      }
+      values += 16;
+      sums += 2 * rowBytes;
     }
-    if (code > 63) {
-      w = v128.load32_splat(pair, 8);
-      from = x + <usize>((code << 2) & 0xc0);
-      b0 = madd(w, v128.load(from), b0);
-      b1 = madd(w, v128.load(from, 16), b1);
-      b2 = madd(w, v128.load(from, 32), b2);
-      b3 = madd(w, v128.load(from, 48), b3);
-    }
-    if (code > 64) {
-      w = v128.load32_splat(pair, 12);
-      from = x + <usize>(code & 0xc0);
-      b0 = madd(w, v128.load(from), b0);
-      b1 = madd(w, v128.load(from, 16), b1);
-      b2 = madd(w, v128.load(from, 32), b2);
-      b3 = madd(w, v128.load(from, 48), b3);
-    }
-    x += 256;
-    pair += 16;
-    codes++;
-    groups--;
-  } while (groups);
-  if (!overwrite) {
-    a0 = f32x4.add(v128.load(sums), a0);
-    a1 = f32x4.add(v128.load(sums, 16), a1);
-    a2 = f32x4.add(v128.load(sums, 32), a2);
-    a3 = f32x4.add(v128.load(sums, 48), a3);
-    b0 = f32x4.add(v128.load(sums, 64), b0);
-    b1 = f32x4.add(v128.load(sums, 80), b1);
-    b2 = f32x4.add(v128.load(sums, 96), b2);
-    b3 = f32x4.add(v128.load(sums, 112), b3);
+    panel += step;
   }
-  v128.store(sums, a0);
-  v128.store(sums, a1, 16);
-  v128.store(sums, a2, 32);
-  v128.store(sums, a3, 48);
-  v128.store(sums, b0, 64);
-  v128.store(sums, b1, 80);
-  v128.store(sums, b2, 96);
-  v128.store(sums, b3, 112);
 }
 
-/** out [tokens, rows] = sums [rows, 16] transposed, plus bias. */
+/** out [tokens, rows] = sums [rows, width] transposed, plus bias. */
 function storeTransposed(
   sums: usize,
+  width: i32,
   rows: i32,
   tokens: i32,
   out: usize,
   outStep: usize,
   bias: usize,
 ): void {
+  const w1 = <usize>width << 2;
   for (; rows >= 4; rows -= 4) {
     const biases = bias ? v128.load(bias) : f32x4.splat(0);
     let to = out;
@@ -157,9 +165,9 @@ function storeTransposed(
     let t = tokens;
     for (; t >= 4; t -= 4) {
       const r0 = v128.load(from);
-      const r1 = v128.load(from, 64);
-      const r2 = v128.load(from, 128);
-      const r3 = v128.load(from, 192);
+      const r1 = v128.load(from + w1);
+      const r2 = v128.load(from + 2 * w1);
+      const r3 = v128.load(from + 3 * w1);
       const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
       const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
       const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
@@ -174,16 +182,17 @@ function storeTransposed(
       to += outStep;
       from += 16;
     }
-    storeRows(from, 4, t, to, outStep, bias);
-    sums += 4 * COLUMN_BYTES;
+    storeRows(from, w1, 4, t, to, outStep, bias);
+    sums += 4 * w1;
     out += 16;
     if (bias) bias += 16;
   }
-  storeRows(sums, rows, tokens, out, outStep, bias);
+  storeRows(sums, w1, rows, tokens, out, outStep, bias);
 }
 
 function storeRows(
   sums: usize,
+  width: usize,
   rows: i32,
   tokens: i32,
   out: usize,
@@ -193,7 +202,7 @@ function storeRows(
   for (let r = 0; r < rows; r++) {
     const shift: f32 = bias ? load<f32>(bias + (<usize>r << 2)) : 0;
     for (let t = 0; t < tokens; t++) {
-      const sum = load<f32>(sums + <usize>r * COLUMN_BYTES + (<usize>t << 2));
+      const sum = load<f32>(sums + <usize>r * width + (<usize>t << 2));
       store<f32>(out + <usize>t * outStep + (<usize>r << 2), sum + shift);
     }
   }

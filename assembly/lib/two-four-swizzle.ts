@@ -1,9 +1,9 @@
 // What 2:4 products for few tokens share. Four activations of a token are one vector; swizzling it
 // by the shuffle of a code byte (a table of 256) lines it up with the four values of a pair of
 // rows, so that one multiply-add does eight columns' worth of a dense product. The prepared form is
-// described in kernels/two-four.ts.
+// described in lib/two-four-form.ts.
 
-import { madd } from "./simd";
+import { loadUpTo, storeUpTo } from "./lanes";
 
 /**
  * Address of the table, 16 bytes for each code byte: above the static data, which a thread writes anew when
@@ -27,11 +27,29 @@ export function swizzle(x: v128, shuffle: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? i8x16.relaxed_swizzle(x, shuffle) : i8x16.swizzle(x, shuffle);
 }
 
-/** The activations of one group in the order of a pair's values. */
+/** The shuffle of pair 0, of 1, 2, 3 of a panel, from a group's four codes. */
 // @ts-ignore: decorator
 @inline
-export function select(x: v128, code: usize): v128 {
-  return swizzle(x, v128.load(code << 4, SHUFFLES));
+export function shuffle0(codes: usize): v128 {
+  return v128.load((codes << 4) & 0xff0, SHUFFLES);
+}
+
+// @ts-ignore: decorator
+@inline
+export function shuffle1(codes: usize): v128 {
+  return v128.load((codes >> 4) & 0xff0, SHUFFLES);
+}
+
+// @ts-ignore: decorator
+@inline
+export function shuffle2(codes: usize): v128 {
+  return v128.load((codes >> 12) & 0xff0, SHUFFLES);
+}
+
+// @ts-ignore: decorator
+@inline
+export function shuffle3(codes: usize): v128 {
+  return v128.load((codes >> 20) & 0xff0, SHUFFLES);
 }
 
 /** The sums of two pairs' rows: lanes 0 and 1 belong to the first row of a pair, 2 and 3 to the second. */
@@ -41,27 +59,19 @@ export function fourRows(a: v128, b: v128): v128 {
   return f32x4.add(v128.shuffle<f32>(a, b, 0, 2, 4, 6), v128.shuffle<f32>(a, b, 1, 3, 5, 7));
 }
 
-/** Two rows of one token, or one. */
-export function onePair(
-  x: usize,
-  pair: usize,
-  codes: usize,
-  groups: i32,
+/** Stores the sums of rows `first` to first + 3 of `rows`, times their scales, plus their bias. */
+export function storeFourRows(
+  sums: v128,
+  first: i32,
+  rows: i32,
   out: usize,
   bias: usize,
-  both: bool,
+  scales: usize,
 ): void {
-  let sums = f32x4.splat(0);
-  for (; groups > 0; groups--) {
-    sums = madd(v128.load(pair), select(v128.load(x), load<u8>(codes)), sums);
-    x += 16;
-    pair += 16;
-    codes++;
-  }
-  sums = fourRows(sums, sums);
-  const first = f32x4.extract_lane(sums, 0);
-  store<f32>(out, bias ? first + load<f32>(bias) : first);
-  if (!both) return;
-  const second = f32x4.extract_lane(sums, 1);
-  store<f32>(out, bias ? second + load<f32>(bias, 4) : second, 4);
+  rows -= first;
+  if (rows <= 0) return;
+  const at = <usize>first << 2;
+  if (scales) sums = f32x4.mul(sums, v128.load(scales + at));
+  if (bias) sums = f32x4.add(sums, loadUpTo(bias + at, rows));
+  storeUpTo(out + at, sums, rows);
 }

@@ -13,6 +13,8 @@ const stories :Workerd.Worker = (
     # In an own project: node_modules/penjing/build/...
     (name = "penjing", esModule = embed "../../build/workerd.js"),
     (name = "kernels.wasm", wasm = embed "../../build/kernels.wasm"),
+    # May be left out: without it the kernels use no relaxed SIMD.
+    (name = "kernels-relaxed.wasm", wasm = embed "../../build/kernels-relaxed.wasm"),
     (name = "model/config.json", text = embed "model/config.json"),
     (name = "model/tokenizer.json", text = embed "model/tokenizer.json"),
     (name = "model/tokenizer_config.json", text = embed "model/tokenizer_config.json"),

@@ -1,4 +1,4 @@
-import type { Operations } from "../backend.js";
+import type { Operations, WeightOptions } from "../backend.js";
 import { colsOf, rowsOf, type Tensor, type TensorDType } from "../tensor.js";
 import {
   diagonalBlocks,
@@ -17,6 +17,24 @@ function weightType({ dtype: given }: Tensor): TensorDType {
   return given === "u16" ? "u16" : "f32";
 }
 
+/** Requires weights [rows, cols] of any type, with scales where they are int8. */
+function weights(
+  operation: string,
+  name: string,
+  tensor: Tensor,
+  cols: number,
+  { scales }: WeightOptions = {},
+): void {
+  const isBytes = tensor.dtype === "u8";
+  matrix(operation, name, tensor, rowsOf(tensor), cols, isBytes ? "u8" : weightType(tensor));
+  rule(
+    operation,
+    isBytes === (scales !== undefined),
+    () => `${name} is ${tensor.dtype}; int8 weights, in u8, need scales, and no others take any.`,
+  );
+  if (scales) vector(operation, "scales", scales, rowsOf(tensor));
+}
+
 /** What must hold of an operation's arguments, whichever backend serves it. */
 export const checks: {
   readonly [Name in keyof Operations]?: (...args: Parameters<Operations[Name]>) => void;
@@ -29,17 +47,27 @@ export const checks: {
     matrix("gemm", "out", out, m, n);
   },
   linear(x, weight, out, { bias } = {}) {
-    matrix("linear", "weight", weight, rowsOf(weight), colsOf(x), weightType(weight));
-    matrix("linear", "out", out, rowsOf(x), rowsOf(weight));
-    if (bias) vector("linear", "bias", bias, rowsOf(weight));
+    let rows: number;
+    if ("dtype" in weight) {
+      rows = rowsOf(weight);
+      matrix("linear", "weight", weight, rows, colsOf(x), weightType(weight));
+    } else {
+      rows = weight.rows;
+      matrix("linear", "x", x, rowsOf(x), weight.cols);
+    }
+    matrix("linear", "out", out, rowsOf(x), rows);
+    if (bias) vector("linear", "bias", bias, rows);
   },
-  prepareTwoFour(values, indices, cols) {
+  prepareLinear(weight, options) {
+    weights("prepareLinear", "weight", weight, colsOf(weight), options);
+  },
+  prepareTwoFour(values, indices, cols, options) {
     rule(
       "prepareTwoFour",
       cols % 4 === 0,
       `cols ${cols} is not a multiple of 4; use the dense layout.`,
     );
-    matrix("prepareTwoFour", "values", values, rowsOf(values), cols / 2, weightType(values));
+    weights("prepareTwoFour", "values", values, cols / 2, options);
     matrix("prepareTwoFour", "indices", indices, rowsOf(values), Math.ceil(cols / 8), "u8");
   },
   twoFourLinear(x, weight, out, { bias } = {}) {
@@ -306,7 +334,7 @@ export const checks: {
   },
   embed(table, ids, out) {
     dtype("embed", "ids", ids, "i32");
-    matrix("embed", "out", out, ids.size, colsOf(table));
+    matrix("embed", "out", out, ids.size, "dtype" in table ? colsOf(table) : table.cols);
   },
   softmax(x, out, temperature) {
     sameSize("softmax", x, out);

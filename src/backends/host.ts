@@ -1,4 +1,4 @@
-import type { Backend, MemoryUse, ServedOperation } from "../backend.js";
+import type { Backend, HalfFormat, MemoryUse, ServedOperation } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import {
   BYTES_PER_ELEMENT,
@@ -77,6 +77,8 @@ export function dtypeOf(data: TensorData): TensorDType {
 export interface Traits {
   /** As of `Backend`. @default "" */
   readonly arithmetic?: string;
+  /** As of `Backend`. @default [] */
+  readonly halfFormats?: readonly HalfFormat[];
   /** As of `ServedOperation`. */
   readonly how?: () => string;
   /** Called by `dispose`. */
@@ -87,7 +89,7 @@ export interface Traits {
 export class HostBackend implements Backend {
   readonly ops;
   readonly arithmetic: string;
-  readonly keepsHalf = false;
+  readonly halfFormats: readonly HalfFormat[];
 
   constructor(
     readonly name: string,
@@ -97,6 +99,7 @@ export class HostBackend implements Backend {
   ) {
     this.ops = table.ops;
     this.arithmetic = traits.arithmetic ?? "";
+    this.halfFormats = traits.halfFormats ?? [];
   }
 
   zeros(shape: readonly number[], dtype: TensorDType = "f32"): Tensor {

@@ -7,6 +7,7 @@ import * as blockDiagonal from "./reference/block-diagonal.js";
 import * as cholesky from "./reference/cholesky.js";
 import * as convert from "./reference/convert.js";
 import * as coreSweep from "./reference/core-sweep.js";
+import * as dense from "./reference/dense.js";
 import * as elementwise from "./reference/elementwise.js";
 import * as entropy from "./reference/entropy.js";
 import * as gemm from "./reference/gemm.js";
@@ -35,6 +36,7 @@ export const referenceOperations: Operations = {
   ...cholesky,
   ...convert,
   ...coreSweep,
+  ...dense,
   ...elementwise,
   ...entropy,
   ...gemm,

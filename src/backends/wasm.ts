@@ -11,6 +11,7 @@ import * as blockDiagonal from "./wasm/block-diagonal.js";
 import * as cholesky from "./wasm/cholesky.js";
 import * as convert from "./wasm/convert.js";
 import * as coreSweep from "./wasm/core-sweep.js";
+import * as dense from "./wasm/dense.js";
 import * as elementwise from "./wasm/elementwise.js";
 import * as entropy from "./wasm/entropy.js";
 import * as gemm from "./wasm/gemm.js";
@@ -42,6 +43,7 @@ const PARTS = [
   cholesky,
   convert,
   coreSweep,
+  dense,
   elementwise,
   entropy,
   gemm,
@@ -108,6 +110,7 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
   ]);
   return new HostBackend("wasm", storage, table, {
     arithmetic: loaded.simd === "relaxed" ? RELAXED : "",
+    halfFormats: ["f16", "bf16"],
     how() {
       const running = pool?.running ?? 1;
       const threads = `${running} ${running === 1 ? "thread" : "threads"}`;

@@ -16,6 +16,7 @@ import type { GpuTensor } from "./webgpu/buffers.js";
 import * as cholesky from "./webgpu/cholesky.js";
 import * as convert from "./webgpu/convert.js";
 import * as coreSweep from "./webgpu/core-sweep.js";
+import * as dense from "./webgpu/dense.js";
 import {
   type DeviceOptions,
   findGpu,
@@ -48,6 +49,7 @@ const PARTS = [
   blockDiagonal,
   cholesky,
   convert,
+  dense,
   coreSweep,
   elementwise,
   gemm,
@@ -74,7 +76,7 @@ interface Transfer {
 class WebGpuBackend implements Backend {
   readonly name = "webgpu";
   readonly arithmetic = "";
-  readonly keepsHalf = true;
+  readonly halfFormats = ["f16"] as const;
   readonly ops;
   private readonly stream: Stream;
   private readonly table: OperationTable;

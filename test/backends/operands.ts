@@ -31,11 +31,15 @@ const openThreads = () => openOn({ threads: 3 });
 
 console.log(`threads of wasm: 1 and 3; relaxed SIMD: ${hasRelaxedSimd() ? "with 3" : "none here"}`);
 
-/** Every backend that the contract suites run over; the GPU's pool has sizes of its own to dirty. */
-export const OPENERS: readonly (() => Promise<Backend>)[] = [
+const all: readonly (() => Promise<Backend>)[] = [
   ...[openReference, openWasm, openThreads].map(dirty),
   ...(hasWebGpu ? [openSharedGpu] : []),
 ];
+/** The only one to run over, if any: test/runtimes/relaxed.test.ts asks for it. */
+const only = process.env.PENJING_TEST_OPENER;
+
+/** Every backend that the contract suites run over; the GPU's pool has sizes of its own to dirty. */
+export const OPENERS = all.filter(({ name }) => only === undefined || name === only);
 
 /** Whether an opener is the GPU's, which tests on a software adapter spare some of their cases. */
 export function isGpu(open: () => Promise<Backend>): boolean {

@@ -56,7 +56,8 @@ async function rotatedDifference(backend: Backend, folder: string): Promise<numb
   plain.logits(tokens, expected);
   plain.dispose();
 
-  const outer = await loadOuter(model, backend);
+  const outer = await loadOuter(model, backend, true);
+  const [embedding, originalHead] = [outer.embedding as Tensor, outer.head as Tensor];
   const blocks: BlockWeights[] = [];
   let q: Tensor | undefined;
   for (let layer = 0; layer < spec.layers; layer++) {
@@ -67,11 +68,11 @@ async function rotatedDifference(backend: Backend, folder: string): Promise<numb
     blocks.push(block);
   }
   // The last norm's gain folds into the head, which no longer is the embedding then.
-  const head = backend.zeros(outer.head.shape);
-  backend.copy(outer.head, head);
+  const head = backend.zeros(originalHead.shape);
+  backend.copy(originalHead, head);
   backend.ops.scaleColumns(head, outer.finalNorm);
   turnColumns(backend, head, q!);
-  turnColumns(backend, outer.embedding, q!);
+  turnColumns(backend, embedding, q!);
   const finalNorm = backend.upload(new Float32Array(spec.hiddenSize).fill(1), [spec.hiddenSize]);
   const turned = { embedding: outer.embedding, head, finalNorm };
   const rotated = new Decoder(backend, spec, turned, blocks, tokens.length, tokens.length);

@@ -3,7 +3,7 @@ import * as penjing from "../../src/index.js";
 import { Random } from "../../src/random.js";
 import { compressFiles, EVALUATION, storyFiles } from "../compress/stories.js";
 import { goldenLayer, readShared } from "../golden.js";
-import { hasShared } from "../shared.js";
+import { hasShared, note } from "../shared.js";
 import { decode, encode, METHODS, type SmokeInput, type SmokeResult, smoke } from "./smoke.js";
 
 /** Every runtime's input and what it must come to. */
@@ -78,8 +78,8 @@ function floats(text: string): Float32Array {
   return new Float32Array(decode(text).buffer);
 }
 
-/** Requires what a runtime computed to be what it must be. */
-export function compare(actual: SmokeResult, answers: Answers, who: string): void {
+/** Requires what a runtime computed to be what it must be, on wasm by so many threads. */
+export function compare(actual: SmokeResult, answers: Answers, who: string, threads = 3): void {
   const { expected, golden } = answers;
   const what = `${who}, ${actual.backend}:`;
   for (const method of METHODS) {
@@ -90,6 +90,12 @@ export function compare(actual: SmokeResult, answers: Answers, who: string): voi
     const wanted = floats(expected.pruned[method].weight);
     const worst = floats(weight).reduce((most, w, i) => Math.max(most, Math.abs(w - wanted[i])), 0);
     assert.ok(worst < 1e-4, `${what} weights of ${method} differ by ${worst}`);
+  }
+  if (actual.backend === "wasm") {
+    const { areSame, how } = actual.threads!;
+    assert.ok(areSame, `${what} one thread and more differ`);
+    assert.match(how, threads === 1 ? /, 1 thread,/ : `, ${threads} threads,`, what);
+    note(`${what} ${how}`);
   }
   assert.equal(actual.parts, expected.parts, `${what} packed parts`);
   for (const [name, part] of Object.entries(golden.parts)) {

@@ -97,7 +97,7 @@ chromiumTest("a worker without shared memory, and no WebGPU", () =>
     assert.is(failure, undefined);
     assert.is(sharedMemory, "undefined");
     assert.is(result!.backend, "wasm");
-    compare(result!, answers, "Chromium's worker");
+    compare(result!, answers, "Chromium's worker", 1);
     const { own, message } = await call(page, "openWebGpu");
     assert.ok(own, message);
     assert.match(

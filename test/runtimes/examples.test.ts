@@ -90,7 +90,7 @@ const workerd = findWorkerd();
 skipUnless(test, workerd !== undefined, "workerd is not here", "examples/worker", async () => {
   const place = join(folder, "worker");
   fs.mkdirSync(join(place, "build"), { recursive: true });
-  for (const name of ["workerd.js", "kernels.wasm"]) {
+  for (const name of ["workerd.js", "kernels.wasm", "kernels-relaxed.wasm"]) {
     fs.copyFileSync(join(repositoryRoot, "build", name), join(place, "build", name));
   }
   const worker = join(place, "examples", "worker");

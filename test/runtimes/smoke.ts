@@ -34,6 +34,8 @@ export interface SmokeResult {
   readonly parts: Readonly<Record<string, Text64>>;
   readonly ids: readonly number[];
   readonly perplexity: number;
+  /** Of wasm: whether three threads compute what one does, bit for bit, and how they ran. */
+  readonly threads?: { readonly areSame: boolean; readonly how: string };
 }
 
 const LAYOUTS = ["two-four", "cutlass", "cusparselt-sm80", "cusparselt-sm90"];
@@ -94,13 +96,40 @@ export async function smoke(
       const generation = await penjing.generate({ model, prompt, maxNewTokens: 6 }).result();
       const scored = await penjing.evaluatePerplexity({ model, text, window: 24 }).result();
       const ids = [...generation.ids];
-      return { backend: backend.name, pruned, parts, ids, perplexity: scored.perplexity };
+      const { perplexity } = scored;
+      const threads = backend.name === "wasm" ? await compareThreads(penjing) : undefined;
+      return { backend: backend.name, pruned, parts, ids, perplexity, threads };
     } finally {
       await model.close();
     }
   } finally {
     backend.dispose();
   }
+}
+
+/** Prunes a layer by one thread, and by three as soon as they have started. */
+async function compareThreads(penjing: typeof Penjing): Promise<SmokeResult["threads"]> {
+  const size = 256;
+  const made = (seed: number) =>
+    new Float32Array(size * size).map((_, i) => Math.sin(seed * (i + 1)) + Math.sin(i / 7));
+  const layer = { weight: made(1.7), activations: made(2.3), rows: size, cols: size };
+  const weights: Text64[] = [];
+  let how = "";
+  for (const threads of [1, 3]) {
+    const backend = await penjing.openBackend("wasm", { threads });
+    let weight: Float32Array = layer.weight;
+    // Where there are none, the last turn's result counts.
+    for (let turn = 0; turn < 60 && !(threads > 1 && how.includes("3 threads")); turn++) {
+      ({ weight } = await penjing.pruneLinear({ ...layer, backend }));
+      how = backend.served()[0].how ?? "";
+      if (threads === 1) break;
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+    if (threads > 1) ({ weight } = await penjing.pruneLinear({ ...layer, backend }));
+    weights.push(encode(weight));
+    backend.dispose();
+  }
+  return { areSame: weights[0] === weights[1], how };
 }
 
 /** What a call that must fail says: the message, and whether it is penjing's own error. */

@@ -11,6 +11,7 @@ const smoke :Workerd.Worker = (
     (name = "smoke.js", esModule = embed "smoke.js"),
     (name = "penjing", esModule = embed "node_modules/penjing/build/workerd.js"),
     (name = "kernels.wasm", wasm = embed "node_modules/penjing/build/kernels.wasm"),
+    (name = "kernels-relaxed.wasm", wasm = embed "node_modules/penjing/build/kernels-relaxed.wasm"),
   ],
   compatibilityDate = "2026-11-01",
 );

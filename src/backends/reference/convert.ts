@@ -1,15 +1,9 @@
 import type { Operations } from "../../backend.js";
 import { f32, u16 } from "../../tensor.js";
-import { fromHalf } from "../half.js";
+import { fromBrain, fromHalf } from "../half.js";
 
 const number = new Float32Array(1);
 const bits = new Uint32Array(number.buffer);
-
-/** The value of bfloat16 bits: the upper half of a float32. */
-function fromBrain(brain: number): number {
-  bits[0] = brain << 16;
-  return number[0];
-}
 
 function roundHalfToEven(x: number): number {
   const floor = Math.floor(x);

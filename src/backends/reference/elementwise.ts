@@ -1,6 +1,7 @@
 import type { Operations } from "../../backend.js";
-import { colsOf, f32, i32, rowsOf } from "../../tensor.js";
+import { f32, i32 } from "../../tensor.js";
 import { checkIds } from "../ids.js";
+import { denseOf } from "./dense.js";
 
 export const swiglu: Operations["swiglu"] = (gate, up, out) => {
   const [gates, ups, ys] = [f32(gate), f32(up), f32(out)];
@@ -13,9 +14,9 @@ export const add: Operations["add"] = (x, y) => {
 };
 
 export const embed: Operations["embed"] = (table, ids, out) => {
-  const [rows, tokens, ys] = [f32(table), i32(ids), f32(out)];
-  const width = colsOf(table);
-  checkIds("embed", tokens, rowsOf(table));
+  const { rows: count, cols: width, values: rows } = denseOf(table);
+  const [tokens, ys] = [i32(ids), f32(out)];
+  checkIds("embed", tokens, count);
   for (let t = 0; t < tokens.length; t++) {
     const start = tokens[t] * width;
     ys.set(rows.subarray(start, start + width), t * width);

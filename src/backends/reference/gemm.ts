@@ -1,6 +1,5 @@
-import type { GemmOptions, LinearOptions } from "../../backend.js";
+import type { GemmOptions } from "../../backend.js";
 import { colsOf, f32, rowsOf, type Tensor } from "../../tensor.js";
-import { weightsOf } from "../half.js";
 
 export function gemm(
   a: Tensor,
@@ -23,21 +22,6 @@ export function gemm(
     for (let j = 0; j < n; j++) {
       const at = i * n + j;
       outData[at] = alpha * sums[j] + (accumulate ? outData[at] : 0);
-    }
-  }
-}
-
-export function linear(x: Tensor, weight: Tensor, out: Tensor, { bias }: LinearOptions = {}): void {
-  const [outFeatures, inFeatures] = [rowsOf(weight), colsOf(weight)];
-  const [xData, wData, outData] = [f32(x), weightsOf(weight), f32(out)];
-  const biasData = bias && f32(bias);
-  for (let t = 0; t < rowsOf(x); t++) {
-    for (let o = 0; o < outFeatures; o++) {
-      let sum = biasData ? biasData[o] : 0;
-      for (let i = 0; i < inFeatures; i++) {
-        sum += xData[t * inFeatures + i] * wData[o * inFeatures + i];
-      }
-      outData[t * outFeatures + o] = sum;
     }
   }
 }

@@ -9,12 +9,12 @@ interface ReferenceMatrix extends TwoFourMatrix {
   readonly indices: Uint8Array;
 }
 
-export const prepareTwoFour: Operations["prepareTwoFour"] = (values, indices, cols) => {
+export const prepareTwoFour: Operations["prepareTwoFour"] = (values, indices, cols, options) => {
   const matrix: ReferenceMatrix = {
     rows: rowsOf(values),
     cols,
     bytes: 4 * values.size + indices.size,
-    values: weightsOf(values).slice(),
+    values: weightsOf(values, options).slice(),
     indices: u8(indices).slice(),
     dispose() {},
   };

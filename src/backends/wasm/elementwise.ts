@@ -1,7 +1,6 @@
 import type { Operations } from "../../backend.js";
 import { address, type Kernels } from "./kernels.js";
 
-/** `embed` stays with the reference: it copies whole rows, which no kernel does faster. */
 export function bind({ exports }: Kernels): Partial<Operations> {
   return {
     swiglu(gate, up, out) {

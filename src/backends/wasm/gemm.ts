@@ -1,5 +1,6 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
+import { denseLinear, denseWeights } from "./dense.js";
 import { address, cut, type Kernels, runRanges, withFloats } from "./kernels.js";
 
 /** Rows of x up to which reading the weights as stored beats packing them first. */
@@ -58,7 +59,13 @@ export function bind(kernels: Kernels): Partial<Operations> {
       multiply(kernels, { ...rest, m, n, k, ...operands, overwrite: !accumulate });
     },
     linear(x, weight, out, { bias } = {}) {
-      const [tokens, k, n] = [rowsOf(x), colsOf(x), rowsOf(weight)];
+      const tokens = rowsOf(x);
+      const ready = denseWeights(weight);
+      if (ready && (ready.format !== 0 || tokens === 1)) {
+        denseLinear(kernels, x, ready, out, bias);
+        return;
+      }
+      const [k, n] = [colsOf(x), colsOf(out)];
       const few = tokens <= FEW_TOKENS;
       if (bias) gemmFillRows(tokens, n, address(bias), address(out));
       else if (few) gemmFillRows(tokens, n, 0, address(out));

@@ -1,8 +1,18 @@
 import type { Operations } from "../../backend.js";
 import { pacer } from "../../run.js";
 import { colsOf, rowsOf } from "../../tensor.js";
-import { address, equalRanges, type Kernels, runRanges, turns, withScratch } from "./kernels.js";
+import {
+  address,
+  cut,
+  equalRanges,
+  type Kernels,
+  runRanges,
+  turns,
+  withScratch,
+} from "./kernels.js";
 
+/** Columns of a Hessian that stay together: what the kernel asks for. */
+const GRAIN = 24;
 /** Rows of `quadraticForm` whose terms are added up together, however many threads there are. */
 const PANEL = 64;
 
@@ -11,9 +21,16 @@ export function bind(kernels: Kernels): Partial<Operations> {
   return {
     accumulateHessian(x, hessian, scale) {
       const [tokens, n] = [rowsOf(x), colsOf(x)];
-      withScratch(kernels, exports.hessianScratch(n, tokens), (scratch) => {
-        exports.hessianAccumulate(tokens, n, address(x), address(hessian), scale, scratch);
-      });
+      const work = (tokens * n * n) / 2;
+      const operands = [tokens, n, address(x), address(hessian), scale];
+      runRanges(
+        kernels,
+        "hessianColumns",
+        cut(kernels, n, GRAIN, work),
+        work,
+        () => exports.hessianScratch(n, tokens),
+        ({ start, count }) => [...operands, start, start + count],
+      );
     },
     mirrorUpper(a) {
       exports.hessianMirror(colsOf(a), address(a));

@@ -1,3 +1,4 @@
+import type { DenseMatrix, WeightOptions } from "../../backend.js";
 import type { Tensor } from "../../tensor.js";
 import type { StoredTensor } from "../host.js";
 import { align, type WasmStorage } from "../memory.js";
@@ -63,12 +64,28 @@ export function cut(kernels: Kernels, units: number, grain: number, work: number
 }
 
 /** Runs `use` with the address of weights as f32: their own, or a copy where they are f16. */
-export function withFloats<T>(kernels: Kernels, weights: Tensor, use: (address: number) => T): T {
-  if (weights.dtype === "f32") return use(address(weights));
-  return withScratch(kernels, 4 * weights.size, (floats) => {
-    kernels.exports.convertWidenF16(address(weights), floats, weights.size);
+export function withFloats<T>(
+  kernels: Kernels,
+  weight: Tensor | DenseMatrix,
+  use: (address: number) => T,
+): T {
+  if ("weights" in weight) return use(weight.weights as number);
+  const tensor = weight as Tensor;
+  if (tensor.dtype === "f32") return use(address(tensor));
+  return withScratch(kernels, 4 * tensor.size, (floats) => {
+    kernels.exports.convertWidenF16(address(tensor), floats, tensor.size);
     return use(floats);
   });
+}
+
+/** Formats of weights as assembly/lib/half.ts numbers them. */
+export const F16 = 1;
+export const I8 = 3;
+
+export function formatOf({ dtype }: Tensor, { format = "f16" }: WeightOptions = {}): number {
+  if (dtype === "f32") return 0;
+  if (dtype === "u8") return I8;
+  return format === "f16" ? F16 : 2;
 }
 
 /** Byte address of a tensor in the module's memory. */

@@ -7,13 +7,13 @@ export function bind(kernels: Kernels): Partial<Operations> {
   const { sandwichLinear, sandwichScratch } = kernels.exports;
   return {
     sandwichLinear(x, weight, { left, right }, work, out, { bias } = {}) {
-      const { rows, cols, pairs, codes } = weight as WasmMatrix;
+      const { rows, cols, format, panels, scales } = weight as WasmMatrix;
       const [tokens, groups] = [rowsOf(x), cols / 4];
       const [a, b] = [colsOf(left), colsOf(right)];
       const run = Math.min(tokens, Math.floor(work.size / (rows + cols)));
-      withScratch(kernels, sandwichScratch(run, groups, a, b), (scratch) =>
+      withScratch(kernels, sandwichScratch(format, run, groups, a, b), (scratch) =>
         sandwichLinear(
-          ...[address(x), address(right), b, pairs, codes, address(left), a],
+          ...[format, address(x), address(right), b, panels, scales, address(left), a],
           ...[address(out), bias ? address(bias) : 0],
           ...[tokens, rows, groups, run, address(work), scratch],
         ),

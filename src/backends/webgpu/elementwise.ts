@@ -2,6 +2,7 @@ import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
 import { checkIds } from "../ids.js";
 import type { GpuTensor } from "./buffers.js";
+import { tensorOf } from "./dense.js";
 import { rowsFrom } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
 
@@ -24,14 +25,16 @@ export function bind(stream: Stream): Partial<Operations> {
         groups: gridOf(x.size, 256),
       });
     },
-    embed(table, ids, out) {
+    embed(given, ids, out) {
+      const table = tensorOf(given);
       const tokens = (ids as GpuTensor).ids;
       const rows = rowsOf(table);
       if (tokens) checkIds("embed", tokens, rows);
       for (const [start, count] of stream.stretches(rows, table)) {
         stream.dispatch({
           shader: "embed",
-          operands: [rowsFrom(table, start, count), ids as GpuTensor, out as GpuTensor],
+          constants: { HALF: table.dtype === "u16" },
+          operands: [ids as GpuTensor, rowsFrom(table, start, count), out as GpuTensor],
           parameters: [colsOf(table), out.size, start, count],
           groups: gridOf(out.size, 256),
         });

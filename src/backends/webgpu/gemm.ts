@@ -1,6 +1,7 @@
 import type { GemmOptions, Operations } from "../../backend.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
+import { tensorOf } from "./dense.js";
 import { float } from "./pipelines.js";
 import type { Stream } from "./stream.js";
 
@@ -117,7 +118,8 @@ export function bind(stream: Stream): Partial<Operations> {
     gemm(a, b, out, options = {}) {
       tiledProduct(stream, a, b, out, options);
     },
-    linear(x, weight, out, { bias } = {}) {
+    linear(x, given, out, { bias } = {}) {
+      const weight = tensorOf(given);
       const [tokens, k, n] = [rowsOf(x), colsOf(x), rowsOf(weight)];
       if (tokens > FEW_TOKENS) {
         tiledProduct(stream, x, weight, out, { transposeB: true, bias });

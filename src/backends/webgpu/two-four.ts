@@ -2,6 +2,7 @@ import type { LinearOptions, Operations, TwoFourMatrix } from "../../backend.js"
 import { indexBytes } from "../../pack.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
+import { ownWeights } from "./dense.js";
 import { columnsFrom, FEW_TOKENS, rowsFrom, TOKENS_A_GROUP } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
 
@@ -79,13 +80,12 @@ function multiply(
 
 export function bind(stream: Stream): Partial<Operations> {
   return {
-    prepareTwoFour(values, indices, cols) {
+    prepareTwoFour(values, indices, cols, options) {
       const rows = rowsOf(values);
       const bytes = indexBytes(cols);
       const words = Math.ceil(bytes / 4);
-      const ownValues = stream.allocate([rows, cols / 2], values.dtype);
+      const ownValues = ownWeights(stream, values, options);
       const codes = stream.allocate([rows, words], "i32");
-      stream.copy(values as GpuTensor, ownValues);
       for (const [start, count] of stream.stretches(rows, indices, codes)) {
         stream.dispatch({
           shader: "two-four-prepare",

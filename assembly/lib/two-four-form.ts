@@ -1,0 +1,161 @@
+// The prepared form of a 2:4 matrix, in panels of 8 rows (missing ones are zeros), each one stream
+// of memory. A panel holds for each group of 4 columns, up to an even number of groups:
+//   4 bytes    the codes of its four pairs of rows: code of the first row | code of the second << 4;
+//              such a byte holds the columns of four values, two bits each, lowest first
+//   16 values  for each pair: the two slots of the first row, then those of the second
+// Values have the type T of lib/half.ts. f16 rows are scaled by a power of two, so that the largest
+// value of a row has the largest exponent: this changes no digit and leaves few subnormals.
+//
+// Products with more than one token read f32, to which they widen as much as they use at a time.
+
+import {
+  BF16,
+  F16,
+  F32,
+  halfLift,
+  halfRest,
+  high,
+  I8,
+  isHalf,
+  low,
+  movedBits,
+  powerOfTwo,
+  sizeOfFormat,
+} from "./half";
+import { lifted, rowLift } from "./half-lift";
+
+/** Rows of a panel. */
+export const PANEL_ROWS: i32 = 8;
+/** Eight rows of columns 0 and 1: what stands for rows and groups that are missing. */
+const NO_CODE: u32 = 0x44444444;
+
+/** Groups with those added that make their number even. */
+// @ts-ignore: decorator
+@inline
+export function evenGroups(groups: i32): i32 {
+  return (groups + 1) & ~1;
+}
+
+/** Bytes of one group in a panel of T. */
+// @ts-ignore: decorator
+@inline
+export function groupBytes<T>(): usize {
+  return 4 + 16 * sizeof<T>();
+}
+
+/** Bytes of one group in a panel of a format. */
+export function groupStep(format: i32): usize {
+  return 4 + 16 * sizeOfFormat(format);
+}
+
+/** Bytes of a panel of a format. */
+export function panelStep(format: i32, groups: i32): usize {
+  return <usize>evenGroups(groups) * groupStep(format);
+}
+
+/**
+ * Fills `panels`, and for f16 `scales` [rows, up to a multiple of 8]: what is to be multiplied with
+ * sums of activations times halfLift() and weights that were only moved.
+ *
+ * @param values [rows, 2 * groups] in `format`
+ * @param indices 4-bit codes, two a byte, [rows, ceil(groups / 2)]
+ */
+export function preparePanels(
+  format: i32,
+  values: usize,
+  indices: usize,
+  rows: i32,
+  groups: i32,
+  panels: usize,
+  scales: usize,
+): void {
+  const width = <usize>((groups + 1) >> 1);
+  const step = panelStep(format, groups);
+  const next = groupStep(format);
+  const slots: usize = 2 * sizeOfFormat(format);
+  for (let row = 0; row < rows; row += PANEL_ROWS) {
+    memory.fill(panels, 0, step);
+    for (let at: usize = 0; at < step; at += next) store<u32>(panels + at, NO_CODE);
+    const count = min(PANEL_ROWS, rows - row);
+    for (let r = 0; r < count; r++) {
+      let lift = 0;
+      if (format == F16) {
+        lift = rowLift(values, 2 * groups);
+        store<f32>(scales + (<usize>(row + r) << 2), halfRest() * powerOfTwo(-lift));
+      }
+      const shift = (r & 1) << 2;
+      let code = panels + <usize>(r >> 1);
+      let to = panels + 4 + <usize>r * slots;
+      for (let group = 0; group < groups; group++) {
+        const both = <i32>load<u8>(indices + <usize>(group >> 1));
+        const own = (both >> ((group & 1) << 2)) & 15;
+        store<u8>(code, (<i32>load<u8>(code) & (0xf0 >> shift)) | (own << shift));
+        if (format == F32) store<u64>(to, load<u64>(values));
+        else if (format == BF16) store<u32>(to, load<u32>(values));
+        else if (format == I8) store<u16>(to, load<u16>(values));
+        else {
+          store<u16>(to, lifted(load<u16>(values), lift));
+          store<u16>(to, lifted(load<u16>(values, 2), lift), 2);
+        }
+        code += next;
+        to += next;
+        values += slots;
+      }
+      indices += width;
+    }
+    panels += step;
+  }
+}
+
+/**
+ * A stretch of `groups` groups of a panel with f32 values, in `to`.
+ *
+ * @param scales of the panel's eight rows; 0 for none
+ */
+export function widenPanel(format: i32, panel: usize, groups: i32, scales: usize, to: usize): void {
+  if (format == F16) widen<u16>(panel, groups, scales, to);
+  else if (format == BF16) widen<i16>(panel, groups, 0, to);
+  else widen<i8>(panel, groups, scales, to);
+}
+
+function widen<T>(panel: usize, groups: i32, scales: usize, to: usize): void {
+  const moved = movedBits();
+  let s0 = f32x4.splat(1);
+  let s1 = s0;
+  let s2 = s0;
+  let s3 = s0;
+  if (scales) {
+    const lift = f32x4.splat(isHalf<T>() ? halfLift() : 1);
+    const first = f32x4.mul(lift, v128.load(scales));
+    const second = f32x4.mul(lift, v128.load(scales, 16));
+    s0 = v128.shuffle<f32>(first, first, 0, 0, 1, 1);
+    s1 = v128.shuffle<f32>(first, first, 2, 2, 3, 3);
+    s2 = v128.shuffle<f32>(second, second, 0, 0, 1, 1);
+    s3 = v128.shuffle<f32>(second, second, 2, 2, 3, 3);
+  }
+  for (; groups > 0; groups--) {
+    store<u32>(to, load<u32>(panel));
+    let eight = firstPairs<T>(panel);
+    v128.store(to, f32x4.mul(s0, low<T>(eight, moved)), 4);
+    v128.store(to, f32x4.mul(s1, high<T>(eight, moved)), 20);
+    eight = lastPairs<T>(panel);
+    v128.store(to, f32x4.mul(s2, low<T>(eight, moved)), 36);
+    v128.store(to, f32x4.mul(s3, high<T>(eight, moved)), 52);
+    panel += groupBytes<T>();
+    to += groupBytes<f32>();
+  }
+}
+
+/** The values of a group's first two pairs as 16-bit numbers. */
+// @ts-ignore: decorator
+@inline
+export function firstPairs<T>(panel: usize): v128 {
+  return sizeof<T>() == 1 ? v128.load_ext<i8>(panel, 4) : v128.load(panel, 4);
+}
+
+/** The values of a group's last two pairs as 16-bit numbers. */
+// @ts-ignore: decorator
+@inline
+export function lastPairs<T>(panel: usize): v128 {
+  return sizeof<T>() == 1 ? v128.load_ext<i8>(panel, 12) : v128.load(panel, 20);
+}

@@ -1,0 +1,80 @@
+import type { Backend, WeightOptions } from "../../src/backend.js";
+import { fromBrain, fromHalf } from "../../src/backends/half.js";
+import type { TensorData } from "../../src/tensor.js";
+import { random, randomValues } from "./operands.js";
+
+export const FORMATS = ["f32", "f16", "bf16", "int8"] as const;
+
+/** A GPU may take f16 weights that are smaller than this for 0. */
+const LEAST_NORMAL = 2 ** -14;
+
+/** Weights as stored, and the numbers that they stand for. */
+export interface FormatCase {
+  readonly data: TensorData;
+  readonly values: Float64Array;
+  options(backend: Backend): WeightOptions;
+}
+
+/**
+ * Any finite f16: rows of ordinary weights among which are subnormals and zeros, rows of subnormals
+ * alone, rows of zeros, and rows that reach the largest.
+ */
+function halves(rows: number, cols: number): Uint16Array {
+  return Uint16Array.from({ length: rows * cols }, (_, i) => {
+    const kind = Math.floor(i / cols) % 4;
+    const sign = random() < 0.5 ? 0x8000 : 0;
+    const fraction = Math.floor(random() * 1024);
+    if (kind === 3 && cols > 8) return sign;
+    const isTiny = kind === 2 || random() < 0.1;
+    const exponent = isTiny
+      ? 0
+      : Math.floor(random() * (kind === 1 ? 30 : 6)) + (kind === 1 ? 1 : 10);
+    return sign | (exponent << 10) | fraction;
+  });
+}
+
+/** Random weights [rows, cols] in a format. */
+export function formatCase(
+  format: (typeof FORMATS)[number],
+  rows: number,
+  cols: number,
+): FormatCase {
+  if (format === "f32") {
+    const data = randomValues(rows * cols);
+    return { data, values: Float64Array.from(data), options: () => ({}) };
+  }
+  if (format === "int8") {
+    const bytes = Int8Array.from({ length: rows * cols }, () => Math.floor(random() * 256) - 128);
+    const scales = Float32Array.from({ length: rows }, () => 2 ** -8 + random());
+    return {
+      data: new Uint8Array(bytes.buffer),
+      values: Float64Array.from(bytes, (byte, i) => byte * scales[Math.floor(i / cols)]),
+      options: (backend) => ({ scales: backend.upload(scales, [rows]) }),
+    };
+  }
+  if (format === "f16") {
+    const data = halves(rows, cols);
+    return { data, values: Float64Array.from(data, fromHalf), options: () => ({}) };
+  }
+  const data = new Uint16Array(
+    new Uint32Array(randomValues(rows * cols).buffer).map((b) => b >>> 16),
+  );
+  return { data, values: Float64Array.from(data, fromBrain), options: () => ({ format }) };
+}
+
+/** What an element x [k] W [k] + bias is, and how large an error f32 sums may make. */
+export function expectedSum(
+  x: ArrayLike<number>,
+  w: ArrayLike<number>,
+  bias: number,
+  isGpu: boolean,
+): { readonly value: number; readonly bound: number } {
+  let [value, size, tiny] = [bias, Math.abs(bias), 0];
+  for (let i = 0; i < w.length; i++) {
+    const term = x[i] * w[i];
+    value += term;
+    size += Math.abs(term);
+    if (isGpu && Math.abs(w[i]) < LEAST_NORMAL) tiny += Math.abs(term);
+  }
+  return { value, bound: 2 ** -23 * (4 + 2 * Math.sqrt(w.length)) * size + tiny };
+}
