@@ -11,8 +11,7 @@ import { fiveByEightWide } from "./micro-wide-5x8";
 import { madd } from "./simd";
 import { storePair } from "./tile-row";
 
-/** The shapes, by their number. */
-export const SHAPES: i32 = 4;
+/** The shapes, by their number in src/backends/wasm/tune.ts; the last, 3, is 5x8. */
 const FOUR_BY_EIGHT: i32 = 0;
 const SPLAT: i32 = 1;
 const WIDE_THREE: i32 = 2;
@@ -28,7 +27,7 @@ export let MR: i32 = 4;
 /** Columns of a tile, and floats per k in a panel of B. */
 export let NR: i32 = 8;
 
-/** Sets the shape, 0 <= index < SHAPES, of this instance's products from here on. */
+/** Sets the shape, 0 <= index <= 3, of this instance's products from here on. */
 export function useShape(index: i32): void {
   shape = index;
   const isThree = index == SPLAT || index == WIDE_THREE;
