@@ -6,7 +6,7 @@
 
 import { BLOCK_BYTES, BLOCK_LD, factorDiagonal, invertDiagonal, NB } from "../lib/diagonal";
 import { inverseScratch, invertColumns, invertDiagonals } from "../lib/inverse";
-import { DIVISIBLE, MR, NR } from "../lib/micro-kernel";
+import { MR, NR } from "../lib/micro-kernel";
 import { NC } from "../lib/multiply";
 import { packRows, panelBytes } from "../lib/pack";
 import { LOWER_RESULT, multiplyPanels, TILE_BYTES, UPPER_RIGHT } from "../lib/panels";
@@ -111,7 +111,7 @@ export function choleskyUpdate(
   packRows(p + <usize>start * ld, ld, rows, depth, MR, -1, aPanels);
   packRows(p + <usize>col * ld, ld, cols, depth, NR, 1, bPanels);
   for (let j = 0; j < cols; j += NC) {
-    const i = max(0, (col + j - start) / DIVISIBLE * DIVISIBLE);
+    const i = max(0, (col + j - start) / MR * MR);
     const aAt = aPanels + <usize>i * <usize>(depth << 2);
     const bAt = bPanels + <usize>j * <usize>(depth << 2);
     const c = a + <usize>(start + i) * ld + (<usize>(col + j) << 2);

@@ -1,12 +1,12 @@
 // Second moments and the sums taken over them.
 //
-// `hessianAccumulate` is a symmetric rank-k update: A is x transposed, B is x, both packed from the
-// rows of x as they are, and only tiles that touch the upper triangle are computed. Sums that end
-// in one number, or that run over many rows, are kept in float64.
+// `hessianAccumulate` is a symmetric rank-k update: A is x transposed, B is x, and only tiles that
+// touch the upper triangle are computed. Sums that end in one number are kept in float64.
 
 import { MR, NR } from "../lib/micro-kernel";
 import { blockDepth, MC, multiply, multiplyScratch, NC } from "../lib/multiply";
-import { packColumns, panelBytes } from "../lib/pack";
+import { panelBytes } from "../lib/pack";
+import { packColumns } from "../lib/pack-columns";
 import { multiplyPanels, TILE_BYTES, UPPER_RESULT } from "../lib/panels";
 
 export function hessianScratch(n: i32, tokens: i32): usize {

@@ -6,6 +6,13 @@
 // block; the errors [rows, width] then update the trailing columns in one matrix product.
 
 import { multiply, multiplyScratch } from "../lib/multiply";
+import {
+  LANE_MASKS,
+  removedBits,
+  subtractTwo,
+  subtractWithin,
+  writeMasks,
+} from "../lib/removed-weights";
 import { dropBits, dropBitsOfFour } from "../lib/select";
 import { subtractScaled } from "../lib/simd";
 
@@ -14,7 +21,7 @@ const GROUP: i32 = 16;
 
 /** Bytes of scratch for `sparsegptScores` and `sparsegptBlock` on a block of `width` columns. */
 export function sparsegptScratch(width: i32): usize {
-  return <usize>(width + GROUP) << 2;
+  return <usize>(width + GROUP + LANE_MASKS) << 2;
 }
 
 function readDiagonal(width: i32, u: usize, ldu: usize, diagonal: usize): void {
@@ -92,26 +99,47 @@ export function sparsegptBlock(
 ): f64 {
   const ld = <usize>cols << 2;
   const group = scratch + (<usize>width << 2);
+  const masks = group + <usize>(GROUP << 2);
+  writeMasks(masks);
   readDiagonal(width, u, ld, scratch);
   memory.fill(errors, 0, <usize>rows * <usize>(width << 2));
   let loss: f64 = 0;
+  // Where groups start at multiples of four, what four columns take off the rest is put off to their
+  // end, and two of them go together.
+  const step = (m & 3) == 0 ? 4 : 1;
   for (let r = 0; r < rows; r++) {
-    let row = u + 4;
-    let next = 0;
-    for (let i = 0; i < width; i++) {
-      const at = w + (<usize>i << 2);
-      if (m > 0 && i == next) {
-        choose(m, drop, at, scratch + (<usize>i << 2), group, mask + <usize>i);
+    let next = m > 0 ? 0 : width;
+    for (let i = 0; i < width; i += step) {
+      if (i == next) {
+        const at = <usize>i << 2;
+        choose(m, drop, w + at, scratch + at, group, mask + <usize>i);
         next += m;
       }
-      if (load<u8>(mask + <usize>i) == 0) {
-        const error = load<f32>(at) / load<f32>(scratch + (<usize>i << 2));
-        store<f32>(errors + (<usize>i << 2), error);
+      const end = min(width, i + step);
+      const rest = w + (<usize>end << 2);
+      let first: f32 = 0;
+      let firstRow: usize = 0;
+      let removed = removedBits(mask + <usize>i, end - i);
+      while (removed) {
+        const lane = ctz(removed);
+        removed &= removed - 1;
+        const at = <usize>(i + lane) << 2;
+        const error = load<f32>(w + at) / load<f32>(scratch + at);
+        store<f32>(errors + at, error);
         loss += <f64>error * <f64>error;
-        store<f32>(at, 0);
-        subtractScaled(width - i - 1, error, row, at + 4);
+        const row = u + <usize>(i + lane) * ld;
+        subtractWithin(error, end - i, lane, row + (<usize>i << 2), w + (<usize>i << 2), masks);
+        store<f32>(w + at, 0);
+        const restRow = row + (<usize>end << 2);
+        if (firstRow) {
+          subtractTwo(width - end, first, firstRow, error, restRow, rest);
+          firstRow = 0;
+        } else {
+          first = error;
+          firstRow = restRow;
+        }
       }
-      row += ld + 4;
+      if (firstRow) subtractScaled(width - end, first, firstRow, rest);
     }
     w += ld;
     mask += <usize>cols;
@@ -126,7 +154,9 @@ export function sparsegptBlock(
 function choose(m: i32, drop: i32, w: usize, diagonal: usize, group: usize, mask: usize): void {
   score(m, w, diagonal, group);
   const bits = m == 4 ? dropBitsOfFour(v128.load(group), drop) : dropBits(group, m, drop);
-  for (let i = 0; i < m; i++) store<u8>(mask + <usize>i, ((bits >> i) & 1) ^ 1);
+  // Read back as one word: four stores of a byte would have to reach the cache first.
+  if (m == 4) store<u32>(mask, (<u32>(bits ^ 15) * 0x00204081) & 0x01010101);
+  else for (let i = 0; i < m; i++) store<u8>(mask + <usize>i, ((bits >> i) & 1) ^ 1);
 }
 
 export function sparsegptTrailScratch(rows: i32, width: i32, trailing: i32): usize {

@@ -3,7 +3,7 @@
 
 import { subtractScaled } from "./simd";
 
-/** Rows and columns of a diagonal block; a multiple of any MR and NR. */
+/** Rows and columns of a diagonal block; a multiple of any NR. */
 export const NB: i32 = 96;
 /** Bytes between rows of a block copied to scratch. */
 export const BLOCK_LD: usize = <usize>(NB * 4);

@@ -5,7 +5,8 @@
 import { BLOCK_BYTES, BLOCK_LD, invertDiagonal, NB } from "./diagonal";
 import { MR, NR } from "./micro-kernel";
 import { NC } from "./multiply";
-import { packColumns, packRows, panelBytes } from "./pack";
+import { packRows, panelBytes } from "./pack";
+import { packColumns } from "./pack-columns";
 import { LOWER_LEFT, LOWER_RIGHT, multiplyPanels, TILE_BYTES } from "./panels";
 
 /** Steps of k at a time; blocks of k start at its multiples, wherever a strip starts. */

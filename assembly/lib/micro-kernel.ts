@@ -5,19 +5,19 @@
 // fastest depends on how an engine compiles the loop, so TypeScript measures (tune.ts) and sets one.
 // Every shape adds the same products in the same order: results do not depend on it.
 
-import { threeByTwelveChecked } from "./micro-checked";
 import { threeByTwelveSplat } from "./micro-splat";
-import { threeByTwelveWide } from "./micro-wide";
+import { threeByTwelveWide } from "./micro-wide-3x12";
+import { fiveByEightWide } from "./micro-wide-5x8";
 import { madd } from "./simd";
+import { storePair } from "./tile-row";
 
-/** The shapes, by their number. */
-export const SHAPES: i32 = 4;
+/** The shapes, by their number in src/backends/wasm/tune.ts; the last, 3, is 5x8. */
 const FOUR_BY_EIGHT: i32 = 0;
 const SPLAT: i32 = 1;
-const WIDE: i32 = 2;
+const WIDE_THREE: i32 = 2;
 
-/** The largest MR and NR; both divide DIVISIBLE. */
-export const MAX_MR: i32 = 4;
+/** The largest MR and NR; every NR divides DIVISIBLE. */
+export const MAX_MR: i32 = 5;
 export const MAX_NR: i32 = 12;
 export const DIVISIBLE: i32 = 24;
 
@@ -27,11 +27,12 @@ export let MR: i32 = 4;
 /** Columns of a tile, and floats per k in a panel of B. */
 export let NR: i32 = 8;
 
-/** Sets the shape, 0 <= index < SHAPES, of this instance's products from here on. */
+/** Sets the shape, 0 <= index <= 3, of this instance's products from here on. */
 export function useShape(index: i32): void {
   shape = index;
-  MR = index == FOUR_BY_EIGHT ? 4 : 3;
-  NR = index == FOUR_BY_EIGHT ? 8 : 12;
+  const isThree = index == SPLAT || index == WIDE_THREE;
+  MR = index == FOUR_BY_EIGHT ? 4 : isThree ? 3 : 5;
+  NR = isThree ? 12 : 8;
 }
 
 /**
@@ -49,8 +50,8 @@ export function microKernel(
 ): void {
   if (shape == FOUR_BY_EIGHT) fourByEight(depth, a, b, c, ldc, overwrite);
   else if (shape == SPLAT) threeByTwelveSplat(depth, a, b, c, ldc, overwrite);
-  else if (shape == WIDE) threeByTwelveWide(depth, a, b, c, ldc, overwrite);
-  else threeByTwelveChecked(depth, a, b, c, ldc, overwrite);
+  else if (shape == WIDE_THREE) threeByTwelveWide(depth, a, b, c, ldc, overwrite);
+  else fiveByEightWide(depth, a, b, c, ldc, overwrite);
 }
 
 /**
@@ -92,29 +93,8 @@ function fourByEight(
     a += 16;
     b += 32;
   } while (a != end);
-  if (!overwrite) {
-    let from = c;
-    c00 = f32x4.add(v128.load(from), c00);
-    c01 = f32x4.add(v128.load(from, 16), c01);
-    from += ldc;
-    c10 = f32x4.add(v128.load(from), c10);
-    c11 = f32x4.add(v128.load(from, 16), c11);
-    from += ldc;
-    c20 = f32x4.add(v128.load(from), c20);
-    c21 = f32x4.add(v128.load(from, 16), c21);
-    from += ldc;
-    c30 = f32x4.add(v128.load(from), c30);
-    c31 = f32x4.add(v128.load(from, 16), c31);
-  }
-  v128.store(c, c00);
-  v128.store(c, c01, 16);
-  c += ldc;
-  v128.store(c, c10);
-  v128.store(c, c11, 16);
-  c += ldc;
-  v128.store(c, c20);
-  v128.store(c, c21, 16);
-  c += ldc;
-  v128.store(c, c30);
-  v128.store(c, c31, 16);
+  storePair(c, overwrite, c00, c01);
+  storePair(c + ldc, overwrite, c10, c11);
+  storePair(c + 2 * ldc, overwrite, c20, c21);
+  storePair(c + 3 * ldc, overwrite, c30, c31);
 }

@@ -5,12 +5,13 @@
 // Scratch: one overhanging tile, then B's panels, then A's.
 
 import { DIVISIBLE, MR, NR } from "./micro-kernel";
-import { packColumns, packRows, panelBytes } from "./pack";
+import { packRows, panelBytes } from "./pack";
+import { packColumns } from "./pack-columns";
 import { FULL, multiplyPanels, TILE_BYTES } from "./panels";
 
-const KC: i32 = 384;
+const KC: i32 = 512;
 /** Multiples of DIVISIBLE, as every cut of an operand should be. */
-export const NC: i32 = 384;
+export const NC: i32 = 288;
 export const MC: i32 = 2064;
 
 /** How B is stored: as [k, n], as [n, k], or as `packWhole` leaves it. */

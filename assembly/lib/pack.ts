@@ -12,95 +12,6 @@ export function panelBytes(count: i32, depth: i32): usize {
   return (<usize>(count + MAX_NR - 1) * <usize>depth << 2) + 16;
 }
 
-/** Columns packed together, whole lines of the cache for the most part: a multiple of every width. */
-const STRIP: i32 = 48;
-
-/**
- * Panels of neighbouring columns of src [depth, count].
- *
- * @param ld bytes between rows of src
- * @param scale factor on every element
- * @param room steps of k that a panel has room for; the missing ones are left as they are
- */
-export function packColumns(
-  src: usize,
-  ld: usize,
-  depth: i32,
-  count: i32,
-  width: i32,
-  scale: f32,
-  dst: usize,
-  room: i32 = depth,
-): void {
-  const panel = <usize>room * (<usize>width << 2);
-  // A panel of three is read and stored as four: one more column must stand behind it.
-  const full = (width == 3 ? max(0, count - 1) : count) / width;
-  const strip = STRIP / width;
-  for (let i = 0; i < full; i += strip) {
-    const from = src + <usize>(i * width * 4);
-    packStrip(from, ld, depth, min(strip, full - i), width, scale, dst + <usize>i * panel, panel);
-  }
-  const done = full * width;
-  if (done == count) return;
-  const rest = src + (<usize>done << 2);
-  packFewColumns(rest, ld, depth, count - done, scale, dst + <usize>full * panel, width);
-}
-
-function packStrip(
-  from: usize,
-  ld: usize,
-  depth: i32,
-  panels: i32,
-  width: i32,
-  scale: f32,
-  dst: usize,
-  panel: usize,
-): void {
-  const factor = f32x4.splat(scale);
-  const step = <usize>width << 2;
-  const first = from;
-  let firstTo = dst;
-  for (let k = depth; k > 0; k--) {
-    let at = from;
-    let to = dst;
-    for (let i = panels; i > 0; i--) {
-      v128.store(to, f32x4.mul(factor, v128.load(at)));
-      if (width > 4) v128.store(to, f32x4.mul(factor, v128.load(at, 16)), 16);
-      if (width > 8) v128.store(to, f32x4.mul(factor, v128.load(at, 32)), 32);
-      at += step;
-      to += panel;
-    }
-    from += ld;
-    dst += step;
-  }
-  if (width > 3) return;
-  // The fourth value of a panel's last step went to the first of the next panel.
-  for (let at = step; at < <usize>panels * step; at += step) {
-    firstTo += panel;
-    store<f32>(firstTo, scale * load<f32>(first + at));
-  }
-}
-
-/** The last group of columns, perhaps fewer than `width`: the missing ones become zeros. */
-function packFewColumns(
-  from: usize,
-  ld: usize,
-  depth: i32,
-  cols: i32,
-  scale: f32,
-  to: usize,
-  width: i32,
-): void {
-  for (let k = 0; k < depth; k++) {
-    for (let i = 0; i < width; i++) {
-      const at = <usize>i << 2;
-      store<f32>(to + at, i < cols ? scale * load<f32>(from + at) : 0);
-    }
-    from += ld;
-    to += <usize>width << 2;
-  }
-}
-
 /**
  * Panels of neighbouring rows of src [count, depth].
  *
@@ -123,8 +34,9 @@ export function packRows(
       const to = dst + (<usize>part << 2);
       const from = src + <usize>(i + part) * ld;
       if (rows >= 4) transposeFourRows(from, ld, depth, scale, to, step);
-      else if (rows == width) transposeFourRows(from, ld, depth, scale, to, step, 2 * ld);
-      else packFewRows(from, ld, rows, min(4, width), depth, scale, to, step);
+      else if (rows == 3 && width == 3) transposeFourRows(from, ld, depth, scale, to, step, 2 * ld);
+      else if (rows == 1 && width == 5) packOneRow(from, depth, scale, to, step);
+      else packFewRows(from, ld, rows, min(4, width - part), depth, scale, to, step);
     }
     dst += <usize>depth * step;
   }
@@ -168,6 +80,26 @@ export function transposeFourRows(
     store<f32>(to, scale * load<f32>(from + ld), 4);
     store<f32>(to, scale * load<f32>(from + 2 * ld), 8);
     store<f32>(to, scale * load<f32>(from + last), 12);
+    from += 4;
+    to += step;
+  }
+}
+
+/** to[k * step] = scale * from[k]. */
+function packOneRow(from: usize, depth: i32, scale: f32, to: usize, step: usize): void {
+  const factor = f32x4.splat(scale);
+  let k = depth;
+  for (; k >= 4; k -= 4) {
+    const values = f32x4.mul(factor, v128.load(from));
+    v128.store_lane<f32>(to, values, 0);
+    v128.store_lane<f32>(to + step, values, 1);
+    v128.store_lane<f32>(to + 2 * step, values, 2);
+    v128.store_lane<f32>(to + 3 * step, values, 3);
+    from += 16;
+    to += 4 * step;
+  }
+  for (; k > 0; k--) {
+    store<f32>(to, scale * load<f32>(from));
     from += 4;
     to += step;
   }

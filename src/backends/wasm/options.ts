@@ -21,7 +21,7 @@ export interface WasmOptions {
   /**
    * The micro-kernel of matrix products, an index into SHAPES of tune.ts; no result depends on it.
    *
-   * @default the fastest by a measurement of 10 to 40 ms, made once
+   * @default the fastest by a measurement of 10 to 80 ms, made once
    */
   readonly shape?: number;
 }

@@ -3,15 +3,17 @@ import type { Kernels } from "./kernels.js";
 import type { Simd } from "./module.js";
 
 /** The micro-kernels of assembly/lib/micro-kernel.ts by their number: rows x columns of a tile. */
-export const SHAPES = ["4x8", "3x12 splat", "3x12 wide", "3x12 checked"] as const;
+export const SHAPES = ["4x8", "3x12 splat", "3x12 wide", "5x8 wide"] as const;
 
 /** The shape to use where no time can be measured: it does well everywhere but in V8 before 13. */
-const DEFAULT_SHAPE = 3;
+const DEFAULT_SHAPE = 2;
 
 /** Milliseconds: of one trial, of the search while nothing improves, and of the search at most. */
 const TRIAL = 0.25;
 const QUIET = 6;
-const LONGEST = 40;
+const LONGEST = 80;
+/** A shape this much slower than the fastest is one that the engine has not compiled for good yet. */
+const UNFINISHED = 0.7;
 /** Trials are at least this many steps of the clock long. */
 const TICKS = 5;
 
@@ -38,7 +40,7 @@ export function describeShape(simd: Simd, shape: number): string {
 }
 
 /**
- * Chooses the fastest shape, unless that was done before: 10 to 40 ms, most of which an engine takes
+ * Chooses the fastest shape, unless that was done before: 10 to 80 ms, most of which an engine takes
  * to compile the kernels for good. Nothing is set; pass the result to `gemmUseShape` of every
  * instance.
  *
@@ -60,7 +62,10 @@ function search(exports: Kernels["exports"], at: number): Tuning {
   const start = performance.now();
   let now = start;
   let improved = start;
-  while (now - improved < QUIET + SHAPES.length * length && now - start < LONGEST) {
+  const isOpen = () =>
+    now - improved < QUIET + SHAPES.length * length ||
+    Math.min(...rates) < UNFINISHED * Math.max(...rates);
+  while (now - start < LONGEST && isOpen()) {
     for (const shape of rates.keys()) {
       gemmUseShape(shape);
       const from = performance.now();

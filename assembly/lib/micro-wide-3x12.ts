@@ -1,6 +1,7 @@
 // A micro-kernel (see micro-kernel.ts) of 3 rows and 12 columns that loads four floats of A at a
 // time and spreads each lane by a shuffle: for engines that compile a spreading load badly, and for
-// fused multiply-adds, which leave the shuffles' port free.
+// fused multiply-adds, which leave the shuffles' port free. B moves on at each step to need few
+// distinct offsets: an engine that checks loads against the memory's size computes a limit for each.
 
 import { madd } from "./simd";
 import { storeRow } from "./tile-row";
@@ -46,9 +47,10 @@ export function threeByTwelveWide(
     c20 = madd(row, b0, c20);
     c21 = madd(row, b1, c21);
     c22 = madd(row, b2, c22);
-    b0 = v128.load(b, 48);
-    b1 = v128.load(b, 64);
-    b2 = v128.load(b, 80);
+    b += 48;
+    b0 = v128.load(b);
+    b1 = v128.load(b, 16);
+    b2 = v128.load(b, 32);
     row = v128.shuffle<f32>(wide, wide, 3, 3, 3, 3);
     c00 = madd(row, b0, c00);
     c01 = madd(row, b1, c01);
@@ -62,9 +64,10 @@ export function threeByTwelveWide(
     c20 = madd(row, b0, c20);
     c21 = madd(row, b1, c21);
     c22 = madd(row, b2, c22);
-    b0 = v128.load(b, 96);
-    b1 = v128.load(b, 112);
-    b2 = v128.load(b, 128);
+    b += 48;
+    b0 = v128.load(b);
+    b1 = v128.load(b, 16);
+    b2 = v128.load(b, 32);
     row = v128.shuffle<f32>(wide, wide, 2, 2, 2, 2);
     c00 = madd(row, b0, c00);
     c01 = madd(row, b1, c01);
@@ -78,9 +81,10 @@ export function threeByTwelveWide(
     c20 = madd(row, b0, c20);
     c21 = madd(row, b1, c21);
     c22 = madd(row, b2, c22);
-    b0 = v128.load(b, 144);
-    b1 = v128.load(b, 160);
-    b2 = v128.load(b, 176);
+    b += 48;
+    b0 = v128.load(b);
+    b1 = v128.load(b, 16);
+    b2 = v128.load(b, 32);
     row = v128.shuffle<f32>(wide, wide, 1, 1, 1, 1);
     c00 = madd(row, b0, c00);
     c01 = madd(row, b1, c01);
@@ -93,8 +97,8 @@ export function threeByTwelveWide(
     c20 = madd(row, b0, c20);
     c21 = madd(row, b1, c21);
     c22 = madd(row, b2, c22);
+    b += 48;
     a += 48;
-    b += 192;
   }
   end = a + <usize>((depth & 3) * 12);
   while (a != end) {
