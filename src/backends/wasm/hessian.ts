@@ -13,8 +13,13 @@ import {
 
 /** Columns of a Hessian that stay together: what the kernel asks for. */
 const GRAIN = 24;
-/** Rows of `quadraticForm` whose terms are added up together, however many threads there are. */
-const PANEL = 64;
+/**
+ * Rows of `quadraticForm` whose terms are added up together, however many threads there are: many, as the
+ * Hessian is packed anew for each panel, but no more than take some 30 ms, so that a cancellation is seen.
+ */
+function panelRows(n: number): number {
+  return Math.min(256, Math.max(96, Math.floor(8e8 / (n * n * 24)) * 24));
+}
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports } = kernels;
@@ -45,11 +50,12 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const [rows, n] = [rowsOf(d), colsOf(d)];
       const breathe = pacer(signal);
       let sum = 0;
-      for (const turn of turns(rows, PANEL, n * n)) {
+      const panel = panelRows(n);
+      for (const turn of turns(rows, kernels.threads * panel, n * n)) {
         const sums = runRanges(
           kernels,
           "hessianQuadraticForm",
-          equalRanges(turn.count, PANEL),
+          equalRanges(turn.count, panel),
           turn.count * n * n,
           ({ count }) => exports.hessianQuadraticScratch(count, n),
           ({ start, count }) => [
