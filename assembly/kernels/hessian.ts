@@ -137,7 +137,7 @@ export function hessianQuadraticForm(
   for (let r = 0; r < rows; r += PANEL) {
     const panel = min(PANEL, rows - r);
     const from = d + <usize>r * ld;
-    multiply(panel, n, n, from, ld, false, h, ld, false, product, ld, 1, true, scratch);
+    multiply(panel, n, n, from, ld, false, h, ld, true, product, ld, 1, true, scratch);
     total += dotInDouble(<usize>panel * <usize>n, from, product);
   }
   return total;

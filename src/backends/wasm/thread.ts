@@ -95,7 +95,7 @@ export async function serveTasks(data: ThreadData): Promise<void> {
       if (Atomics.add(int, words.done, 1) === last) Atomics.notify(int, words.done);
     }
     // A batch often follows soon on the last; after that a waiting thread costs nothing.
-    for (let spin = 0; spin < 2000; spin++) {
+    for (let spin = 0; spin < 20_000; spin++) {
       if (Atomics.load(int, words.generation) !== seen) break;
     }
     Atomics.wait(int, words.generation, seen);
