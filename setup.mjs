@@ -203,10 +203,16 @@ function build() {
   }
 }
 
+/**
+ * The Node that the user calls. Scripts of npm find first what node_modules holds, which may be one that
+ * the tests brought.
+ */
+const NODE = process.env.npm_node_execpath ?? process.execPath;
+
 /** Runs the script in a child of its own; its end, by code or by signal, becomes ours. */
 function runScript(script, args) {
   if (!existsSync(script)) throw new SetupError(`There is no script ${script} to run.`);
-  const child = spawn(process.execPath, [script, ...args], { stdio: "inherit" });
+  const child = spawn(NODE, [script, ...args], { stdio: "inherit" });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     // A terminal sends Ctrl-C to the child as well; passed on, it would arrive twice.
     const isFromTerminal = signal === "SIGINT" && process.stdin.isTTY;

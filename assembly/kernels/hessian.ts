@@ -4,7 +4,7 @@
 // touch the upper triangle are computed. Sums that end in one number are kept in float64.
 
 import { MR, NR } from "../lib/micro-kernel";
-import { blockDepth, MC, multiply, multiplyScratch, NC } from "../lib/multiply";
+import { blockDepth, MC, multiply, multiplyScratch, NC, PACKED } from "../lib/multiply";
 import { panelBytes } from "../lib/pack";
 import { packColumns } from "../lib/pack-columns";
 import { multiplyPanels, TILE_BYTES, UPPER_RESULT } from "../lib/panels";
@@ -115,32 +115,26 @@ export function hessianColumnSquares(
   }
 }
 
-/** Rows of d that `hessianQuadraticForm` multiplies at a time. */
-const PANEL: i32 = 256;
-
 export function hessianQuadraticScratch(rows: i32, n: i32): usize {
-  const panel = min(PANEL, rows);
-  return multiplyScratch(panel, n, n) + <usize>panel * (<usize>n << 2);
+  return multiplyScratch(rows, n, n) + <usize>rows * (<usize>n << 2);
 }
 
-/** trace(D H Dᵀ) for d [rows, n], h [n, n]: the dot product of D H with D, a panel at a time. */
+/**
+ * trace(D H Dᵀ) for d [rows, n] and a symmetric H [n, n]: the dot product of D H with D.
+ *
+ * @param packed H by `gemmPack`
+ */
 export function hessianQuadraticForm(
   rows: i32,
   n: i32,
   d: usize,
-  h: usize,
+  packed: usize,
   scratch: usize,
 ): f64 {
   const ld = <usize>n << 2;
-  const product = scratch + multiplyScratch(min(PANEL, rows), n, n);
-  let total: f64 = 0;
-  for (let r = 0; r < rows; r += PANEL) {
-    const panel = min(PANEL, rows - r);
-    const from = d + <usize>r * ld;
-    multiply(panel, n, n, from, ld, false, h, ld, true, product, ld, 1, true, scratch);
-    total += dotInDouble(<usize>panel * <usize>n, from, product);
-  }
-  return total;
+  const product = scratch + multiplyScratch(rows, n, n);
+  multiply(rows, n, n, d, ld, false, packed, 0, PACKED, product, ld, 1, true, scratch, 0, n);
+  return dotInDouble(<usize>rows * <usize>n, d, product);
 }
 
 /** Sum of squares of `size` elements. */

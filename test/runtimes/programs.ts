@@ -44,6 +44,7 @@ export function findNode(major: number): Program | undefined {
   const paths = [
     process.execPath,
     ...chosen(`NODE_${major}`),
+    ...chosen("npm_node_execpath"),
     ...packaged(`node-${major}-${system}`, "bin", "node"),
     "node",
   ];

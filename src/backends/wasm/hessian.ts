@@ -13,16 +13,11 @@ import {
 
 /** Columns of a Hessian that stay together: what the kernel asks for. */
 const GRAIN = 24;
-/**
- * Rows of `quadraticForm` whose terms are added up together, however many threads there are: many, as the
- * Hessian is packed anew for each panel, but no more than take some 30 ms, so that a cancellation is seen.
- */
-function panelRows(n: number): number {
-  return Math.min(256, Math.max(96, Math.floor(8e8 / (n * n * 24)) * 24));
-}
+/** Rows of `quadraticForm` whose terms are added up together, however many threads there are. */
+const PANEL = 48;
 
 export function bind(kernels: Kernels): Partial<Operations> {
-  const { exports } = kernels;
+  const { exports, storage } = kernels;
   return {
     accumulateHessian(x, hessian, scale) {
       const [tokens, n] = [rowsOf(x), colsOf(x)];
@@ -49,21 +44,28 @@ export function bind(kernels: Kernels): Partial<Operations> {
     async quadraticForm(d, h, { signal } = {}) {
       const [rows, n] = [rowsOf(d), colsOf(d)];
       const breathe = pacer(signal);
+      const bytes = exports.gemmPackBytes(n, n);
+      const packed = storage.reserve(bytes);
       let sum = 0;
-      const panel = panelRows(n);
-      for (const turn of turns(rows, kernels.threads * panel, n * n)) {
-        const sums = runRanges(
-          kernels,
-          "hessianQuadraticForm",
-          equalRanges(turn.count, panel),
-          turn.count * n * n,
-          ({ count }) => exports.hessianQuadraticScratch(count, n),
-          ({ start, count }) => [
-            ...[count, n, address(d) + 4 * (turn.start + start) * n, address(h)],
-          ],
-        );
-        for (const part of sums) sum += part;
-        await breathe();
+      try {
+        exports.gemmPack(n, n, address(h), packed);
+        for (const turn of turns(rows, kernels.threads * PANEL, n * n)) {
+          const sums = runRanges(
+            kernels,
+            "hessianQuadraticForm",
+            equalRanges(turn.count, PANEL),
+            turn.count * n * n,
+            ({ count }) => exports.hessianQuadraticScratch(count, n),
+            ({ start, count }) => {
+              const row = address(d) + 4 * (turn.start + start) * n;
+              return [count, n, row, packed];
+            },
+          );
+          for (const part of sums) sum += part;
+          await breathe();
+        }
+      } finally {
+        storage.free(packed, bytes);
       }
       return sum;
     },
