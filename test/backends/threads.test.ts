@@ -217,6 +217,51 @@ test("a process with threads ends by itself", () => {
   assert.is(status, 0, stderr);
 });
 
+test("long operations stop soon after an abort", async () => {
+  const size = 1024;
+  for (const threads of [1, THREADS]) {
+    const backend = await openWasm({ threads });
+    const values = randomValues(size * size);
+    const [w, h] = [0, 1].map(() => backend.upload(values, [size, size]));
+    const u = backend.zeros([size, size]);
+    const mask = backend.zeros([size, size], "u8");
+    backend.ops.accumulateHessian(w, h, 1);
+    backend.ops.mirrorUpper(h);
+    backend.ops.addDiagonal(h, backend.upload(new Float32Array(size).fill(size), [size]));
+    const pattern = { n: 2, m: 4 };
+    const work: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
+      cholesky: (signal) => backend.ops.cholesky(h, { signal }),
+      triangularInverse: (signal) => backend.ops.triangularInverse(h, u, { signal }),
+      sparsegptSweep: (signal) =>
+        backend.ops.sparsegptSweep(w, u, mask, { pattern, blockSize: 128, signal }),
+      quadraticForm: (signal) => backend.ops.quadraticForm(w, h, { signal }),
+    };
+    for (const [name, run] of Object.entries(work)) {
+      const started = performance.now();
+      await run(new AbortController().signal);
+      const whole = performance.now() - started;
+      const aborter = new AbortController();
+      let aborted = Number.POSITIVE_INFINITY;
+      setTimeout(() => {
+        aborted = performance.now();
+        aborter.abort();
+      });
+      const end = await run(aborter.signal).then(
+        () => "finished",
+        (error) => error.name,
+      );
+      const late = Math.max(0, performance.now() - aborted);
+      note(
+        `${name}, ${threads} threads: ${whole.toFixed(0)} ms, ${end}, ${late.toFixed(0)} ms late`,
+      );
+      // An operation that is shorter than the time between two looks just ends.
+      assert.ok(late < 1000, `${name} went on for ${late} ms`);
+      if (whole > 300) assert.is(end, "AbortError", name);
+    }
+    backend.dispose();
+  }
+});
+
 test("a number of threads or a SIMD mode that cannot be is refused", async () => {
   for (const threads of [0, -1, 1.5, 257, Number.NaN]) {
     const open = openWasm({ threads });
