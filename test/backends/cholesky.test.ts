@@ -121,6 +121,21 @@ for (const open of OPENERS) {
     }
   });
 
+  if (open.name.startsWith("openWasm") || open.name === "openThreads") {
+    test(`${open.name}: the inverse of many columns, which are shared out`, async () => {
+      const n = 1100;
+      const backend = await open();
+      const l = backend.upload(lowerTriangular(n), [n, n]);
+      const [inverse, product] = [backend.zeros([n, n]), backend.zeros([n, n])];
+      await backend.ops.triangularInverse(l, inverse);
+      backend.ops.gemm(l, inverse, product);
+      const values = (await backend.read(product)) as Float32Array;
+      const identity = values.map((_, at) => Number(at % (n + 1) === 0));
+      assertWithin(values, identity, () => 1e-3, backend.name);
+      backend.dispose();
+    });
+  }
+
   test(`${open.name}: reverse turns a matrix by half a turn`, async () => {
     for (const n of ORDERS.slice(0, 15)) {
       const backend = await open();

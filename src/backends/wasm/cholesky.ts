@@ -5,8 +5,8 @@ import { address, cut, equalRanges, type Kernels, runRanges } from "./kernels.js
 
 /** Rows or columns that stay together: a few tiles. */
 const GRAIN = 24;
-/** Columns of the inverse that are computed together, where there are many. */
-const COLUMNS = 128;
+/** Blocks of columns of the inverse that are computed together, where there are many columns. */
+const BLOCKS = 2;
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports, storage } = kernels;
@@ -77,7 +77,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
         ]);
       step("choleskyInverseDiagonals", equalRanges(n, 4 * block), (n * block * block) / 6);
       // The first columns are the longest; those at the end of the list are taken first.
-      const columns = equalRanges(n, n < 8 * COLUMNS ? block : COLUMNS).reverse();
+      const columns = equalRanges(n, n < 1024 ? block : BLOCKS * block).reverse();
       const together = kernels.threads === 1 ? 1 : 3 * kernels.threads;
       while (columns.length > 0) {
         const ranges = columns.splice(-together);
