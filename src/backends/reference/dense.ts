@@ -1,18 +1,7 @@
-import type { DenseMatrix, Operations } from "../../backend.js";
-import { colsOf, f32, rowsOf, type Tensor } from "../../tensor.js";
+import type { Operations } from "../../backend.js";
+import { colsOf, f32, rowsOf } from "../../tensor.js";
 import { weightsOf } from "../half.js";
-
-/** The numbers of a prepared matrix, all widened. */
-interface ReferenceDense extends DenseMatrix {
-  readonly values: Float32Array;
-}
-
-/** Rows, columns and numbers of a weight, which may have been prepared. */
-export function denseOf(weight: Tensor | DenseMatrix): Omit<ReferenceDense, "bytes" | "dispose"> {
-  if ("values" in weight) return weight as ReferenceDense;
-  const tensor = weight as Tensor;
-  return { rows: rowsOf(tensor), cols: colsOf(tensor), values: weightsOf(tensor) };
-}
+import { denseOf, type ReferenceDense } from "./dense-matrix.js";
 
 export const prepareLinear: Operations["prepareLinear"] = (weight, options) => {
   const matrix: ReferenceDense = {

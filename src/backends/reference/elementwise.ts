@@ -1,7 +1,7 @@
 import type { Operations } from "../../backend.js";
 import { f32, i32 } from "../../tensor.js";
 import { checkIds } from "../ids.js";
-import { denseOf } from "./dense.js";
+import { denseOf } from "./dense-matrix.js";
 
 export const swiglu: Operations["swiglu"] = (gate, up, out) => {
   const [gates, ups, ys] = [f32(gate), f32(up), f32(out)];
