@@ -5,19 +5,19 @@
 // fastest depends on how an engine compiles the loop, so TypeScript measures (tune.ts) and sets one.
 // Every shape adds the same products in the same order: results do not depend on it.
 
-import { threeByTwelveSplat } from "./micro-splat";
+import { sixByEightSplat } from "./micro-splat";
 import { threeByTwelveWide } from "./micro-wide-3x12";
 import { fiveByEightWide } from "./micro-wide-5x8";
 import { madd } from "./simd";
 import { storePair } from "./tile-row";
 
-/** The shapes, by their number in src/backends/wasm/tune.ts; the last, 3, is 5x8. */
+/** The shapes, by their number in src/backends/wasm/tune.ts; the last, 3, is 5x8 wide. */
 const FOUR_BY_EIGHT: i32 = 0;
 const SPLAT: i32 = 1;
 const WIDE_THREE: i32 = 2;
 
 /** The largest MR and NR; every NR divides DIVISIBLE. */
-export const MAX_MR: i32 = 5;
+export const MAX_MR: i32 = 6;
 export const MAX_NR: i32 = 12;
 export const DIVISIBLE: i32 = 24;
 
@@ -30,9 +30,8 @@ export let NR: i32 = 8;
 /** Sets the shape, 0 <= index <= 3, of this instance's products from here on. */
 export function useShape(index: i32): void {
   shape = index;
-  const isThree = index == SPLAT || index == WIDE_THREE;
-  MR = index == FOUR_BY_EIGHT ? 4 : isThree ? 3 : 5;
-  NR = isThree ? 12 : 8;
+  MR = index == FOUR_BY_EIGHT ? 4 : index == SPLAT ? 6 : index == WIDE_THREE ? 3 : 5;
+  NR = index == WIDE_THREE ? 12 : 8;
 }
 
 /**
@@ -49,7 +48,7 @@ export function microKernel(
   overwrite: bool,
 ): void {
   if (shape == FOUR_BY_EIGHT) fourByEight(depth, a, b, c, ldc, overwrite);
-  else if (shape == SPLAT) threeByTwelveSplat(depth, a, b, c, ldc, overwrite);
+  else if (shape == SPLAT) sixByEightSplat(depth, a, b, c, ldc, overwrite);
   else if (shape == WIDE_THREE) threeByTwelveWide(depth, a, b, c, ldc, overwrite);
   else fiveByEightWide(depth, a, b, c, ldc, overwrite);
 }

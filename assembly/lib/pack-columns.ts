@@ -54,6 +54,9 @@ function packStrip(
     for (let i = panels; i > 0; i--) {
       v128.store(to, f32x4.mul(factor, v128.load(at)));
       if (width == 5) store<f32>(to, scale * load<f32>(at, 16), 16);
+      if (width == 6) {
+        v128.store_lane<f64>(to, f32x4.mul(factor, v128.load_zero<f64>(at, 16)), 0, 16);
+      }
       if (width >= 8) v128.store(to, f32x4.mul(factor, v128.load(at, 16)), 16);
       if (width > 8) v128.store(to, f32x4.mul(factor, v128.load(at, 32)), 32);
       at += step;

@@ -36,6 +36,7 @@ export function packRows(
       if (rows >= 4) transposeFourRows(from, ld, depth, scale, to, step);
       else if (rows == 3 && width == 3) transposeFourRows(from, ld, depth, scale, to, step, 2 * ld);
       else if (rows == 1 && width == 5) packOneRow(from, depth, scale, to, step);
+      else if (rows == 2 && width == 6) packTwoRows(from, ld, depth, scale, to, step);
       else packFewRows(from, ld, rows, min(4, width - part), depth, scale, to, step);
     }
     dst += <usize>depth * step;
@@ -100,6 +101,37 @@ function packOneRow(from: usize, depth: i32, scale: f32, to: usize, step: usize)
   }
   for (; k > 0; k--) {
     store<f32>(to, scale * load<f32>(from));
+    from += 4;
+    to += step;
+  }
+}
+
+/** to[k * step + r * 4] = scale * from[r][k], r < 2. */
+function packTwoRows(
+  from: usize,
+  ld: usize,
+  depth: i32,
+  scale: f32,
+  to: usize,
+  step: usize,
+): void {
+  const factor = f32x4.splat(scale);
+  let k = depth;
+  for (; k >= 4; k -= 4) {
+    const r0 = f32x4.mul(factor, v128.load(from));
+    const r1 = f32x4.mul(factor, v128.load(from + ld));
+    const low = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+    const high = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+    v128.store_lane<f64>(to, low, 0);
+    v128.store_lane<f64>(to + step, low, 1);
+    v128.store_lane<f64>(to + 2 * step, high, 0);
+    v128.store_lane<f64>(to + 3 * step, high, 1);
+    from += 16;
+    to += 4 * step;
+  }
+  for (; k > 0; k--) {
+    store<f32>(to, scale * load<f32>(from));
+    store<f32>(to, scale * load<f32>(from + ld), 4);
     from += 4;
     to += step;
   }

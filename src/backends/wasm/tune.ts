@@ -3,7 +3,7 @@ import type { Kernels } from "./kernels.js";
 import type { Simd } from "./module.js";
 
 /** The micro-kernels of assembly/lib/micro-kernel.ts by their number: rows x columns of a tile. */
-export const SHAPES = ["4x8", "3x12 splat", "3x12 wide", "5x8 wide"] as const;
+export const SHAPES = ["4x8", "6x8 splat", "3x12 wide", "5x8 wide"] as const;
 
 /** The shape to use where no time can be measured: it does well everywhere but in V8 before 13. */
 const DEFAULT_SHAPE = 2;
