@@ -16,8 +16,7 @@ async function squareFigures(n: number, turns: Turns): Promise<Figure[]> {
     const operations = await squareCases(backend, n);
     for (const name of SQUARE) cases[`${name} ${mode}`] = operations[name];
   }
-  const steady = contenders.map(({ mode }) => `peak ${mode}`);
-  const seconds = await mediansAsync(cases, { ...turns, steady });
+  const seconds = await mediansAsync(cases, { ...turns, gauge: contenders[0].peak.gauge });
   const figures: Figure[] = [];
   for (const { mode: by, backend, peak } of contenders) {
     const unit = "GFLOP/s";
@@ -50,8 +49,7 @@ async function linearFigures(n: number, turns: Turns): Promise<Figure[]> {
       cases[mode] = () => backend.ops.linear(x, layers[i], out);
       return [x, out];
     });
-    const steady = contenders.map(({ mode }) => `peak ${mode}`);
-    const seconds = medians(cases, { ...turns, steady });
+    const seconds = medians(cases, { ...turns, gauge: contenders[0].peak.gauge });
     for (const { mode: by, peak } of contenders) {
       const rate = (2 * tokens * n * n) / seconds[by];
       const ratio = (rate * seconds[`peak ${by}`]) / peak.operations;
@@ -71,11 +69,11 @@ async function linearFigures(n: number, turns: Turns): Promise<Figure[]> {
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const n of quick ? [256, 512] : [512, 1024, 2048]) {
-    const turns = { rounds: n < 2048 ? 7 : 5, seconds: 0.1 };
+    const turns = { rounds: n < 2048 ? 21 : 9, seconds: 0.04 };
     figures.push(...(await squareFigures(n, quick ? { rounds: 3, seconds: 0.05 } : turns)));
   }
   for (const n of quick ? [512] : [1024, 4096]) {
-    const turns = quick ? { rounds: 3, seconds: 0.05 } : { rounds: 5, seconds: 0.1 };
+    const turns = quick ? { rounds: 3, seconds: 0.05 } : { rounds: 15, seconds: 0.04 };
     figures.push(...(await linearFigures(n, turns)));
   }
   return figures;

@@ -1,6 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { median, medians, mediansAsync, steadyRounds } from "./measure.js";
+import { median, medians, mediansAsync, undisturbed } from "./measure.js";
 import { openPeers } from "./peers/open.js";
 
 const test = suite("bench/measure");
@@ -22,23 +22,26 @@ test("the median is the middle value", () => {
   assert.is(median([4]), 4);
 });
 
-test("rounds in which a steady case was slow are left out", () => {
-  assert.equal(steadyRounds([[1, 1.2, 2, 1.1]], 4), [0, 1, 3]);
-  assert.equal(
-    steadyRounds(
-      [
-        [1, 1, 1, 1],
-        [5, 9, 5, 5],
-      ],
-      4,
-    ),
-    [0, 2, 3],
-  );
+const turn = (gauge: number) => ({ seconds: [], gauge });
+const gauges = (turns: readonly { gauge: number }[]) => turns.map(({ gauge }) => gauge);
+
+test("turns beside which the gauge was slow are left out", () => {
+  assert.equal(gauges(undisturbed([1, 1.1, 2, 1.05].map(turn), 1)), [1, 1.05, 1.1]);
 });
 
-test("without a steady case all rounds count, and a third of them in any case", () => {
-  assert.equal(steadyRounds([], 3), [0, 1, 2]);
-  assert.equal(steadyRounds([[1, 9, 2, 3, 9, 9]], 6), [0, 2]);
+test("without a gauge all turns count, and a third of them in any case", () => {
+  assert.equal(gauges(undisturbed([0, 0, 0].map(turn), 0)), [0, 0, 0]);
+  assert.equal(gauges(undisturbed([9, 3, 2, 5, 8, 7].map(turn), 1)), [2, 3]);
+});
+
+test("a call beside a slow gauge does not count", () => {
+  let calls = 0;
+  let gauged = 0;
+  const { calm } = medians(
+    { calm: () => spin(calls++ < 8 ? 6 : 1) },
+    { rounds: 9, seconds: 0.001, gauge: () => spin(gauged++ < 12 ? 4 : 1) },
+  );
+  assert.ok(calm < 0.004, `${calm} s`);
 });
 
 test("functions and promises are measured by turns, each in seconds of one call", async () => {

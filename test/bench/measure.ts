@@ -8,25 +8,32 @@ export interface BenchOptions {
 }
 
 /** How long cases are measured. */
-export interface Turns<Name extends string = string> {
+export interface Turns {
   /** Turns of each case. */
   readonly rounds: number;
   /** Least time of one turn. */
   readonly seconds: number;
   /**
-   * Cases whose time tells what the machine gives: rounds in which one of them takes over a quarter
-   * longer than in its best round are left out, but for the best third of all rounds.
+   * A short piece of work that is as fast as the machine lets it be. It is timed before and after
+   * every turn; turns beside which it was slow count only where there are too few others.
    *
-   * @default none
+   * @default every turn counts
    */
-  readonly steady?: readonly Name[];
+  readonly gauge?: () => void;
 }
 
-/** How much longer a steady case may take in a round that counts. */
-const UNSTEADY = 1.25;
+/** How much longer than at its best the gauge may take beside a turn that counts. */
+const DISTURBED = 1.15;
 
-/** Seconds of single calls: of each case, in each round. */
-type Samples<Name extends string> = Map<Name, number[][]>;
+/** What was measured in one turn of a case. */
+export interface Turn {
+  /** Seconds of single calls. */
+  readonly seconds: readonly number[];
+  /** Seconds of the gauge, the longer of before and after; 0 without one. */
+  readonly gauge: number;
+}
+
+type TurnsOf<Name extends string> = Record<Name, Turn[]>;
 
 /**
  * Median seconds of one call of each function. The functions take turns, so that a machine whose
@@ -34,18 +41,20 @@ type Samples<Name extends string> = Map<Name, number[][]>;
  */
 export function medians<Name extends string>(
   cases: Readonly<Record<Name, () => void>>,
-  turns: Turns<Name>,
+  turns: Turns,
 ): Record<Name, number> {
   const names = Object.keys(cases) as Name[];
-  const samples: Samples<Name> = new Map(names.map((name) => [name, []]));
+  const measured = noTurns(names);
   // The first call of a kernel runs code that is not optimised yet.
   for (const name of names) cases[name]();
   for (let round = 0; round < turns.rounds; round++) {
     for (const name of names) {
-      samples.get(name)?.push(sampleOf(name, cases[name], turns.seconds));
+      const before = secondsOf(turns.gauge);
+      const seconds = sampleOf(name, cases[name], turns.seconds);
+      measured[name].push({ seconds, gauge: Math.max(before, secondsOf(turns.gauge)) });
     }
   }
-  return mediansOf(samples, turns);
+  return mediansOf(measured);
 }
 
 /**
@@ -54,11 +63,11 @@ export function medians<Name extends string>(
  */
 export async function mediansAsync<Name extends string>(
   cases: Readonly<Record<Name, () => unknown>>,
-  turns: Turns<Name>,
+  turns: Turns,
 ): Promise<Record<Name, number>> {
-  const { rounds, seconds } = turns;
+  const { rounds, gauge } = turns;
   const names = Object.keys(cases) as Name[];
-  const samples: Samples<Name> = new Map(names.map((name) => [name, []]));
+  const measured = noTurns(names);
   const calls = new Map<Name, number>();
   for (const name of names) {
     const first = cases[name]();
@@ -67,18 +76,30 @@ export async function mediansAsync<Name extends string>(
     const started = performance.now();
     await cases[name]();
     const once = (performance.now() - started) / 1000;
-    calls.set(name, Math.max(1, Math.ceil(seconds / 4 / once)));
+    calls.set(name, Math.max(1, Math.ceil(turns.seconds / 4 / once)));
   }
   for (let round = 0; round < rounds; round++) {
     for (const name of names) {
       const batch = calls.get(name);
-      const sample = batch
-        ? await sampleOfAsync(name, cases[name] as () => Promise<unknown>, seconds, batch)
-        : sampleOf(name, cases[name], seconds);
-      samples.get(name)?.push(sample);
+      const before = secondsOf(gauge);
+      const seconds = batch
+        ? await sampleOfAsync(name, cases[name] as () => Promise<unknown>, turns.seconds, batch)
+        : sampleOf(name, cases[name], turns.seconds);
+      measured[name].push({ seconds, gauge: Math.max(before, secondsOf(gauge)) });
     }
   }
-  return mediansOf(samples, turns);
+  return mediansOf(measured);
+}
+
+function noTurns<Name extends string>(names: readonly Name[]): TurnsOf<Name> {
+  return Object.fromEntries(names.map((name) => [name, []])) as unknown as TurnsOf<Name>;
+}
+
+function secondsOf(gauge: (() => void) | undefined): number {
+  if (!gauge) return 0;
+  const started = performance.now();
+  gauge();
+  return (performance.now() - started) / 1000;
 }
 
 function isPromise(value: unknown): value is Promise<unknown> {
@@ -125,36 +146,26 @@ function sampleOfAsync(
   });
 }
 
-function mediansOf<Name extends string>(
-  samples: Samples<Name>,
-  { rounds, steady = [] }: Turns<Name>,
-): Record<Name, number> {
-  const counted = steadyRounds(
-    steady.map((name) => (samples.get(name) ?? []).map(median)),
-    rounds,
-  );
-  const entries = [...samples].map(([name, byRound]) => [
+function mediansOf<Name extends string>(measured: TurnsOf<Name>): Record<Name, number> {
+  const cases = Object.entries<Turn[]>(measured);
+  const best = Math.min(...cases.flatMap(([, turns]) => turns.map(({ gauge }) => gauge)));
+  const entries = cases.map(([name, turns]) => [
     name,
-    median(counted.flatMap((round) => byRound[round])),
+    median(undisturbed(turns, best).flatMap(({ seconds }) => seconds)),
   ]);
   return Object.fromEntries(entries) as Record<Name, number>;
 }
 
 /**
- * The rounds that count.
+ * The turns that count, from the least to the most disturbed: those beside which the gauge was about
+ * as fast as at its best, and a third of all in any case.
  *
- * @param times seconds of each steady case in each round
+ * @param best seconds of the gauge where it was fastest
  */
-export function steadyRounds(times: readonly (readonly number[])[], rounds: number): number[] {
-  const slowness = Array.from({ length: rounds }, (_, round) =>
-    Math.max(1, ...times.map((all) => all[round] / Math.min(...all))),
-  );
-  const best = slowness.map((slow, round) => ({ slow, round }));
-  best.sort((a, b) => a.slow - b.slow || a.round - b.round);
-  return best
-    .filter(({ slow }, i) => slow <= UNSTEADY || i < rounds / 3)
-    .map(({ round }) => round)
-    .sort((a, b) => a - b);
+export function undisturbed(turns: readonly Turn[], best: number): Turn[] {
+  return [...turns]
+    .sort((a, b) => a.gauge - b.gauge)
+    .filter(({ gauge }, i) => gauge <= DISTURBED * best || i < turns.length / 3);
 }
 
 /** The middle one of the values. */

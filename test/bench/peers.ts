@@ -32,9 +32,9 @@ async function measureProduct(problem: Problem, quick: boolean): Promise<Figure[
     closing.push(() => product.close());
   }
   const seconds = await mediansAsync(cases, {
-    rounds: quick ? 3 : n < 2048 || m === 1 ? 7 : 5,
-    seconds: quick ? 0.04 : 0.1,
-    steady: contenders.map(({ mode }) => `peak ${mode}`),
+    rounds: quick ? 3 : n < 2048 || m === 1 ? 21 : 9,
+    seconds: 0.04,
+    gauge: contenders[0].peak.gauge,
   });
   for (const close of closing) await close();
 

@@ -29,10 +29,11 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
     };
     for (const [name, step] of Object.entries(own)) cases[`${name} ${n}x${n}, ${mode}`] = step;
   }
-  const seconds = await mediansAsync(
-    cases,
-    quick ? { rounds: 2, seconds: 0.03 } : { rounds: 5, seconds: 0.08 },
-  );
+  const { gauge } = contenders[0].peak;
+  const seconds = await mediansAsync(cases, {
+    ...(quick ? { rounds: 2, seconds: 0.03 } : { rounds: 11, seconds: 0.05 }),
+    gauge,
+  });
   for (const { backend } of contenders) backend.dispose();
   return Object.entries(seconds).map(([key, value]) => {
     const [name, by] = key.split(", ");

@@ -8,6 +8,7 @@ import {
   squareOperations,
 } from "./contenders.js";
 import { type BenchOptions, type Figure, mediansAsync, type Turns } from "./measure.js";
+import { openPeak } from "./peak.js";
 import { sparseGptCases } from "./sparsegpt-cases.js";
 
 /** Threads that are compared with one. */
@@ -44,7 +45,8 @@ async function compare(
     cases[`1 ${name}`] = one[name];
     cases[`${THREADS} ${name}`] = several[name];
   }
-  const seconds = await mediansAsync(cases, turns);
+  const { gauge } = await openPeak();
+  const seconds = await mediansAsync(cases, { ...turns, gauge });
   return new Map(
     Object.keys(one).map((name) => [name, [seconds[`1 ${name}`], seconds[`${THREADS} ${name}`]]]),
   );
@@ -106,10 +108,10 @@ async function sparseGptFigures(n: number, rounds: number): Promise<Figure[]> {
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const n of quick ? [256, 512] : [512, 1024, 2048]) {
-    const turns = { rounds: n < 2048 ? 7 : 5, seconds: 0.1 };
+    const turns = { rounds: n < 2048 ? 21 : 9, seconds: 0.05 };
     figures.push(...(await squareFigures(n, quick ? { rounds: 3, seconds: 0.05 } : turns)));
   }
-  const turns = quick ? { rounds: 3, seconds: 0.05 } : { rounds: 7, seconds: 0.1 };
+  const turns = quick ? { rounds: 3, seconds: 0.05 } : { rounds: 21, seconds: 0.05 };
   figures.push(...(await linearFigures(quick ? 1024 : 4096, turns)));
   figures.push(...(await sparseGptFigures(quick ? 256 : 1024, quick ? 3 : 5)));
   if (!quick) figures.push(...(await sparseGptFigures(4096, 1)));

@@ -2,6 +2,7 @@ import type { Backend, DenseMatrix, TwoFourMatrix, WeightOptions } from "../../s
 import { openWasm } from "../../src/backends/wasm.js";
 import type { Tensor } from "../../src/tensor.js";
 import { type BenchOptions, type Figure, medians } from "./measure.js";
+import { openPeak } from "./peak.js";
 
 /** More bytes of weights than caches hold, so that they come from memory as in a whole model. */
 const WEIGHT_BYTES = 32 * 2 ** 20;
@@ -90,7 +91,8 @@ const QUICK_CASES = FORMATS.map((format) => [1024, format, [1, 4, 32]] as const)
 
 /** Products with a 2:4 matrix beside the same products with it dense, in the same format. */
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
-  const turns = quick ? { rounds: 5, seconds: 0.05 } : { rounds: 9, seconds: 0.1 };
+  const { gauge } = await openPeak();
+  const turns = quick ? { rounds: 5, seconds: 0.05 } : { rounds: 25, seconds: 0.04 };
   const figures: Figure[] = [];
   for (const [n, format, counts] of quick ? QUICK_CASES : CASES) {
     const backend = await openWasm({ threads: 1 });
@@ -105,7 +107,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
           dense: () => backend.ops.linear(x, matrix().dense, out),
           sparse: () => backend.ops.twoFourLinear(x, matrix().sparse, out),
         },
-        turns,
+        { ...turns, gauge },
       );
       figures.push({
         name: `twoFourLinear ${format} ${tokens} x ${n} x ${n}`,
