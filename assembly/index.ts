@@ -1,5 +1,5 @@
 export * from "./kernels/gemm";
-export * from "./kernels/gemm-packed";
+export * from "./kernels/gemm-shape";
 export * from "./kernels/hessian";
 export * from "./kernels/cholesky";
 export * from "./kernels/sparsegpt";

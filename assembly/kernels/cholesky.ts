@@ -3,6 +3,10 @@
 // lib/panels.ts. Each is a series of steps over ranges of rows or columns, which threads may share
 // out: no element depends on how a range is cut, as long as cuts are multiples of 24 (of 96 for the
 // inversion).
+//
+// The factorisation is right-looking, a strip of columns at a time: of each diagonal block D = L Lᵀ in
+// it, what stands below becomes P = P L⁻ᵀ, and the columns to its right lose P Pᵀ, those of the strip
+// at once, the others at the end of the strip. src/backends/wasm/cholesky.ts calls the steps.
 
 import { BLOCK_BYTES, BLOCK_LD, factorDiagonal, invertDiagonal, NB } from "../lib/diagonal";
 import { inverseScratch, invertColumns, invertDiagonals } from "../lib/inverse";
@@ -17,33 +21,9 @@ export const CHOLESKY_STRIP: i32 = 192;
 export const CHOLESKY_BLOCK: i32 = NB;
 export const CHOLESKY_BLOCK_BYTES: usize = BLOCK_BYTES;
 
-/** Bytes of scratch for any step of `choleskyFactor`, and for all of it. */
+/** Bytes of scratch for a call of `choleskyPanel` or `choleskyUpdate`. */
 export function choleskyScratch(n: i32): usize {
-  return BLOCK_BYTES + TILE_BYTES + 2 * panelBytes(n, CHOLESKY_STRIP);
-}
-
-/**
- * In-place lower Cholesky factor of a [n, n], zero above the diagonal. Right-looking, a strip of
- * columns at a time: of each diagonal block D = L Lᵀ in it, what stands below becomes P = P L⁻ᵀ, and
- * the columns to its right lose P Pᵀ, those of the strip at once, the others at the end of the strip.
- *
- * @returns -1, or the first pivot that was not positive
- */
-export function choleskyFactor(n: i32, a: usize, scratch: usize): i32 {
-  const rest = scratch + BLOCK_BYTES;
-  for (let k = 0; k < n; k += CHOLESKY_STRIP) {
-    const end = min(n, k + CHOLESKY_STRIP);
-    for (let p = k; p < end; p += NB) {
-      const failed = choleskyPivot(n, a, p, scratch);
-      if (failed >= 0) return failed;
-      const next = min(n, p + NB);
-      choleskyPanel(n, a, p, scratch, next, n, rest);
-      choleskyUpdate(n, a, p, next, next, end, next, n, rest);
-    }
-    choleskyUpdate(n, a, k, end, end, n, end, n, rest);
-  }
-  choleskyClear(n, a);
-  return -1;
+  return TILE_BYTES + 2 * panelBytes(n, CHOLESKY_STRIP);
 }
 
 /**
@@ -128,20 +108,14 @@ export function choleskyClear(n: i32, a: usize): void {
   }
 }
 
-/** Bytes of scratch for any step of `choleskyInverse`, and for all of it. */
+/** Bytes of scratch for either step of the inversion. */
 export function choleskyInverseScratch(n: i32): usize {
   return inverseScratch(n);
 }
 
-/** out [n, n] = inverse of the lower-triangular l [n, n]. */
-export function choleskyInverse(n: i32, l: usize, out: usize, scratch: usize): void {
-  invertDiagonals(n, l, out, 0, n, scratch);
-  invertColumns(n, l, out, 0, n, scratch);
-}
-
 /**
- * The first step: inverts the diagonal blocks of rows [first, last), both multiples of
- * CHOLESKY_BLOCK or n.
+ * The first step of out [n, n] = inverse of the lower-triangular l [n, n]: inverts the diagonal blocks
+ * of rows [first, last), both multiples of CHOLESKY_BLOCK or n.
  */
 export function choleskyInverseDiagonals(
   n: i32,

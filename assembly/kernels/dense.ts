@@ -23,10 +23,8 @@ import {
 } from "../lib/half";
 import { lifted, rowLift } from "../lib/half-lift";
 import { multiply, multiplyScratch, TRANSPOSED } from "../lib/multiply";
-import { gemmFewTokens, gemmFillRows } from "./gemm";
+import { GEMM_FEW_TOKENS, gemmFewTokens, gemmFillRows } from "./gemm";
 
-/** Tokens up to which packing rows would cost as much as multiplying by them. */
-const FEW_TOKENS: i32 = 12;
 /** Rows that are widened at a time for few tokens, and for more: they should stay in a cache. */
 const FEW_ROWS: i32 = 8;
 const BLOCK_ROWS: i32 = 192;
@@ -104,7 +102,7 @@ function widenRow<T>(w: usize, count: i32, scale: f32, to: usize): void {
 export function denseScratch(format: i32, tokens: i32, rows: i32, cols: i32): usize {
   const row = <usize>cols << 2;
   if (tokens == 1) return format == F16 ? (row + 15) & ~15 : 0;
-  if (tokens <= FEW_TOKENS) return <usize>FEW_ROWS * row;
+  if (tokens <= GEMM_FEW_TOKENS) return <usize>FEW_ROWS * row;
   const block = min(BLOCK_ROWS, rows);
   return ((<usize>block * row + 63) & ~63) + multiplyScratch(tokens, block, cols);
 }
@@ -131,7 +129,7 @@ export function denseRows(
   scratch: usize,
 ): void {
   const ldo = <usize>rows << 2;
-  const step = tokens == 1 ? last - first : tokens <= FEW_TOKENS ? FEW_ROWS : BLOCK_ROWS;
+  const step = tokens == 1 ? last - first : tokens <= GEMM_FEW_TOKENS ? FEW_ROWS : BLOCK_ROWS;
   for (let row = first; row < last; row += step) {
     const count = min(step, last - row);
     const at = <usize>row << 2;
@@ -143,7 +141,7 @@ export function denseRows(
     }
     denseWiden(format, w, scales, row, count, cols, scratch);
     for (let t = 0; t < tokens; t++) gemmFillRows(1, count, own, to + <usize>t * ldo);
-    if (tokens <= FEW_TOKENS) {
+    if (tokens <= GEMM_FEW_TOKENS) {
       gemmFewTokens(tokens, count, cols, x, scratch, to, rows);
     } else {
       const ld = <usize>cols << 2;

@@ -1,10 +1,19 @@
 // Second moments and the sums taken over them.
 //
-// `hessianAccumulate` is a symmetric rank-k update: A is x transposed, B is x, and only tiles that
+// `hessianColumns` is a symmetric rank-k update: A is x transposed, B is x, and only tiles that
 // touch the upper triangle are computed. Sums that end in one number are kept in float64.
 
 import { MR, NR } from "../lib/micro-kernel";
-import { blockDepth, MC, multiply, multiplyScratch, NC, PACKED } from "../lib/multiply";
+import {
+  blockDepth,
+  MC,
+  multiply,
+  multiplyScratch,
+  NC,
+  PACKED,
+  packedBytes,
+  packWhole,
+} from "../lib/multiply";
 import { panelBytes } from "../lib/pack";
 import { packColumns } from "../lib/pack-columns";
 import { multiplyPanels, TILE_BYTES, UPPER_RESULT } from "../lib/panels";
@@ -13,19 +22,10 @@ export function hessianScratch(n: i32, tokens: i32): usize {
   return multiplyScratch(n, n, tokens);
 }
 
-/** hessian [n, n] += scale * XᵀX over x [tokens, n]; below the diagonal it is left undefined. */
-export function hessianAccumulate(
-  tokens: i32,
-  n: i32,
-  x: usize,
-  hessian: usize,
-  scale: f32,
-  scratch: usize,
-): void {
-  hessianColumns(tokens, n, x, hessian, scale, 0, n, scratch);
-}
-
-/** Columns [first, last) of the same sum, bit for bit; `first` is a multiple of 24. */
+/**
+ * Columns [first, last) of hessian [n, n] += scale * XᵀX over x [tokens, n]; below the diagonal it is
+ * left undefined. How columns are cut changes no bit; `first` is a multiple of 24.
+ */
 export function hessianColumns(
   tokens: i32,
   n: i32,
@@ -115,6 +115,16 @@ export function hessianColumnSquares(
   }
 }
 
+/** Bytes of a matrix [n, n] as `hessianPack` writes it. */
+export function hessianPackBytes(n: i32): usize {
+  return packedBytes(n, n);
+}
+
+/** Packs a symmetric H [n, n] once, for any number of `hessianQuadraticForm`. */
+export function hessianPack(n: i32, h: usize, packed: usize): void {
+  packWhole(n, n, h, packed);
+}
+
 export function hessianQuadraticScratch(rows: i32, n: i32): usize {
   return multiplyScratch(rows, n, n) + <usize>rows * (<usize>n << 2);
 }
@@ -122,7 +132,7 @@ export function hessianQuadraticScratch(rows: i32, n: i32): usize {
 /**
  * trace(D H Dᵀ) for d [rows, n] and a symmetric H [n, n]: the dot product of D H with D.
  *
- * @param packed H by `gemmPack`
+ * @param packed H by `hessianPack`
  */
 export function hessianQuadraticForm(
   rows: i32,
@@ -133,7 +143,7 @@ export function hessianQuadraticForm(
 ): f64 {
   const ld = <usize>n << 2;
   const product = scratch + multiplyScratch(rows, n, n);
-  multiply(rows, n, n, d, ld, false, packed, 0, PACKED, product, ld, 1, true, scratch, 0, n);
+  multiply(rows, n, n, d, ld, false, packed, 0, PACKED, product, ld, 1, true, scratch);
   return dotInDouble(<usize>rows * <usize>n, d, product);
 }
 

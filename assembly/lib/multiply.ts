@@ -62,7 +62,6 @@ export function packWhole(n: i32, k: i32, b: usize, dst: usize): void {
  * @param layout how b is stored
  * @param lda bytes between rows as stored; ldb, ldc likewise
  * @param scratch multiplyScratch(m, n, k) bytes
- * @param first of a packed b, whose n is `all`, the column that stands first: a multiple of DIVISIBLE
  */
 export function multiply(
   m: i32,
@@ -79,8 +78,6 @@ export function multiply(
   alpha: f32,
   overwrite: bool,
   scratch: usize,
-  first: i32 = 0,
-  all: i32 = n,
 ): void {
   if (k == 0) {
     if (overwrite) for (let i = 0; i < m; i++) memory.fill(c + <usize>i * ldc, 0, <usize>n << 2);
@@ -100,7 +97,7 @@ export function multiply(
         const cols = min(NC, n - j);
         let panels = bPanels;
         if (layout == PACKED) {
-          panels = b + <usize>p * packedStep(all) + <usize>(first + j) * <usize>(depth << 2);
+          panels = b + <usize>p * packedStep(n) + <usize>j * <usize>(depth << 2);
         } else if (layout == TRANSPOSED) {
           packRows(b + <usize>j * ldb + (<usize>p << 2), ldb, cols, depth, NR, 1, panels);
         } else {

@@ -61,19 +61,18 @@ function everyWay(kernels: Instance, shape: readonly number[], a: Float32Array, 
     agree(kernels.read(out, m * n), `${shape} transposed ${left} ${right}`);
     kernels.reset();
   }
-  const [aAt, bAt] = [kernels.put(a), kernels.put(bT)];
-  const packed = kernels.scratch(exports.gemmPackBytes(n, k));
-  exports.gemmPack(n, k, bAt, packed);
-  for (const width of [n, 24]) {
+  for (const width of [8, 24]) {
+    const [aAt, bAt] = [kernels.put(a), kernels.put(b)];
     const out = kernels.scratch(4 * m * n);
     for (let col = 0; col < n; col += width) {
       const count = Math.min(width, n - col);
       const scratch = kernels.scratch(exports.gemmScratch(m, count, k));
-      exports.gemmPacked(m, count, k, aAt, packed, col, n, out + 4 * col, n, 1, scratch);
+      const [from, to] = [bAt + 4 * col, out + 4 * col];
+      exports.gemmMultiply(m, count, k, aAt, k, 0, from, n, 0, to, n, 1, 1, scratch);
     }
-    agree(kernels.read(out, m * n), `${shape} packed, ${width} columns at a time`);
+    agree(kernels.read(out, m * n), `${shape}, ${width} columns at a time`);
+    kernels.reset();
   }
-  kernels.reset();
   return first!;
 }
 

@@ -8,24 +8,28 @@ const test = suite("steps of kernels, shared out");
 
 const ORDERS = [1, 5, 24, 97, 192, 193, 300, 457, 601];
 
+type Cut = (first: number, last: number, grain: number) => [number, number][];
+
+const uncut: Cut = (first, last) => [[first, last]];
+
 /** Cuts [first, last) at random multiples of a grain, in a random order. */
-function cuts(first: number, last: number, grain: number): [number, number][] {
+const cutAnyhow: Cut = (first, last, grain) => {
   const ends = [first];
   for (let at = (Math.floor(first / grain) + 1) * grain; at < last; at += grain) {
     if (random() < 0.5) ends.push(at);
   }
   const ranges = ends.map((at, i): [number, number] => [at, ends[i + 1] ?? last]);
   return ranges.sort(() => random() - 0.5);
-}
+};
 
-/** Requires `parts`, with every shape, to give what `whole` gives with the first. */
-function agree(kernels: Instance, what: string, run: (isWhole: boolean) => Float32Array) {
+/** Requires every shape and cut to give what the first shape gives of uncut work. */
+function agree(kernels: Instance, what: string, run: (cuts: Cut) => Float32Array) {
   kernels.exports.gemmUseShape(0);
-  const expected = run(true);
+  const expected = run(uncut);
   for (const shape of SHAPES.keys()) {
     kernels.exports.gemmUseShape(shape);
-    for (const isWhole of [true, false]) {
-      assert.equal(run(isWhole), expected, `${what}, shape ${shape}, whole: ${isWhole}`);
+    for (const cuts of [uncut, cutAnyhow]) {
+      assert.equal(run(cuts), expected, `${what}, shape ${shape}, whole: ${cuts === uncut}`);
       kernels.reset();
     }
   }
@@ -37,12 +41,11 @@ for (const mode of MODES) {
     const { exports } = kernels;
     for (const [tokens, n] of [...ORDERS.map((n) => [n % 50, n]), [401, 397], [3, 2100]]) {
       const [x, before] = [randomValues(tokens * n), randomValues(n * n)];
-      agree(kernels, `${mode} ${tokens}x${n}`, (isWhole) => {
+      agree(kernels, `${mode} ${tokens}x${n}`, (cuts) => {
         const [xAt, out] = [kernels.put(x), kernels.put(before)];
         const call = [tokens, n, xAt, out, 0.75];
         const scratch = kernels.scratch(exports.hessianScratch(n, tokens));
-        if (isWhole) exports.hessianAccumulate(...call, scratch);
-        else for (const range of cuts(0, n, 24)) exports.hessianColumns(...call, ...range, scratch);
+        for (const range of cuts(0, n, 24)) exports.hessianColumns(...call, ...range, scratch);
         // What stands below the diagonal is undefined.
         return kernels.read(out, n * n).map((v, at) => (at % n < Math.floor(at / n) ? 0 : v));
       });
@@ -53,7 +56,7 @@ for (const mode of MODES) {
     const kernels = await openInstance(mode);
     const { exports } = kernels;
     const [strip, block] = [exports.CHOLESKY_STRIP, exports.CHOLESKY_BLOCK].map(Number);
-    const inParts = (n: number, a: number, inverse: number, scratch: number): void => {
+    const factor = (cuts: Cut, n: number, a: number, inverse: number, scratch: number): void => {
       const update = (from: number, to: number, lastCol: number) => {
         for (const cols of cuts(to, lastCol, 24)) {
           for (const rows of cuts(to, n, 24)) {
@@ -77,12 +80,11 @@ for (const mode of MODES) {
     };
     for (const n of ORDERS) {
       const given = randomValues(n * n).map((v, at) => (at % (n + 1) === 0 ? n + v : v));
-      agree(kernels, `${mode} ${n}`, (isWhole) => {
+      agree(kernels, `${mode} ${n}`, (cuts) => {
         const a = kernels.put(given);
         const scratch = kernels.scratch(exports.choleskyScratch(n));
         const inverse = kernels.scratch(Number(exports.CHOLESKY_BLOCK_BYTES));
-        if (isWhole) assert.is(exports.choleskyFactor(n, a, scratch), -1);
-        else inParts(n, a, inverse, scratch);
+        factor(cuts, n, a, inverse, scratch);
         return kernels.read(a, n * n);
       });
     }
@@ -97,16 +99,43 @@ for (const mode of MODES) {
         const [i, j] = [Math.floor(at / n), at % n];
         return j > i ? 0 : j === i ? 1 + Math.abs(v) : v / Math.sqrt(n);
       });
-      agree(kernels, `${mode} ${n}`, (isWhole) => {
+      agree(kernels, `${mode} ${n}`, (cuts) => {
         const [l, out] = [kernels.put(given), kernels.scratch(4 * n * n)];
         const scratch = kernels.scratch(exports.choleskyInverseScratch(n));
-        if (isWhole) exports.choleskyInverse(n, l, out, scratch);
-        else {
-          for (const name of ["choleskyInverseDiagonals", "choleskyInverseColumns"]) {
-            for (const range of cuts(0, n, block)) exports[name](n, l, out, ...range, scratch);
-          }
+        for (const name of ["choleskyInverseDiagonals", "choleskyInverseColumns"]) {
+          for (const range of cuts(0, n, block)) exports[name](n, l, out, ...range, scratch);
         }
         return kernels.read(out, n * n);
+      });
+    }
+  });
+
+  test(`${mode}: a quadratic form, row by row and of all rows`, async () => {
+    const kernels = await openInstance(mode);
+    const { exports } = kernels;
+    for (const [rows, n] of [...ORDERS.slice(0, 6).map((n) => [1 + (n % 50), n]), [3, 601]]) {
+      const [d, square] = [randomValues(rows * n), randomValues(n * n)];
+      const h = square.map((v, at) => (v + square[(at % n) * n + Math.floor(at / n)]) / 2);
+      let expected = 0;
+      for (let r = 0; r < rows; r++) {
+        for (let i = 0; i < n; i++) {
+          for (let j = 0; j < n; j++) expected += d[r * n + i] * h[i * n + j] * d[r * n + j];
+        }
+      }
+      agree(kernels, `${mode} ${rows}x${n}`, () => {
+        const [dAt, hAt] = [kernels.put(d), kernels.put(h)];
+        const packed = kernels.scratch(exports.hessianPackBytes(n));
+        const scratch = kernels.scratch(exports.hessianQuadraticScratch(rows, n));
+        exports.hessianPack(n, hAt, packed);
+        const terms = Array.from({ length: rows }, (_, r) =>
+          exports.hessianQuadraticForm(1, n, dAt + 4 * r * n, packed, scratch),
+        );
+        const all = exports.hessianQuadraticForm(rows, n, dAt, packed, scratch);
+        const sum = terms.reduce((total, term) => total + term, 0);
+        const bound = 1e-5 * n * rows;
+        assert.ok(Math.abs(all - expected) < bound, `${all} for ${expected}`);
+        assert.ok(Math.abs(sum - expected) < bound, `${sum} for ${expected}`);
+        return Float32Array.from([...terms, all]);
       });
     }
   });

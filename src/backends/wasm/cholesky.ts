@@ -1,10 +1,8 @@
 import type { Operations } from "../../backend.js";
 import { pacer } from "../../run.js";
 import { colsOf } from "../../tensor.js";
-import { address, cut, equalRanges, type Kernels, runRanges } from "./kernels.js";
+import { address, cut, equalRanges, type Kernels, runRanges, TILES } from "./kernels.js";
 
-/** Rows or columns that stay together: a few tiles. */
-const GRAIN = 24;
 /** Blocks of columns of the inverse that are computed together, where there are many columns. */
 const BLOCKS = 2;
 
@@ -22,7 +20,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
     runRanges(
       kernels,
       "choleskyPanel",
-      cut(kernels, n - next, GRAIN, work),
+      cut(kernels, n - next, TILES, work),
       work,
       () => exports.choleskyScratch(n),
       ({ start, count }) => [n, a, p, inverse, next + start, next + start + count],
@@ -35,7 +33,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
     runRanges(
       kernels,
       "choleskyUpdate",
-      cut(kernels, n - to, GRAIN, work),
+      cut(kernels, n - to, TILES, work),
       work,
       () => exports.choleskyScratch(n),
       ({ start, count }) => [n, a, from, to, to, last, to + start, to + start + count],

@@ -1,6 +1,14 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
-import { address, cut, equalRanges, type Kernels, runRanges, withScratch } from "./kernels.js";
+import {
+  address,
+  cut,
+  equalRanges,
+  type Kernels,
+  runRanges,
+  TILES,
+  withScratch,
+} from "./kernels.js";
 
 /** Columns that are swept before those after them are updated. */
 const TILE = 128;
@@ -44,7 +52,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
           runRanges(
             kernels,
             "coreSweepTrail",
-            cut(kernels, rows, 24, work),
+            cut(kernels, rows, TILES, work),
             work,
             ({ count }) => exports.coreSweepTrailScratch(count, width, trailing),
             ({ start: first, count }) => [

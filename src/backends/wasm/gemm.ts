@@ -1,12 +1,7 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
 import { denseLinear, denseWeights } from "./dense.js";
-import { address, cut, type Kernels, runRanges, withFloats } from "./kernels.js";
-
-/** Rows of x up to which reading the weights as stored beats packing them first. */
-const FEW_TOKENS = 12;
-/** Rows or columns of a product that stay together: a few tiles. */
-const GRAIN = 24;
+import { address, cut, type Kernels, runRanges, TILES, withFloats } from "./kernels.js";
 
 /** One product of matrices by the addresses of their first elements. */
 interface Product {
@@ -30,7 +25,7 @@ function multiply(kernels: Kernels, product: Product): void {
   const flags = [Number(transposeA), Number(transposeB), Number(product.overwrite)];
   const byRows = m >= n;
   const work = m * n * k;
-  const ranges = cut(kernels, byRows ? m : n, GRAIN, work);
+  const ranges = cut(kernels, byRows ? m : n, TILES, work);
   const size = (count: number) => (byRows ? [count, n] : [m, count]);
   runRanges(
     kernels,
@@ -50,6 +45,7 @@ function multiply(kernels: Kernels, product: Product): void {
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { gemmFillRows } = kernels.exports;
+  const fewTokens = Number(kernels.exports.GEMM_FEW_TOKENS);
   return {
     gemm(a, b, out, options = {}) {
       const { accumulate = false, ...rest } = options;
@@ -66,7 +62,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
         return;
       }
       const [k, n] = [colsOf(x), colsOf(out)];
-      const few = tokens <= FEW_TOKENS;
+      const few = tokens <= fewTokens;
       if (bias) gemmFillRows(tokens, n, address(bias), address(out));
       else if (few) gemmFillRows(tokens, n, 0, address(out));
       withFloats(kernels, weight, (weights) => {
@@ -80,7 +76,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
         const work = tokens * n * k;
         kernels.run(
           "gemmFewTokens",
-          cut(kernels, n, GRAIN, work).map(({ start, count }) => [
+          cut(kernels, n, TILES, work).map(({ start, count }) => [
             ...[tokens, count, k, a, b + 4 * start * k, to + 4 * start, n],
           ]),
           work,

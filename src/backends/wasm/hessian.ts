@@ -7,12 +7,11 @@ import {
   equalRanges,
   type Kernels,
   runRanges,
+  TILES,
   turns,
   withScratch,
 } from "./kernels.js";
 
-/** Columns of a Hessian that stay together: what the kernel asks for. */
-const GRAIN = 24;
 /** Rows of `quadraticForm` whose terms are added up together, however many threads there are. */
 const PANEL = 48;
 
@@ -26,7 +25,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
       runRanges(
         kernels,
         "hessianColumns",
-        cut(kernels, n, GRAIN, work),
+        cut(kernels, n, TILES, work),
         work,
         () => exports.hessianScratch(n, tokens),
         ({ start, count }) => [...operands, start, start + count],
@@ -44,11 +43,11 @@ export function bind(kernels: Kernels): Partial<Operations> {
     async quadraticForm(d, h, { signal } = {}) {
       const [rows, n] = [rowsOf(d), colsOf(d)];
       const breathe = pacer(signal);
-      const bytes = exports.gemmPackBytes(n, n);
+      const bytes = exports.hessianPackBytes(n);
       const packed = storage.reserve(bytes);
       let sum = 0;
       try {
-        exports.gemmPack(n, n, address(h), packed);
+        exports.hessianPack(n, address(h), packed);
         for (const turn of turns(rows, kernels.threads * PANEL, n * n)) {
           const sums = runRanges(
             kernels,

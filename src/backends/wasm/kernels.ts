@@ -46,6 +46,12 @@ export interface Range {
 }
 
 /**
+ * Rows or columns of a product that stay together: whole tiles of every micro-kernel, as the kernels
+ * ask for (DIVISIBLE in assembly/lib/micro-kernel.ts).
+ */
+export const TILES = 24;
+
+/**
  * Cuts work into ranges that threads may take.
  *
  * @param units rows, columns or the like that can be computed apart

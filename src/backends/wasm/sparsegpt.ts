@@ -9,6 +9,7 @@ import {
   equalRanges,
   type Kernels,
   runRanges,
+  TILES,
   turns,
   withScratch,
 } from "./kernels.js";
@@ -17,8 +18,6 @@ import {
 const CHUNK = 64;
 /** Multiply-adds that the sweep of a block does for each weight of it, about. */
 const SWEEP_WORK = 64;
-/** Rows of the trailing update that stay together: a few tiles. */
-const GRAIN = 24;
 
 /** A block of columns of w and mask, and the addresses where it starts. */
 interface Block {
@@ -101,12 +100,12 @@ async function updateTrailing(
   const skip = width * 4;
   await breathe();
   if (trailing === 0) return;
-  for (const turn of turns(rows, GRAIN, width * trailing)) {
+  for (const turn of turns(rows, TILES, width * trailing)) {
     const work = turn.count * width * trailing;
     runRanges(
       kernels,
       "sparsegptTrail",
-      cut(kernels, turn.count, GRAIN, work),
+      cut(kernels, turn.count, TILES, work),
       work,
       ({ count }) => kernels.exports.sparsegptTrailScratch(count, width, trailing),
       (range) => {

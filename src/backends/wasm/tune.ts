@@ -34,7 +34,7 @@ export function tuningOf(simd: Simd): Tuning | undefined {
 
 /** A shape, and what was measured when it was chosen. */
 export function describeShape(simd: Simd, shape: number): string {
-  const { rates } = tunings.get(simd) ?? { rates: [] };
+  const { rates = [] } = tuningOf(simd) ?? {};
   const all = rates.map((rate, i) => `${SHAPES[i]} ${rate.toFixed(0)}`).join(", ");
   return `micro-kernel ${SHAPES[shape]}${all ? ` (GFLOP/s: ${all})` : ""}`;
 }
