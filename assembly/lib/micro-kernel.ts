@@ -34,6 +34,11 @@ export function useShape(index: i32): void {
   NR = index == WIDE_THREE ? 12 : 8;
 }
 
+/** Whether the engine moves loads to the top of a loop (V8 before 13): there 4x8 is the fastest. */
+export function movesLoads(): bool {
+  return shape == FOUR_BY_EIGHT;
+}
+
 /**
  * c [MR, NR] = A panel * B panel over `depth` >= 1 steps, added to c unless `overwrite`.
  *

@@ -5,7 +5,7 @@ import { madd } from "./simd";
 import { apart, column } from "./two-four-broadcast";
 
 /** rowByThirtyTwo for both rows of a pair and columns of 16 tokens: [2, 16] sums. */
-export function pairBySixteen(
+export function pairBySixteen<A>(
   x: usize,
   codes: usize,
   values: usize,
@@ -31,21 +31,21 @@ export function pairBySixteen(
     a1 = madd(w, v128.load(from, 16), a1);
     a2 = madd(w, v128.load(from, 32), a2);
     a3 = madd(w, v128.load(from, 48), a3);
-    if (apart(x > 1)) {
+    if (apart<A>(x > 1)) {
       w = v128.load32_splat(values, 4);
       from = x + column<u8>(code, 6, 1);
       a0 = madd(w, v128.load(from), a0);
       a1 = madd(w, v128.load(from, 16), a1);
       a2 = madd(w, v128.load(from, 32), a2);
       a3 = madd(w, v128.load(from, 48), a3);
-      if (apart(x > 2)) {
+      if (apart<A>(x > 2)) {
         w = v128.load32_splat(values, 8);
         from = x + column<i8>(code, 6, 0);
         b0 = madd(w, v128.load(from), b0);
         b1 = madd(w, v128.load(from, 16), b1);
         b2 = madd(w, v128.load(from, 32), b2);
         b3 = madd(w, v128.load(from, 48), b3);
-        if (apart(x > 3)) {
+        if (apart<A>(x > 3)) {
           w = v128.load32_splat(values, 12);
           from = x + column<i8>(code, 6, 1);
           b0 = madd(w, v128.load(from), b0);
@@ -81,7 +81,7 @@ export function pairBySixteen(
 }
 
 /** rowByThirtyTwo for the rows of two pairs and columns of 8 tokens: [4, 8] sums. */
-export function pairsByEight(
+export function pairsByEight<A>(
   x: usize,
   codes: usize,
   values: usize,
@@ -110,7 +110,7 @@ export function pairsByEight(
     from = x + column<u8>(code, 5, 1);
     a0 = madd(w, v128.load(from), a0);
     a1 = madd(w, v128.load(from, 16), a1);
-    if (apart(x > 1)) {
+    if (apart<A>(x > 1)) {
       w = v128.load32_splat(values, 8);
       from = x + column<i8>(code, 5, 0);
       b0 = madd(w, v128.load(from), b0);
@@ -119,7 +119,7 @@ export function pairsByEight(
       from = x + column<i8>(code, 5, 1);
       b0 = madd(w, v128.load(from), b0);
       b1 = madd(w, v128.load(from, 16), b1);
-      if (apart(x > 2)) {
+      if (apart<A>(x > 2)) {
         w = v128.load32_splat(values, 16);
         from = x + column<u8>(next, 5, 0);
         c0 = madd(w, v128.load(from), c0);
@@ -128,7 +128,7 @@ export function pairsByEight(
         from = x + column<u8>(next, 5, 1);
         c0 = madd(w, v128.load(from), c0);
         c1 = madd(w, v128.load(from, 16), c1);
-        if (apart(x > 3)) {
+        if (apart<A>(x > 3)) {
           w = v128.load32_splat(values, 24);
           from = x + column<i8>(next, 5, 0);
           d0 = madd(w, v128.load(from), d0);

@@ -1,10 +1,11 @@
-// 2:4 products for many tokens: these are copied to panels of 32, the last of 8, 16 or 32, which the
-// inner loops of lib/two-four-broadcast.ts read. Rows and groups of weights are taken a block at a
+// 2:4 products for many tokens: these are copied to panels of 32 or 48, the last perhaps of 8, 16 or
+// 32, which the inner loops of lib/two-four-broadcast.ts and its neighbours read. Rows and groups of weights are taken a block at a
 // time: a block is widened once for all tokens, and its part of a panel of tokens stays in the
 // first-level cache. Sums wait in scratch, [tokens of a panel] for each row, and are transposed on
 // their way out.
 
 import { F32 } from "./half";
+import { movesLoads } from "./micro-kernel";
 import { packRows } from "./pack";
 import { rowByThirtyTwo } from "./two-four-broadcast";
 import {
@@ -16,9 +17,24 @@ import {
   widenPanel,
 } from "./two-four-form";
 import { pairBySixteen, pairsByEight } from "./two-four-narrow";
+import { rowByFortyEight } from "./two-four-wide";
 
 /** Tokens that go through together. */
-export const RUN_TOKENS: i32 = 256;
+export const RUN_TOKENS: i32 = 288;
+
+/** Whether the inner loops' steps stand in a row (lib/two-four-broadcast.ts). */
+// @ts-ignore: decorator
+@inline
+function isStraight(): bool {
+  return ASC_FEATURE_RELAXED_SIMD && !movesLoads();
+}
+
+/** Tokens of a panel but the last. */
+// @ts-ignore: decorator
+@inline
+function panelTokens(): i32 {
+  return isStraight() ? 48 : 32;
+}
 
 /** Groups of a block times tokens of a panel: their activations stay in the first-level cache. */
 const BLOCK_GROUPS_TOKENS: i32 = 64 * 32;
@@ -28,14 +44,16 @@ const BLOCK_ROWS: i32 = 128;
 // @ts-ignore: decorator
 @inline
 function filledTokens(tokens: i32): i32 {
-  const rest = tokens & 31;
-  return rest > 16 || rest == 0 ? (tokens + 31) & ~31 : (tokens & ~31) + (rest > 8 ? 16 : 8);
+  const wide = panelTokens();
+  const rest = tokens % wide;
+  const last = rest > 32 ? wide : rest > 16 ? 32 : rest > 8 ? 16 : rest > 0 ? 8 : 0;
+  return tokens - rest + last;
 }
 
 // @ts-ignore: decorator
 @inline
 function blockGroups(filled: i32): i32 {
-  return BLOCK_GROUPS_TOKENS / min(32, filled);
+  return (BLOCK_GROUPS_TOKENS / min(panelTokens(), filled)) & ~1;
 }
 
 /** Bytes of scratch for panelLinear with up to `tokens` tokens. */
@@ -67,13 +85,14 @@ export function panelLinear(
   groups: i32,
   scratch: usize,
 ): void {
+  const wide = panelTokens();
   const filled = filledTokens(tokens);
   const even = evenGroups(groups);
   const xStep = <usize>even << 4;
   const sums = scratch + <usize>filled * xStep;
   const widened = sums + (<usize>(filled * BLOCK_ROWS) << 2);
-  for (let t = 0; t < filled; t += 32) {
-    const width = min(32, filled - t);
+  for (let t = 0; t < filled; t += wide) {
+    const width = min(wide, filled - t);
     const to = scratch + <usize>t * xStep;
     const column = <usize>width << 2;
     const count = min(width, tokens - t);
@@ -97,17 +116,17 @@ export function panelLinear(
         }
         from = widened;
       }
-      for (let t = 0; t < filled; t += 32) {
-        const width = min(32, filled - t);
+      for (let t = 0; t < filled; t += wide) {
+        const width = min(wide, filled - t);
         const at = scratch + <usize>t * xStep + <usize>(group << 4) * <usize>width;
         const to = sums + (<usize>(t * BLOCK_ROWS) << 2);
         multiplyPanels(width, at, from, fromStep, count, depth, to, group == 0);
       }
     }
-    for (let t = 0; t < tokens; t += 32) {
+    for (let t = 0; t < tokens; t += wide) {
       const from = sums + (<usize>(t * BLOCK_ROWS) << 2);
       const to = out + <usize>t * outStep;
-      storeTransposed(from, min(32, filled - t), count, min(32, tokens - t), to, outStep, bias);
+      storeTransposed(from, min(wide, filled - t), count, min(wide, tokens - t), to, outStep, bias);
     }
     panels += <usize>(BLOCK_ROWS / PANEL_ROWS) * step;
     out += <usize>BLOCK_ROWS << 2;
@@ -127,23 +146,39 @@ function multiplyPanels(
   sums: usize,
   overwrite: bool,
 ): void {
-  const rowBytes = <usize>width << 2;
   for (; rows > 0; rows -= PANEL_ROWS) {
-    let values = panel + 4;
-    for (let pair: usize = 0; pair < 4; pair++) {
-      if (width == 32) {
-        rowByThirtyTwo<u8>(x, panel + pair, values, groups, sums, overwrite);
-        rowByThirtyTwo<i8>(x, panel + pair, values + 8, groups, sums + rowBytes, overwrite);
-      } else if (width == 16) {
-        pairBySixteen(x, panel + pair, values, groups, sums, overwrite);
-      } else if (pair & 1) {
-        const first = sums - 2 * rowBytes;
-        pairsByEight(x, panel + pair - 1, values - 16, groups, first, overwrite);
-      }
-      values += 16;
-      sums += 2 * rowBytes;
-    }
+    if (isStraight()) multiplyPanel<f32>(width, x, panel, groups, sums, overwrite);
+    else multiplyPanel<i32>(width, x, panel, groups, sums, overwrite);
+    sums += <usize>(PANEL_ROWS * width) << 2;
     panel += step;
+  }
+}
+
+function multiplyPanel<A>(
+  width: i32,
+  x: usize,
+  panel: usize,
+  groups: i32,
+  sums: usize,
+  overwrite: bool,
+): void {
+  const rowBytes = <usize>width << 2;
+  let values = panel + 4;
+  for (let pair: usize = 0; pair < 4; pair++) {
+    const codes = panel + pair;
+    if (isFloat<A>() && width == 48) {
+      rowByFortyEight<u8>(x, codes, values, groups, sums, overwrite);
+      rowByFortyEight<i8>(x, codes, values + 8, groups, sums + rowBytes, overwrite);
+    } else if (width == 32) {
+      rowByThirtyTwo<u8, A>(x, codes, values, groups, sums, overwrite);
+      rowByThirtyTwo<i8, A>(x, codes, values + 8, groups, sums + rowBytes, overwrite);
+    } else if (width == 16) {
+      pairBySixteen<A>(x, codes, values, groups, sums, overwrite);
+    } else if (pair & 1) {
+      pairsByEight<A>(x, codes - 1, values - 16, groups, sums - 2 * rowBytes, overwrite);
+    }
+    values += 16;
+    sums += 2 * rowBytes;
   }
 }
 
