@@ -1,5 +1,4 @@
 export * from "./kernels/gemm";
-export * from "./kernels/gemm-shape";
 export * from "./kernels/hessian";
 export * from "./kernels/cholesky";
 export * from "./kernels/sparsegpt";

@@ -5,6 +5,7 @@
 // (lib/half-lift.ts), and f32 scales [rows] for f16 and i8.
 
 import { denseVector } from "../lib/dense-vector";
+import { FEW_TOKENS, multiplyFewTokens } from "../lib/few-tokens";
 import {
   BF16,
   F16,
@@ -23,7 +24,7 @@ import {
 } from "../lib/half";
 import { lifted, rowLift } from "../lib/half-lift";
 import { multiply, multiplyScratch, TRANSPOSED } from "../lib/multiply";
-import { GEMM_FEW_TOKENS, gemmFewTokens, gemmFillRows } from "./gemm";
+import { gemmFillRows } from "./gemm";
 
 /** Rows that are widened at a time for few tokens, and for more: they should stay in a cache. */
 const FEW_ROWS: i32 = 8;
@@ -102,7 +103,7 @@ function widenRow<T>(w: usize, count: i32, scale: f32, to: usize): void {
 export function denseScratch(format: i32, tokens: i32, rows: i32, cols: i32): usize {
   const row = <usize>cols << 2;
   if (tokens == 1) return format == F16 ? (row + 15) & ~15 : 0;
-  if (tokens <= GEMM_FEW_TOKENS) return <usize>FEW_ROWS * row;
+  if (tokens <= FEW_TOKENS) return <usize>FEW_ROWS * row;
   const block = min(BLOCK_ROWS, rows);
   return ((<usize>block * row + 63) & ~63) + multiplyScratch(tokens, block, cols);
 }
@@ -129,7 +130,7 @@ export function denseRows(
   scratch: usize,
 ): void {
   const ldo = <usize>rows << 2;
-  const step = tokens == 1 ? last - first : tokens <= GEMM_FEW_TOKENS ? FEW_ROWS : BLOCK_ROWS;
+  const step = tokens == 1 ? last - first : tokens <= FEW_TOKENS ? FEW_ROWS : BLOCK_ROWS;
   for (let row = first; row < last; row += step) {
     const count = min(step, last - row);
     const at = <usize>row << 2;
@@ -141,8 +142,8 @@ export function denseRows(
     }
     denseWiden(format, w, scales, row, count, cols, scratch);
     for (let t = 0; t < tokens; t++) gemmFillRows(1, count, own, to + <usize>t * ldo);
-    if (tokens <= GEMM_FEW_TOKENS) {
-      gemmFewTokens(tokens, count, cols, x, scratch, to, rows);
+    if (tokens <= FEW_TOKENS) {
+      multiplyFewTokens(tokens, count, cols, x, scratch, to, rows);
     } else {
       const ld = <usize>cols << 2;
       const work = scratch + ((<usize>count * ld + 63) & ~63);
