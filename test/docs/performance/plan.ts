@@ -2,7 +2,7 @@
 export const PLAN: Readonly<Record<string, readonly string[]>> = {
   node24: [
     ...["gemm", "peers", "two-four", "sandwich", "sparsegpt"],
-    ...["threads", "growth", "compress", "decode", "armor"],
+    ...["threads", "growth", "compress", "decode", "armor", "profile"],
   ],
   node22: ["gemm"],
   node20: ["gemm", "peers"],
@@ -22,4 +22,5 @@ export const SECONDS: Readonly<Record<string, number>> = {
   compress: 40,
   decode: 15,
   armor: 12,
+  profile: 60,
 };

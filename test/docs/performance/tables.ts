@@ -200,6 +200,52 @@ function growth(results: Results): string {
   return table(["", "seconds", "over half as much"], rows);
 }
 
+function microKernels(results: Results): string {
+  const of = (name: string, by: string) =>
+    ratio(results.ratio({ on: MAIN, bench: "profile", name, by }));
+  const shapes = results
+    .list(MAIN, "profile")
+    .filter(({ name, by }) => name.startsWith("micro-kernel ") && by === MODES[0])
+    .map(({ name }) => name);
+  const rows = shapes.map((name) => [`${name} / peak`, ...MODES.map((by) => of(name, by))]);
+  const last = ["GEMM 1024 / the best of them", ...MODES.map((by) => of("gemm 1024", by))];
+  return table(["", ...MODES], [...rows, last]);
+}
+
+function choleskySteps(results: Results): string {
+  const steps = ["diagonal blocks", "below them", "within strips", "right of strips"];
+  const rows = steps.map((step) => {
+    const name = `cholesky 2048, ${step}`;
+    return [
+      step,
+      ...MODES.map((by) => ratio(results.ratio({ on: MAIN, bench: "profile", name, by }))),
+    ];
+  });
+  return table(["share of the time", ...MODES], rows);
+}
+
+function oneRow(results: Results): string {
+  const places = ["memory", "a cache"];
+  const rows = ["f32", "f16", "bf16", "int8"].map((format) => {
+    const figure = (form: string, place: string) => {
+      const name = `one row, ${format}, ${form}, from ${place}`;
+      return results.figure({ on: MAIN, bench: "profile", name });
+    };
+    const cells = places.flatMap((place) => {
+      const [whole, sparse] = ["dense", "2:4"].map((form) => figure(form, place));
+      const rates = [whole, sparse].map(({ value }) => value.toFixed(1));
+      return [...rates, ratio(sparse.ratio as number)];
+    });
+    return [format, ...cells];
+  });
+  const heads = places.flatMap((place) => [
+    `dense, from ${place}, GB/s`,
+    "2:4, GB/s",
+    "2:4 / dense, time",
+  ]);
+  return table(["weights", ...heads], rows);
+}
+
 /** The tables by the names that the page's template has for them. */
 export const TABLES: Readonly<Record<string, (results: Results) => string>> = {
   dense,
@@ -212,4 +258,7 @@ export const TABLES: Readonly<Record<string, (results: Results) => string>> = {
   compress,
   decode,
   growth,
+  "micro-kernels": microKernels,
+  "cholesky-steps": choleskySteps,
+  "one-row": oneRow,
 };
