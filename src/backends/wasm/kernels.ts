@@ -63,7 +63,7 @@ export function cut(kernels: Kernels, units: number, grain: number, work: number
   });
 }
 
-/** Runs `use` with the address of weights as f32: their own, or a copy where they are f16. */
+/** Runs `use` with the address of weights as f32: a prepared matrix of them, the tensor, or a copy of f16. */
 export function withFloats<T>(
   kernels: Kernels,
   weight: Tensor | DenseMatrix,
