@@ -12,7 +12,6 @@ interface Row {
   readonly against?: string;
 }
 
-/** Methods whose outcome has factors: the unrotated line that they start from. */
 /** ARMOR's faster schedule, for the lines that say so: a sixth of the default's iterations. */
 const FAST = { learningRate: 1e-3, iterations: 500 };
 

@@ -1,6 +1,7 @@
 import type { Backend, DenseMatrix, TwoFourMatrix, WeightOptions } from "../../src/backend.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import type { Tensor } from "../../src/tensor.js";
+import { randomValues } from "./contenders.js";
 import { type BenchOptions, type Figure, medians } from "./measure.js";
 import { openPeak } from "./peak.js";
 
@@ -9,13 +10,9 @@ const WEIGHT_BYTES = 32 * 2 ** 20;
 const FORMATS = ["f32", "f16", "bf16", "int8"] as const;
 type Format = (typeof FORMATS)[number];
 
-function random(size: number): Float32Array {
-  return Float32Array.from({ length: size }, () => Math.random() - 0.5);
-}
-
 /** A random 2:4 matrix [n, n]. */
 function randomTwoFour(n: number): Float32Array {
-  const dense = random(n * n);
+  const dense = randomValues(n * n);
   for (let at = 0; at < dense.length; at += 4) {
     const first = Math.floor(Math.random() * 4);
     const second = (first + 1 + Math.floor(Math.random() * 3)) % 4;
@@ -100,7 +97,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
     let next = 0;
     const matrix = () => matrices[next++ % matrices.length];
     for (const tokens of counts) {
-      const x = backend.upload(random(tokens * n), [tokens, n]);
+      const x = backend.upload(randomValues(tokens * n), [tokens, n]);
       const out = backend.zeros([tokens, n]);
       const seconds = medians(
         {
