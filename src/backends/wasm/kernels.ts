@@ -63,7 +63,7 @@ export function cut(kernels: Kernels, units: number, grain: number, work: number
   });
 }
 
-/** Runs `use` with the address of weights as f32: a prepared matrix of them, the tensor, or a copy of f16. */
+/** Runs `use` with the address of f32 weights: their own, also when prepared, or an f16 tensor's copy. */
 export function withFloats<T>(
   kernels: Kernels,
   weight: Tensor | DenseMatrix,
