@@ -1,4 +1,5 @@
-// out [cols] = sum over rows of a * b, column by column. 16 rows of 16 columns a workgroup.
+// out [cols] = sum over rows of a * b, column by column, with ACCUMULATE added to what is there. 16 rows
+// of 16 columns a workgroup.
 struct Params { aAt: u32, bAt: u32, outAt: u32, rows: u32, cols: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -19,7 +20,11 @@ fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group:
   partial[lane.y][lane.x] = sum;
   workgroupBarrier();
   if (lane.y > 0u || col >= p.cols) { return; }
+//: if ACCUMULATE
+  var total = vec2f(out[p.outAt + col], 0.0);
+//: else
   var total = vec2f();
+//: end
   for (var i = 0u; i < 16u; i++) { total = addDouble(total, partial[i][lane.x]); }
   out[p.outAt + col] = total.x + total.y;
 }

@@ -1,16 +1,7 @@
 // gradient [length] = the derivatives by the scale, with ACCUMULATE added to what is there. A workgroup
 // takes 16 elements of the lines, each by 16 threads that share out the lines.
-struct Params {
-  wAt: u32, scaleAt: u32, totalsAt: u32, gradientAt: u32,
-  count: u32, length: u32, lineStep: u32, step: u32, drop: u32, of_: u32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> w: array<f32>;
-@group(0) @binding(2) var<storage, read> scale: array<f32>;
-@group(0) @binding(3) var<storage, read> totals: array<f32>;
-@group(0) @binding(4) var<storage, read_write> gradient: array<f32>;
 //: include double-float
-//: include lines
+//: include line-slopes
 var<workgroup> partial: array<array<vec2f, 16>, 16>;
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u) {
@@ -25,7 +16,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
   let end = select(0u, p.count, i < p.length);
   var sum = vec2f();
   for (var line = turn; line < end; line += 16u) {
-    let known = vec2f(totals[p.totalsAt + line * 2u], totals[p.totalsAt + line * 2u + 1u]);
+    let known = totalsOf(line);
     if (isNothing(known.x)) { continue; }
     let x = weightAt(line, i);
     sum = addDouble(sum, vec2f(x * x / known.x * slopeAt(line, i, known), 0.0));

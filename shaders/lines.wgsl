@@ -1,5 +1,5 @@
-// The importance w² times factors along the lines (rows or columns) of a matrix, and its slopes. A line
-// and an element of it are `lineStep` and `step` elements from the next.
+// The importance w² times factors along the lines (rows or columns) of a matrix. A line and an element
+// of it are `lineStep` and `step` elements from the next.
 fn factorAt(i: u32) -> f32 {
 //: if SCALED
 //: if INVERSE
@@ -30,16 +30,6 @@ fn isRemoved(line: u32, i: u32) -> bool {
   }
   return before < p.drop;
 }
-// With `line`'s total and share of what goes: the slope by the importance, times the total.
-fn slopeAt(line: u32, i: u32, totals: vec2f) -> f32 {
-  return f32(p.length) * (select(0.0, 1.0, isRemoved(line, i)) - totals.y);
-}
 //: else
 //: include log
-// With `line`'s total and entropy: the slope by the importance, times the total.
-fn slopeAt(line: u32, i: u32, totals: vec2f) -> f32 {
-  let part = importanceAt(line, i) / totals.x;
-  if (isNothing(part)) { return 0.0; }
-  return -(exactLog(part) + totals.y);
-}
 //: end

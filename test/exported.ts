@@ -1,3 +1,4 @@
+import * as assert from "uvu/assert";
 import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
 import { type ExportEvent, type ExportOptions, exportModel } from "../src/export.js";
 import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
@@ -24,4 +25,27 @@ export async function exportFiles(files: Files, options: Partial<ExportOptions> 
 export function tensorBytes(files: Files): Record<string, Uint8Array> {
   const { tensors } = parseWeights(files);
   return Object.fromEntries([...tensors].map(([name, { bytes }]) => [name, bytes]));
+}
+
+/**
+ * Exports a dense folder of the embedded model, pruned to 2:4, to a layout and back to dense; requires
+ * that all linears are packed, that the sizes told are true, and that nothing is computed.
+ *
+ * @returns the files that came back
+ */
+export async function packAndUnpack(dense: Files, layout: string): Promise<Files> {
+  const packed = await exportFiles(dense, { layout });
+  const back = await exportFiles(packed.files, { layout: "dense" });
+  assert.equal(packed.result.packed, 28);
+  assert.equal(back.result.packed, 0);
+  const { bytesBefore, bytesAfter } = packed.result;
+  assert.equal([back.result.bytesAfter, back.result.bytesBefore], [bytesBefore, bytesAfter]);
+  const stored = Object.values(tensorBytes(packed.files));
+  assert.is(
+    stored.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    bytesAfter,
+  );
+  assert.ok(bytesAfter < 0.7 * bytesBefore);
+  assert.equal(packed.result.served, [], "nothing is computed");
+  return back.files;
 }

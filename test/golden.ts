@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import type { Backend } from "../src/backend.js";
 import { toFloat32 } from "../src/checkpoint/dtype.js";
 import { openSafetensors, type SafetensorsFile } from "../src/checkpoint/safetensors.js";
 import { methods } from "../src/methods/index.js";
@@ -97,6 +98,21 @@ export async function goldenLayer(name: string): Promise<GoldenLayer> {
     mask: async (mask) => unpackBits(await file.read(`${mask}.mask`), c.rows, c.cols),
     floats: (tensor) => floatsOf(file, tensor),
   };
+}
+
+/** (2 / sequences) XᵀX of a layer's activations [cols, cols], as calibration gathers it. */
+export async function goldenHessian(
+  backend: Backend,
+  { activations, cols, sequences }: GoldenLayer,
+): Promise<Float32Array> {
+  const x = backend.upload(activations, [activations.length / cols, cols]);
+  const hessian = backend.zeros([cols, cols]);
+  backend.ops.accumulateHessian(x, hessian, 2 / sequences);
+  backend.ops.mirrorUpper(hessian);
+  const values = (await backend.read(hessian)) as Float32Array;
+  x.dispose();
+  hessian.dispose();
+  return values;
 }
 
 /** Methods that choose weights by a score, each of which the originals have at every sparsity. */

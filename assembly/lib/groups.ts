@@ -2,6 +2,8 @@
 // other, [4, m] f32; a panel holds them side by side, [m, 4], so that a vector is one place of all
 // four. Marks have all bits set where a weight goes.
 
+import { storeColumns } from "./four-rows";
+
 /** Marks the `drop` smallest of each group of a panel, the lowest place first among equals. */
 export function markSmallest(panel: usize, marks: usize, m: i32, drop: i32): void {
   if (m == 4 && drop == 2) {
@@ -81,16 +83,8 @@ function turn(from: usize, rows: i32, cols: i32, to: usize): void {
 // @ts-ignore: decorator
 @inline
 function turnFour(from: usize, fromStep: usize, to: usize, toStep: usize): void {
-  const a = v128.load(from);
   const b = v128.load(from + fromStep);
   const c = v128.load(from + 2 * fromStep);
   const d = v128.load(from + 3 * fromStep);
-  const ab = v128.shuffle<f32>(a, b, 0, 4, 1, 5);
-  const cd = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
-  const abHigh = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
-  const cdHigh = v128.shuffle<f32>(c, d, 2, 6, 3, 7);
-  v128.store(to, v128.shuffle<f64>(ab, cd, 0, 2));
-  v128.store(to + toStep, v128.shuffle<f64>(ab, cd, 1, 3));
-  v128.store(to + 2 * toStep, v128.shuffle<f64>(abHigh, cdHigh, 0, 2));
-  v128.store(to + 3 * toStep, v128.shuffle<f64>(abHigh, cdHigh, 1, 3));
+  storeColumns(v128.load(from), b, c, d, to, toStep);
 }

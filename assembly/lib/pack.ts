@@ -2,6 +2,7 @@
 // for A, NR for B) neighbouring rows or columns, depth-major, the last group padded with zeros.
 // Any transpose of an operand is done here and nowhere else.
 
+import { storeColumns } from "./four-rows";
 import { MAX_NR } from "./micro-kernel";
 
 /**
@@ -65,14 +66,7 @@ export function transposeFourRows(
     const r1 = f32x4.mul(factor, v128.load(from + ld));
     const r2 = f32x4.mul(factor, v128.load(from + 2 * ld));
     const r3 = f32x4.mul(factor, v128.load(from + last));
-    const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
-    const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
-    const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-    const high23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-    v128.store(to, v128.shuffle<f64>(low01, low23, 0, 2));
-    v128.store(to + step, v128.shuffle<f64>(low01, low23, 1, 3));
-    v128.store(to + 2 * step, v128.shuffle<f64>(high01, high23, 0, 2));
-    v128.store(to + 3 * step, v128.shuffle<f64>(high01, high23, 1, 3));
+    storeColumns(r0, r1, r2, r3, to, step);
     from += 16;
     to += 4 * step;
   }

@@ -4,6 +4,7 @@
 // first-level cache. Sums wait in scratch, [tokens of a panel] for each row, and are transposed on
 // their way out.
 
+import { storeColumns } from "./four-rows";
 import { F32 } from "./half";
 import { movesLoads } from "./micro-kernel";
 import { packRows } from "./pack";
@@ -195,27 +196,21 @@ function storeTransposed(
   const w1 = <usize>width << 2;
   for (; rows >= 4; rows -= 4) {
     const biases = bias ? v128.load(bias) : f32x4.splat(0);
+    const b0 = f32x4.splat(f32x4.extract_lane(biases, 0));
+    const b1 = f32x4.splat(f32x4.extract_lane(biases, 1));
+    const b2 = f32x4.splat(f32x4.extract_lane(biases, 2));
+    const b3 = f32x4.splat(f32x4.extract_lane(biases, 3));
     let to = out;
     let from = sums;
     let t = tokens;
     for (; t >= 4; t -= 4) {
-      const r0 = v128.load(from);
-      const r1 = v128.load(from + w1);
-      const r2 = v128.load(from + 2 * w1);
-      const r3 = v128.load(from + 3 * w1);
-      const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
-      const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
-      const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-      const high23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-      v128.store(to, f32x4.add(biases, v128.shuffle<f64>(low01, low23, 0, 2)));
-      to += outStep;
-      v128.store(to, f32x4.add(biases, v128.shuffle<f64>(low01, low23, 1, 3)));
-      to += outStep;
-      v128.store(to, f32x4.add(biases, v128.shuffle<f64>(high01, high23, 0, 2)));
-      to += outStep;
-      v128.store(to, f32x4.add(biases, v128.shuffle<f64>(high01, high23, 1, 3)));
-      to += outStep;
+      const r0 = f32x4.add(b0, v128.load(from));
+      const r1 = f32x4.add(b1, v128.load(from + w1));
+      const r2 = f32x4.add(b2, v128.load(from + 2 * w1));
+      const r3 = f32x4.add(b3, v128.load(from + 3 * w1));
+      storeColumns(r0, r1, r2, r3, to, outStep);
       from += 16;
+      to += 4 * outStep;
     }
     storeRows(from, w1, 4, t, to, outStep, bias);
     sums += 4 * w1;

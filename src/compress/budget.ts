@@ -1,3 +1,5 @@
+import { PenjingError } from "../errors.js";
+
 /** Least seconds that a search or an optimisation gets, so that each makes a step. */
 const LEAST = 0.01;
 
@@ -63,6 +65,15 @@ export class Budget {
       this.shortened += now() - start;
     }
   }
+}
+
+/** @throws PenjingError when a budget is given that is no time */
+export function refuseBudget(seconds: number | undefined): void {
+  if (seconds === undefined || seconds > 0) return;
+  throw new PenjingError(
+    "--budget",
+    `${seconds} seconds is not a time; give a number above 0, such as 1800 for half an hour.`,
+  );
 }
 
 function now(): number {

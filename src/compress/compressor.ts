@@ -12,7 +12,7 @@ import { type LayerPlan, planLayers, type Recipe, readRecipe } from "../recipe.j
 import { hasExtras, readModel, type StoredModel } from "../stored-model.js";
 import { embedTokens } from "../weights.js";
 import { type BlockOutcome, compressBlock } from "./block.js";
-import { Budget } from "./budget.js";
+import { Budget, refuseBudget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
@@ -48,6 +48,7 @@ export async function* compressSteps(
   const { model: source, signal } = options;
   signal?.throwIfAborted();
   refuseUnknownKeys("compress", options, OPTION_NAMES);
+  refuseBudget(options.budget);
   const recipe = readRecipe(options.recipe ?? {});
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   let lease: Lease | undefined;
@@ -147,9 +148,10 @@ async function* blocks(
   options: CompressOptions,
 ): AsyncGenerator<CompressEvent, LayerReport[], void> {
   const done: Done = { blocks: 0, reports: [] };
+  const budget = new Budget(options.budget, work.model.spec.layers);
   for (;;) {
     try {
-      yield* blocksFrom(done, work, options);
+      yield* blocksFrom(done, work, budget, options.signal);
       return done.reports;
     } catch (error) {
       const message = await work.lease.moveAfter(error);
@@ -167,7 +169,8 @@ interface Done {
 async function* blocksFrom(
   done: Done,
   { model, lease, recipe, plan, windows, stored, writer, journal }: Work,
-  { signal, budget: seconds }: CompressOptions,
+  budget: Budget,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<CompressEvent, void, void> {
   const { layers } = model.spec;
   const { backend } = lease;
@@ -175,7 +178,6 @@ async function* blocksFrom(
   const passes = new Passes(backend, calibration, signal);
   const rotator =
     recipe.rotate && new Rotator(passes, model, searchRecipe(recipe, recipe.rotate), journal);
-  const budget = new Budget(seconds, layers);
   const tools = { model, plan, recipe, passes, rotator, journal, budget };
   const course = new Course(recipe, layers);
   try {

@@ -9,7 +9,7 @@ import type { Tensor } from "../tensor.js";
 /** How often a long optimisation is asked how far it is, in milliseconds. */
 const PROGRESS_MS = 250;
 
-/** Tokens that one pass through a block handles at a time. */
+/** Tokens that go through a block at a time, or one window where it is longer. */
 const BATCH_TOKENS = 2048;
 
 export type BlockPhase = "survey" | "calibrate" | "rotate" | "prune" | "measure" | "advance";
@@ -34,7 +34,7 @@ export interface Calibration {
   readonly length: number;
 }
 
-/** Sequences that one pass handles at a time. */
+/** Windows of `length` tokens that go through a block at a time. */
 export function batchSequences(samples: number, length: number): number {
   return Math.min(samples, Math.max(1, Math.floor(BATCH_TOKENS / length)));
 }

@@ -19,11 +19,10 @@ const SAMPLED_BYTES = 4096;
 /** Bytes of the residual stream in one part of the journal. */
 const HIDDEN_BYTES = 2 ** 28;
 
-/** What of a run goes into its identity or says where its work is kept. */
+/** Where a run keeps its work, and where its output goes. */
 export interface ResumeOptions {
   readonly work?: string | WorkFolder;
   readonly out: unknown;
-  readonly budget?: number;
 }
 
 /**
@@ -32,15 +31,12 @@ export interface ResumeOptions {
  * @throws PenjingError when the work folder holds the work of another run or stands in the way
  */
 export async function openJournal(
-  { work, out, budget }: ResumeOptions,
+  { work, out }: ResumeOptions,
   model: StoredModel,
   recipe: Recipe,
   lease: Lease,
   calibration: { readonly facts: object },
 ): Promise<Journal> {
-  if (budget !== undefined && !(budget > 0)) {
-    throw new PenjingError("--budget", `${budget} seconds is not a time; give one such as 30m.`);
-  }
   if (typeof work === "string") {
     await refuseOverlap(work, model.checkpoint.folder.path);
     if (typeof out === "string") await refuseOverlap(work, out);

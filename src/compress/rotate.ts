@@ -33,7 +33,7 @@ const SHARE_OF = 8;
  * The objective that suits a pruning method: the importance that it goes by, except where another
  * was measured to leave better models (docs/methods.md).
  */
-export function objectiveOf(method: string, loss: RotationLoss): RotationObjective {
+function objectiveOf(method: string, loss: RotationLoss): RotationObjective {
   if (method === "magnitude") return "magnitude";
   if (loss === "removed") return ["wanda", "nowag"].includes(method) ? "wanda" : "magnitude";
   return ["sparsegpt", "armor-hessian", "wanda"].includes(method) ? "sparsegpt" : "magnitude";

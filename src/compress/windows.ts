@@ -33,8 +33,8 @@ function firstTokens(tokenizer: Tokenizer, text: string, wanted: number): Int32A
 /**
  * Cuts the calibration text into windows.
  *
- * @throws PenjingError when windows exceed the model's context, the text gives none, or most of it is
- *   unknown to the tokenizer
+ * @throws PenjingError when windows exceed the model's context, the text gives none, most of it is
+ *   unknown to the tokenizer, or the tokenizer has tokens that the model lacks
  */
 export async function tokenise(
   checkpoint: Checkpoint,

@@ -30,7 +30,7 @@ export async function openWriter(
   return createCheckpoint(output, { tensors, metadata, shardBytes });
 }
 
-/** Copies every weight that was not pruned, a piece at a time. */
+/** Copies every weight that comes out as it went in, a piece at a time. */
 export async function writeRest(
   model: StoredModel,
   stored: OutputPlan,

@@ -1,7 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
-import { expectedSum, FORMATS, formatCase } from "./formats.js";
+import { assertProduct, FORMATS, formatCase } from "./formats.js";
 import { assertWithin, blank, input, OPENERS, random, randomValues } from "./operands.js";
 
 const test = suite("dense");
@@ -22,17 +22,8 @@ async function checkProduct(
   const withBias = bias && { bias: input(backend, bias, 1) };
   backend.ops.linear(input(backend, x, cols), matrix, out.view, withBias);
   matrix.dispose();
-  const sums = Array.from({ length: tokens * rows }, (_, i) => {
-    const [t, r] = [Math.floor(i / rows), i % rows];
-    const [token, row] = [x.subarray(t * cols, (t + 1) * cols), values.subarray(r * cols)];
-    return expectedSum(token, row.subarray(0, cols), bias?.[r] ?? 0, backend.name === "webgpu");
-  });
-  assertWithin(
-    await out.read(),
-    sums.map(({ value }) => value),
-    (i) => sums[i].bound,
-    `${backend.name} ${format}: [${tokens}, ${cols}] by [${rows}, ${cols}]`,
-  );
+  const product = { x, w: values, bias };
+  assertProduct(backend, await out.read(), product, [tokens, rows, cols], format);
 }
 
 for (const backend of await Promise.all(OPENERS.map((open) => open()))) {

@@ -1,7 +1,7 @@
 import type { Backend, WeightOptions } from "../../src/backend.js";
 import { fromBrain, fromHalf } from "../../src/backends/half.js";
 import type { TensorData } from "../../src/tensor.js";
-import { random, randomValues } from "./operands.js";
+import { assertWithin, random, randomValues } from "./operands.js";
 
 export const FORMATS = ["f32", "f16", "bf16", "int8"] as const;
 
@@ -63,7 +63,7 @@ export function formatCase(
 }
 
 /** What an element x [k] W [k] + bias is, and how large an error f32 sums may make. */
-export function expectedSum(
+function expectedSum(
   x: ArrayLike<number>,
   w: ArrayLike<number>,
   bias: number,
@@ -77,4 +77,33 @@ export function expectedSum(
     if (isGpu && Math.abs(w[i]) < LEAST_NORMAL) tiny += Math.abs(term);
   }
   return { value, bound: 2 ** -23 * (4 + 2 * Math.sqrt(w.length)) * size + tiny };
+}
+
+/** Operands of a product x [tokens, cols] Wᵀ + bias, W [rows, cols]. */
+export interface Product {
+  readonly x: Float32Array;
+  readonly w: Float32Array | Float64Array;
+  readonly bias: Float32Array | undefined;
+}
+
+/** Requires a backend's product [tokens, rows] to be what float64 sums give, within f32's bounds. */
+export function assertProduct(
+  { name }: Backend,
+  actual: ArrayLike<number>,
+  { x, w, bias }: Product,
+  [tokens, rows, cols]: readonly number[],
+  what: string,
+): void {
+  const sums = Array.from({ length: tokens * rows }, (_, i) => {
+    const [t, r] = [Math.floor(i / rows), i % rows];
+    const token = x.subarray(t * cols, (t + 1) * cols);
+    const row = w.subarray(r * cols, (r + 1) * cols);
+    return expectedSum(token, row, bias?.[r] ?? 0, name === "webgpu");
+  });
+  assertWithin(
+    actual,
+    sums.map(({ value }) => value),
+    (i) => sums[i].bound,
+    `${name} ${what}: [${tokens}, ${cols}] by [${rows}, ${cols}]`,
+  );
 }

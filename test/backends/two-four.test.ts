@@ -1,7 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
-import { expectedSum, FORMATS, formatCase } from "./formats.js";
+import { assertProduct, FORMATS, formatCase } from "./formats.js";
 import {
   assertWithin,
   blank,
@@ -60,24 +60,8 @@ async function checkProduct(backend: Backend, tokens: number, rows: number, cols
     const options = bias && { bias: input(backend, bias, 1) };
     backend.ops.twoFourLinear(input(backend, x, cols), matrix, out.view, options);
     matrix.dispose();
-
-    const expected = new Float64Array(tokens * rows);
-    const size = new Float64Array(tokens * rows);
-    for (let t = 0; t < tokens; t++) {
-      for (let r = 0; r < rows; r++) {
-        const at = t * rows + r;
-        expected[at] = bias ? bias[r] : 0;
-        size[at] = Math.abs(expected[at]);
-        for (let c = 0; c < cols; c++) {
-          const term = x[t * cols + c] * w[r * cols + c];
-          expected[at] += term;
-          size[at] += Math.abs(term);
-        }
-      }
-    }
-    const bound = (at: number) => EPSILON * (4 + 2 * Math.sqrt(cols)) * size[at];
-    const what = `${backend.name}: [${tokens}, ${cols}] by [${rows}, ${cols}]`;
-    assertWithin(await out.read(), expected, bound, withBias ? `${what} + bias` : what);
+    const what = withBias ? "with bias" : "without bias";
+    assertProduct(backend, await out.read(), { x, w, bias }, [tokens, rows, cols], what);
   }
 }
 
@@ -114,18 +98,8 @@ async function checkFormat(
   const withBias = bias && { bias: input(backend, bias, 1) };
   backend.ops.twoFourLinear(input(backend, x, cols), matrix, out.view, withBias);
   matrix.dispose();
-  const sums = Array.from({ length: tokens * rows }, (_, i) => {
-    const [t, r] = [Math.floor(i / rows), i % rows];
-    const token = x.subarray(t * cols, (t + 1) * cols);
-    const row = dense.subarray(r * cols, (r + 1) * cols);
-    return expectedSum(token, row, bias?.[r] ?? 0, backend.name === "webgpu");
-  });
-  assertWithin(
-    await out.read(),
-    sums.map(({ value }) => value),
-    (i) => sums[i].bound,
-    `${backend.name} ${format}: [${tokens}, ${cols}] by [${rows}, ${cols}]`,
-  );
+  const product = { x, w: dense, bias };
+  assertProduct(backend, await out.read(), product, [tokens, rows, cols], format);
 }
 
 for (const backend of await Promise.all(OPENERS.map((open) => open()))) {

@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import { openWasm } from "../../src/backends/wasm.js";
 import { hasShared, sharedPath } from "../shared.js";
-import type { BenchOptions, Figure } from "./measure.js";
+import { randomValues } from "./contenders.js";
+import { type Figure, median } from "./figures.js";
+import type { BenchOptions } from "./measure.js";
 
 const SHAPES: readonly (readonly [number, number])[] = [
   [256, 512],
@@ -42,7 +44,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
 async function secondsPerIteration(rows: number, cols: number, block: number, iterations: number) {
   const backend = await openWasm({ threads: 1 });
   const { ops } = backend;
-  const random = Float32Array.from({ length: rows * cols }, () => Math.random() - 0.5);
+  const random = randomValues(rows * cols);
   const target = backend.upload(random, [rows, cols]);
   const importance = backend.upload(random.slice(0, cols).map(Math.abs), [cols]);
   const mask = backend.zeros([rows, cols], "u8");
@@ -57,5 +59,5 @@ async function secondsPerIteration(rows: number, cols: number, block: number, it
     if (i >= 0) seconds.push((performance.now() - start) / 1000);
   }
   backend.dispose();
-  return seconds.sort((a, b) => a - b)[seconds.length >> 1];
+  return median(seconds);
 }

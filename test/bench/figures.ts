@@ -1,7 +1,7 @@
-/** One measured figure; `ratio` says what it is relative to in its name. */
+/** One measured figure. */
 export interface Figure {
   readonly name: string;
-  /** Which kernels computed it: "baseline" or "relaxed" of ours, or a peer's name. */
+  /** What computed it: kernels of ours, "baseline" or "relaxed", a number of threads, or a peer. */
   readonly by?: string;
   readonly value: number;
   readonly unit: string;
@@ -16,6 +16,17 @@ export interface RuntimeFigures {
   /** As in "Node 24.21.0". */
   readonly runtime: string;
   readonly benches: Readonly<Record<string, readonly Figure[]>>;
+}
+
+/** "Node 24" of "Node 24.21.0". */
+export function majorOf(runtime: string): string {
+  return runtime.replace(/\..*/, "");
+}
+
+/** The middle one of the values, the higher one of two. */
+export function median(values: Iterable<number>): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[sorted.length >> 1];
 }
 
 /** The figures as aligned columns. */

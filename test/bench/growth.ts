@@ -7,7 +7,8 @@ import { generate } from "../../src/generate.js";
 import { type OpenModel, openModel } from "../../src/open-model.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import { embeddedCase } from "./cases.js";
-import { type BenchOptions, type Figure, median } from "./measure.js";
+import { type Figure, median } from "./figures.js";
+import type { BenchOptions } from "./measure.js";
 import { writeSynthetic } from "./synthetic.js";
 
 /** How much work a command has. */

@@ -1,10 +1,9 @@
 import { readFileSync } from "node:fs";
-import type { Backend } from "../../src/backend.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { methods } from "../../src/methods/index.js";
 import { indexBytes } from "../../src/pack.js";
 import { pruneLinear } from "../../src/prune.js";
-import { type GoldenLayer, goldenLayer } from "../golden.js";
+import { goldenHessian, goldenLayer } from "../golden.js";
 import { hasShared, sharedPath } from "../shared.js";
 import type { BenchOptions, Figure } from "./measure.js";
 
@@ -44,21 +43,6 @@ function cases(quick: boolean): Case[] {
   });
 }
 
-/** (2 / sequences) XᵀX, gathered once for all methods. */
-async function hessianOf(
-  backend: Backend,
-  { activations, cols, sequences }: GoldenLayer,
-): Promise<Float32Array> {
-  const x = backend.upload(activations, [activations.length / cols, cols]);
-  const hessian = backend.zeros([cols, cols]);
-  backend.ops.accumulateHessian(x, hessian, 2 / sequences);
-  backend.ops.mirrorUpper(hessian);
-  const values = (await backend.read(hessian)) as Float32Array;
-  x.dispose();
-  hessian.dispose();
-  return values;
-}
-
 /** The generator of the layers takes command line arguments for files of its own. */
 async function withoutArguments<T>(use: () => Promise<T>): Promise<T> {
   const rest = process.argv.splice(2);
@@ -82,7 +66,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
     const backend = await openWasm();
     const layer = await withoutArguments(() => goldenLayer(shape));
     const { rows, cols, weight, sequences } = layer;
-    const hessian = await hessianOf(backend, layer);
+    const hessian = await goldenHessian(backend, layer);
     const tokens = layer.activations.length / cols;
     const bytes = stored[shape].w_dtype === "f32" ? 4 : 2;
     for (const { name, method, options } of cases(quick)) {

@@ -1,6 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { median, medians, mediansAsync, undisturbed } from "./measure.js";
+import { median } from "./figures.js";
+import { medians, mediansAsync, undisturbed } from "./measure.js";
 import { openPeers } from "./peers/open.js";
 
 const test = suite("bench/measure");

@@ -1,6 +1,7 @@
 import Benchmark from "benchmark";
+import { median } from "./figures.js";
 
-export { type Figure, table } from "./figures.js";
+export type { Figure } from "./figures.js";
 
 export interface BenchOptions {
   /** Smaller problems and fewer samples. @default false */
@@ -166,10 +167,4 @@ export function undisturbed(turns: readonly Turn[], best: number): Turn[] {
   return [...turns]
     .sort((a, b) => a.gauge - b.gauge)
     .filter(({ gauge }, i) => gauge <= DISTURBED * best || i < turns.length / 3);
-}
-
-/** The middle one of the values. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1];
 }

@@ -10,7 +10,8 @@ import {
 import { foldedModel } from "../rotation/blocks.js";
 import { goldenToy } from "../rotation/toy.js";
 import { hasShared } from "../shared.js";
-import type { BenchOptions, Figure } from "./measure.js";
+import { type Figure, median } from "./figures.js";
+import type { BenchOptions } from "./measure.js";
 
 const OBJECTIVES: readonly RotationOptions[] = [
   { objective: "magnitude" },
@@ -109,7 +110,6 @@ async function stepTimes(
       for (const tensor of [outcome.q, ...outcome.r2]) tensor.dispose();
     }
   }
-  const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1];
   const entropy = median(times.entropy);
   return ROTATION_LOSSES.map((loss) => ({
     name: `${name} a step, ${loss}`,

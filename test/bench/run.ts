@@ -4,7 +4,7 @@
 //   --json      writes a list with the figures of each runtime
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { table } from "./measure.js";
+import { table } from "./figures.js";
 import { benchesOf, measureHere, measureOn, RUNTIMES } from "./runtimes.js";
 
 const { values, positionals } = parseArgs({

@@ -2,7 +2,9 @@ import type { Backend, TwoFourMatrix } from "../../src/backend.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import type { Sandwich } from "../../src/sandwich.js";
 import type { Tensor } from "../../src/tensor.js";
-import type { BenchOptions, Figure } from "./measure.js";
+import { randomValues } from "./contenders.js";
+import { type Figure, median } from "./figures.js";
+import type { BenchOptions } from "./measure.js";
 
 /** More bytes of weights than a core's caches hold, so that they come from memory as in a model. */
 const WEIGHT_BYTES = 64 * 2 ** 20;
@@ -22,23 +24,19 @@ interface Layer {
   readonly sandwiches: readonly Sandwich[];
 }
 
-function random(size: number): Float32Array {
-  return Float32Array.from({ length: size }, () => Math.random() - 0.5);
-}
-
 /** Layers of random weights, as many as it takes to leave the caches. */
 function layers(backend: Backend, rows: number, cols: number): Layer[] {
-  const values = backend.upload(random((rows * cols) / 2), [rows, cols / 2]);
+  const values = backend.upload(randomValues((rows * cols) / 2), [rows, cols / 2]);
   // Codes of two columns out of four: first | second << 2, and two of them a byte.
   const codes = [4, 8, 9, 12, 13, 14];
   const code = () => codes[Math.floor(Math.random() * codes.length)];
   const bytes = Uint8Array.from({ length: (rows * cols) / 8 }, () => code() | (code() << 4));
   const indices = backend.upload(bytes, [rows, cols / 8]);
   const factor = (side: number, block: number) =>
-    backend.upload(random(side * block), [side / block, block, block]);
+    backend.upload(randomValues(side * block), [side / block, block, block]);
   const packedBytes = 2.125 * rows * cols;
   return Array.from({ length: Math.ceil(WEIGHT_BYTES / packedBytes) }, () => ({
-    dense: backend.upload(random(rows * cols), [rows, cols]),
+    dense: backend.upload(randomValues(rows * cols), [rows, cols]),
     core: backend.ops.prepareTwoFour(values, indices, cols),
     sandwiches: BLOCKS.map((block) => ({ left: factor(rows, block), right: factor(cols, block) })),
   }));
@@ -58,10 +56,6 @@ function takeTurns(cases: readonly (() => void)[], rounds: number): Float64Array
   return times;
 }
 
-function median(values: Float64Array): number {
-  return values.sort()[values.length >> 1];
-}
-
 /**
  * A layer compressed by ARMOR, y = A (S (B x)) + bias, beside y = S x + bias and a dense layer. A
  * ratio is the median over rounds of the ratio within a round.
@@ -74,9 +68,9 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
     const all = layers(backend, rows, cols);
     let next = 0;
     const layer = () => all[next++ % all.length];
-    const bias = backend.upload(random(rows), [rows]);
+    const bias = backend.upload(randomValues(rows), [rows]);
     for (const tokens of quick ? [1, 64] : [1, 8, 64, 256]) {
-      const x = backend.upload(random(tokens * cols), [tokens, cols]);
+      const x = backend.upload(randomValues(tokens * cols), [tokens, cols]);
       const out = backend.zeros([tokens, rows]);
       const work = backend.zeros([Math.min(64, tokens), rows + cols]);
       const sandwich = (i: number) => () => {
@@ -95,7 +89,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
       for (const [i, name] of names.entries()) {
         figures.push({
           name: `${tokens} x ${cols} -> ${rows} ${name}`,
-          value: median(times[i].slice()) * 1e3,
+          value: median(times[i]) * 1e3,
           unit: "ms",
           ...(i > 0 && {
             ratio: median(times[i].map((time, round) => time / times[0][round])),

@@ -7,7 +7,8 @@ import {
   squareCases,
   squareOperations,
 } from "./contenders.js";
-import { type BenchOptions, type Figure, mediansAsync, type Turns } from "./measure.js";
+import { type Figure, median } from "./figures.js";
+import { type BenchOptions, mediansAsync, type Turns } from "./measure.js";
 import { openPeak } from "./peak.js";
 import { sparseGptCases } from "./sparsegpt-cases.js";
 
@@ -97,7 +98,7 @@ async function sparseGptFigures(n: number, rounds: number): Promise<Figure[]> {
         times[i].push((performance.now() - started) / 1000);
       }
     }
-    const [one, several] = times.map((values) => values.sort((a, b) => a - b)[rounds >> 1]);
+    const [one, several] = times.map(median);
     const common = { ...figure(`sparsegpt 2:4 ${n}x${n}`, [one, several]), unit: "s" };
     const alone: Figure = { name: common.name, by: "1 thread", value: one, unit: "s" };
     return [alone, { ...common, value: several }];

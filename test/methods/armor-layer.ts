@@ -66,6 +66,49 @@ export async function prune(
   }
 }
 
+/** Requires that exactly two weights of each group of 4 are kept, and that the others are 0. */
+export function assertTwoFour(core: Float32Array, mask: Uint8Array): void {
+  assert.ok(core.every((value, i) => mask[i] === 1 || value === 0));
+  for (let group = 0; group < mask.length; group += 4) {
+    assert.is(mask[group] + mask[group + 1] + mask[group + 2] + mask[group + 3], 2);
+  }
+}
+
+/** Requires that work ends with an error of this message. */
+export async function assertStops(work: Promise<unknown>, message: string): Promise<void> {
+  await work.then(
+    () => assert.unreachable("it ran to its end"),
+    (error) => assert.is(error.message, message),
+  );
+}
+
+/**
+ * Requires that long work lets timers run, ends soon after one of them aborts it, and tells how far
+ * it is in rising fractions.
+ *
+ * @param reports after which the timer is set
+ */
+export async function assertCancels(
+  start: (more: Partial<LinearProblem>) => Promise<unknown>,
+  reports: number,
+): Promise<void> {
+  const controller = new AbortController();
+  const fractions: number[] = [];
+  let aborted = 0;
+  const abort = () => {
+    aborted = performance.now();
+    controller.abort(new Error("enough"));
+  };
+  const onProgress = (fraction: number) => {
+    if (fractions.push(fraction) === reports) setTimeout(abort, 0);
+  };
+  await assertStops(start({ signal: controller.signal, onProgress }), "enough");
+  const late = performance.now() - aborted;
+  // 100 ms on an idle machine; the tests share theirs with one another.
+  assert.ok(late < 500, `it went on for ${late} ms`);
+  assert.ok(fractions.every((f, i) => f > (fractions[i - 1] ?? 0) && f <= 1));
+}
+
 /** Requires two numbers to be the same up to a relative error. */
 export function near(actual: number, expected: number, relative: number, what: string): void {
   const error = Math.abs(actual - expected);

@@ -1,9 +1,8 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { Backend } from "../../src/backend.js";
 import { backends } from "../../src/backends/index.js";
 import { type PrunedLinear, pruneLinear } from "../../src/prune.js";
-import { type GoldenLayer, goldenLayer, SELECTION_METHODS } from "../golden.js";
+import { type GoldenLayer, goldenHessian, goldenLayer, SELECTION_METHODS } from "../golden.js";
 import { note, sharedTest } from "../shared.js";
 import { canTest } from "../webgpu/adapter.js";
 
@@ -112,19 +111,6 @@ function assertMask(
   return differing.length;
 }
 
-/** (2 / sequences) XᵀX, as calibration gathers it. */
-async function hessianOf(backend: Backend, layer: GoldenLayer): Promise<Float32Array> {
-  const { activations, cols, sequences } = layer;
-  const x = backend.upload(activations, [activations.length / cols, cols]);
-  const h = backend.zeros([cols, cols]);
-  backend.ops.accumulateHessian(x, h, 2 / sequences);
-  backend.ops.mirrorUpper(h);
-  const hessian = (await backend.read(h)) as Float32Array;
-  x.dispose();
-  h.dispose();
-  return hessian;
-}
-
 let bits = 0;
 let compared = 0;
 let worstError = 0;
@@ -136,7 +122,7 @@ for (const [backendName, open] of Object.entries(backends)) {
     sharedTest(test, `${name} on ${backendName}: what the original programs gave`, async () => {
       const layer = await layerOf(name);
       const backend = await open();
-      const hessian = await hessianOf(backend, layer);
+      const hessian = await goldenHessian(backend, layer);
       for (const method of SELECTION_METHODS) {
         for (const pattern of ["24", "50"] as const) {
           const what = method + pattern;
@@ -207,7 +193,7 @@ for (const [backendName, open] of Object.entries(backends)) {
     const layer = await layerOf("128x128dead");
     const { rows, cols, weight, activations, sequences } = layer;
     const backend = await open();
-    const hessian = await hessianOf(backend, layer);
+    const hessian = await goldenHessian(backend, layer);
     for (const method of SELECTION_METHODS) {
       const problem = { weight, rows, cols, sequences, method, backend };
       const direct = await pruneLinear({ ...problem, activations });

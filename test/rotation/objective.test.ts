@@ -159,6 +159,13 @@ const OBJECTIVES: readonly { objective: RotationObjective; scoreDamping: number 
   { objective: "sparsegpt", scoreDamping: 0 },
   { objective: "sparsegpt", scoreDamping: 0.01 },
 ];
+/** Options of an objective that needs the Hessians. */
+const SPARSEGPT = {
+  loss: "entropy",
+  objective: "sparsegpt",
+  damping: 0.01,
+  scoreDamping: 0,
+} as const;
 /** Rows that the pattern divides, and rows that it does not. */
 const REMOVED: readonly Omit<Case, "objective" | "scoreDamping">[] = [
   {
@@ -262,20 +269,14 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   test(`${backend.name}: an objective frees what it took`, async () => {
     const problem = problemOf(backend, randomBlock(SHAPES[0], 1));
     const { live } = backend.memory();
-    const options = {
-      loss: "entropy",
-      objective: "sparsegpt",
-      damping: 0.01,
-      scoreDamping: 0,
-    } as const;
-    (await BlockObjective.open(backend, problem, options)).dispose();
+    (await BlockObjective.open(backend, problem, SPARSEGPT)).dispose();
     assert.is(backend.memory().live, live);
     const broken = {
       ...problem,
       statistics: { "self_attn.q_proj": problem.statistics["self_attn.q_proj"] },
     };
     try {
-      await BlockObjective.open(backend, broken, options);
+      await BlockObjective.open(backend, broken, SPARSEGPT);
       assert.unreachable("statistics were missing");
     } catch (error) {
       assert.match(String(error), /\[block\.mlp\.gate_proj\].*needs the Hessian/);
@@ -290,13 +291,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     const data = new Float32Array(36).fill(1.05);
     for (let i = 0; i < 6; i++) data[7 * i] = 1;
     backend.write(broken, data);
-    const options = {
-      loss: "entropy",
-      objective: "sparsegpt",
-      damping: 0.01,
-      scoreDamping: 0,
-    } as const;
-    const opened = await BlockObjective.open(backend, problem, options);
+    const opened = await BlockObjective.open(backend, problem, SPARSEGPT);
     assert.is(opened.notes.length, 1);
     assert.match(opened.notes[0], /block\.mlp\.gate_proj: damping was raised from 0.01 to 0.1/);
     opened.dispose();
@@ -305,12 +300,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   test(`${backend.name}: weights that contradict the heads are refused`, async () => {
     const problem = problemOf(backend, randomBlock(SHAPES[0], 3));
     const heads = { heads: 2, kvHeads: 2, headDim: 3 };
-    const options = {
-      loss: "entropy",
-      objective: "magnitude",
-      damping: 0.01,
-      scoreDamping: 0,
-    } as const;
+    const options = { ...SPARSEGPT, objective: "magnitude" } as const;
     try {
       await BlockObjective.open(backend, { ...problem, heads }, options);
       assert.unreachable("the shapes contradict");

@@ -11,6 +11,7 @@ import { memoryOutputFolder } from "../../src/platform/files.js";
 import { memoryWorkFolder } from "../../src/platform/work-folder.js";
 import { pruneLinear } from "../../src/prune.js";
 import { randomValues } from "../backends/operands.js";
+import { refused } from "../checkpoint/crafted.js";
 import { repositoryRoot, skipUnless } from "../shared.js";
 import { findTestGpu, hasWebGpu, NO_WEBGPU } from "./adapter.js";
 
@@ -59,17 +60,6 @@ async function choosing<Result>(gpu: GPU, run: () => Promise<Result>): Promise<R
   }
 }
 
-async function refusal(run: () => Promise<unknown>): Promise<string> {
-  try {
-    await run();
-  } catch (error) {
-    assert.instance(error, PenjingError);
-    return (error as PenjingError).message;
-  }
-  assert.unreachable("nothing was refused");
-  return "";
-}
-
 test("small work stays on wasm, whatever the machine has", async () => {
   const openGpu = policy.openGpu;
   policy.openGpu = () => assert.unreachable("a GPU was asked for") as never;
@@ -104,7 +94,7 @@ test("an adapter that computes on the CPU is left alone by auto", async () => {
     const requestDevice = () => assert.unreachable("it was opened");
     const gpu = { requestAdapter: async () => ({ info, requestDevice }) } as unknown as GPU;
     const opening = openWebGpu({ gpu, hardwareOnly: true });
-    assert.match(await refusal(() => opening), /computes on the CPU, where wasm is faster/);
+    await refused(() => opening, /computes on the CPU, where wasm is faster/);
   }
 });
 
@@ -216,10 +206,10 @@ gpuTest("a device lost under --backend webgpu stops, and loses no finished block
   const work = memoryWorkFolder();
   const backend = await openWebGpu({ gpu });
   const out = memoryOutputFolder();
-  const message = await refusal(() =>
-    compressBreaking({ ...COMPRESS, backend, out, work }, destroy),
+  await refused(
+    () => compressBreaking({ ...COMPRESS, backend, out, work }, destroy),
+    /^\[webgpu\] the device .+ was lost \(.+\); run the command again, or use/,
   );
-  assert.match(message, /^\[webgpu\] the device .+ was lost \(.+\); run the command again, or use/);
   assert.equal(Object.keys(out.files), []);
   backend.dispose();
   const next = await openWebGpu({ gpu: findTestGpu() });
@@ -245,7 +235,7 @@ gpuTest("auto goes on with the work folder of a run on the other backend", async
           leave.abort(new PenjingError("test", "!"));
       }
     };
-    assert.match(await refusal(aborted), /test/);
+    await refused(aborted, /test/);
   });
   const notes: string[] = [];
   for await (const event of compress({ ...options, out: memoryOutputFolder() })) {

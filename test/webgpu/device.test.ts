@@ -8,8 +8,8 @@ import { Pipelines } from "../../src/backends/webgpu/pipelines.js";
 import { selfTest } from "../../src/backends/webgpu/self-test.js";
 import { Stream } from "../../src/backends/webgpu/stream.js";
 import { openWebGpu } from "../../src/backends/webgpu.js";
-import { PenjingError } from "../../src/errors.js";
 import { randomValues } from "../backends/operands.js";
+import { refused } from "../checkpoint/crafted.js";
 import { skipUnless } from "../shared.js";
 import { findTestGpu, hasWebGpu, NO_WEBGPU, openTestGpu, openWithoutSubgroups } from "./adapter.js";
 
@@ -17,17 +17,6 @@ const test = suite("webgpu/device");
 
 function gpuTest(name: string, run: () => Promise<void>): void {
   skipUnless(test, hasWebGpu, NO_WEBGPU, name, run);
-}
-
-async function refusal(run: () => Promise<unknown>): Promise<string> {
-  try {
-    await run();
-  } catch (error) {
-    assert.instance(error, PenjingError);
-    return (error as PenjingError).message;
-  }
-  assert.unreachable("nothing was refused");
-  return "";
 }
 
 /** Results of the operations that sum over a workgroup. */
@@ -128,8 +117,8 @@ gpuTest("memory counts live tensors, and a disposed one is refused", async () =>
   tensor.dispose();
   tensor.dispose();
   assert.equal(backend.memory(), { live: 0, peak: 400 });
-  assert.match(await refusal(() => backend.read(tensor)), "was disposed");
-  assert.match(await refusal(() => backend.read(view)), "was disposed");
+  await refused(() => backend.read(tensor), /was disposed/);
+  await refused(() => backend.read(view), /was disposed/);
   const again = backend.zeros([10, 10]);
   assert.ok((await backend.read(again)).every((value) => value === 0));
   backend.dispose();
@@ -141,7 +130,7 @@ gpuTest("a lost device is named, and the next backend gets a new one", async () 
   const tensor = stream.allocate([4]);
   device.device.destroy();
   await device.device.lost;
-  assert.match(await refusal(() => stream.read(tensor)), /the device .* was lost/);
+  await refused(() => stream.read(tensor), /the device .* was lost/);
   assert.is((await (await openTestGpu()).read((await openTestGpu()).zeros([2]))).length, 2);
 });
 
@@ -157,9 +146,8 @@ gpuTest("a shader that does not compile is named, with its line and the adapter"
   table.broken = [...bindings, "@compute @workgroup_size(1)", "fn main() { x[0] = y; }"].join("\n");
   try {
     stream.dispatch({ shader: "broken", operands: [tensor], parameters: [], groups: [1] });
-    const message = await refusal(() => stream.read(tensor));
-    assert.match(
-      message,
+    const { message } = await refused(
+      () => stream.read(tensor),
       /^\[webgpu\] .+ cannot compile shader broken, line 4 \(.*y.*\); use --backe/,
     );
     assert.ok(message.includes(gpu.adapterName) && !message.includes("\n"), message);
@@ -180,9 +168,8 @@ gpuTest("a device out of memory is one sentence with a cure", async () => {
   }
   const event = Object.assign(new Event("uncapturederror"), { error: new GPUOutOfMemoryError() });
   gpu.device.dispatchEvent(event);
-  const message = await refusal(() => stream.read(tensor));
-  assert.match(
-    message,
+  await refused(
+    () => stream.read(tensor),
     /has no memory left \(vkAllocateMemory failed\); use fewer or shorter samples/,
   );
   assert.is((await stream.read(tensor)).length, 4, "it is said once");
@@ -203,13 +190,15 @@ gpuTest("using frees tensors and backends", async () => {
   }
   const { zeros, read } = kept;
   const after = async () => read.call(kept, zeros.call(kept, [2]));
-  assert.match(await refusal(after), /the backend was disposed/);
+  await refused(after, /the backend was disposed/);
 });
 
 gpuTest("a tensor beyond the device's limits is refused with the limit", async () => {
   const backend = await openTestGpu();
-  const message = await refusal(async () => backend.zeros([2 ** 20, 2 ** 20]));
-  assert.match(message, /4398046511104 bytes exceeds the \d+ bytes/);
+  await refused(
+    async () => backend.zeros([2 ** 20, 2 ** 20]),
+    /4398046511104 bytes exceeds the \d+ bytes/,
+  );
   backend.dispose();
 });
 
@@ -219,17 +208,16 @@ gpuTest("a backend that computes wrong fails the self-test", async () => {
   const lying = Object.create(backend, {
     read: { value: async (tensor: never) => (await backend.read(tensor)).fill(1) },
   });
-  assert.match(
-    await refusal(() => selfTest(lying, "liar")),
-    /liar computes a small dense product wrong/,
-  );
+  await refused(() => selfTest(lying, "liar"), /liar computes a small dense product wrong/);
   backend.dispose();
 });
 
 test("no adapter is one sentence with a cure", async () => {
   const gpu = { requestAdapter: async () => null } as unknown as GPU;
-  const message = await refusal(() => openWebGpu({ gpu }));
-  assert.match(message, /^\[webgpu\] there is no GPU adapter; use --backend wasm/);
+  await refused(
+    () => openWebGpu({ gpu }),
+    /^\[webgpu\] there is no GPU adapter; use --backend wasm/,
+  );
 });
 
 test.run();

@@ -2,7 +2,7 @@ import type { Operations } from "../../backend.js";
 import { rowsOf } from "../../tensor.js";
 import { address, cut, type Kernels, runRanges } from "./kernels.js";
 
-/** Queries from which on turning the keys over pays. */
+/** Queries from which on transposing the keys pays. */
 const MANY_QUERIES = 8;
 
 export function bind(kernels: Kernels): Partial<Operations> {

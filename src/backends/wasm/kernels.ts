@@ -69,7 +69,7 @@ export function cut(kernels: Kernels, units: number, grain: number, work: number
   });
 }
 
-/** Runs `use` with the address of weights as f32: their own, or a copy where they are f16. */
+/** Runs `use` with the address of f32 weights: their own, also when prepared, or an f16 tensor's copy. */
 export function withFloats<T>(
   kernels: Kernels,
   weight: Tensor | DenseMatrix,

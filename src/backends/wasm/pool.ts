@@ -12,7 +12,7 @@ export class ThreadPool {
   private readonly ids: Map<string, number>;
   private readonly int: Int32Array;
   private readonly float: Float64Array;
-  /** Of the i32 that the caller waits on; a page's main thread may not wait, and looks again and again. */
+  /** Whether the caller may sleep: a page's main thread may not, and looks again and again. */
   private canWait = true;
   private isStarted = false;
 

@@ -13,8 +13,9 @@ const MOST_PARTIAL_SUMS = 1024;
 export function accumulateColumnSquares(stream: Stream, x: Tensor, sums: Tensor): void {
   const cols = colsOf(x);
   stream.dispatch({
-    shader: "column-squares",
-    operands: [x, sums] as GpuTensor[],
+    shader: "column-dots",
+    constants: { ACCUMULATE: true },
+    operands: [x, x, sums] as GpuTensor[],
     parameters: [rowsOf(x), cols],
     groups: [Math.ceil(cols / 16)],
   });

@@ -1,4 +1,5 @@
 import type { Backend } from "../../../src/backend.js";
+import { median } from "../figures.js";
 
 export interface Clock {
   /** Least seconds of one measurement. */
@@ -50,7 +51,6 @@ export async function deviceSeconds<Name extends string>(
     }
   }
   probe.dispose();
-  const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1];
   return Object.fromEntries(names.map((name) => [name, median(samples.get(name)!)])) as Record<
     Name,
     number

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execute, type Program } from "../../runtimes/programs.js";
 import { repositoryRoot } from "../../shared.js";
+import { majorOf } from "../figures.js";
 import { best, type Ratios, type RecordedRatios } from "./ratios.js";
 
 /** The recorded ratios; ratios only, so that they hold on other machines too. */
@@ -16,7 +17,7 @@ export function readRecord(): RecordedRatios {
 
 /** A program's entry in the record: its name and major version, as in "Node 24". */
 export function entryOf({ name }: Program): string {
-  return name.replace(/\..*/, "");
+  return majorOf(name);
 }
 
 /** Each mode's ratios, measured in a process of its own. */

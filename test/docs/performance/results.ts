@@ -31,7 +31,9 @@ export class Results {
     );
     if (found.length === 1) return found[0];
     const what = [on, bench, name, ...(by ? [by] : [])].join(" | ");
-    throw new Error(`docs/performance.json has ${found.length} figures "${what}", not one.`);
+    throw new Error(
+      `docs/performance.json has ${found.length} figures "${what}", not one; name one, or measure them: npm run performance -- --measure ${bench}`,
+    );
   }
 
   /** A figure's ratio, which it must have. */

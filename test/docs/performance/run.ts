@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import type { RuntimeFigures } from "../../bench/figures.js";
+import { majorOf, type RuntimeFigures } from "../../bench/figures.js";
 import { measureOn, RUNTIMES } from "../../bench/runtimes.js";
 import { repositoryRoot } from "../../shared.js";
 import { FIGURES, makeFiles, readResults } from "./files.js";
@@ -30,8 +30,8 @@ function wanted(): [string, readonly string[]][] {
 
 /** `known` with the figures of one more run: benchmarks that were measured again are replaced. */
 function merged(known: readonly RuntimeFigures[], run: RuntimeFigures): RuntimeFigures[] {
-  const name = run.runtime.replace(/\..*/, "");
-  const at = known.findIndex(({ runtime }) => runtime.replace(/\..*/, "") === name);
+  const name = majorOf(run.runtime);
+  const at = known.findIndex(({ runtime }) => majorOf(runtime) === name);
   if (at < 0) return [...known, run];
   const both = { runtime: run.runtime, benches: { ...known[at].benches, ...run.benches } };
   return known.with(at, both);

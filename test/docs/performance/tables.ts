@@ -1,3 +1,4 @@
+import { majorOf } from "../../bench/figures.js";
 import type { Results } from "./results.js";
 
 /** The runtime of all figures of which the page shows one runtime only. */
@@ -16,11 +17,6 @@ function table(head: readonly Cell[], rows: readonly (readonly Cell[])[]): strin
 }
 
 const ratio = (value: number) => value.toFixed(2);
-
-/** "Node 24" of "Node 24.21.0". */
-export function majorOf(runtime: string): string {
-  return runtime.replace(/\..*/, "");
-}
 
 /** The modes in which a benchmark ran on a runtime. */
 function modesOf(results: Results, on: string, bench: string) {
