@@ -1,8 +1,8 @@
-// 2:4 products for many tokens: these are copied to panels of 32 or 48, the last perhaps of 8, 16 or
-// 32, which the inner loops of lib/two-four-broadcast.ts and its neighbours read. Rows and groups of weights are taken a block at a
-// time: a block is widened once for all tokens, and its part of a panel of tokens stays in the
-// first-level cache. Sums wait in scratch, [tokens of a panel] for each row, and are transposed on
-// their way out.
+// 2:4 products for many tokens: these are copied to panels of 32 or 48, the last perhaps of 8, 16 or 32,
+// which the inner loops of lib/two-four-broadcast.ts and its neighbours read. Rows and groups of weights
+// are taken a block at a time: a block is widened once for all tokens, and its part of a panel of tokens
+// stays in the first-level cache. Sums wait in scratch, [tokens of a panel] for each row, and are
+// transposed on their way out.
 
 import { storeColumns } from "./four-rows";
 import { F32 } from "./half";
