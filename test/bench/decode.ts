@@ -12,7 +12,7 @@ import { embeddedCase, type ModelCase } from "./cases.js";
 import { decode } from "./gpu/decode.js";
 import type { BenchOptions, Figure } from "./measure.js";
 
-const WIDE = { hiddenSize: 1024, intermediateSize: 2752, layers: 4, vocabSize: 4096, tokens: 65 };
+const WIDE = { hiddenSize: 1024, intermediateSize: 2752, layers: 4, vocabSize: 4096, tokens: 160 };
 const NARROW = { hiddenSize: 256, intermediateSize: 512, layers: 2, vocabSize: 512, tokens: 17 };
 
 /** wasm, and WebGPU where there is a GPU; a software adapter would take an hour, so it is `quick` only. */
