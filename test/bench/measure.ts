@@ -10,13 +10,13 @@ export interface BenchOptions {
 
 /** How long cases are measured. */
 export interface Turns {
-  /** Turns of each case. */
+  /** Turns of each case; with a gauge up to three times as many, until a third are undisturbed. */
   readonly rounds: number;
   /** Least time of one turn. */
   readonly seconds: number;
   /**
    * A short piece of work that is as fast as the machine lets it be. It is timed before and after
-   * every turn; turns beside which it was slow count only where there are too few others.
+   * every turn; turns beside which it was slow count only where there is hardly another.
    *
    * @default every turn counts
    */
@@ -25,6 +25,8 @@ export interface Turns {
 
 /** How much longer than at its best the gauge may take beside a turn that counts. */
 const DISTURBED = 1.15;
+/** Rounds at most, as a multiple of those asked for: the further ones are for cases that were disturbed. */
+const MOST = 3;
 
 /** What was measured in one turn of a case. */
 export interface Turn {
@@ -48,8 +50,8 @@ export function medians<Name extends string>(
   const measured = noTurns(names);
   // The first call of a kernel runs code that is not optimised yet.
   for (const name of names) cases[name]();
-  for (let round = 0; round < turns.rounds; round++) {
-    for (const name of names) {
+  for (let round = 0; round < MOST * turns.rounds; round++) {
+    for (const name of lacking(measured, turns.rounds)) {
       const before = secondsOf(turns.gauge);
       const seconds = sampleOf(name, cases[name], turns.seconds);
       measured[name].push({ seconds, gauge: Math.max(before, secondsOf(turns.gauge)) });
@@ -79,8 +81,8 @@ export async function mediansAsync<Name extends string>(
     const once = (performance.now() - started) / 1000;
     calls.set(name, Math.max(1, Math.ceil(turns.seconds / 4 / once)));
   }
-  for (let round = 0; round < rounds; round++) {
-    for (const name of names) {
+  for (let round = 0; round < MOST * rounds; round++) {
+    for (const name of lacking(measured, rounds)) {
       const batch = calls.get(name);
       const before = secondsOf(gauge);
       const seconds = batch
@@ -147,9 +149,24 @@ function sampleOfAsync(
   });
 }
 
+/** Seconds of the gauge where it was fastest. */
+function bestGauge(measured: TurnsOf<string>): number {
+  return Math.min(...Object.values(measured).flatMap((turns) => turns.map(({ gauge }) => gauge)));
+}
+
+/** The cases that have had fewer turns than `rounds`, or of those fewer than a third undisturbed. */
+function lacking<Name extends string>(measured: TurnsOf<Name>, rounds: number): Name[] {
+  const best = bestGauge(measured);
+  const isCalm = ({ gauge }: Turn) => gauge <= DISTURBED * best;
+  const names = Object.keys(measured) as Name[];
+  return names.filter(
+    (name) => measured[name].length < rounds || 3 * measured[name].filter(isCalm).length < rounds,
+  );
+}
+
 function mediansOf<Name extends string>(measured: TurnsOf<Name>): Record<Name, number> {
   const cases = Object.entries<Turn[]>(measured);
-  const best = Math.min(...cases.flatMap(([, turns]) => turns.map(({ gauge }) => gauge)));
+  const best = bestGauge(measured);
   const entries = cases.map(([name, turns]) => [
     name,
     median(undisturbed(turns, best).flatMap(({ seconds }) => seconds)),
@@ -159,12 +176,12 @@ function mediansOf<Name extends string>(measured: TurnsOf<Name>): Record<Name, n
 
 /**
  * The turns that count, from the least to the most disturbed: those beside which the gauge was about
- * as fast as at its best, and a third of all in any case.
+ * as fast as at its best, and an eighth of all in any case.
  *
  * @param best seconds of the gauge where it was fastest
  */
 export function undisturbed(turns: readonly Turn[], best: number): Turn[] {
   return [...turns]
     .sort((a, b) => a.gauge - b.gauge)
-    .filter(({ gauge }, i) => gauge <= DISTURBED * best || i < turns.length / 3);
+    .filter(({ gauge }, i) => gauge <= DISTURBED * best || i < turns.length / 8);
 }
