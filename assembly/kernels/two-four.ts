@@ -5,11 +5,12 @@
 // Stored form (src/layouts/two-four.ts): values [rows, cols/2], and 4-bit group codes
 // i0 | i1 << 2, two a byte.
 
-import { BF16, F32, halfLift, I8, scaleFloats } from "../lib/half";
-import { PANEL_ROWS, panelStep, preparePanels, widenPanel } from "../lib/two-four-form";
+import { BF16, F16, F32, halfLift, I8, scaleFloats } from "../lib/half";
+import { evenGroups, PANEL_ROWS, panelStep, preparePanels, widenPanel } from "../lib/two-four-form";
 import { panelLinear, panelScratch, RUN_TOKENS } from "../lib/two-four-panel";
 import { fillShuffles } from "../lib/two-four-swizzle";
 import { tokensLinear } from "../lib/two-four-tokens";
+import { WHOLE_REST } from "../lib/two-four-values";
 import { vectorLinear } from "../lib/two-four-vector";
 
 /** Up to so many tokens are multiplied by swizzling, more in panels. */
@@ -88,8 +89,8 @@ export function twoFourBytes(format: i32, rows: i32, groups: i32): usize {
 /** Bytes of scratch for twoFourRows. */
 export function twoFourScratch(format: i32, tokens: i32, groups: i32): usize {
   if (tokens > FEW_TOKENS) return panelScratch(tokens, groups);
-  if (format == F32) return 0;
-  return tokens == 1 ? <usize>groups << 4 : 2 * panelStep(F32, groups);
+  if (tokens == 1) return <usize>evenGroups(groups) << 4;
+  return format == F32 ? 0 : 2 * panelStep(F32, groups);
 }
 
 /**
@@ -170,11 +171,12 @@ function oneToken(
   scratch: usize,
 ): void {
   const step = panelStep(format, groups);
-  if (format == F32) vectorLinear<f32>(x, panels, step, out, bias, 0, rows, groups);
-  else if (format == BF16) vectorLinear<i16>(x, panels, step, out, bias, 0, rows, groups);
-  else if (format == I8) vectorLinear<i8>(x, panels, step, out, bias, scales, rows, groups);
-  else {
-    scaleFloats(groups << 2, halfLift(), x, scratch);
-    vectorLinear<u16>(scratch, panels, step, out, bias, scales, rows, groups);
-  }
+  const even = evenGroups(groups);
+  const lift: f32 = format == F16 ? halfLift() : format == I8 ? WHOLE_REST : 1;
+  scaleFloats(groups << 2, lift, x, scratch);
+  if (even > groups) v128.store(scratch + (<usize>groups << 4), f32x4.splat(0));
+  if (format == F32) vectorLinear<f32>(scratch, panels, step, out, bias, 0, rows, even);
+  else if (format == F16) vectorLinear<u16>(scratch, panels, step, out, bias, scales, rows, even);
+  else if (format == BF16) vectorLinear<i16>(scratch, panels, step, out, bias, 0, rows, even);
+  else vectorLinear<i8>(scratch, panels, step, out, bias, scales, rows, even);
 }

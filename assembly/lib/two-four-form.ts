@@ -2,27 +2,17 @@
 // of memory. A panel holds for each group of 4 columns, up to an even number of groups:
 //   4 bytes    the codes of its four pairs of rows: code of the first row | code of the second << 4;
 //              such a byte holds the columns of four values, two bits each, lowest first
-//   16 values  for each pair: the two slots of the first row, then those of the second
-// Values have the type T of lib/half.ts. f16 rows are scaled by a power of two, so that the largest
-// value of a row has the largest exponent: this changes no digit and leaves few subnormals.
+//   16 values  four for each pair: the two slots of the first row, then those of the second
+// Values have the type T of lib/half.ts, and stand in vectors of four lanes: a lane holds the value of one
+// pair in 32 bits, of two pairs in 16 bits each, or of four in 8, the first pair's lowest. f16 rows are
+// scaled by a power of two, so that the largest value of a row has the largest exponent: this changes no
+// digit and leaves few subnormals.
 //
 // Products with more than one token read f32, to which they widen as much as they use at a time.
 
-import {
-  BF16,
-  F16,
-  F32,
-  halfLift,
-  halfRest,
-  high,
-  I8,
-  isHalf,
-  low,
-  movedBits,
-  powerOfTwo,
-  sizeOfFormat,
-} from "./half";
+import { BF16, F16, F32, halfLift, halfRest, I8, isHalf, powerOfTwo, sizeOfFormat } from "./half";
 import { lifted, rowLift } from "./half-lift";
+import { pairBits, pairValues, WHOLE_REST } from "./two-four-values";
 
 /** Rows of a panel. */
 export const PANEL_ROWS: i32 = 8;
@@ -72,7 +62,7 @@ export function preparePanels(
   const width = <usize>((groups + 1) >> 1);
   const step = panelStep(format, groups);
   const next = groupStep(format);
-  const slots: usize = 2 * sizeOfFormat(format);
+  const size = sizeOfFormat(format);
   for (let row = 0; row < rows; row += PANEL_ROWS) {
     memory.fill(panels, 0, step);
     for (let at: usize = 0; at < step; at += next) store<u32>(panels + at, NO_CODE);
@@ -85,21 +75,24 @@ export function preparePanels(
       }
       const shift = (r & 1) << 2;
       let code = panels + <usize>(r >> 1);
-      let to = panels + 4 + <usize>r * slots;
+      // Four bytes of a lane hold the values of 4 / size pairs.
+      const pair = <usize>(r >> 1) * size;
+      let to = panels + 4 + ((pair & ~3) << 2) + (pair & 3) + (<usize>(r & 1) << 3);
       for (let group = 0; group < groups; group++) {
         const both = <i32>load<u8>(indices + <usize>(group >> 1));
         const own = (both >> ((group & 1) << 2)) & 15;
         store<u8>(code, (<i32>load<u8>(code) & (0xf0 >> shift)) | (own << shift));
         if (format == F32) store<u64>(to, load<u64>(values));
-        else if (format == BF16) store<u32>(to, load<u32>(values));
-        else if (format == I8) store<u16>(to, load<u16>(values));
-        else {
+        else if (format == I8) {
+          store<u8>(to, load<u8>(values));
+          store<u8>(to, load<u8>(values, 1), 4);
+        } else {
           store<u16>(to, lifted(load<u16>(values), lift));
-          store<u16>(to, lifted(load<u16>(values, 2), lift), 2);
+          store<u16>(to, lifted(load<u16>(values, 2), lift), 4);
         }
         code += next;
         to += next;
-        values += slots;
+        values += 2 * size;
       }
       indices += width;
     }
@@ -119,13 +112,13 @@ export function widenPanel(format: i32, panel: usize, groups: i32, scales: usize
 }
 
 function widen<T>(panel: usize, groups: i32, scales: usize, to: usize): void {
-  const moved = movedBits();
+  const bits = pairBits<T>();
   let s0 = f32x4.splat(1);
   let s1 = s0;
   let s2 = s0;
   let s3 = s0;
   if (scales) {
-    const lift = f32x4.splat(isHalf<T>() ? halfLift() : 1);
+    const lift = f32x4.splat(isHalf<T>() ? halfLift() : WHOLE_REST);
     const first = f32x4.mul(lift, v128.load(scales));
     const second = f32x4.mul(lift, v128.load(scales, 16));
     s0 = v128.shuffle<f32>(first, first, 0, 0, 1, 1);
@@ -135,27 +128,13 @@ function widen<T>(panel: usize, groups: i32, scales: usize, to: usize): void {
   }
   for (; groups > 0; groups--) {
     store<u32>(to, load<u32>(panel));
-    let eight = firstPairs<T>(panel);
-    v128.store(to, f32x4.mul(s0, low<T>(eight, moved)), 4);
-    v128.store(to, f32x4.mul(s1, high<T>(eight, moved)), 20);
-    eight = lastPairs<T>(panel);
-    v128.store(to, f32x4.mul(s2, low<T>(eight, moved)), 36);
-    v128.store(to, f32x4.mul(s3, high<T>(eight, moved)), 52);
+    const first = v128.load(panel, 4);
+    const last = sizeof<T>() == 1 ? first : v128.load(panel, 20);
+    v128.store(to, f32x4.mul(s0, pairValues<T>(first, 0, bits)), 4);
+    v128.store(to, f32x4.mul(s1, pairValues<T>(first, 1, bits)), 20);
+    v128.store(to, f32x4.mul(s2, pairValues<T>(last, 2, bits)), 36);
+    v128.store(to, f32x4.mul(s3, pairValues<T>(last, 3, bits)), 52);
     panel += groupBytes<T>();
     to += groupBytes<f32>();
   }
-}
-
-/** The values of a group's first two pairs as 16-bit numbers. */
-// @ts-ignore: decorator
-@inline
-export function firstPairs<T>(panel: usize): v128 {
-  return sizeof<T>() == 1 ? v128.load_ext<i8>(panel, 4) : v128.load(panel, 4);
-}
-
-/** The values of a group's last two pairs as 16-bit numbers. */
-// @ts-ignore: decorator
-@inline
-export function lastPairs<T>(panel: usize): v128 {
-  return sizeof<T>() == 1 ? v128.load_ext<i8>(panel, 12) : v128.load(panel, 20);
 }

@@ -9,7 +9,7 @@ import { loadUpTo, storeUpTo } from "./lanes";
  * Address of the table, 16 bytes for each code byte: above the static data, which a thread writes anew when
  * it starts, and below all tensors (src/backends/wasm.ts).
  */
-export const SHUFFLES: usize = 0x80000;
+const SHUFFLES: usize = 0x80000;
 
 /** Writes the 256 shuffles; call once. */
 export function fillShuffles(): void {
@@ -27,29 +27,11 @@ export function swizzle(x: v128, shuffle: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? i8x16.relaxed_swizzle(x, shuffle) : i8x16.swizzle(x, shuffle);
 }
 
-/** The shuffle of pair 0, of 1, 2, 3 of a panel, from a group's four codes. */
+/** The shuffle of a pair's code. */
 // @ts-ignore: decorator
 @inline
-export function shuffle0(codes: usize): v128 {
-  return v128.load((codes << 4) & 0xff0, SHUFFLES);
-}
-
-// @ts-ignore: decorator
-@inline
-export function shuffle1(codes: usize): v128 {
-  return v128.load((codes >> 4) & 0xff0, SHUFFLES);
-}
-
-// @ts-ignore: decorator
-@inline
-export function shuffle2(codes: usize): v128 {
-  return v128.load((codes >> 12) & 0xff0, SHUFFLES);
-}
-
-// @ts-ignore: decorator
-@inline
-export function shuffle3(codes: usize): v128 {
-  return v128.load((codes >> 20) & 0xff0, SHUFFLES);
+export function shuffleOf(code: u32): v128 {
+  return v128.load(<usize>code << 4, SHUFFLES);
 }
 
 /** The sums of two pairs' rows: lanes 0 and 1 belong to the first row of a pair, 2 and 3 to the second. */

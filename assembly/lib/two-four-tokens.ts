@@ -4,7 +4,7 @@
 
 import { madd } from "./simd";
 import { groupBytes, PANEL_ROWS } from "./two-four-form";
-import { fourRows, SHUFFLES, swizzle } from "./two-four-swizzle";
+import { fourRows, shuffleOf, swizzle } from "./two-four-swizzle";
 
 /**
  * Up to eight rows of each of two panels for `tokens` 2 to 4 tokens: out [tokens, rows] =
@@ -85,8 +85,8 @@ function fourTokens(
   let s30 = f32x4.splat(0);
   let s31 = f32x4.splat(0);
   for (; groups > 0; groups--) {
-    const shuffle0 = v128.load(<usize>load<u8>(first) << 4, SHUFFLES);
-    const shuffle1 = v128.load(<usize>load<u8>(second) << 4, SHUFFLES);
+    const shuffle0 = shuffleOf(load<u8>(first));
+    const shuffle1 = shuffleOf(load<u8>(second));
     const w0 = v128.load(v0);
     const w1 = v128.load(v1);
     let four = v128.load(x0);

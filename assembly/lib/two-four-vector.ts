@@ -1,25 +1,18 @@
-// The 2:4 product with one token. Four panels of rows are taken at once, a quarter of all panels
-// apart: a single stream from memory waits at every page.
+// The 2:4 product with one token. Two panels of rows are taken at once, which are far apart, and each from
+// its start and from its middle: a single stream from memory waits at every page.
 
-import { high, low, movedBits } from "./half";
 import { madd } from "./simd";
-import { firstPairs, groupBytes, lastPairs } from "./two-four-form";
-import {
-  fourRows,
-  shuffle0,
-  shuffle1,
-  shuffle2,
-  shuffle3,
-  storeFourRows,
-  swizzle,
-} from "./two-four-swizzle";
+import { groupBytes } from "./two-four-form";
+import { fourRows, shuffleOf, storeFourRows, swizzle } from "./two-four-swizzle";
+import { pairBits, pairValues } from "./two-four-values";
 
 /**
- * out [rows] = x [4 * groups] W^T + bias; x was multiplied with halfLift() for f16.
+ * out [rows] = x [4 * groups] W^T + bias; x was multiplied with what pairValues asks for.
  *
  * @param bias [rows], or 0 for none
  * @param scales [rows, up to a multiple of 8], or 0 for none
  * @param step bytes of a panel
+ * @param groups an even number
  */
 export function vectorLinear<T>(
   x: usize,
@@ -31,9 +24,9 @@ export function vectorLinear<T>(
   rows: i32,
   groups: i32,
 ): void {
-  const quarter = (((rows + 7) >> 3) + 3) >> 2;
-  for (let i = 0; i < quarter; i++) {
-    fourPanels<T>(x, panels, step, quarter, groups, out, bias, scales, rows);
+  const half = (((rows + 7) >> 3) + 1) >> 1;
+  for (let i = 0; i < half; i++) {
+    twoPanels<T>(x, panels, step, half, groups, out, bias, scales, rows);
     rows -= 8;
     panels += step;
     out += 32;
@@ -42,38 +35,16 @@ export function vectorLinear<T>(
   }
 }
 
-// The value of pair 0, of 1, 2, 3; `eight` of those that are not f32 holds two pairs.
-// @ts-ignore: decorator
-@inline
-function pair0<T>(v: usize, eight: v128, moved: v128): v128 {
-  return sizeof<T>() == 4 ? v128.load(v, 4) : low<T>(eight, moved);
-}
-
-// @ts-ignore: decorator
-@inline
-function pair1<T>(v: usize, eight: v128, moved: v128): v128 {
-  return sizeof<T>() == 4 ? v128.load(v, 20) : high<T>(eight, moved);
-}
-
-// @ts-ignore: decorator
-@inline
-function pair2<T>(v: usize, eight: v128, moved: v128): v128 {
-  return sizeof<T>() == 4 ? v128.load(v, 36) : low<T>(eight, moved);
-}
-
-// @ts-ignore: decorator
-@inline
-function pair3<T>(v: usize, eight: v128, moved: v128): v128 {
-  return sizeof<T>() == 4 ? v128.load(v, 52) : high<T>(eight, moved);
-}
-
 /**
- * The rows of the panels 0, 1, 2, 3 times `apart`; `rows` are left from the first on, and panels beyond
- * them are computed as the first again, for nothing.
+ * The rows of the panels 0 and `apart`; `rows` are left from the first on, and if the second panel lies
+ * beyond them the first is computed again, for nothing.
+ *
+ * The branches are always taken: V8 before 13 moves all loads of a straight stretch of code to its top, and
+ * so many do not fit into registers.
  */
-function fourPanels<T>(
-  x: usize,
-  v0: usize,
+function twoPanels<T>(
+  x0: usize,
+  u0: usize,
   step: usize,
   apart: i32,
   groups: i32,
@@ -82,12 +53,13 @@ function fourPanels<T>(
   scales: usize,
   rows: i32,
 ): void {
-  const moved = movedBits();
-  const distance = <usize>apart * step;
+  const bits = pairBits<T>();
   const next = apart << 3;
-  let v1 = rows > next ? v0 + distance : v0;
-  let v2 = rows > 2 * next ? v0 + 2 * distance : v0;
-  let v3 = rows > 3 * next ? v0 + 3 * distance : v0;
+  const half = groups >> 1;
+  let x1 = x0 + (<usize>half << 4);
+  let u1 = u0 + <usize>half * groupBytes<T>();
+  let v0 = rows > next ? u0 + <usize>apart * step : u0;
+  let v1 = v0 + (u1 - u0);
   let a0 = f32x4.splat(0);
   let a1 = f32x4.splat(0);
   let a2 = f32x4.splat(0);
@@ -96,55 +68,56 @@ function fourPanels<T>(
   let b1 = f32x4.splat(0);
   let b2 = f32x4.splat(0);
   let b3 = f32x4.splat(0);
-  let c0 = f32x4.splat(0);
-  let c1 = f32x4.splat(0);
-  let c2 = f32x4.splat(0);
-  let c3 = f32x4.splat(0);
-  let d0 = f32x4.splat(0);
-  let d1 = f32x4.splat(0);
-  let d2 = f32x4.splat(0);
-  let d3 = f32x4.splat(0);
-  for (; groups > 0; groups--) {
-    const four = v128.load(x);
-    let eight = four;
-    let codes = <usize>load<u32>(v0);
-    if (sizeof<T>() < 4) eight = firstPairs<T>(v0);
-    a0 = madd(pair0<T>(v0, eight, moved), swizzle(four, shuffle0(codes)), a0);
-    a1 = madd(pair1<T>(v0, eight, moved), swizzle(four, shuffle1(codes)), a1);
-    if (sizeof<T>() < 4) eight = lastPairs<T>(v0);
-    a2 = madd(pair2<T>(v0, eight, moved), swizzle(four, shuffle2(codes)), a2);
-    a3 = madd(pair3<T>(v0, eight, moved), swizzle(four, shuffle3(codes)), a3);
-    codes = <usize>load<u32>(v1);
-    if (sizeof<T>() < 4) eight = firstPairs<T>(v1);
-    b0 = madd(pair0<T>(v1, eight, moved), swizzle(four, shuffle0(codes)), b0);
-    b1 = madd(pair1<T>(v1, eight, moved), swizzle(four, shuffle1(codes)), b1);
-    if (sizeof<T>() < 4) eight = lastPairs<T>(v1);
-    b2 = madd(pair2<T>(v1, eight, moved), swizzle(four, shuffle2(codes)), b2);
-    b3 = madd(pair3<T>(v1, eight, moved), swizzle(four, shuffle3(codes)), b3);
-    codes = <usize>load<u32>(v2);
-    if (sizeof<T>() < 4) eight = firstPairs<T>(v2);
-    c0 = madd(pair0<T>(v2, eight, moved), swizzle(four, shuffle0(codes)), c0);
-    c1 = madd(pair1<T>(v2, eight, moved), swizzle(four, shuffle1(codes)), c1);
-    if (sizeof<T>() < 4) eight = lastPairs<T>(v2);
-    c2 = madd(pair2<T>(v2, eight, moved), swizzle(four, shuffle2(codes)), c2);
-    c3 = madd(pair3<T>(v2, eight, moved), swizzle(four, shuffle3(codes)), c3);
-    codes = <usize>load<u32>(v3);
-    if (sizeof<T>() < 4) eight = firstPairs<T>(v3);
-    d0 = madd(pair0<T>(v3, eight, moved), swizzle(four, shuffle0(codes)), d0);
-    d1 = madd(pair1<T>(v3, eight, moved), swizzle(four, shuffle1(codes)), d1);
-    if (sizeof<T>() < 4) eight = lastPairs<T>(v3);
-    d2 = madd(pair2<T>(v3, eight, moved), swizzle(four, shuffle2(codes)), d2);
-    d3 = madd(pair3<T>(v3, eight, moved), swizzle(four, shuffle3(codes)), d3);
-    x += 16;
+  for (let group = 0; group < half; group++) {
+    let four = v128.load(x0);
+    let lanes = v128.load(u0, 4);
+    a0 = madd(pairValues<T>(lanes, 0, bits), swizzle(four, shuffleOf(load<u8>(u0))), a0);
+    if (sizeof<T>() > 2) lanes = v128.load(u0, 4 + 4 * sizeof<T>());
+    a1 = madd(pairValues<T>(lanes, 1, bits), swizzle(four, shuffleOf(load<u8>(u0, 1))), a1);
+    if (sizeof<T>() > 1) lanes = v128.load(u0, 4 + 8 * sizeof<T>());
+    a2 = madd(pairValues<T>(lanes, 2, bits), swizzle(four, shuffleOf(load<u8>(u0, 2))), a2);
+    if (sizeof<T>() > 2) lanes = v128.load(u0, 4 + 12 * sizeof<T>());
+    a3 = madd(pairValues<T>(lanes, 3, bits), swizzle(four, shuffleOf(load<u8>(u0, 3))), a3);
+    if (x0 > 1) {
+      lanes = v128.load(v0, 4);
+      b0 = madd(pairValues<T>(lanes, 0, bits), swizzle(four, shuffleOf(load<u8>(v0))), b0);
+      if (sizeof<T>() > 2) lanes = v128.load(v0, 4 + 4 * sizeof<T>());
+      b1 = madd(pairValues<T>(lanes, 1, bits), swizzle(four, shuffleOf(load<u8>(v0, 1))), b1);
+      if (sizeof<T>() > 1) lanes = v128.load(v0, 4 + 8 * sizeof<T>());
+      b2 = madd(pairValues<T>(lanes, 2, bits), swizzle(four, shuffleOf(load<u8>(v0, 2))), b2);
+      if (sizeof<T>() > 2) lanes = v128.load(v0, 4 + 12 * sizeof<T>());
+      b3 = madd(pairValues<T>(lanes, 3, bits), swizzle(four, shuffleOf(load<u8>(v0, 3))), b3);
+      if (u0 > 1) {
+        four = v128.load(x1);
+        lanes = v128.load(u1, 4);
+        a0 = madd(pairValues<T>(lanes, 0, bits), swizzle(four, shuffleOf(load<u8>(u1))), a0);
+        if (sizeof<T>() > 2) lanes = v128.load(u1, 4 + 4 * sizeof<T>());
+        a1 = madd(pairValues<T>(lanes, 1, bits), swizzle(four, shuffleOf(load<u8>(u1, 1))), a1);
+        if (sizeof<T>() > 1) lanes = v128.load(u1, 4 + 8 * sizeof<T>());
+        a2 = madd(pairValues<T>(lanes, 2, bits), swizzle(four, shuffleOf(load<u8>(u1, 2))), a2);
+        if (sizeof<T>() > 2) lanes = v128.load(u1, 4 + 12 * sizeof<T>());
+        a3 = madd(pairValues<T>(lanes, 3, bits), swizzle(four, shuffleOf(load<u8>(u1, 3))), a3);
+        if (x0 > 2) {
+          lanes = v128.load(v1, 4);
+          b0 = madd(pairValues<T>(lanes, 0, bits), swizzle(four, shuffleOf(load<u8>(v1))), b0);
+          if (sizeof<T>() > 2) lanes = v128.load(v1, 4 + 4 * sizeof<T>());
+          b1 = madd(pairValues<T>(lanes, 1, bits), swizzle(four, shuffleOf(load<u8>(v1, 1))), b1);
+          if (sizeof<T>() > 1) lanes = v128.load(v1, 4 + 8 * sizeof<T>());
+          b2 = madd(pairValues<T>(lanes, 2, bits), swizzle(four, shuffleOf(load<u8>(v1, 2))), b2);
+          if (sizeof<T>() > 2) lanes = v128.load(v1, 4 + 12 * sizeof<T>());
+          b3 = madd(pairValues<T>(lanes, 3, bits), swizzle(four, shuffleOf(load<u8>(v1, 3))), b3);
+        }
+      }
+    }
+    x0 += 16;
+    x1 += 16;
+    u0 += groupBytes<T>();
+    u1 += groupBytes<T>();
     v0 += groupBytes<T>();
     v1 += groupBytes<T>();
-    v2 += groupBytes<T>();
-    v3 += groupBytes<T>();
   }
   storeEightRows(a0, a1, a2, a3, 0, rows, out, bias, scales);
   storeEightRows(b0, b1, b2, b3, next, rows, out, bias, scales);
-  storeEightRows(c0, c1, c2, c3, 2 * next, rows, out, bias, scales);
-  storeEightRows(d0, d1, d2, d3, 3 * next, rows, out, bias, scales);
 }
 
 /** Stores the rows from `first` on of which there are `rows` in all. */
