@@ -12,6 +12,7 @@ import { fillShuffles } from "../lib/two-four-swizzle";
 import { tokensLinear } from "../lib/two-four-tokens";
 import { WHOLE_REST } from "../lib/two-four-values";
 import { vectorLinear } from "../lib/two-four-vector";
+import { fillColumns } from "../lib/two-four-wide";
 
 /** Up to so many tokens are multiplied by swizzling, more in panels. */
 const FEW_TOKENS: i32 = 4;
@@ -22,6 +23,7 @@ const CODES: usize = memory.data<u8>([4, 4, 4, 4, 8, 8, 9, 0, 12, 12, 13, 0, 14,
 /** Call once, before twoFourRows. */
 export function twoFourStart(): void {
   fillShuffles();
+  fillColumns();
 }
 
 /** The stored form of w [rows, 4 * groups]; returns the first flat group that does not fit, or -1. */

@@ -168,8 +168,8 @@ function multiplyPanel<A>(
   for (let pair: usize = 0; pair < 4; pair++) {
     const codes = panel + pair;
     if (isFloat<A>() && width == 48) {
-      rowByFortyEight<u8>(x, codes, values, groups, sums, overwrite);
-      rowByFortyEight<i8>(x, codes, values + 8, groups, sums + rowBytes, overwrite);
+      rowByFortyEight(0, x, codes, values, groups, sums, overwrite);
+      rowByFortyEight(1, x, codes, values + 8, groups, sums + rowBytes, overwrite);
     } else if (width == 32) {
       rowByThirtyTwo<u8, A>(x, codes, values, groups, sums, overwrite);
       rowByThirtyTwo<i8, A>(x, codes, values + 8, groups, sums + rowBytes, overwrite);

@@ -3,21 +3,33 @@
 // takes to find a column is shared by twelve products.
 
 import { madd } from "./simd";
-import { column } from "./two-four-broadcast";
 
-/** Bytes before the column of a slot, columns being 192 bytes. */
-// @ts-ignore: decorator
-@inline
-function wideColumn<T>(code: u32, slot: i32): usize {
-  const twoThirds = column<T>(code, 7, slot);
-  return twoThirds + (twoThirds >> 1);
+/**
+ * Address of a table of four u16 for each code byte, the bytes before the columns of its four values: behind
+ * the table of lib/two-four-swizzle.ts.
+ */
+const COLUMNS: usize = 0x81000;
+
+/** Writes the table; call once. */
+export function fillColumns(): void {
+  for (let code = 0; code < 256; code++) {
+    for (let value = 0; value < 4; value++) {
+      store<u16>(COLUMNS + <usize>(code * 8 + value * 2), ((code >> (2 * value)) & 3) * 192);
+    }
+  }
 }
 
 /**
  * Adds one row's products with `groups` groups, an even number above 0, of columns of 48 tokens to
- * [48] sums, or overwrites them. T is u8 for the first row of a pair, i8 for the second.
+ * [48] sums, or overwrites them.
+ *
+ * The branches are always taken: without them V8 does all products of a sum one after the other, for which
+ * they wait, and keeps some sums in memory.
+ *
+ * @param row of the pair, 0 or 1
  */
-export function rowByFortyEight<T>(
+export function rowByFortyEight(
+  row: usize,
   x: usize,
   codes: usize,
   values: usize,
@@ -25,6 +37,7 @@ export function rowByFortyEight<T>(
   sums: usize,
   overwrite: bool,
 ): void {
+  const columns = COLUMNS + 4 * row;
   let a0 = f32x4.splat(0);
   let a1 = f32x4.splat(0);
   let a2 = f32x4.splat(0);
@@ -38,9 +51,9 @@ export function rowByFortyEight<T>(
   let a10 = f32x4.splat(0);
   let a11 = f32x4.splat(0);
   do {
-    let code = <u32>load<u8>(codes);
+    let column = columns + (<usize>load<u8>(codes) << 3);
     let w = v128.load32_splat(values);
-    let from = x + wideColumn<T>(code, 0);
+    let from = x + <usize>load<u16>(column);
     a0 = madd(w, v128.load(from), a0);
     a1 = madd(w, v128.load(from, 16), a1);
     a2 = madd(w, v128.load(from, 32), a2);
@@ -53,49 +66,55 @@ export function rowByFortyEight<T>(
     a9 = madd(w, v128.load(from, 144), a9);
     a10 = madd(w, v128.load(from, 160), a10);
     a11 = madd(w, v128.load(from, 176), a11);
-    w = v128.load32_splat(values, 4);
-    from = x + wideColumn<T>(code, 1);
-    a0 = madd(w, v128.load(from), a0);
-    a1 = madd(w, v128.load(from, 16), a1);
-    a2 = madd(w, v128.load(from, 32), a2);
-    a3 = madd(w, v128.load(from, 48), a3);
-    a4 = madd(w, v128.load(from, 64), a4);
-    a5 = madd(w, v128.load(from, 80), a5);
-    a6 = madd(w, v128.load(from, 96), a6);
-    a7 = madd(w, v128.load(from, 112), a7);
-    a8 = madd(w, v128.load(from, 128), a8);
-    a9 = madd(w, v128.load(from, 144), a9);
-    a10 = madd(w, v128.load(from, 160), a10);
-    a11 = madd(w, v128.load(from, 176), a11);
-    code = <u32>load<u8>(codes, 68);
-    w = v128.load32_splat(values, 68);
-    from = x + wideColumn<T>(code, 0);
-    a0 = madd(w, v128.load(from, 768), a0);
-    a1 = madd(w, v128.load(from, 784), a1);
-    a2 = madd(w, v128.load(from, 800), a2);
-    a3 = madd(w, v128.load(from, 816), a3);
-    a4 = madd(w, v128.load(from, 832), a4);
-    a5 = madd(w, v128.load(from, 848), a5);
-    a6 = madd(w, v128.load(from, 864), a6);
-    a7 = madd(w, v128.load(from, 880), a7);
-    a8 = madd(w, v128.load(from, 896), a8);
-    a9 = madd(w, v128.load(from, 912), a9);
-    a10 = madd(w, v128.load(from, 928), a10);
-    a11 = madd(w, v128.load(from, 944), a11);
-    w = v128.load32_splat(values, 72);
-    from = x + wideColumn<T>(code, 1);
-    a0 = madd(w, v128.load(from, 768), a0);
-    a1 = madd(w, v128.load(from, 784), a1);
-    a2 = madd(w, v128.load(from, 800), a2);
-    a3 = madd(w, v128.load(from, 816), a3);
-    a4 = madd(w, v128.load(from, 832), a4);
-    a5 = madd(w, v128.load(from, 848), a5);
-    a6 = madd(w, v128.load(from, 864), a6);
-    a7 = madd(w, v128.load(from, 880), a7);
-    a8 = madd(w, v128.load(from, 896), a8);
-    a9 = madd(w, v128.load(from, 912), a9);
-    a10 = madd(w, v128.load(from, 928), a10);
-    a11 = madd(w, v128.load(from, 944), a11);
+    if (x > 1) {
+      w = v128.load32_splat(values, 4);
+      from = x + <usize>load<u16>(column, 2);
+      a0 = madd(w, v128.load(from), a0);
+      a1 = madd(w, v128.load(from, 16), a1);
+      a2 = madd(w, v128.load(from, 32), a2);
+      a3 = madd(w, v128.load(from, 48), a3);
+      a4 = madd(w, v128.load(from, 64), a4);
+      a5 = madd(w, v128.load(from, 80), a5);
+      a6 = madd(w, v128.load(from, 96), a6);
+      a7 = madd(w, v128.load(from, 112), a7);
+      a8 = madd(w, v128.load(from, 128), a8);
+      a9 = madd(w, v128.load(from, 144), a9);
+      a10 = madd(w, v128.load(from, 160), a10);
+      a11 = madd(w, v128.load(from, 176), a11);
+      if (codes > 1) {
+        column = columns + (<usize>load<u8>(codes, 68) << 3);
+        w = v128.load32_splat(values, 68);
+        from = x + <usize>load<u16>(column);
+        a0 = madd(w, v128.load(from, 768), a0);
+        a1 = madd(w, v128.load(from, 784), a1);
+        a2 = madd(w, v128.load(from, 800), a2);
+        a3 = madd(w, v128.load(from, 816), a3);
+        a4 = madd(w, v128.load(from, 832), a4);
+        a5 = madd(w, v128.load(from, 848), a5);
+        a6 = madd(w, v128.load(from, 864), a6);
+        a7 = madd(w, v128.load(from, 880), a7);
+        a8 = madd(w, v128.load(from, 896), a8);
+        a9 = madd(w, v128.load(from, 912), a9);
+        a10 = madd(w, v128.load(from, 928), a10);
+        a11 = madd(w, v128.load(from, 944), a11);
+        if (x > 2) {
+          w = v128.load32_splat(values, 72);
+          from = x + <usize>load<u16>(column, 2);
+          a0 = madd(w, v128.load(from, 768), a0);
+          a1 = madd(w, v128.load(from, 784), a1);
+          a2 = madd(w, v128.load(from, 800), a2);
+          a3 = madd(w, v128.load(from, 816), a3);
+          a4 = madd(w, v128.load(from, 832), a4);
+          a5 = madd(w, v128.load(from, 848), a5);
+          a6 = madd(w, v128.load(from, 864), a6);
+          a7 = madd(w, v128.load(from, 880), a7);
+          a8 = madd(w, v128.load(from, 896), a8);
+          a9 = madd(w, v128.load(from, 912), a9);
+          a10 = madd(w, v128.load(from, 928), a10);
+          a11 = madd(w, v128.load(from, 944), a11);
+        }
+      }
+    }
     x += 1536;
     codes += 136;
     values += 136;
