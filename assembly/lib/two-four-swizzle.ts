@@ -42,7 +42,7 @@ export function fourRows(a: v128, b: v128): v128 {
 }
 
 /** Stores the sums of rows `first` to first + 3 of `rows`, times their scales, plus their bias. */
-export function storeFourRows(
+function storeFourRows(
   sums: v128,
   first: i32,
   rows: i32,
@@ -56,4 +56,20 @@ export function storeFourRows(
   if (scales) sums = f32x4.mul(sums, v128.load(scales + at));
   if (bias) sums = f32x4.add(sums, loadUpTo(bias + at, rows));
   storeUpTo(out + at, sums, rows);
+}
+
+/** Stores the rows from `first` on of which there are `rows` in all. */
+export function storeEightRows(
+  s0: v128,
+  s1: v128,
+  s2: v128,
+  s3: v128,
+  first: i32,
+  rows: i32,
+  out: usize,
+  bias: usize,
+  scales: usize,
+): void {
+  storeFourRows(fourRows(s0, s1), first, rows, out, bias, scales);
+  storeFourRows(fourRows(s2, s3), first + 4, rows, out, bias, scales);
 }

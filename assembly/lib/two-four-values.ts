@@ -19,12 +19,11 @@ export function pairBits<T>(): v128 {
 /**
  * The four values of pair `pair`, 0 to 3, as f32; f16 times 2^-112, i8 times 2^24.
  *
- * @param lanes the vector that holds the pair: all four of i8, two of 16 bits, one of f32
+ * @param lanes the vector that holds the pair: all four of i8, two of 16 bits
  */
 // @ts-ignore: decorator
 @inline
 export function pairValues<T>(lanes: v128, pair: i32, bits: v128): v128 {
-  if (sizeof<T>() == 4) return lanes;
   if (sizeof<T>() == 1) {
     const top = pair == 3 ? lanes : i32x4.shl(lanes, 24 - 8 * pair);
     return f32x4.convert_i32x4_s(pair == 0 ? top : v128.and(top, bits));

@@ -1,10 +1,10 @@
-// The 2:4 product with one token. Two panels of rows are taken at once, which are far apart, and each from
-// its start and from its middle: a single stream from memory waits at every page.
+// The 2:4 product with one token. Several panels of rows are taken at once, which are far apart, and each
+// from its start and from its middle: a single stream from memory waits at every page.
 
 import { madd } from "./simd";
 import { groupBytes } from "./two-four-form";
-import { fourRows, shuffleOf, storeFourRows, swizzle } from "./two-four-swizzle";
-import { pairBits, pairValues } from "./two-four-values";
+import { shuffleOf, storeEightRows, swizzle } from "./two-four-swizzle";
+import { twoPanels } from "./two-four-vector-bits";
 
 /**
  * out [rows] = x [4 * groups] W^T + bias; x was multiplied with what pairValues asks for.
@@ -24,9 +24,11 @@ export function vectorLinear<T>(
   rows: i32,
   groups: i32,
 ): void {
-  const half = (((rows + 7) >> 3) + 1) >> 1;
-  for (let i = 0; i < half; i++) {
-    twoPanels<T>(x, panels, step, half, groups, out, bias, scales, rows);
+  const panelsLeft = (rows + 7) >> 3;
+  const apart = sizeof<T>() == 4 ? (panelsLeft + 3) >> 2 : (panelsLeft + 1) >> 1;
+  for (let i = 0; i < apart; i++) {
+    if (sizeof<T>() == 4) fourPanels(x, panels, step, apart, groups, out, bias, scales, rows);
+    else twoPanels<T>(x, panels, step, apart, groups, out, bias, scales, rows);
     rows -= 8;
     panels += step;
     out += 32;
@@ -36,15 +38,15 @@ export function vectorLinear<T>(
 }
 
 /**
- * The rows of the panels 0 and `apart`; `rows` are left from the first on, and if the second panel lies
- * beyond them the first is computed again, for nothing.
+ * The rows of the f32 panels 0, 1, 2, 3 times `apart`; `rows` are left from the first on, and panels beyond
+ * them are computed as the first again, for nothing.
  *
  * The branches are always taken: V8 before 13 moves all loads of a straight stretch of code to its top, and
  * so many do not fit into registers.
  */
-function twoPanels<T>(
-  x0: usize,
-  u0: usize,
+function fourPanels(
+  x: usize,
+  v0: usize,
   step: usize,
   apart: i32,
   groups: i32,
@@ -53,13 +55,14 @@ function twoPanels<T>(
   scales: usize,
   rows: i32,
 ): void {
-  const bits = pairBits<T>();
+  const distance = <usize>apart * step;
   const next = apart << 3;
   const half = groups >> 1;
-  let x1 = x0 + (<usize>half << 4);
-  let u1 = u0 + <usize>half * groupBytes<T>();
-  let v0 = rows > next ? u0 + <usize>apart * step : u0;
-  let v1 = v0 + (u1 - u0);
+  const xHalf = <usize>half << 4;
+  const vHalf = <usize>half * groupBytes<f32>();
+  let v1 = rows > next ? v0 + distance : v0;
+  let v2 = rows > 2 * next ? v0 + 2 * distance : v0;
+  let v3 = rows > 3 * next ? v0 + 3 * distance : v0;
   let a0 = f32x4.splat(0);
   let a1 = f32x4.splat(0);
   let a2 = f32x4.splat(0);
@@ -68,70 +71,76 @@ function twoPanels<T>(
   let b1 = f32x4.splat(0);
   let b2 = f32x4.splat(0);
   let b3 = f32x4.splat(0);
+  let c0 = f32x4.splat(0);
+  let c1 = f32x4.splat(0);
+  let c2 = f32x4.splat(0);
+  let c3 = f32x4.splat(0);
+  let d0 = f32x4.splat(0);
+  let d1 = f32x4.splat(0);
+  let d2 = f32x4.splat(0);
+  let d3 = f32x4.splat(0);
   for (let group = 0; group < half; group++) {
-    let four = v128.load(x0);
-    let lanes = v128.load(u0, 4);
-    a0 = madd(pairValues<T>(lanes, 0, bits), swizzle(four, shuffleOf(load<u8>(u0))), a0);
-    if (sizeof<T>() > 2) lanes = v128.load(u0, 4 + 4 * sizeof<T>());
-    a1 = madd(pairValues<T>(lanes, 1, bits), swizzle(four, shuffleOf(load<u8>(u0, 1))), a1);
-    if (sizeof<T>() > 1) lanes = v128.load(u0, 4 + 8 * sizeof<T>());
-    a2 = madd(pairValues<T>(lanes, 2, bits), swizzle(four, shuffleOf(load<u8>(u0, 2))), a2);
-    if (sizeof<T>() > 2) lanes = v128.load(u0, 4 + 12 * sizeof<T>());
-    a3 = madd(pairValues<T>(lanes, 3, bits), swizzle(four, shuffleOf(load<u8>(u0, 3))), a3);
-    if (x0 > 1) {
-      lanes = v128.load(v0, 4);
-      b0 = madd(pairValues<T>(lanes, 0, bits), swizzle(four, shuffleOf(load<u8>(v0))), b0);
-      if (sizeof<T>() > 2) lanes = v128.load(v0, 4 + 4 * sizeof<T>());
-      b1 = madd(pairValues<T>(lanes, 1, bits), swizzle(four, shuffleOf(load<u8>(v0, 1))), b1);
-      if (sizeof<T>() > 1) lanes = v128.load(v0, 4 + 8 * sizeof<T>());
-      b2 = madd(pairValues<T>(lanes, 2, bits), swizzle(four, shuffleOf(load<u8>(v0, 2))), b2);
-      if (sizeof<T>() > 2) lanes = v128.load(v0, 4 + 12 * sizeof<T>());
-      b3 = madd(pairValues<T>(lanes, 3, bits), swizzle(four, shuffleOf(load<u8>(v0, 3))), b3);
-      if (u0 > 1) {
-        four = v128.load(x1);
-        lanes = v128.load(u1, 4);
-        a0 = madd(pairValues<T>(lanes, 0, bits), swizzle(four, shuffleOf(load<u8>(u1))), a0);
-        if (sizeof<T>() > 2) lanes = v128.load(u1, 4 + 4 * sizeof<T>());
-        a1 = madd(pairValues<T>(lanes, 1, bits), swizzle(four, shuffleOf(load<u8>(u1, 1))), a1);
-        if (sizeof<T>() > 1) lanes = v128.load(u1, 4 + 8 * sizeof<T>());
-        a2 = madd(pairValues<T>(lanes, 2, bits), swizzle(four, shuffleOf(load<u8>(u1, 2))), a2);
-        if (sizeof<T>() > 2) lanes = v128.load(u1, 4 + 12 * sizeof<T>());
-        a3 = madd(pairValues<T>(lanes, 3, bits), swizzle(four, shuffleOf(load<u8>(u1, 3))), a3);
-        if (x0 > 2) {
-          lanes = v128.load(v1, 4);
-          b0 = madd(pairValues<T>(lanes, 0, bits), swizzle(four, shuffleOf(load<u8>(v1))), b0);
-          if (sizeof<T>() > 2) lanes = v128.load(v1, 4 + 4 * sizeof<T>());
-          b1 = madd(pairValues<T>(lanes, 1, bits), swizzle(four, shuffleOf(load<u8>(v1, 1))), b1);
-          if (sizeof<T>() > 1) lanes = v128.load(v1, 4 + 8 * sizeof<T>());
-          b2 = madd(pairValues<T>(lanes, 2, bits), swizzle(four, shuffleOf(load<u8>(v1, 2))), b2);
-          if (sizeof<T>() > 2) lanes = v128.load(v1, 4 + 12 * sizeof<T>());
-          b3 = madd(pairValues<T>(lanes, 3, bits), swizzle(four, shuffleOf(load<u8>(v1, 3))), b3);
+    const four = v128.load(x);
+    const other = v128.load(x + xHalf);
+    let v: usize;
+    a0 = madd(v128.load(v0, 4), swizzle(four, shuffleOf(load<u8>(v0))), a0);
+    a1 = madd(v128.load(v0, 20), swizzle(four, shuffleOf(load<u8>(v0, 1))), a1);
+    a2 = madd(v128.load(v0, 36), swizzle(four, shuffleOf(load<u8>(v0, 2))), a2);
+    a3 = madd(v128.load(v0, 52), swizzle(four, shuffleOf(load<u8>(v0, 3))), a3);
+    if (x > 1) {
+      v = v0 + vHalf;
+      a0 = madd(v128.load(v, 4), swizzle(other, shuffleOf(load<u8>(v))), a0);
+      a1 = madd(v128.load(v, 20), swizzle(other, shuffleOf(load<u8>(v, 1))), a1);
+      a2 = madd(v128.load(v, 36), swizzle(other, shuffleOf(load<u8>(v, 2))), a2);
+      a3 = madd(v128.load(v, 52), swizzle(other, shuffleOf(load<u8>(v, 3))), a3);
+      if (v0 > 1) {
+        b0 = madd(v128.load(v1, 4), swizzle(four, shuffleOf(load<u8>(v1))), b0);
+        b1 = madd(v128.load(v1, 20), swizzle(four, shuffleOf(load<u8>(v1, 1))), b1);
+        b2 = madd(v128.load(v1, 36), swizzle(four, shuffleOf(load<u8>(v1, 2))), b2);
+        b3 = madd(v128.load(v1, 52), swizzle(four, shuffleOf(load<u8>(v1, 3))), b3);
+        if (x > 2) {
+          v = v1 + vHalf;
+          b0 = madd(v128.load(v, 4), swizzle(other, shuffleOf(load<u8>(v))), b0);
+          b1 = madd(v128.load(v, 20), swizzle(other, shuffleOf(load<u8>(v, 1))), b1);
+          b2 = madd(v128.load(v, 36), swizzle(other, shuffleOf(load<u8>(v, 2))), b2);
+          b3 = madd(v128.load(v, 52), swizzle(other, shuffleOf(load<u8>(v, 3))), b3);
+          if (v0 > 2) {
+            c0 = madd(v128.load(v2, 4), swizzle(four, shuffleOf(load<u8>(v2))), c0);
+            c1 = madd(v128.load(v2, 20), swizzle(four, shuffleOf(load<u8>(v2, 1))), c1);
+            c2 = madd(v128.load(v2, 36), swizzle(four, shuffleOf(load<u8>(v2, 2))), c2);
+            c3 = madd(v128.load(v2, 52), swizzle(four, shuffleOf(load<u8>(v2, 3))), c3);
+            if (x > 3) {
+              v = v2 + vHalf;
+              c0 = madd(v128.load(v, 4), swizzle(other, shuffleOf(load<u8>(v))), c0);
+              c1 = madd(v128.load(v, 20), swizzle(other, shuffleOf(load<u8>(v, 1))), c1);
+              c2 = madd(v128.load(v, 36), swizzle(other, shuffleOf(load<u8>(v, 2))), c2);
+              c3 = madd(v128.load(v, 52), swizzle(other, shuffleOf(load<u8>(v, 3))), c3);
+              if (v0 > 3) {
+                d0 = madd(v128.load(v3, 4), swizzle(four, shuffleOf(load<u8>(v3))), d0);
+                d1 = madd(v128.load(v3, 20), swizzle(four, shuffleOf(load<u8>(v3, 1))), d1);
+                d2 = madd(v128.load(v3, 36), swizzle(four, shuffleOf(load<u8>(v3, 2))), d2);
+                d3 = madd(v128.load(v3, 52), swizzle(four, shuffleOf(load<u8>(v3, 3))), d3);
+                if (x > 4) {
+                  v = v3 + vHalf;
+                  d0 = madd(v128.load(v, 4), swizzle(other, shuffleOf(load<u8>(v))), d0);
+                  d1 = madd(v128.load(v, 20), swizzle(other, shuffleOf(load<u8>(v, 1))), d1);
+                  d2 = madd(v128.load(v, 36), swizzle(other, shuffleOf(load<u8>(v, 2))), d2);
+                  d3 = madd(v128.load(v, 52), swizzle(other, shuffleOf(load<u8>(v, 3))), d3);
+                }
+              }
+            }
+          }
         }
       }
     }
-    x0 += 16;
-    x1 += 16;
-    u0 += groupBytes<T>();
-    u1 += groupBytes<T>();
-    v0 += groupBytes<T>();
-    v1 += groupBytes<T>();
+    x += 16;
+    v0 += groupBytes<f32>();
+    v1 += groupBytes<f32>();
+    v2 += groupBytes<f32>();
+    v3 += groupBytes<f32>();
   }
   storeEightRows(a0, a1, a2, a3, 0, rows, out, bias, scales);
   storeEightRows(b0, b1, b2, b3, next, rows, out, bias, scales);
-}
-
-/** Stores the rows from `first` on of which there are `rows` in all. */
-function storeEightRows(
-  s0: v128,
-  s1: v128,
-  s2: v128,
-  s3: v128,
-  first: i32,
-  rows: i32,
-  out: usize,
-  bias: usize,
-  scales: usize,
-): void {
-  storeFourRows(fourRows(s0, s1), first, rows, out, bias, scales);
-  storeFourRows(fourRows(s2, s3), first + 4, rows, out, bias, scales);
+  storeEightRows(c0, c1, c2, c3, 2 * next, rows, out, bias, scales);
+  storeEightRows(d0, d1, d2, d3, 3 * next, rows, out, bias, scales);
 }
