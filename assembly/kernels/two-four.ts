@@ -88,11 +88,10 @@ export function twoFourBytes(format: i32, rows: i32, groups: i32): usize {
   return <usize>((rows + PANEL_ROWS - 1) / PANEL_ROWS) * panelStep(format, groups);
 }
 
-/** Bytes of scratch for twoFourRows. */
+/** Bytes of scratch for twoFourRows with up to `tokens` tokens. */
 export function twoFourScratch(format: i32, tokens: i32, groups: i32): usize {
   if (tokens > FEW_TOKENS) return panelScratch(tokens, groups);
-  if (tokens == 1) return <usize>evenGroups(groups) << 4;
-  return format == F32 ? 0 : 2 * panelStep(F32, groups);
+  return tokens == 1 || format == F32 ? <usize>evenGroups(groups) << 4 : 2 * panelStep(F32, groups);
 }
 
 /**
