@@ -3,8 +3,9 @@ import { pacer } from "../../run.js";
 import { colsOf } from "../../tensor.js";
 import { address, cut, equalRanges, type Kernels, runRanges, TILES } from "./kernels.js";
 
-/** Blocks of columns of the inverse that are computed together, where there are many columns. */
+/** Blocks of columns of the inverse that are computed together, from so many columns on. */
 const BLOCKS = 2;
+const MANY_COLUMNS = 1024;
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports, storage } = kernels;
@@ -75,7 +76,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
         ]);
       step("choleskyInverseDiagonals", equalRanges(n, 4 * block), (n * block * block) / 6);
       // The first columns are the longest; those at the end of the list are taken first.
-      const columns = equalRanges(n, n < 1024 ? block : BLOCKS * block).reverse();
+      const columns = equalRanges(n, n < MANY_COLUMNS ? block : BLOCKS * block).reverse();
       const together = kernels.threads === 1 ? 1 : 3 * kernels.threads;
       while (columns.length > 0) {
         const ranges = columns.splice(-together);

@@ -85,13 +85,15 @@ export function withFloats<T>(
 }
 
 /** Formats of weights as assembly/lib/half.ts numbers them. */
+const F32 = 0;
 export const F16 = 1;
+const BF16 = 2;
 export const I8 = 3;
 
 export function formatOf({ dtype }: Tensor, { format = "f16" }: WeightOptions = {}): number {
-  if (dtype === "f32") return 0;
+  if (dtype === "f32") return F32;
   if (dtype === "u8") return I8;
-  return format === "f16" ? F16 : 2;
+  return format === "f16" ? F16 : BF16;
 }
 
 /** Byte address of a tensor in the module's memory. */

@@ -37,9 +37,9 @@ export class ThreadPool {
     this.float = new Float64Array(memory.buffer, CONTROL + TASKS.start, size);
   }
 
-  /** Threads that take part now. */
+  /** Threads that take part now: those that have started, until they are disposed of. */
   get running(): number {
-    return 1 + Atomics.load(this.int, WORDS.ready);
+    return this.threads.length === 0 ? 1 : 1 + Atomics.load(this.int, WORDS.ready);
   }
 
   private startThreads(): void {
