@@ -6,16 +6,16 @@
 // i0 | i1 << 2, two a byte.
 
 import { BF16, F16, F32, halfLift, I8, scaleFloats } from "../lib/half";
-import { evenGroups, PANEL_ROWS, panelStep, preparePanels, widenPanel } from "../lib/two-four-form";
+import { evenGroups, PANEL_ROWS, panelStep, preparePanels } from "../lib/two-four-form";
 import { panelLinear, panelScratch, RUN_TOKENS } from "../lib/two-four-panel";
 import { fillShuffles } from "../lib/two-four-swizzle";
-import { tokensLinear } from "../lib/two-four-tokens";
+import { fewTokensLinear, fewTokensScratch } from "../lib/two-four-tokens";
 import { WHOLE_REST } from "../lib/two-four-values";
 import { vectorLinear } from "../lib/two-four-vector";
 import { fillColumns } from "../lib/two-four-wide";
 
-/** Up to so many tokens are multiplied by swizzling, more in panels. */
-const FEW_TOKENS: i32 = 4;
+/** Up to so many tokens are multiplied by swizzling, which takes two instructions without relaxed SIMD. */
+const FEW_TOKENS: i32 = ASC_FEATURE_RELAXED_SIMD ? 12 : 4;
 
 /** Group code by the bit set of non-zeros; 0 where there are more than two. */
 const CODES: usize = memory.data<u8>([4, 4, 4, 4, 8, 8, 9, 0, 12, 12, 13, 0, 14, 0, 0, 0]);
@@ -90,8 +90,8 @@ export function twoFourBytes(format: i32, rows: i32, groups: i32): usize {
 
 /** Bytes of scratch for twoFourRows with up to `tokens` tokens. */
 export function twoFourScratch(format: i32, tokens: i32, groups: i32): usize {
-  if (tokens > FEW_TOKENS) return panelScratch(tokens, groups);
-  return tokens == 1 || format == F32 ? <usize>evenGroups(groups) << 4 : 2 * panelStep(F32, groups);
+  const few = fewTokensScratch(format, min(tokens, FEW_TOKENS), groups);
+  return tokens > FEW_TOKENS ? max(few, panelScratch(tokens, groups)) : few;
 }
 
 /**
@@ -135,28 +135,7 @@ export function twoFourRows(
       out += <usize>RUN_TOKENS * outStep;
     }
   } else if (tokens > 0) {
-    const step = panelStep(format, groups);
-    const panelsLeft = (rows + PANEL_ROWS - 1) / PANEL_ROWS;
-    const half = (panelsLeft + 1) >> 1;
-    const distance = <usize>(half * PANEL_ROWS) << 2;
-    const widened = panelStep(F32, groups);
-    for (let i = 0; i < half; i++) {
-      let one = panels;
-      let other = i + half < panelsLeft ? panels + <usize>half * step : panels;
-      if (format != F32) {
-        widenPanel(format, one, groups, scales, scratch);
-        one = scratch;
-        widenPanel(format, other, groups, scales && i + half < panelsLeft ? scales + distance : scales, scratch + widened);
-        other = scratch + widened;
-      }
-      const firstRows = min(PANEL_ROWS, rows - i * PANEL_ROWS);
-      const otherRows = rows - (i + half) * PANEL_ROWS;
-      tokensLinear(x, one, other, distance, out, outStep, bias, tokens, firstRows, otherRows, groups);
-      panels += step;
-      out += 32;
-      if (bias) bias += 32;
-      if (scales) scales += 32;
-    }
+    fewTokensLinear(format, x, panels, out, outStep, bias, scales, tokens, rows, groups, scratch);
   }
 }
 

@@ -42,7 +42,7 @@ export function fourRows(a: v128, b: v128): v128 {
 }
 
 /** Stores the sums of rows `first` to first + 3 of `rows`, times their scales, plus their bias. */
-function storeFourRows(
+export function storeFourRows(
   sums: v128,
   first: i32,
   rows: i32,

@@ -35,6 +35,11 @@ export class Budget {
     this.blockEnd = this.begun + rest / (this.blocks - block);
   }
 
+  /** The blocks from here on run elsewhere, where what took its time in the last one says nothing. */
+  forget(): void {
+    this.overhead = undefined;
+  }
+
   finish(): void {
     this.overhead = Math.max(0, now() - this.begun - this.shortened);
   }

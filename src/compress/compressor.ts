@@ -155,6 +155,7 @@ async function* blocks(
       return done.reports;
     } catch (error) {
       const message = await work.lease.moveAfter(error);
+      budget.forget();
       yield { type: "note", where: "--backend", message };
     }
   }

@@ -137,7 +137,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   });
 
   test(`${backend.name}: multiplies any number of tokens, rows and groups`, async () => {
-    for (const tokens of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 18, 25, 33]) {
+    for (const tokens of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18, 25, 33]) {
       for (const rows of [1, 2, 3, 7, 8, 9, 17]) {
         for (const cols of [4, 8, 44]) await checkProduct(backend, tokens, rows, cols);
       }
@@ -158,7 +158,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
 
   for (const format of FORMATS) {
     test(`${backend.name}: multiplies by ${format} values`, async () => {
-      for (const tokens of [0, 1, 2, 3, 4, 5, 9, 17, 37]) {
+      for (const tokens of [0, 1, 2, 3, 4, 5, 9, 10, 12, 17, 37]) {
         for (const rows of [1, 7, 8, 33]) {
           for (const cols of [4, 8, 44]) await checkFormat(backend, format, [tokens, rows, cols]);
         }
