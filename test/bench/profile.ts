@@ -1,9 +1,10 @@
 // Where the time of the kernels goes that stay below what one would hope for: for docs/performance.md.
+import { TILES } from "../../src/backends/wasm/kernels.js";
 import { SHAPES } from "../../src/backends/wasm/tune.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { openInstance } from "../backends/instance.js";
 import { availableModes, openContenders, randomValues, squareCases } from "./contenders.js";
-import { type BenchOptions, type Figure, medians, type Turns } from "./measure.js";
+import { type BenchOptions, type Figure, medians, mediansAsync, type Turns } from "./measure.js";
 import { openPeak } from "./peak.js";
 import { FORMATS, sparseWeights, WEIGHT_BYTES } from "./two-four-cases.js";
 
@@ -130,12 +131,41 @@ async function rowFigures(turns: Turns, quick: boolean): Promise<Figure[]> {
   return figures;
 }
 
-/** The parts of products, factorisations and products of one row. */
+/** What two threads could gain in a product, from the larger part that one of them has, and what they do. */
+async function threadFigures(n: number, turns: Turns): Promise<Figure[]> {
+  const { gauge } = await openPeak();
+  const simd = availableModes().at(-1);
+  const one = await openWasm({ simd, threads: 1 });
+  const two = await openWasm({ simd, threads: 2 });
+  const larger = Math.ceil(n / 2 / TILES) * TILES;
+  const [a, b] = [larger, n].map((rows) => one.upload(randomValues(rows * n), [rows, n]));
+  const out = one.zeros([larger, n]);
+  const seconds = await mediansAsync(
+    {
+      whole: (await squareCases(one, n)).gemm,
+      "larger part": () => one.ops.gemm(a, b, out),
+      "two threads": (await squareCases(two, n)).gemm,
+    },
+    { ...turns, gauge },
+  );
+  one.dispose();
+  two.dispose();
+  const against = "the whole on 1 thread";
+  return (["larger part", "two threads"] as const).map((name) => ({
+    name: `gemm ${n}, ${name}`,
+    ...{ value: seconds[name] * 1e3, unit: "ms" },
+    ...{ ratio: seconds[name] / seconds.whole, against },
+  }));
+}
+
+/** The parts of products, factorisations, products of one row, and of work on two threads. */
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   const turns = quick ? { rounds: 3, seconds: 0.02 } : { rounds: 21, seconds: 0.04 };
   return [
     ...(await productFigures(quick ? 256 : 1024, turns)),
     ...(await choleskyFigures(quick ? 400 : 2048, quick ? 2 : 5)),
     ...(await rowFigures(turns, quick)),
+    ...(await threadFigures(quick ? 256 : 512, turns)),
+    ...(await threadFigures(quick ? 512 : 1024, turns)),
   ];
 }

@@ -242,6 +242,17 @@ function oneRow(results: Results): string {
   return table(["weights", ...heads], rows);
 }
 
+function twoThreads(results: Results): string {
+  const rows = [512, 1024].map((n) => {
+    const cells = ["larger part", "two threads"].map((part) => {
+      const name = `gemm ${n}, ${part}`;
+      return ratio(1 / results.ratio({ on: MAIN, bench: "profile", name }));
+    });
+    return [`gemm ${n}`, ...cells];
+  });
+  return table(["times as fast as on 1", "at most", "on 2 threads"], rows);
+}
+
 /** The tables by the names that the page's template has for them. */
 export const TABLES: Readonly<Record<string, (results: Results) => string>> = {
   dense,
@@ -257,4 +268,5 @@ export const TABLES: Readonly<Record<string, (results: Results) => string>> = {
   "micro-kernels": microKernels,
   "cholesky-steps": choleskySteps,
   "one-row": oneRow,
+  "two-threads": twoThreads,
 };
