@@ -364,6 +364,8 @@ export interface Backend {
   readonly name: string;
   /** What besides the name decides the bits of results: "relaxed SIMD", or "" for nothing. */
   readonly arithmetic: string;
+  /** Whether operations have run when they return; otherwise they are queued, and never keep timers waiting. */
+  readonly runsAtOnce: boolean;
   /** The 16-bit formats in which `prepareLinear` and `prepareTwoFour` keep weights as they are. */
   readonly halfFormats: readonly HalfFormat[];
   readonly ops: Operations;

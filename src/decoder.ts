@@ -1,6 +1,7 @@
 import type { Backend, DenseMatrix, TwoFourMatrix } from "./backend.js";
 import type { DecoderSpec, LinearName, RopeSpec } from "./model.js";
 import type { Sandwich } from "./sandwich.js";
+import { byRows, paceSteps, stepRanges, takeSteps, type WorkSteps } from "./steps.js";
 import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 
 /** Tokens that go through the three products of a sandwich together: so many stay in the cache. */
@@ -69,8 +70,8 @@ export class KeyValueCache {
   }
 }
 
-/** Sees the input of each linear [tokens, inFeatures] while a block runs; must not keep it. */
-export type LinearObserver = (name: LinearName, input: Tensor) => void;
+/** Sees the input of each linear [tokens, inFeatures] while a block runs; must not keep it longer than its steps. */
+export type LinearObserver = (name: LinearName, input: Tensor) => WorkSteps | undefined;
 
 export interface BlockRun {
   /** Sequences that the rows of x are cut into, all of one length. @default 1 */
@@ -143,7 +144,14 @@ export class BlockRunner {
   }
 
   /** out = input Wᵀ + bias in whichever form the weight has. */
-  private linear(input: Tensor, linear: LinearWeight, out: Tensor): void {
+  private *linear(input: Tensor, linear: LinearWeight, out: Tensor): Generator<void, void, void> {
+    const work = colsOf(input) * colsOf(out);
+    yield* byRows(this.backend, rowsOf(input), work, (part) =>
+      this.multiply(part(input), linear, part(out)),
+    );
+  }
+
+  private multiply(input: Tensor, linear: LinearWeight, out: Tensor): void {
     const { ops } = this.backend;
     const { sandwich, bias } = linear;
     if (linear.kind === "dense") {
@@ -181,14 +189,23 @@ export class BlockRunner {
   }
 
   /** x = x R in place. */
-  private rotate(x: Tensor, rotation: Tensor | undefined): void {
+  private *rotate(x: Tensor, rotation: Tensor | undefined): Generator<void, void, void> {
     if (!rotation) return;
-    const turned = this.backend.rows(this.scratch.norm, 0, rowsOf(x));
-    this.backend.ops.gemm(x, rotation, turned);
-    this.backend.copy(turned, x);
+    const { backend } = this;
+    const turned = backend.rows(this.scratch.norm, 0, rowsOf(x));
+    yield* byRows(backend, rowsOf(x), rotation.size, (part) =>
+      backend.ops.gemm(part(x), rotation, part(turned)),
+    );
+    backend.copy(turned, x);
   }
 
+  /** Runs a block in one go. */
   run(x: Tensor, block: BlockWeights, options: BlockRun = {}): void {
+    takeSteps(this.steps(x, block, options));
+  }
+
+  /** The steps of a block; x is half done until the last. */
+  *steps(x: Tensor, block: BlockWeights, options: BlockRun = {}): Generator<void, void, void> {
     const { backend, spec, scratch } = this;
     const { ops } = backend;
     const { observe, observeOnly = false } = options;
@@ -196,29 +213,33 @@ export class BlockRunner {
     const view = (tensor: Tensor) => backend.rows(tensor, 0, tokens);
     const norm = view(scratch.norm);
 
-    this.rotate(x, block.inputRotation);
+    yield* this.rotate(x, block.inputRotation);
     ops.rmsNorm(x, block.inputNorm, norm, spec.rmsNormEps);
-    const mixed = this.attend(norm, block, options);
-    observe?.("self_attn.o_proj", mixed);
-    this.linear(mixed, block.linears["self_attn.o_proj"], norm);
+    const mixed = yield* this.attend(norm, block, options);
+    yield* observe?.("self_attn.o_proj", mixed) ?? [];
+    yield* this.linear(mixed, block.linears["self_attn.o_proj"], norm);
     ops.add(x, norm);
 
     ops.rmsNorm(x, block.postAttentionNorm, norm, spec.rmsNormEps);
     const [gate, up] = [view(scratch.gate), view(scratch.up)];
-    observe?.("mlp.gate_proj", norm);
-    this.linear(norm, block.linears["mlp.gate_proj"], gate);
-    observe?.("mlp.up_proj", norm);
-    this.linear(norm, block.linears["mlp.up_proj"], up);
+    yield* observe?.("mlp.gate_proj", norm) ?? [];
+    yield* this.linear(norm, block.linears["mlp.gate_proj"], gate);
+    yield* observe?.("mlp.up_proj", norm) ?? [];
+    yield* this.linear(norm, block.linears["mlp.up_proj"], up);
     ops.swiglu(gate, up, gate);
-    observe?.("mlp.down_proj", gate);
+    yield* observe?.("mlp.down_proj", gate) ?? [];
     if (observeOnly) return;
-    this.linear(gate, block.linears["mlp.down_proj"], norm);
+    yield* this.linear(gate, block.linears["mlp.down_proj"], norm);
     ops.add(x, norm);
-    this.rotate(x, block.outputRotation);
+    yield* this.rotate(x, block.outputRotation);
   }
 
   /** Self-attention over the normalised input, up to but without the output projection. */
-  private attend(input: Tensor, block: BlockWeights, options: BlockRun): Tensor {
+  private *attend(
+    input: Tensor,
+    block: BlockWeights,
+    options: BlockRun,
+  ): Generator<void, Tensor, void> {
     const { backend, spec, scratch } = this;
     const { ops } = backend;
     const { cache, observe, sequences = 1 } = options;
@@ -229,12 +250,12 @@ export class BlockRunner {
     const k = backend.rows(cache?.keys[layer] ?? scratch.k, start, tokens);
     const v = backend.rows(cache?.values[layer] ?? scratch.v, start, tokens);
     const mixed = backend.rows(scratch.mixed, 0, tokens);
-    observe?.("self_attn.q_proj", input);
-    this.linear(input, linears["self_attn.q_proj"], q);
-    observe?.("self_attn.k_proj", input);
-    this.linear(input, linears["self_attn.k_proj"], k);
-    observe?.("self_attn.v_proj", input);
-    this.linear(input, linears["self_attn.v_proj"], v);
+    yield* observe?.("self_attn.q_proj", input) ?? [];
+    yield* this.linear(input, linears["self_attn.q_proj"], q);
+    yield* observe?.("self_attn.k_proj", input) ?? [];
+    yield* this.linear(input, linears["self_attn.k_proj"], k);
+    yield* observe?.("self_attn.v_proj", input) ?? [];
+    yield* this.linear(input, linears["self_attn.v_proj"], v);
     if (block.qNorm) ops.rmsNorm(q, block.qNorm, q, spec.rmsNormEps);
     if (block.kNorm) ops.rmsNorm(k, block.kNorm, k, spec.rmsNormEps);
 
@@ -246,9 +267,17 @@ export class BlockRunner {
       const [qs, ks] = [part(q), part(k)];
       ops.rope(qs, this.cos, this.sin, start);
       ops.rope(ks, this.cos, this.sin, start);
-      const seen = (now: Tensor, all: readonly Tensor[] | undefined) =>
-        all ? backend.rows(all[layer], 0, start + length) : part(now);
-      ops.attention(qs, seen(k, cache?.keys), seen(v, cache?.values), part(mixed), shape);
+      const work = 2 * (start + length) * heads * headDim;
+      for (const { first, count } of stepRanges(backend, length, work)) {
+        const some = (tensor: Tensor) => backend.rows(tensor, s * length + first, count);
+        const seen = (now: Tensor, all: readonly Tensor[] | undefined) =>
+          all
+            ? backend.rows(all[layer], 0, start + first + count)
+            : backend.rows(now, s * length, first + count);
+        const [keys, values] = [seen(k, cache?.keys), seen(v, cache?.values)];
+        ops.attention(some(q), keys, values, some(mixed), shape);
+        yield;
+      }
     }
     return mixed;
   }
@@ -264,6 +293,8 @@ export class Decoder {
   private readonly runner: BlockRunner;
   private readonly hidden: Tensor;
   private readonly ids: Tensor;
+  /** Resolves when the last that came has taken its steps. */
+  private free: Promise<void> = Promise.resolve();
 
   /** @param maxTokens longest run of tokens that one call may have */
   constructor(
@@ -280,18 +311,32 @@ export class Decoder {
   }
 
   /**
-   * Runs the blocks over one sequence, continuing `cache` when it is given. `project` reads the
+   * Takes steps of this decoder, letting timers run in between; other callers' wait until all are taken.
+   *
+   * @throws the signal's reason within 100 ms or so of its abort
+   */
+  pace(steps: WorkSteps, signal: AbortSignal | undefined): Promise<void> {
+    const done = this.free.then(() => {
+      signal?.throwIfAborted();
+      return paceSteps(steps, signal);
+    });
+    this.free = done.catch(() => {});
+    return done;
+  }
+
+  /**
+   * The steps of the blocks over one sequence, continuing `cache` when it is given. `project` reads the
    * result.
    *
    * @param tokens at most `maxTokens` ids
    */
-  forward(tokens: Int32Array, cache?: KeyValueCache): void {
+  *forward(tokens: Int32Array, cache?: KeyValueCache): Generator<void, void, void> {
     const { backend, outer } = this;
     const ids = backend.rows(this.ids, 0, tokens.length);
     const hidden = backend.rows(this.hidden, 0, tokens.length);
     backend.write(ids, tokens);
     backend.ops.embed(outer.embedding, ids, hidden);
-    for (const block of this.blocks) this.runner.run(hidden, block, { cache });
+    for (const block of this.blocks) yield* this.runner.steps(hidden, block, { cache });
     if (cache) cache.length += tokens.length;
   }
 
@@ -301,22 +346,30 @@ export class Decoder {
    * @param start first position
    * @param out [positions, vocabSize]
    */
-  project(start: number, out: Tensor): void {
+  *project(start: number, out: Tensor): Generator<void, void, void> {
     const { backend, spec, outer } = this;
     const hidden = backend.rows(this.hidden, start, rowsOf(out));
     backend.ops.rmsNorm(hidden, outer.finalNorm, hidden, spec.rmsNormEps);
-    backend.ops.linear(hidden, outer.head, out);
+    yield* byRows(backend, rowsOf(out), colsOf(hidden) * colsOf(out), (part) =>
+      backend.ops.linear(part(hidden), outer.head, part(out)),
+    );
+  }
+
+  /** The steps of `logits`, for `pace`. */
+  *logitSteps(tokens: Int32Array, out: Tensor, cache?: KeyValueCache): Generator<void, void, void> {
+    yield* this.forward(tokens, cache);
+    yield* this.project(tokens.length - rowsOf(out), out);
   }
 
   /**
-   * Runs the model over one sequence, continuing `cache` when it is given.
+   * Runs the model over one sequence in one go, continuing `cache` when it is given. Not while others
+   * `pace` this decoder.
    *
    * @param tokens at most `maxTokens` ids
    * @param out [tokens, vocabSize], or fewer rows for the last positions only
    */
   logits(tokens: Int32Array, out: Tensor, cache?: KeyValueCache): void {
-    this.forward(tokens, cache);
-    this.project(tokens.length - rowsOf(out), out);
+    takeSteps(this.logitSteps(tokens, out, cache));
   }
 
   dispose(): void {

@@ -163,18 +163,22 @@ export async function* scoreWindows(
   const logits = backend.zeros([rows, spec.vocabSize]);
   const targets = backend.zeros([window - 1, 1], "i32");
   const losses = backend.zeros([window - 1, 1]);
+  const lossSteps = function* (tokens: Int32Array): Generator<void, void, void> {
+    yield* decoder.forward(tokens);
+    backend.write(targets, tokens.slice(1));
+    for (let start = 0; start < window - 1; start += rows) {
+      const part = (tensor: Tensor, from = start) =>
+        backend.rows(tensor, from, Math.min(rows, window - 1 - start));
+      yield* decoder.project(start, part(logits, 0));
+      backend.ops.crossEntropy(part(logits, 0), part(targets), part(losses));
+      yield;
+    }
+  };
   try {
     for (let i = scored.windows; i < windows; i++) {
       await pause(signal);
       const tokens = ids.subarray(i * window, (i + 1) * window);
-      decoder.forward(tokens);
-      backend.write(targets, tokens.slice(1));
-      for (let start = 0; start < window - 1; start += rows) {
-        const part = (tensor: Tensor, from = start) =>
-          backend.rows(tensor, from, Math.min(rows, window - 1 - start));
-        decoder.project(start, part(logits, 0));
-        backend.ops.crossEntropy(part(logits, 0), part(targets), part(losses));
-      }
+      await decoder.pace(lossSteps(tokens), signal);
       scored.total += await sum(backend, losses);
       if (!Number.isFinite(scored.total)) {
         throw new PenjingError(

@@ -159,6 +159,8 @@ async function* continueText(
   const logits = backend.zeros([1, spec.vocabSize]);
   const ends = new Set([...spec.eosIds, ...tokenizer.eosIds]);
   const likeliest = backend.zeros([1, 2]);
+  const run = (tokens: Int32Array) =>
+    decoder.pace(decoder.logitSteps(tokens, logits, cache), signal);
   /** A token's id and its logit; without a draw, only these are read from the backend. */
   const nextToken = async (): Promise<Iterable<number>> => {
     if (!options.temperature) {
@@ -173,7 +175,7 @@ async function* continueText(
   try {
     for (let start = 0; start < seen.length; start += decoder.maxTokens) {
       await pause(signal);
-      decoder.logits(seen.subarray(start, start + decoder.maxTokens), logits, cache);
+      await run(seen.subarray(start, start + decoder.maxTokens));
     }
     started = performance.now();
     while (ids.length < maxNewTokens) {
@@ -189,7 +191,7 @@ async function* continueText(
       yield { type: "token", id, text: text.add(id) };
       if (ends.has(id) && !ignoreEos) return "end of text";
       if (cache.length === spec.context) return "context";
-      if (ids.length < maxNewTokens) decoder.logits(Int32Array.of(id), logits, cache);
+      if (ids.length < maxNewTokens) await run(Int32Array.of(id));
     }
     return "length";
   } finally {

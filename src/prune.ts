@@ -7,6 +7,7 @@ import { lookUp, resolveOptions, type Statistics } from "./method.js";
 import { methods } from "./methods/index.js";
 import { reconstruct } from "./sandwich.js";
 import { parseSparsity } from "./sparsity.js";
+import { paceSteps } from "./steps.js";
 import { colsOf, type Tensor } from "./tensor.js";
 
 export interface PruneLinearOptions extends BackendOptions {
@@ -158,6 +159,7 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
           upload(activations, [activations.length / cols, cols]),
           sequences,
           owned,
+          options.signal,
         )
       : hessian
         ? await fromHessian(backend, upload(hessian, [cols, cols]), options, owned)
@@ -202,6 +204,7 @@ async function gather(
   activations: Tensor,
   sequences: number,
   owned: Tensor[],
+  signal: AbortSignal | undefined,
 ): Promise<Statistics> {
   const cols = activations.shape[1];
   const gatherer = new StatisticsGatherer(
@@ -210,8 +213,8 @@ async function gather(
     sequences,
     new Set(["columnSquares", "hessian"]),
   );
-  gatherer.add(activations);
   try {
+    await paceSteps(gatherer.add(activations), signal);
     const statistics = await gatherer.finish("pruneLinear");
     owned.push(statistics.columnSquares!, statistics.hessian!);
     return statistics;

@@ -90,6 +90,7 @@ export class HostBackend implements Backend {
   readonly ops;
   readonly arithmetic: string;
   readonly halfFormats: readonly HalfFormat[];
+  readonly runsAtOnce = true;
 
   constructor(
     readonly name: string,

@@ -77,6 +77,7 @@ class WebGpuBackend implements Backend {
   readonly name = "webgpu";
   readonly arithmetic = "";
   readonly halfFormats = ["f16"] as const;
+  readonly runsAtOnce = false;
   readonly ops;
   private readonly stream: Stream;
   private readonly table: OperationTable;

@@ -1,7 +1,8 @@
 import type { Backend } from "../backend.js";
 import type { BlockWeights, LinearObserver } from "../decoder.js";
 import type { LinearName } from "../model.js";
-import type { Tensor } from "../tensor.js";
+import { byRows } from "../steps.js";
+import { rowsOf, type Tensor } from "../tensor.js";
 import type { PrunedLayer } from "./layer.js";
 
 /** Adds up ||X Dᵀ||² and ||X Wᵀ||², batch by batch, for layers whose error no Hessian gives. */
@@ -15,18 +16,28 @@ export class ErrorSums {
   ) {}
 
   readonly observe: LinearObserver = (name, input) => {
-    const { backend } = this;
     const difference = this.pruned.get(name)?.difference;
-    if (!difference) return;
-    const original = this.dense.linears[name].weight as Tensor;
-    const out = backend.zeros([input.shape[0], original.shape[0]]);
-    const energy = (weight: Tensor) => {
-      backend.ops.linear(input, weight, out);
-      return backend.ops.sumOfSquares(out);
-    };
-    this.sums.set(name, [...(this.sums.get(name) ?? []), [energy(difference), energy(original)]]);
-    out.dispose();
+    return difference && this.add(name, input, difference);
   };
+
+  private *add(name: LinearName, input: Tensor, difference: Tensor): Generator<void, void, void> {
+    const { backend } = this;
+    const original = this.dense.linears[name].weight as Tensor;
+    const tokens = rowsOf(input);
+    const out = backend.zeros([tokens, rowsOf(original)]);
+    try {
+      const energies: Promise<number>[] = [];
+      for (const weight of [difference, original]) {
+        yield* byRows(backend, tokens, weight.size, (part) =>
+          backend.ops.linear(part(input), weight, part(out)),
+        );
+        energies.push(backend.ops.sumOfSquares(out));
+      }
+      this.sums.set(name, [...(this.sums.get(name) ?? []), energies]);
+    } finally {
+      out.dispose();
+    }
+  }
 
   /** Completes a layer's report with the error that a pass measured. */
   async close(name: LinearName, layer: PrunedLayer): Promise<PrunedLayer> {

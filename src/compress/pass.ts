@@ -4,6 +4,7 @@ import type { BlockRunner, BlockWeights, LinearObserver } from "../decoder.js";
 import type { StatisticName, Statistics } from "../method.js";
 import { blockTensor, type LinearName, linearShapes } from "../model.js";
 import { pause, settlesWithin } from "../run.js";
+import { paceSteps } from "../steps.js";
 import type { Tensor } from "../tensor.js";
 
 /** How often a long optimisation is asked how far it is, in milliseconds. */
@@ -70,12 +71,13 @@ export class Passes {
       await pause(this.signal);
       const sequences = Math.min(batch, samples - start);
       const inputs = backend.rows(hidden, start * length, sequences * length);
-      if (advance) runner.run(inputs, block, { sequences, observe });
-      else {
-        const scratch = backend.rows(work, 0, sequences * length);
-        backend.copy(inputs, scratch);
-        runner.run(scratch, block, { sequences, observe, observeOnly: true });
+      let x = inputs;
+      if (!advance) {
+        x = backend.rows(work, 0, sequences * length);
+        backend.copy(inputs, x);
       }
+      const steps = runner.steps(x, block, { sequences, observe, observeOnly: !advance });
+      await paceSteps(steps, this.signal);
     }
   }
 

@@ -1,0 +1,76 @@
+// Long work on a backend in steps, so that timers run and a signal is seen in between. Where a backend runs
+// its operations at once, large products are cut along their rows, which changes their sums only by which
+// of its kernels a backend takes for so many rows.
+import type { Backend } from "./backend.js";
+import { pause, TURN } from "./run.js";
+import type { Tensor } from "./tensor.js";
+
+/** Work between whose steps the caller may do something else, or leave. */
+export type WorkSteps = Iterable<void>;
+
+/** Multiply-adds of one step: some tens of milliseconds. */
+const STEP = 2 ** 29;
+/** Fewer rows do not make up for what a product packs first. */
+const LEAST_ROWS = 48;
+
+/** Takes all steps in one go. */
+export function takeSteps(steps: WorkSteps): void {
+  for (const _ of steps);
+}
+
+/**
+ * Takes all steps, and lets timers run every 40 ms.
+ *
+ * @throws the signal's reason when it was aborted; what the steps were writing is left half done then
+ */
+export async function paceSteps(steps: WorkSteps, signal: AbortSignal | undefined): Promise<void> {
+  let start = performance.now();
+  for (const _ of steps) {
+    if (performance.now() - start < TURN) continue;
+    await pause(signal);
+    start = performance.now();
+  }
+}
+
+export interface RowRange {
+  readonly first: number;
+  readonly count: number;
+}
+
+/**
+ * The rows that are computed in one step each.
+ *
+ * @param work multiply-adds for each row
+ * @param least rows of a step, whatever their work
+ */
+export function stepRanges(
+  backend: Backend,
+  rows: number,
+  work: number,
+  least = LEAST_ROWS,
+): RowRange[] {
+  if (!backend.runsAtOnce) return [{ first: 0, count: rows }];
+  const step = least * Math.max(1, Math.floor(STEP / (work * least)));
+  return Array.from({ length: Math.ceil(rows / step) }, (_, i) => ({
+    first: i * step,
+    count: Math.min(step, rows - i * step),
+  }));
+}
+
+/**
+ * Calls `compute` for the rows of each step in turn.
+ *
+ * @param compute is given what takes a step's rows of a tensor
+ */
+export function* byRows(
+  backend: Backend,
+  rows: number,
+  work: number,
+  compute: (part: (tensor: Tensor) => Tensor) => void,
+  least?: number,
+): Generator<void, void, void> {
+  for (const { first, count } of stepRanges(backend, rows, work, least)) {
+    compute((tensor) => backend.rows(tensor, first, count));
+    yield;
+  }
+}
