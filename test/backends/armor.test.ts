@@ -201,7 +201,8 @@ for (const open of OPENERS) {
   test(`${open.name}: an aborted signal ends it`, async () => {
     const backend = await open();
     // Several iterations within the time that may pass, so that it does end between two.
-    const [rows, cols] = open.name === "openWasm" ? [512, 512] : [64, 128];
+    const isWasm = open.name.startsWith("openWasm") || open.name === "openThreads";
+    const [rows, cols] = isWasm ? [512, 512] : [64, 128];
     const layer = layerOf([rows, cols, 32, 32]);
     const state = await openState(backend, layer);
     const choices = backend.upload(new Float32Array(400 * state.pairs), [400, state.pairs]);

@@ -8,6 +8,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["backend"],
   ["layer-error", "sandwich"],
   ["layout", "method", "model", "run", "sample"],
+  ["steps"],
   ["mask", "decoder", "extras", "calibrate", "platform"],
   ["normalise", "factors"],
   ["methods", "models", "layouts", "backends", "checkpoint", "rotation"],
