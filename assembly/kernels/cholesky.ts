@@ -4,9 +4,9 @@
 // out: no element depends on how a range is cut, as long as cuts are multiples of 24 (of 96 for the
 // inversion).
 //
-// The factorisation is right-looking, a strip of columns at a time: of each diagonal block D = L Lᵀ in
-// it, what stands below becomes P = P L⁻ᵀ, and the columns to its right lose P Pᵀ, those of the strip
-// at once, the others at the end of the strip. src/backends/wasm/cholesky.ts calls the steps.
+// The factorisation is right-looking, with strips of columns within strips: of each diagonal block
+// D = L Lᵀ, what stands below becomes P = P L⁻ᵀ, and the columns to its right lose P Pᵀ, those of its
+// strip at once, the others at the end of the strip. src/backends/wasm/cholesky.ts calls the steps.
 
 import { BLOCK_BYTES, BLOCK_LD, factorDiagonal, invertDiagonal, NB } from "../lib/diagonal";
 import { inverseScratch, invertColumns, invertDiagonals } from "../lib/inverse";
@@ -15,15 +15,18 @@ import { NC } from "../lib/multiply";
 import { packRows, panelBytes } from "../lib/pack";
 import { LOWER_RESULT, multiplyPanels, TILE_BYTES, UPPER_RIGHT } from "../lib/panels";
 
-/** Columns that are factored before the rest of the matrix loses their product. */
-export const CHOLESKY_STRIP: i32 = 192;
-/** Columns of a diagonal block, of which a strip has several; bytes of its inverse. */
+/** Columns of a diagonal block, and bytes of its inverse. */
 export const CHOLESKY_BLOCK: i32 = NB;
 export const CHOLESKY_BLOCK_BYTES: usize = BLOCK_BYTES;
 
-/** Bytes of scratch for a call of `choleskyPanel` or `choleskyUpdate`. */
-export function choleskyScratch(n: i32): usize {
-  return TILE_BYTES + 2 * panelBytes(n, CHOLESKY_STRIP);
+/** Bytes of scratch for `choleskyPanel` with `rows` rows. */
+export function choleskyPanelScratch(rows: i32): usize {
+  return TILE_BYTES + panelBytes(NB, NB) + panelBytes(rows, NB);
+}
+
+/** Bytes of scratch for `choleskyUpdate` with `rows` rows and a product of `depth` columns. */
+export function choleskyUpdateScratch(rows: i32, depth: i32): usize {
+  return TILE_BYTES + panelBytes(rows, depth);
 }
 
 /**
@@ -66,7 +69,9 @@ export function choleskyPanel(
 
 /**
  * What lies on or below the diagonal in rows [row, lastRow) and columns [col, lastCol) loses P Pᵀ, P
- * being the factor's columns [from, to), at most CHOLESKY_STRIP.
+ * being the factor's columns [from, to), at most one block of k.
+ *
+ * @param panels rows [col, lastCol) of P, packed as B (`gemmPack`)
  */
 export function choleskyUpdate(
   n: i32,
@@ -77,6 +82,7 @@ export function choleskyUpdate(
   lastCol: i32,
   row: i32,
   lastRow: i32,
+  panels: usize,
   scratch: usize,
 ): void {
   const start = max(row, col);
@@ -85,15 +91,12 @@ export function choleskyUpdate(
   const ld = <usize>n << 2;
   const depth = to - from;
   const rows = lastRow - start;
-  const bPanels = scratch + TILE_BYTES;
-  const aPanels = bPanels + panelBytes(cols, depth);
-  const p = a + (<usize>from << 2);
-  packRows(p + <usize>start * ld, ld, rows, depth, MR, -1, aPanels);
-  packRows(p + <usize>col * ld, ld, cols, depth, NR, 1, bPanels);
+  const aPanels = scratch + TILE_BYTES;
+  packRows(a + <usize>start * ld + (<usize>from << 2), ld, rows, depth, MR, -1, aPanels);
   for (let j = 0; j < cols; j += NC) {
     const i = max(0, (col + j - start) / MR * MR);
     const aAt = aPanels + <usize>i * <usize>(depth << 2);
-    const bAt = bPanels + <usize>j * <usize>(depth << 2);
+    const bAt = panels + <usize>j * <usize>(depth << 2);
     const c = a + <usize>(start + i) * ld + (<usize>(col + j) << 2);
     const offset = start + i - col - j;
     multiplyPanels(LOWER_RESULT, offset, rows - i, min(NC, cols - j), depth, aAt, bAt, c, ld, false, scratch);

@@ -7,7 +7,6 @@
 // ones are updated: D += E H with E = G dS [rows, width], one matrix product a tile.
 
 import { solveGroup, SUPPORT_SCRATCH } from "../lib/core-group";
-import { multiply, multiplyScratch } from "../lib/multiply";
 import { madd } from "../lib/simd";
 
 /** Bytes of scratch for `coreSweepTile`. */
@@ -159,23 +158,4 @@ function spread(
     }
     d += ld;
   }
-}
-
-export function coreSweepTrailScratch(rows: i32, width: i32, trailing: i32): usize {
-  return multiplyScratch(rows, trailing, width);
-}
-
-/** d [rows, trailing] += errors [rows, width] * h [width, trailing]; rows of d and h cols apart. */
-export function coreSweepTrail(
-  rows: i32,
-  width: i32,
-  trailing: i32,
-  cols: i32,
-  errors: usize,
-  h: usize,
-  d: usize,
-  scratch: usize,
-): void {
-  const ld = <usize>cols << 2;
-  multiply(rows, trailing, width, errors, <usize>width << 2, false, h, ld, false, d, ld, 1, false, scratch);
 }

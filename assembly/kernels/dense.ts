@@ -23,7 +23,7 @@ import {
   sizeOfFormat,
 } from "../lib/half";
 import { lifted, rowLift } from "../lib/half-lift";
-import { multiply, multiplyScratch, TRANSPOSED } from "../lib/multiply";
+import { IN_ROWS, multiply, multiplyScratch, PACKED } from "../lib/multiply";
 import { gemmFillRows } from "./gemm";
 
 /** Rows that are widened at a time for few tokens, and for more: they should stay in a cache. */
@@ -105,13 +105,14 @@ export function denseScratch(format: i32, tokens: i32, rows: i32, cols: i32): us
   if (tokens == 1) return format == F16 ? (row + 15) & ~15 : 0;
   if (tokens <= FEW_TOKENS) return <usize>FEW_ROWS * row;
   const block = min(BLOCK_ROWS, rows);
-  return ((<usize>block * row + 63) & ~63) + multiplyScratch(tokens, block, cols);
+  return ((<usize>block * row + 63) & ~63) + multiplyScratch(0, block, cols);
 }
 
 /**
  * Rows [first, last) of out [tokens, rows] = x [tokens, cols] W^T + bias, W in prepared form. Cutting
  * the rows changes no result.
  *
+ * @param x packed as A (`gemmPack`) where there are more than GEMM_FEW_TOKENS
  * @param bias [rows], or 0 for none
  * @param scratch denseScratch(format, tokens, last - first, cols) bytes
  */
@@ -147,7 +148,7 @@ export function denseRows(
     } else {
       const ld = <usize>cols << 2;
       const work = scratch + ((<usize>count * ld + 63) & ~63);
-      multiply(tokens, count, cols, x, ld, false, scratch, ld, TRANSPOSED, to, ldo, 1, false, work);
+      multiply(tokens, count, cols, x, 0, PACKED, scratch, ld, IN_ROWS, to, ldo, 1, false, work);
     }
   }
 }

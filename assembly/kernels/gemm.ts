@@ -1,9 +1,10 @@
-// Dense products: `gemmMultiply` packs and blocks (lib/multiply.ts), `gemmFewTokens` reads both operands
-// as stored (lib/few-tokens.ts). Which micro-kernel they use is chosen by timing `gemmTrial`.
+// Dense products: `gemmMultiply` packs and blocks (lib/multiply.ts), but for an operand that `gemmPack`
+// packed before; `gemmFewTokens` reads both operands as stored (lib/few-tokens.ts). Which micro-kernel
+// they use is chosen by timing `gemmTrial`.
 
 import { FEW_TOKENS, multiplyFewTokens } from "../lib/few-tokens";
-import { useShape } from "../lib/micro-kernel";
-import { multiply, multiplyScratch, PLAIN, TRANSPOSED } from "../lib/multiply";
+import { MR, NR, useShape } from "../lib/micro-kernel";
+import { blockDepth, multiply, multiplyScratch, packedBytes, packOperand } from "../lib/multiply";
 import { FULL, multiplyPanels } from "../lib/panels";
 
 /** Sets the shape of the micro-kernel; every instance that shares packed operands needs the same. */
@@ -29,6 +30,41 @@ export function gemmTrial(at: usize): void {
   multiplyPanels(FULL, 0, TRIAL_ROWS, TRIAL_COLS, TRIAL_DEPTH, at, b, c, ldc, false, at);
 }
 
+/** Steps of k that belong together: products of blocks of them, added up, have the bits of the whole. */
+export function gemmBlockDepth(k: i32): i32 {
+  return blockDepth(k);
+}
+
+/** Bytes of an operand as `gemmPack` writes it. */
+export function gemmPackedBytes(count: i32, k: i32): usize {
+  return packedBytes(count, k);
+}
+
+/**
+ * Packs lines [first, last) of an operand of `count`, rows of A or columns of B, times `scale`; `first` is
+ * a multiple of 120. Threads may share this out.
+ *
+ * @param ld floats between rows as stored
+ * @param layout 0 for lines stored as rows, 1 for lines stored as columns
+ * @param panels gemmPackedBytes(count, k)
+ */
+export function gemmPack(
+  isB: bool,
+  count: i32,
+  k: i32,
+  from: usize,
+  ld: i32,
+  layout: i32,
+  scale: f32,
+  panels: usize,
+  first: i32,
+  last: i32,
+): void {
+  const width = isB ? NR : MR;
+  packOperand(first, last, count, k, from, <usize>ld << 2, layout, width, scale, panels);
+}
+
+/** Bytes of scratch for `gemmMultiply`; m or n is 0 for an operand that is packed. */
 export function gemmScratch(m: i32, n: i32, k: i32): usize {
   return multiplyScratch(m, n, k);
 }
@@ -36,6 +72,9 @@ export function gemmScratch(m: i32, n: i32, k: i32): usize {
 /**
  * out [m, n] = alpha * A [m, k] B [k, n], added to out unless `overwrite`; lda, ldb and ldc are the
  * floats between rows as stored.
+ *
+ * @param layoutA 0 for A as [m, k], 1 for [k, m], 2 for what `gemmPack` wrote, then without alpha
+ * @param layoutB 0 for B as [n, k], 1 for [k, n], 2 for what `gemmPack` wrote
  */
 export function gemmMultiply(
   m: i32,
@@ -43,21 +82,20 @@ export function gemmMultiply(
   k: i32,
   a: usize,
   lda: i32,
-  transposeA: bool,
+  layoutA: i32,
   b: usize,
   ldb: i32,
-  transposeB: bool,
+  layoutB: i32,
   out: usize,
   ldc: i32,
   alpha: f32,
   overwrite: bool,
   scratch: usize,
 ): void {
-  const layout = transposeB ? TRANSPOSED : PLAIN;
   const aStep = <usize>lda << 2;
   const bStep = <usize>ldb << 2;
   const step = <usize>ldc << 2;
-  multiply(m, n, k, a, aStep, transposeA, b, bStep, layout, out, step, alpha, overwrite, scratch);
+  multiply(m, n, k, a, aStep, layoutA, b, bStep, layoutB, out, step, alpha, overwrite, scratch);
 }
 
 /** Fills every row of out [rows, cols] with bias [cols], or with zeros when bias is 0. */

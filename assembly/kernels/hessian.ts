@@ -4,57 +4,40 @@
 // touch the upper triangle are computed. Sums that end in one number are kept in float64.
 
 import { dotInDouble } from "../lib/dot";
-import { MR, NR } from "../lib/micro-kernel";
-import {
-  blockDepth,
-  MC,
-  multiply,
-  multiplyScratch,
-  NC,
-  PACKED,
-  packedBytes,
-  packWhole,
-} from "../lib/multiply";
+import { NR } from "../lib/micro-kernel";
+import { IN_ROWS, multiply, multiplyScratch, NC, PACKED } from "../lib/multiply";
 import { panelBytes } from "../lib/pack";
 import { packColumns } from "../lib/pack-columns";
 import { multiplyPanels, TILE_BYTES, UPPER_RESULT } from "../lib/panels";
 
-export function hessianScratch(n: i32, tokens: i32): usize {
-  return multiplyScratch(n, n, tokens);
+/** Bytes of scratch for `hessianColumns` with panels of `depth` tokens. */
+export function hessianScratch(n: i32, depth: i32): usize {
+  return TILE_BYTES + panelBytes(min(NC, n), depth);
 }
 
 /**
- * Columns [first, last) of hessian [n, n] += scale * XᵀX over x [tokens, n]; below the diagonal it is
+ * Columns [first, last) of hessian [n, n] += scale * XᵀX over x [depth, n]; below the diagonal it is
  * left undefined. How columns are cut changes no bit; `first` is a multiple of 24.
+ *
+ * @param panels x times scale, packed as A in one block of k (`gemmPack`)
  */
 export function hessianColumns(
-  tokens: i32,
+  depth: i32,
   n: i32,
   x: usize,
+  panels: usize,
   hessian: usize,
-  scale: f32,
   first: i32,
   last: i32,
   scratch: usize,
 ): void {
   const ld = <usize>n << 2;
   const bPanels = scratch + TILE_BYTES;
-  const block = blockDepth(tokens);
-  const aPanels = bPanels + panelBytes(min(NC, n), block);
-  for (let t = 0; t < tokens; t += block) {
-    const depth = min(block, tokens - t);
-    const from = x + <usize>t * ld;
-    for (let i = 0; i < last; i += MC) {
-      const rows = min(MC, last - i);
-      packColumns(from + (<usize>i << 2), ld, depth, rows, MR, scale, aPanels);
-      for (let j = max(i, first); j < last; j += NC) {
-        const cols = min(NC, last - j);
-        packColumns(from + (<usize>j << 2), ld, depth, cols, NR, 1, bPanels);
-        const touching = min(rows, j + cols - i);
-        const to = hessian + <usize>i * ld + (<usize>j << 2);
-        multiplyPanels(UPPER_RESULT, i - j, touching, cols, depth, aPanels, bPanels, to, ld, false, scratch);
-      }
-    }
+  for (let j = first; j < last; j += NC) {
+    const cols = min(NC, last - j);
+    const at = <usize>j << 2;
+    packColumns(x + at, ld, depth, cols, NR, 1, bPanels);
+    multiplyPanels(UPPER_RESULT, -j, j + cols, cols, depth, panels, bPanels, hessian + at, ld, false, scratch);
   }
 }
 
@@ -116,24 +99,15 @@ export function hessianColumnSquares(
   }
 }
 
-/** Bytes of a matrix [n, n] as `hessianPack` writes it. */
-export function hessianPackBytes(n: i32): usize {
-  return packedBytes(n, n);
-}
-
-/** Packs a symmetric H [n, n] once, for any number of `hessianQuadraticForm`. */
-export function hessianPack(n: i32, h: usize, packed: usize): void {
-  packWhole(n, n, h, packed);
-}
-
+/** Bytes of scratch for `hessianQuadraticForm`. */
 export function hessianQuadraticScratch(rows: i32, n: i32): usize {
-  return multiplyScratch(rows, n, n) + <usize>rows * (<usize>n << 2);
+  return multiplyScratch(rows, 0, n) + <usize>rows * (<usize>n << 2);
 }
 
 /**
  * trace(D H Dᵀ) for d [rows, n] and a symmetric H [n, n]: the dot product of D H with D.
  *
- * @param packed H by `hessianPack`
+ * @param packed H as B (`gemmPack`)
  */
 export function hessianQuadraticForm(
   rows: i32,
@@ -143,8 +117,8 @@ export function hessianQuadraticForm(
   scratch: usize,
 ): f64 {
   const ld = <usize>n << 2;
-  const product = scratch + multiplyScratch(rows, n, n);
-  multiply(rows, n, n, d, ld, false, packed, 0, PACKED, product, ld, 1, true, scratch);
+  const product = scratch + multiplyScratch(rows, 0, n);
+  multiply(rows, n, n, d, ld, IN_ROWS, packed, 0, PACKED, product, ld, 1, true, scratch);
   return dotInDouble(<usize>rows * <usize>n, d, product);
 }
 

@@ -5,7 +5,6 @@
 // the first-level cache. Every removed weight takes e * u[i, i+1:] off the rest of its row in the
 // block; the errors [rows, width] then update the trailing columns in one matrix product.
 
-import { multiply, multiplyScratch } from "../lib/multiply";
 import {
   LANE_MASKS,
   removedBits,
@@ -157,24 +156,4 @@ function choose(m: i32, drop: i32, w: usize, diagonal: usize, group: usize, mask
   // Read back as one word: four stores of a byte would have to reach the cache first.
   if (m == 4) store<u32>(mask, (<u32>(bits ^ 15) * 0x00204081) & 0x01010101);
   else for (let i = 0; i < m; i++) store<u8>(mask + <usize>i, ((bits >> i) & 1) ^ 1);
-}
-
-export function sparsegptTrailScratch(rows: i32, width: i32, trailing: i32): usize {
-  return multiplyScratch(rows, trailing, width);
-}
-
-/** w [rows, trailing] -= errors [rows, width] * u [width, trailing]; rows of w and u cols apart. */
-export function sparsegptTrail(
-  rows: i32,
-  width: i32,
-  trailing: i32,
-  cols: i32,
-  errors: usize,
-  u: usize,
-  w: usize,
-  scratch: usize,
-): void {
-  const ld = <usize>cols << 2;
-  const lde = <usize>width << 2;
-  multiply(rows, trailing, width, errors, lde, false, u, ld, false, w, ld, -1, false, scratch);
 }

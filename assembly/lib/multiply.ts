@@ -1,22 +1,22 @@
 // C = alpha * A B for any shape and orientation, blocked for the caches: at most KC steps of k at a
 // time, A packed large (up to MC rows, streamed), B packed small (NC columns, resident in the second
-// level cache) or packed once before.
+// level cache). Either may be packed before, so that parts of a product share its panels.
 //
 // Scratch: one overhanging tile, then B's panels, then A's.
 
-import { DIVISIBLE, MR, NR } from "./micro-kernel";
+import { MAX_NR, MR, NR } from "./micro-kernel";
 import { packRows, panelBytes } from "./pack";
 import { packColumns } from "./pack-columns";
 import { FULL, multiplyPanels, TILE_BYTES } from "./panels";
 
 const KC: i32 = 512;
-/** Multiples of DIVISIBLE, as every cut of an operand should be. */
+/** Whole tiles of every shape of micro-kernel: a multiple of every NR, and of every MR. */
 export const NC: i32 = 288;
-export const MC: i32 = 2064;
+const MC: i32 = 2040;
 
-/** How B is stored: as [k, n], as [n, k], or as `packWhole` leaves it. */
-export const PLAIN: i32 = 0;
-export const TRANSPOSED: i32 = 1;
+/** How the lines of an operand, rows of A or columns of B, are stored: as rows, as columns, or packed. */
+export const IN_ROWS: i32 = 0;
+export const IN_COLUMNS: i32 = 1;
 export const PACKED: i32 = 2;
 
 /** Steps of k in each block of k but the last; 0 for none. Nothing else may decide on it. */
@@ -25,32 +25,73 @@ export function blockDepth(k: i32): i32 {
   return blocks ? ((k + blocks - 1) / blocks + 3) & ~3 : 0;
 }
 
-/** Bytes of scratch for a product [m, k] by [k, n]. */
+/** Bytes of scratch for a product [m, k] by [k, n]; m or n is 0 for an operand that is packed before. */
 export function multiplyScratch(m: i32, n: i32, k: i32): usize {
   const depth = blockDepth(k);
-  return TILE_BYTES + panelBytes(min(NC, n), depth) + panelBytes(min(MC, m), depth);
+  return TILE_BYTES + panelsOf(min(NC, n), depth) + panelsOf(min(MC, m), depth);
 }
 
-/** Bytes of all panels of B [k, n], for any shape of micro-kernel. */
-export function packedBytes(n: i32, k: i32): usize {
-  return <usize>((n + DIVISIBLE - 1) / DIVISIBLE) * <usize>(DIVISIBLE << 2) * <usize>k;
+function panelsOf(count: i32, depth: i32): usize {
+  return count ? panelBytes(count, depth) : 0;
 }
 
-/** Bytes of a packed B for each step of k. */
-function packedStep(n: i32): usize {
-  return <usize>((n + NR - 1) / NR) * <usize>(NR << 2);
+/** Bytes of a packed operand of `count` lines, for any shape of micro-kernel. */
+export function packedBytes(count: i32, k: i32): usize {
+  return <usize>(count + MAX_NR - 1) * (<usize>k << 2);
+}
+
+/** Its bytes for each step of k. */
+function packedStep(count: i32, width: i32): usize {
+  return <usize>((count + width - 1) / width * width) << 2;
 }
 
 /**
- * Packs B as stored [n, k] for products with PACKED: block after block of k, each all panels.
+ * Packs lines [first, last) of an operand that has `count` of them: block after block of k, each all
+ * panels. `first` is a multiple of all sides of tiles.
  *
- * @param dst packedBytes(n, k)
+ * @param ld bytes between rows as stored
+ * @param layout IN_ROWS or IN_COLUMNS
+ * @param width MR for A, NR for B
+ * @param dst packedBytes(count, k)
  */
-export function packWhole(n: i32, k: i32, b: usize, dst: usize): void {
-  const ld = <usize>k << 2;
+export function packOperand(
+  first: i32,
+  last: i32,
+  count: i32,
+  k: i32,
+  src: usize,
+  ld: usize,
+  layout: i32,
+  width: i32,
+  scale: f32,
+  dst: usize,
+): void {
   const block = blockDepth(k);
+  const step = packedStep(count, width);
   for (let p = 0; p < k; p += block) {
-    packRows(b + (<usize>p << 2), ld, n, min(block, k - p), NR, 1, dst + <usize>p * packedStep(n));
+    const depth = min(block, k - p);
+    const to = dst + <usize>p * step + <usize>first * <usize>(depth << 2);
+    packBlock(src, ld, layout, first, last - first, p, depth, width, scale, to);
+  }
+}
+
+/** `lines` of an operand from `line` on, in steps [p, p + depth) of k. */
+function packBlock(
+  src: usize,
+  ld: usize,
+  layout: i32,
+  line: i32,
+  lines: i32,
+  p: i32,
+  depth: i32,
+  width: i32,
+  scale: f32,
+  dst: usize,
+): void {
+  if (layout == IN_COLUMNS) {
+    packColumns(src + <usize>p * ld + (<usize>line << 2), ld, depth, lines, width, scale, dst);
+  } else {
+    packRows(src + <usize>line * ld + (<usize>p << 2), ld, lines, depth, width, scale, dst);
   }
 }
 
@@ -58,9 +99,8 @@ export function packWhole(n: i32, k: i32, b: usize, dst: usize): void {
  * c [m, n] = alpha * A [m, k] B [k, n], added to c unless `overwrite`. An element's value depends on
  * its row of A, its column of B and k alone, so a caller may cut m and n as it likes.
  *
- * @param transposeA a holds [k, m]
- * @param layout how b is stored
  * @param lda bytes between rows as stored; ldb, ldc likewise
+ * @param alpha without effect on an A that is packed before, perhaps with a scale
  * @param scratch multiplyScratch(m, n, k) bytes
  */
 export function multiply(
@@ -69,10 +109,10 @@ export function multiply(
   k: i32,
   a: usize,
   lda: usize,
-  transposeA: bool,
+  layoutA: i32,
   b: usize,
   ldb: usize,
-  layout: i32,
+  layoutB: i32,
   c: usize,
   ldc: usize,
   alpha: f32,
@@ -85,26 +125,27 @@ export function multiply(
   }
   const block = blockDepth(k);
   const bPanels = scratch + TILE_BYTES;
-  const aPanels = bPanels + panelBytes(min(NC, n), block);
+  const aPanels = bPanels + panelsOf(layoutB == PACKED ? 0 : min(NC, n), block);
   for (let i = 0; i < m; i += MC) {
     const rows = min(MC, m - i);
     for (let p = 0; p < k; p += block) {
       const depth = min(block, k - p);
-      const aAt = a + (transposeA ? <usize>p * lda + (<usize>i << 2) : <usize>i * lda + (<usize>p << 2));
-      if (transposeA) packColumns(aAt, lda, depth, rows, MR, alpha, aPanels);
-      else packRows(aAt, lda, rows, depth, MR, alpha, aPanels);
+      let aAt = aPanels;
+      if (layoutA == PACKED) {
+        aAt = a + <usize>p * packedStep(m, MR) + <usize>i * <usize>(depth << 2);
+      } else {
+        packBlock(a, lda, layoutA, i, rows, p, depth, MR, alpha, aPanels);
+      }
       for (let j = 0; j < n; j += NC) {
         const cols = min(NC, n - j);
-        let panels = bPanels;
-        if (layout == PACKED) {
-          panels = b + <usize>p * packedStep(n) + <usize>j * <usize>(depth << 2);
-        } else if (layout == TRANSPOSED) {
-          packRows(b + <usize>j * ldb + (<usize>p << 2), ldb, cols, depth, NR, 1, panels);
+        let bAt = bPanels;
+        if (layoutB == PACKED) {
+          bAt = b + <usize>p * packedStep(n, NR) + <usize>j * <usize>(depth << 2);
         } else {
-          packColumns(b + <usize>p * ldb + (<usize>j << 2), ldb, depth, cols, NR, 1, panels);
+          packBlock(b, ldb, layoutB, j, cols, p, depth, NR, 1, bPanels);
         }
         const to = c + <usize>i * ldc + (<usize>j << 2);
-        multiplyPanels(FULL, 0, rows, cols, depth, aPanels, panels, to, ldc, overwrite && p == 0, scratch);
+        multiplyPanels(FULL, 0, rows, cols, depth, aAt, bAt, to, ldc, overwrite && p == 0, scratch);
       }
     }
   }

@@ -5,12 +5,9 @@
 import { storeColumns } from "./four-rows";
 import { MAX_NR } from "./micro-kernel";
 
-/**
- * Bytes that are enough for `count` rows or columns of `depth` floats as panels of any width. Four
- * rows are stored at a time, also where a panel has three: hence the 16 bytes at the end.
- */
+/** Bytes that are enough for `count` rows or columns of `depth` floats as panels of any width. */
 export function panelBytes(count: i32, depth: i32): usize {
-  return (<usize>(count + MAX_NR - 1) * <usize>depth << 2) + 16;
+  return <usize>(count + MAX_NR - 1) * <usize>depth << 2;
 }
 
 /**
@@ -35,7 +32,7 @@ export function packRows(
       const to = dst + (<usize>part << 2);
       const from = src + <usize>(i + part) * ld;
       if (rows >= 4) transposeFourRows(from, ld, depth, scale, to, step);
-      else if (rows == 3 && width == 3) transposeFourRows(from, ld, depth, scale, to, step, 2 * ld);
+      else if (rows == 3 && width == 3) packThreeRows(from, ld, depth, scale, to);
       else if (rows == 1 && width == 5) packOneRow(from, depth, scale, to, step);
       else if (rows == 2 && width == 6) packTwoRows(from, ld, depth, scale, to, step);
       else packFewRows(from, ld, rows, min(4, width - part), depth, scale, to, step);
@@ -78,6 +75,14 @@ export function transposeFourRows(
     from += 4;
     to += step;
   }
+}
+
+/** A panel of three rows; none of its stores goes beyond it. */
+function packThreeRows(from: usize, ld: usize, depth: i32, scale: f32, to: usize): void {
+  const most = (depth - 1) & ~3;
+  transposeFourRows(from, ld, most, scale, to, 12, 2 * ld);
+  const rest = from + (<usize>most << 2);
+  packFewRows(rest, ld, 3, 3, depth - most, scale, to + <usize>(12 * most), 12);
 }
 
 /** to[k * step] = scale * from[k]. */

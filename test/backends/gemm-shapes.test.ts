@@ -1,5 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { IN_COLUMNS, IN_ROWS, PACKED } from "../../src/backends/wasm/product.js";
 import { SHAPES, tuningOf } from "../../src/backends/wasm/tune.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { type Instance, MODES, openInstance } from "./instance.js";
@@ -20,6 +21,7 @@ const PRODUCTS: readonly (readonly [m: number, n: number, k: number])[] = [
   [25, 49, 130],
   [29, 397, 401],
   [2071, 9, 389],
+  [131, 125, 1030],
 ];
 
 function product([m, n, k]: readonly number[], a: Float32Array, b: Float32Array) {
@@ -57,7 +59,9 @@ function everyWay(kernels: Instance, shape: readonly number[], a: Float32Array, 
     const out = kernels.scratch(4 * m * n);
     const scratch = kernels.scratch(exports.gemmScratch(m, n, k));
     const [lda, ldb] = [left ? m : k, right ? k : n];
-    exports.gemmMultiply(m, n, k, aAt, lda, left, bAt, ldb, right, out, n, 1, 1, scratch);
+    const layouts = [left ? IN_COLUMNS : IN_ROWS, right ? IN_ROWS : IN_COLUMNS];
+    const operands = [aAt, lda, layouts[0], bAt, ldb, layouts[1]];
+    exports.gemmMultiply(m, n, k, ...operands, out, n, 1, 1, scratch);
     agree(kernels.read(out, m * n), `${shape} transposed ${left} ${right}`);
     kernels.reset();
   }
@@ -68,9 +72,30 @@ function everyWay(kernels: Instance, shape: readonly number[], a: Float32Array, 
       const count = Math.min(width, n - col);
       const scratch = kernels.scratch(exports.gemmScratch(m, count, k));
       const [from, to] = [bAt + 4 * col, out + 4 * col];
-      exports.gemmMultiply(m, count, k, aAt, k, 0, from, n, 0, to, n, 1, 1, scratch);
+      const operands = [aAt, k, IN_ROWS, from, n, IN_COLUMNS];
+      exports.gemmMultiply(m, count, k, ...operands, to, n, 1, 1, scratch);
     }
     agree(kernels.read(out, m * n), `${shape}, ${width} columns at a time`);
+    kernels.reset();
+  }
+  for (const packed of [["a"], ["b"], ["a", "b"]]) {
+    const [aAt, bAt] = [kernels.put(aT), kernels.put(b)];
+    const out = kernels.scratch(4 * m * n);
+    const operand = (side: "a" | "b", at: number, lines: number) => {
+      if (!packed.includes(side)) return [at, lines, IN_COLUMNS];
+      const panels = kernels.scratch(exports.gemmPackedBytes(lines, k));
+      const call = [Number(side === "b"), lines, k, at, lines, IN_COLUMNS, 1, panels];
+      // From the last to the first: no call may write into the panels of the next.
+      for (let start = 120 * Math.floor((lines - 1) / 120); start >= 0; start -= 120) {
+        exports.gemmPack(...call, start, Math.min(lines, start + 120));
+      }
+      return [panels, 0, PACKED];
+    };
+    const operands = [...operand("a", aAt, m), ...operand("b", bAt, n)];
+    const unpacked = (lines: number, side: string) => (packed.includes(side) ? 0 : lines);
+    const scratch = kernels.scratch(exports.gemmScratch(unpacked(m, "a"), unpacked(n, "b"), k));
+    exports.gemmMultiply(m, n, k, ...operands, out, n, 1, 1, scratch);
+    agree(kernels.read(out, m * n), `${shape}, packed ${packed}`);
     kernels.reset();
   }
   return first!;

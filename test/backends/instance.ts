@@ -6,6 +6,7 @@ export const MODES: readonly Simd[] = hasRelaxedSimd() ? ["baseline", "relaxed"]
 
 /** An instance of the kernels by itself, without a backend, for what only threads and tuning call. */
 export interface Instance {
+  readonly memory: WebAssembly.Memory;
   readonly exports: Readonly<Record<string, (...args: number[]) => number>>;
   /** Puts an operand into memory, NaN before and behind it; its address. */
   put(values: ArrayLike<number>): number;
@@ -40,6 +41,7 @@ export async function openInstance(simd: Simd): Promise<Instance> {
     return at;
   };
   return {
+    memory,
     exports: exports as Instance["exports"],
     put(values) {
       const at = take(values.length);

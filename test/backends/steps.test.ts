@@ -1,5 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { stripsOf } from "../../src/backends/wasm/cholesky.js";
+import { IN_COLUMNS, IN_ROWS } from "../../src/backends/wasm/product.js";
 import { SHAPES } from "../../src/backends/wasm/tune.js";
 import { type Instance, MODES, openInstance } from "./instance.js";
 import { random, randomValues } from "./operands.js";
@@ -39,13 +41,18 @@ for (const mode of MODES) {
   test(`${mode}: a Hessian by columns`, async () => {
     const kernels = await openInstance(mode);
     const { exports } = kernels;
-    for (const [tokens, n] of [...ORDERS.map((n) => [n % 50, n]), [401, 397], [3, 2100]]) {
+    for (const [tokens, n] of [...ORDERS.map((n) => [1 + (n % 50), n]), [401, 397], [3, 2100]]) {
       const [x, before] = [randomValues(tokens * n), randomValues(n * n)];
       agree(kernels, `${mode} ${tokens}x${n}`, (cuts) => {
         const [xAt, out] = [kernels.put(x), kernels.put(before)];
-        const call = [tokens, n, xAt, out, 0.75];
+        const panels = kernels.scratch(exports.gemmPackedBytes(n, tokens));
         const scratch = kernels.scratch(exports.hessianScratch(n, tokens));
-        for (const range of cuts(0, n, 24)) exports.hessianColumns(...call, ...range, scratch);
+        for (const range of cuts(0, n, 120)) {
+          exports.gemmPack(0, n, tokens, xAt, n, IN_COLUMNS, 0.75, panels, ...range);
+        }
+        for (const range of cuts(0, n, 24)) {
+          exports.hessianColumns(tokens, n, xAt, panels, out, ...range, scratch);
+        }
         // What stands below the diagonal is undefined.
         return kernels.read(out, n * n).map((v, at) => (at % n < Math.floor(at / n) ? 0 : v));
       });
@@ -55,26 +62,30 @@ for (const mode of MODES) {
   test(`${mode}: a Cholesky factor by blocks, rows and columns`, async () => {
     const kernels = await openInstance(mode);
     const { exports } = kernels;
-    const [strip, block] = [exports.CHOLESKY_STRIP, exports.CHOLESKY_BLOCK].map(Number);
-    const factor = (cuts: Cut, n: number, a: number, inverse: number, scratch: number): void => {
-      const update = (from: number, to: number, lastCol: number) => {
-        for (const cols of cuts(to, lastCol, 24)) {
+    const block = Number(exports.CHOLESKY_BLOCK);
+    const factor = (cuts: Cut, n: number, a: number, inverse: number): void => {
+      const scratch = kernels.scratch(
+        Math.max(exports.choleskyPanelScratch(n), exports.choleskyUpdateScratch(n, n)),
+      );
+      const panels = kernels.scratch(exports.gemmPackedBytes(n, n));
+      for (const { from, to, last: lastCol, isBlock } of stripsOf(0, n, block)) {
+        assert.ok(exports.gemmBlockDepth(to - from) >= to - from, "one block of k");
+        if (isBlock) {
+          assert.is(exports.choleskyPivot(n, a, from, inverse), -1);
           for (const rows of cuts(to, n, 24)) {
-            exports.choleskyUpdate(n, a, from, to, ...cols, ...rows, scratch);
+            exports.choleskyPanel(n, a, from, inverse, ...rows, scratch);
           }
         }
-      };
-      for (let k = 0; k < n; k += strip) {
-        const end = Math.min(n, k + strip);
-        for (let p = k; p < end; p += block) {
-          assert.is(exports.choleskyPivot(n, a, p, inverse), -1);
-          const next = Math.min(n, p + block);
-          for (const rows of cuts(next, n, 24)) {
-            exports.choleskyPanel(n, a, p, inverse, ...rows, scratch);
+        for (const [col, last] of cuts(to, lastCol, 24)) {
+          const [lines, k] = [last - col, to - from];
+          const p = a + 4 * (col * n + from);
+          for (const range of cuts(0, lines, 120)) {
+            exports.gemmPack(1, lines, k, p, n, IN_ROWS, 1, panels, ...range);
           }
-          update(p, next, end);
+          for (const rows of cuts(to, n, 24)) {
+            exports.choleskyUpdate(n, a, from, to, col, last, ...rows, panels, scratch);
+          }
         }
-        update(k, end, n);
       }
       exports.choleskyClear(n, a);
     };
@@ -82,9 +93,7 @@ for (const mode of MODES) {
       const given = randomValues(n * n).map((v, at) => (at % (n + 1) === 0 ? n + v : v));
       agree(kernels, `${mode} ${n}`, (cuts) => {
         const a = kernels.put(given);
-        const scratch = kernels.scratch(exports.choleskyScratch(n));
-        const inverse = kernels.scratch(Number(exports.CHOLESKY_BLOCK_BYTES));
-        factor(cuts, n, a, inverse, scratch);
+        factor(cuts, n, a, kernels.scratch(Number(exports.CHOLESKY_BLOCK_BYTES)));
         return kernels.read(a, n * n);
       });
     }
@@ -124,9 +133,9 @@ for (const mode of MODES) {
       }
       agree(kernels, `${mode} ${rows}x${n}`, () => {
         const [dAt, hAt] = [kernels.put(d), kernels.put(h)];
-        const packed = kernels.scratch(exports.hessianPackBytes(n));
+        const packed = kernels.scratch(exports.gemmPackedBytes(n, n));
         const scratch = kernels.scratch(exports.hessianQuadraticScratch(rows, n));
-        exports.hessianPack(n, hAt, packed);
+        exports.gemmPack(1, n, n, hAt, n, IN_ROWS, 1, packed, 0, n);
         const terms = Array.from({ length: rows }, (_, r) =>
           exports.hessianQuadraticForm(1, n, dAt + 4 * r * n, packed, scratch),
         );

@@ -10,6 +10,7 @@ import { openWasm } from "../../src/backends/wasm.js";
 import { loadThreading } from "../../src/platform/node-modules.js";
 import type { Tensor } from "../../src/tensor.js";
 import { note } from "../shared.js";
+import { formatCase } from "./formats.js";
 import { randomValues } from "./operands.js";
 
 const test = suite("backends/threads");
@@ -17,7 +18,10 @@ const simds = SIMDS.filter((simd) => simd === "baseline" || hasRelaxedSimd());
 const THREADS = 3;
 
 const [ROWS, COLS, TOKENS] = [100, 144, 37];
+const DEPTH = 1030;
 const given = {
+  deep: randomValues(250 * DEPTH),
+  bytes: formatCase("int8", 130, DEPTH),
   x: randomValues(TOKENS * COLS),
   w: randomValues(ROWS * COLS),
   square: randomValues(COLS * COLS),
@@ -29,6 +33,19 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
     const out = b.zeros([TOKENS, ROWS]);
     b.ops.gemm(x(b), w(b), out, { transposeB: true, alpha: 0.7 });
     return [out];
+  },
+  deep(b) {
+    // More than one block of k, and more lines than threads pack together.
+    const [tall, wide] = [b.zeros([250, 130]), b.zeros([130, 250])];
+    const [long, short] = [250, 130].map((rows) => {
+      return b.upload(given.deep.subarray(0, rows * DEPTH), [rows, DEPTH]);
+    });
+    b.ops.gemm(long, short, tall, { transposeB: true, alpha: 0.7 });
+    b.ops.gemm(short, long, wide, { transposeB: true, alpha: 0.7 });
+    const narrow = b.zeros([250, 130]);
+    const bytes = b.upload(given.bytes.data, [130, DEPTH]);
+    b.ops.linear(long, b.ops.prepareLinear(bytes, given.bytes.options(b)), narrow);
+    return [tall, wide, narrow];
   },
   gemmTransposed(b) {
     const out = b.zeros([COLS, COLS]);
@@ -237,9 +254,12 @@ test("long operations stop soon after an abort", async () => {
       quadraticForm: (signal) => backend.ops.quadraticForm(w, h, { signal }),
     };
     for (const [name, run] of Object.entries(work)) {
-      const started = performance.now();
-      await run(new AbortController().signal);
-      const whole = performance.now() - started;
+      let whole = Number.POSITIVE_INFINITY;
+      for (let turn = 0; turn < 2; turn++) {
+        const started = performance.now();
+        await run(new AbortController().signal);
+        whole = Math.min(whole, performance.now() - started);
+      }
       const aborter = new AbortController();
       let aborted = Number.POSITIVE_INFINITY;
       setTimeout(() => {

@@ -1,6 +1,10 @@
 // Where the time of the kernels goes that stay below what one would hope for: for docs/performance.md.
-import { TILES } from "../../src/backends/wasm/kernels.js";
-import { SHAPES } from "../../src/backends/wasm/tune.js";
+import { WasmStorage } from "../../src/backends/memory.js";
+import { stripsOf } from "../../src/backends/wasm/cholesky.js";
+import type { Kernels } from "../../src/backends/wasm/kernels.js";
+import type { Simd } from "../../src/backends/wasm/module.js";
+import { IN_COLUMNS, IN_ROWS, multiply, type Product } from "../../src/backends/wasm/product.js";
+import { SHAPES, tuningOf } from "../../src/backends/wasm/tune.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { openInstance } from "../backends/instance.js";
 import { availableModes, openContenders, randomValues, squareCases } from "./contenders.js";
@@ -51,8 +55,11 @@ async function choleskyFigures(n: number, rounds: number): Promise<Figure[]> {
   const given = randomValues(n * n).map((v, at) => (at % (n + 1) === 0 ? n + v : v));
   for (const by of availableModes()) {
     const { exports, put, scratch } = await openInstance(by);
-    const [strip, block] = [exports.CHOLESKY_STRIP, exports.CHOLESKY_BLOCK].map(Number);
-    const room = scratch(exports.choleskyScratch(n));
+    const block = Number(exports.CHOLESKY_BLOCK);
+    const room = scratch(
+      Math.max(exports.choleskyPanelScratch(n), exports.choleskyUpdateScratch(n, n)),
+    );
+    const panels = scratch(exports.gemmPackedBytes(n, n));
     const inverse = scratch(Number(exports.CHOLESKY_BLOCK_BYTES));
     const spent = {
       "diagonal blocks": 0,
@@ -65,19 +72,20 @@ async function choleskyFigures(n: number, rounds: number): Promise<Figure[]> {
       run();
       spent[step] += performance.now() - started;
     };
+    const update = (a: number, from: number, to: number, last: number) => {
+      const rows = [a + 4 * (to * n + from), n, IN_ROWS];
+      const lines = last - to;
+      exports.gemmPack(1, lines, to - from, ...rows, 1, panels, 0, lines);
+      exports.choleskyUpdate(n, a, from, to, to, last, to, n, panels, room);
+    };
     for (let round = 0; round < rounds; round++) {
       const a = put(given);
-      for (let k = 0; k < n; k += strip) {
-        const end = Math.min(n, k + strip);
-        for (let p = k; p < end; p += block) {
-          const next = Math.min(n, p + block);
-          timed("diagonal blocks", () => exports.choleskyPivot(n, a, p, inverse));
-          timed("below them", () => exports.choleskyPanel(n, a, p, inverse, next, n, room));
-          timed("within strips", () =>
-            exports.choleskyUpdate(n, a, p, next, next, end, next, n, room),
-          );
+      for (const { from, to, last, level, isBlock } of stripsOf(0, n, block)) {
+        if (isBlock) {
+          timed("diagonal blocks", () => exports.choleskyPivot(n, a, from, inverse));
+          timed("below them", () => exports.choleskyPanel(n, a, from, inverse, to, n, room));
         }
-        timed("right of strips", () => exports.choleskyUpdate(n, a, k, end, end, n, end, n, room));
+        timed(level === 0 ? "right of strips" : "within strips", () => update(a, from, to, last));
       }
     }
     const all = Object.values(spent).reduce((sum, part) => sum + part, 0);
@@ -131,19 +139,41 @@ async function rowFigures(turns: Turns, quick: boolean): Promise<Figure[]> {
   return figures;
 }
 
-/** What two threads could gain in a product, from the larger part that one of them has, and what they do. */
+/** A product cut for two threads, whose parts one thread computes one after the other. */
+async function openParts(simd: Simd, n: number): Promise<() => void> {
+  const { exports, memory } = await openInstance(simd);
+  exports.gemmUseShape(tuningOf(simd)!.shape);
+  const storage = new WasmStorage(memory, memory.buffer.byteLength);
+  const kernels: Kernels = {
+    ...{ exports, storage, threads: 2 },
+    run: (name, calls) => calls.map((args) => exports[name](...args)),
+  };
+  const [a, b, out] = [randomValues(n * n), randomValues(n * n), new Float32Array(n * n)].map(
+    (values) => {
+      const at = storage.reserve(values.byteLength);
+      new Float32Array(memory.buffer, at, values.length).set(values);
+      return at;
+    },
+  );
+  const product: Product = {
+    ...{ m: n, n, k: n },
+    a: { at: a, ld: n, layout: IN_ROWS },
+    b: { at: b, ld: n, layout: IN_COLUMNS },
+    ...{ out, ldo: n, overwrite: true },
+  };
+  return () => multiply(kernels, product);
+}
+
+/** What cutting a product for two threads costs, all on one thread, and what two threads make of it. */
 async function threadFigures(n: number, turns: Turns): Promise<Figure[]> {
   const { gauge } = await openPeak();
-  const simd = availableModes().at(-1);
+  const simd = availableModes().at(-1) as Simd;
   const one = await openWasm({ simd, threads: 1 });
   const two = await openWasm({ simd, threads: 2 });
-  const larger = Math.ceil(n / 2 / TILES) * TILES;
-  const [a, b] = [larger, n].map((rows) => one.upload(randomValues(rows * n), [rows, n]));
-  const out = one.zeros([larger, n]);
   const seconds = await mediansAsync(
     {
       whole: (await squareCases(one, n)).gemm,
-      "larger part": () => one.ops.gemm(a, b, out),
+      "in parts": await openParts(simd, n),
       "two threads": (await squareCases(two, n)).gemm,
     },
     { ...turns, gauge },
@@ -151,7 +181,7 @@ async function threadFigures(n: number, turns: Turns): Promise<Figure[]> {
   one.dispose();
   two.dispose();
   const against = "the whole on 1 thread";
-  return (["larger part", "two threads"] as const).map((name) => ({
+  return (["in parts", "two threads"] as const).map((name) => ({
     name: `gemm ${n}, ${name}`,
     ...{ value: seconds[name] * 1e3, unit: "ms" },
     ...{ ratio: seconds[name] / seconds.whole, against },

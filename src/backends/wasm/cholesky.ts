@@ -2,18 +2,40 @@ import type { Operations } from "../../backend.js";
 import { pacer } from "../../run.js";
 import { colsOf } from "../../tensor.js";
 import { address, cut, equalRanges, type Kernels, runRanges, TILES } from "./kernels.js";
+import { IN_ROWS, withPacked } from "./product.js";
 
 /** Blocks of columns of the inverse that are computed together, from so many columns on. */
 const BLOCKS = 2;
 const MANY_COLUMNS = 1024;
 
+/** Blocks of columns that are factored together: strips, no more than one block of k, and blocks. */
+const STRIPS = [3, 1];
+
+/** Columns [from, to) of a factor: a block to be factored, or a strip whose blocks all are. */
+export interface Strip {
+  readonly from: number;
+  readonly to: number;
+  /** What columns [to, last), the rest of the strip around it, then lose is the product of [from, to). */
+  readonly last: number;
+  /** Strips around it. */
+  readonly level: number;
+  readonly isBlock: boolean;
+}
+
+/** Columns [from, to) of a factor, in the order of its steps; `block` is the width of a block. */
+export function* stripsOf(from: number, to: number, block: number, level = 0): Generator<Strip> {
+  const width = STRIPS[level] * block;
+  const isBlock = level === STRIPS.length - 1;
+  for (let start = from; start < to; start += width) {
+    const end = Math.min(to, start + width);
+    if (!isBlock) yield* stripsOf(start, end, block, level + 1);
+    yield { from: start, to: end, last: to, level, isBlock };
+  }
+}
+
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports, storage } = kernels;
-  const [strip, block, blockBytes] = [
-    exports.CHOLESKY_STRIP,
-    exports.CHOLESKY_BLOCK,
-    exports.CHOLESKY_BLOCK_BYTES,
-  ].map(Number);
+  const [block, blockBytes] = [exports.CHOLESKY_BLOCK, exports.CHOLESKY_BLOCK_BYTES].map(Number);
 
   /** Rows [next, n) of the columns of the factor that begin at p. */
   const panel = (n: number, a: number, p: number, inverse: number, next: number) => {
@@ -23,21 +45,26 @@ export function bind(kernels: Kernels): Partial<Operations> {
       "choleskyPanel",
       cut(kernels, n - next, TILES, work),
       work,
-      () => exports.choleskyScratch(n),
+      ({ count }) => exports.choleskyPanelScratch(count),
       ({ start, count }) => [n, a, p, inverse, next + start, next + start + count],
     );
   };
 
   /** Columns [to, last) of all rows from `to` on lose the product of columns [from, to). */
   const update = (n: number, a: number, from: number, to: number, last: number) => {
-    const work = ((n - to) * (last - to) * (to - from)) / (last === n ? 2 : 1);
-    runRanges(
-      kernels,
-      "choleskyUpdate",
-      cut(kernels, n - to, TILES, work),
-      work,
-      () => exports.choleskyScratch(n),
-      ({ start, count }) => [n, a, from, to, to, last, to + start, to + start + count],
+    const [lines, k] = [last - to, to - from];
+    if (lines === 0) return;
+    const work = ((n - to) * lines * k) / (last === n ? 2 : 1);
+    const rows = { at: a + 4 * (to * n + from), ld: n, layout: IN_ROWS };
+    withPacked(kernels, rows, { side: "b", lines, k }, (panels) =>
+      runRanges(
+        kernels,
+        "choleskyUpdate",
+        cut(kernels, n - to, TILES, work),
+        work,
+        ({ count }) => exports.choleskyUpdateScratch(count, k),
+        ({ start, count }) => [n, a, from, to, to, last, to + start, to + start + count, panels],
+      ),
     );
   };
 
@@ -47,17 +74,14 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const breathe = pacer(signal);
       const inverse = storage.reserve(blockBytes);
       try {
-        for (let k = 0; k < n; k += strip) {
-          const end = Math.min(n, k + strip);
-          for (let p = k; p < end; p += block) {
-            const failed = exports.choleskyPivot(n, a, p, inverse);
+        for (const { from, to, last, isBlock } of stripsOf(0, n, block)) {
+          if (isBlock) {
+            const failed = exports.choleskyPivot(n, a, from, inverse);
             if (failed >= 0) return failed;
-            const next = Math.min(n, p + block);
-            panel(n, a, p, inverse, next);
-            update(n, a, p, next, end);
+            panel(n, a, from, inverse, to);
           }
-          update(n, a, k, end, n);
-          await breathe();
+          update(n, a, from, to, last);
+          if (!isBlock) await breathe();
         }
       } finally {
         storage.free(inverse, blockBytes);

@@ -1,14 +1,7 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
-import {
-  address,
-  cut,
-  equalRanges,
-  type Kernels,
-  runRanges,
-  TILES,
-  withScratch,
-} from "./kernels.js";
+import { address, equalRanges, type Kernels, runRanges, withScratch } from "./kernels.js";
+import { IN_COLUMNS, IN_ROWS, multiply } from "./product.js";
 
 /** Columns that are swept before those after them are updated. */
 const TILE = 128;
@@ -47,19 +40,12 @@ export function bind(kernels: Kernels): Partial<Operations> {
           );
           const fall = falls.reduce((sum, part) => sum + part, 0);
           if (trailing === 0) return fall;
-          const row = h + (start * cols + from) * 4;
-          const work = rows * width * trailing;
-          runRanges(
-            kernels,
-            "coreSweepTrail",
-            cut(kernels, rows, TILES, work),
-            work,
-            ({ count }) => exports.coreSweepTrailScratch(count, width, trailing),
-            ({ start: first, count }) => [
-              ...[count, width, trailing, cols, errors + first * width * 4, row],
-              ...[d + (first * cols + from) * 4],
-            ],
-          );
+          multiply(kernels, {
+            ...{ m: rows, n: trailing, k: width },
+            a: { at: errors, ld: width, layout: IN_ROWS },
+            b: { at: h + (start * cols + from) * 4, ld: cols, layout: IN_COLUMNS },
+            ...{ out: d + from * 4, ldo: cols },
+          });
           return fall;
         });
       }

@@ -2,6 +2,7 @@ import type { DenseMatrix, Operations, WeightOptions } from "../../backend.js";
 import { BYTES_PER_ELEMENT, colsOf, f32, i32, rowsOf, type Tensor } from "../../tensor.js";
 import { checkIds } from "../ids.js";
 import { address, cut, F16, formatOf, I8, type Kernels, runRanges } from "./kernels.js";
+import { IN_ROWS, withPacked } from "./product.js";
 
 /** Where the weights of a matrix are, in the prepared form of assembly/kernels/dense.ts. */
 export interface DenseWeights {
@@ -39,17 +40,25 @@ export function denseLinear(
   out: Tensor,
   bias: Tensor | undefined,
 ): void {
+  const { exports } = kernels;
   const tokens = rowsOf(x);
-  const operands = [address(x), weights, scales, address(out), bias ? address(bias) : 0];
+  const operands = [weights, scales, address(out), bias ? address(bias) : 0, tokens, rows, cols];
   const work = tokens * rows * cols;
-  runRanges(
-    kernels,
-    "denseRows",
-    cut(kernels, rows, GRAIN, work),
-    work,
-    ({ count }) => kernels.exports.denseScratch(format, tokens, count, cols),
-    ({ start, count }) => [format, ...operands, tokens, rows, cols, start, start + count],
-  );
+  const run = (at: number) =>
+    runRanges(
+      kernels,
+      "denseRows",
+      cut(kernels, rows, GRAIN, work),
+      work,
+      ({ count }) => exports.denseScratch(format, tokens, count, cols),
+      ({ start, count }) => [format, at, ...operands, start, start + count],
+    );
+  const at = address(x);
+  if (tokens <= Number(exports.GEMM_FEW_TOKENS)) run(at);
+  else {
+    const stored = { at, ld: cols, layout: IN_ROWS };
+    withPacked(kernels, stored, { side: "a", lines: tokens, k: cols }, run);
+  }
 }
 
 function prepare(kernels: Kernels, weight: Tensor, options: WeightOptions = {}): DenseMatrix {

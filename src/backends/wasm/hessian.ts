@@ -11,6 +11,7 @@ import {
   turns,
   withScratch,
 } from "./kernels.js";
+import { IN_COLUMNS, IN_ROWS, pack, withPacked } from "./product.js";
 
 /** Rows of `quadraticForm` whose terms are added up together, however many threads there are. */
 const PANEL = 48;
@@ -20,16 +21,23 @@ export function bind(kernels: Kernels): Partial<Operations> {
   return {
     accumulateHessian(x, hessian, scale) {
       const [tokens, n] = [rowsOf(x), colsOf(x)];
-      const work = (tokens * n * n) / 2;
-      const operands = [tokens, n, address(x), address(hessian), scale];
-      runRanges(
-        kernels,
-        "hessianColumns",
-        cut(kernels, n, TILES, work),
-        work,
-        () => exports.hessianScratch(n, tokens),
-        ({ start, count }) => [...operands, start, start + count],
-      );
+      const blocks = equalRanges(tokens, exports.gemmBlockDepth(tokens));
+      for (const { start: token, count: depth } of blocks) {
+        const work = (depth * n * n) / 2;
+        const block = { at: address(x) + 4 * token * n, ld: n, layout: IN_COLUMNS };
+        withPacked(kernels, block, { side: "a", lines: n, k: depth, scale }, (panels) =>
+          runRanges(
+            kernels,
+            "hessianColumns",
+            cut(kernels, n, TILES, work),
+            work,
+            () => exports.hessianScratch(n, depth),
+            ({ start, count }) => [
+              ...[depth, n, block.at, panels, address(hessian), start, start + count],
+            ],
+          ),
+        );
+      }
     },
     mirrorUpper(a) {
       exports.hessianMirror(colsOf(a), address(a));
@@ -43,11 +51,12 @@ export function bind(kernels: Kernels): Partial<Operations> {
     async quadraticForm(d, h, { signal } = {}) {
       const [rows, n] = [rowsOf(d), colsOf(d)];
       const breathe = pacer(signal);
-      const bytes = exports.hessianPackBytes(n);
+      const bytes = exports.gemmPackedBytes(n, n);
       const packed = storage.reserve(bytes);
       let sum = 0;
       try {
-        exports.hessianPack(n, address(h), packed);
+        const square = { at: address(h), ld: n, layout: IN_ROWS };
+        pack(kernels, square, { side: "b", lines: n, k: n }, packed);
         for (const turn of turns(rows, kernels.threads * PANEL, n * n)) {
           const sums = runRanges(
             kernels,

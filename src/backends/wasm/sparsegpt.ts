@@ -5,7 +5,6 @@ import { colsOf, rowsOf, type Tensor, u8 } from "../../tensor.js";
 import { dropSmallest } from "../selection.js";
 import {
   address,
-  cut,
   equalRanges,
   type Kernels,
   runRanges,
@@ -13,6 +12,7 @@ import {
   turns,
   withScratch,
 } from "./kernels.js";
+import { IN_COLUMNS, IN_ROWS, multiply } from "./product.js";
 
 /** Rows whose losses are added up together, in one order however many threads there are. */
 const CHUNK = 64;
@@ -101,21 +101,12 @@ async function updateTrailing(
   await breathe();
   if (trailing === 0) return;
   for (const turn of turns(rows, TILES, width * trailing)) {
-    const work = turn.count * width * trailing;
-    runRanges(
-      kernels,
-      "sparsegptTrail",
-      cut(kernels, turn.count, TILES, work),
-      work,
-      ({ count }) => kernels.exports.sparsegptTrailScratch(count, width, trailing),
-      (range) => {
-        const row = turn.start + range.start;
-        return [
-          ...[range.count, width, trailing, cols, errors + row * skip, u + skip],
-          w + row * cols * 4 + skip,
-        ];
-      },
-    );
+    multiply(kernels, {
+      ...{ m: turn.count, n: trailing, k: width, alpha: -1 },
+      a: { at: errors + turn.start * skip, ld: width, layout: IN_ROWS },
+      b: { at: u + skip, ld: cols, layout: IN_COLUMNS },
+      ...{ out: w + turn.start * cols * 4 + skip, ldo: cols },
+    });
     await breathe();
   }
 }
