@@ -13,11 +13,13 @@ export function blockDiagonalScratch(tokens: i32, size: i32): usize {
 }
 
 /**
- * out [tokens, cols]: stretch k of each row = blocks[k] [size, size] times that stretch of x, plus
- * that stretch of the bias.
+ * Columns [first, last) of out [tokens, cols]: stretch k of each row = blocks[k] [size, size] times that
+ * stretch of x, plus that stretch of the bias. How columns are cut changes no bit.
  *
  * @param cols a multiple of size
  * @param bias [cols], or 0 for none
+ * @param first a multiple of size and of 4
+ * @param last likewise, or cols
  * @param scratch blockDiagonalScratch(tokens, size) bytes
  */
 export function blockDiagonalMultiply(
@@ -28,15 +30,23 @@ export function blockDiagonalMultiply(
   blocks: usize,
   out: usize,
   bias: usize,
+  first: i32,
+  last: i32,
   scratch: usize,
 ): void {
   const ld = <usize>cols << 2;
+  const at = <usize>first << 2;
+  x += at;
+  out += at;
+  blocks += <usize>size * at;
+  if (bias) bias += at;
+  cols = last - first;
   const tiled = tiledTokens(tokens, size);
-  if (tiled) multiplyTiles(tiled, cols, size, x, blocks, out, bias, scratch);
+  if (tiled) multiplyTiles(tiled, cols, size, ld, x, blocks, out, bias, scratch);
   for (let t = tiled; t < tokens; t += 4) {
     const count = min(4, tokens - t);
     const to = out + <usize>t * ld;
-    streamBlocks(count, cols, size, x + <usize>t * ld, blocks, to);
+    streamBlocks(count, cols, size, ld, x + <usize>t * ld, blocks, to);
     if (bias) addBias(count, cols, bias, to, ld);
   }
 }
@@ -52,13 +62,13 @@ function multiplyTiles(
   tokens: i32,
   cols: i32,
   size: i32,
+  ld: usize,
   x: usize,
   blocks: usize,
   out: usize,
   bias: usize,
   scratch: usize,
 ): void {
-  const ld = <usize>cols << 2;
   const width = <usize>size << 2;
   for (let start = 0; start < cols; start += size) {
     for (let i = 0; i < size; i += 4) {

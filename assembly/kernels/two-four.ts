@@ -7,7 +7,14 @@
 
 import { BF16, F16, F32, halfLift, I8, scaleFloats } from "../lib/half";
 import { evenGroups, PANEL_ROWS, panelStep, preparePanels } from "../lib/two-four-form";
-import { panelLinear, panelScratch, RUN_TOKENS } from "../lib/two-four-panel";
+import {
+  packTokens,
+  panelLinear,
+  panelScratch,
+  panelTokens,
+  RUN_TOKENS,
+  tokenBytes,
+} from "../lib/two-four-panel";
 import { fillShuffles } from "../lib/two-four-swizzle";
 import { fewTokensLinear, fewTokensScratch } from "../lib/two-four-tokens";
 import { WHOLE_REST } from "../lib/two-four-values";
@@ -15,7 +22,9 @@ import { vectorLinear } from "../lib/two-four-vector";
 import { fillColumns } from "../lib/two-four-wide";
 
 /** Up to so many tokens are multiplied by swizzling, which takes two instructions without relaxed SIMD. */
-const FEW_TOKENS: i32 = ASC_FEATURE_RELAXED_SIMD ? 12 : 4;
+export const TWO_FOUR_FEW_TOKENS: i32 = ASC_FEATURE_RELAXED_SIMD ? 12 : 4;
+/** Tokens at most that one product takes where there are more. */
+export const TWO_FOUR_RUN_TOKENS: i32 = RUN_TOKENS;
 
 /** Group code by the bit set of non-zeros; 0 where there are more than two. */
 const CODES: usize = memory.data<u8>([4, 4, 4, 4, 8, 8, 9, 0, 12, 12, 13, 0, 14, 0, 0, 0]);
@@ -88,16 +97,45 @@ export function twoFourBytes(format: i32, rows: i32, groups: i32): usize {
   return <usize>((rows + PANEL_ROWS - 1) / PANEL_ROWS) * panelStep(format, groups);
 }
 
+/** Tokens that are packed together, of more than TWO_FOUR_FEW_TOKENS. */
+export function twoFourGrain(): i32 {
+  return panelTokens();
+}
+
+/** Bytes of `tokens` packed tokens. */
+export function twoFourTokenBytes(tokens: i32, groups: i32): usize {
+  return tokenBytes(tokens, groups);
+}
+
+/**
+ * Packs tokens [first, last) of x [tokens, 4 * groups], `first` a multiple of twoFourGrain(). Threads may
+ * share this out.
+ *
+ * @param panels twoFourTokenBytes(tokens, groups)
+ */
+export function twoFourTokens(
+  tokens: i32,
+  groups: i32,
+  x: usize,
+  panels: usize,
+  first: i32,
+  last: i32,
+): void {
+  packTokens(tokens, groups, x, panels, first, last);
+}
+
 /** Bytes of scratch for twoFourRows with up to `tokens` tokens. */
 export function twoFourScratch(format: i32, tokens: i32, groups: i32): usize {
-  const few = fewTokensScratch(format, min(tokens, FEW_TOKENS), groups);
-  return tokens > FEW_TOKENS ? max(few, panelScratch(tokens, groups)) : few;
+  const few = fewTokensScratch(format, min(tokens, TWO_FOUR_FEW_TOKENS), groups);
+  return tokens > TWO_FOUR_FEW_TOKENS ? max(few, panelScratch(tokens)) : few;
 }
 
 /**
  * Rows [first, last) of out [tokens, rows] = x [tokens, 4 * groups] W^T + bias, W in prepared form.
  * Cutting the rows changes no result; cutting the tokens does where it changes the way to multiply.
  *
+ * @param x packed by twoFourTokens where there are more than TWO_FOUR_FEW_TOKENS
+ * @param tokens at most TWO_FOUR_RUN_TOKENS
  * @param scales as prepared for f16, each row's for i8, else 0
  * @param bias [rows], or 0 for none
  * @param first a multiple of 8
@@ -127,13 +165,8 @@ export function twoFourRows(
   rows = last - first;
   if (tokens == 1) {
     oneToken(format, x, panels, scales, out, bias, rows, groups, scratch);
-  } else if (tokens > FEW_TOKENS) {
-    for (; tokens > 0; tokens -= RUN_TOKENS) {
-      const run = min(RUN_TOKENS, tokens);
-      panelLinear(format, x, panels, out, outStep, bias, scales, run, rows, groups, scratch);
-      x += <usize>(RUN_TOKENS * groups) << 4;
-      out += <usize>RUN_TOKENS * outStep;
-    }
+  } else if (tokens > TWO_FOUR_FEW_TOKENS) {
+    panelLinear(format, x, panels, out, outStep, bias, scales, tokens, rows, groups, scratch);
   } else if (tokens > 0) {
     fewTokensLinear(format, x, panels, out, outStep, bias, scales, tokens, rows, groups, scratch);
   }

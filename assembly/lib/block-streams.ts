@@ -14,16 +14,17 @@ const RUN_BYTES: i32 = 16384;
  * out [tokens, cols]: stretch k of each row = blocks[k] [size, size] times that stretch of x.
  *
  * @param cols a multiple of size
+ * @param ld bytes between rows of x, and of out
  */
 export function streamBlocks(
   tokens: i32,
   cols: i32,
   size: i32,
+  ld: usize,
   x: usize,
   blocks: usize,
   out: usize,
 ): void {
-  const ld = <usize>cols << 2;
   const width = <usize>size << 2;
   const quarter = cols >> 2;
   const longest = max(1, RUN_BYTES / (size << 4));

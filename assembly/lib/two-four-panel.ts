@@ -1,5 +1,5 @@
-// 2:4 products for many tokens: these are copied to panels of 32 or 48, the last perhaps of 8, 16 or 32,
-// which the inner loops of lib/two-four-broadcast.ts and its neighbours read. Rows and groups of weights
+// 2:4 products for many tokens: `packTokens` copies these to panels of 32 or 48, the last perhaps of 8, 16 or
+// 32, which the inner loops of lib/two-four-broadcast.ts and its neighbours read. Rows and groups of weights
 // are taken a block at a time: a block is widened once for all tokens, and its part of a panel of tokens
 // stays in the first-level cache. Sums wait in scratch, [tokens of a panel] for each row, and are
 // transposed on their way out.
@@ -33,7 +33,7 @@ function isStraight(): bool {
 /** Tokens of a panel but the last. */
 // @ts-ignore: decorator
 @inline
-function panelTokens(): i32 {
+export function panelTokens(): i32 {
   return isStraight() ? 48 : 32;
 }
 
@@ -57,21 +57,54 @@ function blockGroups(filled: i32): i32 {
   return (BLOCK_GROUPS_TOKENS / min(panelTokens(), filled)) & ~1;
 }
 
-/** Bytes of scratch for panelLinear with up to `tokens` tokens. */
-export function panelScratch(tokens: i32, groups: i32): usize {
-  const filled = <usize>filledTokens(min(tokens, RUN_TOKENS));
-  const block = blockGroups(<i32>filled);
-  const widened = <usize>(block * BLOCK_ROWS / PANEL_ROWS) * groupBytes<f32>();
-  return filled * (<usize>(evenGroups(groups) << 4) + (<usize>BLOCK_ROWS << 2)) + widened;
+/** Bytes of the panels of up to `tokens` tokens, at most RUN_TOKENS. */
+export function tokenBytes(tokens: i32, groups: i32): usize {
+  return <usize>filledTokens(tokens) * (<usize>evenGroups(groups) << 4);
+}
+
+/**
+ * Copies tokens [first, last) of x [tokens, 4 * groups] to their panels.
+ *
+ * @param first a multiple of panelTokens()
+ * @param last likewise, or tokens
+ * @param panels tokenBytes(tokens, groups)
+ */
+export function packTokens(
+  tokens: i32,
+  groups: i32,
+  x: usize,
+  panels: usize,
+  first: i32,
+  last: i32,
+): void {
+  const wide = panelTokens();
+  const filled = filledTokens(tokens);
+  const even = evenGroups(groups);
+  const step = <usize>groups << 4;
+  for (let t = first; t < last; t += wide) {
+    const width = min(wide, filled - t);
+    const to = panels + <usize>t * (<usize>even << 4);
+    const column = <usize>width << 2;
+    packRows(x + <usize>t * step, step, min(width, tokens - t), groups << 2, width, 1, to);
+    memory.fill(to + <usize>(groups << 2) * column, 0, <usize>((even - groups) << 2) * column);
+  }
+}
+
+/** Bytes of scratch for panelLinear with up to `tokens` tokens, at most RUN_TOKENS. */
+export function panelScratch(tokens: i32): usize {
+  const filled = filledTokens(tokens);
+  const widened = <usize>(blockGroups(filled) * BLOCK_ROWS / PANEL_ROWS) * groupBytes<f32>();
+  return <usize>filled * (<usize>BLOCK_ROWS << 2) + widened;
 }
 
 /**
  * out [tokens, rows] = x [tokens, 4 * groups] W^T + bias for at most RUN_TOKENS tokens.
  *
+ * @param x the panels that packTokens made of it
  * @param outStep bytes between the rows of out
  * @param bias [rows], or 0 for none
  * @param scales [rows, up to a multiple of 8], or 0 for none
- * @param scratch panelScratch(tokens, groups) bytes
+ * @param scratch panelScratch(tokens) bytes
  */
 export function panelLinear(
   format: i32,
@@ -90,16 +123,7 @@ export function panelLinear(
   const filled = filledTokens(tokens);
   const even = evenGroups(groups);
   const xStep = <usize>even << 4;
-  const sums = scratch + <usize>filled * xStep;
-  const widened = sums + (<usize>(filled * BLOCK_ROWS) << 2);
-  for (let t = 0; t < filled; t += wide) {
-    const width = min(wide, filled - t);
-    const to = scratch + <usize>t * xStep;
-    const column = <usize>width << 2;
-    const count = min(width, tokens - t);
-    packRows(x + (<usize>(t * groups) << 4), <usize>groups << 4, count, groups << 2, width, 1, to);
-    memory.fill(to + <usize>(groups << 2) * column, 0, <usize>((even - groups) << 2) * column);
-  }
+  const widened = scratch + (<usize>(filled * BLOCK_ROWS) << 2);
   const step = panelStep(format, groups);
   const block = blockGroups(filled);
   for (let row = 0; row < rows; row += BLOCK_ROWS) {
@@ -119,13 +143,13 @@ export function panelLinear(
       }
       for (let t = 0; t < filled; t += wide) {
         const width = min(wide, filled - t);
-        const at = scratch + <usize>t * xStep + <usize>(group << 4) * <usize>width;
-        const to = sums + (<usize>(t * BLOCK_ROWS) << 2);
+        const at = x + <usize>t * xStep + <usize>(group << 4) * <usize>width;
+        const to = scratch + (<usize>(t * BLOCK_ROWS) << 2);
         multiplyPanels(width, at, from, fromStep, count, depth, to, group == 0);
       }
     }
     for (let t = 0; t < tokens; t += wide) {
-      const from = sums + (<usize>(t * BLOCK_ROWS) << 2);
+      const from = scratch + (<usize>(t * BLOCK_ROWS) << 2);
       const to = out + <usize>t * outStep;
       storeTransposed(from, min(wide, filled - t), count, min(wide, tokens - t), to, outStep, bias);
     }

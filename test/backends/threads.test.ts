@@ -47,6 +47,37 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
     b.ops.linear(long, b.ops.prepareLinear(bytes, given.bytes.options(b)), narrow);
     return [tall, wide, narrow];
   },
+  async twoFour(b) {
+    const results: Tensor[] = [];
+    const { matrix } = await packed(b);
+    for (const tokens of MANY_OR_FEW) {
+      const out = b.zeros([tokens, ROWS]);
+      b.ops.twoFourLinear(
+        b.upload(given.deep.subarray(0, tokens * COLS), [tokens, COLS]),
+        matrix,
+        out,
+      );
+      results.push(out);
+    }
+    return results;
+  },
+  async sandwich(b) {
+    const results: Tensor[] = [];
+    const { matrix } = await packed(b);
+    const [left, right] = [20, 12].map((size, i) => {
+      const rows = [ROWS, COLS][i];
+      return b.upload(given.deep.subarray(0, rows * size), [rows / size, size, size]);
+    });
+    for (const tokens of MANY_OR_FEW) {
+      const x = b.upload(given.deep.subarray(0, tokens * COLS), [tokens, COLS]);
+      const [turned, out] = [b.zeros([tokens, COLS]), b.zeros([tokens, ROWS])];
+      b.ops.blockDiagonal(x, right, turned);
+      const work = b.zeros([Math.min(tokens, 100) * (ROWS + COLS)]);
+      b.ops.sandwichLinear(x, matrix, { left, right }, work, out);
+      results.push(turned, out);
+    }
+    return results;
+  },
   gemmTransposed(b) {
     const out = b.zeros([COLS, COLS]);
     b.ops.gemm(x(b), x(b), out, { transposeA: true });
@@ -95,6 +126,18 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
     return [core, mask, gradient, b.upload(Float32Array.of(fall), [1])];
   },
 };
+
+/** Tokens that take each way to multiply with 2:4 weights, the last in more than one run. */
+const MANY_OR_FEW = [1, 3, 11, 37, 120, 301];
+
+async function packed(b: Backend) {
+  const [dense, mask] = [w(b), b.zeros([ROWS, COLS], "u8")];
+  b.ops.selectNofM(dense, mask, 2, 4);
+  b.ops.applyMask(dense, mask);
+  const [values, indices] = [b.zeros([ROWS, COLS / 2]), b.zeros([ROWS, COLS / 8], "u8")];
+  await b.ops.packTwoFour(dense, values, indices);
+  return { matrix: b.ops.prepareTwoFour(values, indices, COLS) };
+}
 
 const x = (b: Backend) => b.upload(given.x, [TOKENS, COLS]);
 const w = (b: Backend) => b.upload(given.w, [ROWS, COLS]);

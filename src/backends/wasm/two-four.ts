@@ -1,10 +1,20 @@
 import type { Operations, TwoFourMatrix } from "../../backend.js";
 import { colsOf, f32, rowsOf } from "../../tensor.js";
 import { hasScales } from "./dense.js";
-import { address, cut, formatOf, type Kernels, runRanges } from "./kernels.js";
+import {
+  address,
+  cut,
+  equalRanges,
+  formatOf,
+  type Kernels,
+  runRanges,
+  withScratch,
+} from "./kernels.js";
 
 /** Rows that are prepared together. */
-const PANEL_ROWS = 8;
+export const PANEL_ROWS = 8;
+/** Multiply-adds that take as long as packing one activation, about. */
+const PACK_WORK = 20;
 
 /** The prepared form of assembly/lib/two-four-form.ts. */
 export interface WasmMatrix extends TwoFourMatrix {
@@ -13,6 +23,29 @@ export interface WasmMatrix extends TwoFourMatrix {
   readonly panels: number;
   /** 0 where there are none. */
   readonly scales: number;
+}
+
+/**
+ * Runs `use` with the address of x [tokens, 4 * groups] as the kernels want it, at most
+ * TWO_FOUR_RUN_TOKENS tokens: many of them are packed, by all threads together.
+ */
+export function withTokens<T>(
+  kernels: Kernels,
+  x: number,
+  tokens: number,
+  groups: number,
+  use: (x: number) => T,
+): T {
+  const { exports } = kernels;
+  if (tokens <= Number(exports.TWO_FOUR_FEW_TOKENS)) return use(x);
+  return withScratch(kernels, exports.twoFourTokenBytes(tokens, groups), (packed) => {
+    const work = tokens * groups * 4 * PACK_WORK;
+    const calls = cut(kernels, tokens, exports.twoFourGrain(), work).map(({ start, count }) => [
+      ...[tokens, groups, x, packed, start, start + count],
+    ]);
+    kernels.run("twoFourTokens", calls, work);
+    return use(packed);
+  });
 }
 
 export function bind(kernels: Kernels): Partial<Operations> {
@@ -49,19 +82,26 @@ export function bind(kernels: Kernels): Partial<Operations> {
     },
     twoFourLinear(x, weight, out, { bias } = {}) {
       const { rows, cols, format, panels, scales } = weight as WasmMatrix;
-      const [tokens, groups] = [rowsOf(x), cols / 4];
-      const operands = [address(x), panels, scales, address(out), bias ? address(bias) : 0];
-      const work = tokens * rows * groups * 2;
-      runRanges(
-        kernels,
-        "twoFourRows",
-        cut(kernels, rows, PANEL_ROWS, work),
-        work,
-        () => exports.twoFourScratch(format, tokens, groups),
-        ({ start, count }) => {
-          return [format, ...operands, tokens, rows, groups, start, start + count];
-        },
-      );
+      const groups = cols / 4;
+      const biasAt = bias ? address(bias) : 0;
+      const runs = equalRanges(rowsOf(x), Number(exports.TWO_FOUR_RUN_TOKENS));
+      for (const { start: token, count: tokens } of runs) {
+        const work = tokens * rows * groups * 2;
+        const to = address(out) + 4 * token * rows;
+        withTokens(kernels, address(x) + 4 * token * cols, tokens, groups, (ready) =>
+          runRanges(
+            kernels,
+            "twoFourRows",
+            cut(kernels, rows, PANEL_ROWS, work),
+            work,
+            () => exports.twoFourScratch(format, tokens, groups),
+            ({ start, count }) => [
+              ...[format, ready, panels, scales, to, biasAt, tokens, rows, groups],
+              ...[start, start + count],
+            ],
+          ),
+        );
+      }
     },
     async packTwoFour(w, values, indices) {
       return exports.twoFourPack(
