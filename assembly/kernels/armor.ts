@@ -29,7 +29,6 @@ class Layer {
   leftGradient: usize;
   right: usize;
   rightTransposed: usize;
-  rightGradient: usize;
   /** [across, b]: 2 w */
   weights: usize;
   /** [pairs, a, b]: -W̄; core, first, second and gradient likewise. */
@@ -91,6 +90,22 @@ export function armorAdam(
   }
 }
 
+/** sum [size] += each of `count` parts [size] in turn, which become 0; size is a multiple of 4. */
+export function armorGather(size: i32, count: i32, parts: usize, sum: usize): void {
+  const zero = f32x4.splat(0);
+  const step = <usize>size << 2;
+  for (let at: usize = 0; at < step; at += 16) {
+    let value = v128.load(sum + at);
+    let from = parts + at;
+    for (let part = count; part > 0; part--) {
+      value = f32x4.add(value, v128.load(from));
+      v128.store(from, zero);
+      from += step;
+    }
+    v128.store(sum + at, value);
+  }
+}
+
 export function armorScratch(a: i32, b: i32): usize {
   return (<usize>(5 * a * b) << 2) + refineScratch(a, b);
 }
@@ -103,6 +118,7 @@ export function armorScratch(a: i32, b: i32): usize {
  * @param choices of all pairs, f32 to draw or i32 to pick; a pick out of range is skipped
  * @param step Adam's learning rate / (1 - beta1^t)
  * @param correction 1 / sqrt(1 - beta2^t)
+ * @param rightGradients what the pairs add to dB is added here, [across, b, b]
  * @returns the pairs' share of f, after the pass
  */
 export function armorPass(
@@ -113,6 +129,7 @@ export function armorPass(
   choices: usize,
   step: f32,
   correction: f32,
+  rightGradients: usize,
   scratch: usize,
 ): f64 {
   const layer = changetype<Layer>(at);
@@ -137,7 +154,7 @@ export function armorPass(
     const leftGradient = layer.leftGradient + aBlock;
     const right = layer.right + bBlock;
     const turnedRight = layer.rightTransposed + bBlock;
-    const rightGradient = layer.rightGradient + bBlock;
+    const rightGradient = rightGradients + bBlock;
     const weights = layer.weights + q * ldb;
     const core = layer.core + offset;
     const codes = layer.codes + (offset >> 4);

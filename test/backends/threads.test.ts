@@ -78,6 +78,24 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
     }
     return results;
   },
+  async armor(b) {
+    // Large enough for several runs of blocks.
+    const [rows, cols, blockRows, blockCols] = [250, 1020, 10, 20];
+    const values = given.deep.subarray(0, rows * cols);
+    const [target, core] = [0, 1].map(() => b.upload(values, [rows, cols]));
+    const mask = b.zeros([rows, cols], "u8");
+    b.ops.selectNofM(core, mask, 2, 4);
+    const importance = b.upload(values.slice(0, cols).map(Math.abs), [cols]);
+    const state = await b.ops.armorOpen(target, importance, mask, { blockRows, blockCols });
+    const draws = values.slice(0, 4 * state.pairs).map((value) => Math.abs(value) / 2);
+    const choices = b.upload(draws, [4, state.pairs]);
+    const proxies = await b.ops.armorAdvance(state, choices, { learningRate: 1e-2 });
+    const left = b.zeros([rows / blockRows, blockRows, blockRows]);
+    const right = b.zeros([cols / blockCols, blockCols, blockCols]);
+    b.ops.armorRead(state, { core, mask, left, right });
+    state.dispose();
+    return [core, mask, left, right, b.upload(Float32Array.from(proxies), [4])];
+  },
   gemmTransposed(b) {
     const out = b.zeros([COLS, COLS]);
     b.ops.gemm(x(b), x(b), out, { transposeA: true });

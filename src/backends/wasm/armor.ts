@@ -1,21 +1,25 @@
 import type { ArmorIterate, ArmorState, Operations } from "../../backend.js";
 import { pacer } from "../../run.js";
 import { colsOf, f32, rowsOf, type Tensor, u8 } from "../../tensor.js";
-import { address, type Kernels, withScratch } from "./kernels.js";
+import { address, equalRanges, type Kernels, runRanges } from "./kernels.js";
 
 const GROUP = 4;
 const BETA1 = 0.9;
 const BETA2 = 0.999;
 /** Added to a group's Gram matrix, as a share of the mean weight. */
 const RIDGE = 4e-12;
-/** Multiply-adds that one call of armorPass may take: a few milliseconds. */
+/** Multiply-adds of a pass between two looks at a signal: a few milliseconds. */
 const CALL = 5e7;
+/** Runs of A's blocks at most whose gradients are added up apart, however many threads there are. */
+const RUNS = 8;
+/** Multiply-adds that are worth a run: some 50 µs. */
+const RUN_WORK = 2e6;
 
 /** Bytes of the iteration and the best proxy before a saved state. */
 const SAVED_HEAD = 16;
 
 /** Four-byte fields of the kernel's Layer. */
-const LAYER_FIELDS = 17;
+const LAYER_FIELDS = 16;
 
 /** What armorPass does beside measuring. */
 const MEASURE = 0;
@@ -57,6 +61,8 @@ interface Places {
   readonly second: number;
   readonly gradient: number;
   readonly masks: number;
+  /** [RUNS] like rightGradient, and 0 between passes. */
+  readonly rightParts: number;
 }
 
 interface WasmState extends ArmorState {
@@ -98,6 +104,7 @@ function place(base: number, { a, b, down, across }: Shape): { at: Places; bytes
     second: take(cores),
     gradient: take(cores),
     masks: take(64),
+    rightParts: take(RUNS * rights),
   };
   return { at, bytes: next - base };
 }
@@ -170,18 +177,37 @@ export function bind(kernels: Kernels): Partial<Operations> {
     breathe: () => Promise<void>,
   ) => {
     const { a, b, down, across } = shape;
-    const pairs = down * across;
-    const count = Math.max(1, Math.floor(CALL / (3 * a * b * (a + b))));
+    const rights = across * b * b;
+    const work = 3 * a * b * (a + b);
+    const most = Math.min(RUNS, Math.max(1, Math.floor((down * across * work) / RUN_WORK)));
+    // Pairs of one block of A add to one gradient of it, so they stay in one run.
+    const longest = Math.ceil(down / most) * across;
+    const runs = equalRanges(down * across, longest);
+    const once = Math.max(1, Math.floor(CALL / (work * RUNS)));
     exports.armorTranspose(at.right, at.rightTransposed, across, b);
-    let proxy = 0;
-    for (let first = 0; first < pairs; first += count) {
-      const range = [first, Math.min(count, pairs - first)];
-      proxy += withScratch(kernels, exports.armorScratch(a, b), (scratch) =>
-        exports.armorPass(at.layer, ...range, mode, ...turn, scratch),
-      );
-      await breathe();
+    const proxies = new Float64Array(runs.length);
+    // One thread keeps to a run, whose gradients stay in the caches; several take all in turn.
+    for (const batch of equalRanges(runs.length, kernels.threads === 1 ? 1 : runs.length)) {
+      const taken = runs.slice(batch.start, batch.start + batch.count);
+      for (const { start, count } of equalRanges(longest, once)) {
+        const parts = runRanges(
+          kernels,
+          "armorPass",
+          taken,
+          taken.length * count * work,
+          () => exports.armorScratch(a, b),
+          (run) => {
+            const own = Math.max(0, Math.min(count, run.count - start));
+            const gradients = at.rightParts + 4 * rights * (run.start / longest);
+            return [at.layer, run.start + start, own, mode, ...turn, gradients];
+          },
+        );
+        for (const [i, part] of parts.entries()) proxies[batch.start + i] += part;
+        await breathe();
+      }
     }
-    return proxy;
+    exports.armorGather(rights, runs.length, at.rightParts, at.rightGradient);
+    return proxies.reduce((sum, part) => sum + part, 0);
   };
 
   /** Fills all arrays and measures; the proxy. */
@@ -194,7 +220,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
     exports.armorMasks(at.masks);
     const ridge = RIDGE * (await fill(at, shape, operands, breathe));
     const layer = [shape.a, shape.b, shape.across];
-    layer.push(at.left, at.leftGradient, at.right, at.rightTransposed, at.rightGradient);
+    layer.push(at.left, at.leftGradient, at.right, at.rightTransposed);
     layer.push(at.weights, at.target, at.core, at.codes, at.first, at.second, at.gradient);
     layer.push(at.masks);
     const { buffer, byteOffset } = storage.at(at.layer);
