@@ -11,9 +11,13 @@ import { type Figure, median } from "./figures.js";
 import { type BenchOptions, mediansAsync, type Turns } from "./measure.js";
 import { openPeak } from "./peak.js";
 import { sparseGptCases } from "./sparsegpt-cases.js";
+import { sparseWeights } from "./two-four-cases.js";
 
 /** Threads that are compared with one. */
 const THREADS = 2;
+
+/** Sides of ARMOR's blocks. */
+const BLOCK = 32;
 
 const TWO_FOUR = { n: 2, m: 4 };
 
@@ -69,18 +73,54 @@ async function squareFigures(n: number, turns: Turns): Promise<Figure[]> {
   });
 }
 
+/** Layers of one row and of several: dense, at 2:4, and as ARMOR leaves them. */
 async function linearFigures(n: number, turns: Turns): Promise<Figure[]> {
   return withBoth(async (...backends) => {
-    const weights = randomValues(n * n);
-    const [one, several] = backends.map((backend) => {
-      const weight = backend.upload(weights, [n, n]);
-      const cases = [1, 16].map((tokens) => {
-        const x = backend.upload(randomValues(tokens * n), [tokens, n]);
-        const out = backend.zeros([tokens, n]);
-        return [`linear ${tokens} x ${n} x ${n}`, () => backend.ops.linear(x, weight, out)];
-      });
-      return Object.fromEntries(cases) as Record<string, () => unknown>;
+    const [one, several] = await Promise.all(
+      backends.map(async (backend) => {
+        const { ops } = backend;
+        const [{ dense, sparse }] = await sparseWeights(backend, n, "f32", 1);
+        const [left, right] = [0, 1].map(() =>
+          backend.upload(randomValues(n * BLOCK), [n / BLOCK, BLOCK, BLOCK]),
+        );
+        const cases: Record<string, () => unknown> = {};
+        for (const tokens of [1, 16]) {
+          const x = backend.upload(randomValues(tokens * n), [tokens, n]);
+          const [out, work] = [backend.zeros([tokens, n]), backend.zeros([tokens, 2 * n])];
+          const name = `${tokens} x ${n} x ${n}`;
+          cases[`linear ${name}`] = () => ops.linear(x, dense, out);
+          cases[`2:4 linear ${name}`] = () => ops.twoFourLinear(x, sparse, out);
+          cases[`sandwich ${name}`] = () => {
+            ops.sandwichLinear(x, sparse, { left, right }, work, out);
+          };
+        }
+        return cases;
+      }),
+    );
+    return [...(await compare({ one, several }, turns))].map(([name, both]) => figure(name, both));
+  });
+}
+
+/** One iteration of ARMOR's optimisation of a random layer. */
+async function armorFigures(n: number, turns: Turns): Promise<Figure[]> {
+  return withBoth(async (...backends) => {
+    const values = randomValues(n * n);
+    const opened = backends.map(async (backend) => {
+      const { ops } = backend;
+      const target = backend.upload(values, [n, n]);
+      const importance = backend.upload(values.slice(0, n).map(Math.abs), [n]);
+      const mask = backend.zeros([n, n], "u8");
+      ops.selectNofM(target, mask, 2, 4);
+      const sizes = { blockRows: BLOCK, blockCols: BLOCK };
+      const state = await ops.armorOpen(target, importance, mask, sizes);
+      const draws = values.slice(0, state.pairs).map(Math.abs);
+      const choices = backend.upload(draws, [1, state.pairs]);
+      return {
+        [`armor iteration ${n}x${n}`]: () =>
+          ops.armorAdvance(state, choices, { learningRate: 1e-4 }),
+      };
     });
+    const [one, several] = await Promise.all(opened);
     return [...(await compare({ one, several }, turns))].map(([name, both]) => figure(name, both));
   });
 }
@@ -114,6 +154,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   }
   const turns = quick ? { rounds: 3, seconds: 0.05 } : { rounds: 21, seconds: 0.05 };
   figures.push(...(await linearFigures(quick ? 1024 : 4096, turns)));
+  figures.push(...(await armorFigures(quick ? 256 : 1024, turns)));
   figures.push(...(await sparseGptFigures(quick ? 256 : 1024, quick ? 3 : 5)));
   if (!quick) figures.push(...(await sparseGptFigures(4096, 1)));
   return figures;

@@ -27,6 +27,9 @@ export const policy = {
   /** Multiply-adds from which on a part of the work is worth waking another thread for. */
   worthAThread: 5e5,
 };
+/** Multiply-adds that take as long as packing one element of an operand, about. */
+export const PACK_WORK = 20;
+
 /** Parts for each thread, so that one that is held up leaves work to the others. */
 const PARTS = 3;
 

@@ -3,6 +3,7 @@ import {
   equalRanges,
   isSpread,
   type Kernels,
+  PACK_WORK,
   type Range,
   runRanges,
   TILES,
@@ -43,9 +44,6 @@ export interface Product {
 
 /** Whole tiles of every micro-kernel along both sides: what threads pack starts at its multiples. */
 const WHOLE_TILES = 120;
-/** Multiply-adds that take as long as packing one element, about. */
-const PACK_WORK = 20;
-
 /** Which operand, how many lines of how many elements, and what to multiply them with while packing. */
 interface Packing {
   readonly side: "a" | "b";
@@ -64,9 +62,8 @@ export function pack(
 ): void {
   const work = lines * k * PACK_WORK;
   const operand = [Number(side === "b"), lines, k, at, ld, layout, scale, panels];
-  const calls = cut(kernels, lines, WHOLE_TILES, work).map(({ start, count }) => [
-    ...[...operand, start, start + count],
-  ]);
+  const ranges = cut(kernels, lines, WHOLE_TILES, work);
+  const calls = ranges.map(({ start, count }) => [...operand, start, start + count]);
   kernels.run("gemmPack", calls, work);
 }
 

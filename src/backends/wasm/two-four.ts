@@ -7,14 +7,13 @@ import {
   equalRanges,
   formatOf,
   type Kernels,
+  PACK_WORK,
   runRanges,
   withScratch,
 } from "./kernels.js";
 
 /** Rows that are prepared together. */
 export const PANEL_ROWS = 8;
-/** Multiply-adds that take as long as packing one activation, about. */
-const PACK_WORK = 20;
 
 /** The prepared form of assembly/lib/two-four-form.ts. */
 export interface WasmMatrix extends TwoFourMatrix {
@@ -40,9 +39,10 @@ export function withTokens<T>(
   if (tokens <= Number(exports.TWO_FOUR_FEW_TOKENS)) return use(x);
   return withScratch(kernels, exports.twoFourTokenBytes(tokens, groups), (packed) => {
     const work = tokens * groups * 4 * PACK_WORK;
-    const calls = cut(kernels, tokens, exports.twoFourGrain(), work).map(({ start, count }) => [
-      ...[tokens, groups, x, packed, start, start + count],
-    ]);
+    const ranges = cut(kernels, tokens, exports.twoFourGrain(), work);
+    const calls = ranges.map(({ start, count }) => {
+      return [tokens, groups, x, packed, start, start + count];
+    });
     kernels.run("twoFourTokens", calls, work);
     return use(packed);
   });
