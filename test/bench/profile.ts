@@ -8,6 +8,7 @@ import { SHAPES, tuningOf } from "../../src/backends/wasm/tune.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { openInstance } from "../backends/instance.js";
 import { availableModes, openContenders, randomValues, squareCases } from "./contenders.js";
+import { median } from "./figures.js";
 import { type BenchOptions, type Figure, medians, mediansAsync, type Turns } from "./measure.js";
 import { openPeak } from "./peak.js";
 import { FORMATS, sparseWeights, WEIGHT_BYTES } from "./two-four-cases.js";
@@ -61,16 +62,13 @@ async function choleskyFigures(n: number, rounds: number): Promise<Figure[]> {
     );
     const panels = scratch(exports.gemmPackedBytes(n, n));
     const inverse = scratch(Number(exports.CHOLESKY_BLOCK_BYTES));
-    const spent = {
-      "diagonal blocks": 0,
-      "below them": 0,
-      "within strips": 0,
-      "right of strips": 0,
-    };
-    const timed = (step: keyof typeof spent, run: () => unknown) => {
+    const steps = ["diagonal blocks", "below them", "within strips", "right of strips"] as const;
+    const spent = steps.map(() => new Float64Array(rounds));
+    let round = 0;
+    const timed = (step: (typeof steps)[number], run: () => unknown) => {
       const started = performance.now();
       run();
-      spent[step] += performance.now() - started;
+      spent[steps.indexOf(step)][round] += performance.now() - started;
     };
     const update = (a: number, from: number, to: number, last: number) => {
       const rows = [a + 4 * (to * n + from), n, IN_ROWS];
@@ -78,7 +76,7 @@ async function choleskyFigures(n: number, rounds: number): Promise<Figure[]> {
       exports.gemmPack(1, lines, to - from, ...rows, 1, panels, 0, lines);
       exports.choleskyUpdate(n, a, from, to, to, last, to, n, panels, room);
     };
-    for (let round = 0; round < rounds; round++) {
+    for (; round < rounds; round++) {
       const a = put(given);
       for (const { from, to, last, level, isBlock } of stripsOf(0, n, block)) {
         if (isBlock) {
@@ -88,11 +86,12 @@ async function choleskyFigures(n: number, rounds: number): Promise<Figure[]> {
         timed(level === 0 ? "right of strips" : "within strips", () => update(a, from, to, last));
       }
     }
-    const all = Object.values(spent).reduce((sum, part) => sum + part, 0);
-    for (const [step, part] of Object.entries(spent)) {
+    const parts = spent.map(median);
+    const all = parts.reduce((sum, part) => sum + part, 0);
+    for (const [i, step] of steps.entries()) {
       const against = "the factorisation";
       const name = `cholesky ${n}, ${step}`;
-      figures.push({ name, by, value: part / rounds, unit: "ms", ratio: part / all, against });
+      figures.push({ name, by, value: parts[i], unit: "ms", ratio: parts[i] / all, against });
     }
   }
   return figures;
