@@ -1,4 +1,4 @@
-import type { Backend, HalfFormat, MemoryUse, ServedOperation } from "../backend.js";
+import type { Backend, MemoryUse, ServedOperation } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import {
   BYTES_PER_ELEMENT,
@@ -9,6 +9,7 @@ import {
   type TensorData,
   type TensorDType,
 } from "../tensor.js";
+import type { HalfFormat } from "./operations/convert.js";
 import type { OperationTable } from "./table.js";
 
 /** Where a host backend's tensors live: hands out typed arrays by address, and takes them back. */

@@ -1,6 +1,7 @@
-import type { ArmorState, Operations } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { pause } from "../../run.js";
 import { colsOf, f32, type HostTensor, rowsOf, type Tensor, u8 } from "../../tensor.js";
+import type { ArmorState } from "../operations/armor.js";
 import { type ArmorFactors, ArmorProblem } from "./armor-problem.js";
 
 interface ReferenceState extends ArmorState {

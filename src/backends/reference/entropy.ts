@@ -1,5 +1,6 @@
-import type { EntropyOptions, Operations } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { f32, type Tensor } from "../../tensor.js";
+import type { EntropyOptions } from "../operations/entropy.js";
 import {
   columnLines,
   factorsOf,

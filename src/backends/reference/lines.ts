@@ -1,5 +1,5 @@
-import type { EntropyOptions } from "../../backend.js";
 import { colsOf, f32, rowsOf, type Tensor } from "../../tensor.js";
+import type { EntropyOptions } from "../operations/entropy.js";
 
 /** The smallest normal float32; importance below it is taken for zero. */
 export const SMALLEST = 2 ** -126;

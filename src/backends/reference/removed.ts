@@ -1,5 +1,6 @@
-import type { Operations, RemovedOptions } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { f32, type Tensor } from "../../tensor.js";
+import type { RemovedOptions } from "../operations/removed.js";
 import {
   columnLines,
   factorsOf,

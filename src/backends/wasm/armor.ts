@@ -1,6 +1,7 @@
-import type { ArmorIterate, ArmorState, Operations } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { pacer } from "../../run.js";
 import { colsOf, f32, rowsOf, type Tensor, u8 } from "../../tensor.js";
+import type { ArmorIterate, ArmorState } from "../operations/armor.js";
 import { address, equalRanges, type Kernels, runRanges } from "./kernels.js";
 
 const GROUP = 4;

@@ -1,5 +1,5 @@
-import type { EntropyOptions } from "../../backend.js";
 import { f32 } from "../../tensor.js";
+import type { EntropyOptions } from "../operations/entropy.js";
 import { type Kernels, withScratch } from "./kernels.js";
 
 /**

@@ -1,6 +1,7 @@
-import type { ArmorAdvanceOptions, ArmorOptions, ArmorState, Operations } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { pacer, TURN } from "../../run.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { ArmorAdvanceOptions, ArmorOptions, ArmorState } from "../operations/armor.js";
 import type { GpuTensor } from "./buffers.js";
 import { accumulateColumnSquares } from "./hessian.js";
 import { applyMask } from "./mask.js";

@@ -5,6 +5,8 @@
  */
 import type { OperationName, Operations } from "../../backend.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { Contract } from "../operations/contract.js";
+import { contracts } from "../operations/index.js";
 import type { GpuTensor } from "./buffers.js";
 import type { Stream } from "./stream.js";
 
@@ -12,30 +14,9 @@ type AnyOperation = (...args: unknown[]) => unknown;
 
 /** Arguments that are cut together; the first of them says how many rows there are. */
 const ROW_BY_ROW: { readonly [Name in OperationName]?: readonly number[] } = {
-  accumulateColumnSquares: [0],
-  quadraticForm: [0],
-  scaledMagnitude: [0, 1, 3],
-  selectNofM: [0, 1],
-  scaleColumns: [0],
-  rowSquares: [0, 1],
   unpackTwoFour: [0, 1, 2],
   packTwoFour: [0, 1, 2],
   blockDiagonal: [0, 2],
-  rmsNorm: [0, 2],
-  softmax: [0, 1],
-  argmax: [0, 1],
-  crossEntropy: [0, 1, 2],
-};
-
-const ELEMENT_BY_ELEMENT: { readonly [Name in OperationName]?: readonly number[] } = {
-  sumOfSquares: [0],
-  countNonFinite: [0],
-  subtract: [0, 1, 2],
-  applyMask: [0, 1],
-  widen: [0, 1],
-  narrow: [0, 1],
-  swiglu: [0, 1, 2],
-  add: [0, 1],
 };
 
 /** What the promises of stretches resolve to, as one: a sum, or the first of what was found. */
@@ -81,7 +62,8 @@ function cut(
 export function byStretches(stream: Stream, operations: Partial<Operations>): Partial<Operations> {
   const table: Partial<Record<OperationName, AnyOperation>> = {};
   for (const [key, run] of Object.entries(operations) as [OperationName, AnyOperation][]) {
-    const [byRow, byElement] = [ROW_BY_ROW[key], ELEMENT_BY_ELEMENT[key]];
+    const contract = (contracts as Partial<Record<OperationName, Contract<AnyOperation>>>)[key];
+    const [byRow, byElement] = [contract?.rows ?? ROW_BY_ROW[key], contract?.elements];
     table[key] = run;
     if (byRow) {
       table[key] = (...args) => cut(stream, key, run, args, rowsOf(args[0] as Tensor), byRow);
