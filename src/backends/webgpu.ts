@@ -7,7 +7,7 @@
 import type { Backend, MemoryUse, ServedOperation, TransferName } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
-import { dtypeOf } from "./host.js";
+import { dtypeOf, requireFill, requireRows } from "./host.js";
 import { joinOperations, type OperationTable } from "./table.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
 import {
@@ -61,12 +61,7 @@ class WebGpuBackend implements Backend {
   }
 
   write(tensor: Tensor, data: TensorData): void {
-    if (data.length !== tensor.size || dtypeOf(data) !== tensor.dtype) {
-      throw new PenjingError(
-        "tensor",
-        `${data.length} elements of ${dtypeOf(data)} do not fill [${tensor.shape}] of ${tensor.dtype}.`,
-      );
-    }
+    requireFill(tensor, data);
     this.stream.write(tensor as GpuTensor, data);
     this.count("upload", data);
   }
@@ -85,12 +80,7 @@ class WebGpuBackend implements Backend {
 
   rows(tensor: Tensor, start: number, count: number): Tensor {
     const cols = colsOf(tensor);
-    if (start < 0 || count < 0 || (start + count) * cols > tensor.size) {
-      throw new PenjingError(
-        "tensor",
-        `rows ${start} to ${start + count} exceed [${tensor.shape}].`,
-      );
-    }
+    requireRows(tensor, start, count);
     return (tensor as GpuTensor).view([count, cols], start * cols);
   }
 

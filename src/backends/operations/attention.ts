@@ -23,6 +23,14 @@ export interface AttentionOperations {
   attention(q: Tensor, k: Tensor, v: Tensor, out: Tensor, options: AttentionOptions): void;
 }
 
+/** Multiply-adds for one query that may see `keys` positions. */
+export function attentionWork(
+  keys: number,
+  { heads, headDim, window = keys }: AttentionOptions,
+): number {
+  return 2 * Math.min(window, keys) * heads * headDim;
+}
+
 export const attention: Contracts<AttentionOperations> = {
   attention: {
     check(q, k, v, out, { heads, kvHeads, headDim, window }) {

@@ -1,5 +1,6 @@
 import type { Operations } from "../../backend.js";
 import { rowsOf } from "../../tensor.js";
+import { attentionWork } from "../operations/attention.js";
 import { address, cut, type Kernels, runRanges } from "./kernels.js";
 
 /** Queries from which on transposing the keys pays. */
@@ -8,12 +9,13 @@ const MANY_QUERIES = 8;
 export function bind(kernels: Kernels): Partial<Operations> {
   const { attentionBlocksScratch } = kernels.exports;
   return {
-    attention(q, k, v, out, { heads, kvHeads, headDim, window }) {
+    attention(q, k, v, out, options) {
+      const { heads, kvHeads, headDim, window } = options;
       const [queries, keys] = [rowsOf(q), rowsOf(k)];
       const seen = Math.min(window ?? keys, keys);
       const group = heads / kvHeads;
       const row = 4 * heads * headDim;
-      const work = queries * seen * heads * headDim;
+      const work = queries * attentionWork(keys, options);
       const inBlocks = queries >= MANY_QUERIES && headDim % 4 === 0;
       runRanges(
         kernels,
