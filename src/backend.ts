@@ -114,7 +114,10 @@ export interface Backend {
   readonly name: string;
   /** What besides the name decides the bits of results: "relaxed SIMD", or "" for nothing. */
   readonly arithmetic: string;
-  /** Whether operations have run when they return; otherwise they are queued, and never keep timers waiting. */
+  /**
+   * Whether operations have run when they return. Otherwise they are queued, and never keep timers
+   * waiting.
+   */
   readonly runsAtOnce: boolean;
   /** The 16-bit formats in which `prepareLinear` and `prepareTwoFour` keep weights as they are. */
   readonly halfFormats: readonly HalfFormat[];
@@ -127,7 +130,10 @@ export interface Backend {
   write(tensor: Tensor, data: TensorData): void;
   /** A copy of the tensor's elements. */
   read(tensor: Tensor): Promise<TensorData>;
-  /** Rows [start, start + count) as a view without a copy; leading dimensions are flattened. The parent must outlive it. */
+  /**
+   * Rows [start, start + count) as a view without a copy; leading dimensions are flattened. The
+   * parent must outlive it.
+   */
   rows(tensor: Tensor, start: number, count: number): Tensor;
   /** Copies all elements of `from` to `to`, same dtype and size. */
   copy(from: Tensor, to: Tensor): void;

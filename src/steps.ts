@@ -1,7 +1,7 @@
 // Long work on a backend in steps, so that timers run and a signal is seen in between. Where a
 // backend runs its operations at once, large products are cut along their rows. That changes their
 // sums only where the backend has another kernel for fewer rows.
-import type { Backend, OperationName, Operations } from "./backend.js";
+import type { Backend, Operations } from "./backend.js";
 import type { Contract } from "./backends/operations/contract.js";
 import { contracts } from "./backends/operations/index.js";
 import { pause, TURN } from "./run.js";
@@ -77,8 +77,8 @@ export function* byRows(
   }
 }
 
-/** The operations whose contract says how they are cut by rows, and what a row takes. */
-type RowOperation = "accumulateHessian" & OperationName;
+/** Operations whose contracts say which arguments are cut by rows, and what a row takes. */
+type RowOperation = "accumulateHessian";
 
 /** Runs an operation in steps of some rows each, as its contract says. */
 export function* operationSteps<Name extends RowOperation>(

@@ -16,15 +16,15 @@ import { describeShape, tune } from "./wasm/tune.js";
 const FIRST_TENSOR = 2 ** 20;
 const INITIAL_PAGES = 64;
 
-/** Threads that "auto" takes at most: more rarely read weights any faster. */
+/** "auto" takes at most this many threads: more rarely read weights any faster. */
 const MOST_AUTO_THREADS = 8;
 
 /**
  * Opens the WebAssembly backend: 128-bit SIMD kernels over tensors that live in one WebAssembly
  * memory of at most 4 GiB.
  *
- * @throws PenjingError when the runtime has no WebAssembly SIMD, for a number of threads that is not a
- *   whole one from 1 to 256, and for relaxed SIMD where the runtime has none
+ * @throws PenjingError when the runtime has no WebAssembly SIMD, for a number of threads that is not
+ *   a whole one from 1 to 256, and for relaxed SIMD where the runtime has none
  */
 export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
   const { simd = "auto", threads = "auto" } = options;

@@ -52,7 +52,7 @@ export const armorAdvance: Operations["armorAdvance"] = async (given, choices, o
   return proxies;
 };
 
-/** The group that a number in [0, 1) draws by the groups' shares of their sum; -1 when that is 0. */
+/** The group that a number in [0, 1) draws, by the shares of `norms`; -1 when all are 0. */
 function drawGroup(norms: Float64Array, choice: number): number {
   const wanted = choice * norms.reduce((sum, norm) => sum + norm, 0);
   let [sum, drawn] = [0, -1];

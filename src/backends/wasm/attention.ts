@@ -3,7 +3,7 @@ import { rowsOf } from "../../tensor.js";
 import { attentionWork } from "../operations/attention.js";
 import { address, cut, type Kernels, runRanges } from "./kernels.js";
 
-/** Queries from which on transposing the keys pays. */
+/** From this many queries on it pays to transpose the keys. */
 const MANY_QUERIES = 8;
 
 export function bind(kernels: Kernels): Partial<Operations> {
@@ -23,7 +23,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
         cut(kernels, queries, inBlocks ? 4 : 1, work),
         work,
         () => (inBlocks ? attentionBlocksScratch(keys, headDim) : 4 * group * seen),
-        // Some of the queries see the keys up to the last one's own.
+        // A range of queries sees no key after the position of its last query.
         ({ start, count }) => [
           ...[address(q) + start * row, address(k), address(v), address(out) + start * row],
           ...[count, keys - queries + start + count, kvHeads, group, headDim, seen],

@@ -14,9 +14,9 @@ import {
 } from "./kernels.js";
 import { IN_COLUMNS, IN_ROWS, multiply } from "./product.js";
 
-/** Rows whose losses are added up together, in one order however many threads there are. */
+/** The losses of this many rows are added up together, whatever the number of threads. */
 const CHUNK = 64;
-/** Multiply-adds that the sweep of a block does for each weight of it, about. */
+/** Multiply-adds for each weight of a block, about. */
 const SWEEP_WORK = 64;
 
 /** A block of columns of w and mask, and the addresses where it starts. */

@@ -57,7 +57,7 @@ interface GpuState extends ArmorState {
   pace: number;
 }
 
-/** Threads of a workgroup for a pair of blocks of so many elements: one for each 32 of them. */
+/** Threads of a workgroup for a pair of blocks: one for every 32 elements. */
 function widthOf(elements: number): number {
   let width = LEAST_WIDTH;
   while (width < MOST_WIDTH && 32 * width < elements) width *= 2;

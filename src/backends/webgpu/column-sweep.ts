@@ -13,8 +13,8 @@ const ROWS = 64;
 export function bind(stream: Stream): Partial<Operations> {
   return {
     /**
-     * Blocks of columns are cut into strips. A strip is swept in workgroup memory, then its errors
-     * are taken off the rest of its block; those of a whole block are taken off what follows it.
+     * Blocks of columns are cut into strips. A strip is swept in workgroup memory. Its errors are
+     * then taken off the rest of its block, and those of a whole block off all columns after it.
      */
     async columnSweep(w, u, mask, { pattern, blockSize }) {
       const [rows, cols] = [rowsOf(w), colsOf(w)];
