@@ -1,4 +1,4 @@
-// SparseGPT's sweep through up to 32 columns of w [rows, cols], from column `start` on. Of every OF
+// The column sweep (arXiv 2301.00774) through up to 32 columns of w [rows, cols], from column `start` on. Of every OF
 // columns those with the `drop` smallest scores go; with RATIO those that the threshold names. A weight
 // that goes leaves the error e = w / u[i][i]. It is taken off the later ones of the 32 columns, and kept
 // in errors [rows, block] at `offset`. `kept` [rows, strips] gets the mask's bits, and `losses` [rows]
