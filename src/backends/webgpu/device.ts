@@ -130,7 +130,7 @@ function errorOf({ adapterName }: Gpu, error: GPUError): DeviceError {
   // Node has no global of that name to compare with.
   if (error.constructor.name === "GPUOutOfMemoryError") {
     return new DeviceError(
-      `${adapterName} has no memory left (${first}); use fewer or shorter samples, or --backend wasm.`,
+      `${adapterName} has no memory left (${first}); use shorter samples or windows, or --backend wasm.`,
     );
   }
   return new DeviceError(`${adapterName} refused its work: ${first}`);
