@@ -1,4 +1,5 @@
 import type { Backend, DenseMatrix, TwoFourMatrix } from "./backend.js";
+import { attentionWork } from "./backends/operations/attention.js";
 import type { DecoderSpec, LinearName, RopeSpec } from "./model.js";
 import type { Sandwich } from "./sandwich.js";
 import { byRows, paceSteps, stepRanges, takeSteps, type WorkSteps } from "./steps.js";
@@ -277,7 +278,7 @@ export class BlockRunner {
       const [qs, ks] = [part(q), part(k)];
       ops.rope(qs, this.cos, this.sin, start);
       ops.rope(ks, this.cos, this.sin, start);
-      const work = 2 * (start + length) * heads * headDim;
+      const work = attentionWork(start + length, shape);
       for (const { first, count } of stepRanges(backend, length, work)) {
         const some = (tensor: Tensor) => backend.rows(tensor, s * length + first, count);
         const seen = (now: Tensor, all: readonly Tensor[] | undefined) =>

@@ -97,7 +97,7 @@ export class WasmStorage implements HostStorage {
     return address;
   }
 
-  /** Like `allocate`, but holds whatever was there before: scratch that is written before it is read. */
+  /** Like `allocate`, but the content is undefined: for scratch that is written before it is read. */
   reserve(bytes: number): number {
     const address = this.take(align(bytes));
     this.meter.add(bytes);

@@ -67,7 +67,7 @@ export interface DeviceOptions {
   readonly avoid?: readonly string[];
   /** Refuse adapters that compute on the CPU. @default false */
   readonly hardwareOnly?: boolean;
-  /** Bind at most so many bytes of a buffer at once. @default what the adapter allows */
+  /** Bytes of a buffer that are bound at once, at most. @default what the adapter allows */
   readonly mostBound?: number;
 }
 
