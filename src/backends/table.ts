@@ -1,5 +1,9 @@
 import type { OperationName, Operations, ServedOperation } from "../backend.js";
 import { checks } from "./checks.js";
+import { blockDiagonal } from "./operations/block-diagonal.js";
+import type { Contracts } from "./operations/contract.js";
+import { form, type PreparedMatrix } from "./operations/form.js";
+import { twoFour } from "./operations/two-four.js";
 
 /** A set of operations that one implementer provides; anything it leaves out comes from another. */
 export interface OperationSource {
@@ -14,6 +18,8 @@ export interface OperationTable {
   served(): readonly ServedOperation[];
 }
 
+const contracts: Partial<Contracts<Operations>> = { ...blockDiagonal, ...form, ...twoFour };
+
 type AnyOperation = (...args: unknown[]) => unknown;
 
 /**
@@ -21,26 +27,39 @@ type AnyOperation = (...args: unknown[]) => unknown;
  * after its arguments were checked, and the call is counted under that source's name.
  */
 export function joinOperations(sources: readonly OperationSource[]): OperationTable {
-  type Count = Pick<ServedOperation, "servedBy" | "reason"> & { calls: number };
-  const counts = new Map<OperationName, Count>();
+  const counts = new Map<OperationName, ReturnType<typeof callsOf>>();
   const ops: Partial<Record<OperationName, AnyOperation>> = {};
   for (const { name, operations, reason } of sources) {
     for (const [key, run] of Object.entries(operations) as [OperationName, AnyOperation][]) {
-      const check = checks[key] as AnyOperation | undefined;
-      const count: Count = { servedBy: name, calls: 0, ...(reason && { reason }) };
-      counts.set(key, count);
+      const check = (contracts[key]?.check ?? checks[key]) as AnyOperation | undefined;
+      const calls = callsOf(key, { servedBy: name, ...(reason && { reason }) });
+      counts.set(key, calls);
       ops[key] = (...args) => {
         check?.(...args);
-        count.calls++;
+        calls.count(args);
         return run(...args);
       };
     }
   }
   return {
     ops: ops as unknown as Operations,
-    served: () =>
-      [...counts]
-        .filter(([, count]) => count.calls > 0)
-        .map(([operation, count]) => ({ operation, ...count })),
+    served: () => [...counts.values()].flatMap(({ lines }) => [...lines.values()]),
   };
+}
+
+/** Counts the calls of an operation: products of each way that matrices are held on their own. */
+function callsOf(operation: OperationName, facts: Pick<ServedOperation, "servedBy" | "reason">) {
+  const lines = new Map<string, ServedOperation & { calls: number }>();
+  const count = (args: readonly unknown[]) => {
+    const { held = "dense x f32", reason } =
+      operation === "multiply" ? (args[1] as Partial<PreparedMatrix>) : { held: "" };
+    let line = lines.get(held);
+    if (!line) {
+      const told = { ...(held && { held }), ...(reason && { reason }) };
+      line = { operation, ...facts, calls: 0, ...told };
+      lines.set(held, line);
+    }
+    line.calls++;
+  };
+  return { lines, count };
 }

@@ -1,6 +1,7 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { loadThreading } from "../platform/node-modules.js";
+import { formOperations } from "./forms.js";
 import { HostBackend } from "./host.js";
 import { WasmStorage } from "./memory.js";
 import { referenceOperations } from "./reference.js";
@@ -11,7 +12,7 @@ import * as blockDiagonal from "./wasm/block-diagonal.js";
 import * as cholesky from "./wasm/cholesky.js";
 import * as convert from "./wasm/convert.js";
 import * as coreSweep from "./wasm/core-sweep.js";
-import * as dense from "./wasm/dense.js";
+import { denseClaim, plain } from "./wasm/dense.js";
 import * as elementwise from "./wasm/elementwise.js";
 import * as entropy from "./wasm/entropy.js";
 import * as gemm from "./wasm/gemm.js";
@@ -25,7 +26,7 @@ import * as orthogonal from "./wasm/orthogonal.js";
 import { ThreadPool } from "./wasm/pool.js";
 import * as removed from "./wasm/removed.js";
 import * as rope from "./wasm/rope.js";
-import * as sandwich from "./wasm/sandwich.js";
+import { sandwichClaim } from "./wasm/sandwich.js";
 import * as softmax from "./wasm/softmax.js";
 import * as sparsegpt from "./wasm/sparsegpt.js";
 import * as transpose from "./wasm/transpose.js";
@@ -43,7 +44,6 @@ const PARTS = [
   cholesky,
   convert,
   coreSweep,
-  dense,
   elementwise,
   entropy,
   gemm,
@@ -53,7 +53,6 @@ const PARTS = [
   orthogonal,
   removed,
   rope,
-  sandwich,
   softmax,
   sparsegpt,
   transpose,
@@ -104,11 +103,21 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
     },
   };
   const operations = Object.assign({}, ...PARTS.map((part) => part.bind(kernels)));
+  const claims = [sandwichClaim, twoFour.twoFourClaim, denseClaim, blockDiagonal.blocksClaim];
+  const forms = formOperations(
+    {
+      name: "wasm",
+      claims: claims.map((claim) => claim(kernels)),
+      plain: (weight) => plain(kernels, weight),
+      hasCache: true,
+    },
+    () => backend,
+  );
   const table = joinOperations([
     { name: "reference", operations: referenceOperations, reason: "wasm has no kernel for it" },
-    { name: "wasm", operations },
+    { name: "wasm", operations: { ...operations, ...forms } },
   ]);
-  return new HostBackend("wasm", storage, table, {
+  const backend: Backend = new HostBackend("wasm", storage, table, {
     arithmetic: loaded.simd === "relaxed" ? RELAXED : "",
     halfFormats: ["f16", "bf16"],
     how() {
@@ -118,6 +127,7 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
     },
     end: () => pool?.dispose(),
   });
+  return backend;
 }
 
 interface Loaded {

@@ -7,6 +7,7 @@
 import type { Backend, MemoryUse, ServedOperation, TransferName } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
+import { formOperations } from "./forms.js";
 import { dtypeOf } from "./host.js";
 import { joinOperations, type OperationTable } from "./table.js";
 import * as armor from "./webgpu/armor.js";
@@ -16,7 +17,7 @@ import type { GpuTensor } from "./webgpu/buffers.js";
 import * as cholesky from "./webgpu/cholesky.js";
 import * as convert from "./webgpu/convert.js";
 import * as coreSweep from "./webgpu/core-sweep.js";
-import * as dense from "./webgpu/dense.js";
+import { denseClaim, plain } from "./webgpu/dense.js";
 import {
   type DeviceOptions,
   findGpu,
@@ -33,7 +34,6 @@ import * as norm from "./webgpu/norm.js";
 import * as orthogonal from "./webgpu/orthogonal.js";
 import { Pipelines } from "./webgpu/pipelines.js";
 import * as rope from "./webgpu/rope.js";
-import * as sandwich from "./webgpu/sandwich.js";
 import * as scale from "./webgpu/scale.js";
 import { selfTest } from "./webgpu/self-test.js";
 import * as softmax from "./webgpu/softmax.js";
@@ -49,7 +49,6 @@ const PARTS = [
   blockDiagonal,
   cholesky,
   convert,
-  dense,
   coreSweep,
   elementwise,
   gemm,
@@ -59,7 +58,6 @@ const PARTS = [
   norm,
   orthogonal,
   rope,
-  sandwich,
   scale,
   softmax,
   sparsegpt,
@@ -90,7 +88,18 @@ class WebGpuBackend implements Backend {
     this.stream = new Stream(gpu, pipelines);
     const whole = Object.assign({}, ...PARTS.map((part) => part.bind(this.stream)));
     const operations = byStretches(this.stream, whole);
-    this.table = joinOperations([{ name: "webgpu", operations }]);
+    const claims = [twoFour.twoFourClaim, denseClaim, blockDiagonal.blocksClaim];
+    const forms = formOperations(
+      {
+        name: this.name,
+        claims: claims.map((claim) => claim(this.stream)),
+        plain: (weight) => plain(this.stream, weight as GpuTensor),
+        scratch: (shape) => this.stream.allocate(shape, "f32"),
+        hasCache: false,
+      },
+      () => this,
+    );
+    this.table = joinOperations([{ name: "webgpu", operations: { ...operations, ...forms } }]);
     this.ops = this.table.ops;
   }
 

@@ -5,8 +5,9 @@
 export const PLACES: readonly (readonly string[])[] = [
   ["errors", "tensor", "random", "version"],
   ["sparsity", "config-reader", "pack", "snapshot"],
+  ["form"],
   ["backend"],
-  ["layer-error", "sandwich"],
+  ["layer-error", "decode"],
   ["layout", "method", "model", "run", "sample"],
   ["steps"],
   ["mask", "decoder", "extras", "calibrate", "platform"],

@@ -1,6 +1,6 @@
-import type { EntropyOptions } from "../backend.js";
-import { PenjingError } from "../errors.js";
-import { colsOf, rowsOf, type Tensor, type TensorDType } from "../tensor.js";
+import type { EntropyOptions } from "../../backend.js";
+import { PenjingError } from "../../errors.js";
+import { colsOf, rowsOf, type Tensor, type TensorDType } from "../../tensor.js";
 
 /**
  * Throws unless `holds`; the message is for the caller of the operation, not for an end user. One
