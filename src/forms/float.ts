@@ -1,6 +1,5 @@
 /** Values that are floats: as they are stored, in 32 or 16 bits. */
 import type { Numbers } from "../form.js";
-import { f32, type Tensor, u16 } from "../tensor.js";
 import type { NumberRules } from "./rules.js";
 
 /** The value of IEEE 754 binary16 bits. */
