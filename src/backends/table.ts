@@ -1,9 +1,6 @@
 import type { OperationName, Operations, ServedOperation } from "../backend.js";
-import { checks } from "./checks.js";
-import { blockDiagonal } from "./operations/block-diagonal.js";
-import type { Contracts } from "./operations/contract.js";
-import { form, type PreparedMatrix } from "./operations/form.js";
-import { twoFour } from "./operations/two-four.js";
+import type { PreparedMatrix } from "./operations/form.js";
+import { contracts } from "./operations/index.js";
 
 /** A set of operations that one implementer provides; anything it leaves out comes from another. */
 export interface OperationSource {
@@ -18,8 +15,6 @@ export interface OperationTable {
   served(): readonly ServedOperation[];
 }
 
-const contracts: Partial<Contracts<Operations>> = { ...blockDiagonal, ...form, ...twoFour };
-
 type AnyOperation = (...args: unknown[]) => unknown;
 
 /**
@@ -31,7 +26,7 @@ export function joinOperations(sources: readonly OperationSource[]): OperationTa
   const ops: Partial<Record<OperationName, AnyOperation>> = {};
   for (const { name, operations, reason } of sources) {
     for (const [key, run] of Object.entries(operations) as [OperationName, AnyOperation][]) {
-      const check = (contracts[key]?.check ?? checks[key]) as AnyOperation | undefined;
+      const check = contracts[key].check as AnyOperation | undefined;
       const calls = callsOf(key, { servedBy: name, ...(reason && { reason }) });
       counts.set(key, calls);
       ops[key] = (...args) => {

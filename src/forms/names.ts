@@ -10,8 +10,14 @@
  * the factor or term I of a product or sum, and so on inside it.
  */
 import { childrenOf, type FloatName, type Form, formOf, type Leaf } from "../form.js";
-import type { TensorEntry } from "../layout.js";
+import type { StoredDType } from "../tensor.js";
 import { denseLeaf, partRules } from "./leaf.js";
+
+/** What a file says of a tensor. */
+interface Stored {
+  readonly dtype: StoredDType;
+  readonly shape: readonly number[];
+}
 
 const LEFT = ".sandwich.left";
 const RIGHT = ".sandwich.right";
@@ -66,14 +72,14 @@ export function nameParts(form: Form<unknown>, weightName: string, dtype: FloatN
 }
 
 /** The float type of a tensor of a file; f32 for others. */
-export function floatName(entry: Pick<TensorEntry, "dtype"> | undefined): FloatName {
+export function floatName(entry: Pick<Stored, "dtype"> | undefined): FloatName {
   if (entry?.dtype === "F16") return "f16";
   return entry?.dtype === "BF16" ? "bf16" : "f32";
 }
 
 /** The forms that the names of a file's tensors tell of, by weight; their parts may be missing. */
 export function formsByName(
-  tensors: ReadonlyMap<string, TensorEntry>,
+  tensors: ReadonlyMap<string, Stored>,
 ): ReadonlyMap<string, Form<string>> {
   const forms = new Map<string, Form<string>>();
   for (const name of tensors.keys()) {

@@ -6,12 +6,22 @@ export interface Contract<Operation extends AnyOperation> {
   readonly check?: (...args: Parameters<Operation>) => void;
   /**
    * For an operation that does the same to every row: the places of the tensors among its arguments
-   * that are cut together. The first says how many rows there are. Numbers that the parts resolve
-   * to are added up.
+   * that are cut together. The first says how many rows there are.
    */
   readonly rows?: readonly number[];
   /** The same for an operation that does the same to every element. */
   readonly elements?: readonly number[];
+  /**
+   * The result, from what parts of the rows or elements resolved to.
+   *
+   * @param starts the first row or element of each part
+   * @default their sum
+   */
+  readonly join?: (
+    results: readonly number[],
+    starts: readonly number[],
+    ...args: Parameters<Operation>
+  ) => number;
   /** Multiply-adds for one row. */
   readonly rowWork?: (...args: Parameters<Operation>) => number;
   /** Fewer rows at a time do not pay. @default 48 */

@@ -24,6 +24,11 @@ function check(operation: string, w: Tensor, values: Tensor, indices: Tensor): v
 export const twoFour: Contracts<TwoFourOperations> = {
   packTwoFour: {
     rows: [0, 1, 2],
+    // The first group of 4 that does not fit, of all.
+    join(found, starts, w) {
+      const part = found.findIndex((group) => group >= 0);
+      return part < 0 ? -1 : (starts[part] * colsOf(w)) / 4 + found[part];
+    },
     check: (w, values, indices) => check("packTwoFour", w, values, indices),
   },
   unpackTwoFour: {
