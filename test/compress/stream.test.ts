@@ -27,7 +27,7 @@ import {
 import { DEFAULT_RECIPE } from "../../src/recipe.js";
 import { readModel, type StoredModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
-import { loadBlock } from "../../src/weights.js";
+import { loadBlock } from "../../src/load.js";
 import { compressFiles, parseWeights, repeatBlocks, sameFiles, storyFiles } from "./stories.js";
 
 const test = suite("residual streams");
