@@ -17,6 +17,7 @@ import { Passes, type Steps } from "../../src/compress/pass.js";
 import { ResidualStream, type StreamOptions } from "../../src/compress/stream.js";
 import { disposeBlock } from "../../src/decoder.js";
 import { PenjingError } from "../../src/errors.js";
+import { loadBlock } from "../../src/load.js";
 import type { LinearName } from "../../src/model.js";
 import { memoryFolder } from "../../src/platform/files.js";
 import {
@@ -27,7 +28,6 @@ import {
 import { DEFAULT_RECIPE } from "../../src/recipe.js";
 import { readModel, type StoredModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
-import { loadBlock } from "../../src/weights.js";
 import { compressFiles, parseWeights, repeatBlocks, sameFiles, storyFiles } from "./stories.js";
 
 const test = suite("residual streams");
