@@ -131,14 +131,9 @@ export class BlockRunner {
   }
 
   private get scratch(): Scratch {
-    this.made ??= this.makeScratch();
-    return this.made;
-  }
-
-  private makeScratch(): Scratch {
     const { hiddenSize, heads, kvHeads, headDim, intermediateSize } = this.spec;
     const wide = (cols: number) => this.backend.zeros([this.maxTokens, cols]);
-    return {
+    this.made ??= {
       norm: wide(hiddenSize),
       q: wide(heads * headDim),
       k: wide(kvHeads * headDim),
@@ -147,6 +142,7 @@ export class BlockRunner {
       gate: wide(intermediateSize),
       up: wide(intermediateSize),
     };
+    return this.made;
   }
 
   /** out = input Wᵀ + bias. */
