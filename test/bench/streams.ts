@@ -62,7 +62,7 @@ const LLAMA_3_8B: StreamCase = {
   kvHeads: 8,
   windows: 128,
   length: 2048,
-  run: 2,
+  run: 1,
   stream: "f32",
 };
 
