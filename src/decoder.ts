@@ -1,8 +1,8 @@
 import type { Backend, Weight } from "./backend.js";
 import { attentionWork } from "./backends/operations/attention.js";
 import type { DecoderSpec, LinearName, RopeSpec } from "./model.js";
-import { byRows, paceSteps, stepRanges, takeSteps, type WorkSteps } from "./steps.js";
-import { colsOf, rowsOf, type Tensor } from "./tensor.js";
+import { operationSteps, paceSteps, stepRanges, takeSteps, type WorkSteps } from "./steps.js";
+import { rowsOf, type Tensor } from "./tensor.js";
 
 /** A linear layer ready to run: y = x Wᵀ + bias, W in whichever form it is held. */
 export interface LinearWeight {
@@ -151,10 +151,7 @@ export class BlockRunner {
     { weight, bias }: LinearWeight,
     out: Tensor,
   ): Generator<void, void, void> {
-    const { backend } = this;
-    yield* byRows(backend, rowsOf(input), colsOf(input) * colsOf(out), (part) =>
-      backend.ops.multiply(part(input), weight, part(out), { bias }),
-    );
+    yield* operationSteps(this.backend, "multiply", input, weight, out, { bias });
   }
 
   /** x = x R in place, for the matrix Rᵀ. */
@@ -323,9 +320,7 @@ export class Decoder {
     const { backend, spec, outer } = this;
     const hidden = backend.rows(this.hidden, start, rowsOf(out));
     backend.ops.rmsNorm(hidden, outer.finalNorm, hidden, spec.rmsNormEps);
-    yield* byRows(backend, rowsOf(out), colsOf(hidden) * colsOf(out), (part) =>
-      backend.ops.multiply(part(hidden), outer.head, part(out)),
-    );
+    yield* operationSteps(backend, "multiply", hidden, outer.head, out);
   }
 
   /** The steps of `logits`, for `pace`. */
