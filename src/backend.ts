@@ -377,8 +377,13 @@ export interface Backend {
   write(tensor: Tensor, data: TensorData): void;
   /** A copy of the tensor's elements. */
   read(tensor: Tensor): Promise<TensorData>;
-  /** Rows [start, start + count) as a view without a copy; leading dimensions are flattened. The parent must outlive it. */
-  rows(tensor: Tensor, start: number, count: number): Tensor;
+  /**
+   * Rows [start, start + count) as a view without a copy, which the parent must outlive; leading
+   * dimensions are flattened.
+   *
+   * @param cols length of a row. @default that of the tensor
+   */
+  rows(tensor: Tensor, start: number, count: number, cols?: number): Tensor;
   /** Copies all elements of `from` to `to`, same dtype and size. */
   copy(from: Tensor, to: Tensor): void;
   /** Which backend served each operation called so far. */

@@ -1,7 +1,11 @@
 import type { Backend, DenseMatrix, TwoFourMatrix } from "./backend.js";
-import type { DecoderSpec, LinearName, RopeSpec } from "./model.js";
+import { type BlockSpec, type DecoderSpec, modelSites, sitesOf } from "./model.js";
+import { type LayerRunners, openLayers } from "./models/layers/index.js";
+import type { KeyValueCache } from "./models/layers/key-value-cache.js";
+import type { LayerRun } from "./models/layers/layer.js";
+import { normalise } from "./models/layers/norm.js";
 import type { Sandwich } from "./sandwich.js";
-import { byRows, paceSteps, stepRanges, takeSteps, type WorkSteps } from "./steps.js";
+import { byRows, paceSteps, takeSteps, type WorkSteps } from "./steps.js";
 import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 
 /** Tokens that go through the three products of a sandwich together: so many stay in the cache. */
@@ -16,11 +20,11 @@ export type LinearWeight = (
 /** The parameters of one decoder block on a backend. */
 export interface BlockWeights {
   readonly layer: number;
-  readonly inputNorm: Tensor;
-  readonly postAttentionNorm: Tensor;
-  readonly qNorm?: Tensor;
-  readonly kNorm?: Tensor;
-  readonly linears: Readonly<Record<LinearName, LinearWeight>>;
+  readonly spec: BlockSpec;
+  /** Gains by the norms' names. */
+  readonly norms: Readonly<Record<string, Tensor>>;
+  /** By the sites' names. */
+  readonly linears: Readonly<Record<string, LinearWeight>>;
   /** [hiddenSize, hiddenSize]: x becomes x R before the block. */
   readonly inputRotation?: Tensor;
   /** [hiddenSize, hiddenSize]: x becomes x R after the block. */
@@ -40,38 +44,12 @@ export function disposeBlock(block: BlockWeights): void {
   for (const { weight, bias, sandwich } of Object.values(block.linears)) {
     for (const tensor of [weight, bias, sandwich?.left, sandwich?.right]) tensor?.dispose();
   }
-  const { inputNorm, postAttentionNorm, qNorm, kNorm, inputRotation, outputRotation } = block;
-  const rest = [inputNorm, postAttentionNorm, qNorm, kNorm, inputRotation, outputRotation];
-  for (const tensor of rest) tensor?.dispose();
-}
-
-/** Keys and values of the positions seen so far, one pair of [capacity, kvHeads*headDim] a layer. */
-export class KeyValueCache {
-  /** Positions filled. */
-  length = 0;
-  readonly keys: readonly Tensor[];
-  readonly values: readonly Tensor[];
-
-  constructor(
-    backend: Backend,
-    spec: DecoderSpec,
-    readonly capacity: number,
-  ) {
-    const make = () =>
-      Array.from({ length: spec.layers }, () =>
-        backend.zeros([capacity, spec.kvHeads * spec.headDim]),
-      );
-    this.keys = make();
-    this.values = make();
-  }
-
-  dispose(): void {
-    for (const tensor of [...this.keys, ...this.values]) tensor.dispose();
-  }
+  const { norms, inputRotation, outputRotation } = block;
+  for (const tensor of [...Object.values(norms), inputRotation, outputRotation]) tensor?.dispose();
 }
 
 /** Sees the input of each linear [tokens, inFeatures] while a block runs; must not keep it longer than its steps. */
-export type LinearObserver = (name: LinearName, input: Tensor) => WorkSteps | undefined;
+export type LinearObserver = (name: string, input: Tensor) => WorkSteps | undefined;
 
 export interface BlockRun {
   /** Sequences that the rows of x are cut into, all of one length. @default 1 */
@@ -83,32 +61,16 @@ export interface BlockRun {
   readonly observeOnly?: boolean;
 }
 
-/** Angles of the rotary embedding for each pair of elements, in radians per position. */
-export function ropeFrequencies(rope: RopeSpec, headDim: number): Float64Array {
-  return Float64Array.from({ length: headDim / 2 }, (_, i) => {
-    const frequency = rope.theta ** ((-2 * i) / headDim);
-    if (!rope.llama3) return frequency;
-    const { factor, lowFreqFactor, highFreqFactor, originalContext } = rope.llama3;
-    const turns = (originalContext * frequency) / (2 * Math.PI);
-    // 0 for wavelengths that are stretched in full, 1 for those left alone, between them a blend.
-    const blend = (turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
-    const kept = Math.min(1, Math.max(0, blend));
-    return frequency * (kept + (1 - kept) / factor);
-  });
-}
-
 /**
  * Runs decoder blocks over a workspace that is allocated once. A block's input x [tokens,
  * hiddenSize] is the residual stream and is updated in place.
  */
 export class BlockRunner {
-  private readonly cos: Tensor;
-  private readonly sin: Tensor;
   /** What packed sandwiches need; made by the first. */
   private sandwichWork: Tensor | undefined;
-  private readonly scratch: Readonly<
-    Record<"norm" | "q" | "k" | "v" | "mixed" | "gate" | "up", Tensor>
-  >;
+  /** What a branch reads, and then adds to the residual stream. */
+  private readonly branch: Tensor;
+  private readonly layers: LayerRunners;
 
   /**
    * @param maxTokens rows that one call may have
@@ -120,27 +82,8 @@ export class BlockRunner {
     private readonly maxTokens: number,
     maxPositions: number,
   ) {
-    const frequencies = ropeFrequencies(spec.rope, spec.headDim);
-    const half = frequencies.length;
-    const table = (f: (angle: number) => number) =>
-      backend.upload(
-        Float32Array.from({ length: maxPositions * half }, (_, i) =>
-          f(Math.floor(i / half) * frequencies[i % half]),
-        ),
-        [maxPositions, half],
-      );
-    this.cos = table(Math.cos);
-    this.sin = table(Math.sin);
-    const wide = (cols: number) => backend.zeros([maxTokens, cols]);
-    this.scratch = {
-      norm: wide(spec.hiddenSize),
-      q: wide(spec.heads * spec.headDim),
-      k: wide(spec.kvHeads * spec.headDim),
-      v: wide(spec.kvHeads * spec.headDim),
-      mixed: wide(spec.heads * spec.headDim),
-      gate: wide(spec.intermediateSize),
-      up: wide(spec.intermediateSize),
-    };
+    this.branch = backend.zeros([maxTokens, spec.hiddenSize]);
+    this.layers = openLayers(backend, spec, { maxTokens, maxPositions });
   }
 
   /** out = input Wᵀ + bias in whichever form the weight has. */
@@ -165,8 +108,8 @@ export class BlockRunner {
 
   /** Room for some tokens at a time in the widest layer. */
   private makeSandwichWork(): Tensor {
-    const { hiddenSize, intermediateSize, heads, headDim } = this.spec;
-    const widest = hiddenSize + Math.max(intermediateSize, heads * headDim);
+    const sites = [...modelSites(this.spec).values()];
+    const widest = Math.max(...sites.map(({ shape: [rows, cols] }) => rows + cols));
     return this.backend.zeros([Math.min(SANDWICH_TOKENS, this.maxTokens), widest]);
   }
 
@@ -192,7 +135,7 @@ export class BlockRunner {
   private *rotate(x: Tensor, rotation: Tensor | undefined): Generator<void, void, void> {
     if (!rotation) return;
     const { backend } = this;
-    const turned = backend.rows(this.scratch.norm, 0, rowsOf(x));
+    const turned = backend.rows(this.branch, 0, rowsOf(x));
     yield* byRows(backend, rowsOf(x), rotation.size, (part) =>
       backend.ops.gemm(part(x), rotation, part(turned)),
     );
@@ -206,85 +149,34 @@ export class BlockRunner {
 
   /** The steps of a block; x is half done until the last. */
   *steps(x: Tensor, block: BlockWeights, options: BlockRun = {}): Generator<void, void, void> {
-    const { backend, spec, scratch } = this;
-    const { ops } = backend;
-    const { observe, observeOnly = false } = options;
-    const tokens = rowsOf(x);
-    const view = (tensor: Tensor) => backend.rows(tensor, 0, tokens);
-    const norm = view(scratch.norm);
-
+    const { backend } = this;
+    const { cache, observe, observeOnly = false, sequences = 1 } = options;
+    const { layer, norms, linears } = block;
+    const { branches } = block.spec;
+    const last = observeOnly ? sitesOf(block.spec).at(-1) : undefined;
+    const linear = this.linear.bind(this);
+    const run: LayerRun = {
+      ...{ layer, norms, cache, sequences },
+      *multiply(site, input, out) {
+        yield* observe?.(site.name, input) ?? [];
+        if (site !== last) yield* linear(input, linears[site.name], out);
+      },
+    };
+    const branch = backend.rows(this.branch, 0, rowsOf(x));
     yield* this.rotate(x, block.inputRotation);
-    ops.rmsNorm(x, block.inputNorm, norm, spec.rmsNormEps);
-    const mixed = yield* this.attend(norm, block, options);
-    yield* observe?.("self_attn.o_proj", mixed) ?? [];
-    yield* this.linear(mixed, block.linears["self_attn.o_proj"], norm);
-    ops.add(x, norm);
-
-    ops.rmsNorm(x, block.postAttentionNorm, norm, spec.rmsNormEps);
-    const [gate, up] = [view(scratch.gate), view(scratch.up)];
-    yield* observe?.("mlp.gate_proj", norm) ?? [];
-    yield* this.linear(norm, block.linears["mlp.gate_proj"], gate);
-    yield* observe?.("mlp.up_proj", norm) ?? [];
-    yield* this.linear(norm, block.linears["mlp.up_proj"], up);
-    ops.swiglu(gate, up, gate);
-    yield* observe?.("mlp.down_proj", gate) ?? [];
-    if (observeOnly) return;
-    yield* this.linear(gate, block.linears["mlp.down_proj"], norm);
-    ops.add(x, norm);
+    for (const { before, layer: spec } of branches) {
+      normalise(backend, before, x, norms[before.name], branch);
+      yield* this.layers[spec.kind].forward(spec, branch, run);
+      if (observeOnly && spec === branches.at(-1)!.layer) return;
+      backend.ops.add(x, branch);
+    }
     yield* this.rotate(x, block.outputRotation);
   }
 
-  /** Self-attention over the normalised input, up to but without the output projection. */
-  private *attend(
-    input: Tensor,
-    block: BlockWeights,
-    options: BlockRun,
-  ): Generator<void, Tensor, void> {
-    const { backend, spec, scratch } = this;
-    const { ops } = backend;
-    const { cache, observe, sequences = 1 } = options;
-    const { layer, linears } = block;
-    const tokens = rowsOf(input);
-    const start = cache?.length ?? 0;
-    const q = backend.rows(scratch.q, 0, tokens);
-    const k = backend.rows(cache?.keys[layer] ?? scratch.k, start, tokens);
-    const v = backend.rows(cache?.values[layer] ?? scratch.v, start, tokens);
-    const mixed = backend.rows(scratch.mixed, 0, tokens);
-    yield* observe?.("self_attn.q_proj", input) ?? [];
-    yield* this.linear(input, linears["self_attn.q_proj"], q);
-    yield* observe?.("self_attn.k_proj", input) ?? [];
-    yield* this.linear(input, linears["self_attn.k_proj"], k);
-    yield* observe?.("self_attn.v_proj", input) ?? [];
-    yield* this.linear(input, linears["self_attn.v_proj"], v);
-    if (block.qNorm) ops.rmsNorm(q, block.qNorm, q, spec.rmsNormEps);
-    if (block.kNorm) ops.rmsNorm(k, block.kNorm, k, spec.rmsNormEps);
-
-    const { heads, kvHeads, headDim } = spec;
-    const shape = { heads, kvHeads, headDim, window: spec.windows[layer] };
-    const length = tokens / sequences;
-    for (let s = 0; s < sequences; s++) {
-      const part = (tensor: Tensor) => backend.rows(tensor, s * length, length);
-      const [qs, ks] = [part(q), part(k)];
-      ops.rope(qs, this.cos, this.sin, start);
-      ops.rope(ks, this.cos, this.sin, start);
-      const work = 2 * (start + length) * heads * headDim;
-      for (const { first, count } of stepRanges(backend, length, work)) {
-        const some = (tensor: Tensor) => backend.rows(tensor, s * length + first, count);
-        const seen = (now: Tensor, all: readonly Tensor[] | undefined) =>
-          all
-            ? backend.rows(all[layer], 0, start + first + count)
-            : backend.rows(now, s * length, first + count);
-        const [keys, values] = [seen(k, cache?.keys), seen(v, cache?.values)];
-        ops.attention(some(q), keys, values, some(mixed), shape);
-        yield;
-      }
-    }
-    return mixed;
-  }
-
   dispose(): void {
-    const tensors = [this.cos, this.sin, ...Object.values(this.scratch), this.sandwichWork];
-    for (const tensor of tensors) tensor?.dispose();
+    this.branch.dispose();
+    this.sandwichWork?.dispose();
+    for (const runner of Object.values(this.layers)) runner.dispose();
   }
 }
 
@@ -349,7 +241,7 @@ export class Decoder {
   *project(start: number, out: Tensor): Generator<void, void, void> {
     const { backend, spec, outer } = this;
     const hidden = backend.rows(this.hidden, start, rowsOf(out));
-    backend.ops.rmsNorm(hidden, outer.finalNorm, hidden, spec.rmsNormEps);
+    normalise(backend, spec.finalNorm, hidden, outer.finalNorm, hidden);
     yield* byRows(backend, rowsOf(out), colsOf(hidden) * colsOf(out), (part) =>
       backend.ops.linear(part(hidden), outer.head, part(out)),
     );

@@ -19,7 +19,7 @@ import { EXTRAS_KEY, extrasMetadata, isExtra } from "./extras.js";
 import type { Layout, TensorEntry, WeightFacts } from "./layout.js";
 import { dense } from "./layouts/dense.js";
 import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
-import { blockTensor, LINEAR_NAMES } from "./model.js";
+import { modelSites } from "./model.js";
 import type { OutputFolder } from "./platform/files.js";
 import { openOutput } from "./platform/overlap.js";
 import { pause, Run } from "./run.js";
@@ -207,9 +207,7 @@ class Job {
     private readonly signal: AbortSignal | undefined,
   ) {
     this.layout = layout;
-    this.linears = Array.from({ length: model.spec.layers }, (_, layer) =>
-      LINEAR_NAMES.map((name) => blockTensor(layer, `${name}.weight`)),
-    ).flat();
+    this.linears = [...modelSites(model.spec).keys()].map((name) => `${name}.weight`);
     const stored = storedOrder(model);
     this.names = stored.filter((name) => !(rebuilds && isExtra(name)));
     const bytesOf = (names: readonly string[]) =>
@@ -336,7 +334,7 @@ class Job {
     const site = { model, backend, signal };
     const coordinates = new Coordinates(site);
     try {
-      for (let layer = 0; layer < model.spec.layers; layer++) {
+      for (let layer = 0; layer < model.spec.blocks.length; layer++) {
         await coordinates.enter(layer);
         const { q } = coordinates;
         for (const [name, side] of rebuiltTensors(model, layer, q !== undefined)) {

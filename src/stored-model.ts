@@ -60,7 +60,7 @@ function checkTensors(model: StoredModel): void {
   const { spec, weights } = model;
   const where = model.checkpoint.folder.path;
   const expected = decoderTensors(spec);
-  const family = `a ${spec.family} model of ${spec.layers} layers`;
+  const family = `a ${spec.family} model of ${spec.blocks.length} layers`;
   // A tied pair may be stored under either name or under both.
   if (spec.tiedHead) {
     if (weights.has(HEAD)) expected.set(HEAD, expected.get(EMBEDDING)!);

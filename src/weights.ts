@@ -6,7 +6,7 @@ import { inputRotation, OUTPUT_ROTATION, sandwichNames } from "./extras.js";
 import type { TensorEntry } from "./layout.js";
 import { bitsOf } from "./layouts/parts/elements.js";
 import { twoFour } from "./layouts/two-four.js";
-import { blockTensor, FINAL_NORM, hasBias, LINEAR_NAMES, type LinearName } from "./model.js";
+import { blockTensor, FINAL_NORM, normsOf, type Site, sitesOf } from "./model.js";
 import { checkTwoFourIndices, firstMisfit } from "./pack.js";
 import {
   embeddingName,
@@ -230,13 +230,13 @@ function loadLinear(
   model: StoredModel,
   backend: Backend,
   layer: number,
-  linear: LinearName,
+  site: Site,
   unpack: boolean,
 ): Promise<LinearWeight> {
-  const name = blockTensor(layer, `${linear}.weight`);
+  const name = blockTensor(layer, `${site.name}.weight`);
   return allOrNothing(async (own) => {
-    const bias = hasBias(model.spec, linear)
-      ? own(await loadTensor(model, backend, blockTensor(layer, `${linear}.bias`)))
+    const bias = site.bias
+      ? own(await loadTensor(model, backend, blockTensor(layer, `${site.name}.bias`)))
       : undefined;
     const factors = sandwichNames(name);
     const sandwich = model.weights.has(factors.left)
@@ -281,29 +281,31 @@ export function loadBlock(
   layer: number,
   unpack = false,
 ): Promise<BlockWeights> {
+  const { blocks } = model.spec;
+  const spec = blocks[layer];
   return allOrNothing(async (own) => {
-    const load = async (name: string) =>
-      own(await loadTensor(model, backend, blockTensor(layer, name)));
     const rotation = async (name: string) =>
       model.weights.has(name) ? own(await loadTensor(model, backend, name)) : undefined;
-    const linears: Partial<Record<LinearName, LinearWeight>> = {};
-    for (const name of LINEAR_NAMES) {
-      const linear = await loadLinear(model, backend, layer, name, unpack);
+    const linears: Record<string, LinearWeight> = {};
+    for (const site of sitesOf(spec)) {
+      const linear = await loadLinear(model, backend, layer, site, unpack);
       own(linear.weight);
       for (const part of [linear.bias, linear.sandwich?.left, linear.sandwich?.right]) {
         if (part) own(part);
       }
-      linears[name] = linear;
+      linears[site.name] = linear;
+    }
+    const norms: Record<string, Tensor> = {};
+    for (const { name } of normsOf(spec)) {
+      norms[name] = own(await loadTensor(model, backend, blockTensor(layer, `${name}.weight`)));
     }
     return {
       layer,
-      inputNorm: await load("input_layernorm.weight"),
-      postAttentionNorm: await load("post_attention_layernorm.weight"),
-      qNorm: model.spec.qkNorm ? await load("self_attn.q_norm.weight") : undefined,
-      kNorm: model.spec.qkNorm ? await load("self_attn.k_norm.weight") : undefined,
-      linears: linears as Record<LinearName, LinearWeight>,
+      spec,
+      norms,
+      linears,
       inputRotation: await rotation(inputRotation(layer)),
-      outputRotation: layer + 1 === model.spec.layers ? await rotation(OUTPUT_ROTATION) : undefined,
+      outputRotation: layer + 1 === blocks.length ? await rotation(OUTPUT_ROTATION) : undefined,
     };
   });
 }

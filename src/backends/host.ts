@@ -131,8 +131,7 @@ export class HostBackend implements Backend {
     return (tensor as HostTensor).data.slice();
   }
 
-  rows(tensor: Tensor, start: number, count: number): Tensor {
-    const cols = colsOf(tensor);
+  rows(tensor: Tensor, start: number, count: number, cols = colsOf(tensor)): Tensor {
     const parent = tensor as StoredTensor;
     if (start < 0 || count < 0 || (start + count) * cols > tensor.size) {
       throw new PenjingError(

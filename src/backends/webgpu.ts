@@ -127,8 +127,7 @@ class WebGpuBackend implements Backend {
     transfer.copiedBytes += byteLength;
   }
 
-  rows(tensor: Tensor, start: number, count: number): Tensor {
-    const cols = colsOf(tensor);
+  rows(tensor: Tensor, start: number, count: number, cols = colsOf(tensor)): Tensor {
     if (start < 0 || count < 0 || (start + count) * cols > tensor.size) {
       throw new PenjingError(
         "tensor",

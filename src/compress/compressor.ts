@@ -68,7 +68,7 @@ export async function* compressSteps(
     yield {
       type: "start",
       backend: lease.name,
-      blocks: model.spec.layers,
+      blocks: model.spec.blocks.length,
       layers: plan.size,
       samples: windows.samples,
       length: recipe.length,
@@ -148,7 +148,7 @@ async function* blocks(
   options: CompressOptions,
 ): AsyncGenerator<CompressEvent, LayerReport[], void> {
   const done: Done = { blocks: 0, reports: [] };
-  const budget = new Budget(options.budget, work.model.spec.layers);
+  const budget = new Budget(options.budget, work.model.spec.blocks.length);
   for (;;) {
     try {
       yield* blocksFrom(done, work, budget, options.signal);
@@ -173,7 +173,7 @@ async function* blocksFrom(
   budget: Budget,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<CompressEvent, void, void> {
-  const { layers } = model.spec;
+  const { length: layers } = model.spec.blocks;
   const { backend } = lease;
   const calibration = await openCalibration(model, backend, windows, recipe.length);
   const passes = new Passes(backend, calibration, signal);

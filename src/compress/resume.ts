@@ -119,6 +119,7 @@ export async function keepBlock(
   { layers, others, notes }: BlockOutcome,
 ): Promise<void> {
   if (!journal.isLasting) return;
+  const { spec } = calibration.runner;
   const parts = hiddenRows(calibration);
   if (advanced) {
     for (const [i, [start, count]] of parts.entries()) {
@@ -135,7 +136,10 @@ export async function keepBlock(
     layers: layers.map(({ report, stored }) => ({ report, names: [...stored.keys()] })),
   };
   if (journal.outlives) await journal.save(blockPart(layer), { facts, arrays });
-  await journal.drop([...blockParts(layer), ...parts.map((_, i) => hiddenPart(layer - 1, i))]);
+  await journal.drop([
+    ...blockParts(spec.blocks[layer], layer),
+    ...parts.map((_, i) => hiddenPart(layer - 1, i)),
+  ]);
 }
 
 /** Sets the residual stream to where the last finished block left it. */

@@ -3,7 +3,7 @@ import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { PenjingError } from "../errors.js";
 import { sandwichNames } from "../extras.js";
 import type { TensorEntry } from "../layout.js";
-import { blockTensor, hasBias, LINEAR_NAMES, type LinearName } from "../model.js";
+import { blockTensor, sitesOf } from "../model.js";
 import { pause } from "../run.js";
 import { reconstruct } from "../sandwich.js";
 import { PIECE_BYTES, type StoredModel } from "../stored-model.js";
@@ -21,8 +21,6 @@ const LEAST_COST = 128;
 /** Which side of a tensor the residual stream is on, where it is on one. */
 export type Side = "input" | "output" | undefined;
 
-const WRITERS: readonly LinearName[] = ["self_attn.o_proj", "mlp.down_proj"];
-
 /**
  * The tensors of a block that must be computed anew, by name, and how: linears with a sandwich, and
  * in turned coordinates all linears and the biases that are added to the residual stream.
@@ -33,14 +31,14 @@ export function rebuiltTensors(
   isTurned: boolean,
 ): ReadonlyMap<string, Side> {
   const rebuilt = new Map<string, Side>();
-  for (const linear of LINEAR_NAMES) {
-    const name = blockTensor(layer, `${linear}.weight`);
-    const writes = WRITERS.includes(linear);
+  for (const site of sitesOf(spec.blocks[layer])) {
+    const name = blockTensor(layer, `${site.name}.weight`);
+    const writes = site.writes === "stream";
     if (isTurned) rebuilt.set(name, writes ? "output" : "input");
     else if (weights.has(sandwichNames(name).left)) rebuilt.set(name, undefined);
     // A bias is a row of what the linear writes, so its columns are turned.
-    const bias = blockTensor(layer, `${linear}.bias`);
-    if (isTurned && writes && hasBias(spec, linear)) rebuilt.set(bias, "input");
+    const bias = blockTensor(layer, `${site.name}.bias`);
+    if (isTurned && writes && site.bias) rebuilt.set(bias, "input");
   }
   return rebuilt;
 }
