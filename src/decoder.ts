@@ -1,6 +1,6 @@
 import type { Backend, DenseMatrix, TwoFourMatrix } from "./backend.js";
 import { type BlockSpec, type DecoderSpec, modelSites, sitesOf } from "./model.js";
-import { type LayerRunners, openLayers } from "./models/layers/index.js";
+import { layerKinds } from "./models/layers/index.js";
 import type { KeyValueCache } from "./models/layers/key-value-cache.js";
 import type { LayerRun } from "./models/layers/layer.js";
 import { normalise } from "./models/layers/norm.js";
@@ -61,16 +61,20 @@ export interface BlockRun {
   readonly observeOnly?: boolean;
 }
 
+/** What a branch reads, and then adds to the residual stream. */
+const BRANCH = "branch";
+
 /**
- * Runs decoder blocks over a workspace that is allocated once. A block's input x [tokens,
- * hiddenSize] is the residual stream and is updated in place.
+ * Runs decoder blocks over a workspace that is made by the first run and kept until `release`. A
+ * block's input x [tokens, hiddenSize] is the residual stream and is updated in place.
  */
 export class BlockRunner {
   /** What packed sandwiches need; made by the first. */
   private sandwichWork: Tensor | undefined;
-  /** What a branch reads, and then adds to the residual stream. */
-  private readonly branch: Tensor;
-  private readonly layers: LayerRunners;
+  /** Columns of each scratch tensor: as many as the widest layer takes. */
+  private readonly widths = new Map<string, number>();
+  private readonly scratch = new Map<string, Tensor>();
+  private readonly constants = new Map<string, readonly Tensor[]>();
 
   /**
    * @param maxTokens rows that one call may have
@@ -80,10 +84,24 @@ export class BlockRunner {
     readonly backend: Backend,
     readonly spec: DecoderSpec,
     private readonly maxTokens: number,
-    maxPositions: number,
+    private readonly maxPositions: number,
   ) {
-    this.branch = backend.zeros([maxTokens, spec.hiddenSize]);
-    this.layers = openLayers(backend, spec, { maxTokens, maxPositions });
+    this.widths.set(BRANCH, spec.hiddenSize);
+    for (const { layer } of spec.blocks.flatMap(({ branches }) => branches)) {
+      for (const [name, cols] of Object.entries(layerKinds[layer.kind].scratch(layer))) {
+        this.widths.set(name, Math.max(cols, this.widths.get(name) ?? 0));
+      }
+    }
+  }
+
+  /** A scratch tensor as [rows, cols]. */
+  private room(name: string, rows: number, cols: number): Tensor {
+    let tensor = this.scratch.get(name);
+    if (!tensor) {
+      tensor = this.backend.zeros([this.maxTokens, this.widths.get(name)!]);
+      this.scratch.set(name, tensor);
+    }
+    return this.backend.rows(tensor, 0, rows, cols);
   }
 
   /** out = input Wᵀ + bias in whichever form the weight has. */
@@ -135,7 +153,7 @@ export class BlockRunner {
   private *rotate(x: Tensor, rotation: Tensor | undefined): Generator<void, void, void> {
     if (!rotation) return;
     const { backend } = this;
-    const turned = backend.rows(this.branch, 0, rowsOf(x));
+    const turned = this.room(BRANCH, rowsOf(x), colsOf(x));
     yield* byRows(backend, rowsOf(x), rotation.size, (part) =>
       backend.ops.gemm(part(x), rotation, part(turned)),
     );
@@ -156,27 +174,40 @@ export class BlockRunner {
     const last = observeOnly ? sitesOf(block.spec).at(-1) : undefined;
     const linear = this.linear.bind(this);
     const run: LayerRun = {
-      ...{ layer, norms, cache, sequences },
+      ...{ backend, layer, sequences, maxPositions: this.maxPositions, cache, norms },
+      scratch: (name, cols) => this.room(name, rowsOf(x), cols),
+      constants: (key, make) => {
+        const made = this.constants.get(key) ?? make();
+        this.constants.set(key, made);
+        return made;
+      },
       *multiply(site, input, out) {
         yield* observe?.(site.name, input) ?? [];
         if (site !== last) yield* linear(input, linears[site.name], out);
       },
     };
-    const branch = backend.rows(this.branch, 0, rowsOf(x));
+    const branch = this.room(BRANCH, rowsOf(x), colsOf(x));
     yield* this.rotate(x, block.inputRotation);
     for (const { before, layer: spec } of branches) {
       normalise(backend, before, x, norms[before.name], branch);
-      yield* this.layers[spec.kind].forward(spec, branch, run);
+      yield* layerKinds[spec.kind].forward(spec, branch, run);
       if (observeOnly && spec === branches.at(-1)!.layer) return;
       backend.ops.add(x, branch);
     }
     yield* this.rotate(x, block.outputRotation);
   }
 
-  dispose(): void {
-    this.branch.dispose();
+  /** Frees the workspace; the next run makes it anew. */
+  release(): void {
+    for (const tensor of this.scratch.values()) tensor.dispose();
+    this.scratch.clear();
     this.sandwichWork?.dispose();
-    for (const runner of Object.values(this.layers)) runner.dispose();
+    this.sandwichWork = undefined;
+  }
+
+  dispose(): void {
+    this.release();
+    for (const tensor of [...this.constants.values()].flat()) tensor.dispose();
   }
 }
 

@@ -1,8 +1,7 @@
-import type { Backend } from "../../backend.js";
 import type { AttentionSpec, NormSpec, RopeSpec, Site } from "../../model.js";
 import { stepRanges } from "../../steps.js";
 import { rowsOf, type Tensor } from "../../tensor.js";
-import { type LayerRun, type LayerRunner, type Room, widest } from "./layer.js";
+import type { LayerKind, LayerRun } from "./layer.js";
 import { normalise } from "./norm.js";
 
 export interface AttentionOptions
@@ -67,67 +66,51 @@ export function ropeFrequencies(rope: RopeSpec, headDim: number): Float64Array {
   });
 }
 
-/** Cosines and sines of the angles of each position [maxPositions, headDim / 2]. */
-interface Turns {
-  readonly cos: Tensor;
-  readonly sin: Tensor;
+/** Cosines and sines of the angles of each position, [maxPositions, headDim / 2] each. */
+function turnsOf(
+  { rope, headDim }: AttentionSpec,
+  { backend, maxPositions, constants }: LayerRun,
+): readonly Tensor[] {
+  return constants(JSON.stringify(["rope", rope, headDim]), () => {
+    const frequencies = ropeFrequencies(rope, headDim);
+    const half = frequencies.length;
+    const table = (f: (angle: number) => number) =>
+      backend.upload(
+        Float32Array.from({ length: maxPositions * half }, (_, i) =>
+          f(Math.floor(i / half) * frequencies[i % half]),
+        ),
+        [maxPositions, half],
+      );
+    return [table(Math.cos), table(Math.sin)];
+  });
 }
 
-function turnsOf(backend: Backend, { rope, headDim }: AttentionSpec, maxPositions: number): Turns {
-  const frequencies = ropeFrequencies(rope, headDim);
-  const half = frequencies.length;
-  const table = (f: (angle: number) => number) =>
-    backend.upload(
-      Float32Array.from({ length: maxPositions * half }, (_, i) =>
-        f(Math.floor(i / half) * frequencies[i % half]),
-      ),
-      [maxPositions, half],
-    );
-  return { cos: table(Math.cos), sin: table(Math.sin) };
-}
-
-/** What layers with equal tables of turns have in common. */
-function turnsKey({ rope, headDim }: AttentionSpec): string {
-  return JSON.stringify([rope, headDim]);
-}
-
-export class AttentionRunner implements LayerRunner {
-  private readonly turns = new Map<string, Turns>();
-  private readonly scratch: Readonly<Record<"q" | "k" | "v" | "mixed", Tensor>>;
-
-  constructor(
-    private readonly backend: Backend,
-    specs: readonly AttentionSpec[],
-    { maxTokens, maxPositions }: Room,
-  ) {
-    for (const spec of specs) {
-      const key = turnsKey(spec);
-      if (!this.turns.has(key)) this.turns.set(key, turnsOf(backend, spec, maxPositions));
-    }
-    const wide = (name: "q" | "k" | "v") =>
-      backend.zeros([maxTokens, widest(specs, ({ sites }) => sites[name].shape[0])]);
-    this.scratch = { q: wide("q"), k: wide("k"), v: wide("v"), mixed: wide("q") };
-  }
-
-  *forward(spec: AttentionSpec, x: Tensor, run: LayerRun): Generator<void, void, void> {
-    const { backend, scratch } = this;
+export const attentionKind: LayerKind<AttentionSpec> = {
+  scratch: ({ sites: { q, k, v } }) => ({
+    q: q.shape[0],
+    k: k.shape[0],
+    v: v.shape[0],
+    mixed: q.shape[0],
+  }),
+  *forward(spec, x, run) {
+    const { backend, layer, cache, sequences } = run;
     const { ops } = backend;
-    const { layer, cache, sequences } = run;
     const { sites, norms, heads, kvHeads, headDim, window } = spec;
     const tokens = rowsOf(x);
     const start = cache?.length ?? 0;
     const [width, kvWidth] = [heads * headDim, kvHeads * headDim];
-    const q = backend.rows(scratch.q, 0, tokens, width);
-    const k = backend.rows(cache?.keys[layer] ?? scratch.k, start, tokens, kvWidth);
-    const v = backend.rows(cache?.values[layer] ?? scratch.v, start, tokens, kvWidth);
-    const mixed = backend.rows(scratch.mixed, 0, tokens, width);
+    const q = run.scratch("q", width);
+    const mixed = run.scratch("mixed", width);
+    const [k, v] = cache
+      ? [cache.keys, cache.values].map((all) => backend.rows(all[layer], start, tokens))
+      : [run.scratch("k", kvWidth), run.scratch("v", kvWidth)];
     yield* run.multiply(sites.q, x, q);
     yield* run.multiply(sites.k, x, k);
     yield* run.multiply(sites.v, x, v);
     if (norms.q) normalise(backend, norms.q, q, run.norms[norms.q.name], q);
     if (norms.k) normalise(backend, norms.k, k, run.norms[norms.k.name], k);
 
-    const { cos, sin } = this.turns.get(turnsKey(spec))!;
+    const [cos, sin] = turnsOf(spec, run);
     const length = tokens / sequences;
     for (let s = 0; s < sequences; s++) {
       const part = (tensor: Tensor) => backend.rows(tensor, s * length, length);
@@ -146,10 +129,5 @@ export class AttentionRunner implements LayerRunner {
       }
     }
     yield* run.multiply(sites.o, mixed, x);
-  }
-
-  dispose(): void {
-    const turns = [...this.turns.values()].flatMap(({ cos, sin }) => [cos, sin]);
-    for (const tensor of [...turns, ...Object.values(this.scratch)]) tensor.dispose();
-  }
-}
+  },
+};

@@ -1,7 +1,5 @@
-import type { Backend } from "../../backend.js";
 import type { GatedMlpSpec } from "../../model.js";
-import { rowsOf, type Tensor } from "../../tensor.js";
-import { type LayerRun, type LayerRunner, type Room, widest } from "./layer.js";
+import type { LayerKind } from "./layer.js";
 
 export interface GatedMlpOptions {
   readonly hiddenSize: number;
@@ -39,32 +37,14 @@ export function gatedMlp(
   };
 }
 
-export class GatedMlpRunner implements LayerRunner {
-  private readonly gate: Tensor;
-  private readonly up: Tensor;
-
-  constructor(
-    private readonly backend: Backend,
-    specs: readonly GatedMlpSpec[],
-    { maxTokens }: Room,
-  ) {
-    const neurons = widest(specs, ({ sites }) => sites.gate.shape[0]);
-    this.gate = backend.zeros([maxTokens, neurons]);
-    this.up = backend.zeros([maxTokens, neurons]);
-  }
-
-  *forward({ sites }: GatedMlpSpec, x: Tensor, run: LayerRun): Generator<void, void, void> {
-    const { backend } = this;
-    const view = (tensor: Tensor) => backend.rows(tensor, 0, rowsOf(x), sites.gate.shape[0]);
-    const [gate, up] = [view(this.gate), view(this.up)];
+export const gatedMlpKind: LayerKind<GatedMlpSpec> = {
+  scratch: ({ sites }) => ({ gate: sites.gate.shape[0], up: sites.up.shape[0] }),
+  *forward({ sites }, x, run) {
+    const [neurons] = sites.gate.shape;
+    const [gate, up] = [run.scratch("gate", neurons), run.scratch("up", neurons)];
     yield* run.multiply(sites.gate, x, gate);
     yield* run.multiply(sites.up, x, up);
-    backend.ops.swiglu(gate, up, gate);
+    run.backend.ops.swiglu(gate, up, gate);
     yield* run.multiply(sites.down, gate, x);
-  }
-
-  dispose(): void {
-    this.gate.dispose();
-    this.up.dispose();
-  }
-}
+  },
+};
