@@ -23,7 +23,7 @@ import { modelSites } from "./model.js";
 import type { OutputFolder } from "./platform/files.js";
 import { openOutput } from "./platform/overlap.js";
 import { pause, Run } from "./run.js";
-import { hasExtras, readModel, type StoredModel } from "./stored-model.js";
+import { hasExtras, readModel, refuseSources, type StoredModel } from "./stored-model.js";
 
 export interface ExportOptions extends BackendOptions {
   /** A model folder, a .safetensors file, or an open checkpoint; compressed by penjing or not. */
@@ -118,6 +118,7 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
   let output: OutputFolder | undefined;
   try {
     const model = readModel(checkpoint);
+    refuseSources(model);
     const layout = targetLayout(model, options);
     lease = await Lease.open(options, { largestWeight: 0 });
     const { backend } = lease;

@@ -19,6 +19,16 @@ export interface RopeSpec {
  */
 export type Axis = "stream" | "heads" | "kv-heads" | "neurons";
 
+/** Where a linear lies in a checkpoint that holds it under another name or in another shape. */
+export interface LinearSource {
+  /** Name of the stored linear in the checkpoint, such as "model.layers.3.self_attn.qkv_proj". */
+  readonly name: string;
+  /** It is the outputs from `first` on of a stored linear that has `of` outputs. @default all */
+  readonly outputs?: { readonly first: number; readonly of: number };
+  /** The weight is stored as [inFeatures, outFeatures]. @default false */
+  readonly transposed?: boolean;
+}
+
 /** A linear of a block, as its family describes it: y = x Wᵀ + bias. */
 export interface Site {
   /** Name within the block, such as "mlp.up_proj". */
@@ -33,6 +43,8 @@ export interface Site {
   readonly bias: boolean;
   /** Positions rotate the outputs afterwards (RoPE), so nothing else may. @default false */
   readonly roped?: boolean;
+  /** Where a checkpoint holds it. @default under its own name, [outFeatures, inFeatures] */
+  readonly source?: LinearSource;
 }
 
 /** A normalisation. */

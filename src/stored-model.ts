@@ -3,8 +3,9 @@ import { PenjingError } from "./errors.js";
 import { checkExtras, isExtra, sandwichNames, sandwichOwner } from "./extras.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf, plainConfig } from "./layouts/index.js";
-import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD } from "./model.js";
-import { readModelConfig } from "./models/index.js";
+import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD, type ModelFamily } from "./model.js";
+import { families, readModelConfig } from "./models/index.js";
+import { readSource, type TensorSource, tensorSources } from "./sources.js";
 
 /** Names that old checkpoints store beside their parameters and that are computed anew here. */
 const IGNORED = /\.rotary_emb\.inv_freq$/;
@@ -21,15 +22,21 @@ export interface StoredModel {
   readonly weights: ReadonlyMap<string, TensorEntry>;
   /** Logical names of the weights that are stored packed. */
   readonly packed: ReadonlySet<string>;
+  /** What is a part of another tensor or transposed, by its logical name. */
+  readonly sources: ReadonlyMap<string, TensorSource>;
 }
 
 /**
  * Matches a checkpoint against its config.json.
  *
+ * @param known families by `model_type`. @default those built in
  * @throws PenjingError when config.json is missing or not supported, and for a tensor that is
  *   missing, extra, of another shape, or not of a float dtype
  */
-export function readModel(checkpoint: Checkpoint): StoredModel {
+export function readModel(
+  checkpoint: Checkpoint,
+  known: Readonly<Record<string, ModelFamily>> = families,
+): StoredModel {
   const { path } = checkpoint.folder;
   if (checkpoint.config === undefined) {
     throw new PenjingError(
@@ -39,53 +46,85 @@ export function readModel(checkpoint: Checkpoint): StoredModel {
   }
   checkExtras(checkpoint.metadata, path);
   const layout = layoutOf(checkpoint.metadata, path);
-  const spec = readModelConfig(`${path}/config.json`, plainConfig(checkpoint.config, layout));
+  const config = plainConfig(checkpoint.config, layout);
+  const spec = readModelConfig(`${path}/config.json`, config, known);
   const stored = [...checkpoint.tensors.values()];
   const packed = layout.name === "dense" ? [] : layout.weights(stored);
   const parts = new Set(packed.flatMap((entry) => layout.entries(entry).map(({ name }) => name)));
   const weights = new Map<string, TensorEntry>(packed.map((entry) => [entry.name, entry]));
   for (const entry of stored) if (!parts.has(entry.name)) weights.set(entry.name, entry);
+  const sources = takeSources(spec, weights, path);
   const model: StoredModel = {
     checkpoint,
     spec,
     layout,
     weights,
     packed: new Set(packed.map(({ name }) => name)),
+    sources,
   };
   checkTensors(model);
   return model;
+}
+
+/** Puts in place of stored tensors the weights that are parts of them, under their logical names. */
+function takeSources(
+  spec: DecoderSpec,
+  weights: Map<string, TensorEntry>,
+  where: string,
+): Map<string, TensorSource> {
+  const sources = tensorSources(spec);
+  const shapes = decoderTensors(spec);
+  for (const [name, source] of sources) {
+    const { dtype } = checkTensor(spec, weights.get(source.name), source, where);
+    weights.set(name, { name, dtype, shape: shapes.get(name)! });
+  }
+  for (const { name } of sources.values()) if (!sources.has(name)) weights.delete(name);
+  return sources;
+}
+
+/** Refuses a tensor that is missing, of another shape, or not of a float dtype. */
+function checkTensor(
+  spec: DecoderSpec,
+  entry: TensorEntry | undefined,
+  { name, shape }: Pick<TensorEntry, "name" | "shape">,
+  where: string,
+): TensorEntry {
+  if (!entry) {
+    throw new PenjingError(
+      where,
+      `the tensor ${name} is missing, which ${describe(spec)} needs; the checkpoint is incomplete or its config.json is of another model.`,
+    );
+  }
+  if (String(entry.shape) !== String(shape)) {
+    throw new PenjingError(
+      where,
+      `the tensor ${name} is [${entry.shape}], but config.json asks for [${shape}]; take both from the same model.`,
+    );
+  }
+  if (!FLOATS.includes(entry.dtype)) {
+    throw new PenjingError(
+      where,
+      `the tensor ${name} is ${entry.dtype}, must be one of ${FLOATS.join(", ")}; quantized checkpoints are not supported.`,
+    );
+  }
+  return entry;
+}
+
+function describe({ family, blocks }: DecoderSpec): string {
+  return `a ${family} model of ${blocks.length} layers`;
 }
 
 function checkTensors(model: StoredModel): void {
   const { spec, weights } = model;
   const where = model.checkpoint.folder.path;
   const expected = decoderTensors(spec);
-  const family = `a ${spec.family} model of ${spec.blocks.length} layers`;
   // A tied pair may be stored under either name or under both.
   if (spec.tiedHead) {
     if (weights.has(HEAD)) expected.set(HEAD, expected.get(EMBEDDING)!);
     if (weights.has(HEAD) && !weights.has(EMBEDDING)) expected.delete(EMBEDDING);
   }
   for (const [name, shape] of expected) {
-    const entry = weights.get(name);
-    if (!entry) {
-      throw new PenjingError(
-        where,
-        `the tensor ${name} is missing, which ${family} needs; the checkpoint is incomplete or its config.json is of another model.`,
-      );
-    }
-    if (String(entry.shape) !== String(shape)) {
-      throw new PenjingError(
-        where,
-        `the tensor ${name} is [${entry.shape}], but config.json asks for [${shape}]; take both from the same model.`,
-      );
-    }
-    if (!FLOATS.includes(entry.dtype)) {
-      throw new PenjingError(
-        where,
-        `the tensor ${name} is ${entry.dtype}, must be one of ${FLOATS.join(", ")}; quantized checkpoints are not supported.`,
-      );
-    }
+    checkTensor(spec, weights.get(name), { name, shape }, where);
   }
   for (const name of weights.keys()) {
     if (expected.has(name) || IGNORED.test(name)) continue;
@@ -95,7 +134,7 @@ function checkTensors(model: StoredModel): void {
     }
     throw new PenjingError(
       where,
-      `the tensor ${name} is not part of ${family}; the checkpoint holds something that would be lost, so it is refused. Check model_type and num_hidden_layers in config.json.`,
+      `the tensor ${name} is not part of ${describe(spec)}; the checkpoint holds something that would be lost, so it is refused. Check model_type and num_hidden_layers in config.json.`,
     );
   }
 }
@@ -123,6 +162,21 @@ function checkExtra(
   );
 }
 
+/**
+ * Refuses a model whose linears could not be written back as they were stored.
+ *
+ * @throws PenjingError naming the first of them
+ */
+export function refuseSources({ checkpoint, sources }: StoredModel): void {
+  const [first] = sources;
+  if (!first) return;
+  const [name, { name: stored, transposed }] = first;
+  throw new PenjingError(
+    checkpoint.folder.path,
+    `the tensor ${name} is stored ${transposed ? "transposed " : ""}in ${stored}, which can be run but not written anew; store every linear in a tensor of its own, [outFeatures, inFeatures].`,
+  );
+}
+
 /** Whether a checkpoint holds rotations or sandwiches, and so was compressed here before. */
 export function hasExtras({ weights }: StoredModel): boolean {
   return [...weights.keys()].some(isExtra);
@@ -140,9 +194,11 @@ export function embeddingName({ weights }: StoredModel): string {
 
 /** The bytes of a weight, row-major in its own dtype, unpacked when it is stored packed. */
 export async function readWeight(model: StoredModel, name: string): Promise<Uint8Array> {
-  const { checkpoint, layout, weights, packed } = model;
-  if (!packed.has(name)) return checkpoint.read(name);
+  const { checkpoint, layout, weights, packed, sources } = model;
+  const source = sources.get(name);
   const entry = weights.get(name)!;
+  if (source) return readSource(checkpoint, source, entry.shape);
+  if (!packed.has(name)) return checkpoint.read(name);
   const parts = new Map<string, Uint8Array>();
   for (const part of layout.entries(entry)) parts.set(part.name, await checkpoint.read(part.name));
   return layout.unpack(entry, parts);
@@ -156,7 +212,7 @@ export async function* readPieces(
   model: StoredModel,
   name: string,
 ): AsyncGenerator<{ readonly start: number; readonly bytes: Uint8Array }, void, void> {
-  if (model.packed.has(name)) {
+  if (model.packed.has(name) || model.sources.has(name)) {
     yield { start: 0, bytes: await readWeight(model, name) };
     return;
   }

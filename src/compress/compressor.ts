@@ -9,7 +9,7 @@ import { blockTensor } from "../model.js";
 import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "../recipe.js";
-import { hasExtras, readModel, type StoredModel } from "../stored-model.js";
+import { hasExtras, readModel, refuseSources, type StoredModel } from "../stored-model.js";
 import { embedTokens } from "../weights.js";
 import { type BlockOutcome, compressBlock } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
@@ -119,7 +119,7 @@ export async function* compressSteps(
   }
 }
 
-/** Refuses what was compressed here before, and rotations that the model does not allow. */
+/** Refuses what cannot be written anew, and rotations that the model does not allow. */
 function refuseModel(model: StoredModel, { rotate }: Recipe): void {
   if (hasExtras(model)) {
     throw new PenjingError(
@@ -127,6 +127,7 @@ function refuseModel(model: StoredModel, { rotate }: Recipe): void {
       "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
     );
   }
+  refuseSources(model);
   if (rotate) refuseRotation(model.spec, rotate);
 }
 

@@ -12,6 +12,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["mask", "extras", "calibrate", "platform"],
   ["normalise", "factors"],
   ["methods", "models", "layouts", "backends", "checkpoint", "rotation"],
+  ["sources"],
   ["stored-model", "decoder", "prune", "pack-matrix", "recipe", "text"],
   ["weights"],
   ["open-model"],
