@@ -51,6 +51,7 @@ interface CompressFlags extends PrintOptions, BackendFlags {
   readonly rotateObjective?: RotateRecipe["objective"];
   readonly rotateLoss?: RotateRecipe["loss"];
   readonly rotateScoreDamping?: number;
+  readonly stream?: Recipe["stream"];
   readonly layerError: boolean;
   readonly recipe?: string;
   readonly eval?: string;
@@ -108,6 +109,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
         ).choices(ROTATION_LOSSES),
       )
       .option("--rotate-score-damping <r>", "damping in that importance", number)
+      .option("--stream <dtype>", `activations between blocks: f32 or bf16 (default: ${d.stream})`)
       .option("--budget <time>", "time for the run, such as 90s, 30m or 2h", duration)
       .option("--work <folder>", "keep unfinished work there; the same command goes on from it")
       .option("--no-layer-error", "do not measure each layer's error")
@@ -137,6 +139,7 @@ async function readRecipeFlags(flags: CompressFlags): Promise<Partial<Recipe>> {
     length: flags.length,
     seed: flags.seed,
     layout: flags.layout,
+    stream: flags.stream,
     layerError: flags.layerError ? undefined : false,
     rotate: rotateFlags(flags, fromFile.rotate),
   };

@@ -1,13 +1,13 @@
 import { type BlockWeights, disposeBlock } from "../decoder.js";
 import type { StatisticName, Statistics } from "../method.js";
-import { type BlockSpec, blockTensor, type Site, sitesOf } from "../model.js";
+import { blockTensor, type Site, sitesOf } from "../model.js";
 import type { LayerPlan, Recipe } from "../recipe.js";
 import type { StoredModel } from "../stored-model.js";
 import type { Tensor } from "../tensor.js";
 import { loadBlock } from "../weights.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
-import { layerParts, type PrunedLayer, pruneLayer } from "./layer.js";
+import { type PrunedLayer, pruneLayer } from "./layer.js";
 import { ErrorSums } from "./layer-error.js";
 import { disposeStatistics, type Passes, type Steps } from "./pass.js";
 import { foldNorms } from "./rotate.js";
@@ -54,7 +54,7 @@ export async function* compressBlock(
   const planned = plannedSites(tools, layer);
   if (rotator) yield* openRotator(tools, rotator, layer);
   let block = await loadBlock(model, backend, layer, true);
-  let statistics: ReadonlyMap<string, Statistics> = new Map();
+  let statistics = new Map<string, Statistics>();
   const pruned = new Map<string, PrunedLayer>();
   try {
     if (rotator) await foldNorms(backend, block);
@@ -67,18 +67,19 @@ export async function* compressBlock(
     if (rotator) {
       const seconds = budget.part(isTimed(tools, layer, planned) ? ROTATION_SHARE : 1);
       const rotated = yield* budget.time(rotator.rotate(block, statistics, seconds));
-      ({ block, statistics, notes } = rotated);
+      ({ block, notes } = rotated);
+      statistics = new Map(rotated.statistics);
       others = await rotator.store(block, planned);
     }
     // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
     const hasHessian = ({ input }: Site) => statistics.get(input)?.hessian;
     const measures = recipe.layerError && !planned.every(hasHessian);
-    for (const site of planned) {
+    for (const [i, site] of planned.entries()) {
+      keepOnly(statistics, planned.slice(i));
       pruned.set(site.name, yield* pruneOne(tools, block, site, planned, statistics));
       if (!measures && recipe.statistics !== "dense") denseWeight(block, site).dispose();
     }
-    disposeStatistics(statistics);
-    statistics = new Map();
+    keepOnly(statistics, []);
 
     const sums = new ErrorSums(backend, block, pruned);
     const denseAdvances = advance && recipe.statistics === "dense";
@@ -94,13 +95,18 @@ export async function* compressBlock(
   } finally {
     disposeBlock(block);
     for (const done of pruned.values()) discard(done);
-    disposeStatistics(statistics);
+    disposeStatistics(statistics.values());
   }
 }
 
-/** Names in the journal of what a block leaves there before it is finished. */
-export function blockParts(block: BlockSpec, layer: number): string[] {
-  return sitesOf(block).flatMap(({ name }) => layerParts(blockTensor(layer, name)));
+/** Frees the statistics that none of the linears needs. */
+function keepOnly(statistics: Map<string, Statistics>, sites: readonly Site[]): void {
+  const inputs = new Set(sites.map(({ input }) => input));
+  for (const [input, gathered] of statistics) {
+    if (inputs.has(input)) continue;
+    disposeStatistics([gathered]);
+    statistics.delete(input);
+  }
 }
 
 /** The linears of a block that are pruned, in the order in which a forward uses them. */

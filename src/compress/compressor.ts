@@ -1,8 +1,6 @@
-import type { Backend } from "../backend.js";
 import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
 import { openCheckpoint } from "../checkpoint/checkpoint.js";
 import type { CheckpointWriter } from "../checkpoint/checkpoint-writer.js";
-import { BlockRunner } from "../decoder.js";
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
@@ -10,17 +8,17 @@ import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "../recipe.js";
 import { hasExtras, readModel, refuseSources, type StoredModel } from "../stored-model.js";
-import { embedTokens } from "../weights.js";
 import { type BlockOutcome, compressBlock } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
+import { closeCalibration, openCalibration } from "./calibration.js";
 import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { foldOuter, type WriteRange } from "./outer.js";
 import { describeOutput, OutputPlan, REPORT_FILE, SIDE_FILE } from "./output.js";
-import { batchSequences, type Calibration, Passes } from "./pass.js";
+import { Passes } from "./pass.js";
 import { Course } from "./progress.js";
-import { finishedBlock, keepBlock, openJournal, resumeHidden } from "./resume.js";
+import { finishedBlock, keepBlock, openJournal, resumeStream } from "./resume.js";
 import { refuseRotation, searchRecipe } from "./rotate.js";
 import { Rotator } from "./rotator.js";
 import { tokenise, type Windows } from "./windows.js";
@@ -176,7 +174,7 @@ async function* blocksFrom(
 ): AsyncGenerator<CompressEvent, void, void> {
   const { length: layers } = model.spec.blocks;
   const { backend } = lease;
-  const calibration = await openCalibration(model, backend, windows, recipe.length);
+  const calibration = await openCalibration(model, backend, windows, recipe);
   const passes = new Passes(backend, calibration, signal);
   const rotator =
     recipe.rotate && new Rotator(passes, model, searchRecipe(recipe, recipe.rotate), journal);
@@ -189,7 +187,7 @@ async function* blocksFrom(
         const message = "it was finished by an earlier run and is taken from the work folder";
         yield { type: "note", where: blockTensor(block, "").slice(0, -1), message };
       } else {
-        await resumeHidden(journal, backend, calibration, block);
+        await resumeStream(journal, calibration.stream, block);
         budget.begin(block);
         const work = compressBlock(tools, block, block + 1 < layers);
         let step = await work.next();
@@ -199,7 +197,7 @@ async function* blocksFrom(
         }
         outcome = step.value;
         budget.finish();
-        await keepBlock(journal, backend, calibration, block, block + 1 < layers, outcome);
+        await keepBlock(journal, calibration.stream, block, block + 1 < layers, outcome);
       }
       yield* writeBlock(block, outcome, stored, writer);
       done.reports.push(...outcome.layers.map(({ report }) => report));
@@ -211,9 +209,7 @@ async function* blocksFrom(
     }
   } finally {
     rotator?.dispose();
-    calibration.runner.dispose();
-    calibration.hidden.dispose();
-    calibration.work.dispose();
+    await closeCalibration(calibration);
   }
 }
 
@@ -233,24 +229,4 @@ async function* writeBlock(
     yield { type: "layer", report };
     for (const message of report.notes) yield { type: "note", where: report.name, message };
   }
-}
-
-/** Embeds the calibration windows and sets up what runs blocks over them. */
-async function openCalibration(
-  model: StoredModel,
-  backend: Backend,
-  { ids, samples }: Windows,
-  length: number,
-): Promise<Calibration> {
-  const { spec } = model;
-  const batchTokens = batchSequences(samples, length) * length;
-  const hidden = backend.zeros([ids.length, spec.hiddenSize]);
-  await embedTokens(model, backend, ids, hidden);
-  return {
-    runner: new BlockRunner(backend, spec, batchTokens, length),
-    hidden,
-    work: backend.zeros([batchTokens, spec.hiddenSize]),
-    samples,
-    length,
-  };
 }

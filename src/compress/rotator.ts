@@ -232,9 +232,7 @@ export class Rotator {
     const { backend, model, passes, journal, objective } = this;
     if (objective === "magnitude") return;
     if (await journal.load(momentsPart(end - 1))) return;
-    const { hidden: begun } = passes.calibration;
-    const hidden = backend.zeros(begun.shape);
-    backend.copy(begun, hidden);
+    const stream = await passes.calibration.stream.copy("survey");
     try {
       for (let layer = first; layer < end; layer++) {
         const block = await loadBlock(model, backend, layer, true);
@@ -245,17 +243,17 @@ export class Rotator {
         try {
           await foldNorms(backend, block);
           const share = (fraction: number) => (layer - first + fraction) / (end - first);
-          const options = { advance: layer + 1 < end, hidden };
+          const options = { advance: layer + 1 < end, stream };
           statistics = yield* passes.gather("survey", block, needs, options, share);
           const problem = rotationProblem(block, { statistics });
           await this.putMoments(layer, problem);
         } finally {
           disposeBlock(block);
-          disposeStatistics(statistics);
+          disposeStatistics(statistics.values());
         }
       }
     } finally {
-      hidden.dispose();
+      await stream.close();
     }
   }
 

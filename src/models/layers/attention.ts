@@ -1,3 +1,4 @@
+import { attentionWork } from "../../backends/operations/attention.js";
 import type { AttentionSpec, NormSpec, RopeSpec, Site } from "../../model.js";
 import { stepRanges } from "../../steps.js";
 import { rowsOf, type Tensor } from "../../tensor.js";
@@ -110,13 +111,14 @@ export const attentionKind: LayerKind<AttentionSpec> = {
     if (norms.q) normalise(backend, norms.q, q, run.norms[norms.q.name], q);
     if (norms.k) normalise(backend, norms.k, k, run.norms[norms.k.name], k);
 
+    const shape = { heads, kvHeads, headDim, window };
     const [cos, sin] = turnsOf(spec, run);
     const length = tokens / sequences;
     for (let s = 0; s < sequences; s++) {
       const part = (tensor: Tensor) => backend.rows(tensor, s * length, length);
       ops.rope(part(q), cos, sin, start);
       ops.rope(part(k), cos, sin, start);
-      const work = 2 * (start + length) * width;
+      const work = attentionWork(start + length, shape);
       for (const { first, count } of stepRanges(backend, length, work)) {
         const some = (tensor: Tensor) => backend.rows(tensor, s * length + first, count);
         const seen = (now: Tensor, all: readonly Tensor[] | undefined) =>
@@ -124,7 +126,7 @@ export const attentionKind: LayerKind<AttentionSpec> = {
             ? backend.rows(all[layer], 0, start + first + count)
             : backend.rows(now, s * length, first + count);
         const [keys, values] = [seen(k, cache?.keys), seen(v, cache?.values)];
-        ops.attention(some(q), keys, values, some(mixed), { heads, kvHeads, headDim, window });
+        ops.attention(some(q), keys, values, some(mixed), shape);
         yield;
       }
     }
