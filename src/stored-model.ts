@@ -4,7 +4,7 @@ import { checkExtras, isExtra, sandwichNames, sandwichOwner } from "./extras.js"
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf, plainConfig } from "./layouts/index.js";
 import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD, type ModelFamily } from "./model.js";
-import { families, readModelConfig } from "./models/index.js";
+import { families, readModelConfig } from "./models/families/index.js";
 import { readSource, type TensorSource, tensorSources } from "./sources.js";
 
 /** Names that old checkpoints store beside their parameters and that are computed anew here. */

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { backends } from "../../src/backends/index.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { attentionOf, type DecoderSpec, type RopeSpec } from "../../src/model.js";
-import { families, readModelConfig } from "../../src/models/index.js";
+import { families, readModelConfig } from "../../src/models/families/index.js";
 import { ropeFrequencies } from "../../src/models/layers/attention.js";
 import { loadDecoder } from "../../src/open-model.js";
 import { memoryFolder } from "../../src/platform/files.js";

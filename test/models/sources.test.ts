@@ -10,7 +10,7 @@ import {
   type Site,
   sitesOf,
 } from "../../src/model.js";
-import { qwen2 } from "../../src/models/qwen2.js";
+import { qwen2 } from "../../src/models/families/qwen2.js";
 import { loadDecoder } from "../../src/open-model.js";
 import { readModel, refuseSources, type StoredModel } from "../../src/stored-model.js";
 import { loadBlock } from "../../src/weights.js";

@@ -1,6 +1,6 @@
 import type { Backend } from "../../src/backend.js";
 import { type BlockSpec, sitesOf } from "../../src/model.js";
-import { llamaBlock } from "../../src/models/llama-block.js";
+import { llamaBlock } from "../../src/models/families/parts/llama-block.js";
 import { Random } from "../../src/random.js";
 import type { HeadShape, RotationProblem } from "../../src/rotation.js";
 

@@ -1,8 +1,8 @@
 import type { Backend } from "../../../src/backend.js";
 import { Decoder, type LinearWeight } from "../../../src/decoder.js";
 import { type DecoderSpec, normsOf, sitesOf } from "../../../src/model.js";
+import { llamaBlock } from "../../../src/models/families/parts/llama-block.js";
 import { KeyValueCache } from "../../../src/models/layers/key-value-cache.js";
-import { llamaBlock } from "../../../src/models/llama-block.js";
 import { Random } from "../../../src/random.js";
 import { sample } from "../../../src/sample.js";
 import { type Figure, median } from "../figures.js";

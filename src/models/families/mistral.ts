@@ -1,5 +1,5 @@
-import type { ModelFamily } from "../model.js";
-import { readDecoder } from "./llama-config.js";
+import type { ModelFamily } from "../../model.js";
+import { readDecoder } from "./parts/llama-config.js";
 
 /** Mistral 7B and its relatives: Llama with an optional sliding window in every layer. */
 export const mistral: ModelFamily = {

@@ -1,6 +1,6 @@
-import type { ConfigReader } from "../config-reader.js";
-import { PenjingError } from "../errors.js";
-import type { DecoderSpec, RopeSpec } from "../model.js";
+import type { ConfigReader } from "../../../config-reader.js";
+import { PenjingError } from "../../../errors.js";
+import type { DecoderSpec, RopeSpec } from "../../../model.js";
 import { type LlamaBlockOptions, llamaBlock } from "./llama-block.js";
 
 /** What a family adds to the fields that all families share. */

@@ -1,6 +1,6 @@
-import { ConfigReader } from "../config-reader.js";
-import { PenjingError } from "../errors.js";
-import type { DecoderSpec, ModelFamily } from "../model.js";
+import { ConfigReader } from "../../config-reader.js";
+import { PenjingError } from "../../errors.js";
+import type { DecoderSpec, ModelFamily } from "../../model.js";
 import { llama } from "./llama.js";
 import { mistral } from "./mistral.js";
 import { qwen2 } from "./qwen2.js";

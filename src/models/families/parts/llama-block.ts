@@ -1,6 +1,6 @@
-import type { AttentionSpec, BlockSpec, NormSpec } from "../model.js";
-import { attention } from "./layers/attention.js";
-import { gatedMlp } from "./layers/gated-mlp.js";
+import type { AttentionSpec, BlockSpec, NormSpec } from "../../../model.js";
+import { attention } from "../../layers/attention.js";
+import { gatedMlp } from "../../layers/gated-mlp.js";
 
 /** What sets one block of the Llama kind apart from others. */
 export interface LlamaBlockOptions

@@ -1,5 +1,5 @@
-import type { ModelFamily } from "../model.js";
-import { readDecoder, upperLayerWindows } from "./llama-config.js";
+import type { ModelFamily } from "../../model.js";
+import { readDecoder, upperLayerWindows } from "./parts/llama-config.js";
 
 /** Qwen2 and Qwen2.5: biases on q, k and v; an optional window in the upper layers. */
 export const qwen2: ModelFamily = {
