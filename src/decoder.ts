@@ -1,21 +1,17 @@
-import type { Backend, DenseMatrix, TwoFourMatrix } from "./backend.js";
-import { type BlockSpec, type DecoderSpec, modelSites, sitesOf } from "./model.js";
+import type { Backend, Weight } from "./backend.js";
+import { type BlockSpec, type DecoderSpec, sitesOf } from "./model.js";
 import { layerKinds } from "./models/layers/index.js";
 import type { KeyValueCache } from "./models/layers/key-value-cache.js";
 import type { LayerRun } from "./models/layers/layer.js";
 import { normalise } from "./models/layers/norm.js";
-import type { Sandwich } from "./sandwich.js";
 import { byRows, paceSteps, takeSteps, type WorkSteps } from "./steps.js";
 import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 
-/** Tokens that go through the three products of a sandwich together: so many stay in the cache. */
-const SANDWICH_TOKENS = 64;
-
-/** A linear layer ready to run: y = x Wᵀ + bias, or y = A (S (B x)) + bias with a sandwich. */
-export type LinearWeight = (
-  | { readonly kind: "dense"; readonly weight: Tensor | DenseMatrix }
-  | { readonly kind: "two-four"; readonly weight: TwoFourMatrix }
-) & { readonly bias?: Tensor; readonly sandwich?: Sandwich };
+/** A linear layer ready to run: y = x Wᵀ + bias, W in whichever form it is held. */
+export interface LinearWeight {
+  readonly weight: Weight;
+  readonly bias?: Tensor;
+}
 
 /** The parameters of one decoder block on a backend. */
 export interface BlockWeights {
@@ -25,24 +21,25 @@ export interface BlockWeights {
   readonly norms: Readonly<Record<string, Tensor>>;
   /** By the sites' names. */
   readonly linears: Readonly<Record<string, LinearWeight>>;
-  /** [hiddenSize, hiddenSize]: x becomes x R before the block. */
-  readonly inputRotation?: Tensor;
-  /** [hiddenSize, hiddenSize]: x becomes x R after the block. */
-  readonly outputRotation?: Tensor;
+  /** Rᵀ [hiddenSize, hiddenSize]: x becomes x R before the block. */
+  readonly inputRotation?: Weight;
+  /** Rᵀ [hiddenSize, hiddenSize]: x becomes x R after the block. */
+  readonly outputRotation?: Weight;
 }
 
 /** Everything that a decoder needs beside its blocks. */
 export interface OuterWeights {
   /** [vocabSize, hiddenSize] */
-  readonly embedding: Tensor | DenseMatrix;
+  readonly embedding: Weight;
   readonly finalNorm: Tensor;
   /** [vocabSize, hiddenSize]; the embedding itself when tied. */
-  readonly head: Tensor | DenseMatrix;
+  readonly head: Weight;
 }
 
 export function disposeBlock(block: BlockWeights): void {
-  for (const { weight, bias, sandwich } of Object.values(block.linears)) {
-    for (const tensor of [weight, bias, sandwich?.left, sandwich?.right]) tensor?.dispose();
+  for (const { weight, bias } of Object.values(block.linears)) {
+    weight.dispose();
+    bias?.dispose();
   }
   const { norms, inputRotation, outputRotation } = block;
   for (const tensor of [...Object.values(norms), inputRotation, outputRotation]) tensor?.dispose();
@@ -69,8 +66,6 @@ const BRANCH = "branch";
  * block's input x [tokens, hiddenSize] is the residual stream and is updated in place.
  */
 export class BlockRunner {
-  /** What packed sandwiches need; made by the first. */
-  private sandwichWork: Tensor | undefined;
   /** Columns of each scratch tensor: as many as the widest layer takes. */
   private readonly widths = new Map<string, number>();
   private readonly scratch = new Map<string, Tensor>();
@@ -104,60 +99,24 @@ export class BlockRunner {
     return this.backend.rows(tensor, 0, rows, cols);
   }
 
-  /** out = input Wᵀ + bias in whichever form the weight has. */
-  private *linear(input: Tensor, linear: LinearWeight, out: Tensor): Generator<void, void, void> {
-    const work = colsOf(input) * colsOf(out);
-    yield* byRows(this.backend, rowsOf(input), work, (part) =>
-      this.multiply(part(input), linear, part(out)),
-    );
-  }
-
-  private multiply(input: Tensor, linear: LinearWeight, out: Tensor): void {
-    const { ops } = this.backend;
-    const { sandwich, bias } = linear;
-    if (linear.kind === "dense") {
-      if (sandwich) this.denseSandwich(input, linear.weight, sandwich, out, bias);
-      else ops.linear(input, linear.weight, out, { bias });
-    } else if (sandwich) {
-      this.sandwichWork ??= this.makeSandwichWork();
-      ops.sandwichLinear(input, linear.weight, sandwich, this.sandwichWork, out, { bias });
-    } else ops.twoFourLinear(input, linear.weight, out, { bias });
-  }
-
-  /** Room for some tokens at a time in the widest layer. */
-  private makeSandwichWork(): Tensor {
-    const sites = [...modelSites(this.spec).values()];
-    const widest = Math.max(...sites.map(({ shape: [rows, cols] }) => rows + cols));
-    return this.backend.zeros([Math.min(SANDWICH_TOKENS, this.maxTokens), widest]);
-  }
-
-  private denseSandwich(
+  /** out = input Wᵀ + bias. */
+  private *linear(
     input: Tensor,
-    weight: Tensor | DenseMatrix,
-    { left, right }: Sandwich,
+    { weight, bias }: LinearWeight,
     out: Tensor,
-    bias: Tensor | undefined,
-  ): void {
+  ): Generator<void, void, void> {
     const { backend } = this;
-    const tokens = rowsOf(input);
-    const turned = backend.zeros([tokens, colsOf(input)]);
-    const inner = backend.zeros([tokens, colsOf(out)]);
-    backend.ops.blockDiagonal(input, right, turned);
-    backend.ops.linear(turned, weight, inner);
-    backend.ops.blockDiagonal(inner, left, out, { bias });
-    turned.dispose();
-    inner.dispose();
+    yield* byRows(backend, rowsOf(input), colsOf(input) * colsOf(out), (part) =>
+      backend.ops.multiply(part(input), weight, part(out), { bias }),
+    );
   }
 
-  /** x = x R in place. */
-  private *rotate(x: Tensor, rotation: Tensor | undefined): Generator<void, void, void> {
-    if (!rotation) return;
-    const { backend } = this;
+  /** x = x R in place, for the matrix Rᵀ. */
+  private *rotate(x: Tensor, weight: Weight | undefined): Generator<void, void, void> {
+    if (!weight) return;
     const turned = this.room(BRANCH, rowsOf(x), colsOf(x));
-    yield* byRows(backend, rowsOf(x), rotation.size, (part) =>
-      backend.ops.gemm(part(x), rotation, part(turned)),
-    );
-    backend.copy(turned, x);
+    yield* this.linear(x, { weight }, turned);
+    this.backend.copy(turned, x);
   }
 
   /** Runs a block in one go. */
@@ -201,8 +160,6 @@ export class BlockRunner {
   release(): void {
     for (const tensor of this.scratch.values()) tensor.dispose();
     this.scratch.clear();
-    this.sandwichWork?.dispose();
-    this.sandwichWork = undefined;
   }
 
   dispose(): void {
@@ -274,7 +231,7 @@ export class Decoder {
     const hidden = backend.rows(this.hidden, start, rowsOf(out));
     normalise(backend, spec.finalNorm, hidden, outer.finalNorm, hidden);
     yield* byRows(backend, rowsOf(out), colsOf(hidden) * colsOf(out), (part) =>
-      backend.ops.linear(part(hidden), outer.head, part(out)),
+      backend.ops.multiply(part(hidden), outer.head, part(out)),
     );
   }
 

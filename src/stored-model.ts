@@ -1,16 +1,19 @@
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import { PenjingError } from "./errors.js";
-import { checkExtras, isExtra, sandwichNames, sandwichOwner } from "./extras.js";
+import { checkExtras, isRotation } from "./extras.js";
+import { type Form, partsIn } from "./form.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf, plainConfig } from "./layouts/index.js";
 import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD, type ModelFamily } from "./model.js";
 import { families, readModelConfig } from "./models/families/index.js";
 import { readSource, type TensorSource, tensorSources } from "./sources.js";
+import { checkForms, readForms, type StoredForms, sharedIn } from "./stored-forms.js";
+import type { StoredDType } from "./tensor.js";
 
 /** Names that old checkpoints store beside their parameters and that are computed anew here. */
 const IGNORED = /\.rotary_emb\.inv_freq$/;
 
-const FLOATS = ["F32", "F16", "BF16", "F64"];
+const FLOATS: readonly string[] = ["F32", "F16", "BF16", "F64"];
 
 /** A checkpoint that was found to hold a model that can be run, whole and nothing else. */
 export interface StoredModel {
@@ -22,6 +25,10 @@ export interface StoredModel {
   readonly weights: ReadonlyMap<string, TensorEntry>;
   /** Logical names of the weights that are stored packed. */
   readonly packed: ReadonlySet<string>;
+  /** How weights are held that are not simply stored by the layout, by logical name. */
+  readonly forms: StoredForms;
+  /** Tensors beside those of the family: parts of forms, and rotations. */
+  readonly extras: ReadonlySet<string>;
   /** What is a part of another tensor or transposed, by its logical name. */
   readonly sources: ReadonlyMap<string, TensorSource>;
 }
@@ -54,15 +61,26 @@ export function readModel(
   const weights = new Map<string, TensorEntry>(packed.map((entry) => [entry.name, entry]));
   for (const entry of stored) if (!parts.has(entry.name)) weights.set(entry.name, entry);
   const sources = takeSources(spec, weights, path);
+  const forms = readForms(checkpoint.forms, weights, path);
+  const expected = expectedTensors(spec, weights);
+  checkForms(forms, weights, expected, path);
+  const extras = new Set([...weights.keys()].filter(isRotation));
+  for (const [name, form] of forms) {
+    for (const part of partsIn(form)) if (!expected.has(part)) extras.add(part);
+    const shape = expected.get(name)!;
+    if (!weights.has(name)) weights.set(name, { name, dtype: widest(form, forms, weights), shape });
+  }
   const model: StoredModel = {
     checkpoint,
     spec,
     layout,
     weights,
     packed: new Set(packed.map(({ name }) => name)),
+    forms,
+    extras,
     sources,
   };
-  checkTensors(model);
+  checkTensors(model, expected);
   return model;
 }
 
@@ -114,24 +132,52 @@ function describe({ family, blocks }: DecoderSpec): string {
   return `a ${family} model of ${blocks.length} layers`;
 }
 
-function checkTensors(model: StoredModel): void {
-  const { spec, weights } = model;
-  const where = model.checkpoint.folder.path;
+/** The tensors of a model's family by name, as far as a tied pair is stored. */
+function expectedTensors(
+  spec: DecoderSpec,
+  weights: ReadonlyMap<string, TensorEntry>,
+): Map<string, readonly number[]> {
   const expected = decoderTensors(spec);
   // A tied pair may be stored under either name or under both.
   if (spec.tiedHead) {
     if (weights.has(HEAD)) expected.set(HEAD, expected.get(EMBEDDING)!);
     if (weights.has(HEAD) && !weights.has(EMBEDDING)) expected.delete(EMBEDDING);
   }
+  return expected;
+}
+
+/** The float type that a weight has once it is decoded: the one of its parts, F32 where they differ. */
+function widest(
+  form: Form<string>,
+  forms: StoredForms,
+  weights: ReadonlyMap<string, TensorEntry>,
+): StoredDType {
+  const types = new Set<StoredDType>();
+  const collect = (one: Form<string>) => {
+    for (const part of partsIn(one)) {
+      const dtype = weights.get(part)!.dtype;
+      if (FLOATS.includes(dtype)) types.add(dtype);
+    }
+    for (const of of sharedIn(one)) {
+      const other = forms.get(of);
+      if (other) collect(other);
+      else types.add(weights.get(of)?.dtype ?? "F32");
+    }
+  };
+  collect(form);
+  return types.size === 1 ? [...types][0] : "F32";
+}
+
+function checkTensors(model: StoredModel, expected: ReadonlyMap<string, readonly number[]>): void {
+  const { spec, weights, extras } = model;
+  const where = model.checkpoint.folder.path;
   for (const [name, shape] of expected) {
     checkTensor(spec, weights.get(name), { name, shape }, where);
   }
   for (const name of weights.keys()) {
     if (expected.has(name) || IGNORED.test(name)) continue;
-    if (isExtra(name)) {
-      checkExtra(model, name, expected);
-      continue;
-    }
+    if (isRotation(name)) checkRotation(model, name);
+    if (extras.has(name)) continue;
     throw new PenjingError(
       where,
       `the tensor ${name} is not part of ${describe(spec)}; the checkpoint holds something that would be lost, so it is refused. Check model_type and num_hidden_layers in config.json.`,
@@ -139,22 +185,10 @@ function checkTensors(model: StoredModel): void {
   }
 }
 
-/** Refuses a sandwich factor or a rotation that does not fit what it belongs to. */
-function checkExtra(
-  { weights, spec, checkpoint }: StoredModel,
-  name: string,
-  expected: ReadonlyMap<string, readonly number[]>,
-): void {
+/** Refuses a rotation of another size than the residual stream's. */
+function checkRotation({ weights, spec, checkpoint }: StoredModel, name: string): void {
   const { shape, dtype } = weights.get(name)!;
-  const owner = sandwichOwner(name);
-  let fits = String(shape) === String([spec.hiddenSize, spec.hiddenSize]);
-  if (owner) {
-    const covered = expected.get(owner.weightName)?.[owner.side === "left" ? 0 : 1];
-    const [count, rows, cols] = shape;
-    const pair = Object.values(sandwichNames(owner.weightName));
-    fits = shape.length === 3 && rows === cols && count * rows === covered;
-    fits &&= pair.every((other) => weights.has(other));
-  }
+  const fits = String(shape) === String([spec.hiddenSize, spec.hiddenSize]);
   if (fits && FLOATS.includes(dtype)) return;
   throw new PenjingError(
     checkpoint.folder.path,
@@ -177,9 +211,14 @@ export function refuseSources({ checkpoint, sources }: StoredModel): void {
   );
 }
 
-/** Whether a checkpoint holds rotations or sandwiches, and so was compressed here before. */
-export function hasExtras({ weights }: StoredModel): boolean {
-  return [...weights.keys()].some(isExtra);
+/** Whether a checkpoint holds rotations or forms, and so was compressed here before. */
+export function hasExtras({ extras, forms }: StoredModel): boolean {
+  return extras.size > 0 || forms.size > 0;
+}
+
+/** Whether a weight is stored by the layout, and not only as the parts of a form. */
+export function isStored({ checkpoint, packed }: StoredModel, name: string): boolean {
+  return packed.has(name) || checkpoint.tensors.has(name);
 }
 
 /** Where a tied or untied output head is stored. */

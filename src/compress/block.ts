@@ -1,10 +1,10 @@
 import { type BlockWeights, disposeBlock } from "../decoder.js";
+import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
 import { blockTensor, type Site, sitesOf } from "../model.js";
 import type { LayerPlan, Recipe } from "../recipe.js";
 import type { StoredModel } from "../stored-model.js";
 import type { Tensor } from "../tensor.js";
-import { loadBlock } from "../weights.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import { type PrunedLayer, pruneLayer } from "./layer.js";
@@ -53,7 +53,7 @@ export async function* compressBlock(
   const { backend } = passes;
   const planned = plannedSites(tools, layer);
   if (rotator) yield* openRotator(tools, rotator, layer);
-  let block = await loadBlock(model, backend, layer, true);
+  let block = await loadBlock(model, backend, layer, { dense: true });
   let statistics = new Map<string, Statistics>();
   const pruned = new Map<string, PrunedLayer>();
   try {
@@ -189,8 +189,9 @@ async function* pruneOne(
   return yield* size(site) > 0 ? budget.time(work) : work;
 }
 
-function discard({ linear: { weight, sandwich }, difference }: PrunedLayer): void {
-  for (const made of [weight, sandwich?.left, sandwich?.right, difference]) made?.dispose();
+function discard({ linear, difference }: PrunedLayer): void {
+  linear.weight.dispose();
+  difference?.dispose();
 }
 
 function denseWeight(block: BlockWeights, { name }: Site): Tensor {

@@ -1,5 +1,5 @@
 import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
-import { openCheckpoint } from "../checkpoint/checkpoint.js";
+import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import type { CheckpointWriter } from "../checkpoint/checkpoint-writer.js";
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
@@ -7,6 +7,7 @@ import { blockTensor } from "../model.js";
 import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "../recipe.js";
+import type { FormTree } from "../stored-forms.js";
 import { hasExtras, readModel, refuseSources, type StoredModel } from "../stored-model.js";
 import { type BlockOutcome, compressBlock } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
@@ -15,7 +16,7 @@ import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { foldOuter, type WriteRange } from "./outer.js";
-import { describeOutput, OutputPlan, REPORT_FILE, SIDE_FILE } from "./output.js";
+import { describeOutput, OutputPlan, REPORT_FILE } from "./output.js";
 import { Passes } from "./pass.js";
 import { Course } from "./progress.js";
 import { finishedBlock, keepBlock, openJournal, resumeStream } from "./resume.js";
@@ -88,7 +89,9 @@ export async function* compressSteps(
       recipe,
       backend: lease.name,
       calibration: windows.facts,
-      layers,
+      // Forms stand once, where they are looked for.
+      layers: layers.map(({ form: _, ...report }) => report),
+      ...formsOf(layers),
       totals,
     };
     await output.writeText(SIDE_FILE, describeOutput(model, side));
@@ -127,6 +130,12 @@ function refuseModel(model: StoredModel, { rotate }: Recipe): void {
   }
   refuseSources(model);
   if (rotate) refuseRotation(model.spec, rotate);
+}
+
+/** The forms of the weights that have one, by name, as penjing.json lists them. */
+function formsOf(layers: readonly LayerReport[]): { forms?: Readonly<Record<string, FormTree>> } {
+  const forms = layers.flatMap(({ name, form }) => (form ? [[`${name}.weight`, form]] : []));
+  return forms.length > 0 ? { forms: Object.fromEntries(forms) } : {};
 }
 
 /** What the blocks of a run have in common. */

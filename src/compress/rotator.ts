@@ -1,6 +1,7 @@
 import type { Backend } from "../backend.js";
 import { type BlockWeights, disposeBlock } from "../decoder.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
+import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
 import { attentionOf, blockTensor, type Site, sitesOf } from "../model.js";
 import { rotationMoments } from "../rotation/moments.js";
@@ -19,7 +20,6 @@ import {
 } from "../rotation.js";
 import type { StoredModel } from "../stored-model.js";
 import type { Tensor } from "../tensor.js";
-import { loadBlock } from "../weights.js";
 import type { Journal } from "./journal.js";
 import { round } from "./layer.js";
 import { disposeStatistics, type Passes, type Steps } from "./pass.js";
@@ -157,7 +157,8 @@ export class Rotator {
       turn.dispose();
     }
     if (layer + 1 === model.spec.blocks.length) {
-      stored.set(OUTPUT_ROTATION, await round(backend, block.outputRotation!, "F32"));
+      // The turn back is qᵀ, as which the turn into these coordinates is held.
+      stored.set(OUTPUT_ROTATION, await round(backend, block.inputRotation as Tensor, "F32"));
     }
     return stored;
   }
@@ -235,7 +236,7 @@ export class Rotator {
     const stream = await passes.calibration.stream.copy("survey");
     try {
       for (let layer = first; layer < end; layer++) {
-        const block = await loadBlock(model, backend, layer, true);
+        const block = await loadBlock(model, backend, layer, { dense: true });
         const needs = new Map(
           rotatedInputs(block.spec).map(({ name }) => [name, new Set(["hessian"] as const)]),
         );
@@ -275,7 +276,7 @@ export class Rotator {
     const opened = new Map<RotationProblem, BlockWeights>();
     return {
       open: async () => {
-        const block = await loadBlock(model, backend, layer, true);
+        const block = await loadBlock(model, backend, layer, { dense: true });
         const moments = new Map<string, Tensor>();
         try {
           await foldNorms(backend, block);

@@ -66,7 +66,7 @@ function weightsOf(backend: Backend, spec: BlockSpec, layer: number, seed: numbe
   const norms = normsOf(spec).map(({ name, width }) => [name, make([width])]);
   const linears = sitesOf(spec).map(({ name, shape, bias }) => [
     name,
-    { kind: "dense", weight: make(shape), ...(bias && { bias: make([shape[0]]) }) },
+    { weight: make(shape), ...(bias && { bias: make([shape[0]]) }) },
   ]);
   return {
     layer,

@@ -2,6 +2,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openWasm } from "../../src/backends/wasm.js";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.js";
+import { loadBlock } from "../../src/load.js";
 import {
   type BlockSpec,
   type LayerSpec,
@@ -13,7 +14,6 @@ import {
 import { qwen2 } from "../../src/models/families/qwen2.js";
 import { loadDecoder } from "../../src/open-model.js";
 import { readModel, refuseSources, type StoredModel } from "../../src/stored-model.js";
-import { loadBlock } from "../../src/weights.js";
 import { refused } from "../checkpoint/crafted.js";
 import { type StoredTensor, TINY_CONFIG, tinyCheckpoint, tinyTensor } from "./tiny.js";
 
@@ -111,8 +111,8 @@ test("fused, transposed and renamed linears are read as if each had a tensor of 
   const stored = readMoved(await tinyCheckpoint(CONFIG, move));
   assert.equal([...stored.weights.keys()].sort(), [...plain.weights.keys()].sort());
   for (const layer of [0, 1]) {
-    const expected = await loadBlock(plain, backend, layer, true);
-    const actual = await loadBlock(stored, backend, layer, true);
+    const expected = await loadBlock(plain, backend, layer, { dense: true });
+    const actual = await loadBlock(stored, backend, layer, { dense: true });
     for (const { name } of sitesOf(actual.spec)) {
       for (const part of ["weight", "bias"] as const) {
         const [a, b] = [actual.linears[name][part], expected.linears[name][part]];

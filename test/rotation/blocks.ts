@@ -5,12 +5,12 @@ import { StatisticsGatherer } from "../../src/calibrate.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
 import { BlockRunner, type BlockWeights, type OuterWeights } from "../../src/decoder.js";
+import { loadBlock, loadOuter } from "../../src/load.js";
 import type { Statistics } from "../../src/method.js";
 import { blockTensor, type DecoderSpec, type Site } from "../../src/model.js";
 import { type RotationProblem, rotatedInputs } from "../../src/rotation.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
-import { loadBlock, loadOuter } from "../../src/weights.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
 
 /** A model's parts with the gains of its block norms folded into the linears after them. */
@@ -80,7 +80,7 @@ export async function foldedModel(
   const blocks: BlockWeights[] = [];
   const problems: RotationProblem[] = [];
   for (let layer = 0; layer < spec.blocks.length; layer++) {
-    const block = foldBlock(backend, await loadBlock(model, backend, layer, true));
+    const block = foldBlock(backend, await loadBlock(model, backend, layer, { dense: true }));
     const gatherers = new Map<string, StatisticsGatherer>();
     for (const { name: input, shape } of rotatedInputs(block.spec)) {
       const [, cols] = shape;
