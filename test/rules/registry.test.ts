@@ -22,7 +22,7 @@ function text(path: string): string {
   return readFileSync(join(repositoryRoot, path), "utf8");
 }
 
-for (const folder of ["src/methods", "src/models", "src/layouts"]) {
+for (const folder of ["src/methods", "src/models/families", "src/layouts"]) {
   test(`${folder}/index.ts registers every file of its folder`, () => {
     const registered = importsOf(text(`${folder}/index.ts`))
       .filter(({ specifier }) => specifier.startsWith("./"))
@@ -35,10 +35,10 @@ for (const folder of ["src/methods", "src/models", "src/layouts"]) {
 
 test("what a registry imports is under its file's name", async () => {
   const { methods } = await import("../../src/methods/index.js");
-  const { families } = await import("../../src/models/index.js");
+  const { families } = await import("../../src/models/families/index.js");
   const { layouts } = await import("../../src/layouts/index.js");
   assert.equal(Object.keys(methods).sort(), stems("src/methods"));
-  assert.equal(Object.keys(families).sort(), stems("src/models"));
+  assert.equal(Object.keys(families).sort(), stems("src/models/families"));
   assert.is(layouts.size, stems("src/layouts").length);
 });
 
