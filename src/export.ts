@@ -1,7 +1,7 @@
 import type { Backend, ServedOperation } from "./backend.js";
 import { BACKEND_OPTION_NAMES, type BackendOptions, Lease } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
-import { createCheckpoint } from "./checkpoint/checkpoint-writer.js";
+import { copyOtherFiles, createCheckpoint } from "./checkpoint/checkpoint-writer.js";
 import { byteLengthOf } from "./checkpoint/safetensors-writer.js";
 import { besideWeights, REPORT_FILE } from "./compress/output.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
@@ -121,7 +121,9 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
     const layout = targetLayout(model, options);
     lease = await Lease.open(options, { largestWeight: 0 });
     const { backend } = lease;
-    output = await openOutput(options, checkpoint.folder.path);
+    const opened = await openOutput(options, checkpoint.folder.path, false);
+    output = opened.output;
+    for (const message of opened.notes) yield { type: "note", where: "--out", message };
     const rebuilds = options.reconstruct === true && hasExtras(model);
     const job = new Job(model, layout, rebuilds, backend, signal);
     const { warning: message } = layout;
@@ -137,7 +139,7 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
     const { carried, texts } = besideWeights(model, job.layout, (name) => job.packed.has(name));
     for (const name of carried) {
       await pause(signal);
-      if (name !== REPORT_FILE) await writer.copyOtherFiles(checkpoint, [name]);
+      if (name !== REPORT_FILE) await copyOtherFiles(checkpoint, output, [name]);
     }
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
     signal?.throwIfAborted();

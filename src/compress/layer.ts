@@ -2,14 +2,16 @@ import type { Backend } from "../backend.js";
 import type { LinearWeight } from "../decoder.js";
 import { sandwichNames } from "../extras.js";
 import { layerError } from "../layer-error.js";
+import type { TensorEntry } from "../layout.js";
 import type { PruneOutcome, Statistics } from "../method.js";
 import type { LayerPlan } from "../recipe.js";
 import { reconstruct, type Sandwich } from "../sandwich.js";
-import type { SnapshotArray } from "../snapshot.js";
+import type { Snapshot } from "../snapshot.js";
 import { formatSparsity } from "../sparsity.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { downloadFloats, uploadFloats } from "../weights.js";
 import type { Journal } from "./journal.js";
+import type { FinishedTensor } from "./unit.js";
 
 /** What one layer became: a line of the report. */
 export interface LayerReport {
@@ -32,8 +34,8 @@ export interface LayerReport {
 /** A pruned layer as it is run, saved and reported. */
 export interface PrunedLayer {
   readonly report: LayerReport;
-  /** Logical name and bytes of each tensor to save, in the dtype of the weight. */
-  readonly stored: ReadonlyMap<string, Uint8Array>;
+  /** Each tensor to save, in the dtype of the weight, by its logical name. */
+  readonly stored: readonly FinishedTensor[];
   /** What the block runs with from now on; owned by the caller. Shares the dense layer's bias. */
   readonly linear: LinearWeight;
   /** W - Ŵ while the error is still to be measured; owned by the caller. */
@@ -61,7 +63,7 @@ export interface PruneLayerOptions {
 /** What pruning a layer gives, before its error is known. */
 interface Finished {
   readonly report: LayerReport;
-  readonly stored: ReadonlyMap<string, Uint8Array>;
+  readonly stored: readonly FinishedTensor[];
 }
 
 /** Names in the journal of a layer's result, and of the state of its optimisation. */
@@ -81,19 +83,21 @@ export async function pruneLayer(
   const [part, state] = layerParts(name);
   const known = journal.isLasting ? await journal.load(part) : undefined;
   if (known) {
-    const report = known.facts.report as LayerReport;
-    return openPruned(backend, { report, stored: storedOf(known.arrays) }, options);
+    const { report, entries } = known.facts as { report: LayerReport; entries: TensorEntry[] };
+    const stored = entries.map((entry) => ({ ...entry, bytes: bytesIn(known, entry.name) }));
+    return openPruned(backend, { report, stored }, options);
   }
   const finished = await prune(backend, options);
   const { report, stored } = finished;
-  await journal.save(part, { facts: { report }, arrays: stored });
+  const entries = stored.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
+  const arrays = new Map(stored.map((tensor) => [tensor.name, tensor.bytes]));
+  await journal.save(part, { facts: { report, entries }, arrays });
   await journal.drop([state]);
   return openPruned(backend, finished, options);
 }
 
-/** Arrays of a snapshot that were bytes of tensors. */
-export function storedOf(arrays: ReadonlyMap<string, SnapshotArray>): Map<string, Uint8Array> {
-  return arrays as Map<string, Uint8Array>;
+function bytesIn({ arrays }: Snapshot, name: string): Uint8Array {
+  return arrays.get(name) as Uint8Array;
 }
 
 async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
@@ -113,10 +117,14 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
     const kept = (await backend.read(mask)) as Uint8Array;
     const weightName = `${name}.weight`;
     const names = sandwichNames(weightName);
-    const stored = new Map([[weightName, await downloadFloats(backend, weight, dtype)]]);
+    const finish = async (tensorName: string, tensor: Tensor): Promise<FinishedTensor> => ({
+      ...{ name: tensorName, dtype, shape: tensor.shape },
+      bytes: await downloadFloats(backend, tensor, dtype),
+    });
+    const stored = [await finish(weightName, weight)];
     if (sandwich) {
-      stored.set(names.left, await downloadFloats(backend, sandwich.left, dtype));
-      stored.set(names.right, await downloadFloats(backend, sandwich.right, dtype));
+      stored.push(await finish(names.left, sandwich.left));
+      stored.push(await finish(names.right, sandwich.right));
     }
     const report: LayerReport = {
       name,
@@ -138,29 +146,22 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
 async function openPruned(
   backend: Backend,
   { report, stored }: Finished,
-  { name, original, bias, dtype, plan, statistics, measure, signal }: PruneLayerOptions,
+  { name, original, bias, statistics, measure, signal }: PruneLayerOptions,
 ): Promise<PrunedLayer> {
   const made: Tensor[] = [];
   const scratch: Tensor[] = [];
-  const open = (tensorName: string, shape: readonly number[]) => {
-    const tensor = uploadFloats(
-      backend,
-      { name: tensorName, dtype, shape },
-      stored.get(tensorName)!,
-    );
+  const open = (tensorName: string) => {
+    const finished = stored.find((one) => one.name === tensorName)!;
+    const tensor = uploadFloats(backend, finished, finished.bytes);
     made.push(tensor);
     return tensor;
   };
   try {
     const weightName = `${name}.weight`;
-    const [rows, cols] = report.shape;
-    const weight = open(weightName, [rows, cols]);
-    const blocks = plan.method.sandwichBlocks?.(rows, cols, plan.options);
+    const weight = open(weightName);
     const names = sandwichNames(weightName);
-    const sandwich: Sandwich | undefined = blocks && {
-      left: open(names.left, [rows / blocks.left, blocks.left, blocks.left]),
-      right: open(names.right, [cols / blocks.right, blocks.right, blocks.right]),
-    };
+    const sandwich: Sandwich | undefined =
+      stored.length > 1 ? { left: open(names.left), right: open(names.right) } : undefined;
     const linear: LinearWeight = { kind: "dense", weight, bias, sandwich };
     if (!measure) return { report, stored, linear };
     const effective = sandwich ? reconstruct(backend, weight, sandwich) : weight;

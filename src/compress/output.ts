@@ -1,25 +1,15 @@
-import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { PenjingError } from "../errors.js";
-import { extrasMetadata, inputRotation, OUTPUT_ROTATION, sandwichNames } from "../extras.js";
-import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
-import { LAYOUT_FILES, layoutConfig, layoutMetadata } from "../layouts/index.js";
-import {
-  blockTensor,
-  type DecoderSpec,
-  EMBEDDING,
-  FINAL_NORM,
-  HEAD,
-  LINEAR_NAMES,
-} from "../model.js";
+import type { Layout, TensorEntry } from "../layout.js";
+import { LAYOUT_FILES, layoutConfig } from "../layouts/index.js";
+import { blockTensor, type DecoderSpec, HEAD, LINEAR_NAMES } from "../model.js";
 import type { LayerPlan } from "../recipe.js";
-import { rotationGroups } from "../rotation/scope.js";
-import { embeddingName, type StoredModel } from "../stored-model.js";
-import { sizeOf } from "../tensor.js";
+import type { StoredModel } from "../stored-model.js";
 import { VERSION } from "../version.js";
-import type { LayerReport } from "./layer.js";
+import type { FinishedTensor, UnitWriter } from "./unit.js";
 
 /** Says what made an output folder; the same for the same input, recipe and backend. */
 export const SIDE_FILE = "penjing.json";
+export const CONFIG = "config.json";
 /** Times and memory of the run, which differ from run to run. */
 export const REPORT_FILE = "penjing-report.json";
 
@@ -34,44 +24,32 @@ export interface Totals {
   readonly removed: number;
 }
 
-function bytesOf(entries: readonly TensorEntry[]): number {
-  return entries.reduce((sum, { dtype, shape }) => sum + sizeOf(shape) * DTYPE_BYTES[dtype], 0);
-}
-
-/** Which tensors an output checkpoint has, and how each weight is stored in them. */
-export class OutputPlan {
-  readonly layout: Layout;
-
+/** Which weights are pruned, and which of them the output's layout packs. */
+export class Packing {
   /**
-   * @param scope how the blocks are rotated, which changes all of their tensors; undefined when they
-   *   are not
-   * @throws PenjingError when the layout needs facts that only the pruned weights will tell
+   * @throws PenjingError when the layout cannot hold a weight that it is to pack, or packs none
    */
   constructor(
-    private readonly model: StoredModel,
+    readonly model: StoredModel,
     private readonly plan: ReadonlyMap<string, LayerPlan>,
-    layout: Layout,
-    private readonly scope: string | undefined,
+    readonly layout: Layout,
   ) {
-    this.layout = layout;
-    if (layout.measure) this.layout = layout.withFacts!(this.plannedFacts());
+    for (const weight of this.packed) {
+      const refusal = layout.refusal(weight);
+      if (refusal) throw new PenjingError("--layout", `${weight.name}: ${refusal}`);
+    }
+    if (layout.name === "dense" || this.packed.length > 0) return;
+    throw new PenjingError(
+      "--layout",
+      `no layer is pruned to 2:4, which the layout ${layout.name} packs; choose --sparsity 2:4 or --layout dense.`,
+    );
   }
 
-  /** Whether a rotation is folded into the embedding and the head. */
-  get isFolded(): boolean {
-    return this.scope === "shared";
-  }
-
-  /** Whether a weight comes out as it went in. */
-  isUntouched(weightName: string): boolean {
-    if (this.isFolded && OUTER.includes(weightName)) return false;
-    return !this.layerOf(weightName) && !(this.scope !== undefined && isRotatedTensor(weightName));
-  }
-
-  /** The plan of a weight's layer; undefined for weights that are left as they are. */
-  layerOf(weightName: string): LayerPlan | undefined {
-    const layer = weightName.endsWith(".weight") ? weightName.slice(0, -".weight".length) : "";
-    return this.plan.get(layer);
+  /** The plan of a weight's layer; undefined for weights that are not pruned. */
+  private layerOf(weightName: string): LayerPlan | undefined {
+    return weightName.endsWith(".weight")
+      ? this.plan.get(weightName.slice(0, -".weight".length))
+      : undefined;
   }
 
   /** Whether a weight is stored packed: pruned as the layout needs it, in a layout that packs. */
@@ -82,128 +60,21 @@ export class OutputPlan {
     return fits && this.layout.name !== "dense";
   }
 
-  private get packed(): TensorEntry[] {
+  /** The weights that are packed. */
+  get packed(): TensorEntry[] {
     return [...this.model.weights.values()].filter(({ name }) => this.isPacked(name));
   }
 
-  /** How many values the pruned weights will have, which an N:M pattern says beforehand. */
-  private plannedFacts(): ReadonlyMap<string, WeightFacts> {
-    return new Map(
-      this.packed.map(({ name, shape: [rows, cols] }) => {
-        const { sparsity } = this.layerOf(name)!;
-        if (sparsity.kind === "n:m") {
-          return [name, { shape: [rows, cols], values: (rows * cols * sparsity.n) / sparsity.m }];
-        }
-        throw new PenjingError(
-          "--layout",
-          `${name}: how many values ${this.layout.name} stores is known only after an unstructured pruning; write --layout dense, then use penjing export with --layout ${this.layout.name}.`,
-        );
-      }),
-    );
+  /** The weights that are pruned. */
+  get pruned(): TensorEntry[] {
+    return [...this.model.weights.values()].filter(({ name }) => this.layerOf(name));
   }
 
-  /**
-   * The tensors that one weight is stored in: itself or its packed parts, and its sandwich if the
-   * method makes one.
-   *
-   * @throws PenjingError when the layout cannot hold a weight that it is to pack
-   */
-  stored(entry: TensorEntry): readonly TensorEntry[] {
-    return [...this.core(entry), ...this.sandwich(entry)];
-  }
-
-  private core(entry: TensorEntry): readonly TensorEntry[] {
-    if (!this.isPacked(entry.name)) return [entry];
-    const refusal = this.layout.refusal(entry);
-    if (refusal) throw new PenjingError("--layout", `${entry.name}: ${refusal}`);
-    return this.layout.entries(entry);
-  }
-
-  private sandwich({ name, dtype, shape }: TensorEntry): readonly TensorEntry[] {
-    const layer = this.layerOf(name);
-    const [rows, cols] = shape;
-    const blocks = layer?.method.sandwichBlocks?.(rows, cols, layer.options);
-    if (!blocks) return [];
-    const names = sandwichNames(name);
-    const { left, right } = blocks;
-    return [
-      { name: names.left, dtype, shape: [rows / left, left, left] },
-      { name: names.right, dtype, shape: [cols / right, right, right] },
-    ];
-  }
-
-  /** Whether any weight is stored packed. */
-  packsAny(): boolean {
-    return this.packed.length > 0;
-  }
-
-  /** What `__metadata__` says of the layout, and of tensors that the family does not have. */
-  metadata(): Record<string, string> {
-    const names = this.tensors().map(({ name }) => name);
-    return { ...layoutMetadata(this.layout, this.packed), ...extrasMetadata(names) };
-  }
-
-  /** What goes beside the weights. */
-  beside(): Beside {
-    const untied = this.isFolded && this.model.spec.tiedHead;
-    const changes = untied ? { tie_word_embeddings: false } : {};
-    const own = [SIDE_FILE, REPORT_FILE];
-    const { carried, texts } = besideWeights(
-      this.model,
-      this.layout,
-      (name) => this.isPacked(name),
-      changes,
-    );
-    return { carried: carried.filter((name) => !own.includes(name)), texts };
-  }
-
-  /** All tensors, in the order of the original checkpoint. */
-  tensors(): TensorEntry[] {
-    const weights = [...this.model.weights.values()].flatMap(({ name, dtype, shape }) =>
-      this.stored({ name, dtype, shape }),
-    );
-    return [...weights, ...this.added()];
-  }
-
-  /** Tensors that a rotation adds: turns of the residual stream, or the other of a tied pair. */
-  private added(): readonly TensorEntry[] {
-    const { scope, isFolded, model } = this;
-    if (scope === undefined) return [];
-    const { layers, hiddenSize } = model.spec;
-    if (isFolded) {
-      const { dtype, shape } = model.weights.get(embeddingName(model))!;
-      return [EMBEDDING, HEAD]
-        .filter((name) => !model.weights.has(name))
-        .map((name) => ({ name, dtype, shape }));
-    }
-    const names = rotationGroups(scope, layers).map(({ first }) => inputRotation(first));
-    return [...names, OUTPUT_ROTATION].map((name) => ({
-      name,
-      dtype: "F32",
-      shape: [hiddenSize, hiddenSize],
-    }));
-  }
-
-  /** The bytes of a weight by the tensors that it is stored in. */
-  pack(weightName: string, bytes: Uint8Array): ReadonlyMap<string, Uint8Array> {
-    if (!this.isPacked(weightName)) return new Map([[weightName, bytes]]);
-    return this.layout.pack(this.model.weights.get(weightName)!, bytes);
-  }
-
-  totals(layers: readonly LayerReport[]): Totals {
-    const all = [...this.model.weights.values()];
-    const pruned = all.filter(({ name }) => this.layerOf(name));
-    const after = (entries: readonly TensorEntry[]) =>
-      bytesOf(entries.flatMap((entry) => this.stored(entry)));
-    const weights = layers.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
-    const removed = layers.reduce((sum, layer) => sum + layer.removed * sizeOf(layer.shape), 0);
-    return {
-      layerBytesBefore: bytesOf(pruned),
-      layerBytesAfter: after(pruned),
-      bytesBefore: bytesOf(all),
-      bytesAfter: after(all) + bytesOf(this.added()),
-      removed: removed / weights,
-    };
+  /** Puts a finished tensor of a layer into a unit, packed when it is the layer's weight. */
+  async add(unit: UnitWriter, tensor: FinishedTensor, weightName: string): Promise<void> {
+    const { name } = tensor;
+    if (name === weightName && this.isPacked(name)) await unit.addPacked(tensor, this.layout);
+    else await unit.add(tensor, weightName);
   }
 }
 
@@ -234,7 +105,7 @@ export function besideWeights(
   const written = layoutConfig(config, layout, target, modules) ?? (isChanged && config);
   const texts = {
     ...target.files,
-    ...(written && { "config.json": `${JSON.stringify(written, null, 2)}\n` }),
+    ...(written && { [CONFIG]: `${JSON.stringify(written, null, 2)}\n` }),
   };
   const carried = checkpoint
     .otherFiles()
@@ -247,13 +118,6 @@ function linearWeights({ layers }: DecoderSpec): string[] {
   return Array.from({ length: layers }, (_, layer) =>
     LINEAR_NAMES.map((name) => blockTensor(layer, `${name}.weight`)),
   ).flat();
-}
-
-const OUTER: readonly string[] = [EMBEDDING, FINAL_NORM, HEAD];
-
-/** Whether a rotation changes a tensor of the original: all of a block's but q's and k's norms. */
-function isRotatedTensor(name: string): boolean {
-  return /^model\.layers\.\d+\./.test(name) && !/\.[qk]_norm\.weight$|\.rotary_emb\./.test(name);
 }
 
 /** The text of the side file. */

@@ -18,7 +18,7 @@ import {
   type RotationSource,
 } from "../rotation.js";
 import type { StoredModel } from "../stored-model.js";
-import type { Tensor } from "../tensor.js";
+import type { StoredDType, Tensor } from "../tensor.js";
 import { loadBlock } from "../weights.js";
 import type { Journal } from "./journal.js";
 import { round } from "./layer.js";
@@ -32,6 +32,7 @@ import {
   rotationProblem,
   type SearchRecipe,
 } from "./rotate.js";
+import type { FinishedTensor } from "./unit.js";
 
 /** The rotation that a group of blocks shares. */
 interface GroupRotation extends BlockGroup {
@@ -56,7 +57,8 @@ export class Rotator {
   private readonly backend: Backend;
   private readonly groups: readonly BlockGroup[];
   private readonly options: RotationOptions;
-  private readonly isFolded: boolean;
+  /** Whether the rotation is folded into what stands around the blocks. */
+  readonly isFolded: boolean;
   private readonly objective: RotationObjective;
   private group: GroupRotation | undefined;
   /** From the coordinates of the last group back to the unrotated ones. */
@@ -83,6 +85,11 @@ export class Rotator {
   soughtAt(layer: number): number {
     const { first, end } = this.groupOf(layer);
     return first === layer ? end - first : 0;
+  }
+
+  /** Names in the journal of what all blocks of a block's group need. */
+  partsOf(layer: number): readonly string[] {
+    return this.journal.isLasting ? [rotationPart(this.groupOf(layer))] : [];
   }
 
   /** What must be gathered of a linear's inputs before `rotate`, given what its method needs. */
@@ -132,16 +139,17 @@ export class Rotator {
    * What a rotation changes beside the planned linears: the others, norms and biases, rounded as they
    * are saved, and the turn from the last group's coordinates to this one's.
    */
-  async store(
-    block: BlockWeights,
-    planned: readonly LinearName[],
-  ): Promise<Map<string, Uint8Array>> {
+  async store(block: BlockWeights, planned: readonly LinearName[]): Promise<FinishedTensor[]> {
     const { backend, model } = this;
     const { layer, linears } = block;
-    const stored = new Map<string, Uint8Array>();
-    const store = async (name: string, tensor: Tensor) => {
+    const stored: FinishedTensor[] = [];
+    const add = async (name: string, tensor: Tensor, dtype: StoredDType) => {
+      const bytes = await round(backend, tensor, dtype);
+      stored.push({ name, dtype, shape: tensor.shape, bytes });
+    };
+    const store = (name: string, tensor: Tensor) => {
       const weightName = blockTensor(layer, name);
-      stored.set(weightName, await round(backend, tensor, model.weights.get(weightName)!.dtype));
+      return add(weightName, tensor, model.weights.get(weightName)!.dtype);
     };
     await store("input_layernorm.weight", block.inputNorm);
     await store("post_attention_layernorm.weight", block.postAttentionNorm);
@@ -156,11 +164,11 @@ export class Rotator {
       const turn = backend.zeros(q.shape);
       if (this.wayBack) backend.ops.gemm(this.wayBack, q, turn);
       else backend.copy(q, turn);
-      stored.set(inputRotation(layer), await round(backend, turn, "F32"));
+      await add(inputRotation(layer), turn, "F32");
       turn.dispose();
     }
     if (layer + 1 === model.spec.layers) {
-      stored.set(OUTPUT_ROTATION, await round(backend, block.outputRotation!, "F32"));
+      await add(OUTPUT_ROTATION, block.outputRotation!, "F32");
     }
     return stored;
   }
@@ -232,7 +240,8 @@ export class Rotator {
   private async *survey({ first, end }: BlockGroup): Steps<void> {
     const { backend, model, passes, journal, objective } = this;
     if (objective === "magnitude") return;
-    if (await journal.load(momentsPart(end - 1))) return;
+    const parts = Array.from({ length: end - first }, (_, i) => momentsPart(first + i));
+    if (parts.every((part) => journal.has(part))) return;
     const { hidden: begun } = passes.calibration;
     const hidden = backend.zeros(begun.shape);
     backend.copy(begun, hidden);

@@ -5,12 +5,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { type CompressEvent, compress } from "../../src/compress.js";
-import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
-import {
-  memoryWorkFolder,
-  openWorkFolder,
-  type WorkFolder,
-} from "../../src/platform/work-folder.js";
+import { memoryFolder, memoryOutputFolder, openWorkFolder } from "../../src/platform/files.js";
+import { memoryWorkFolder, type WorkFolder } from "../../src/platform/work-folder.js";
 import type { Recipe } from "../../src/recipe.js";
 import { decodeSnapshot, encodeSnapshot } from "../../src/snapshot.js";
 import { refused } from "../checkpoint/crafted.js";
