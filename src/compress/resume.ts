@@ -70,15 +70,18 @@ export class RunFacts {
   }
 
   /**
-   * The result of a run of the same command that was committed; its leftovers are removed.
+   * The result of a run of the same command that was killed after its output had its name; what it left
+   * is removed.
    *
-   * @returns undefined when the output is not there, or is another's
+   * @returns undefined when no such run left anything
    */
   async findResult({ out, work, force }: Folders): Promise<CompressResult | undefined> {
     if (typeof out !== "string" || force) return undefined;
-    const result = await this.resultIn(out).catch(() => undefined);
+    const { partialPath, removePartial } = await import("../platform/disk.js");
+    const left = [await partialPath(out), ...(typeof work === "string" ? [work] : [])];
+    const isLeft = await Promise.all(left.map((folder) => openFolder(folder).catch(() => false)));
+    const result = isLeft.some(Boolean) && (await this.resultIn(out).catch(() => undefined));
     if (!result) return undefined;
-    const { removePartial } = await import("../platform/disk.js");
     await removePartial(out);
     if (typeof work === "string") {
       const folder = await openWorkFolder(work);
