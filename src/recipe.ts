@@ -52,6 +52,11 @@ export interface Recipe {
    * (DenoiseRotator). @default no rotation
    */
   readonly rotate?: RotateRecipe;
+  /**
+   * How activations are kept between blocks: bf16 rounds them once a block, to nearest, and takes half
+   * the memory. @default "f32"
+   */
+  readonly stream: "f32" | "bf16";
   /** Measure each layer's relative output error. @default true */
   readonly layerError: boolean;
 }
@@ -67,6 +72,7 @@ export const DEFAULT_RECIPE: Recipe = {
   length: 256,
   seed: 0,
   layout: "dense",
+  stream: "f32",
   layerError: true,
 };
 
@@ -110,6 +116,7 @@ export function readRecipe(given: unknown, where = "recipe"): Recipe {
     "a whole number of at least 2",
   );
   need(Number.isSafeInteger(recipe.seed), "seed", "a whole number");
+  need(recipe.stream === "f32" || recipe.stream === "bf16", "stream", '"f32" or "bf16"');
   need(typeof recipe.layerError === "boolean", "layerError", "true or false");
   need(typeof recipe.layout === "string", "layout", "text such as dense or two-four");
   if (recipe.rotate !== undefined) checkRotate(recipe.rotate, where);

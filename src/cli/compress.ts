@@ -53,6 +53,7 @@ interface CompressFlags extends PrintOptions, BackendFlags {
   readonly rotateObjective?: RotateRecipe["objective"];
   readonly rotateLoss?: RotateRecipe["loss"];
   readonly rotateScoreDamping?: number;
+  readonly stream?: Recipe["stream"];
   readonly layerError: boolean;
   readonly recipe?: string;
   readonly eval?: string;
@@ -110,6 +111,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
         ).choices(ROTATION_LOSSES),
       )
       .option("--rotate-score-damping <r>", "damping in that importance", number)
+      .option("--stream <dtype>", `activations between blocks: f32 or bf16 (default: ${d.stream})`)
       .option("--budget <time>", "time for the run, such as 90s, 30m or 2h", duration)
       .option("--work <folder>", "keep unfinished work there instead of at OUT.partial")
       .option("--no-layer-error", "do not measure each layer's error")
@@ -139,6 +141,7 @@ async function readRecipeFlags(flags: CompressFlags): Promise<Partial<Recipe>> {
     length: flags.length,
     seed: flags.seed,
     layout: flags.layout,
+    stream: flags.stream,
     layerError: flags.layerError ? undefined : false,
     rotate: rotateFlags(flags, fromFile.rotate),
   };

@@ -63,7 +63,7 @@ export async function* compressBlock(
   const planned = LINEAR_NAMES.filter((name) => plan.has(blockTensor(layer, name)));
   if (rotator) yield* openRotator(tools, rotator, layer);
   let block = await loadBlock(model, backend, layer, true);
-  let statistics: ReadonlyMap<LinearName, Statistics> = new Map();
+  let statistics = new Map<LinearName, Statistics>();
   const pruned = new Map<LinearName, PrunedLayer>();
   try {
     if (rotator) await foldNorms(backend, block);
@@ -76,18 +76,19 @@ export async function* compressBlock(
     if (rotator) {
       const seconds = budget.part(isTimed(tools, layer, planned) ? ROTATION_SHARE : 1);
       const rotated = yield* budget.time(rotator.rotate(block, statistics, seconds));
-      ({ block, statistics, notes } = rotated);
+      ({ block, notes } = rotated);
+      statistics = new Map(rotated.statistics);
       others = await rotator.store(block, planned);
     }
     // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
     const hasHessian = (name: LinearName) => statistics.get(SHARED_INPUT[name])?.hessian;
     const measures = recipe.layerError && !planned.every(hasHessian);
-    for (const name of planned) {
+    for (const [i, name] of planned.entries()) {
+      keepOnly(statistics, planned.slice(i));
       pruned.set(name, yield* pruneOne(tools, block, name, planned, statistics));
       if (!measures && recipe.statistics !== "dense") denseWeight(block, name).dispose();
     }
-    disposeStatistics(statistics);
-    statistics = new Map();
+    keepOnly(statistics, []);
 
     const sums = new ErrorSums(backend, block, pruned);
     const denseAdvances = advance && recipe.statistics === "dense";
@@ -108,7 +109,17 @@ export async function* compressBlock(
   } finally {
     disposeBlock(block);
     for (const done of pruned.values()) discard(done);
-    disposeStatistics(statistics);
+    disposeStatistics(statistics.values());
+  }
+}
+
+/** Frees the statistics that none of the linears needs. */
+function keepOnly(statistics: Map<LinearName, Statistics>, linears: readonly LinearName[]): void {
+  const inputs = new Set(linears.map((name) => SHARED_INPUT[name]));
+  for (const [input, gathered] of statistics) {
+    if (inputs.has(input)) continue;
+    disposeStatistics([gathered]);
+    statistics.delete(input);
   }
 }
 

@@ -1,22 +1,20 @@
-import type { Backend } from "../backend.js";
 import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
 import { openCheckpoint } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
-import { BlockRunner } from "../decoder.js";
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "../recipe.js";
 import { embeddingName, hasExtras, readModel, type StoredModel } from "../stored-model.js";
-import { embedTokens } from "../weights.js";
 import { type BlockOutcome, blockParts, compressBlock } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
+import { closeCalibration, openCalibration } from "./calibration.js";
 import { copyBeside, Output } from "./commit.js";
 import type { Journal } from "./journal.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { foldOuter } from "./outer.js";
 import { describeOutput, Packing, REPORT_FILE, SIDE_FILE } from "./output.js";
-import { batchSequences, type Calibration, Passes } from "./pass.js";
+import { Passes } from "./pass.js";
 import { Course } from "./progress.js";
 import {
   dropStream,
@@ -197,7 +195,8 @@ async function* blocksFrom(
   const { model } = packing;
   const { layers } = model.spec;
   const { backend } = lease;
-  const calibration = await openCalibration(model, backend, windows, recipe.length);
+  const calibration = await openCalibration(model, backend, windows, recipe);
+  const { stream } = calibration;
   const passes = new Passes(backend, calibration, signal);
   const rotator =
     recipe.rotate && new Rotator(passes, model, searchRecipe(recipe, recipe.rotate), journal);
@@ -218,7 +217,7 @@ async function* blocksFrom(
     const outcome = step.value;
     budget.finish();
     at = block + 1;
-    if (journal.isLasting && at < layers) await keepStream(journal, backend, calibration, at);
+    if (journal.isLasting && at < layers) await keepStream(journal, stream, at);
     const unit = await finishBlock(packing, new UnitWriter(journal, unitName(block)), outcome);
     // The stream before this block stays, in case what came of it is damaged.
     await journal.drop(blockParts(block));
@@ -236,8 +235,8 @@ async function* blocksFrom(
         yield note(blockName(block), message);
       } else {
         let from = block;
-        while (from > at && !hasStream(journal, calibration, from)) from--;
-        if (from > at) await restoreStream(journal, backend, calibration, from);
+        while (from > at && !hasStream(journal, stream, from)) from--;
+        if (from > at) await restoreStream(journal, stream, from);
         at = from;
         for (let again = from; again < block; again++) {
           const message = `it is made again, as what ${blockName(block)} begins with is not there`;
@@ -264,9 +263,7 @@ async function* blocksFrom(
     }
   } finally {
     rotator?.dispose();
-    calibration.runner.dispose();
-    calibration.hidden.dispose();
-    calibration.work.dispose();
+    await closeCalibration(calibration);
   }
 }
 
@@ -285,24 +282,4 @@ async function finishBlock(
     for (const tensor of stored) await packing.add(writer, tensor, `${report.name}.weight`);
   }
   return writer.finish({ layers: layers.map(({ report }) => report), notes, needs });
-}
-
-/** Embeds the calibration windows and sets up what runs blocks over them. */
-async function openCalibration(
-  model: StoredModel,
-  backend: Backend,
-  { ids, samples }: Windows,
-  length: number,
-): Promise<Calibration> {
-  const { spec } = model;
-  const batchTokens = batchSequences(samples, length) * length;
-  const hidden = backend.zeros([ids.length, spec.hiddenSize]);
-  await embedTokens(model, backend, ids, hidden);
-  return {
-    runner: new BlockRunner(backend, spec, batchTokens, length),
-    hidden,
-    work: backend.zeros([batchTokens, spec.hiddenSize]),
-    samples,
-    length,
-  };
 }

@@ -1,5 +1,5 @@
 import { PenjingError } from "../errors.js";
-import type { WorkFolder } from "../platform/work-folder.js";
+import { memoryWorkFolder, type WorkFolder } from "../platform/work-folder.js";
 import { decodeSnapshot, encodeSnapshot, type Keeper, type Snapshot } from "../snapshot.js";
 import { digestOf, sha256 } from "../text.js";
 import type { Sources } from "./sources.js";
@@ -25,14 +25,17 @@ interface Index {
 }
 
 export interface JournalOptions {
-  readonly folder: WorkFolder;
-  /** Whether parts outlive the process, and so are checked when they are read. */
-  readonly outlives: boolean;
-  /** Whether the run goes on after a failure of its backend. */
-  readonly survives: boolean;
-  readonly sources: Sources;
-  /** What a user can do about a folder that cannot be gone on with; ends a sentence. */
-  readonly cure: string;
+  /** @default memory */
+  readonly folder?: WorkFolder;
+  /** Whether the run goes on after a failure of its backend. @default false */
+  readonly survives?: boolean;
+  /** Given where parts outlive the process, and so are checked when they are read. */
+  readonly lasting?: {
+    /** What the parts are made of. */
+    readonly sources: Sources;
+    /** What a user can do about a folder that cannot be gone on with; ends a sentence. */
+    readonly cure: string;
+  };
 }
 
 /** A part whose bytes are not those that were kept. */
@@ -47,19 +50,17 @@ export class Journal {
   /** Whether parts outlive the backend. */
   readonly isLasting: boolean;
   readonly folder: WorkFolder;
-  private readonly sources: Sources;
-  private readonly cure: string;
+  private readonly lasting: JournalOptions["lasting"];
   private readonly parts = new Set<string>();
   private inputs: RunInputs = {};
   private run = "";
   private isClaimed = false;
 
-  constructor({ folder, outlives, survives, sources, cure }: JournalOptions) {
-    this.outlives = outlives;
-    this.isLasting = outlives || survives;
+  constructor({ folder = memoryWorkFolder(), survives = false, lasting }: JournalOptions = {}) {
+    this.outlives = lasting !== undefined;
+    this.isLasting = this.outlives || survives;
     this.folder = folder;
-    this.sources = sources;
-    this.cure = cure;
+    this.lasting = lasting;
   }
 
   /**
@@ -75,7 +76,7 @@ export class Journal {
     isSame: (name: string, found: string) => boolean,
   ): Promise<string[]> {
     this.inputs = inputs;
-    if (!this.outlives) return [];
+    if (!this.lasting) return [];
     const found = await this.readIndex();
     const notes: string[] = [];
     if (found && found.parts.length > 0) {
@@ -88,7 +89,7 @@ export class Journal {
         if (fault) notes.push(`${name}: ${fault}; the work goes on from what is left`);
         else this.parts.add(name);
       }
-      const changed = await this.sources.confirm(found.sources);
+      const changed = await this.lasting.sources.confirm(found.sources);
       if (changed) throw this.foreign(`model: the tensor ${changed} is not the one it began with`);
     }
     this.run = await sha256(JSON.stringify(this.inputs));
@@ -107,7 +108,7 @@ export class Journal {
   }
 
   private foreign(what: string): PenjingError {
-    const sentence = `it holds the unfinished work of another ${what}; give the same as then, or ${this.cure}.`;
+    const sentence = `it holds the unfinished work of another ${what}; give the same as then, or ${this.lasting?.cure}.`;
     return new PenjingError(this.folder.path, sentence);
   }
 
@@ -118,18 +119,18 @@ export class Journal {
     } catch (error) {
       if (!(error instanceof DamagedPart)) throw error;
       const fault = `its index ${error.message}, so that nothing tells what it holds`;
-      throw new PenjingError(this.folder.path, `${fault}; ${this.cure}.`);
+      throw new PenjingError(this.folder.path, `${fault}; ${this.lasting?.cure}.`);
     }
     if ((await this.folder.list()).length === 0) return undefined;
     throw new PenjingError(
       this.folder.path,
-      `its index is missing, so that nothing tells what it holds; ${this.cure}.`,
+      `its index is missing, so that nothing tells what it holds; ${this.lasting?.cure}.`,
     );
   }
 
   private async writeIndex(): Promise<void> {
-    if (!this.outlives) return;
-    const sources = await this.sources.known();
+    if (!this.lasting) return;
+    const sources = await this.lasting.sources.known();
     const index: Index = { inputs: this.inputs, sources, parts: [...this.parts] };
     await this.write(INDEX, { facts: index as unknown as Snapshot["facts"], arrays: new Map() });
   }

@@ -13,11 +13,9 @@ import { VERSION } from "../version.js";
 import { Journal, type RunInputs } from "./journal.js";
 import type { CompressOptions, CompressResult } from "./options.js";
 import { REPORT_FILE, SIDE_FILE } from "./output.js";
-import type { Calibration } from "./pass.js";
 import type { Sources } from "./sources.js";
+import type { ResidualStream } from "./stream.js";
 
-/** Bytes of the residual stream in one part of the journal. */
-const STREAM_BYTES = 2 ** 28;
 /** Longest side file or report that is read, in bytes. */
 const MOST_TEXT = 100_000_000;
 /** And how deep its JSON is nested. */
@@ -85,8 +83,8 @@ export class RunFacts {
     await removePartial(out);
     if (typeof work === "string") {
       const folder = await openWorkFolder(work);
-      const options = { folder, outlives: true, survives: false, sources: this.sources, cure: "" };
-      const isOwn = await new Journal(options).isOf(this.isSame).catch(() => false);
+      const journal = new Journal({ folder, lasting: { sources: this.sources, cure: "" } });
+      const isOwn = await journal.isOf(this.isSame).catch(() => false);
       await (isOwn ? folder.clear() : folder.close());
     }
     return result;
@@ -175,8 +173,8 @@ export async function openWorkplace(
   const cure = given
     ? "give another --work folder, or delete this one"
     : "give --force to begin anew";
-  const outlives = keepScratch || given !== undefined;
-  const journal = new Journal({ folder, outlives, survives, sources, cure });
+  const lasting = keepScratch || given ? { sources, cure } : undefined;
+  const journal = new Journal({ folder, survives, lasting });
   const leave = async () => {
     await journal.leave();
     await output.discard({ keepScratch });
@@ -204,48 +202,36 @@ function streamPart(block: number, index: number): string {
   return `stream.${block}.${index}`;
 }
 
-/** First row and count of rows of each part of the residual stream. */
-function streamRows({ hidden }: Calibration): [number, number][] {
-  const [rows, cols] = hidden.shape;
-  const most = Math.max(1, Math.floor(STREAM_BYTES / (4 * cols)));
-  return Array.from({ length: Math.ceil(rows / most) }, (_, i) => [
-    i * most,
-    Math.min(most, rows - i * most),
-  ]);
-}
-
 /** Keeps the residual stream before a block. */
 export async function keepStream(
   journal: Journal,
-  backend: Backend,
-  calibration: Calibration,
+  stream: ResidualStream,
   block: number,
 ): Promise<void> {
-  for (const [i, [start, count]] of streamRows(calibration).entries()) {
-    const rows = backend.rows(calibration.hidden, start, count);
-    const data = (await backend.read(rows)) as Float32Array;
-    await journal.save(streamPart(block, i), { facts: {}, arrays: new Map([["hidden", data]]) });
+  for (let i = 0; i < stream.chunkCount; i++) {
+    const arrays = new Map([["bytes", await stream.chunk(i)]]);
+    await journal.save(streamPart(block, i), { facts: {}, arrays });
   }
 }
 
 /** Whether the residual stream before a block is kept, whole. */
-export function hasStream(journal: Journal, calibration: Calibration, block: number): boolean {
-  return streamRows(calibration).every((_, i) => journal.has(streamPart(block, i)));
+export function hasStream(
+  journal: Journal,
+  { chunkCount }: ResidualStream,
+  block: number,
+): boolean {
+  return Array.from({ length: chunkCount }).every((_, i) => journal.has(streamPart(block, i)));
 }
 
 /** Sets the residual stream to what it was before a block. */
 export async function restoreStream(
   journal: Journal,
-  backend: Backend,
-  calibration: Calibration,
+  stream: ResidualStream,
   block: number,
 ): Promise<void> {
-  for (const [i, [start, count]] of streamRows(calibration).entries()) {
+  for (let i = 0; i < stream.chunkCount; i++) {
     const { arrays } = (await journal.load(streamPart(block, i)))!;
-    backend.write(
-      backend.rows(calibration.hidden, start, count),
-      arrays.get("hidden") as Float32Array,
-    );
+    await stream.restore(i, arrays.get("bytes") as Uint8Array);
   }
 }
 
