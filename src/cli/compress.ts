@@ -119,7 +119,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       .option("--eval <file>", "measure perplexity on this text before and after")
       .option("--window <n>", "tokens in each window of --eval", number)
       .option("--shard-size <bytes>", "begin a new weights file after so many bytes", byteCount)
-      .option("--force", "replace the output folder when it exists"),
+      .option("--force", "replace the output folder when it exists, and begin anew"),
   );
   withCommonOptions(command)
     .addHelpText("after", EXAMPLES)
@@ -227,11 +227,13 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
 
 /** Says where the work of a run that ended too early is kept, if any is. */
 async function tellKept({ work, out, force }: CompressFlags): Promise<void> {
+  const isThere = (path: string) => stat(path).catch(() => undefined);
   const folder = work ?? (await partialPath(out));
-  const isThere = await stat(folder).catch(() => undefined);
-  if (!isThere) return;
+  if (!(await isThere(folder))) return;
+  // --force would begin anew, and without it an output that is there is not replaced.
+  const first = force && !work && (await isThere(out)) ? `once ${out} is moved away, ` : "";
   const command = force && !work ? "the same command without --force" : "the same command";
-  process.stderr.write(`what is done so far is kept in ${folder}; ${command} goes on\n`);
+  process.stderr.write(`what is done so far is kept in ${folder}; ${first}${command} goes on\n`);
 }
 
 function printResult(
