@@ -6,9 +6,9 @@
 import { addFrom, assigner, each, inBranches, numbers, storeAt, zeros } from "./text.mjs";
 
 /**
- * Which `rows` of pairs go together, with how many tokens; how many groups a step of the loop takes; how
- * many products stand between two branches. With fewer tokens there are more rows: as many sums stay in
- * registers, and as many products share what a step costs.
+ * Which `rows` of a pair, or of two, go together, with how many `tokens`. A step of the loop takes `groups`
+ * groups, and has a branch after each `stretch` of products. With fewer tokens there are more rows: the number
+ * of sums in registers stays, and so does the number of products that share what a step costs.
  */
 const KERNELS = [
   { name: "firstByThirtyTwo", rows: [0], tokens: 32, groups: 2, stretch: 4 },

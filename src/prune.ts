@@ -1,14 +1,15 @@
 import type { Backend } from "./backend.js";
 import { BACKEND_OPTION_NAMES, type BackendOptions, Lease } from "./backends/lease.js";
 import { StatisticsGatherer } from "./calibrate.js";
+import { decode, hostLeaf } from "./decode.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
+import { type Leaf, leavesOf, partsIn } from "./form.js";
 import { layerError } from "./layer-error.js";
 import { lookUp, resolveOptions, type Statistics } from "./method.js";
 import { methods } from "./methods/index.js";
-import { reconstruct } from "./sandwich.js";
 import { parseSparsity } from "./sparsity.js";
 import { paceSteps } from "./steps.js";
-import { colsOf, type Tensor } from "./tensor.js";
+import type { Tensor } from "./tensor.js";
 
 export interface PruneLinearOptions extends BackendOptions {
   /** [rows, cols] row-major: rows are output features, cols input features. Not changed. */
@@ -52,7 +53,7 @@ const OPTION_NAMES: readonly (keyof PruneLinearOptions)[] = [
 ];
 
 export interface PrunedLinear {
-  /** [rows, cols] row-major, pruned. */
+  /** [rows, cols] row-major, pruned; the dense one of `factors` where there are any. */
   readonly weight: Float32Array;
   /** [rows, cols], 1 = kept. */
   readonly mask: Uint8Array;
@@ -61,17 +62,10 @@ export interface PrunedLinear {
   /** Share of weights that the mask removes. */
   readonly sparsity: number;
   /**
-   * Factors around the weight, for methods that make them (ARMOR): `weight` is then the core S, and
-   * the layer computes y = A (S (B x)).
+   * For methods that factorise (ARMOR): the matrices whose product the layer multiplies by, from left
+   * to right, each with the part "values". One of them, dense, is `weight`.
    */
-  readonly sandwich?: {
-    /** A: [rows / leftBlock, leftBlock, leftBlock], the blocks on its diagonal. */
-    readonly left: Float32Array;
-    /** B: [cols / rightBlock, rightBlock, rightBlock]. */
-    readonly right: Float32Array;
-    readonly leftBlock: number;
-    readonly rightBlock: number;
-  };
+  readonly factors?: readonly Leaf<Float32Array>[];
   readonly figures: Readonly<Record<string, number>>;
   readonly notes: readonly string[];
 }
@@ -167,28 +161,23 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
     const { seed, signal } = options;
     const problem = { name: "pruneLinear", weight: pruned, statistics, sparsity, backend };
     const outcome = await method.prune({ ...problem, seed, signal }, resolved);
-    const { sandwich } = outcome;
-    owned.push(outcome.mask);
-    let effective = pruned;
-    if (sandwich) {
-      owned.push(sandwich.left, sandwich.right);
-      effective = reconstruct(backend, pruned, sandwich);
-      owned.push(effective);
+    const { form } = outcome;
+    owned.push(outcome.mask, ...(form ? partsIn(form) : []));
+    const effective = form ? await decode(backend, form) : pruned;
+    owned.push(effective);
+    const factors: Leaf<Float32Array>[] = [];
+    for (const leaf of form ? leavesOf(form) : []) {
+      const { parts } = await hostLeaf(backend, leaf);
+      factors.push({ ...leaf, parts: parts as ReadonlyMap<string, Float32Array> });
     }
-    const floats = async (tensor: Tensor) => (await backend.read(tensor)) as Float32Array;
     const mask = (await backend.read(outcome.mask)) as Uint8Array;
     return {
-      weight: await floats(pruned),
+      weight: (await backend.read(pruned)) as Float32Array,
       mask,
       layerError: statistics.hessian
         ? await layerError(backend, original, effective, statistics.hessian, signal)
         : undefined,
-      sandwich: sandwich && {
-        left: await floats(sandwich.left),
-        right: await floats(sandwich.right),
-        leftBlock: colsOf(sandwich.left),
-        rightBlock: colsOf(sandwich.right),
-      },
+      ...(form && { factors }),
       sparsity: 1 - mask.reduce((sum, kept) => sum + kept, 0) / Math.max(1, mask.length),
       figures: outcome.figures,
       notes: outcome.notes,

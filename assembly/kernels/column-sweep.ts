@@ -103,8 +103,8 @@ export function columnSweepBlock(
   readDiagonal(width, u, ld, scratch);
   memory.fill(errors, 0, <usize>rows * <usize>(width << 2));
   let loss: f64 = 0;
-  // Where groups start at multiples of four, what four columns take off the rest is put off to their
-  // end, and two of them go together.
+  // Where groups start at multiples of four, the rest of the row waits until four columns are done. Then
+  // what they take off it is taken off for two columns at a time.
   const step = (m & 3) == 0 ? 4 : 1;
   for (let r = 0; r < rows; r++) {
     let next = m > 0 ? 0 : width;

@@ -21,9 +21,9 @@ import { fewTokensLinear, fewTokensScratch } from "../lib/two-four-tokens";
 import { WHOLE_REST } from "../lib/two-four-values";
 import { vectorLinear } from "../lib/two-four-vector";
 
-/** Up to so many tokens are multiplied by swizzling, which takes two instructions without relaxed SIMD. */
+/** Up to this many tokens are multiplied by swizzling. Without relaxed SIMD it takes two instructions. */
 export const TWO_FOUR_FEW_TOKENS: i32 = ASC_FEATURE_RELAXED_SIMD ? 12 : 4;
-/** Tokens at most that one product takes where there are more. */
+/** The most tokens that one product takes. */
 export const TWO_FOUR_RUN_TOKENS: i32 = RUN_TOKENS;
 
 /** Group code by the bit set of non-zeros; 0 where there are more than two. */
@@ -97,7 +97,7 @@ export function twoFourBytes(format: i32, rows: i32, groups: i32): usize {
   return <usize>((rows + PANEL_ROWS - 1) / PANEL_ROWS) * panelStep(format, groups);
 }
 
-/** Tokens that are packed together, of more than TWO_FOUR_FEW_TOKENS. */
+/** Tokens that are packed together where there are more than TWO_FOUR_FEW_TOKENS. */
 export function twoFourGrain(): i32 {
   return panelTokens();
 }

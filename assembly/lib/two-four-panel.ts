@@ -24,17 +24,17 @@ import {
   widenPanel,
 } from "./two-four-form";
 
-/** Tokens that go through together. */
+/** The most tokens that go through together. */
 export const RUN_TOKENS: i32 = 288;
 
-/** Whether the inner loops' steps stand in a row (lib/two-four-columns.ts). */
+/** Whether the inner loops have no branches (lib/two-four-columns.ts). */
 // @ts-ignore: decorator
 @inline
 function isStraight(): bool {
   return ASC_FEATURE_RELAXED_SIMD && !movesLoads();
 }
 
-/** Tokens of a panel but the last. */
+/** Tokens of each panel but the last. */
 // @ts-ignore: decorator
 @inline
 export function panelTokens(): i32 {
@@ -45,7 +45,7 @@ export function panelTokens(): i32 {
 const BLOCK_GROUPS_TOKENS: i32 = 64 * 32;
 const BLOCK_ROWS: i32 = 128;
 
-/** Tokens with those added that fill the last panel. */
+/** The number of tokens, with those added that fill the last panel. */
 // @ts-ignore: decorator
 @inline
 function filledTokens(tokens: i32): i32 {

@@ -61,7 +61,10 @@ export function fewTokensLinear(
   }
 }
 
-/** Runs of four tokens, of two at the end, as [groups][tokens of the run][4]; missing ones are the last. */
+/**
+ * Copies tokens in runs of four, or of two at the end, as [groups][tokens of the run][4]. Where tokens are
+ * missing, the last one is repeated.
+ */
 function interleaveTokens(x: usize, tokens: i32, groups: i32, to: usize): void {
   const xStep = <usize>groups << 4;
   for (let token = 0; token < tokens; token += 4) {

@@ -11,7 +11,7 @@ import {
 import { BF16, F16, F32 } from "./half";
 
 /**
- * out [rows] = x [4 * groups] W^T + bias; x was multiplied with what pairValues asks for.
+ * out [rows] = x [4 * groups] W^T + bias. For f16, x was multiplied with halfLift(); for i8, with WHOLE_REST.
  *
  * @param bias [rows], or 0 for none
  * @param scales [rows, up to a multiple of 8], or 0 for none

@@ -316,7 +316,7 @@ function describeMethod(method: (typeof methods)[string]): MethodChoice {
       max: blockSize.max,
       description: blockSize.description,
     },
-    hasFactors: method.sandwichBlocks !== undefined,
+    hasFactors: method.form !== undefined,
   };
 }
 

@@ -1,4 +1,5 @@
 import { type BlockWeights, disposeBlock } from "../decoder.js";
+import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
 import {
   blockTensor,
@@ -10,7 +11,6 @@ import {
 import type { LayerPlan, Recipe } from "../recipe.js";
 import type { StoredModel } from "../stored-model.js";
 import type { Tensor } from "../tensor.js";
-import { loadBlock } from "../weights.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import { layerParts, type PrunedLayer, pruneLayer } from "./layer.js";
@@ -62,7 +62,7 @@ export async function* compressBlock(
   const { backend } = passes;
   const planned = LINEAR_NAMES.filter((name) => plan.has(blockTensor(layer, name)));
   if (rotator) yield* openRotator(tools, rotator, layer);
-  let block = await loadBlock(model, backend, layer, true);
+  let block = await loadBlock(model, backend, layer, { dense: true });
   let statistics = new Map<LinearName, Statistics>();
   const pruned = new Map<LinearName, PrunedLayer>();
   try {
@@ -205,8 +205,9 @@ async function* pruneOne(
   return yield* size(linear) > 0 ? budget.time(work) : work;
 }
 
-function discard({ linear: { weight, sandwich }, difference }: PrunedLayer): void {
-  for (const made of [weight, sandwich?.left, sandwich?.right, difference]) made?.dispose();
+function discard({ linear, difference }: PrunedLayer): void {
+  linear.weight.dispose();
+  difference?.dispose();
 }
 
 function denseWeight(block: BlockWeights, name: LinearName): Tensor {

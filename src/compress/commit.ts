@@ -1,5 +1,6 @@
+import { SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
-import { extrasMetadata } from "../extras.js";
+import { extrasMetadata, isRotation } from "../extras.js";
 import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
 import { LAYOUT_KEY, layoutMetadata } from "../layouts/index.js";
 import type { OutputFolder } from "../platform/files.js";
@@ -7,14 +8,8 @@ import { pause } from "../run.js";
 import { readPieces } from "../stored-model.js";
 import { sizeOf } from "../tensor.js";
 import type { Journal } from "./journal.js";
-import {
-  besideWeights,
-  CONFIG,
-  type Packing,
-  REPORT_FILE,
-  SIDE_FILE,
-  type Totals,
-} from "./output.js";
+import type { LayerReport } from "./layer.js";
+import { besideWeights, CONFIG, type Packing, REPORT_FILE, type Totals } from "./output.js";
 import { bytesOf, readUnit, type Unit } from "./unit.js";
 
 /**
@@ -28,6 +23,8 @@ export async function copyBeside({ model, layout }: Packing, output: OutputFolde
   const names = carried.filter((name) => !written.includes(name));
   await copyOtherFiles(model.checkpoint, output, names);
 }
+
+const isTurn = ({ name }: TensorEntry) => isRotation(name);
 
 /** The finished units of a run, by name, and what is made of them. */
 export class Output {
@@ -58,6 +55,10 @@ export class Output {
     ].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
   }
 
+  get layers(): LayerReport[] {
+    return [...this.units.values()].flatMap((unit) => unit.layers);
+  }
+
   /** Joins the units' tensors and copies what no unit names. */
   async writeWeights(
     output: OutputFolder,
@@ -71,7 +72,7 @@ export class Output {
     const metadata = {
       ...kept,
       ...layoutMetadata(layout, packing.packed),
-      ...extrasMetadata(tensors.map(({ name }) => name)),
+      ...extrasMetadata(this.layers.some(({ form }) => form) || tensors.some(isTurn)),
     };
     const writer = createCheckpoint(output, { tensors, metadata, shardBytes });
     for (const [name, unit] of this.units) {
@@ -107,7 +108,7 @@ export class Output {
     const { model, pruned } = this.packing;
     const names = new Set(pruned.map(({ name }) => name));
     const after = all.flatMap(({ tensors }) => tensors).filter(({ of }) => names.has(of));
-    const layers = all.flatMap((unit) => unit.layers);
+    const { layers } = this;
     const weights = layers.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
     const removed = layers.reduce((sum, layer) => sum + layer.removed * sizeOf(layer.shape), 0);
     return {

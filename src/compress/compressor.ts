@@ -1,19 +1,21 @@
 import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
-import { openCheckpoint } from "../checkpoint/checkpoint.js";
+import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "../recipe.js";
+import type { FormTree } from "../stored-forms.js";
 import { embeddingName, hasExtras, readModel, type StoredModel } from "../stored-model.js";
 import { type BlockOutcome, blockParts, compressBlock } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
 import { copyBeside, Output } from "./commit.js";
 import type { Journal } from "./journal.js";
+import type { LayerReport } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { foldOuter } from "./outer.js";
-import { describeOutput, Packing, REPORT_FILE, SIDE_FILE } from "./output.js";
+import { describeOutput, Packing, REPORT_FILE } from "./output.js";
 import { Passes } from "./pass.js";
 import { Course } from "./progress.js";
 import {
@@ -101,14 +103,16 @@ export async function* compressSteps(
     const made = new Output(packing, work.units);
     await made.writeWeights(output, journal, shardBytes, signal);
     await made.writeBeside(output);
-    const layers = [...work.units.values()].flatMap((unit) => unit.layers);
+    const { layers } = made;
     const totals = made.totals();
     const side = {
       key: await facts.key(journal.begun),
       recipe,
       backend: lease.name,
       calibration: windows.facts,
-      layers,
+      // Forms stand once, where they are looked for.
+      layers: layers.map(({ form: _, ...report }) => report),
+      ...formsOf(layers),
       totals,
     };
     await output.writeText(SIDE_FILE, describeOutput(model, side));
@@ -149,6 +153,12 @@ function refuseModel(model: StoredModel, { rotate }: Recipe): void {
     );
   }
   if (rotate) refuseRotation(model.spec, rotate);
+}
+
+/** The forms of the weights that have one, by name, as penjing.json lists them. */
+function formsOf(layers: readonly LayerReport[]): { forms?: Readonly<Record<string, FormTree>> } {
+  const forms = layers.flatMap(({ name, form }) => (form ? [[`${name}.weight`, form]] : []));
+  return forms.length > 0 ? { forms: Object.fromEntries(forms) } : {};
 }
 
 /** What the blocks of a run have in common. */
@@ -279,7 +289,7 @@ async function finishBlock(
 ): Promise<Unit> {
   for (const tensor of others) await writer.add(tensor);
   for (const { report, stored } of layers) {
-    for (const tensor of stored) await packing.add(writer, tensor, `${report.name}.weight`);
+    await packing.add(writer, stored, `${report.name}.weight`);
   }
   return writer.finish({ layers: layers.map(({ report }) => report), notes, needs });
 }

@@ -1,13 +1,16 @@
 import type { Backend } from "../backend.js";
+import { decode } from "../decode.js";
 import type { LinearWeight } from "../decoder.js";
-import { sandwichNames } from "../extras.js";
+import { leavesOf, mapLeaves, partsIn } from "../form.js";
+import { denseLeaf, openLeaf } from "../forms/leaf.js";
+import { floatName, nameParts } from "../forms/names.js";
 import { layerError } from "../layer-error.js";
 import type { TensorEntry } from "../layout.js";
 import type { PruneOutcome, Statistics } from "../method.js";
 import type { LayerPlan } from "../recipe.js";
-import { reconstruct, type Sandwich } from "../sandwich.js";
 import type { Snapshot } from "../snapshot.js";
 import { formatSparsity } from "../sparsity.js";
+import { type FormTree, formOfTree, treeOf } from "../stored-forms.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { downloadFloats, uploadFloats } from "../weights.js";
 import type { Journal } from "./journal.js";
@@ -20,7 +23,9 @@ export interface LayerReport {
   readonly sparsity: string;
   /** [outFeatures, inFeatures] */
   readonly shape: readonly [number, number];
-  /** Share of the weights that were removed; of a sandwich's core. */
+  /** How the weight is held and what its tensors are called; absent where it is one, the weight. */
+  readonly form?: FormTree;
+  /** Share of the weights that were removed; of a product's core. */
   readonly removed: number;
   /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||² on the calibration inputs; absent when not measured. */
   readonly layerError?: number;
@@ -108,29 +113,36 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
   try {
     backend.copy(original, weight);
     const keeper = options.journal.keeper(layerParts(name)[1]);
-    const { mask, sandwich, curve, figures, notes } = await method.prune(
+    const { mask, form, curve, figures, notes } = await method.prune(
       { name, weight, statistics, sparsity, backend, seed, seconds, keeper, signal, onProgress },
       plan.options,
     );
-    made.push(mask);
-    if (sandwich) made.push(sandwich.left, sandwich.right);
+    made.push(mask, ...(form ? partsIn(form) : []));
     const kept = (await backend.read(mask)) as Uint8Array;
-    const weightName = `${name}.weight`;
-    const names = sandwichNames(weightName);
-    const finish = async (tensorName: string, tensor: Tensor): Promise<FinishedTensor> => ({
-      ...{ name: tensorName, dtype, shape: tensor.shape },
-      bytes: await downloadFloats(backend, tensor, dtype),
-    });
-    const stored = [await finish(weightName, weight)];
-    if (sandwich) {
-      stored.push(await finish(names.left, sandwich.left));
-      stored.push(await finish(names.right, sandwich.right));
+    const [rows, cols] = original.shape;
+    const held = form ?? denseLeaf(weight, [rows, cols]);
+    const named = nameParts(held, `${name}.weight`, floatName({ dtype }));
+    const names = leavesOf(named);
+    const stored: FinishedTensor[] = [];
+    for (const [i, { parts }] of leavesOf(held).entries()) {
+      for (const [part, tensor] of parts) {
+        const isCode = tensor.dtype === "u8";
+        const type = isCode ? "U8" : part === "scales" ? "F32" : dtype;
+        const bytes = isCode ? backend.read(tensor) : downloadFloats(backend, tensor, type);
+        stored.push({
+          name: names[i].parts.get(part)!,
+          dtype: type,
+          shape: tensor.shape,
+          bytes: (await bytes) as Uint8Array,
+        });
+      }
     }
     const report: LayerReport = {
       name,
       method: method.name,
       sparsity: formatSparsity(sparsity),
-      shape: [original.shape[0], original.shape[1]],
+      shape: [rows, cols],
+      ...(form && { form: treeOf(named) }),
       removed: 1 - kept.reduce((sum, one) => sum + one, 0) / kept.length,
       curve,
       figures,
@@ -148,32 +160,41 @@ async function openPruned(
   { report, stored }: Finished,
   { name, original, bias, statistics, measure, signal }: PruneLayerOptions,
 ): Promise<PrunedLayer> {
-  const made: Tensor[] = [];
+  const made: { dispose(): void }[] = [];
   const scratch: Tensor[] = [];
-  const open = (tensorName: string) => {
-    const finished = stored.find((one) => one.name === tensorName)!;
-    const tensor = uploadFloats(backend, finished, finished.bytes);
+  const own = <Made extends { dispose(): void }>(tensor: Made) => {
     made.push(tensor);
     return tensor;
   };
   try {
-    const weightName = `${name}.weight`;
-    const weight = open(weightName);
-    const names = sandwichNames(weightName);
-    const sandwich: Sandwich | undefined =
-      stored.length > 1 ? { left: open(names.left), right: open(names.right) } : undefined;
-    const linear: LinearWeight = { kind: "dense", weight, bias, sandwich };
-    if (!measure) return { report, stored, linear };
-    const effective = sandwich ? reconstruct(backend, weight, sandwich) : weight;
-    if (effective !== weight) scratch.push(effective);
-    if (statistics.hessian) {
-      const error = await layerError(backend, original, effective, statistics.hessian, signal);
-      return { report: { ...report, layerError: error }, stored, linear };
+    const { form, shape } = report;
+    const named = form ? formOfTree(form, name) : denseLeaf(`${name}.weight`, shape);
+    const held = await mapLeaves(named, (leaf) =>
+      openLeaf(leaf, async (tensor, rule) => {
+        const finished = stored.find((one) => one.name === tensor)!;
+        return own(
+          rule.dtype === "u8"
+            ? backend.upload(finished.bytes, rule.shape)
+            : uploadFloats(backend, finished, finished.bytes),
+        );
+      }),
+    );
+    const parts = partsIn(held);
+    if (form) scratch.push(...parts);
+    let [error, difference]: [number?, Tensor?] = [];
+    if (measure) {
+      const effective = form ? await decode(backend, held) : parts[0];
+      if (statistics.hessian) {
+        error = await layerError(backend, original, effective, statistics.hessian, signal);
+      } else {
+        difference = own(backend.zeros(original.shape));
+        backend.ops.subtract(original, effective, difference);
+      }
+      if (form) effective.dispose();
     }
-    const difference = backend.zeros(original.shape);
-    made.push(difference);
-    backend.ops.subtract(original, effective, difference);
-    return { report, stored, linear, difference };
+    const weight = form ? own(await backend.ops.prepare(held)) : parts[0];
+    const measured = error === undefined ? report : { ...report, layerError: error };
+    return { report: measured, stored, linear: { weight, bias }, difference };
   } catch (cause) {
     for (const tensor of made) tensor.dispose();
     throw cause;

@@ -7,8 +7,6 @@ import type { StoredModel } from "../stored-model.js";
 import { VERSION } from "../version.js";
 import type { FinishedTensor, UnitWriter } from "./unit.js";
 
-/** Says what made an output folder; the same for the same input, recipe and backend. */
-export const SIDE_FILE = "penjing.json";
 export const CONFIG = "config.json";
 /** Times and memory of the run, which differ from run to run. */
 export const REPORT_FILE = "penjing-report.json";
@@ -70,11 +68,19 @@ export class Packing {
     return [...this.model.weights.values()].filter(({ name }) => this.layerOf(name));
   }
 
-  /** Puts a finished tensor of a layer into a unit, packed when it is the layer's weight. */
-  async add(unit: UnitWriter, tensor: FinishedTensor, weightName: string): Promise<void> {
-    const { name } = tensor;
-    if (name === weightName && this.isPacked(name)) await unit.addPacked(tensor, this.layout);
-    else await unit.add(tensor, weightName);
+  /** Puts the finished tensors of a layer into a unit: first its weight, packed where it is to be. */
+  async add(
+    unit: UnitWriter,
+    tensors: readonly FinishedTensor[],
+    weightName: string,
+  ): Promise<void> {
+    for (const tensor of tensors.filter(({ name }) => name === weightName)) {
+      if (this.isPacked(weightName)) await unit.addPacked(tensor, this.layout);
+      else await unit.add(tensor);
+    }
+    for (const tensor of tensors.filter(({ name }) => name !== weightName)) {
+      await unit.add(tensor, weightName);
+    }
   }
 }
 

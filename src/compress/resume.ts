@@ -1,18 +1,19 @@
 import type { Backend } from "../backend.js";
 import type { Lease } from "../backends/lease.js";
 import { RELAXED } from "../backends/wasm/module.js";
-import { openCheckpoint } from "../checkpoint/checkpoint.js";
+import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { parseJson } from "../checkpoint/json.js";
 import { type OutputFolder, openFolder, openWorkFolder } from "../platform/files.js";
 import { openOutput, refuseOverlap } from "../platform/overlap.js";
 import { memoryWorkFolder } from "../platform/work-folder.js";
 import type { Recipe } from "../recipe.js";
+import type { FormTree } from "../stored-forms.js";
 import type { StoredModel } from "../stored-model.js";
 import { sha256 } from "../text.js";
 import { VERSION } from "../version.js";
 import { Journal, type RunInputs } from "./journal.js";
 import type { CompressOptions, CompressResult } from "./options.js";
-import { REPORT_FILE, SIDE_FILE } from "./output.js";
+import { REPORT_FILE } from "./output.js";
 import type { Sources } from "./sources.js";
 import type { ResidualStream } from "./stream.js";
 
@@ -26,6 +27,7 @@ interface Side extends Pick<CompressResult, "layers" | "totals"> {
   readonly key: string;
   readonly recipe: unknown;
   readonly calibration: unknown;
+  readonly forms?: Readonly<Record<string, FormTree>>;
 }
 
 type Folders = Pick<CompressOptions, "out" | "work" | "force">;
@@ -105,7 +107,11 @@ export class RunFacts {
       this.key({ ...this.inputs, [ARITHMETIC]: name }),
     );
     if (!(await Promise.all(keys)).includes(side.key)) return undefined;
-    const { layers, totals } = side;
+    const { totals, forms = {} } = side;
+    const layers = side.layers.map((layer) => {
+      const form = forms[`${layer.name}.weight`];
+      return form ? { ...layer, form } : layer;
+    });
     const { tensors, close } = await openCheckpoint(folder);
     await close();
     const bytes = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);

@@ -6,12 +6,12 @@ import { Journal } from "../../src/compress/journal.js";
 import { pruneLayer } from "../../src/compress/layer.js";
 import { disposeStatistics, Passes, type Steps } from "../../src/compress/pass.js";
 import { disposeBlock } from "../../src/decoder.js";
+import { loadBlock } from "../../src/load.js";
 import type { StatisticName } from "../../src/method.js";
 import type { LinearName } from "../../src/model.js";
 import { DEFAULT_RECIPE, planLayers, type Recipe } from "../../src/recipe.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
-import { loadBlock } from "../../src/weights.js";
 import type { BenchOptions, Figure } from "./measure.js";
 import { patternedModel } from "./patterned.js";
 import { peakResident } from "./resident.js";
@@ -62,7 +62,7 @@ const LLAMA_3_8B: StreamCase = {
   kvHeads: 8,
   windows: 128,
   length: 2048,
-  run: 2,
+  run: 1,
   stream: "f32",
 };
 
@@ -130,7 +130,7 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
     const calibration = await openCalibration(model, backend, { ids, samples: windows }, recipe);
     const filled = process.memoryUsage().rss;
     const tables = live();
-    const block = await loadBlock(model, backend, 0, true);
+    const block = await loadBlock(model, backend, 0, { dense: true });
     const weights = live() - tables;
     const passes = new Passes(backend, { ...calibration, samples }, undefined);
     const inputs: readonly LinearName[] = [
