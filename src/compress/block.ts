@@ -1,4 +1,5 @@
 import { type BlockWeights, disposeBlock } from "../decoder.js";
+import type { FinishedTensor } from "../layout.js";
 import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
 import {
@@ -18,7 +19,6 @@ import { ErrorSums } from "./layer-error.js";
 import { disposeStatistics, type Passes, type Steps } from "./pass.js";
 import { foldNorms } from "./rotate.js";
 import type { Rotator } from "./rotator.js";
-import type { FinishedTensor } from "./unit.js";
 
 /** Share of a block's time for its rotation where the pruning after it takes long too. */
 const ROTATION_SHARE = 0.5;

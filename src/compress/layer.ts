@@ -5,7 +5,7 @@ import { leavesOf, mapLeaves, partsIn } from "../form.js";
 import { denseLeaf, openLeaf } from "../forms/leaf.js";
 import { floatName, nameParts } from "../forms/names.js";
 import { layerError } from "../layer-error.js";
-import type { TensorEntry } from "../layout.js";
+import type { FinishedTensor, TensorEntry } from "../layout.js";
 import type { PruneOutcome, Statistics } from "../method.js";
 import type { LayerPlan } from "../recipe.js";
 import type { Snapshot } from "../snapshot.js";
@@ -14,7 +14,6 @@ import { type FormTree, formOfTree, treeOf } from "../stored-forms.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { downloadFloats, uploadFloats } from "../weights.js";
 import type { Journal } from "./journal.js";
-import type { FinishedTensor } from "./unit.js";
 
 /** What one layer became: a line of the report. */
 export interface LayerReport {

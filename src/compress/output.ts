@@ -1,11 +1,11 @@
 import { PenjingError } from "../errors.js";
-import type { Layout, TensorEntry } from "../layout.js";
+import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
 import { LAYOUT_FILES, layoutConfig } from "../layouts/index.js";
 import { blockTensor, type DecoderSpec, HEAD, LINEAR_NAMES } from "../model.js";
 import type { LayerPlan } from "../recipe.js";
 import type { StoredModel } from "../stored-model.js";
 import { VERSION } from "../version.js";
-import type { FinishedTensor, UnitWriter } from "./unit.js";
+import type { UnitWriter } from "./unit.js";
 
 export const CONFIG = "config.json";
 /** Times and memory of the run, which differ from run to run. */

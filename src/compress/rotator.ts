@@ -1,6 +1,7 @@
 import type { Backend } from "../backend.js";
 import { type BlockWeights, disposeBlock } from "../decoder.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
+import type { FinishedTensor } from "../layout.js";
 import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
 import { blockTensor, LINEAR_NAMES, type LinearName } from "../model.js";
@@ -32,7 +33,6 @@ import {
   rotationProblem,
   type SearchRecipe,
 } from "./rotate.js";
-import type { FinishedTensor } from "./unit.js";
 
 /** The rotation that a group of blocks shares. */
 interface GroupRotation extends BlockGroup {

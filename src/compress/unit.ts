@@ -1,5 +1,5 @@
 import { DTYPE_BYTES } from "../checkpoint/dtype.js";
-import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
+import type { FinishedTensor, Layout, TensorEntry, WeightFacts } from "../layout.js";
 import type { Snapshot } from "../snapshot.js";
 import { sizeOf } from "../tensor.js";
 import type { Journal } from "./journal.js";
@@ -12,11 +12,6 @@ const PART_BYTES = 2 ** 28;
 export interface UnitTensor extends TensorEntry {
   /** The input's weight whose place it takes, alone or with others; its own name when it is new. */
   readonly of: string;
-}
-
-/** A tensor with its bytes: little-endian elements, row-major. */
-export interface FinishedTensor extends TensorEntry {
-  readonly bytes: Uint8Array;
 }
 
 /** What came out of a part of the model, whose bytes are kept in the journal. */
