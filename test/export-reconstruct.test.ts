@@ -97,7 +97,11 @@ for (const [title, recipe, prepare] of [
     for (const [name, { shape, dtype }] of checkpoint.tensors) {
       assert.equal([shape, dtype], [before.get(name)!.shape, before.get(name)!.dtype], name);
     }
-    assert.is(Buffer.compare(plain.files["penjing.json"], files["penjing.json"]), 0);
+    // What is no longer held in forms is no longer listed, and nothing else changes.
+    const { forms, ...side } = JSON.parse(new TextDecoder().decode(files["penjing.json"]));
+    const text = `${JSON.stringify(side, null, 2)}\n`;
+    assert.is(new TextDecoder().decode(plain.files["penjing.json"]), text);
+    assert.is(Object.keys(forms ?? {}).length, title.includes("ARMOR") ? 28 : 0);
     assert.not("penjing-report.json" in plain.files);
   });
 }
