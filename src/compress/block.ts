@@ -1,19 +1,13 @@
 import { type BlockWeights, disposeBlock } from "../decoder.js";
 import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
-import {
-  blockTensor,
-  LINEAR_NAMES,
-  type LinearName,
-  linearShapes,
-  SHARED_INPUT,
-} from "../model.js";
+import { blockTensor, type Site, sitesOf } from "../model.js";
 import type { LayerPlan, Recipe } from "../recipe.js";
 import type { StoredModel } from "../stored-model.js";
 import type { Tensor } from "../tensor.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
-import { layerParts, type PrunedLayer, pruneLayer } from "./layer.js";
+import { type PrunedLayer, pruneLayer } from "./layer.js";
 import { ErrorSums } from "./layer-error.js";
 import { disposeStatistics, type Passes, type Steps } from "./pass.js";
 import { foldNorms } from "./rotate.js";
@@ -55,13 +49,13 @@ export async function* compressBlock(
   layer: number,
   advance: boolean,
 ): Steps<BlockOutcome> {
-  const { model, plan, recipe, passes, rotator, budget } = tools;
+  const { model, recipe, passes, rotator, budget } = tools;
   const { backend } = passes;
-  const planned = LINEAR_NAMES.filter((name) => plan.has(blockTensor(layer, name)));
+  const planned = plannedSites(tools, layer);
   if (rotator) yield* openRotator(tools, rotator, layer);
   let block = await loadBlock(model, backend, layer, { dense: true });
-  let statistics = new Map<LinearName, Statistics>();
-  const pruned = new Map<LinearName, PrunedLayer>();
+  let statistics = new Map<string, Statistics>();
+  const pruned = new Map<string, PrunedLayer>();
   try {
     if (rotator) await foldNorms(backend, block);
     const needs = statisticsNeeded(tools, layer, planned);
@@ -78,12 +72,12 @@ export async function* compressBlock(
       others = await rotator.store(block, planned);
     }
     // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
-    const hasHessian = (name: LinearName) => statistics.get(SHARED_INPUT[name])?.hessian;
+    const hasHessian = ({ input }: Site) => statistics.get(input)?.hessian;
     const measures = recipe.layerError && !planned.every(hasHessian);
-    for (const [i, name] of planned.entries()) {
+    for (const [i, site] of planned.entries()) {
       keepOnly(statistics, planned.slice(i));
-      pruned.set(name, yield* pruneOne(tools, block, name, planned, statistics));
-      if (!measures && recipe.statistics !== "dense") denseWeight(block, name).dispose();
+      pruned.set(site.name, yield* pruneOne(tools, block, site, planned, statistics));
+      if (!measures && recipe.statistics !== "dense") denseWeight(block, site).dispose();
     }
     keepOnly(statistics, []);
 
@@ -106,8 +100,8 @@ export async function* compressBlock(
 }
 
 /** Frees the statistics that none of the linears needs. */
-function keepOnly(statistics: Map<LinearName, Statistics>, linears: readonly LinearName[]): void {
-  const inputs = new Set(linears.map((name) => SHARED_INPUT[name]));
+function keepOnly(statistics: Map<string, Statistics>, sites: readonly Site[]): void {
+  const inputs = new Set(sites.map(({ input }) => input));
   for (const [input, gathered] of statistics) {
     if (inputs.has(input)) continue;
     disposeStatistics([gathered]);
@@ -115,41 +109,40 @@ function keepOnly(statistics: Map<LinearName, Statistics>, linears: readonly Lin
   }
 }
 
-/** Names in the journal of what a block leaves there before it is finished. */
-export function blockParts(layer: number): string[] {
-  return LINEAR_NAMES.flatMap((name) => layerParts(blockTensor(layer, name)));
+/** The linears of a block that are pruned, in the order in which a forward uses them. */
+function plannedSites({ model, plan }: BlockTools, layer: number): Site[] {
+  return sitesOf(model.spec.blocks[layer]).filter(({ name }) => plan.has(blockTensor(layer, name)));
 }
 
 async function* openRotator(tools: BlockTools, rotator: Rotator, layer: number): Steps<void> {
-  const { budget, plan } = tools;
-  const planned = LINEAR_NAMES.filter((name) => plan.has(blockTensor(layer, name)));
+  const { budget } = tools;
+  const planned = plannedSites(tools, layer);
   const share = isTimed(tools, layer, planned) ? ROTATION_SHARE : 1;
   const seconds = budget.part(share, Math.max(1, rotator.soughtAt(layer)));
   yield* budget.time(rotator.open(layer, seconds));
 }
 
-function isTimed({ plan }: BlockTools, layer: number, planned: readonly LinearName[]): boolean {
-  return planned.some((name) => plan.get(blockTensor(layer, name))!.method.isTimed);
+function isTimed({ plan }: BlockTools, layer: number, planned: readonly Site[]): boolean {
+  return planned.some(({ name }) => plan.get(blockTensor(layer, name))!.method.isTimed);
 }
 
 /** What is to be gathered of each shared input, for the planned linears and the rotation. */
 function statisticsNeeded(
-  { plan, rotator }: BlockTools,
+  { model, plan, rotator }: BlockTools,
   layer: number,
-  planned: readonly LinearName[],
-): Map<LinearName, ReadonlySet<StatisticName>> {
-  const needed = new Map<LinearName, ReadonlySet<StatisticName>>();
-  // A rotation looks at all of a block's linears, whichever are pruned.
-  const looked = rotator ? LINEAR_NAMES : planned;
-  for (const input of new Set(looked.map((name) => SHARED_INPUT[name]))) {
+  planned: readonly Site[],
+): Map<string, ReadonlySet<StatisticName>> {
+  const needed = new Map<string, ReadonlySet<StatisticName>>();
+  const sites = sitesOf(model.spec.blocks[layer]);
+  for (const first of sites.filter(({ name, input }) => name === input)) {
     const needs = planned
-      .filter((name) => SHARED_INPUT[name] === input)
-      .flatMap((name) => {
+      .filter(({ input }) => input === first.name)
+      .flatMap(({ name }) => {
         const { method, options } = plan.get(blockTensor(layer, name))!;
         return method.needs(options);
       });
-    const wanted = rotator ? rotator.needs(input, needs) : needs;
-    if (wanted.length > 0) needed.set(input, new Set(wanted));
+    const wanted = rotator ? rotator.needs(first, needs) : needs;
+    if (wanted.length > 0) needed.set(first.name, new Set(wanted));
   }
   return needed;
 }
@@ -158,30 +151,29 @@ function statisticsNeeded(
 async function* pruneOne(
   { model, plan, recipe, passes, journal, budget }: BlockTools,
   block: BlockWeights,
-  linear: LinearName,
-  planned: readonly LinearName[],
-  statistics: ReadonlyMap<LinearName, Statistics>,
+  site: Site,
+  planned: readonly Site[],
+  statistics: ReadonlyMap<string, Statistics>,
 ): Steps<PrunedLayer> {
-  const name = blockTensor(block.layer, linear);
+  const name = blockTensor(block.layer, site.name);
   const { samples, length } = passes.calibration;
-  const at = planned.indexOf(linear);
-  const size = (one: LinearName) => {
-    const [rows, cols] = linearShapes(model.spec)[one];
+  const at = planned.indexOf(site);
+  const size = ({ name: one, shape: [rows, cols] }: Site) => {
     return plan.get(blockTensor(block.layer, one))!.method.isTimed ? rows * cols : 0;
   };
   const left = planned.slice(at).reduce((sum, one) => sum + size(one), 0);
-  const seconds = size(linear) > 0 ? budget.part(size(linear) / left) : undefined;
+  const seconds = size(site) > 0 ? budget.part(size(site) / left) : undefined;
   const work = passes.follow(
     "prune",
     (fraction) => (at + fraction) / planned.length,
     (signal, onProgress) =>
       pruneLayer(passes.backend, {
         name,
-        original: denseWeight(block, linear),
-        bias: block.linears[linear].bias,
+        original: denseWeight(block, site),
+        bias: block.linears[site.name].bias,
         dtype: model.weights.get(`${name}.weight`)!.dtype,
         plan: plan.get(name)!,
-        statistics: statistics.get(SHARED_INPUT[linear]) ?? {
+        statistics: statistics.get(site.input) ?? {
           sequences: samples,
           tokens: samples * length,
         },
@@ -194,7 +186,7 @@ async function* pruneOne(
       }),
     discard,
   );
-  return yield* size(linear) > 0 ? budget.time(work) : work;
+  return yield* size(site) > 0 ? budget.time(work) : work;
 }
 
 function discard({ linear, difference }: PrunedLayer): void {
@@ -202,15 +194,12 @@ function discard({ linear, difference }: PrunedLayer): void {
   difference?.dispose();
 }
 
-function denseWeight(block: BlockWeights, name: LinearName): Tensor {
+function denseWeight(block: BlockWeights, { name }: Site): Tensor {
   return block.linears[name].weight as Tensor;
 }
 
 /** The same block with its pruned linears in place. */
-function withPruned(
-  block: BlockWeights,
-  pruned: ReadonlyMap<LinearName, PrunedLayer>,
-): BlockWeights {
+function withPruned(block: BlockWeights, pruned: ReadonlyMap<string, PrunedLayer>): BlockWeights {
   const linears = { ...block.linears };
   for (const [name, { linear }] of pruned) linears[name] = linear;
   return { ...block, linears };

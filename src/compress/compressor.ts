@@ -8,7 +8,7 @@ import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "../recipe.js";
 import type { FormTree } from "../stored-forms.js";
-import { hasExtras, readModel, type StoredModel } from "../stored-model.js";
+import { hasExtras, readModel, refuseSources, type StoredModel } from "../stored-model.js";
 import { type BlockOutcome, compressBlock } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
@@ -67,7 +67,7 @@ export async function* compressSteps(
     yield {
       type: "start",
       backend: lease.name,
-      blocks: model.spec.layers,
+      blocks: model.spec.blocks.length,
       layers: plan.size,
       samples: windows.samples,
       length: recipe.length,
@@ -120,7 +120,7 @@ export async function* compressSteps(
   }
 }
 
-/** Refuses what was compressed here before, and rotations that the model does not allow. */
+/** Refuses what cannot be written anew, and rotations that the model does not allow. */
 function refuseModel(model: StoredModel, { rotate }: Recipe): void {
   if (hasExtras(model)) {
     throw new PenjingError(
@@ -128,6 +128,7 @@ function refuseModel(model: StoredModel, { rotate }: Recipe): void {
       "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
     );
   }
+  refuseSources(model);
   if (rotate) refuseRotation(model.spec, rotate);
 }
 
@@ -155,7 +156,7 @@ async function* blocks(
   options: CompressOptions,
 ): AsyncGenerator<CompressEvent, LayerReport[], void> {
   const done: Done = { blocks: 0, reports: [] };
-  const budget = new Budget(options.budget, work.model.spec.layers);
+  const budget = new Budget(options.budget, work.model.spec.blocks.length);
   for (;;) {
     try {
       yield* blocksFrom(done, work, budget, options.signal);
@@ -180,7 +181,7 @@ async function* blocksFrom(
   budget: Budget,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<CompressEvent, void, void> {
-  const { layers } = model.spec;
+  const { length: layers } = model.spec.blocks;
   const { backend } = lease;
   const calibration = await openCalibration(model, backend, windows, recipe);
   const passes = new Passes(backend, calibration, signal);

@@ -13,7 +13,8 @@ import {
   EMBEDDING,
   FINAL_NORM,
   HEAD,
-  LINEAR_NAMES,
+  modelSites,
+  type Site,
 } from "../model.js";
 import type { LayerPlan } from "../recipe.js";
 import { rotationGroups } from "../rotation/scope.js";
@@ -43,6 +44,7 @@ function bytesOf(entries: readonly TensorEntry[]): number {
 /** Which tensors an output checkpoint has, and how each weight is stored in them. */
 export class OutputPlan {
   readonly layout: Layout;
+  private readonly rotated: ReadonlySet<string>;
 
   /**
    * @param scope how the blocks are rotated, which changes all of their tensors; undefined when they
@@ -56,6 +58,7 @@ export class OutputPlan {
     private readonly scope: string | undefined,
   ) {
     this.layout = layout;
+    this.rotated = scope === undefined ? new Set() : rotatedTensors(model.spec);
     if (layout.measure) this.layout = layout.withFacts!(this.plannedFacts());
   }
 
@@ -67,7 +70,7 @@ export class OutputPlan {
   /** Whether a weight comes out as it went in. */
   isUntouched(weightName: string): boolean {
     if (this.isFolded && OUTER.includes(weightName)) return false;
-    return !this.layerOf(weightName) && !(this.scope !== undefined && isRotatedTensor(weightName));
+    return !this.layerOf(weightName) && !this.rotated.has(weightName);
   }
 
   /** The plan of a weight's layer; undefined for weights that are left as they are. */
@@ -176,14 +179,14 @@ export class OutputPlan {
   private added(): readonly TensorEntry[] {
     const { scope, isFolded, model } = this;
     if (scope === undefined) return [];
-    const { layers, hiddenSize } = model.spec;
+    const { blocks, hiddenSize } = model.spec;
     if (isFolded) {
       const { dtype, shape } = model.weights.get(embeddingName(model))!;
       return [EMBEDDING, HEAD]
         .filter((name) => !model.weights.has(name))
         .map((name) => ({ name, dtype, shape }));
     }
-    const names = rotationGroups(scope, layers).map(({ first }) => inputRotation(first));
+    const names = rotationGroups(scope, blocks.length).map(({ first }) => inputRotation(first));
     return [...names, OUTPUT_ROTATION].map((name) => ({
       name,
       dtype: "F32",
@@ -234,8 +237,8 @@ export function besideWeights(
   isPacked: (weightName: string) => boolean,
   changes: object = {},
 ): Beside {
-  const left = linearWeights(spec).filter((name) => !isPacked(name));
-  const modules = [...left, HEAD].map((name) => name.replace(/\.weight$/, ""));
+  const left = [...modelSites(spec).keys()].filter((name) => !isPacked(`${name}.weight`));
+  const modules = [...left, HEAD.replace(/\.weight$/, "")];
   const config = { ...(checkpoint.config as object), ...changes };
   const isChanged = Object.keys(changes).length > 0;
   const written = layoutConfig(config, layout, target, modules) ?? (isChanged && config);
@@ -249,25 +252,27 @@ export function besideWeights(
   return { carried, texts };
 }
 
-/** Names of the weights of all linears of the blocks. */
-function linearWeights({ layers }: DecoderSpec): string[] {
-  return Array.from({ length: layers }, (_, layer) =>
-    LINEAR_NAMES.map((name) => blockTensor(layer, `${name}.weight`)),
-  ).flat();
-}
-
 const OUTER: readonly string[] = [EMBEDDING, FINAL_NORM, HEAD];
 
-/** Whether a rotation changes a tensor of the original: all of a block's but q's and k's norms. */
-function isRotatedTensor(name: string): boolean {
-  return /^model\.layers\.\d+\./.test(name) && !/\.[qk]_norm\.weight$|\.rotary_emb\./.test(name);
+/** The tensors that a rotation changes: all of a block's but the norms within its layers. */
+function rotatedTensors({ blocks }: DecoderSpec): ReadonlySet<string> {
+  const names = blocks.flatMap(({ branches }, layer) =>
+    branches.flatMap(({ before, layer: { sites } }) => {
+      const linears = Object.values<Site>(sites).flatMap(({ name }) => [
+        `${name}.weight`,
+        `${name}.bias`,
+      ]);
+      return [`${before.name}.weight`, ...linears].map((name) => blockTensor(layer, name));
+    }),
+  );
+  return new Set(names);
 }
 
 /** The text of the side file. */
 export function describeOutput({ spec }: StoredModel, facts: object): string {
   const model = {
     family: spec.family,
-    layers: spec.layers,
+    layers: spec.blocks.length,
     hiddenSize: spec.hiddenSize,
     vocabSize: spec.vocabSize,
   };

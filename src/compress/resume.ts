@@ -9,9 +9,9 @@ import type { Recipe } from "../recipe.js";
 import type { StoredModel } from "../stored-model.js";
 import { sha256 } from "../text.js";
 import { VERSION } from "../version.js";
-import { type BlockOutcome, blockParts } from "./block.js";
+import type { BlockOutcome } from "./block.js";
 import { Journal } from "./journal.js";
-import { type LayerReport, storedOf } from "./layer.js";
+import { type LayerReport, layerParts, storedOf } from "./layer.js";
 import type { ResidualStream } from "./stream.js";
 
 /** Bytes of each tensor that tell one model from another of the same shape. */
@@ -119,7 +119,8 @@ export async function keepBlock(
     layers: layers.map(({ report, stored }) => ({ report, names: [...stored.keys()] })),
   };
   if (journal.outlives) await journal.save(blockPart(layer), { facts, arrays });
-  await journal.drop([...blockParts(layer), ...streamParts(layer - 1, stream)]);
+  const pruned = layers.flatMap(({ report }) => layerParts(report.name));
+  await journal.drop([...pruned, ...streamParts(layer - 1, stream)]);
 }
 
 /** Sets the residual stream to where the last finished block left it. */

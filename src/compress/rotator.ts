@@ -3,20 +3,20 @@ import { type BlockWeights, disposeBlock } from "../decoder.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
 import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
-import { blockTensor, LINEAR_NAMES, type LinearName } from "../model.js";
+import { attentionOf, blockTensor, type Site, sitesOf } from "../model.js";
 import { rotationMoments } from "../rotation/moments.js";
 import { optimiseRotation } from "../rotation/optimise.js";
 import { type BlockGroup, rotationGroups } from "../rotation/scope.js";
 import {
-  ROTATED_INPUTS,
   ROTATION_DEFAULTS,
-  type RotatedInput,
   type RotationMoments,
   type RotationObjective,
   type RotationOptions,
   type RotationOutcome,
   type RotationProblem,
   type RotationSource,
+  rotatedInputs,
+  turnsOf,
 } from "../rotation.js";
 import type { StoredModel } from "../stored-model.js";
 import type { Tensor } from "../tensor.js";
@@ -26,7 +26,6 @@ import { disposeStatistics, type Passes, type Steps } from "./pass.js";
 import {
   applyRotation,
   foldNorms,
-  headShape,
   needsWithRotation,
   type RotatedBlock,
   rotationProblem,
@@ -69,7 +68,7 @@ export class Rotator {
     private readonly journal: Journal,
   ) {
     this.backend = passes.backend;
-    this.groups = rotationGroups(scope, model.spec.layers);
+    this.groups = rotationGroups(scope, model.spec.blocks.length);
     this.isFolded = scope === "shared";
     this.objective = options.objective;
     this.options = options;
@@ -86,7 +85,7 @@ export class Rotator {
   }
 
   /** What must be gathered of a linear's inputs before `rotate`, given what its method needs. */
-  needs(input: LinearName, needs: readonly StatisticName[]): readonly StatisticName[] {
+  needs(input: Site, needs: readonly StatisticName[]): readonly StatisticName[] {
     return needsWithRotation(input, needs, this.objective);
   }
 
@@ -113,17 +112,17 @@ export class Rotator {
    */
   async *rotate(
     block: BlockWeights,
-    statistics: ReadonlyMap<LinearName, Statistics>,
+    statistics: ReadonlyMap<string, Statistics>,
     seconds: number | undefined,
   ): Steps<RotatedBlock & { readonly notes: readonly string[] }> {
-    const { backend, model } = this;
+    const { backend } = this;
     const { layer } = block;
     if (!this.group) {
-      const problem = rotationProblem(model.spec, block, { statistics });
+      const problem = rotationProblem(block, { statistics });
       yield* this.search({ first: layer, end: layer + 1 }, [problem], seconds);
     }
     const { first, q, r2, notes } = this.group!;
-    const rotation = { q, r2: r2[layer - first], heads: headShape(model.spec) };
+    const rotation = { q, r2: r2[layer - first], heads: attentionOf(block.spec) };
     const rotated = await applyRotation(backend, block, statistics, rotation);
     return { ...rotated, notes: layer === first ? notes : [] };
   }
@@ -132,23 +131,21 @@ export class Rotator {
    * What a rotation changes beside the planned linears: the others, norms and biases, rounded as they
    * are saved, and the turn from the last group's coordinates to this one's.
    */
-  async store(
-    block: BlockWeights,
-    planned: readonly LinearName[],
-  ): Promise<Map<string, Uint8Array>> {
+  async store(block: BlockWeights, planned: readonly Site[]): Promise<Map<string, Uint8Array>> {
     const { backend, model } = this;
-    const { layer, linears } = block;
+    const { layer, spec, norms, linears } = block;
     const stored = new Map<string, Uint8Array>();
     const store = async (name: string, tensor: Tensor) => {
       const weightName = blockTensor(layer, name);
       stored.set(weightName, await round(backend, tensor, model.weights.get(weightName)!.dtype));
     };
-    await store("input_layernorm.weight", block.inputNorm);
-    await store("post_attention_layernorm.weight", block.postAttentionNorm);
-    for (const name of LINEAR_NAMES) {
-      const { bias, weight } = linears[name];
-      if (bias) await store(`${name}.bias`, bias);
-      if (!planned.includes(name)) await store(`${name}.weight`, weight as Tensor);
+    for (const { before } of spec.branches) {
+      await store(`${before.name}.weight`, norms[before.name]);
+    }
+    for (const site of sitesOf(spec)) {
+      const { bias, weight } = linears[site.name];
+      if (bias) await store(`${site.name}.bias`, bias);
+      if (!planned.includes(site)) await store(`${site.name}.weight`, weight as Tensor);
     }
     if (this.isFolded) return stored;
     const { first, q } = this.group!;
@@ -159,7 +156,7 @@ export class Rotator {
       stored.set(inputRotation(layer), await round(backend, turn, "F32"));
       turn.dispose();
     }
-    if (layer + 1 === model.spec.layers) {
+    if (layer + 1 === model.spec.blocks.length) {
       // The turn back is qᵀ, as which the turn into these coordinates is held.
       stored.set(OUTPUT_ROTATION, await round(backend, block.inputRotation as Tensor, "F32"));
     }
@@ -195,11 +192,13 @@ export class Rotator {
     const kept = await this.journal.load(rotationPart(group));
     if (!kept) return;
     this.drop();
-    const { hiddenSize, kvHeads, headDim } = this.model.spec;
-    const data = [...kept.arrays.values()] as Float32Array[];
-    const [q, ...r2] = data.map((array, i) =>
-      this.backend.upload(array, i === 0 ? [hiddenSize, hiddenSize] : [kvHeads * headDim, headDim]),
-    );
+    const { hiddenSize, blocks } = this.model.spec;
+    const [first, ...rest] = [...kept.arrays.values()] as Float32Array[];
+    const q = this.backend.upload(first, [hiddenSize, hiddenSize]);
+    const r2 = rest.map((data, i) => {
+      const { headDim } = attentionOf(blocks[group.first + i]);
+      return this.backend.upload(data, [data.length / headDim, headDim]);
+    });
     this.group = { ...group, q, r2, notes: kept.facts.notes as string[] };
   }
 
@@ -235,19 +234,19 @@ export class Rotator {
     if (objective === "magnitude") return;
     if (await journal.load(momentsPart(end - 1))) return;
     const stream = await passes.calibration.stream.copy("survey");
-    const needs = new Map<LinearName, ReadonlySet<StatisticName>>(
-      ROTATED_INPUTS.map((input) => [input, new Set(["hessian"] as const)]),
-    );
     try {
       for (let layer = first; layer < end; layer++) {
         const block = await loadBlock(model, backend, layer, { dense: true });
-        let statistics: ReadonlyMap<LinearName, Statistics> = new Map();
+        const needs = new Map(
+          rotatedInputs(block.spec).map(({ name }) => [name, new Set(["hessian"] as const)]),
+        );
+        let statistics: ReadonlyMap<string, Statistics> = new Map();
         try {
           await foldNorms(backend, block);
           const share = (fraction: number) => (layer - first + fraction) / (end - first);
           const options = { advance: layer + 1 < end, stream };
           statistics = yield* passes.gather("survey", block, needs, options, share);
-          const problem = rotationProblem(model.spec, block, { statistics });
+          const problem = rotationProblem(block, { statistics });
           await this.putMoments(layer, problem);
         } finally {
           disposeBlock(block);
@@ -278,18 +277,19 @@ export class Rotator {
     return {
       open: async () => {
         const block = await loadBlock(model, backend, layer, { dense: true });
-        const moments = new Map<RotatedInput, Tensor>();
+        const moments = new Map<string, Tensor>();
         try {
           await foldNorms(backend, block);
           const kept = await journal.load(momentsPart(layer));
           for (const [input, data] of kept?.arrays ?? []) {
-            const isOutput = input === "self_attn.o_proj";
-            const cols = isOutput ? model.spec.headDim : model.spec.hiddenSize;
+            const site = sitesOf(block.spec).find(({ name }) => name === input)!;
+            const isOfHeads = turnsOf(site).reads === "r2";
+            const cols = isOfHeads ? attentionOf(block.spec).headDim : site.shape[1];
             const shape = [data.length / cols, cols];
-            moments.set(input as RotatedInput, backend.upload(data as Float32Array, shape));
+            moments.set(input, backend.upload(data as Float32Array, shape));
           }
           const given: RotationMoments | undefined = kept ? moments : undefined;
-          const problem = rotationProblem(model.spec, block, { moments: given });
+          const problem = rotationProblem(block, { moments: given });
           opened.set(problem, block);
           return problem;
         } catch (error) {

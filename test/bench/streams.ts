@@ -8,7 +8,6 @@ import { disposeStatistics, Passes, type Steps } from "../../src/compress/pass.j
 import { disposeBlock } from "../../src/decoder.js";
 import { loadBlock } from "../../src/load.js";
 import type { StatisticName } from "../../src/method.js";
-import type { LinearName } from "../../src/model.js";
 import { DEFAULT_RECIPE, planLayers, type Recipe } from "../../src/recipe.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
@@ -133,13 +132,13 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
     const block = await loadBlock(model, backend, 0, { dense: true });
     const weights = live() - tables;
     const passes = new Passes(backend, { ...calibration, samples }, undefined);
-    const inputs: readonly LinearName[] = [
+    const inputs: readonly string[] = [
       "self_attn.q_proj",
       "self_attn.o_proj",
       "mlp.gate_proj",
       DOWN,
     ];
-    const needs = new Map<LinearName, ReadonlySet<StatisticName>>(
+    const needs = new Map<string, ReadonlySet<StatisticName>>(
       inputs.map((input) => [input, new Set(["hessian"] as const)]),
     );
     tide();
