@@ -4,7 +4,7 @@ import { layerKinds } from "./models/layers/index.js";
 import type { KeyValueCache } from "./models/layers/key-value-cache.js";
 import type { LayerRun } from "./models/layers/layer.js";
 import { normalise } from "./models/layers/norm.js";
-import { byRows, paceSteps, takeSteps, type WorkSteps } from "./steps.js";
+import { operationSteps, paceSteps, takeSteps, type WorkSteps } from "./steps.js";
 import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 
 /** A linear layer ready to run: y = x Wᵀ + bias, W in whichever form it is held. */
@@ -105,10 +105,7 @@ export class BlockRunner {
     { weight, bias }: LinearWeight,
     out: Tensor,
   ): Generator<void, void, void> {
-    const { backend } = this;
-    yield* byRows(backend, rowsOf(input), colsOf(input) * colsOf(out), (part) =>
-      backend.ops.multiply(part(input), weight, part(out), { bias }),
-    );
+    yield* operationSteps(this.backend, "multiply", input, weight, out, { bias });
   }
 
   /** x = x R in place, for the matrix Rᵀ. */
@@ -230,9 +227,7 @@ export class Decoder {
     const { backend, spec, outer } = this;
     const hidden = backend.rows(this.hidden, start, rowsOf(out));
     normalise(backend, spec.finalNorm, hidden, outer.finalNorm, hidden);
-    yield* byRows(backend, rowsOf(out), colsOf(hidden) * colsOf(out), (part) =>
-      backend.ops.multiply(part(hidden), outer.head, part(out)),
-    );
+    yield* operationSteps(backend, "multiply", hidden, outer.head, out);
   }
 
   /** The steps of `logits`, for `pace`. */

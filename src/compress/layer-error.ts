@@ -1,6 +1,6 @@
 import type { Backend } from "../backend.js";
 import type { BlockWeights, LinearObserver } from "../decoder.js";
-import { byRows } from "../steps.js";
+import { operationSteps } from "../steps.js";
 import { rowsOf, type Tensor } from "../tensor.js";
 import type { PrunedLayer } from "./layer.js";
 
@@ -22,14 +22,11 @@ export class ErrorSums {
   private *add(name: string, input: Tensor, difference: Tensor): Generator<void, void, void> {
     const { backend } = this;
     const original = this.dense.linears[name].weight as Tensor;
-    const tokens = rowsOf(input);
-    const out = backend.zeros([tokens, rowsOf(original)]);
+    const out = backend.zeros([rowsOf(input), rowsOf(original)]);
     try {
       const energies: Promise<number>[] = [];
       for (const weight of [difference, original]) {
-        yield* byRows(backend, tokens, weight.size, (part) =>
-          backend.ops.multiply(part(input), weight, part(out)),
-        );
+        yield* operationSteps(backend, "multiply", input, weight, out);
         energies.push(backend.ops.sumOfSquares(out));
       }
       this.sums.set(name, [...(this.sums.get(name) ?? []), energies]);
