@@ -169,7 +169,7 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
         seed: 0,
         measure: true,
         seconds: undefined,
-        journal: new Journal(undefined),
+        journal: new Journal(),
         signal: leave.signal,
         onProgress: () => {},
       });

@@ -18,12 +18,8 @@ import { ResidualStream, type StreamOptions } from "../../src/compress/stream.js
 import { disposeBlock } from "../../src/decoder.js";
 import { PenjingError } from "../../src/errors.js";
 import { loadBlock } from "../../src/load.js";
-import { memoryFolder } from "../../src/platform/files.js";
-import {
-  memoryWorkFolder,
-  openWorkFolder,
-  type WorkFolder,
-} from "../../src/platform/work-folder.js";
+import { memoryFolder, openWorkFolder } from "../../src/platform/files.js";
+import { memoryWorkFolder, type WorkFolder } from "../../src/platform/work-folder.js";
 import { DEFAULT_RECIPE } from "../../src/recipe.js";
 import { readModel, type StoredModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
