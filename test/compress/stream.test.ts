@@ -265,6 +265,7 @@ test("a pass that does not advance leaves the stream; scratch is there only duri
   const seen: string[] = [];
   const observe = (name: string): undefined => {
     seen.push(name);
+    // Each scratch tensor is made when a layer first needs it; the last linear has seen all.
     if (name !== "mlp.down_proj") return;
     assert.ok(backend.memory().live > before + 2048 * 4 * 6 * model.spec.hiddenSize);
   };
