@@ -7,6 +7,15 @@ export type { WasmOptions } from "./backends/wasm/options.js";
 export { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 export { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
 export type { LayerReport } from "./compress/layer.js";
+export type {
+  FlatOverride,
+  FlatRecipe,
+  GivenRecipe,
+  Recipe,
+  RecipeStep,
+  StepsRecipe,
+} from "./compress/recipe.js";
+export type { StepOverride, StepReach } from "./compress/transform.js";
 export {
   type CompressEvent,
   type CompressOptions,
@@ -63,7 +72,5 @@ export {
 } from "./platform/origin-files.js";
 export { memoryWorkFolder, openWorkFolder, type WorkFolder } from "./platform/work-folder.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
-export { DEFAULT_RECIPE, type Override, type Recipe } from "./recipe.js";
-export type { RotateRecipe } from "./rotation.js";
 export type { Run } from "./run.js";
 export { VERSION } from "./version.js";

@@ -1,94 +1,74 @@
 import { type BlockWeights, disposeBlock } from "../decoder.js";
-import type { StatisticName, Statistics } from "../method.js";
-import {
-  blockTensor,
-  LINEAR_NAMES,
-  type LinearName,
-  linearShapes,
-  SHARED_INPUT,
-} from "../model.js";
-import type { LayerPlan, Recipe } from "../recipe.js";
-import type { StoredModel } from "../stored-model.js";
-import type { Tensor } from "../tensor.js";
+import type { StatisticName } from "../method.js";
+import { blockTensor, LINEAR_NAMES, type LinearName, SHARED_INPUT } from "../model.js";
 import { loadBlock } from "../weights.js";
-import type { Budget } from "./budget.js";
-import type { Journal } from "./journal.js";
-import { layerParts, type PrunedLayer, pruneLayer } from "./layer.js";
+import { discardPruned, layerParts, type PrunedLayer } from "./layer.js";
 import { ErrorSums } from "./layer-error.js";
-import { disposeStatistics, type Passes, type Steps } from "./pass.js";
-import { foldNorms } from "./rotate.js";
-import type { Rotator } from "./rotator.js";
-
-/** Share of a block's time for its rotation where the pruning after it takes long too. */
-const ROTATION_SHARE = 0.5;
+import { disposeStatistics, type Steps } from "./pass.js";
+import type {
+  BlockState,
+  Note,
+  RunTools,
+  StoredTensor,
+  Transform,
+  TransformRun,
+} from "./transform.js";
 
 /** What came out of one block. */
 export interface BlockOutcome {
   readonly layers: readonly Pick<PrunedLayer, "report" | "stored">[];
-  /** Other tensors that changed, by name: those of a rotated block. */
-  readonly others: ReadonlyMap<string, Uint8Array>;
-  /** What the search for the rotation had to say. */
-  readonly notes: readonly string[];
+  /** Other tensors that changed or came to the block. */
+  readonly others: readonly StoredTensor[];
+  readonly notes: readonly Note[];
 }
 
-/** What a run brings to each of its blocks. */
-export interface BlockTools {
-  readonly model: StoredModel;
-  readonly plan: ReadonlyMap<string, LayerPlan>;
-  readonly recipe: Recipe;
-  readonly passes: Passes;
-  /** Absent when the recipe does not rotate. */
-  readonly rotator: Rotator | undefined;
-  readonly journal: Journal;
-  readonly budget: Budget;
+/** A planned step and its work on the model. */
+export interface StartedStep {
+  readonly plan: Transform;
+  readonly run: TransformRun;
 }
 
 /**
- * Calibrates, rotates, prunes and passes one decoder block. Holds the block's weights, the statistics
- * that the methods ask for, and the activations; nothing of other blocks.
+ * Calibrates one decoder block, takes it through the steps and passes it. Holds the block's weights,
+ * the statistics that the steps ask for, and the activations; nothing of other blocks.
  *
  * @param advance whether later blocks need this one's outputs
- * @returns the pruned layers, in the order in which a forward uses them, and what else changed
+ * @returns the replaced layers, in the order in which a forward uses them, and what else changed
  */
 export async function* compressBlock(
-  tools: BlockTools,
+  { model, passes, denseAdvances: isDense }: RunTools,
+  steps: readonly StartedStep[],
   layer: number,
   advance: boolean,
 ): Steps<BlockOutcome> {
-  const { model, plan, recipe, passes, rotator, budget } = tools;
   const { backend } = passes;
-  const planned = LINEAR_NAMES.filter((name) => plan.has(blockTensor(layer, name)));
-  if (rotator) yield* openRotator(tools, rotator, layer);
-  let block = await loadBlock(model, backend, layer, true);
-  let statistics: ReadonlyMap<LinearName, Statistics> = new Map();
-  const pruned = new Map<LinearName, PrunedLayer>();
+  const shares = steps.map((_, i) => shareOf(steps.slice(i), layer));
+  for (const [i, { run }] of steps.entries()) if (run.begin) yield* run.begin(layer, shares[i]);
+  const isReplaced = (name: LinearName) =>
+    steps.some(({ plan }) => plan.layers.has(blockTensor(layer, name)));
+  const state: BlockState = {
+    block: await loadBlock(model, backend, layer, true),
+    statistics: new Map(),
+    replaced: LINEAR_NAMES.filter(isReplaced),
+    pruned: new Map(),
+    tensors: [],
+    notes: [],
+    measures: false,
+  };
   try {
-    if (rotator) await foldNorms(backend, block);
-    const needs = statisticsNeeded(tools, layer, planned);
+    for (const { run } of steps) await run.prepare?.(state.block);
+    const needs = statisticsNeeded(steps, layer);
     if (needs.size > 0) {
-      statistics = yield* passes.gather("calibrate", block, needs, { advance: false });
+      state.statistics = yield* passes.gather("calibrate", state.block, needs, { advance: false });
     }
-    let notes: readonly string[] = [];
-    let others: ReadonlyMap<string, Uint8Array> = new Map();
-    if (rotator) {
-      const seconds = budget.part(isTimed(tools, layer, planned) ? ROTATION_SHARE : 1);
-      const rotated = yield* budget.time(rotator.rotate(block, statistics, seconds));
-      ({ block, statistics, notes } = rotated);
-      others = await rotator.store(block, planned);
-    }
-    // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
-    const hasHessian = (name: LinearName) => statistics.get(SHARED_INPUT[name])?.hessian;
-    const measures = recipe.layerError && !planned.every(hasHessian);
-    for (const name of planned) {
-      pruned.set(name, yield* pruneOne(tools, block, name, planned, statistics));
-      if (!measures && recipe.statistics !== "dense") denseWeight(block, name).dispose();
-    }
-    disposeStatistics(statistics);
-    statistics = new Map();
+    for (const [i, { run }] of steps.entries()) yield* run.apply(state, shares[i]);
+    disposeStatistics(state.statistics);
+    state.statistics = new Map();
 
+    const { block, pruned, tensors, notes } = state;
     const sums = new ErrorSums(backend, block, pruned);
-    const denseAdvances = advance && recipe.statistics === "dense";
-    if (measures || denseAdvances) {
+    const denseAdvances = advance && isDense;
+    if (state.measures || denseAdvances) {
       const options = { observe: sums.observe, advance: denseAdvances };
       yield* passes.run("measure", block, options);
     }
@@ -96,11 +76,11 @@ export async function* compressBlock(
       yield* passes.run("advance", withPruned(block, pruned), { advance: true });
     }
     const layers = [...pruned].map(([name, done]) => sums.close(name, done));
-    return { layers: await Promise.all(layers), others, notes };
+    return { layers: await Promise.all(layers), others: tensors, notes };
   } finally {
-    disposeBlock(block);
-    for (const done of pruned.values()) discard(done);
-    disposeStatistics(statistics);
+    disposeBlock(state.block);
+    for (const done of state.pruned.values()) discardPruned(done);
+    disposeStatistics(state.statistics);
   }
 }
 
@@ -109,96 +89,29 @@ export function blockParts(layer: number): string[] {
   return LINEAR_NAMES.flatMap((name) => layerParts(blockTensor(layer, name)));
 }
 
-async function* openRotator(tools: BlockTools, rotator: Rotator, layer: number): Steps<void> {
-  const { budget, plan } = tools;
-  const planned = LINEAR_NAMES.filter((name) => plan.has(blockTensor(layer, name)));
-  const share = isTimed(tools, layer, planned) ? ROTATION_SHARE : 1;
-  const seconds = budget.part(share, Math.max(1, rotator.soughtAt(layer)));
-  yield* budget.time(rotator.open(layer, seconds));
+/** The first one's share of the time that is left for steps that take long. */
+function shareOf(steps: readonly StartedStep[], layer: number): number {
+  return 1 / Math.max(1, steps.filter(({ plan }) => plan.isTimed(layer)).length);
 }
 
-function isTimed({ plan }: BlockTools, layer: number, planned: readonly LinearName[]): boolean {
-  return planned.some((name) => plan.get(blockTensor(layer, name))!.method.isTimed);
-}
-
-/** What is to be gathered of each shared input, for the planned linears and the rotation. */
+/** What is to be gathered of each shared input. */
 function statisticsNeeded(
-  { plan, rotator }: BlockTools,
+  steps: readonly StartedStep[],
   layer: number,
-  planned: readonly LinearName[],
 ): Map<LinearName, ReadonlySet<StatisticName>> {
   const needed = new Map<LinearName, ReadonlySet<StatisticName>>();
-  // A rotation looks at all of a block's linears, whichever are pruned.
-  const looked = rotator ? LINEAR_NAMES : planned;
-  for (const input of new Set(looked.map((name) => SHARED_INPUT[name]))) {
-    const needs = planned
-      .filter((name) => SHARED_INPUT[name] === input)
-      .flatMap((name) => {
-        const { method, options } = plan.get(blockTensor(layer, name))!;
-        return method.needs(options);
-      });
-    const wanted = rotator ? rotator.needs(input, needs) : needs;
+  for (const input of new Set(LINEAR_NAMES.map((name) => SHARED_INPUT[name]))) {
+    const wanted = steps.reduceRight<readonly StatisticName[]>(
+      (later, { run }) => run.needs(layer, input, later),
+      [],
+    );
     if (wanted.length > 0) needed.set(input, new Set(wanted));
   }
   return needed;
 }
 
-/** Prunes one linear; long optimisations tell how far they are and stop with the run. */
-async function* pruneOne(
-  { model, plan, recipe, passes, journal, budget }: BlockTools,
-  block: BlockWeights,
-  linear: LinearName,
-  planned: readonly LinearName[],
-  statistics: ReadonlyMap<LinearName, Statistics>,
-): Steps<PrunedLayer> {
-  const name = blockTensor(block.layer, linear);
-  const { samples, length } = passes.calibration;
-  const at = planned.indexOf(linear);
-  const size = (one: LinearName) => {
-    const [rows, cols] = linearShapes(model.spec)[one];
-    return plan.get(blockTensor(block.layer, one))!.method.isTimed ? rows * cols : 0;
-  };
-  const left = planned.slice(at).reduce((sum, one) => sum + size(one), 0);
-  const seconds = size(linear) > 0 ? budget.part(size(linear) / left) : undefined;
-  const work = passes.follow(
-    "prune",
-    (fraction) => (at + fraction) / planned.length,
-    (signal, onProgress) =>
-      pruneLayer(passes.backend, {
-        name,
-        original: denseWeight(block, linear),
-        bias: block.linears[linear].bias,
-        dtype: model.weights.get(`${name}.weight`)!.dtype,
-        plan: plan.get(name)!,
-        statistics: statistics.get(SHARED_INPUT[linear]) ?? {
-          sequences: samples,
-          tokens: samples * length,
-        },
-        seed: recipe.seed,
-        measure: recipe.layerError,
-        seconds,
-        journal,
-        signal,
-        onProgress,
-      }),
-    discard,
-  );
-  return yield* size(linear) > 0 ? budget.time(work) : work;
-}
-
-function discard({ linear: { weight, sandwich }, difference }: PrunedLayer): void {
-  for (const made of [weight, sandwich?.left, sandwich?.right, difference]) made?.dispose();
-}
-
-function denseWeight(block: BlockWeights, name: LinearName): Tensor {
-  return block.linears[name].weight as Tensor;
-}
-
 /** The same block with its pruned linears in place. */
-function withPruned(
-  block: BlockWeights,
-  pruned: ReadonlyMap<LinearName, PrunedLayer>,
-): BlockWeights {
+function withPruned(block: BlockWeights, pruned: BlockState["pruned"]): BlockWeights {
   const linears = { ...block.linears };
   for (const [name, { linear }] of pruned) linears[name] = linear;
   return { ...block, linears };

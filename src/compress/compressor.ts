@@ -8,21 +8,20 @@ import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
 import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
-import { type LayerPlan, planLayers, type Recipe, readRecipe } from "../recipe.js";
 import { hasExtras, readModel, type StoredModel } from "../stored-model.js";
 import { embedTokens } from "../weights.js";
-import { type BlockOutcome, compressBlock } from "./block.js";
+import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
-import { foldOuter, type WriteRange } from "./outer.js";
+import type { WriteRange } from "./outer.js";
 import { describeOutput, OutputPlan, REPORT_FILE, SIDE_FILE } from "./output.js";
 import { batchSequences, type Calibration, Passes } from "./pass.js";
 import { Course } from "./progress.js";
+import { planRecipe, type Recipe, readRecipe } from "./recipe.js";
 import { finishedBlock, keepBlock, openJournal, resumeHidden } from "./resume.js";
-import { refuseRotation, searchRecipe } from "./rotate.js";
-import { Rotator } from "./rotator.js";
+import type { Transform } from "./transform.js";
 import { tokenise, type Windows } from "./windows.js";
 import { prunableLayers, workload } from "./workload.js";
 import { openWriter, writeOthers, writeRest } from "./write.js";
@@ -55,12 +54,13 @@ export async function* compressSteps(
   let output: OutputFolder | undefined;
   try {
     const model = readModel(checkpoint);
-    refuseModel(model, recipe);
-    const plan = planLayers(recipe, prunableLayers(model.spec));
+    refuseModel(model);
+    const steps = planRecipe(recipe, model.spec, prunableLayers(model.spec));
+    const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
     lease = await Lease.open(options, workload(model.spec));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
-    const scope = recipe.rotate && (recipe.rotate.scope ?? "block");
-    const stored = new OutputPlan(model, plan, findLayout(recipe.layout), scope);
+    const changed = steps.flatMap(({ tensors }) => tensors ?? []);
+    const stored = new OutputPlan(model, plan, findLayout(recipe.layout), changed);
     const journal = await openJournal(options, model, recipe, lease, windows);
     output = await openOutput(options, checkpoint.folder.path);
     const writer = await openWriter(model, stored, output, options.shardBytes);
@@ -79,7 +79,7 @@ export async function* compressSteps(
     const { warning: message } = stored.layout;
     if (message) yield { type: "note", where: recipe.layout, message };
     const layers = yield* blocks(
-      { model, lease, recipe, plan, windows, stored, writer, journal },
+      { model, lease, recipe, steps, windows, stored, writer, journal },
       options,
     );
     await writeRest(model, stored, writer, signal);
@@ -119,15 +119,13 @@ export async function* compressSteps(
   }
 }
 
-/** Refuses what was compressed here before, and rotations that the model does not allow. */
-function refuseModel(model: StoredModel, { rotate }: Recipe): void {
-  if (hasExtras(model)) {
-    throw new PenjingError(
-      model.checkpoint.folder.path,
-      "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
-    );
-  }
-  if (rotate) refuseRotation(model.spec, rotate);
+/** Refuses what was compressed here before. */
+function refuseModel(model: StoredModel): void {
+  if (!hasExtras(model)) return;
+  throw new PenjingError(
+    model.checkpoint.folder.path,
+    "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
+  );
 }
 
 /** What the blocks of a run have in common. */
@@ -135,7 +133,7 @@ interface Work {
   readonly model: StoredModel;
   readonly lease: Lease;
   readonly recipe: Recipe;
-  readonly plan: ReadonlyMap<string, LayerPlan>;
+  readonly steps: readonly Transform[];
   readonly windows: Windows;
   readonly stored: OutputPlan;
   readonly writer: CheckpointWriter;
@@ -169,7 +167,7 @@ interface Done {
 
 async function* blocksFrom(
   done: Done,
-  { model, lease, recipe, plan, windows, stored, writer, journal }: Work,
+  { model, lease, recipe, steps, windows, stored, writer, journal }: Work,
   budget: Budget,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<CompressEvent, void, void> {
@@ -177,10 +175,11 @@ async function* blocksFrom(
   const { backend } = lease;
   const calibration = await openCalibration(model, backend, windows, recipe.length);
   const passes = new Passes(backend, calibration, signal);
-  const rotator =
-    recipe.rotate && new Rotator(passes, model, searchRecipe(recipe, recipe.rotate), journal);
-  const tools = { model, plan, recipe, passes, rotator, journal, budget };
-  const course = new Course(recipe, layers);
+  const { seed, layerError } = recipe;
+  const denseAdvances = recipe.statistics === "dense";
+  const tools = { model, passes, journal, budget, seed, layerError, denseAdvances };
+  const started: StartedStep[] = steps.map((plan) => ({ plan, run: plan.start(tools) }));
+  const course = new Course(steps, layers);
   try {
     for (let block = done.blocks; block < layers; block++) {
       let outcome = await finishedBlock(journal, block);
@@ -190,7 +189,7 @@ async function* blocksFrom(
       } else {
         await resumeHidden(journal, backend, calibration, block);
         budget.begin(block);
-        const work = compressBlock(tools, block, block + 1 < layers);
+        const work = compressBlock(tools, started, block, block + 1 < layers);
         let step = await work.next();
         for (; !step.done; step = await work.next()) {
           const fraction = course.fraction(block, step.value);
@@ -200,16 +199,14 @@ async function* blocksFrom(
         budget.finish();
         await keepBlock(journal, backend, calibration, block, block + 1 < layers, outcome);
       }
-      yield* writeBlock(block, outcome, stored, writer);
+      yield* writeBlock(outcome, stored, writer);
       done.reports.push(...outcome.layers.map(({ report }) => report));
       done.blocks = block + 1;
     }
-    if (stored.isFolded) {
-      const write: WriteRange = (name, start, bytes) => writer.writeRange(name, start, bytes);
-      await foldOuter(backend, model, await rotator!.sharedQ(), write, signal);
-    }
+    const write: WriteRange = (name, start, bytes) => writer.writeRange(name, start, bytes);
+    for (const { run } of started) await run.finish?.(write, signal);
   } finally {
-    rotator?.dispose();
+    for (const { run } of started) run.dispose?.();
     calibration.runner.dispose();
     calibration.hidden.dispose();
     calibration.work.dispose();
@@ -217,14 +214,12 @@ async function* blocksFrom(
 }
 
 async function* writeBlock(
-  block: number,
   { layers, others, notes }: BlockOutcome,
   stored: OutputPlan,
   writer: CheckpointWriter,
 ): AsyncGenerator<CompressEvent, void, void> {
-  for (const [name, bytes] of others) await writer.write(name, bytes);
-  const where = blockTensor(block, "rotation");
-  for (const message of notes) yield { type: "note", where, message };
+  for (const { name, bytes } of others) await writer.write(name, bytes);
+  for (const note of notes) yield { type: "note", ...note };
   for (const { report, stored: tensors } of layers) {
     for (const [weightName, bytes] of tensors) {
       for (const [name, part] of stored.pack(weightName, bytes)) await writer.write(name, part);

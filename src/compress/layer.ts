@@ -1,15 +1,16 @@
 import type { Backend } from "../backend.js";
-import type { LinearWeight } from "../decoder.js";
+import type { BlockWeights, LinearWeight } from "../decoder.js";
 import { sandwichNames } from "../extras.js";
 import { layerError } from "../layer-error.js";
-import type { PruneOutcome, Statistics } from "../method.js";
-import type { LayerPlan } from "../recipe.js";
+import type { LinearProblem, PruneOutcome, Statistics } from "../method.js";
+import type { LinearName } from "../model.js";
 import { reconstruct, type Sandwich } from "../sandwich.js";
 import type { SnapshotArray } from "../snapshot.js";
 import { formatSparsity } from "../sparsity.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { downloadFloats, uploadFloats } from "../weights.js";
 import type { Journal } from "./journal.js";
+import type { LayerPlan } from "./transform.js";
 
 /** What one layer became: a line of the report. */
 export interface LayerReport {
@@ -58,6 +59,22 @@ export interface PruneLayerOptions {
   readonly onProgress: (fraction: number) => void;
 }
 
+/** What `solveLayer` needs; the rest is as in `LinearProblem`. */
+export type SolveOptions = Pick<
+  LinearProblem,
+  "name" | "statistics" | "seed" | "seconds" | "keeper" | "signal" | "onProgress"
+> &
+  Pick<PruneLayerOptions, "original" | "plan">;
+
+/** What a method makes of a layer. */
+export interface SolvedLayer {
+  readonly weight: Tensor;
+  readonly sandwich?: Sandwich;
+  /** [outFeatures * inFeatures], 1 = kept. */
+  readonly mask: Uint8Array;
+  readonly report: LayerReport;
+}
+
 /** What pruning a layer gives, before its error is known. */
 interface Finished {
   readonly report: LayerReport;
@@ -96,21 +113,60 @@ export function storedOf(arrays: ReadonlyMap<string, SnapshotArray>): Map<string
   return arrays as Map<string, Uint8Array>;
 }
 
-async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
-  const { name, original, dtype, plan, statistics, seed, signal, onProgress, seconds } = options;
-  const { method, sparsity } = plan;
+/**
+ * Prunes one layer as planned. The caller disposes the result's tensors.
+ *
+ * @throws PenjingError as the method
+ */
+export async function solveLayer(
+  backend: Backend,
+  { original, plan, ...problem }: SolveOptions,
+): Promise<SolvedLayer> {
+  const { method, sparsity, options } = plan;
   const weight = backend.zeros(original.shape);
-  const made: Tensor[] = [weight];
+  let outcome: PruneOutcome | undefined;
   try {
     backend.copy(original, weight);
-    const keeper = options.journal.keeper(layerParts(name)[1]);
-    const { mask, sandwich, curve, figures, notes } = await method.prune(
-      { name, weight, statistics, sparsity, backend, seed, seconds, keeper, signal, onProgress },
-      plan.options,
-    );
-    made.push(mask);
-    if (sandwich) made.push(sandwich.left, sandwich.right);
-    const kept = (await backend.read(mask)) as Uint8Array;
+    outcome = await method.prune({ ...problem, weight, sparsity, backend }, options);
+    const { sandwich, curve, figures, notes } = outcome;
+    const mask = (await backend.read(outcome.mask)) as Uint8Array;
+    const report: LayerReport = {
+      name: problem.name,
+      method: method.name,
+      sparsity: formatSparsity(sparsity),
+      shape: [original.shape[0], original.shape[1]],
+      removed: 1 - mask.reduce((sum, one) => sum + one, 0) / mask.length,
+      curve,
+      figures,
+      notes,
+    };
+    return { weight, sandwich, mask, report };
+  } catch (error) {
+    disposeSolved({ weight, sandwich: outcome?.sandwich });
+    throw error;
+  } finally {
+    outcome?.mask.dispose();
+  }
+}
+
+type Weights = Pick<SolvedLayer, "weight" | "sandwich">;
+
+export function disposeSolved({ weight, sandwich }: Weights): void {
+  for (const tensor of [weight, sandwich?.left, sandwich?.right]) tensor?.dispose();
+}
+
+/** W' of y = x W'ᵀ: the weight itself, or a new tensor of its product with factors. */
+export function effectiveWeight(backend: Backend, { weight, sandwich }: Weights): Tensor {
+  return sandwich ? reconstruct(backend, weight, sandwich) : weight;
+}
+
+async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
+  const { name, original, dtype, plan, statistics, seed, signal, onProgress, seconds } = options;
+  const keeper = options.journal.keeper(layerParts(name)[1]);
+  const problem = { name, original, plan, statistics, seed, seconds, keeper, signal, onProgress };
+  const solved = await solveLayer(backend, problem);
+  const { weight, sandwich, report } = solved;
+  try {
     const weightName = `${name}.weight`;
     const names = sandwichNames(weightName);
     const stored = new Map([[weightName, await downloadFloats(backend, weight, dtype)]]);
@@ -118,19 +174,9 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
       stored.set(names.left, await downloadFloats(backend, sandwich.left, dtype));
       stored.set(names.right, await downloadFloats(backend, sandwich.right, dtype));
     }
-    const report: LayerReport = {
-      name,
-      method: method.name,
-      sparsity: formatSparsity(sparsity),
-      shape: [original.shape[0], original.shape[1]],
-      removed: 1 - kept.reduce((sum, one) => sum + one, 0) / kept.length,
-      curve,
-      figures,
-      notes,
-    };
     return { report, stored };
   } finally {
-    for (const tensor of made) tensor.dispose();
+    disposeSolved(solved);
   }
 }
 
@@ -163,7 +209,7 @@ async function openPruned(
     };
     const linear: LinearWeight = { kind: "dense", weight, bias, sandwich };
     if (!measure) return { report, stored, linear };
-    const effective = sandwich ? reconstruct(backend, weight, sandwich) : weight;
+    const effective = effectiveWeight(backend, { weight, sandwich });
     if (effective !== weight) scratch.push(effective);
     if (statistics.hessian) {
       const error = await layerError(backend, original, effective, statistics.hessian, signal);
@@ -179,6 +225,15 @@ async function openPruned(
   } finally {
     for (const tensor of scratch) tensor.dispose();
   }
+}
+
+/** Frees what a pruned layer owns. */
+export function discardPruned({ linear: { weight, sandwich }, difference }: PrunedLayer): void {
+  for (const made of [weight, sandwich?.left, sandwich?.right, difference]) made?.dispose();
+}
+
+export function denseWeight(block: BlockWeights, name: LinearName): Tensor {
+  return block.linears[name].weight as Tensor;
 }
 
 /** Rounds a tensor to a dtype in place, so that what is run is what is saved; its bytes. */

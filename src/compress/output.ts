@@ -1,22 +1,14 @@
 import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { PenjingError } from "../errors.js";
-import { extrasMetadata, inputRotation, OUTPUT_ROTATION, sandwichNames } from "../extras.js";
+import { extrasMetadata, sandwichNames } from "../extras.js";
 import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
 import { LAYOUT_FILES, layoutConfig, layoutMetadata } from "../layouts/index.js";
-import {
-  blockTensor,
-  type DecoderSpec,
-  EMBEDDING,
-  FINAL_NORM,
-  HEAD,
-  LINEAR_NAMES,
-} from "../model.js";
-import type { LayerPlan } from "../recipe.js";
-import { rotationGroups } from "../rotation/scope.js";
-import { embeddingName, type StoredModel } from "../stored-model.js";
+import { blockTensor, type DecoderSpec, HEAD, LINEAR_NAMES } from "../model.js";
+import type { StoredModel } from "../stored-model.js";
 import { sizeOf } from "../tensor.js";
 import { VERSION } from "../version.js";
 import type { LayerReport } from "./layer.js";
+import type { ChangedTensors, LayerPlan } from "./transform.js";
 
 /** Says what made an output folder; the same for the same input, recipe and backend. */
 export const SIDE_FILE = "penjing.json";
@@ -43,29 +35,22 @@ export class OutputPlan {
   readonly layout: Layout;
 
   /**
-   * @param scope how the blocks are rotated, which changes all of their tensors; undefined when they
-   *   are not
+   * @param changed what steps change and add beside the planned layers
    * @throws PenjingError when the layout needs facts that only the pruned weights will tell
    */
   constructor(
     private readonly model: StoredModel,
     private readonly plan: ReadonlyMap<string, LayerPlan>,
     layout: Layout,
-    private readonly scope: string | undefined,
+    private readonly changed: readonly ChangedTensors[],
   ) {
     this.layout = layout;
     if (layout.measure) this.layout = layout.withFacts!(this.plannedFacts());
   }
 
-  /** Whether a rotation is folded into the embedding and the head. */
-  get isFolded(): boolean {
-    return this.scope === "shared";
-  }
-
   /** Whether a weight comes out as it went in. */
   isUntouched(weightName: string): boolean {
-    if (this.isFolded && OUTER.includes(weightName)) return false;
-    return !this.layerOf(weightName) && !(this.scope !== undefined && isRotatedTensor(weightName));
+    return !this.layerOf(weightName) && !this.changed.some(({ changes }) => changes(weightName));
   }
 
   /** The plan of a weight's layer; undefined for weights that are left as they are. */
@@ -145,7 +130,7 @@ export class OutputPlan {
 
   /** What goes beside the weights. */
   beside(): Beside {
-    const untied = this.isFolded && this.model.spec.tiedHead;
+    const untied = this.changed.some(({ untiesHead }) => untiesHead);
     const changes = untied ? { tie_word_embeddings: false } : {};
     const own = [SIDE_FILE, REPORT_FILE];
     const { carried, texts } = besideWeights(
@@ -165,23 +150,9 @@ export class OutputPlan {
     return [...weights, ...this.added()];
   }
 
-  /** Tensors that a rotation adds: turns of the residual stream, or the other of a tied pair. */
+  /** Tensors that the original does not have. */
   private added(): readonly TensorEntry[] {
-    const { scope, isFolded, model } = this;
-    if (scope === undefined) return [];
-    const { layers, hiddenSize } = model.spec;
-    if (isFolded) {
-      const { dtype, shape } = model.weights.get(embeddingName(model))!;
-      return [EMBEDDING, HEAD]
-        .filter((name) => !model.weights.has(name))
-        .map((name) => ({ name, dtype, shape }));
-    }
-    const names = rotationGroups(scope, layers).map(({ first }) => inputRotation(first));
-    return [...names, OUTPUT_ROTATION].map((name) => ({
-      name,
-      dtype: "F32",
-      shape: [hiddenSize, hiddenSize],
-    }));
+    return this.changed.flatMap(({ added }) => added(this.model));
   }
 
   /** The bytes of a weight by the tensors that it is stored in. */
@@ -202,7 +173,7 @@ export class OutputPlan {
       layerBytesAfter: after(pruned),
       bytesBefore: bytesOf(all),
       bytesAfter: after(all) + bytesOf(this.added()),
-      removed: removed / weights,
+      removed: removed / Math.max(1, weights),
     };
   }
 }
@@ -247,13 +218,6 @@ function linearWeights({ layers }: DecoderSpec): string[] {
   return Array.from({ length: layers }, (_, layer) =>
     LINEAR_NAMES.map((name) => blockTensor(layer, `${name}.weight`)),
   ).flat();
-}
-
-const OUTER: readonly string[] = [EMBEDDING, FINAL_NORM, HEAD];
-
-/** Whether a rotation changes a tensor of the original: all of a block's but q's and k's norms. */
-function isRotatedTensor(name: string): boolean {
-  return /^model\.layers\.\d+\./.test(name) && !/\.[qk]_norm\.weight$|\.rotary_emb\./.test(name);
 }
 
 /** The text of the side file. */

@@ -13,11 +13,10 @@ const PROGRESS_MS = 250;
 /** Tokens that go through a block at a time, or one window where it is longer. */
 const BATCH_TOKENS = 2048;
 
-export type BlockPhase = "survey" | "calibrate" | "rotate" | "prune" | "measure" | "advance";
-
 /** A step of a block's work: how far a phase is in [0, 1]. */
 export interface BlockStep {
-  readonly phase: BlockPhase;
+  /** "calibrate", "measure", "advance", or a phase of a recipe's step such as "prune". */
+  readonly phase: string;
   readonly fraction: number;
 }
 
@@ -58,7 +57,7 @@ export class Passes {
 
   /** Runs the calibration windows through a block, batch by batch. */
   async *run(
-    phase: BlockPhase,
+    phase: string,
     block: BlockWeights,
     { observe, advance, hidden = this.calibration.hidden }: PassOptions,
     share: (fraction: number) => number = (fraction) => fraction,
@@ -87,7 +86,7 @@ export class Passes {
    * @param needs what of which linear's inputs
    */
   async *gather(
-    phase: BlockPhase,
+    phase: string,
     block: BlockWeights,
     needs: ReadonlyMap<LinearName, ReadonlySet<StatisticName>>,
     options: Omit<PassOptions, "observe">,
@@ -121,7 +120,7 @@ export class Passes {
    * @param free frees a result that nobody takes
    */
   async *follow<Result>(
-    phase: BlockPhase,
+    phase: string,
     share: (fraction: number) => number,
     start: (signal: AbortSignal, onProgress: (fraction: number) => void) => Promise<Result>,
     free: (result: Result) => void,

@@ -2,10 +2,10 @@ import type { Backend } from "../backend.js";
 import type { Lease } from "../backends/lease.js";
 import { RELAXED } from "../backends/wasm/module.js";
 import { PenjingError } from "../errors.js";
+import type { TensorEntry } from "../layout.js";
 import { blockTensor } from "../model.js";
 import { refuseOverlap } from "../platform/overlap.js";
 import { openWorkFolder, type WorkFolder } from "../platform/work-folder.js";
-import type { Recipe } from "../recipe.js";
 import type { StoredModel } from "../stored-model.js";
 import { sha256 } from "../text.js";
 import { VERSION } from "../version.js";
@@ -13,6 +13,8 @@ import { type BlockOutcome, blockParts } from "./block.js";
 import { Journal } from "./journal.js";
 import { type LayerReport, storedOf } from "./layer.js";
 import type { Calibration } from "./pass.js";
+import type { Recipe } from "./recipe.js";
+import type { Note } from "./transform.js";
 
 /** Bytes of each tensor that tell one model from another of the same shape. */
 const SAMPLED_BYTES = 4096;
@@ -96,15 +98,15 @@ export async function finishedBlock(
   const kept = journal.isLasting ? await journal.load(blockPart(layer)) : undefined;
   if (!kept) return undefined;
   const facts = kept.facts as {
-    notes: string[];
-    others: string[];
+    notes: Note[];
+    others: TensorEntry[];
     layers: { report: LayerReport; names: string[] }[];
   };
   const arrays = storedOf(kept.arrays);
   const pick = (names: string[]) => new Map(names.map((name) => [name, arrays.get(name)!]));
   return {
     notes: facts.notes,
-    others: pick(facts.others),
+    others: facts.others.map((entry) => ({ ...entry, bytes: arrays.get(entry.name)! })),
     layers: facts.layers.map(({ report, names }) => ({ report, stored: pick(names) })),
   };
 }
@@ -127,11 +129,11 @@ export async function keepBlock(
       await journal.save(hiddenPart(layer, i), { facts: {}, arrays: new Map([["hidden", data]]) });
     }
   }
-  const arrays = new Map(others);
+  const arrays = new Map(others.map(({ name, bytes }) => [name, bytes]));
   for (const { stored } of layers) for (const [name, bytes] of stored) arrays.set(name, bytes);
   const facts = {
     notes,
-    others: [...others.keys()],
+    others: others.map(({ bytes: _, ...entry }) => entry),
     layers: layers.map(({ report, stored }) => ({ report, names: [...stored.keys()] })),
   };
   if (journal.outlives) await journal.save(blockPart(layer), { facts, arrays });

@@ -3,9 +3,9 @@ import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
 import { PenjingError } from "../errors.js";
 import { refuseForeignIds } from "../open-model.js";
-import type { Recipe } from "../recipe.js";
 import type { StoredModel } from "../stored-model.js";
 import { refuseUnknown, sha256 } from "../text.js";
+import type { Recipe } from "./recipe.js";
 
 /** Calibration windows, and what the side file says of them. */
 export interface Windows {

@@ -2,7 +2,7 @@ import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { LINEAR_NAMES, type LinearName } from "../model.js";
 import {
-  ROTATION_DEFAULTS,
+  DEFAULT_PATTERN,
   type RotatedInput,
   type RotationLoss,
   type RotationPattern,
@@ -114,7 +114,7 @@ export class BlockObjective {
   private choosePatterns({ loss, pattern }: ObjectiveOptions): RowPatterns | undefined {
     if (loss === "entropy") return undefined;
     const { weights } = this.problem;
-    const found = rowPatterns(pattern ?? ROTATION_DEFAULTS.pattern, {
+    const found = rowPatterns(pattern ?? DEFAULT_PATTERN, {
       hidden: colsOf(weights["self_attn.q_proj"]),
       heads: colsOf(weights["self_attn.o_proj"]),
       intermediate: colsOf(weights["mlp.down_proj"]),

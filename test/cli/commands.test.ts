@@ -78,9 +78,12 @@ test("a recipe file is followed, and flags win over it", async () => {
   const { code, stderr } = await penjing(compressArgs(out, ...more, "--ignore", "*.v_proj"));
   assert.is(code, 0, stderr);
   const { recipe: used, layers } = JSON.parse(readFileSync(join(out, "penjing.json"), "utf8"));
-  assert.is(used.sparsity, "4:8");
-  assert.equal(used.options, { damping: 0.2, blockSize: 64 });
-  assert.equal(used.ignore, ["*.0.*", "*.v_proj"]);
+  assert.equal(used.steps, [
+    {
+      prune: { method: "sparsegpt", sparsity: "4:8", damping: 0.2, blockSize: 64 },
+      ignore: ["*.0.*", "*.v_proj"],
+    },
+  ]);
   assert.is(used.samples, 4);
   assert.is(layers.length, 3 * 6);
   // Another method on the command line does not get the options of the file's method.
@@ -107,9 +110,14 @@ test("flags reach the method and the rotation, as the recipe in the output says"
   const { code, stderr } = await penjing(args);
   assert.is(code, 0, stderr);
   const { recipe, layers } = JSON.parse(readFileSync(join(out, "penjing.json"), "utf8"));
-  assert.equal(recipe.options, { blockSize: 32, iterations: 20, learningRate: 1e-3 });
+  const [{ rotate }, { prune }] = recipe.steps;
+  const { blockSize, iterations, learningRate } = prune;
+  assert.equal(
+    { blockSize, iterations, learningRate },
+    { blockSize: 32, iterations: 20, learningRate: 1e-3 },
+  );
   assert.is(recipe.seed, 4);
-  assert.equal(recipe.rotate, {
+  assert.equal(rotate, {
     scope: "groups:2",
     steps: 2,
     learningRate: 0.02,

@@ -5,6 +5,7 @@
 export const PLACES: readonly (readonly string[])[] = [
   ["errors", "tensor", "random", "version"],
   ["sparsity", "config-reader", "pack", "snapshot"],
+  ["options"],
   ["backend"],
   ["layer-error", "sandwich"],
   ["layout", "method", "model", "run", "sample"],
@@ -12,11 +13,11 @@ export const PLACES: readonly (readonly string[])[] = [
   ["mask", "decoder", "extras", "calibrate", "platform"],
   ["normalise", "factors"],
   ["methods", "models", "layouts", "backends", "checkpoint", "rotation"],
-  ["stored-model", "prune", "pack-matrix", "recipe", "text"],
+  ["stored-model", "pack-matrix", "text"],
   ["weights"],
   ["open-model"],
   ["compress", "evaluate", "generate", "inspect"],
-  ["export"],
+  ["export", "prune"],
   ["index"],
   ["cli"],
 ];
