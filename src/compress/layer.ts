@@ -3,14 +3,22 @@ import type { BlockWeights, LinearWeight } from "../decoder.js";
 import { sandwichNames } from "../extras.js";
 import { layerError } from "../layer-error.js";
 import type { LinearProblem, PruneOutcome, Statistics } from "../method.js";
+import type { AnyMethod } from "../methods/index.js";
 import type { LinearName } from "../model.js";
+import type { OptionValue } from "../options.js";
 import { reconstruct, type Sandwich } from "../sandwich.js";
 import type { SnapshotArray } from "../snapshot.js";
-import { formatSparsity } from "../sparsity.js";
+import { formatSparsity, type Sparsity } from "../sparsity.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { downloadFloats, uploadFloats } from "../weights.js";
 import type { Journal } from "./journal.js";
-import type { LayerPlan } from "./transform.js";
+
+/** What is done to one linear layer. */
+export interface LayerPlan {
+  readonly method: AnyMethod;
+  readonly options: Readonly<Record<string, OptionValue>>;
+  readonly sparsity: Sparsity;
+}
 
 /** What one layer became: a line of the report. */
 export interface LayerReport {

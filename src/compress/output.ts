@@ -7,8 +7,8 @@ import { blockTensor, type DecoderSpec, HEAD, LINEAR_NAMES } from "../model.js";
 import type { StoredModel } from "../stored-model.js";
 import { sizeOf } from "../tensor.js";
 import { VERSION } from "../version.js";
-import type { LayerReport } from "./layer.js";
-import type { ChangedTensors, LayerPlan } from "./transform.js";
+import type { LayerPlan, LayerReport } from "./layer.js";
+import type { ChangedTensors } from "./transform.js";
 
 /** Says what made an output folder; the same for the same input, recipe and backend. */
 export const SIDE_FILE = "penjing.json";

@@ -1,7 +1,6 @@
 import type { BlockWeights } from "../decoder.js";
 import type { TensorEntry } from "../layout.js";
 import type { Importance, StatisticName, Statistics } from "../method.js";
-import type { AnyMethod } from "../methods/index.js";
 import type { DecoderSpec, LinearName } from "../model.js";
 import type { OptionSpecs, OptionValue } from "../options.js";
 import type { RotationLoss } from "../rotation.js";
@@ -9,7 +8,7 @@ import type { Sparsity } from "../sparsity.js";
 import type { StoredModel } from "../stored-model.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
-import type { PrunedLayer } from "./layer.js";
+import type { LayerPlan, PrunedLayer } from "./layer.js";
 import type { WriteRange } from "./outer.js";
 import type { Passes, Steps } from "./pass.js";
 
@@ -43,13 +42,6 @@ export interface ReadStep {
   readonly reach: StepReach;
   /** Its place in the recipe, for messages. */
   readonly where: string;
-}
-
-/** What is done to one linear layer. */
-export interface LayerPlan {
-  readonly method: AnyMethod;
-  readonly options: Readonly<Record<string, OptionValue>>;
-  readonly sparsity: Sparsity;
 }
 
 /** What a rotation before a step should prepare the weights for. */

@@ -11,11 +11,16 @@ import {
 import { changeOptions, type OptionSpecs } from "../../options.js";
 import { formatSparsity, parseSparsity } from "../../sparsity.js";
 import { openReach } from "../globs.js";
-import { denseWeight, discardPruned, type PrunedLayer, pruneLayer } from "../layer.js";
+import {
+  denseWeight,
+  discardPruned,
+  type LayerPlan,
+  type PrunedLayer,
+  pruneLayer,
+} from "../layer.js";
 import type { Steps } from "../pass.js";
 import type {
   BlockState,
-  LayerPlan,
   ReadStep,
   RunTools,
   Transform,
