@@ -182,7 +182,7 @@ const STEPS = [
 function build() {
   mkdirSync(BUILD, { recursive: true });
   try {
-    buildKernels({ onStart: () => console.error("setup: compiling the kernels (asc)") });
+    buildKernels(() => console.error("setup: compiling the kernels (asc)"));
   } catch (error) {
     throw new SetupError(error.message);
   }

@@ -1,6 +1,7 @@
 // Compiles assembly/index.ts twice, to build/kernels.wasm and, with relaxed SIMD, to
 // build/kernels-relaxed.wasm, and writes the same bytes as importable modules, build/kernels.js and
-// build/kernels-relaxed.js (the package imports "#kernels" and "#kernels-relaxed").
+// build/kernels-relaxed.js (the package imports "#kernels" and "#kernels-relaxed"). Before, it writes the
+// sources that generate.mjs makes to build/generated.
 // Run: node assembly/build.mjs
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -17,8 +18,11 @@ import {
 import { createRequire } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { generatedSources } from "./generate.mjs";
 
-const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+const SOURCE = dirname(fileURLToPath(import.meta.url));
+const OUT = resolve(SOURCE, "..", "build");
+const GENERATED = join(OUT, "generated");
 
 /**
  * The memory is imported, of up to 65536 pages (4 GiB) as its owner likes. It names a maximum because
@@ -79,46 +83,43 @@ export declare function readKernels(): Promise<Uint8Array<ArrayBuffer> | WebAsse
 `;
 
 /**
- * Compiles the kernels unless `out` already holds the result of the same sources and compiler.
+ * Compiles the kernels unless build/ already holds the result of the same sources and compiler.
  *
- * @param options.source folder with index.ts. @default "assembly" of this repository
- * @param options.out folder to write kernels.stamp and kernels{,-relaxed}.{wasm,js,d.ts} to. @default "build"
- * @param options.onStart called before a compilation, not when there is nothing to do
+ * @param onStart called before a compilation, not when there is nothing to do
  * @returns true when something was compiled
  * @throws Error with the compiler's messages; the stamp is gone then
  */
-export function buildKernels({
-  source = join(ROOT, "assembly"),
-  out = join(ROOT, "build"),
-  onStart = () => {},
-} = {}) {
-  const entry = join(source, "index.ts");
+export function buildKernels(onStart = () => {}) {
+  const entry = join(SOURCE, "index.ts");
   if (!existsSync(entry)) throw new Error(`${entry} is missing: it lists the kernels to compile.`);
   const compiler = createRequire(import.meta.url).resolve("assemblyscript/package.json");
   const { version } = JSON.parse(readFileSync(compiler, "utf8"));
   const hashInputs = () =>
     contentHash(
-      source,
-      [".", fileURLToPath(import.meta.url)],
+      SOURCE,
+      ["."],
       `assemblyscript ${version} ${FLAGS.join(" ")} ${JSON.stringify(MODULES)}`,
     );
   const fingerprint = hashInputs();
 
-  const stamp = join(out, "kernels.stamp");
-  const output = (name, extension) => join(out, `${name}.${extension}`);
+  const stamp = join(OUT, "kernels.stamp");
+  const output = (name, extension) => join(OUT, `${name}.${extension}`);
   const outputs = Object.keys(MODULES).flatMap((name) =>
     ["wasm", "js", "d.ts"].map((extension) => output(name, extension)),
   );
   const fresh =
-    [stamp, ...outputs].every(existsSync) && readFileSync(stamp, "utf8") === fingerprint;
+    [stamp, GENERATED, ...outputs].every(existsSync) && readFileSync(stamp, "utf8") === fingerprint;
   if (fresh) return false;
 
   onStart();
-  mkdirSync(out, { recursive: true });
+  mkdirSync(GENERATED, { recursive: true });
   rmSync(stamp, { force: true });
+  for (const [name, text] of Object.entries(generatedSources)) {
+    replaceFile(join(GENERATED, name), text);
+  }
   const asc = join(dirname(compiler), "bin", "asc.js");
   for (const [name, features] of Object.entries(MODULES)) {
-    const partial = join(out, `${name}.${process.pid}.wasm`);
+    const partial = join(OUT, `${name}.${process.pid}.wasm`);
     const args = [asc, entry, "--outFile", partial, ...FLAGS, ...features];
     const child = spawnSync(process.execPath, args, { cwd: dirname(compiler), encoding: "utf8" });
     if (child.status !== 0) {

@@ -1,6 +1,6 @@
-// One step of Adam. The decays of the means and what is left of 1, the corrections of their early values
-// (the first times the learning rate) come as parameters. With MASKED, elements whose mask is 0 stay and
-// count as without gradient.
+// One step of Adam. The parameters hold the decays of both means, 1 minus each decay, and the corrections
+// of the means' early values; the first correction, `rate`, includes the learning rate. With MASKED,
+// elements whose mask is 0 keep their values, and their gradients count as 0.
 struct Params {
   gradientAt: u32, xAt: u32, firstAt: u32, secondAt: u32,
 //: if MASKED

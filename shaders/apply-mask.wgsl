@@ -1,4 +1,4 @@
-// w = 0 where mask is 0; bits, so that NaN goes as well.
+// w = 0 where mask is 0. Bits are written, so that NaN goes as well.
 struct Params { maskAt: u32, wAt: u32, size: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> mask: array<u32>;

@@ -1,5 +1,6 @@
-// out [rows, 2] = the place of the largest element of each row, the first of equals, and the element.
-// One workgroup a row; elements are compared as integers, where NaN is above all others.
+// out [rows, 2] = the place of each row's largest element, the first among equals, and the element
+// itself. One workgroup takes a row. Elements are compared as integers, in whose order NaN is above all
+// others.
 struct Params { xAt: u32, outAt: u32, rows: u32, width: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<u32>;
@@ -10,7 +11,7 @@ var<workgroup> found: array<vec2u, WIDTH>;
 fn keyOf(bits: u32) -> u32 {
   let magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) { return 0xffffffffu; }
-  // Both zeros are one.
+  // -0 equals 0.
   if (magnitude == 0u) { return 0x80000000u; }
   return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
 }
@@ -25,7 +26,7 @@ fn main(
 ) {
   let row = group.y * groups.x + group.x;
   let at = p.xAt + row * p.width;
-  // Below every key, and after every place.
+  // A key below all others, and a place after all others.
   var best = vec2u(0u, 0xffffffffu);
   if (row < p.rows) {
     for (var i = lane; i < p.width; i += WIDTH) { best = larger(best, vec2u(keyOf(x[at + i]), i)); }

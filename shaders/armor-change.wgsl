@@ -1,6 +1,6 @@
-// Carries the changes of one group a pair (`moves`, see armor-group) through ARMOR's products [rows, cols]:
-// T, the errors E, V and the core's gradient. losses [pairs, 2] takes the pairs' parts of f afterwards,
-// each as a sum of two numbers. One workgroup a pair.
+// Carries the change of one group of each pair of blocks (`moves`, see armor-group) through ARMOR's
+// products [rows, cols]: T (`inner`), the errors E, V (`outer`) and the core's gradient. losses [pairs,
+// 2] gets each pair's part of f after the change, as a sum of two numbers. One workgroup takes a pair.
 struct Params {
   movesAt: u32, weightsAt: u32, innerAt: u32, errorsAt: u32, outerAt: u32, gradientAt: u32, lossesAt: u32,
   pairs: u32, cols: u32, a: u32, b: u32,

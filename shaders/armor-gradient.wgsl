@@ -1,6 +1,7 @@
-// ARMOR's derivatives by a block-diagonal factor. With LEFT by A [rows / a, a, a]: 2 E diag(w) Tᵀ of each
-// block's rows, of x E and y T [rows, cols] and weights 2 w [cols]. Otherwise by B [cols / b, b, b]: Sᵀ V
-// of each block's columns, of x S and y V. A tile of 4 x 4 elements for 8 threads, which share the sum.
+// ARMOR's derivatives by a block-diagonal factor. With LEFT the factor is A [rows / a, a, a]: each block
+// gets 2 E diag(w) Tᵀ of its rows, where x is E, y is T [rows, cols] and weights are 2 w [cols].
+// Otherwise it is B [cols / b, b, b]: each block gets Sᵀ V of its columns, where x is S and y is V. Eight
+// threads share the sum of a tile of 4 x 4 elements.
 struct Params {
   xAt: u32, yAt: u32,
 //: if LEFT

@@ -1,8 +1,11 @@
-// Gives one group of 4 of each pair of blocks of ARMOR's core its best two places and values, all else
-// staying: with PICK the group that `choices` names, else the one that its number in [0, 1) draws by the
-// groups' L1 norms of the gradient. One workgroup a pair. moves [pairs, 4 + 2 b + 2 a, a rounded up to
-// fours] takes the group's row of the block (-1: no change) and what f falls by, then the change of T's
-// row, the same times 2 diag(w) Bᵀ, AᵀA's column and A's column of the row.
+// Gives one group of 4 in each pair of blocks its best two places and values, while the rest of ARMOR's
+// core stays. With PICK, `choices` names the group. Otherwise it holds a number in [0, 1) that draws the
+// group; the larger the L1 norm of a group's gradient, the more likely it is drawn. One workgroup takes a
+// pair.
+//
+// moves [pairs, 4 + 2 b + 2 a], a rounded up to fours, gets for each pair the group's row in the block,
+// or -1 for no change, and what f falls by. From element 4 on follow the change of T's row, the same
+// times 2 diag(w) Bᵀ, and column `row` of AᵀA and of A.
 struct Params {
   choicesAt: u32, gradientAt: u32, leftAt: u32, rightAt: u32, weightsAt: u32, coreAt: u32, maskAt: u32,
   movesAt: u32, pairs: u32, cols: u32, a: u32, b: u32, row: u32, ridge: f32,
@@ -17,7 +20,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> mask: array<u32>;
 @group(0) @binding(8) var<storage, read_write> moves: array<f32>;
 const WIDTH: u32 = $WIDTH;
-// Pairs of places whose system is this near to singular, relatively, are passed over.
+// Two places are passed over when the determinant of their system is at most this part of the product of
+// its diagonal.
 const SINGULAR: f32 = 1e-6;
 // Added to |A's column|², so that a singular system has a solution.
 const NORM_EPSILON: f32 = 1e-8;
@@ -27,7 +31,7 @@ var<workgroup> products: array<f32, 17>;
 var<workgroup> chosen: i32;
 var<workgroup> change: vec4f;
 struct Best { change: vec4f, gain: f32, places: u32 }
-// Where a group of the pair stands, in fours.
+// Where a group of the pair stands in the core, counted in fours.
 fn placeOf(pair: u32, group: u32) -> u32 {
   let across = p.cols / p.b;
   let width = p.b / 4u;
@@ -36,7 +40,7 @@ fn placeOf(pair: u32, group: u32) -> u32 {
 fn normOf(pair: u32, group: u32) -> f32 {
   return dot(abs(gradient[p.gradientAt / 4u + placeOf(pair, group)]), vec4f(1.0));
 }
-// The group drawn from stretches of `each` groups with these norms; -1 when all are 0.
+// Draws a stretch of `each` groups by `norms`, then one of its groups; -1 when all norms are 0.
 fn draw(pair: u32, each: u32, count: u32, choice: f32) -> i32 {
   var total = 0.0;
   for (var i = 0u; i < WIDTH; i++) { total += norms[i]; }
@@ -61,8 +65,8 @@ fn draw(pair: u32, each: u32, count: u32, choice: f32) -> i32 {
   }
   return drawn;
 }
-// f is a constant + g c + n c H c in the change c of the group's values s. Each trial starts from leaving
-// out the other two places, so that a small change comes out as precisely as a large one.
+// With c the change of the group's values s, f is a constant + g c + n c H c. Each trial begins with the
+// change that makes the other two places 0, so that a small change comes out as precisely as a large one.
 fn solve(s: vec4f, g: vec4f, n: f32, h: mat4x4f) -> Best {
   var best = Best(vec4f(), 0.0, 0u);
   for (var x = 0u; x < 3u; x++) {

@@ -1,5 +1,5 @@
-// Copies ARMOR's iterate when `record` (see armor-total) says that it is the best: factors and core, in
-// fours, and the core's mask. One thread for 4 elements of each.
+// Keeps a copy of ARMOR's iterate when `record` (see armor-total) says that it is the best so far: the
+// factors, the core and the core's mask. One thread copies four elements of each.
 struct Params {
   recordAt: u32, factorsAt: u32, coreAt: u32, maskAt: u32, keptFactorsAt: u32, keptCoreAt: u32,
   keptMaskAt: u32, factors: u32, cores: u32,

@@ -1,6 +1,6 @@
-// out [rows, cols] = block-diagonal A with blocks `left` [rows / a, a, a] times x [rows, cols], minus `by`
-// [rows, cols]; or with TRANSPOSED its transpose times x, column j times by [cols]: ARMOR's errors
-// E = A T - W̄ and V = 2 Aᵀ E diag(w). A tile of 4 x 4 elements a thread.
+// ARMOR's products of block-diagonal A, whose blocks are `left` [rows / a, a, a], with x [rows, cols].
+// out [rows, cols] = A x minus `by` [rows, cols]: the errors E = A T - W̄. With TRANSPOSED, out = Aᵀ x,
+// its column j times by[j]: V = 2 Aᵀ E diag(w). A thread takes a tile of 4 x 4 elements.
 struct Params { leftAt: u32, xAt: u32, byAt: u32, outAt: u32, rows: u32, cols: u32, a: u32, b: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> left: array<f32>;

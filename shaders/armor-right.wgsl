@@ -1,5 +1,6 @@
-// out [rows, cols] = x [rows, cols] times block-diagonal B with blocks `right` [cols / b, b, b], or with
-// TRANSPOSED times its transpose: ARMOR's T = S B and dS = V Bᵀ. A tile of 4 x 4 elements a thread.
+// out [rows, cols] = x [rows, cols] times block-diagonal B, whose blocks are `right` [cols / b, b, b];
+// with TRANSPOSED, times Bᵀ. These are ARMOR's T = S B and dS = V Bᵀ. A thread takes a tile of 4 x 4
+// elements.
 struct Params { xAt: u32, rightAt: u32, outAt: u32, rows: u32, cols: u32, a: u32, b: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;

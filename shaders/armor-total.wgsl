@@ -1,5 +1,5 @@
-// proxies [steps, 2], its row `row`: ARMOR's f, the sum of losses [pairs, 2], as a sum of two numbers.
-// record [3]: the smallest f so far, again as two numbers, and whether this one is it.
+// Row `row` of proxies [steps, 2] gets ARMOR's f: the sum of losses [pairs, 2], as a sum of two numbers.
+// record [3] holds the smallest f so far, again as two numbers, and whether it is this one.
 struct Params { lossesAt: u32, proxiesAt: u32, recordAt: u32, pairs: u32, row: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> losses: array<f32>;
@@ -21,7 +21,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   for (var i = 1u; i < WIDTH; i++) { sum = addDouble(sum, partial[i]); }
   proxies[p.proxiesAt + 2u * p.row] = sum.x;
   proxies[p.proxiesAt + 2u * p.row + 1u] = sum.y;
-  // By the bits, which stand in the order of numbers from 0 on, so that NaN is no smallest.
+  // The bits of numbers from 0 on have the numbers' order, and NaN comes after all of them.
   let bits = bitcast<u32>(sum.x);
   let best = bitcast<u32>(record[p.recordAt]);
   let isBest = bits < best || (bits == best && sum.y < record[p.recordAt + 1u]);

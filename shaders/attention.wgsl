@@ -1,5 +1,5 @@
-// Causal attention of one query and head a workgroup, over WIDTH keys at a time with a running
-// maximum (online softmax, arXiv 1805.02867).
+// Causal attention. A workgroup takes one query and head, and WIDTH keys at a time with a running maximum
+// (online softmax, arXiv 1805.02867).
 struct Params {
   qAt: u32, kAt: u32, vAt: u32, outAt: u32,
   queries: u32, keys: u32, heads: u32, kvHeads: u32, headDim: u32, window: u32, scale: f32,
@@ -12,7 +12,7 @@ struct Params {
 //: include exp
 //: include reduce
 //: include lanes
-// Elements of a head that one thread sums up, at most.
+// The most elements of a head that one thread sums up.
 const SHARE: u32 = $SHARE;
 var<workgroup> query: array<f32, WIDTH * SHARE>;
 var<workgroup> weights: array<f32, WIDTH>;

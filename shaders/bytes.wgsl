@@ -1,5 +1,5 @@
-// Fills the u8 tensor `out` [p.size] by `byteAt` of each element. One thread for each word of four bytes;
-// what lies beside the tensor in its first and last word stays.
+// Fills the u8 tensor `out` [p.size] with `byteAt` of each element. One thread writes a word of four
+// bytes. Bytes of the first and last word that do not belong to the tensor stay.
 //: include thread-index
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {

@@ -1,5 +1,5 @@
-// The lower Cholesky factor of the block of up to 32 x 32 at the diagonal's element `start`, in place.
-// `found` takes the first pivot that is not positive; once it has one, nothing is done.
+// Replaces the block of up to 32 x 32 at the diagonal's element `start` by its lower Cholesky factor.
+// `found` gets the first pivot that is not positive; once it holds one, nothing is done.
 struct Params { aAt: u32, foundAt: u32, n: u32, start: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read_write> a: array<f32>;
@@ -23,7 +23,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   for (var j = 0u; j < width; j++) {
     if (lane == 0u && bad == NONE) {
       let pivot = tile[j * PITCH + j];
-      // By its bits, for a comparison may take NaN for anything.
+      // Bits are compared: a comparison of numbers may take NaN for anything.
       let bits = bitcast<u32>(pivot);
       if (bits == 0u || bits > 0x7f800000u) { bad = p.start + j; }
       tile[j * PITCH + j] = sqrt(max(pivot, 0.0));

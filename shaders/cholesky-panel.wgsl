@@ -1,5 +1,6 @@
-// The 32 columns of the factor below its block at the diagonal's element `start`: X of X Lᵀ = A, in
-// place and into panel [n, 32]. One thread a row, by substitution.
+// The 32 columns of the factor that stand below its block L at the diagonal's element `start`. They are
+// the X of X Lᵀ = A, which replaces A and is copied to panel [n, 32]. One thread solves a row by
+// substitution.
 struct Params { aAt: u32, panelAt: u32, n: u32, start: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read_write> a: array<f32>;

@@ -1,5 +1,5 @@
-// out [cols] = sum over rows of a * b, column by column, with ACCUMULATE added to what is there. 16 rows
-// of 16 columns a workgroup.
+// out [cols] = the sum of a * b over each column; with ACCUMULATE it is added to out. A workgroup takes
+// 16 columns, 16 rows at a time.
 struct Params { aAt: u32, bAt: u32, outAt: u32, rows: u32, cols: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;

@@ -1,7 +1,7 @@
-// One pass of block coordinate descent through up to 32 columns of a 2:4 core from `start` on: group by
-// group, row by row, the two places and values that lower f most. A workgroup takes a block of A's rows,
-// each of its threads every 256th row of the block: its gradient, and what it has gained. `moved` [rows,
-// 32] takes minus G times the changes, from which later columns are updated.
+// One pass of block coordinate descent through up to 32 columns of a 2:4 core, from column `start` on.
+// Group by group and row by row it finds the two places and values that lower f most. A workgroup takes
+// the rows of one block of A; each thread keeps the gradient and the gain of every 256th of them. `moved`
+// [rows, 32] gets minus G times the changes, by which later columns are updated.
 struct Params {
   coreAt: u32, maskAt: u32, gradientAt: u32, movedAt: u32, gainsAt: u32, gramAt: u32, hessianAt: u32,
   rows: u32, cols: u32, blockRows: u32, start: u32, width: u32, isBackwards: u32,
@@ -16,7 +16,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read> hessian: array<f32>;
 const WIDTH: u32 = 256u;
 const TILE: u32 = 32u;
-// Pairs of places whose system is this near to singular, relatively, are passed over.
+// Two places are passed over when the determinant of their system is at most this part of the product of
+// its diagonal.
 const SINGULAR: f32 = 1e-6;
 var<workgroup> change: vec4f;
 struct Best { values: vec4f, gain: f32, places: u32 }
@@ -25,7 +26,7 @@ fn hessianRow(row: u32, col: u32) -> vec4f {
   let at = p.hessianAt + row * p.cols + col;
   return vec4f(hessian[at], hessian[at + 1u], hessian[at + 2u], hessian[at + 3u]);
 }
-// The best two of a group's places: f is a constant - 2 u s + n s H s, and d half its slope at s.
+// The best two places of a group. f is a constant - 2 u s + n s H s, and d is half its slope at s.
 fn solve(s: vec4f, d: vec4f, n: f32, h: mat4x4f) -> Best {
   let product = h * s;
   let u = n * product - d;
@@ -51,7 +52,7 @@ fn solve(s: vec4f, d: vec4f, n: f32, h: mat4x4f) -> Best {
   }
   return best;
 }
-// The change of a row's group, which its thread makes.
+// Gives a row's group its best places and values, and returns the change. The row's thread calls this.
 fn sweepGroup(row: u32, col: u32, h: mat4x4f) -> vec4f {
   let n = gram[p.gramAt + row * p.blockRows + row % p.blockRows];
   if (!(n > 0.0)) { return vec4f(); }

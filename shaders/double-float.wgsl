@@ -1,5 +1,6 @@
-// Numbers as sums of two float32, about 48 bits: for sums that must not depend on their length. Without
-// fma, which need not be exact (Dekker 1971). Values beyond 2^63 overflow when they are squared.
+// Numbers as sums of two float32, about 48 bits: for sums whose error must not grow with their length.
+// They do without fma, which need not be exact (Dekker 1971). Values beyond 2^63 overflow when they are
+// squared.
 fn twoSum(a: f32, b: f32) -> vec2f {
   let sum = a + b;
   let part = sum - a;

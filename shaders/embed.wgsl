@@ -1,4 +1,5 @@
-// out [T, width] = rows ids [T] of a table w, of which count rows from first on are at hand.
+// out [T, width] = the rows of a table w that ids [T] name. Only `count` rows of the table, from `first`
+// on, are at hand; for other ids nothing is written.
 struct Params { idsAt: u32, tableAt: u32, outAt: u32, width: u32, size: u32, first: u32, count: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;

@@ -11,7 +11,7 @@ fn exactExp(x: f32) -> f32 {
   series = fma(r, series, 0.5);
   series = fma(r, series, 1.0);
   series = fma(r, series, 1.0);
-  // In two factors, for 2^n alone may leave float32's range.
+  // 2^n comes in two factors: in one it may leave float32's range.
   let low = i32(n) / 2;
   let high = i32(n) - low;
   let value = series * bitcast<f32>((low + 127) << 23u) * bitcast<f32>((high + 127) << 23u);

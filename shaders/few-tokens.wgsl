@@ -1,5 +1,6 @@
 // out [tokens, rows] = x Wᵀ + bias for few tokens. A team of threads reads a row of W once for TOKENS
-// tokens: `rowLength` parts of it by `weightOf`, each multiplied with a token's by `product`.
+// tokens. The row has `rowLength` parts: `weightOf` gives one, and `product` multiplies it with a
+// token's.
 //: include rows
 const TOKENS: u32 = $TOKENS;
 @compute @workgroup_size(WIDTH)
@@ -12,7 +13,7 @@ fn main(
   let teams = teamsOf(thread, groups.x);
   let first = group.y * TOKENS;
   let length = rowLength();
-  // As many turns for every team, so that all threads reach each sum together.
+  // Every team takes the same number of turns, so that all threads reach each sum together.
   let turns = (p.rows + teams - 1u) / teams;
   for (var turn = 0u; turn < turns; turn++) {
     let row = turn * teams + team.first;

@@ -1,6 +1,6 @@
-// out [m, n] = alpha * A B (+ out, + bias [n]), A and B read as stored or transposed; rows of out begin
-// pitch elements apart. B is w below, f16 with HALF. A workgroup
-// makes a tile of TILE x TILE: 16 x 16 threads of R x R elements, in steps of DEPTH along k.
+// out [m, n] = alpha * A B (+ out, + bias [n]). A and B are read as stored or transposed; B is w below,
+// f16 with HALF. Rows of out begin `pitch` elements apart. A workgroup makes a tile of TILE x TILE with
+// 16 x 16 threads of R x R elements each, in steps of DEPTH along k.
 struct Params {
   aAt: u32, bAt: u32, biasAt: u32, outAt: u32,
   m: u32, n: u32, k: u32, alpha: f32, hasBias: u32, pitch: u32,
@@ -14,7 +14,7 @@ const Q: u32 = $QUADS;
 const R: u32 = 4u * Q;
 const TILE: u32 = 16u * R;
 const DEPTH: u32 = 16u;
-// Quads of a step's row, and one more so that columns of a tile start in different banks.
+// The fours of a step's row, and one more, so that columns of a tile start in different banks.
 const PITCH: u32 = TILE / 4u + 1u;
 var<workgroup> aTile: array<vec4f, DEPTH * PITCH>;
 var<workgroup> bTile: array<vec4f, DEPTH * PITCH>;
@@ -86,7 +86,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         }
       }
 //: else
-      // Indices that are known keep the sums in registers where loops are not unrolled.
+      // Constant indices keep the sums in registers even where loops are not unrolled.
       let left = aTile[step * PITCH + ty];
       let right = bTile[step * PITCH + tx];
       acc[0] += left.x * right;

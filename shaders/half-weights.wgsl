@@ -1,5 +1,5 @@
-// Single weights of the matrix w, binding 2: f32, or with HALF f16, which a device without shader-f16
-// reads two a word.
+// Single weights of the matrix w at binding 2: f32, or with HALF f16. A device without shader-f16 reads
+// words of two f16.
 //: if HALF
 //: if F16
 @group(0) @binding(2) var<storage, read> w: array<f16>;

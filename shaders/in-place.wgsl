@@ -1,4 +1,4 @@
-// x = f(x, y), elementwise over x; y is as large, or a row for every row of x.
+// x = f(x, y), element by element. y is as large as x, or is one row that serves every row of x.
 struct Params { yAt: u32, xAt: u32, size: u32, period: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> y: array<f32>;

@@ -6,7 +6,7 @@ struct Lane {
   @builtin(subgroup_size) subSize: u32,
 //: end
 }
-// Apart from a lane, for all threads of a workgroup agree on it.
+// Not in Lane, because all threads of a workgroup agree on it.
 struct Place {
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,

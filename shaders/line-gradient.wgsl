@@ -1,4 +1,4 @@
-// gradient [rows, cols] = the derivatives by w, with ACCUMULATE added to what is there; one thread an
+// gradient [rows, cols] = the derivatives by w; with ACCUMULATE they are added to it. One thread takes an
 // element.
 //: include thread-index
 //: include line-slopes

@@ -1,5 +1,5 @@
-// gradient [length] = the derivatives by the scale, with ACCUMULATE added to what is there. A workgroup
-// takes 16 elements of the lines, each by 16 threads that share out the lines.
+// gradient [length] = the derivatives by the scale; with ACCUMULATE they are added to it. A workgroup
+// takes 16 elements of all lines. The 16 threads of an element share out the lines.
 //: include double-float
 //: include line-slopes
 var<workgroup> partial: array<array<vec2f, 16>, 16>;

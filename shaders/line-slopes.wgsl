@@ -1,5 +1,5 @@
-// What both gradients of the lines' totals [count, 2] (line-totals) need: the parameters, and the slopes by
-// the importance.
+// What both gradients that build on totals [count, 2] (see line-totals) share: the parameters, and the
+// slopes by the importance.
 struct Params {
   wAt: u32, scaleAt: u32, totalsAt: u32, gradientAt: u32,
   count: u32, length: u32, lineStep: u32, step: u32, drop: u32, of_: u32,
@@ -14,7 +14,7 @@ fn totalsOf(line: u32) -> vec2f {
   let at = p.totalsAt + line * 2u;
   return vec2f(totals[at], totals[at + 1u]);
 }
-// The slope by an element's importance, times the line's total.
+// The line's total times the slope by an element's importance.
 fn slopeAt(line: u32, i: u32, totals: vec2f) -> f32 {
 //: if REMOVED
   return f32(p.length) * (select(0.0, 1.0, isRemoved(line, i)) - totals.y);

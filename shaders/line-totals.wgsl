@@ -1,5 +1,6 @@
-// totals [count, 2]: of each line its importance, and its entropy or with REMOVED the share of what goes;
-// the second is 0 for lines without importance. A workgroup takes 16 lines by 16 threads each.
+// totals [count, 2] gets two numbers for each line: its importance, and its entropy or, with REMOVED, the
+// share that goes. The second is 0 for a line without importance. A workgroup takes 16 lines, with 16
+// threads for each.
 struct Params {
   wAt: u32, scaleAt: u32, totalsAt: u32,
   count: u32, length: u32, lineStep: u32, step: u32, drop: u32, of_: u32,

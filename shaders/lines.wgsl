@@ -1,5 +1,5 @@
-// The importance w² times factors along the lines (rows or columns) of a matrix. A line and an element
-// of it are `lineStep` and `step` elements from the next.
+// The importance of elements, w² times a factor, along the lines (rows or columns) of a matrix. Lines are
+// `lineStep` elements apart, and the elements of a line `step`.
 fn factorAt(i: u32) -> f32 {
 //: if SCALED
 //: if INVERSE
@@ -16,10 +16,10 @@ fn importanceAt(line: u32, i: u32) -> f32 {
   let x = weightAt(line, i);
   return x * x * factorAt(i);
 }
-// Zeros and what is no normal number; by the bits, so that NaN is none of them.
+// Whether x is zero or subnormal. Bits are compared, so that NaN is neither.
 fn isNothing(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) < 0x00800000u; }
 //: if REMOVED
-// Whether the element is among the `drop` smallest of its group of `of_`, the lowest first among equals.
+// Whether the element is among the `drop` smallest of its group of `of_`. Among equals the first is smaller.
 fn isRemoved(line: u32, i: u32) -> bool {
   let first = i - i % p.of_;
   let own = importanceAt(line, i);

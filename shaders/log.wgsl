@@ -1,5 +1,5 @@
 // The natural logarithm of normal positive numbers to one unit in the last place, also near 1, where the
-// built-in may be off by 2^-21. The method and the coefficients of assembly/lib/log.ts.
+// built-in may be off by 2^-21. Method and coefficients are those of assembly/lib/log.ts.
 fn exactLog(x: f32) -> f32 {
   let bits = bitcast<i32>(x);
   // From sqrt(1/2) on, numbers belong to the next power of two.

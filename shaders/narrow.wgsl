@@ -12,12 +12,12 @@ fn narrowed(bits: u32) -> u32 {
   return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
 //: else
   if (magnitude > 0x7f800000u) { return sign | 0x7e00u; }
-  // From halfway between 65504 and 65536 on.
+  // From halfway between 65504 and 65536 on, the result is infinite.
   if (magnitude >= 0x477ff000u) { return sign | 0x7c00u; }
   if (magnitude >= 0x38800000u) {
     return sign | ((magnitude + 0xfffu + ((magnitude >> 13u) & 1u) - 0x38000000u) >> 13u);
   }
-  // Subnormal: units of 2^-24. Below a quarter of one nothing is left.
+  // A subnormal is a number of units of 2^-24. What is less than half a unit becomes 0.
   let exponent = magnitude >> 23u;
   if (exponent < 102u) { return sign; }
   let whole = (magnitude & 0x7fffffu) | 0x800000u;

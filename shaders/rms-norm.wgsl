@@ -1,4 +1,5 @@
-// out = x / sqrt(mean(x²) + eps) * gain over each stretch of gain's length. One workgroup a stretch.
+// out = x / sqrt(mean(x²) + eps) * gain over each stretch of x that is as long as gain. One workgroup
+// takes a stretch.
 struct Params { xAt: u32, gainAt: u32, outAt: u32, rows: u32, width: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;

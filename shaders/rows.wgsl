@@ -1,5 +1,6 @@
-// Shares rows of a matrix among teams of threads: subgroups where there are any, else workgroups. A team
-// takes every teams-th row, its threads every size-th element, and `sumTeam` adds up what they found.
+// Shares out rows of a matrix among teams of threads. A team is a subgroup where there are any, else a
+// workgroup. Of n teams each takes every n-th row, and each of its threads every `size`-th element of it.
+// `sumTeam` adds up what the threads found.
 struct Team { first: u32, lane: u32, size: u32, }
 //: if SUBGROUPS
 const WIDTH: u32 = 128u;

@@ -1,5 +1,5 @@
-// Counts by one digit of 8 bits the scores that agree with `state` in all higher digits: of their key, or
-// with BY_INDEX of their index, for those whose key is the selected one.
+// Counts scores by one digit of 8 bits of their key, or with BY_INDEX of their index. A score counts when
+// it agrees with `state` in all higher digits; with BY_INDEX also its key must be the selected one.
 struct Params { scoresAt: u32, stateAt: u32, countsAt: u32, size: u32, shift: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> scores: array<u32>;

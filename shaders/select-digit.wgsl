@@ -1,6 +1,6 @@
-// Settles the digit that was counted: the one within which the wanted score lies. `state` holds the key,
-// the index and how many scores from the smallest on are still to be found; the first digit starts it.
-// Counts are cleared for the next one. One workgroup.
+// Settles the digit that was counted: the one in which the wanted score lies. `state` holds the key, the
+// index, and how many of the smallest scores are still to be found; the first digit starts it. Counts are
+// cleared for the next digit. There is one workgroup.
 struct Params { stateAt: u32, countsAt: u32, shift: u32, wanted: u32, isFirst: u32, isLast: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read_write> state: array<u32>;

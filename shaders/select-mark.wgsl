@@ -1,5 +1,5 @@
-// out = 0 for the scores that their threshold lets go, 1 for the others; a threshold, `pitch` words from
-// the next, serves `period` scores.
+// out = 0 for the scores that their threshold lets go, 1 for the others. A threshold serves `period`
+// scores; the next one stands `pitch` words later.
 struct Params {
   scoresAt: u32, thresholdsAt: u32, outAt: u32,
   size: u32, period: u32, pitch: u32,

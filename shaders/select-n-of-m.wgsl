@@ -1,5 +1,5 @@
-// out = 1 for the scores of every `of` that have at least `drop` smaller ones, equals counting as
-// smaller when they come first.
+// out = 1 for a score that is larger than at least `drop` others of its group of `of_`, 0 otherwise. An
+// equal score that comes first counts as smaller.
 struct Params { scoresAt: u32, outAt: u32, size: u32, drop: u32, of_: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> scores: array<u32>;

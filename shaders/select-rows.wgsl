@@ -1,5 +1,6 @@
-// thresholds [rows, 2] of the `wanted` smallest scores of each row, 1 at least: digit by digit of 8 bits,
-// first of the keys, then of the indices of those whose key is the selected one. One workgroup a row.
+// thresholds [rows, 2] that let the `wanted` smallest scores of each row go, at least 1. They are found
+// by digits of 8 bits: first those of the key, then, among the scores with that key, those of the index.
+// One workgroup takes a row.
 struct Params { scoresAt: u32, thresholdsAt: u32, rows: u32, cols: u32, wanted: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> scores: array<u32>;

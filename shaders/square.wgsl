@@ -1,5 +1,6 @@
-// A square matrix in place, one thread an element: clears it above its diagonal, with IDENTITY makes it
-// the identity, with REVERSE turns it by half a turn, with ANTISYMMETRISE takes its transpose off.
+// Changes a square matrix in place, one thread an element. It clears what stands above the diagonal. With
+// IDENTITY it makes the matrix the identity, with REVERSE it turns it by half a turn, and with
+// ANTISYMMETRISE it subtracts the transpose.
 struct Params { aAt: u32, n: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read_write> a: array<f32>;

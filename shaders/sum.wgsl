@@ -1,5 +1,5 @@
-// One partial result a workgroup, as two float32: the sum of products of two tensors, or with COUNT the
-// number of elements that are NaN or infinite.
+// Each workgroup writes one partial result as two float32: the sum of products of two tensors, or with
+// COUNT the number of elements that are NaN or infinite.
 struct Params { xAt: u32, yAt: u32, outAt: u32, size: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<u32>;

@@ -1,6 +1,7 @@
-// out -= A B (with TRANSPOSE_B A Bᵀ) for parts of larger matrices: a [m, k], b and out begin at a given
-// element of a matrix with rows of a given length. With LOWER only elements on and below out's
-// diagonal. A workgroup makes a tile of 64 x 64: 16 x 16 threads of 4 x 4, in steps of 16 along k.
+// out -= A B, or with TRANSPOSE_B A Bᵀ, for parts of larger matrices: A [m, k], B and out begin at a
+// given element of a matrix whose rows have a given length. With LOWER only elements on and below out's
+// diagonal change. A workgroup makes a tile of 64 x 64 with 16 x 16 threads of 4 x 4 elements each, in
+// steps of 16 along k.
 struct Params {
   aAt: u32, bAt: u32, outAt: u32,
   m: u32, n: u32, k: u32,
@@ -12,7 +13,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 const TILE: u32 = 64u;
 const DEPTH: u32 = 16u;
-// Quads of a step's row, and one more so that columns of a tile start in different banks.
+// The fours of a step's row, and one more, so that columns of a tile start in different banks.
 const PITCH: u32 = 17u;
 var<workgroup> aTile: array<vec4f, DEPTH * PITCH>;
 var<workgroup> bTile: array<vec4f, DEPTH * PITCH>;

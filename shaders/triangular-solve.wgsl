@@ -1,5 +1,6 @@
-// Rows `start` to start + 31 of the inverse of a lower-triangular l: X of L X = out for the block of l at
-// the diagonal, in place and into panel [32, n]. One thread a column, by substitution.
+// Rows `start` to start + 31 of the inverse of a lower-triangular l. They are the X of L X = out, where L
+// is the block of l at the diagonal. X replaces these rows of out and is copied to panel [32, n]. One
+// thread solves a column by substitution.
 struct Params { lAt: u32, outAt: u32, panelAt: u32, n: u32, start: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> l: array<f32>;

@@ -1,5 +1,6 @@
-// out [tokens, rows] = x [tokens, 4 groups] Wᵀ + bias, W 2:4-sparse in compressed form. A workgroup
-// makes 64 tokens of 64 rows, 16 x 16 threads of 4 x 4, eight groups (one word of codes) a step.
+// out [tokens, rows] = x [tokens, 4 groups] Wᵀ + bias, W 2:4-sparse in compressed form. A workgroup makes
+// 64 tokens of 64 rows with 16 x 16 threads of 4 x 4 elements each. A step takes eight groups, whose
+// codes are one word.
 struct Params {
   xAt: u32, valuesAt: u32, codesAt: u32, biasAt: u32, outAt: u32,
   tokens: u32, rows: u32, groups: u32, words: u32, hasBias: u32, pitch: u32,
@@ -11,7 +12,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 const PITCH: u32 = 17u;
-// 32 columns of 64 tokens, and 8 pairs of values of 64 rows with their codes.
+// What a step needs: 32 columns of 64 tokens, and of 64 rows 8 pairs of values and their codes.
 var<workgroup> xTile: array<vec4f, 32u * PITCH>;
 var<workgroup> pairs: array<array<vec2f, 9>, 64>;
 var<workgroup> words: array<u32, 64>;

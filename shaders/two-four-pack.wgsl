@@ -1,5 +1,5 @@
-// w [rows, 4 groups] into values and the group codes `out`, rows of `bytes`; `found` gets the first group
-// with more than two non-zeros.
+// Packs w [rows, 4 groups]: the kept values go to `values`, the groups' codes to `out`, whose rows are
+// `bytes` long. `found` gets the first group with more than two non-zeros.
 struct Params {
   wAt: u32, valuesAt: u32, outAt: u32, foundAt: u32,
   groups: u32, bytes: u32, size: u32,
@@ -9,13 +9,14 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> values: array<u32>;
 @group(0) @binding(3) var<storage, read_write> out: array<u32>;
 @group(0) @binding(4) var<storage, read_write> found: array<atomic<u32>>;
-// The lower slot's column, and four times the higher one's; missing non-zeros take the lowest zeros.
+// A group's code: its lower kept column plus four times its higher one. Where non-zeros are missing, the
+// first zeros are kept.
 fn codeOf(taken: u32) -> u32 {
   var chosen = taken;
   for (var i = 0u; countOneBits(chosen) < 2u; i++) { chosen |= 1u << i; }
   return firstTrailingBit(chosen) | (firstLeadingBit(chosen) << 2u);
 }
-// The codes of two groups, whose values are stored too.
+// The codes of two groups. Their values are stored as well.
 fn byteAt(at: u32) -> u32 {
   var byte = 0u;
   for (var half = 0u; half < 2u; half++) {

@@ -1,4 +1,4 @@
-// Group codes [rows, bytes] as rows of whole words, eight groups a word.
+// Copies group codes [rows, bytes] to rows of whole words, which hold eight groups each.
 struct Params { indicesAt: u32, codesAt: u32, bytes: u32, words: u32, size: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> indices: array<u32>;

@@ -1,4 +1,4 @@
-// int8 [rows, cols], four a word, times the scale of their row.
+// int8 [rows, cols], four in a word, times the scale of their row.
 struct Params { bytesAt: u32, scalesAt: u32, toAt: u32, cols: u32, size: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> bytes: array<u32>;

@@ -1,4 +1,4 @@
-// f16 or bf16 bits, two a word, as float32 bits; exact, NaN payloads and subnormals included.
+// f16 or bf16 bits, two in a word, as float32 bits. Exact, also for NaN payloads and subnormals.
 struct Params { fromAt: u32, toAt: u32, size: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> halves: array<u32>;

@@ -1,14 +1,11 @@
 import type { Backend } from "./backend.js";
 import { PenjingError } from "./errors.js";
 import type { StatisticName, Statistics } from "./method.js";
-import { byRows } from "./steps.js";
+import { operationSteps } from "./steps.js";
 import { rowsOf, type Tensor } from "./tensor.js";
 
 /** Characters of text read for each wanted token; longer texts are cut there before tokenising. */
 export const CHARACTERS_PER_TOKEN = 64;
-
-/** Tokens that are added to a Hessian at a time, at least: each time reads and writes the whole of it. */
-const LEAST_TOKENS = 256;
 
 /**
  * Cuts token ids into windows from the start.
@@ -57,14 +54,10 @@ export class StatisticsGatherer {
    */
   *add(input: Tensor): Generator<void, void, void> {
     const { backend, columnSquares, hessian } = this;
-    const tokens = rowsOf(input);
-    this.tokens += tokens;
+    this.tokens += rowsOf(input);
     if (columnSquares) backend.ops.accumulateColumnSquares(input, columnSquares);
     if (!hessian) return;
-    const scale = 2 / this.sequences;
-    const add = (part: (tensor: Tensor) => Tensor) =>
-      backend.ops.accumulateHessian(part(input), hessian, scale);
-    yield* byRows(backend, tokens, hessian.size / 2, add, LEAST_TOKENS);
+    yield* operationSteps(backend, "accumulateHessian", input, hessian, 2 / this.sequences);
   }
 
   /**

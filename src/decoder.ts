@@ -1,4 +1,5 @@
 import type { Backend, DenseMatrix, TwoFourMatrix } from "./backend.js";
+import { attentionWork } from "./backends/operations/attention.js";
 import type { DecoderSpec, LinearName, RopeSpec } from "./model.js";
 import type { Sandwich } from "./sandwich.js";
 import { byRows, paceSteps, stepRanges, takeSteps, type WorkSteps } from "./steps.js";
@@ -97,18 +98,19 @@ export function ropeFrequencies(rope: RopeSpec, headDim: number): Float64Array {
   });
 }
 
+/** What a block computes in: each [maxTokens, features]. */
+type Scratch = Readonly<Record<"norm" | "q" | "k" | "v" | "mixed" | "gate" | "up", Tensor>>;
+
 /**
- * Runs decoder blocks over a workspace that is allocated once. A block's input x [tokens,
- * hiddenSize] is the residual stream and is updated in place.
+ * Runs decoder blocks over a workspace that is made by the first run and kept until `release`. A
+ * block's input x [tokens, hiddenSize] is the residual stream and is updated in place.
  */
 export class BlockRunner {
   private readonly cos: Tensor;
   private readonly sin: Tensor;
   /** What packed sandwiches need; made by the first. */
   private sandwichWork: Tensor | undefined;
-  private readonly scratch: Readonly<
-    Record<"norm" | "q" | "k" | "v" | "mixed" | "gate" | "up", Tensor>
-  >;
+  private made: Scratch | undefined;
 
   /**
    * @param maxTokens rows that one call may have
@@ -131,15 +133,24 @@ export class BlockRunner {
       );
     this.cos = table(Math.cos);
     this.sin = table(Math.sin);
-    const wide = (cols: number) => backend.zeros([maxTokens, cols]);
-    this.scratch = {
-      norm: wide(spec.hiddenSize),
-      q: wide(spec.heads * spec.headDim),
-      k: wide(spec.kvHeads * spec.headDim),
-      v: wide(spec.kvHeads * spec.headDim),
-      mixed: wide(spec.heads * spec.headDim),
-      gate: wide(spec.intermediateSize),
-      up: wide(spec.intermediateSize),
+  }
+
+  private get scratch(): Scratch {
+    this.made ??= this.makeScratch();
+    return this.made;
+  }
+
+  private makeScratch(): Scratch {
+    const { hiddenSize, heads, kvHeads, headDim, intermediateSize } = this.spec;
+    const wide = (cols: number) => this.backend.zeros([this.maxTokens, cols]);
+    return {
+      norm: wide(hiddenSize),
+      q: wide(heads * headDim),
+      k: wide(kvHeads * headDim),
+      v: wide(kvHeads * headDim),
+      mixed: wide(heads * headDim),
+      gate: wide(intermediateSize),
+      up: wide(intermediateSize),
     };
   }
 
@@ -267,7 +278,7 @@ export class BlockRunner {
       const [qs, ks] = [part(q), part(k)];
       ops.rope(qs, this.cos, this.sin, start);
       ops.rope(ks, this.cos, this.sin, start);
-      const work = 2 * (start + length) * heads * headDim;
+      const work = attentionWork(start + length, shape);
       for (const { first, count } of stepRanges(backend, length, work)) {
         const some = (tensor: Tensor) => backend.rows(tensor, s * length + first, count);
         const seen = (now: Tensor, all: readonly Tensor[] | undefined) =>
@@ -282,9 +293,18 @@ export class BlockRunner {
     return mixed;
   }
 
+  /** Frees the workspace; the next run makes it anew. */
+  release(): void {
+    for (const tensor of Object.values(this.made ?? {})) tensor.dispose();
+    this.sandwichWork?.dispose();
+    this.made = undefined;
+    this.sandwichWork = undefined;
+  }
+
   dispose(): void {
-    const tensors = [this.cos, this.sin, ...Object.values(this.scratch), this.sandwichWork];
-    for (const tensor of tensors) tensor?.dispose();
+    this.release();
+    this.cos.dispose();
+    this.sin.dispose();
   }
 }
 

@@ -1,9 +1,11 @@
-// Long work on a backend in steps, so that timers run and a signal is seen in between. Where a backend runs
-// its operations at once, large products are cut along their rows, which changes their sums only by which
-// of its kernels a backend takes for so many rows.
-import type { Backend } from "./backend.js";
+// Long work on a backend in steps, so that timers run and a signal is seen in between. Where a
+// backend runs its operations at once, large products are cut along their rows. That changes their
+// sums only where the backend has another kernel for fewer rows.
+import type { Backend, Operations } from "./backend.js";
+import type { Contract } from "./backends/operations/contract.js";
+import { contracts } from "./backends/operations/index.js";
 import { pause, TURN } from "./run.js";
-import type { Tensor } from "./tensor.js";
+import { rowsOf, type Tensor } from "./tensor.js";
 
 /** Work between whose steps the caller may do something else, or leave. */
 export type WorkSteps = Iterable<void>;
@@ -73,4 +75,25 @@ export function* byRows(
     compute((tensor) => backend.rows(tensor, first, count));
     yield;
   }
+}
+
+/** Operations whose contracts say which arguments are cut by rows, and what a row takes. */
+type RowOperation = "accumulateHessian";
+
+/** Runs an operation in steps of some rows each, as its contract says. */
+export function* operationSteps<Name extends RowOperation>(
+  backend: Backend,
+  name: Name,
+  ...args: Parameters<Operations[Name]>
+): Generator<void, void, void> {
+  const contract = contracts[name] as Contract<Operations[Name]>;
+  const places = contract.rows!;
+  const run = backend.ops[name] as (...args: unknown[]) => void;
+  yield* byRows(
+    backend,
+    rowsOf(args[places[0]] as Tensor),
+    contract.rowWork!(...args),
+    (part) => run(...args.map((arg, i) => (places.includes(i) ? part(arg as Tensor) : arg))),
+    contract.leastRows,
+  );
 }

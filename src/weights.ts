@@ -8,48 +8,8 @@ import { bitsOf } from "./layouts/parts/elements.js";
 import { twoFour } from "./layouts/two-four.js";
 import { blockTensor, FINAL_NORM, hasBias, LINEAR_NAMES, type LinearName } from "./model.js";
 import { checkTwoFourIndices, firstMisfit } from "./pack.js";
-import {
-  embeddingName,
-  headName,
-  PIECE_BYTES,
-  readWeight,
-  type StoredModel,
-} from "./stored-model.js";
+import { embeddingName, headName, readWeight, type StoredModel } from "./stored-model.js";
 import { type StoredDType, sizeOf, type Tensor } from "./tensor.js";
-
-/**
- * Fills hidden [tokens, hiddenSize] with the embeddings of ids. The table is read piece by piece and
- * only where it is used, since it can be larger than many blocks.
- *
- * @throws PenjingError when a row that is used holds NaN or infinity
- */
-export async function embedTokens(
-  model: StoredModel,
-  backend: Backend,
-  ids: Int32Array,
-  hidden: Tensor,
-): Promise<void> {
-  const name = embeddingName(model);
-  const { dtype, shape } = model.weights.get(name)!;
-  const [vocabSize, cols] = shape;
-  const rowBytes = model.checkpoint.tensors.get(name)!.byteLength / vocabSize;
-  const rows = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
-  const order = Array.from(ids.keys()).sort((a, b) => ids[a] - ids[b]);
-  let next = 0;
-  while (next < order.length) {
-    const first = ids[order[next]];
-    const count = Math.min(rows, vocabSize - first);
-    const bytes = await model.checkpoint.readRange(name, first * rowBytes, count * rowBytes);
-    const entry = { name, dtype, shape: [count, cols] };
-    const piece = uploadFloats(backend, entry, bytes);
-    await refuseNonFinite(backend, piece, model.checkpoint.folder.path, name);
-    for (; next < order.length && ids[order[next]] < first + count; next++) {
-      const row = backend.rows(piece, ids[order[next]] - first, 1);
-      backend.copy(row, backend.rows(hidden, order[next], 1));
-    }
-    piece.dispose();
-  }
-}
 
 /** Puts values stored as `entry.dtype` on a backend as f32; bf16 and f16 are widened there. */
 export function uploadFloats(
@@ -112,7 +72,12 @@ async function refuseNonFinite(
   const bad = await backend.ops.countNonFinite(tensor);
   if (bad === 0) return;
   tensor.dispose();
-  throw new PenjingError(
+  throw nonFinite(where, name, bad);
+}
+
+/** The error of a checkpoint's tensor that holds `bad` values that are NaN or infinite. */
+export function nonFinite(where: string, name: string, bad: number): PenjingError {
+  return new PenjingError(
     where,
     `the tensor ${name} holds ${bad} values that are NaN or infinite; the checkpoint is damaged, fetch it again.`,
   );

@@ -34,6 +34,7 @@ const DEFAULT: Recipe = {
   statistics: "sequential",
   seed: 0,
   layout: "dense",
+  stream: "f32",
   layerError: true,
   steps: [
     {

@@ -3,17 +3,17 @@
 // [b, b] lies together, [a, b] row-major, so that all its products stay in the first-level cache;
 // a is padded to a multiple of 4 with zeros, which no step changes.
 //
-// One pass over the pairs does a whole iteration: Adam on S (A and B before the pass) with the
-// gradients of the pass before; T = S B, E = A T - W̄, G = 2 E diag(w), V = Aᵀ G and dS = V Bᵀ; the
-// least squares of one group, whose change has rank one in T, G, V and dS and is added to them; then
-// dA += G Tᵀ and dB += Sᵀ V, for the next pass. Six products a pair.
+// One pass over the pairs does a whole iteration. First comes Adam on S with the gradient of the pass
+// before (A and B have theirs before the pass). Then T = S B, E = A T - W̄, G = 2 E diag(w), V = Aᵀ G and
+// dS = V Bᵀ are computed. The least squares of one group follow; its change has rank one in T, G, V and dS
+// and is added to them. Last, dA += G Tᵀ and dB += Sᵀ V, for the next pass. These are six products a pair.
 
 import { adam, adamCore, keepGradient, refineGroup, refineScratch, weighErrors } from "../lib/armor-core";
 import { drawGroup, groupNorms } from "../lib/armor-group";
 import { transposeFourRows } from "../lib/pack";
 import { tileProduct } from "../lib/tile";
 
-/** What a pass does beside measuring: nothing; groups drawn by f32 numbers; groups given as i32. */
+/** What a pass does besides measuring: nothing, or Adam and a group that an f32 draws or an i32 names. */
 const MEASURE: i32 = 0;
 const PICK: i32 = 2;
 

@@ -1,7 +1,7 @@
 // Causal grouped-query attention, one query at a time for the heads that share keys and values:
 // scores against four keys at once, softmax, then the weighted sum of values with 32 outputs in
-// registers. Keys and values are read in place, a row every `stride` bytes; such strides make them
-// share few places of a cache, so all heads of a group use a few rows before the next are touched.
+// registers. Keys and values are read in place, a row every `stride` bytes. Such strides make them
+// share few places of a cache; so all heads of a group use a few rows before the next are touched.
 
 import { attendBlocks, blockScratch, transposeKeys } from "../lib/attention-block";
 import { scoreFew, scoreFour } from "../lib/attention-scores";

@@ -1,6 +1,6 @@
-// x [tokens, cols] times a block-diagonal matrix, plus a bias. Four tokens and more: a block is
-// transposed once and multiplied as small tiles, x read as stored. Fewer tokens, or blocks that are
-// no multiple of 4: dot products with the blocks' rows (lib/block-streams.ts).
+// x [tokens, cols] times a block-diagonal matrix, plus a bias. For four tokens and more, a block is
+// transposed once and multiplied as small tiles, with x read as stored. For fewer tokens, or blocks
+// whose size is no multiple of 4, there are dot products with the blocks' rows (lib/block-streams.ts).
 
 import { streamBlocks } from "../lib/block-streams";
 import { loadUpTo, storeUpTo } from "../lib/lanes";

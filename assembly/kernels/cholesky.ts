@@ -4,8 +4,8 @@
 // out: no element depends on how a range is cut, as long as cuts are multiples of 24 (of 96 for the
 // inversion).
 //
-// The factorisation is right-looking, with strips of columns within strips: of each diagonal block
-// D = L Lᵀ, what stands below becomes P = P L⁻ᵀ, and the columns to its right lose P Pᵀ, those of its
+// The factorisation is right-looking, with strips of columns within strips. For each diagonal block
+// D = L Lᵀ, what stands below it becomes P = P L⁻ᵀ. The columns to its right lose P Pᵀ: those of its
 // strip at once, the others at the end of the strip. src/backends/wasm/cholesky.ts calls the steps.
 
 import { BLOCK_BYTES, BLOCK_LD, factorDiagonal, invertDiagonal, NB } from "../lib/diagonal";
@@ -68,8 +68,8 @@ export function choleskyPanel(
 }
 
 /**
- * What lies on or below the diagonal in rows [row, lastRow) and columns [col, lastCol) loses P Pᵀ, P
- * being the factor's columns [from, to), at most one block of k.
+ * What lies on or below the diagonal in rows [row, lastRow) and columns [col, lastCol) loses P Pᵀ. P is
+ * the factor's columns [from, to), at most one block of k.
  *
  * @param panels rows [col, lastCol) of P, packed as B (`gemmPack`)
  */

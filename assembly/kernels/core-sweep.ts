@@ -1,7 +1,7 @@
-// One pass of block coordinate descent over a 2:4 core S [rows, cols] between block-diagonal factors:
-// f(S) is a constant + 2 <D, dS> + sum over blocks p of trace(G_p dS_p H dS_p'), dS_p the rows of a
-// block of A, G_p = A_p' A_p and H = B H0 B'. Every group of 4 in turn gets the two places and values
-// that lower f most, all others staying.
+// One pass of block coordinate descent over a 2:4 core S [rows, cols] between block-diagonal factors.
+// f(S) is a constant + 2 <D, dS> + the sum over blocks p of trace(G_p dS_p H dS_p'), where dS_p are the
+// rows of a block of A, G_p = A_p' A_p and H = B H0 B'. Every group of 4 in turn gets the two places and
+// values that lower f most, while all others stay.
 //
 // Blocks of rows do not meet in f. Within one, the columns of a tile are finished before the trailing
 // ones are updated: D += E H with E = G dS [rows, width], one matrix product a tile.

@@ -1,8 +1,8 @@
-// Dense weights that are multiplied with few bits, as numbered in lib/half.ts: y = x Wᵀ + bias reads
-// them as they are for one token, and widens some rows at a time for more.
+// Products y = x Wᵀ + bias with dense weights of few bits, in the formats of lib/half.ts. For one token
+// the weights are read as they are; for more, some rows at a time are widened.
 //
-// Prepared form: W [rows, cols] as stored, but for f16 each row times a power of two
-// (lib/half-lift.ts), and f32 scales [rows] for f16 and i8.
+// In prepared form W [rows, cols] is as stored, except that f16 rows are times a power of two
+// (lib/half-lift.ts). f16 and i8 have f32 scales [rows].
 
 import { denseVector } from "../lib/dense-vector";
 import { FEW_TOKENS, multiplyFewTokens } from "../lib/few-tokens";
@@ -26,7 +26,7 @@ import { lifted, rowLift } from "../lib/half-lift";
 import { IN_ROWS, multiply, multiplyScratch, PACKED } from "../lib/multiply";
 import { gemmFillRows } from "./gemm";
 
-/** Rows that are widened at a time for few tokens, and for more: they should stay in a cache. */
+/** Rows that are widened at a time, for few tokens and for more. They should stay in a cache. */
 const FEW_ROWS: i32 = 8;
 const BLOCK_ROWS: i32 = 192;
 

@@ -1,6 +1,6 @@
-// Dense products: `gemmMultiply` packs and blocks (lib/multiply.ts), but for an operand that `gemmPack`
-// packed before; `gemmFewTokens` reads both operands as stored (lib/few-tokens.ts). Which micro-kernel
-// they use is chosen by timing `gemmTrial`.
+// Dense products. `gemmMultiply` packs operands that `gemmPack` did not pack before, and multiplies in blocks
+// (lib/multiply.ts). `gemmFewTokens` reads both operands as stored (lib/few-tokens.ts). The micro-kernel is
+// chosen by timing `gemmTrial`.
 
 import { FEW_TOKENS, multiplyFewTokens } from "../lib/few-tokens";
 import { MR, NR, useShape } from "../lib/micro-kernel";
@@ -22,7 +22,11 @@ export const GEMM_TRIAL_OPERATIONS: i32 = 2 * TRIAL_ROWS * TRIAL_COLS * TRIAL_DE
 export const GEMM_TRIAL_BYTES: i32 =
   4 * ((TRIAL_ROWS + TRIAL_COLS) * TRIAL_DEPTH + TRIAL_ROWS * TRIAL_COLS);
 
-/** The micro-kernel on panels that stay in the caches, for timing; at: GEMM_TRIAL_BYTES of zeros. */
+/**
+ * The micro-kernel on panels that stay in the caches, for timing.
+ *
+ * @param at GEMM_TRIAL_BYTES of zeros
+ */
 export function gemmTrial(at: usize): void {
   const b = at + <usize>(4 * TRIAL_ROWS * TRIAL_DEPTH);
   const c = b + <usize>(4 * TRIAL_COLS * TRIAL_DEPTH);
@@ -30,7 +34,7 @@ export function gemmTrial(at: usize): void {
   multiplyPanels(FULL, 0, TRIAL_ROWS, TRIAL_COLS, TRIAL_DEPTH, at, b, c, ldc, false, at);
 }
 
-/** Steps of k that belong together: products of blocks of them, added up, have the bits of the whole. */
+/** Steps of k in a block. Products of all blocks, added up one after the other, have the bits of the whole. */
 export function gemmBlockDepth(k: i32): i32 {
   return blockDepth(k);
 }
@@ -108,7 +112,7 @@ export function gemmFillRows(rows: i32, cols: i32, bias: usize, out: usize): voi
   }
 }
 
-/** Rows of x up to which `gemmFewTokens` is faster. */
+/** Up to this many rows of x `gemmFewTokens` is faster. */
 export const GEMM_FEW_TOKENS: i32 = FEW_TOKENS;
 
 /**

@@ -1,4 +1,4 @@
-// What a search over orthogonal matrices takes beside products: diagonals of products, scaled sums,
+// What a search over orthogonal matrices takes besides products: diagonals of products, scaled sums,
 // the skew-symmetric part, and Adam's step.
 
 import { addDoubles, loadUpTo, paddedDoubles, storeUpTo } from "../lib/lanes";

@@ -1,11 +1,11 @@
-// What a pattern that keeps N of every M removes of the lines of a matrix, and its derivatives. With
-// I = w^2 s, T the sum of a line of n, L that of the M - N smallest of each group of M, and c = 1
-// for these and 0 for the others: the loss is n L / T, and its slope by I is n (c - L / T) / T with
-// the choice held fixed.
+// What a pattern that keeps N of every M removes from the lines of a matrix, and its derivatives. I = w^2 s
+// is an importance, T its sum over a line of n, and L its sum over the M - N smallest of each group of M.
+// The loss is n L / T. Its slope by I is n (c - L / T) / T while the choice stays, where c is 1 for what
+// goes and 0 for the others.
 //
-// Lines are gone through twice: for T and L, and for the derivatives. A row's marks are kept in
-// between; columns find theirs anew, as those of all columns may be as large as the matrix. Sums
-// over lines are in f64. Lines whose T is no normal number add nothing.
+// Lines are gone through twice: for T and L, and for the derivatives. A row's marks are kept in between.
+// Columns find theirs anew, because the marks of all columns may be as large as the matrix. Sums over lines
+// are in f64. Lines whose T is no normal number add nothing.
 
 import { inverseOf } from "../lib/entropy-row";
 import { paddedDoubles, sumDoubles } from "../lib/lanes";

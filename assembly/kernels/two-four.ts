@@ -5,7 +5,8 @@
 // Stored form (src/layouts/two-four.ts): values [rows, cols/2], and 4-bit group codes
 // i0 | i1 << 2, two a byte.
 
-import { BF16, F16, F32, halfLift, I8, scaleFloats } from "../lib/half";
+import { F16, halfLift, I8, scaleFloats } from "../lib/half";
+import { fillColumns } from "../lib/two-four-columns";
 import { evenGroups, PANEL_ROWS, panelStep, preparePanels } from "../lib/two-four-form";
 import {
   packTokens,
@@ -19,11 +20,10 @@ import { fillShuffles } from "../lib/two-four-swizzle";
 import { fewTokensLinear, fewTokensScratch } from "../lib/two-four-tokens";
 import { WHOLE_REST } from "../lib/two-four-values";
 import { vectorLinear } from "../lib/two-four-vector";
-import { fillColumns } from "../lib/two-four-wide";
 
-/** Up to so many tokens are multiplied by swizzling, which takes two instructions without relaxed SIMD. */
+/** Up to this many tokens are multiplied by swizzling. Without relaxed SIMD it takes two instructions. */
 export const TWO_FOUR_FEW_TOKENS: i32 = ASC_FEATURE_RELAXED_SIMD ? 12 : 4;
-/** Tokens at most that one product takes where there are more. */
+/** The most tokens that one product takes. */
 export const TWO_FOUR_RUN_TOKENS: i32 = RUN_TOKENS;
 
 /** Group code by the bit set of non-zeros; 0 where there are more than two. */
@@ -97,7 +97,7 @@ export function twoFourBytes(format: i32, rows: i32, groups: i32): usize {
   return <usize>((rows + PANEL_ROWS - 1) / PANEL_ROWS) * panelStep(format, groups);
 }
 
-/** Tokens that are packed together, of more than TWO_FOUR_FEW_TOKENS. */
+/** Tokens that are packed together where there are more than TWO_FOUR_FEW_TOKENS. */
 export function twoFourGrain(): i32 {
   return panelTokens();
 }
@@ -188,8 +188,5 @@ function oneToken(
   const lift: f32 = format == F16 ? halfLift() : format == I8 ? WHOLE_REST : 1;
   scaleFloats(groups << 2, lift, x, scratch);
   if (even > groups) v128.store(scratch + (<usize>groups << 4), f32x4.splat(0));
-  if (format == F32) vectorLinear<f32>(scratch, panels, step, out, bias, 0, rows, even);
-  else if (format == F16) vectorLinear<u16>(scratch, panels, step, out, bias, scales, rows, even);
-  else if (format == BF16) vectorLinear<i16>(scratch, panels, step, out, bias, 0, rows, even);
-  else vectorLinear<i8>(scratch, panels, step, out, bias, scales, rows, even);
+  vectorLinear(format, scratch, panels, step, out, bias, scales, rows, even);
 }

@@ -1,4 +1,4 @@
-// What ARMOR's pass does to the elements of one pair of blocks beside its products: Adam on the
+// What ARMOR's pass does to the elements of one pair of blocks besides its products: Adam on the
 // kept values of the core, the gradient's weights, and the change of one group.
 
 import { GROUP_SCRATCH, solveGroup } from "./armor-group";

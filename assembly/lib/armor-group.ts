@@ -1,10 +1,10 @@
-// One group of 4 of ARMOR's sparse core (arXiv 2510.05528): drawing it, and giving it its best
-// support and values by the normal equations, in f64: few operations, and differences of large
-// numbers.
+// One group of 4 of ARMOR's sparse core (arXiv 2510.05528). It is drawn, and gets its best support
+// and values by the normal equations. These are solved in f64, because they take differences of
+// large numbers; they are few operations.
 //
-// With s the group's values, f(s) is a constant - 2 uᵀs + |a|² sᵀGs: a is the column of A that the
-// group meets, G = B_g diag(w) B_gᵀ the Gram matrix of its four rows of B, and the gradient at the
-// current values gives u.
+// With s the group's values, f(s) is a constant - 2 uᵀs + |a|² sᵀGs. Here a is the column of A that
+// the group meets, and G = B_g diag(w) B_gᵀ the Gram matrix of its four rows of B. The gradient at
+// the current values gives u.
 
 import { sumLanes, sumLanesOfFour } from "./simd";
 
@@ -14,7 +14,7 @@ const NORM_EPSILON: f64 = 1e-8;
 /** Bytes of scratch for `solveGroup`: u [4], s [4], G [4, 4] in f64. */
 export const GROUP_SCRATCH: usize = (4 + 4 + 16) * 8;
 
-/** norms [groups] = L1 norms of the groups of 4 of `gradient`; a multiple of 4 groups. Returns their sum. */
+/** norms [groups] = L1 norms of `gradient`'s groups of 4, a multiple of 4 groups. Returns their sum. */
 export function groupNorms(gradient: usize, groups: i32, norms: usize): f32 {
   let total = f32x4.splat(0);
   for (; groups > 0; groups -= 4) {
@@ -31,7 +31,10 @@ export function groupNorms(gradient: usize, groups: i32, norms: usize): f32 {
   return sumLanes(total);
 }
 
-/** The group that `choice` in [0, 1) draws by the norms' shares of their sum; -1 when all are 0. */
+/**
+ * Draws a group by `choice` in [0, 1): a group is as likely as its norm's share of `total`. Returns -1
+ * when all norms are 0.
+ */
 export function drawGroup(norms: usize, groups: i32, total: f32, choice: f32): i32 {
   const wanted = <f64>choice * <f64>total;
   let sum: f64 = 0;

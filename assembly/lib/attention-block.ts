@@ -1,5 +1,5 @@
-// Attention of many queries: the scores of a block of queries with all keys that one of them sees are
-// a matrix product with the keys transposed once, and the mixed values are another.
+// Attention of many queries, a block of them at a time. The block's scores with all keys that one of its
+// queries sees are a matrix product with the keys, which are transposed once. The mixed values are another.
 
 import { expNegative } from "./exp";
 import { transposeFourRows } from "./pack";
@@ -21,7 +21,7 @@ export function blockScratch(count: i32, dim: i32): usize {
   return floats(padded * dim + BLOCK * (padded + 2 * dim));
 }
 
-/** out [dim, (count + 7) & ~7] = k [count, dim] transposed, rows of k `stride` bytes apart, then zeros. */
+/** out [dim, (count + 7) & ~7] = k [count, dim] transposed, then zeros. Rows of k are `stride` bytes apart. */
 export function transposeKeys(k: usize, stride: usize, count: i32, dim: i32, out: usize): void {
   const ld = floats((count + 7) & ~7);
   let s = 0;
@@ -114,7 +114,7 @@ function copyScaled(
 }
 
 /**
- * x [cols] = exp(x - largest) from `start` to `end`, at least one, and 0 elsewhere.
+ * x [cols] = exp(x - largest) from `start` to `end`, which is at least one element, and 0 elsewhere.
  *
  * @param inverse where 1 / their sum goes
  */

@@ -1,13 +1,12 @@
 // The block-diagonal product with a few tokens, which is bound by reading the blocks once. All rows
-// of all blocks lie one after another in memory; they are cut into quarters, and four rows, one of
-// each quarter, are multiplied at once, so that four memory streams are open instead of one: a
-// single stream waits at every page. The four rows may lie in different blocks and so read
-// different stretches of x.
+// of all blocks lie one after another in memory. They are cut into quarters, and four rows, one of
+// each quarter, are multiplied at once. So four memory streams are open: a single one waits at every
+// page. The four rows may lie in different blocks, and then read different stretches of x.
 
 import { loadUpTo } from "./lanes";
 import { madd, sumLanes, sumLanesOfFour } from "./simd";
 
-/** Bytes of blocks that one token after another is multiplied with, from the first-level cache. */
+/** Bytes of blocks that stay in the first-level cache while one token after another is multiplied. */
 const RUN_BYTES: i32 = 16384;
 
 /**

@@ -1,13 +1,13 @@
 // One group of 4 of a 2:4 core: its best two places and values while everything else stays, in f64.
 //
-// With s the group's values, f(s) is a constant - 2 u's + n s'Hs; n is the square of the column of A
-// that the group's row meets, H [4, 4] the Hessian at the group, and half the gradient d at the
-// current values gives u = n H s - d.
+// With s the group's values, f(s) is a constant - 2 u's + n s'Hs. Here n is the square of the column
+// of A that the group's row meets, and H [4, 4] the Hessian at the group. Half the gradient at the
+// current values, d, gives u = n H s - d.
 
 /** Bytes of scratch for `solveGroup`: u [4] in f64. */
 export const SUPPORT_SCRATCH: usize = 4 * 8;
 
-/** Pairs of places whose system is this near to singular, relatively, are passed over. */
+/** Two places are passed over when the determinant of their system is at most this part of xx * yy. */
 const SINGULAR: f64 = 1e-6;
 
 /**

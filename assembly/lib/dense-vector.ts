@@ -1,5 +1,5 @@
-// The dense product with one token, weights of any type of lib/half.ts. Eight rows are taken at once,
-// an eighth of all rows apart: a single stream from memory waits at every page.
+// The dense product with one token, for weights of any type of lib/half.ts. Eight rows are read at
+// once, an eighth of all rows apart: a single stream from memory waits at every page.
 
 import { high, low, movedBits, single } from "./half";
 import { madd, sumLanes } from "./simd";
@@ -37,8 +37,8 @@ function eightProducts<T>(w: usize, x0: v128, x1: v128, moved: v128, sum: v128):
 }
 
 /**
- * Rows row + 0, 1 to 7 times `apart`, of which the first is at w0; those from `rows` on are computed as
- * the first again, for nothing.
+ * The rows row + i * apart for i from 0 to 7, the first of which is at w0. Those from `rows` on are computed
+ * as the first again, for nothing.
  */
 function eightRows<T>(
   x: usize,

@@ -14,7 +14,7 @@ export function whereNormal(v: v128, p: v128): v128 {
   return v128.andnot(v, f32x4.lt(p, v128.load32_splat(SMALLEST)));
 }
 
-/** 1 / total, and zero for a line whose importance is too small to be told apart. */
+/** 1 / total, and zero for a line whose importance is no normal number. */
 // @ts-ignore: decorator
 @inline
 export function inverseOf(total: f64): f32 {

@@ -1,10 +1,10 @@
-// Products of few rows of x with W [O, I] as stored, where packing W would cost as much as multiplying by
-// it: both operands are read as they lie, four floats of k at a time, and a dot product's four partial
-// sums meet only at its end.
+// Products of few rows of x with W [O, I] as stored: packing W would cost as much as multiplying by it.
+// Both operands are read as they lie, four floats of k at a time. A dot product has four partial sums,
+// which are added up at its end.
 
 import { madd, sumLanes } from "./simd";
 
-/** Rows of x up to which `multiplyFewTokens` beats packing W: in every engine measured, and most up to 32. */
+/** Up to this many rows of x `multiplyFewTokens` beats packing W in every engine; in most, up to 32. */
 export const FEW_TOKENS: i32 = 16;
 
 /**
@@ -88,7 +88,7 @@ function dotTwoByFour(n: i32, w: usize, x: usize, ldx: usize, out: usize, ldo: u
   addPair(out + 3 * ldo, s30, s31, k, w, w1, x3);
 }
 
-/** out [2] += the lane sums of two partial products, and of the `rest` < 4 steps left at w, w1, x. */
+/** out [2] += the lane sums of two partial products, and the `rest` < 4 products left at w, w1 and x. */
 // @ts-ignore: decorator
 @inline
 function addPair(out: usize, s0: v128, s1: v128, rest: i32, w: usize, w1: usize, x: usize): void {

@@ -1,15 +1,15 @@
-// Weights in fewer bits, widened in registers. A kernel is written once over the type T of the
-// stored weights, of which the integer types stand for formats that WebAssembly has no type for; what
-// is not worth a copy for each type takes the number of the format:
+// Weights in fewer bits, widened in registers. A kernel is written once for a type T of stored weights.
+// Integer types stand for formats that WebAssembly has no type for. Code that is not worth a copy for
+// each type takes the number of the format:
 //   0  f32
 //   1  u16  binary16 (f16)
 //   2  i16  bfloat16 (bf16)
 //   3  i8   whole numbers, with a float32 scale for each row
 //
-// The bits of an f16 moved to where an f32 has them are its value times 2^-112. Moving is all that
-// `low` and `high` do: who calls them multiplies by 2^112, by way of activations and scales. f16
-// subnormals so become f32 subnormals, which many processors are slow at; 2:4 matrices are scaled
-// row by row when they are prepared, so that few are left.
+// The bits of an f16, moved to where an f32 has them, are its value times 2^-112. `low` and `high` only
+// move bits. Their callers multiply by 2^112, by way of activations and scales. f16 subnormals become
+// f32 subnormals, which many processors are slow at. Rows are scaled when they are prepared, so that
+// few are left.
 
 export const F32: i32 = 0;
 export const F16: i32 = 1;
@@ -26,7 +26,7 @@ export function sizeOfFormat(format: i32): usize {
 /** The bits of an f32 that a moved f16 may set. */
 const MOVED: usize = memory.data<u32>([0x8fffe000, 0x8fffe000, 0x8fffe000, 0x8fffe000], 16);
 
-/** A mask that `low` and `high` want, from memory: engines rebuild v128 literals at every use. */
+/** A mask that `low` and `high` need, from memory: engines rebuild v128 literals at every use. */
 // @ts-ignore: decorator
 @inline
 export function movedBits(): v128 {
@@ -65,14 +65,14 @@ export function powerOfTwo(exponent: i32): f32 {
   return reinterpret<f32>((exponent + 127) << 23);
 }
 
-/** What activations are multiplied with before they meet f16 weights that were only moved. */
+/** Activations are multiplied with this before they meet f16 weights whose bits were only moved. */
 // @ts-ignore: decorator
 @inline
 export function halfLift(): f32 {
   return powerOfTwo(48);
 }
 
-/** The rest of 2^112, for what comes of them. */
+/** The rest of 2^112, for the sums of these products. */
 // @ts-ignore: decorator
 @inline
 export function halfRest(): f32 {

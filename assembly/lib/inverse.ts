@@ -1,6 +1,6 @@
 // The inverse of a lower-triangular matrix. Its diagonal blocks come first; then its columns are
-// independent of each other. Of a strip of columns, block row i is -D⁻¹ (L_i R), D being the diagonal
-// block, L_i what stands left of it and R the rows of the inverse above, which are kept packed.
+// independent of each other. Block row i of a strip of columns is -D⁻¹ (L_i R). D is the diagonal block,
+// L_i what stands left of it, and R the rows of the inverse above, which are kept packed.
 
 import { BLOCK_BYTES, BLOCK_LD, invertDiagonal, NB } from "./diagonal";
 import { MR, NR } from "./micro-kernel";
@@ -9,7 +9,7 @@ import { packRows, panelBytes } from "./pack";
 import { packColumns } from "./pack-columns";
 import { LOWER_LEFT, LOWER_RIGHT, multiplyPanels, TILE_BYTES } from "./panels";
 
-/** Steps of k at a time; blocks of k start at its multiples, wherever a strip starts. */
+/** Steps of k in a block. Blocks start at multiples of it, wherever a strip starts. */
 const KC: i32 = 384;
 /** Bytes between rows of L_i R. */
 const PRODUCT_LD: usize = <usize>(NC * 4);
@@ -42,7 +42,7 @@ export function invertDiagonals(
   }
 }
 
-/** Columns [first, last) of the inverse but for its diagonal blocks, which are there. */
+/** Columns [first, last) of the inverse. Its diagonal blocks must be there. */
 export function invertColumns(
   n: i32,
   l: usize,

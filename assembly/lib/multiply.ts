@@ -1,6 +1,7 @@
 // C = alpha * A B for any shape and orientation, blocked for the caches: at most KC steps of k at a
-// time, A packed large (up to MC rows, streamed), B packed small (NC columns, resident in the second
-// level cache). Either may be packed before, so that parts of a product share its panels.
+// time. A is packed in large blocks of up to MC rows, which are streamed, and B in small ones of NC
+// columns, which stay in the second level cache. Either may be packed before, so that parts of a
+// product share its panels.
 //
 // Scratch: one overhanging tile, then B's panels, then A's.
 
@@ -19,7 +20,9 @@ export const IN_ROWS: i32 = 0;
 export const IN_COLUMNS: i32 = 1;
 export const PACKED: i32 = 2;
 
-/** Steps of k in each block of k but the last; 0 for none. Nothing else may decide on it. */
+/**
+ * Steps of k in each block of k but the last; 0 for none. Results depend on it, so nothing but k may decide it.
+ */
 export function blockDepth(k: i32): i32 {
   const blocks = (k + KC - 1) / KC;
   return blocks ? ((k + blocks - 1) / blocks + 3) & ~3 : 0;
@@ -46,8 +49,8 @@ function packedStep(count: i32, width: i32): usize {
 }
 
 /**
- * Packs lines [first, last) of an operand that has `count` of them: block after block of k, each all
- * panels. `first` is a multiple of all sides of tiles.
+ * Packs lines [first, last) of an operand that has `count` of them. The result holds one block of k after
+ * the other, each with all panels. `first` is a multiple of all sides of tiles.
  *
  * @param ld bytes between rows as stored
  * @param layout IN_ROWS or IN_COLUMNS
@@ -100,7 +103,7 @@ function packBlock(
  * its row of A, its column of B and k alone, so a caller may cut m and n as it likes.
  *
  * @param lda bytes between rows as stored; ldb, ldc likewise
- * @param alpha without effect on an A that is packed before, perhaps with a scale
+ * @param alpha has no effect on an A that is packed before; it may have been scaled then
  * @param scratch multiplyScratch(m, n, k) bytes
  */
 export function multiply(

@@ -1,6 +1,6 @@
 // Copies a block of a matrix into panels of neighbouring columns (see pack.ts).
 
-/** Columns packed together, whole lines of the cache for the most part: about. */
+/** About this many columns are packed together: most of them are whole lines of the cache. */
 const STRIP: i32 = 48;
 
 /**
@@ -66,7 +66,7 @@ function packStrip(
     dst += step;
   }
   if (width > 3) return;
-  // The fourth value of a panel's last step went to the first of the next panel.
+  // The fourth value of a panel's last step overwrote the first value of the next panel.
   for (let at = step; at < <usize>panels * step; at += step) {
     firstTo += panel;
     store<f32>(firstTo, scale * load<f32>(first + at));

@@ -44,8 +44,8 @@ export function packRows(
 /**
  * Four rows of src as columns: to[k * step + r * 4] = scale * src[r][k].
  *
- * @param last bytes from the first row to the fourth. Where step is 12, every k overwrites the
- *   fourth value of the one before, and 4 bytes after the last are written too.
+ * @param last bytes from the first row to the fourth. Where `step` is 12, each column overwrites the fourth
+ *   value of the one before, and 4 bytes after the last column are written too.
  */
 export function transposeFourRows(
   from: usize,

@@ -24,8 +24,9 @@ export const TILE_BYTES: usize = <usize>(MAX_MR * MAX_NR * 4);
  * c [rows, cols] = A panels * B panels, added to c unless `overwrite`. The stretch of k left by a
  * triangular operand must not be empty.
  *
- * @param shape FULL, or which triangle matters; for results `offset` is the first row of the block
- *   minus its first column, of LOWER_RIGHT the first k; the other operands start at k = 0
+ * @param shape FULL, or which triangle matters
+ * @param offset for a result, the first row of the block minus its first column; for LOWER_RIGHT, the first
+ *   k. The other operands start at k = 0
  * @param ldc bytes between rows of c
  * @param tile TILE_BYTES of scratch
  * @param room steps of k that a panel of B has room for

@@ -62,9 +62,8 @@ export function markColumns(
 }
 
 /**
- * The derivatives by w of a group of rows. `slopes` holds for each column, one array of f32 after
- * the other `bytesOfSlopes` apart, 1 / total and what it is multiplied by for a weight that goes and
- * for one that stays.
+ * The derivatives by w of a group of rows. `slopes` holds three arrays of f32, `bytesOfSlopes` apart:
+ * each column's 1 / total, and the factor on it for a weight that goes and for one that stays.
  *
  * @param sums m f64x2: each row's derivative by its factor is added to it
  * @param panel 32 m bytes

@@ -59,8 +59,8 @@ export function markRow(
 }
 
 /**
- * The derivatives by w of a row, and, added, those by its factors: the slope by importance is
- * `inverse` times `high` for what goes, times `low` for what stays.
+ * The derivatives by w of a row, and, added, those by its factors. The slope by the importance is
+ * `inverse` times `high` for a weight that goes, and times `low` for one that stays.
  */
 export function removedRowGradient(
   cols: i32,

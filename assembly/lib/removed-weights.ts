@@ -1,4 +1,4 @@
-// What SparseGPT's sweep does within four columns of a row, and what they take off the rest of it.
+// What the column sweep does within four columns of a row, and what they take off the rest of it.
 
 import { nmadd } from "./simd";
 

@@ -1,14 +1,13 @@
-// The prepared form of a 2:4 matrix, in panels of 8 rows (missing ones are zeros), each one stream
-// of memory. A panel holds for each group of 4 columns, up to an even number of groups:
+// The prepared form of a 2:4 matrix: panels of 8 rows, where missing rows are zeros. A panel is one
+// stream of memory. It has an even number of groups of 4 columns, and holds for each:
 //   4 bytes    the codes of its four pairs of rows: code of the first row | code of the second << 4;
 //              such a byte holds the columns of four values, two bits each, lowest first
 //   16 values  four for each pair: the two slots of the first row, then those of the second
-// Values have the type T of lib/half.ts, and stand in vectors of four lanes: a lane holds the value of one
-// pair in 32 bits, of two pairs in 16 bits each, or of four in 8, the first pair's lowest. f16 rows are
-// scaled by a power of two, so that the largest value of a row has the largest exponent: this changes no
-// digit and leaves few subnormals.
+// Values have the type T of lib/half.ts, and stand in vectors of four lanes. A lane of 32 bits holds the
+// value of one pair, or values of two pairs of 16 bits each, or of four of 8 bits; the first pair's bits are
+// the lowest. f16 rows are scaled by a power of two (lib/half-lift.ts).
 //
-// Products with more than one token read f32, to which they widen as much as they use at a time.
+// Products with more than one token read f32. They widen as much of a matrix as they use at a time.
 
 import { BF16, F16, F32, halfLift, halfRest, I8, isHalf, powerOfTwo, sizeOfFormat } from "./half";
 import { lifted, rowLift } from "./half-lift";
@@ -19,7 +18,7 @@ export const PANEL_ROWS: i32 = 8;
 /** Eight rows of columns 0 and 1: what stands for rows and groups that are missing. */
 const NO_CODE: u32 = 0x44444444;
 
-/** Groups with those added that make their number even. */
+/** The number of groups, with one added where it is odd. */
 // @ts-ignore: decorator
 @inline
 export function evenGroups(groups: i32): i32 {
@@ -44,8 +43,8 @@ export function panelStep(format: i32, groups: i32): usize {
 }
 
 /**
- * Fills `panels`, and for f16 `scales` [rows, up to a multiple of 8]: what is to be multiplied with
- * sums of activations times halfLift() and weights that were only moved.
+ * Fills `panels`, and for f16 `scales` [rows, up to a multiple of 8]. A product multiplies its sums with
+ * the scales, where activations were multiplied with halfLift() and weights were only moved.
  *
  * @param values [rows, 2 * groups] in `format`
  * @param indices 4-bit codes, two a byte, [rows, ceil(groups / 2)]
@@ -101,7 +100,7 @@ export function preparePanels(
 }
 
 /**
- * A stretch of `groups` groups of a panel with f32 values, in `to`.
+ * Writes a stretch of `groups` groups of a panel to `to`, with f32 values.
  *
  * @param scales of the panel's eight rows; 0 for none
  */

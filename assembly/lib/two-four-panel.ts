@@ -1,14 +1,20 @@
-// 2:4 products for many tokens: `packTokens` copies these to panels of 32 or 48, the last perhaps of 8, 16 or
-// 32, which the inner loops of lib/two-four-broadcast.ts and its neighbours read. Rows and groups of weights
+// 2:4 products for many tokens. `packTokens` copies the tokens to panels of 32 or 48; the last may be of 8,
+// 16 or 32. The inner loops that read them are generated (two-four-columns.mjs). Rows and groups of weights
 // are taken a block at a time: a block is widened once for all tokens, and its part of a panel of tokens
 // stays in the first-level cache. Sums wait in scratch, [tokens of a panel] for each row, and are
 // transposed on their way out.
 
+import {
+  firstByThirtyTwo,
+  pairBySixteen,
+  pairsByEight,
+  rowByFortyEight,
+  secondByThirtyTwo,
+} from "../../build/generated/two-four-columns";
 import { storeColumns } from "./four-rows";
 import { F32 } from "./half";
 import { movesLoads } from "./micro-kernel";
 import { packRows } from "./pack";
-import { rowByThirtyTwo } from "./two-four-broadcast";
 import {
   evenGroups,
   groupBytes,
@@ -17,20 +23,18 @@ import {
   panelStep,
   widenPanel,
 } from "./two-four-form";
-import { pairBySixteen, pairsByEight } from "./two-four-narrow";
-import { rowByFortyEight } from "./two-four-wide";
 
-/** Tokens that go through together. */
+/** The most tokens that go through together. */
 export const RUN_TOKENS: i32 = 288;
 
-/** Whether the inner loops' steps stand in a row (lib/two-four-broadcast.ts). */
+/** Whether the inner loops have no branches (lib/two-four-columns.ts). */
 // @ts-ignore: decorator
 @inline
 function isStraight(): bool {
   return ASC_FEATURE_RELAXED_SIMD && !movesLoads();
 }
 
-/** Tokens of a panel but the last. */
+/** Tokens of each panel but the last. */
 // @ts-ignore: decorator
 @inline
 export function panelTokens(): i32 {
@@ -41,7 +45,7 @@ export function panelTokens(): i32 {
 const BLOCK_GROUPS_TOKENS: i32 = 64 * 32;
 const BLOCK_ROWS: i32 = 128;
 
-/** Tokens with those added that fill the last panel. */
+/** The number of tokens, with those added that fill the last panel. */
 // @ts-ignore: decorator
 @inline
 function filledTokens(tokens: i32): i32 {
@@ -195,8 +199,8 @@ function multiplyPanel<A>(
       rowByFortyEight(0, x, codes, values, groups, sums, overwrite);
       rowByFortyEight(1, x, codes, values + 8, groups, sums + rowBytes, overwrite);
     } else if (width == 32) {
-      rowByThirtyTwo<u8, A>(x, codes, values, groups, sums, overwrite);
-      rowByThirtyTwo<i8, A>(x, codes, values + 8, groups, sums + rowBytes, overwrite);
+      firstByThirtyTwo<A>(x, codes, values, groups, sums, overwrite);
+      secondByThirtyTwo<A>(x, codes, values + 8, groups, sums + rowBytes, overwrite);
     } else if (width == 16) {
       pairBySixteen<A>(x, codes, values, groups, sums, overwrite);
     } else if (pair & 1) {

@@ -1,13 +1,13 @@
-// What 2:4 products for few tokens share. Four activations of a token are one vector; swizzling it
-// by the shuffle of a code byte (a table of 256) lines it up with the four values of a pair of
-// rows, so that one multiply-add does eight columns' worth of a dense product. The prepared form is
-// described in lib/two-four-form.ts.
+// What 2:4 products for few tokens share. Four activations of a token are one vector. Swizzling it by the
+// shuffle of a code byte (a table of 256) lines it up with the four values of a pair of rows. So one
+// multiply-add does the work of two in a dense product. The prepared form is described in
+// lib/two-four-form.ts.
 
 import { loadUpTo, storeUpTo } from "./lanes";
 
 /**
- * Address of the table, 16 bytes for each code byte: above the static data, which a thread writes anew when
- * it starts, and below all tensors (src/backends/wasm.ts).
+ * Address of the table, 16 bytes for each code byte. It lies above the static data, which every thread writes
+ * anew when it starts, and below all tensors (src/backends/wasm.ts).
  */
 const SHUFFLES: usize = 0x80000;
 
@@ -58,7 +58,7 @@ export function storeFourRows(
   storeUpTo(out + at, sums, rows);
 }
 
-/** Stores the rows from `first` on of which there are `rows` in all. */
+/** Stores eight rows, from `first` on, of `rows` in all. */
 export function storeEightRows(
   s0: v128,
   s1: v128,

@@ -1,15 +1,15 @@
-// Values of 2:4 matrices in fewer bits, from the lanes of the prepared form (lib/two-four-form.ts) to f32
-// with a shift or a mask each. T is as in lib/half.ts.
+// Widens values of 2:4 matrices in fewer bits to f32, from the lanes of the prepared form
+// (lib/two-four-form.ts). A vector takes a shift, a mask or both. T is as in lib/half.ts.
 
 import { isHalf } from "./half";
 
-/** The bits that a value may set in a lane: of f16 (where f32 has them), bf16 and i8. */
+/** The bits that a value may set in a lane: of an f16 whose bits were moved, of a bf16, and of an i8. */
 const BITS: usize = memory.data<u32>([0x8fffe000, 0xffff0000, 0xff000000]);
 
-/** What `pairValues` of whole numbers are to be multiplied with. */
+/** Products with the `pairValues` of whole numbers are to be multiplied with this. */
 export const WHOLE_REST: f32 = 5.9604644775390625e-8;
 
-/** A mask that `pairValues` wants, from memory: engines rebuild v128 literals at every use. */
+/** A mask that `pairValues` needs, from memory: engines rebuild v128 literals at every use. */
 // @ts-ignore: decorator
 @inline
 export function pairBits<T>(): v128 {

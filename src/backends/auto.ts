@@ -16,7 +16,7 @@ import type { WebGpuOptions } from "./webgpu.js";
 
 /** What `auto` goes by. Mutable, so that tests see what becomes of a choice that a machine lacks. */
 export const policy = {
-  /** Elements of a weight from which on a GPU is worth its while. */
+  /** A GPU is worth it for weights of this many elements or more. */
   worthElements: 2 ** 20,
   // Loaded when first asked for, as in index.ts.
   openGpu: async (options: WebGpuOptions) => (await import("./webgpu.js")).openWebGpu(options),

@@ -1,4 +1,4 @@
-import type { Backend, HalfFormat, MemoryUse, ServedOperation } from "../backend.js";
+import type { Backend, MemoryUse, ServedOperation } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import {
   BYTES_PER_ELEMENT,
@@ -9,6 +9,7 @@ import {
   type TensorData,
   type TensorDType,
 } from "../tensor.js";
+import type { HalfFormat } from "./operations/convert.js";
 import type { OperationTable } from "./table.js";
 
 /** Where a host backend's tensors live: hands out typed arrays by address, and takes them back. */
@@ -73,6 +74,21 @@ export function dtypeOf(data: TensorData): TensorDType {
   return "u8";
 }
 
+/** Requires data of a tensor's size and type. */
+export function requireFill(tensor: Tensor, data: TensorData): void {
+  if (data.length === tensor.size && dtypeOf(data) === tensor.dtype) return;
+  throw new PenjingError(
+    "tensor",
+    `${data.length} elements of ${dtypeOf(data)} do not fill [${tensor.shape}] of ${tensor.dtype}.`,
+  );
+}
+
+/** Requires rows that a tensor has. */
+export function requireRows(tensor: Tensor, start: number, count: number): void {
+  if (start >= 0 && count >= 0 && (start + count) * colsOf(tensor) <= tensor.size) return;
+  throw new PenjingError("tensor", `rows ${start} to ${start + count} exceed [${tensor.shape}].`);
+}
+
 /** What sets a host backend apart from others. */
 export interface Traits {
   /** As of `Backend`. @default "" */
@@ -118,12 +134,7 @@ export class HostBackend implements Backend {
   }
 
   write(tensor: Tensor, data: TensorData): void {
-    if (data.length !== tensor.size || dtypeOf(data) !== tensor.dtype) {
-      throw new PenjingError(
-        "tensor",
-        `${data.length} elements of ${dtypeOf(data)} do not fill [${tensor.shape}] of ${tensor.dtype}.`,
-      );
-    }
+    requireFill(tensor, data);
     (tensor as HostTensor).data.set(data);
   }
 
@@ -134,12 +145,7 @@ export class HostBackend implements Backend {
   rows(tensor: Tensor, start: number, count: number): Tensor {
     const cols = colsOf(tensor);
     const parent = tensor as StoredTensor;
-    if (start < 0 || count < 0 || (start + count) * cols > tensor.size) {
-      throw new PenjingError(
-        "tensor",
-        `rows ${start} to ${start + count} exceed [${tensor.shape}].`,
-      );
-    }
+    requireRows(tensor, start, count);
     const address = parent.address + start * cols * BYTES_PER_ELEMENT[tensor.dtype];
     return new StoredTensor(this.storage, tensor.dtype, [count, cols], address, undefined);
   }

@@ -16,8 +16,8 @@ export const backends: Readonly<Record<string, (options?: WasmOptions) => Promis
 /**
  * Opens a backend by name.
  *
- * @param name "auto", "webgpu", "wasm" or "reference". @default "auto": WebGPU where the machine has a
- *   GPU and the work is large enough for one, else wasm
+ * @param name "auto", "webgpu", "wasm" or "reference". @default "auto": WebGPU where the machine has
+ *   a GPU and the work is large enough for one, else wasm
  * @param options what "auto" looks at, and how wasm runs. @default a large model, all cores
  * @throws PenjingError for an unknown name, or when a named backend cannot run here
  */

@@ -22,8 +22,8 @@ export const BACKEND_OPTION_NAMES: readonly (keyof BackendOptions)[] = [
 ];
 
 /**
- * The backend of a piece of work: the caller's own, or one that is opened by name. Where `auto` chose a
- * GPU, the work can move to wasm when the GPU fails.
+ * The backend of a piece of work: the caller's own, or one that is opened by name. Where `auto`
+ * chose a GPU, the work can move to wasm when the GPU fails.
  */
 export class Lease {
   /** What backends before the present one served. */

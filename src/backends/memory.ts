@@ -97,7 +97,7 @@ export class WasmStorage implements HostStorage {
     return address;
   }
 
-  /** Like `allocate`, but holds whatever was there before: scratch that is written before it is read. */
+  /** Like `allocate`, but the content is undefined: for scratch that is written before it is read. */
   reserve(bytes: number): number {
     const address = this.take(align(bytes));
     this.meter.add(bytes);
@@ -136,7 +136,7 @@ export class WasmStorage implements HostStorage {
     } catch (cause) {
       throw new PenjingError(
         "wasm",
-        `the WebAssembly memory cannot grow to ${Math.ceil(end / 2 ** 20)} MiB (its limit is 4096 MiB); use fewer or shorter calibration samples, or --backend reference.`,
+        `the WebAssembly memory cannot grow to ${Math.ceil(end / 2 ** 20)} MiB (its limit is 4096 MiB); use samples or windows of at most 2048 tokens, a method that needs no Hessian such as wanda, or --backend reference.`,
         { cause },
       );
     }

@@ -1,5 +1,6 @@
 import type { OperationName, Operations, ServedOperation } from "../backend.js";
 import { checks } from "./checks.js";
+import { contracts } from "./operations/index.js";
 
 /** A set of operations that one implementer provides; anything it leaves out comes from another. */
 export interface OperationSource {
@@ -16,6 +17,11 @@ export interface OperationTable {
 
 type AnyOperation = (...args: unknown[]) => unknown;
 
+const checkOf = (name: OperationName) =>
+  (name in contracts
+    ? contracts[name as keyof typeof contracts].check
+    : checks[name as keyof typeof checks]) as AnyOperation | undefined;
+
 /**
  * Joins sources into one full table: for every operation the last source that has it serves it,
  * after its arguments were checked, and the call is counted under that source's name.
@@ -26,7 +32,7 @@ export function joinOperations(sources: readonly OperationSource[]): OperationTa
   const ops: Partial<Record<OperationName, AnyOperation>> = {};
   for (const { name, operations, reason } of sources) {
     for (const [key, run] of Object.entries(operations) as [OperationName, AnyOperation][]) {
-      const check = checks[key] as AnyOperation | undefined;
+      const check = checkOf(key);
       const count: Count = { servedBy: name, calls: 0, ...(reason && { reason }) };
       counts.set(key, count);
       ops[key] = (...args) => {

@@ -5,70 +5,26 @@ import { HostBackend } from "./host.js";
 import { WasmStorage } from "./memory.js";
 import { referenceOperations } from "./reference.js";
 import { joinOperations } from "./table.js";
-import * as armor from "./wasm/armor.js";
-import * as attention from "./wasm/attention.js";
-import * as blockDiagonal from "./wasm/block-diagonal.js";
-import * as cholesky from "./wasm/cholesky.js";
-import * as convert from "./wasm/convert.js";
-import * as coreSweep from "./wasm/core-sweep.js";
-import * as dense from "./wasm/dense.js";
-import * as elementwise from "./wasm/elementwise.js";
-import * as entropy from "./wasm/entropy.js";
-import * as gemm from "./wasm/gemm.js";
-import * as hessian from "./wasm/hessian.js";
+import * as parts from "./wasm/index.js";
 import { isSpread, type Kernels } from "./wasm/kernels.js";
-import * as mask from "./wasm/mask.js";
 import { hasRelaxedSimd, kernelModule, RELAXED, type Simd } from "./wasm/module.js";
-import * as norm from "./wasm/norm.js";
 import { checkWasmOptions, type WasmOptions } from "./wasm/options.js";
-import * as orthogonal from "./wasm/orthogonal.js";
 import { ThreadPool } from "./wasm/pool.js";
-import * as removed from "./wasm/removed.js";
-import * as rope from "./wasm/rope.js";
-import * as sandwich from "./wasm/sandwich.js";
-import * as softmax from "./wasm/softmax.js";
-import * as sparsegpt from "./wasm/sparsegpt.js";
-import * as transpose from "./wasm/transpose.js";
 import { describeShape, tune } from "./wasm/tune.js";
-import * as twoFour from "./wasm/two-four.js";
 
 /** Everything below this address belongs to the module's static data and kernel tables. */
 const FIRST_TENSOR = 2 ** 20;
 const INITIAL_PAGES = 64;
 
-const PARTS = [
-  armor,
-  attention,
-  blockDiagonal,
-  cholesky,
-  convert,
-  coreSweep,
-  dense,
-  elementwise,
-  entropy,
-  gemm,
-  hessian,
-  mask,
-  norm,
-  orthogonal,
-  removed,
-  rope,
-  sandwich,
-  softmax,
-  sparsegpt,
-  transpose,
-  twoFour,
-];
-
-/** Threads that "auto" takes at most: more rarely read weights any faster. */
+/** "auto" takes at most this many threads: more rarely read weights any faster. */
 const MOST_AUTO_THREADS = 8;
 
 /**
  * Opens the WebAssembly backend: 128-bit SIMD kernels over tensors that live in one WebAssembly
  * memory of at most 4 GiB.
  *
- * @throws PenjingError when the runtime has no WebAssembly SIMD, for a number of threads that is not a
- *   whole one from 1 to 256, and for relaxed SIMD where the runtime has none
+ * @throws PenjingError when the runtime has no WebAssembly SIMD, for a number of threads that is not
+ *   a whole one from 1 to 256, and for relaxed SIMD where the runtime has none
  */
 export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
   const { simd = "auto", threads = "auto" } = options;
@@ -103,7 +59,7 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
       return calls.map((args) => exports[name](...args));
     },
   };
-  const operations = Object.assign({}, ...PARTS.map((part) => part.bind(kernels)));
+  const operations = Object.assign({}, ...Object.values(parts).map((bind) => bind(kernels)));
   const table = joinOperations([
     { name: "reference", operations: referenceOperations, reason: "wasm has no kernel for it" },
     { name: "wasm", operations },

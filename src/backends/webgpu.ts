@@ -7,16 +7,9 @@
 import type { Backend, MemoryUse, ServedOperation, TransferName } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
-import { dtypeOf } from "./host.js";
+import { dtypeOf, requireFill, requireRows } from "./host.js";
 import { joinOperations, type OperationTable } from "./table.js";
-import * as armor from "./webgpu/armor.js";
-import * as attention from "./webgpu/attention.js";
-import * as blockDiagonal from "./webgpu/block-diagonal.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
-import * as cholesky from "./webgpu/cholesky.js";
-import * as convert from "./webgpu/convert.js";
-import * as coreSweep from "./webgpu/core-sweep.js";
-import * as dense from "./webgpu/dense.js";
 import {
   type DeviceOptions,
   findGpu,
@@ -24,48 +17,11 @@ import {
   openDevice,
   requireWorking,
 } from "./webgpu/device.js";
-import * as elementwise from "./webgpu/elementwise.js";
-import * as gemm from "./webgpu/gemm.js";
-import * as hessian from "./webgpu/hessian.js";
-import * as lines from "./webgpu/lines.js";
-import * as mask from "./webgpu/mask.js";
-import * as norm from "./webgpu/norm.js";
-import * as orthogonal from "./webgpu/orthogonal.js";
+import * as parts from "./webgpu/index.js";
 import { Pipelines } from "./webgpu/pipelines.js";
-import * as rope from "./webgpu/rope.js";
-import * as sandwich from "./webgpu/sandwich.js";
-import * as scale from "./webgpu/scale.js";
 import { selfTest } from "./webgpu/self-test.js";
-import * as softmax from "./webgpu/softmax.js";
-import * as sparsegpt from "./webgpu/sparsegpt.js";
 import { Stream } from "./webgpu/stream.js";
 import { byStretches } from "./webgpu/stretches.js";
-import * as transpose from "./webgpu/transpose.js";
-import * as twoFour from "./webgpu/two-four.js";
-
-const PARTS = [
-  armor,
-  attention,
-  blockDiagonal,
-  cholesky,
-  convert,
-  dense,
-  coreSweep,
-  elementwise,
-  gemm,
-  hessian,
-  lines,
-  mask,
-  norm,
-  orthogonal,
-  rope,
-  sandwich,
-  scale,
-  softmax,
-  sparsegpt,
-  transpose,
-  twoFour,
-];
 
 /** What was copied to the device, or from it. */
 interface Transfer {
@@ -88,7 +44,7 @@ class WebGpuBackend implements Backend {
 
   constructor(gpu: Gpu, pipelines: Pipelines) {
     this.stream = new Stream(gpu, pipelines);
-    const whole = Object.assign({}, ...PARTS.map((part) => part.bind(this.stream)));
+    const whole = Object.assign({}, ...Object.values(parts).map((bind) => bind(this.stream)));
     const operations = byStretches(this.stream, whole);
     this.table = joinOperations([{ name: "webgpu", operations }]);
     this.ops = this.table.ops;
@@ -105,12 +61,7 @@ class WebGpuBackend implements Backend {
   }
 
   write(tensor: Tensor, data: TensorData): void {
-    if (data.length !== tensor.size || dtypeOf(data) !== tensor.dtype) {
-      throw new PenjingError(
-        "tensor",
-        `${data.length} elements of ${dtypeOf(data)} do not fill [${tensor.shape}] of ${tensor.dtype}.`,
-      );
-    }
+    requireFill(tensor, data);
     this.stream.write(tensor as GpuTensor, data);
     this.count("upload", data);
   }
@@ -129,12 +80,7 @@ class WebGpuBackend implements Backend {
 
   rows(tensor: Tensor, start: number, count: number): Tensor {
     const cols = colsOf(tensor);
-    if (start < 0 || count < 0 || (start + count) * cols > tensor.size) {
-      throw new PenjingError(
-        "tensor",
-        `rows ${start} to ${start + count} exceed [${tensor.shape}].`,
-      );
-    }
+    requireRows(tensor, start, count);
     return (tensor as GpuTensor).view([count, cols], start * cols);
   }
 

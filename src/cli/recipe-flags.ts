@@ -5,10 +5,10 @@ import {
   type FlatRecipe,
   type RecipeStep,
   readRecipe,
-  SETTINGS,
   type StepsRecipe,
   toSteps,
 } from "../compress/recipe.js";
+import { SETTINGS } from "../compress/settings.js";
 import type { StepReach, TransformKind } from "../compress/transform.js";
 import { transforms } from "../compress/transforms/index.js";
 import { PenjingError } from "../errors.js";

@@ -62,8 +62,8 @@ export async function* compressBlock(
       state.statistics = yield* passes.gather("calibrate", state.block, needs, { advance: false });
     }
     for (const [i, { run }] of steps.entries()) yield* run.apply(state, shares[i]);
-    disposeStatistics(state.statistics);
-    state.statistics = new Map();
+    disposeStatistics(state.statistics.values());
+    state.statistics.clear();
 
     const { block, pruned, tensors, notes } = state;
     const sums = new ErrorSums(backend, block, pruned);
@@ -80,7 +80,7 @@ export async function* compressBlock(
   } finally {
     disposeBlock(state.block);
     for (const done of state.pruned.values()) discardPruned(done);
-    disposeStatistics(state.statistics);
+    disposeStatistics(state.statistics.values());
   }
 }
 

@@ -1,26 +1,24 @@
-import type { Backend } from "../backend.js";
 import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
 import { openCheckpoint } from "../checkpoint/checkpoint.js";
 import type { CheckpointWriter } from "../checkpoint/checkpoint-writer.js";
-import { BlockRunner } from "../decoder.js";
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
 import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
 import { hasExtras, readModel, type StoredModel } from "../stored-model.js";
-import { embedTokens } from "../weights.js";
 import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
+import { closeCalibration, openCalibration } from "./calibration.js";
 import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import type { WriteRange } from "./outer.js";
 import { describeOutput, OutputPlan, REPORT_FILE, SIDE_FILE } from "./output.js";
-import { batchSequences, type Calibration, Passes } from "./pass.js";
+import { Passes } from "./pass.js";
 import { Course } from "./progress.js";
 import { planRecipe, type Recipe, readRecipe } from "./recipe.js";
-import { finishedBlock, keepBlock, openJournal, resumeHidden } from "./resume.js";
+import { finishedBlock, keepBlock, openJournal, resumeStream } from "./resume.js";
 import type { Transform } from "./transform.js";
 import { tokenise, type Windows } from "./windows.js";
 import { prunableLayers, workload } from "./workload.js";
@@ -173,7 +171,7 @@ async function* blocksFrom(
 ): AsyncGenerator<CompressEvent, void, void> {
   const { layers } = model.spec;
   const { backend } = lease;
-  const calibration = await openCalibration(model, backend, windows, recipe.length);
+  const calibration = await openCalibration(model, backend, windows, recipe);
   const passes = new Passes(backend, calibration, signal);
   const { seed, layerError } = recipe;
   const denseAdvances = recipe.statistics === "dense";
@@ -187,7 +185,7 @@ async function* blocksFrom(
         const message = "it was finished by an earlier run and is taken from the work folder";
         yield { type: "note", where: blockTensor(block, "").slice(0, -1), message };
       } else {
-        await resumeHidden(journal, backend, calibration, block);
+        await resumeStream(journal, calibration.stream, block);
         budget.begin(block);
         const work = compressBlock(tools, started, block, block + 1 < layers);
         let step = await work.next();
@@ -197,7 +195,7 @@ async function* blocksFrom(
         }
         outcome = step.value;
         budget.finish();
-        await keepBlock(journal, backend, calibration, block, block + 1 < layers, outcome);
+        await keepBlock(journal, calibration.stream, block, block + 1 < layers, outcome);
       }
       yield* writeBlock(outcome, stored, writer);
       done.reports.push(...outcome.layers.map(({ report }) => report));
@@ -207,9 +205,7 @@ async function* blocksFrom(
     for (const { run } of started) await run.finish?.(write, signal);
   } finally {
     for (const { run } of started) run.dispose?.();
-    calibration.runner.dispose();
-    calibration.hidden.dispose();
-    calibration.work.dispose();
+    await closeCalibration(calibration);
   }
 }
 
@@ -227,24 +223,4 @@ async function* writeBlock(
     yield { type: "layer", report };
     for (const message of report.notes) yield { type: "note", where: report.name, message };
   }
-}
-
-/** Embeds the calibration windows and sets up what runs blocks over them. */
-async function openCalibration(
-  model: StoredModel,
-  backend: Backend,
-  { ids, samples }: Windows,
-  length: number,
-): Promise<Calibration> {
-  const { spec } = model;
-  const batchTokens = batchSequences(samples, length) * length;
-  const hidden = backend.zeros([ids.length, spec.hiddenSize]);
-  await embedTokens(model, backend, ids, hidden);
-  return {
-    runner: new BlockRunner(backend, spec, batchTokens, length),
-    hidden,
-    work: backend.zeros([batchTokens, spec.hiddenSize]),
-    samples,
-    length,
-  };
 }

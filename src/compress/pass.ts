@@ -1,17 +1,15 @@
 import type { Backend } from "../backend.js";
 import { StatisticsGatherer } from "../calibrate.js";
-import type { BlockRunner, BlockWeights, LinearObserver } from "../decoder.js";
+import type { BlockWeights, LinearObserver } from "../decoder.js";
 import type { StatisticName, Statistics } from "../method.js";
 import { blockTensor, type LinearName, linearShapes } from "../model.js";
 import { pause, settlesWithin } from "../run.js";
 import { paceSteps } from "../steps.js";
-import type { Tensor } from "../tensor.js";
+import { batchSequences, type Calibration } from "./calibration.js";
+import type { ResidualStream } from "./stream.js";
 
 /** How often a long optimisation is asked how far it is, in milliseconds. */
 const PROGRESS_MS = 250;
-
-/** Tokens that go through a block at a time, or one window where it is longer. */
-const BATCH_TOKENS = 2048;
 
 /** A step of a block's work: how far a phase is in [0, 1]. */
 export interface BlockStep {
@@ -23,28 +21,12 @@ export interface BlockStep {
 /** Work that tells how far it is. */
 export type Steps<Result> = AsyncGenerator<BlockStep, Result, void>;
 
-/** The residual stream of the calibration windows, and what runs blocks over it. */
-export interface Calibration {
-  readonly runner: BlockRunner;
-  /** [samples * length, hiddenSize], updated in place from block to block. */
-  readonly hidden: Tensor;
-  /** [batch tokens, hiddenSize] scratch for passes that must not change `hidden`. */
-  readonly work: Tensor;
-  readonly samples: number;
-  readonly length: number;
-}
-
-/** Windows of `length` tokens that go through a block at a time. */
-export function batchSequences(samples: number, length: number): number {
-  return Math.min(samples, Math.max(1, Math.floor(BATCH_TOKENS / length)));
-}
-
 export interface PassOptions {
   readonly observe?: LinearObserver;
   /** Write the block's outputs over its inputs. */
   readonly advance: boolean;
-  /** The residual stream to run over. @default the calibration's */
-  readonly hidden?: Tensor;
+  /** The residual stream to run over, of the calibration's shape. @default the calibration's */
+  readonly stream?: ResidualStream;
 }
 
 /** Runs blocks over the calibration windows, and follows other long work, as steps. */
@@ -55,28 +37,34 @@ export class Passes {
     readonly signal: AbortSignal | undefined,
   ) {}
 
-  /** Runs the calibration windows through a block, batch by batch. */
+  /**
+   * Runs the calibration windows through a block. One batch of the stream is on the backend at a time,
+   * and the runner's scratch is there only until the last.
+   */
   async *run(
     phase: string,
     block: BlockWeights,
-    { observe, advance, hidden = this.calibration.hidden }: PassOptions,
+    { observe, advance, stream = this.calibration.stream }: PassOptions,
     share: (fraction: number) => number = (fraction) => fraction,
   ): Steps<void> {
     const { backend } = this;
-    const { runner, work, samples, length } = this.calibration;
+    const { runner, samples, length } = this.calibration;
     const batch = batchSequences(samples, length);
-    for (let start = 0; start < samples; start += batch) {
-      yield { phase, fraction: share(start / samples) };
-      await pause(this.signal);
-      const sequences = Math.min(batch, samples - start);
-      const inputs = backend.rows(hidden, start * length, sequences * length);
-      let x = inputs;
-      if (!advance) {
-        x = backend.rows(work, 0, sequences * length);
-        backend.copy(inputs, x);
+    const work = backend.zeros([batch * length, stream.cols]);
+    try {
+      for (let start = 0; start < samples; start += batch) {
+        yield { phase, fraction: share(start / samples) };
+        await pause(this.signal);
+        const sequences = Math.min(batch, samples - start);
+        const x = backend.rows(work, 0, sequences * length);
+        await stream.read(start * length, x);
+        const steps = runner.steps(x, block, { sequences, observe, observeOnly: !advance });
+        await paceSteps(steps, this.signal);
+        if (advance) await stream.write(start * length, x);
       }
-      const steps = runner.steps(x, block, { sequences, observe, observeOnly: !advance });
-      await paceSteps(steps, this.signal);
+    } finally {
+      work.dispose();
+      runner.release();
     }
   }
 
@@ -147,8 +135,8 @@ export class Passes {
   }
 }
 
-export function disposeStatistics(statistics: ReadonlyMap<LinearName, Statistics>): void {
-  for (const { hessian, columnSquares } of statistics.values()) {
+export function disposeStatistics(statistics: Iterable<Statistics>): void {
+  for (const { hessian, columnSquares } of statistics) {
     hessian?.dispose();
     columnSquares?.dispose();
   }

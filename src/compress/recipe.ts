@@ -1,5 +1,5 @@
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
-import { findLayout, layouts } from "../layouts/index.js";
+import { findLayout } from "../layouts/index.js";
 import { lookUp } from "../method.js";
 import type { DecoderSpec } from "../model.js";
 import {
@@ -8,58 +8,13 @@ import {
   definedOnly,
   type GivenOptions,
   isMapping,
-  type OptionSpecs,
-  type OptionsOf,
   resolveOptions,
 } from "../options.js";
 import { DEFAULT_IGNORE } from "./globs.js";
+import { SETTINGS, type Settings } from "./settings.js";
 import type { ReadStep, StepOverride, StepReach, Transform, TransformKind } from "./transform.js";
 import { transforms } from "./transforms/index.js";
 import type { ROTATE_OPTIONS } from "./transforms/rotate.js";
-
-/** What a recipe says of the whole run, beside its steps. */
-export const SETTINGS = {
-  samples: {
-    kind: "number",
-    default: 128,
-    min: 1,
-    integer: true,
-    unit: "windows",
-    description: "calibration windows, taken from the start of the text",
-  },
-  length: {
-    kind: "number",
-    default: 256,
-    min: 2,
-    integer: true,
-    unit: "tokens",
-    description: "tokens in each window",
-  },
-  statistics: {
-    kind: "choice",
-    values: ["sequential", "dense"],
-    default: "sequential",
-    description:
-      "whether a block's statistics come from the blocks before it as already compressed, or from the dense model",
-  },
-  seed: {
-    kind: "number",
-    default: 0,
-    integer: true,
-    description: "where methods that draw random numbers start",
-  },
-  layout: {
-    kind: "text",
-    rule: `text such as ${[...layouts.keys()].slice(0, 2).join(" or ")}`,
-    default: "dense",
-    description: `how pruned weights are stored: ${[...layouts.keys()].join(", ")}`,
-  },
-  layerError: {
-    kind: "flag",
-    default: true,
-    description: "measure each layer's relative output error",
-  },
-} as const satisfies OptionSpecs;
 
 type Kinds = typeof transforms;
 
@@ -71,7 +26,7 @@ export type RecipeStep = {
 }[keyof Kinds];
 
 /** How to compress a model, complete and in one spelling. It is written into the output folder. */
-export interface Recipe extends OptionsOf<typeof SETTINGS> {
+export interface Recipe extends Settings {
   readonly version: 2;
   /** Done in their order. */
   readonly steps: readonly RecipeStep[];

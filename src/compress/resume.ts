@@ -12,14 +12,12 @@ import { VERSION } from "../version.js";
 import { type BlockOutcome, blockParts } from "./block.js";
 import { Journal } from "./journal.js";
 import { type LayerReport, storedOf } from "./layer.js";
-import type { Calibration } from "./pass.js";
 import type { Recipe } from "./recipe.js";
+import type { ResidualStream } from "./stream.js";
 import type { Note } from "./transform.js";
 
 /** Bytes of each tensor that tell one model from another of the same shape. */
 const SAMPLED_BYTES = 4096;
-/** Bytes of the residual stream in one part of the journal. */
-const HIDDEN_BYTES = 2 ** 28;
 
 /** Where a run keeps its work, and where its output goes. */
 export interface ResumeOptions {
@@ -76,18 +74,8 @@ function blockPart(layer: number): string {
   return blockTensor(layer, "finished");
 }
 
-function hiddenPart(layer: number, index: number): string {
-  return blockTensor(layer, `hidden.${index}`);
-}
-
-/** First row and count of rows of each part of the residual stream. */
-function hiddenRows({ hidden }: Calibration): [number, number][] {
-  const [rows, cols] = hidden.shape;
-  const most = Math.max(1, Math.floor(HIDDEN_BYTES / (4 * cols)));
-  return Array.from({ length: Math.ceil(rows / most) }, (_, i) => [
-    i * most,
-    Math.min(most, rows - i * most),
-  ]);
+function streamParts(layer: number, { chunkCount }: ResidualStream): string[] {
+  return Array.from({ length: chunkCount }, (_, i) => blockTensor(layer, `stream.${i}`));
 }
 
 /** What an earlier run made of a block. */
@@ -114,20 +102,16 @@ export async function finishedBlock(
 /** Keeps a finished block and the residual stream after it; drops what led to it. */
 export async function keepBlock(
   journal: Journal,
-  backend: Backend,
-  calibration: Calibration,
+  stream: ResidualStream,
   layer: number,
   advanced: boolean,
   { layers, others, notes }: BlockOutcome,
 ): Promise<void> {
   if (!journal.isLasting) return;
-  const parts = hiddenRows(calibration);
-  if (advanced) {
-    for (const [i, [start, count]] of parts.entries()) {
-      const rows = backend.rows(calibration.hidden, start, count);
-      const data = (await backend.read(rows)) as Float32Array;
-      await journal.save(hiddenPart(layer, i), { facts: {}, arrays: new Map([["hidden", data]]) });
-    }
+  const parts = advanced ? streamParts(layer, stream) : [];
+  for (const [i, part] of parts.entries()) {
+    const arrays = new Map([["stream", await stream.chunk(i)]]);
+    await journal.save(part, { facts: {}, arrays });
   }
   const arrays = new Map(others.map(({ name, bytes }) => [name, bytes]));
   for (const { stored } of layers) for (const [name, bytes] of stored) arrays.set(name, bytes);
@@ -137,26 +121,24 @@ export async function keepBlock(
     layers: layers.map(({ report, stored }) => ({ report, names: [...stored.keys()] })),
   };
   if (journal.outlives) await journal.save(blockPart(layer), { facts, arrays });
-  await journal.drop([...blockParts(layer), ...parts.map((_, i) => hiddenPart(layer - 1, i))]);
+  await journal.drop([...blockParts(layer), ...streamParts(layer - 1, stream)]);
 }
 
 /** Sets the residual stream to where the last finished block left it. */
-export async function resumeHidden(
+export async function resumeStream(
   journal: Journal,
-  backend: Backend,
-  calibration: Calibration,
+  stream: ResidualStream,
   layer: number,
 ): Promise<void> {
   if (!journal.isLasting || layer === 0) return;
-  for (const [i, [start, count]] of hiddenRows(calibration).entries()) {
-    const kept = await journal.load(hiddenPart(layer - 1, i));
+  for (const [i, part] of streamParts(layer - 1, stream).entries()) {
+    const kept = await journal.load(part);
     if (!kept) {
       throw new PenjingError(
-        hiddenPart(layer - 1, i),
+        part,
         "it is missing from the work folder; delete the folder and begin anew.",
       );
     }
-    const rows = backend.rows(calibration.hidden, start, count);
-    backend.write(rows, kept.arrays.get("hidden") as Float32Array);
+    await stream.restore(i, kept.arrays.get("stream") as Uint8Array);
   }
 }

@@ -242,9 +242,7 @@ export class Rotator implements TransformRun {
     const { backend, model, passes, journal, objective } = this;
     if (objective === "magnitude") return;
     if (await journal.load(momentsPart(end - 1))) return;
-    const { hidden: begun } = passes.calibration;
-    const hidden = backend.zeros(begun.shape);
-    backend.copy(begun, hidden);
+    const stream = await passes.calibration.stream.copy("survey");
     const needs = new Map<LinearName, ReadonlySet<StatisticName>>(
       ROTATED_INPUTS.map((input) => [input, new Set(["hessian"] as const)]),
     );
@@ -255,17 +253,17 @@ export class Rotator implements TransformRun {
         try {
           await foldNorms(backend, block);
           const share = (fraction: number) => (layer - first + fraction) / (end - first);
-          const options = { advance: layer + 1 < end, hidden };
+          const options = { advance: layer + 1 < end, stream };
           statistics = yield* passes.gather("survey", block, needs, options, share);
           const problem = rotationProblem(model.spec, block, { statistics });
           await this.putMoments(layer, problem);
         } finally {
           disposeBlock(block);
-          disposeStatistics(statistics);
+          disposeStatistics(statistics.values());
         }
       }
     } finally {
-      hidden.dispose();
+      await stream.close();
     }
   }
 

@@ -136,8 +136,8 @@ export interface Note {
 export interface BlockState {
   /** Dense, in the coordinates that the steps so far gave it. */
   block: BlockWeights;
-  /** Of each shared input. */
-  statistics: ReadonlyMap<LinearName, Statistics>;
+  /** Of each shared input; a step may free those that neither it nor a later one needs. */
+  statistics: Map<LinearName, Statistics>;
   /** Linears that a step replaces: nobody else needs to save them. */
   readonly replaced: readonly LinearName[];
   /** What they became so far. */

@@ -41,7 +41,7 @@ export const sparsegpt: Method<typeof OPTIONS> = {
     const { factor, dead, notes } = await inverseFactor(problem, damping);
     if (dead > 0) notes.push(`${dead} inputs were always zero; their weights are removed`);
     const mask = backend.zeros(weight.shape, "u8");
-    const predictedLoss = await backend.ops.sparsegptSweep(weight, factor, mask, {
+    const predictedLoss = await backend.ops.columnSweep(weight, factor, mask, {
       pattern: sparsity.kind === "n:m" ? sparsity : { ratio: sparsity.ratio },
       blockSize: sparsity.kind === "n:m" ? wholeGroups(blockSize, sparsity.m) : blockSize,
       signal: problem.signal,

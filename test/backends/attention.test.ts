@@ -1,6 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { AttentionOptions } from "../../src/backend.js";
+import type { AttentionOptions } from "../../src/backends/operations/attention.js";
 import { assertWithin, blank, EPSILON, input, OPENERS, randomValues } from "./operands.js";
 
 const test = suite("attention");

@@ -1,5 +1,6 @@
 import { suite } from "uvu";
-import type { Backend, GemmOptions } from "../../src/backend.js";
+import type { Backend } from "../../src/backend.js";
+import type { GemmOptions } from "../../src/backends/operations/gemm.js";
 import {
   assertWithin,
   EPSILON,

@@ -1,6 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { Backend, RemovedOptions } from "../../src/backend.js";
+import type { Backend } from "../../src/backend.js";
+import type { RemovedOptions } from "../../src/backends/operations/removed.js";
 import {
   assertWithin,
   blank,

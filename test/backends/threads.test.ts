@@ -112,12 +112,12 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
     b.ops.attention(x(b), x(b), x(b), out, heads);
     return [out];
   },
-  async sparsegpt(b) {
+  async columnSweep(b) {
     const { u } = await factored(b);
     const out = [];
     for (const pattern of [{ n: 2, m: 4 }, { ratio: 0.5 }]) {
       const [pruned, mask] = [w(b), b.zeros([ROWS, COLS], "u8")];
-      const loss = await b.ops.sparsegptSweep(pruned, u, mask, { pattern, blockSize: 48 });
+      const loss = await b.ops.columnSweep(pruned, u, mask, { pattern, blockSize: 48 });
       out.push(pruned, mask, b.upload(Float32Array.of(loss), [1]));
     }
     return out;
@@ -310,8 +310,8 @@ test("long operations stop soon after an abort", async () => {
     const work: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
       cholesky: (signal) => backend.ops.cholesky(h, { signal }),
       triangularInverse: (signal) => backend.ops.triangularInverse(h, u, { signal }),
-      sparsegptSweep: (signal) =>
-        backend.ops.sparsegptSweep(w, u, mask, { pattern, blockSize: 128, signal }),
+      columnSweep: (signal) =>
+        backend.ops.columnSweep(w, u, mask, { pattern, blockSize: 128, signal }),
       quadraticForm: (signal) => backend.ops.quadraticForm(w, h, { signal }),
     };
     for (const [name, run] of Object.entries(work)) {

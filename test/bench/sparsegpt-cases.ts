@@ -1,4 +1,5 @@
-import type { Backend, SparseGptSweepOptions } from "../../src/backend.js";
+import type { Backend } from "../../src/backend.js";
+import type { ColumnSweepOptions } from "../../src/backends/operations/column-sweep.js";
 import { randomValues } from "./contenders.js";
 
 /** SparseGPT's steps on one n x n layer with its Hessian given, as functions. */
@@ -6,9 +7,9 @@ export interface SparseGptCases {
   /** Factorises the Hessian and inverts it. */
   prepare(): Promise<void>;
   /** Prunes and updates the columns; `prepare` ran before. */
-  sweep(pattern: SparseGptSweepOptions["pattern"]): Promise<unknown>;
+  sweep(pattern: ColumnSweepOptions["pattern"]): Promise<unknown>;
   /** Both, as a whole layer takes them. */
-  layer(pattern: SparseGptSweepOptions["pattern"]): Promise<unknown>;
+  layer(pattern: ColumnSweepOptions["pattern"]): Promise<unknown>;
 }
 
 /**
@@ -35,9 +36,9 @@ export function sparseGptCases(backend: Backend, n: number): SparseGptCases {
     await ops.triangularInverse(factor, u);
     ops.reverse(u);
   };
-  const sweep = (pattern: SparseGptSweepOptions["pattern"]) => {
+  const sweep = (pattern: ColumnSweepOptions["pattern"]) => {
     backend.copy(weight, w);
-    return ops.sparsegptSweep(w, u, mask, { pattern, blockSize: 128 });
+    return ops.columnSweep(w, u, mask, { pattern, blockSize: 128 });
   };
   return {
     prepare,

@@ -11,7 +11,12 @@ const test = suite("setup");
 
 const WHOLE_FILES = [
   ...["setup.mjs", "rollup.config.mjs", "tsconfig.json"],
-  ...["assembly/build.mjs", "shaders/build.mjs", "test/runtimes/packages/package.json"],
+  ...["shaders/build.mjs", "test/runtimes/packages/package.json"],
+  // build.mjs and the generators of kernels.
+  ...fs
+    .readdirSync(join(repositoryRoot, "assembly"))
+    .filter((name) => name.endsWith(".mjs"))
+    .map((name) => `assembly/${name}`),
 ];
 const SMALL_SOURCES = {
   "assembly/index.ts": 'export * from "./kernels/add";\n',

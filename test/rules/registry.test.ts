@@ -49,7 +49,39 @@ test("assembly/index.ts lists every kernel", () => {
   assert.equal(listed.sort(), kernels);
 });
 
+/** What contracts of operations are made of. */
+const CONTRACT_MACHINERY = ["contract", "rules"];
+
+/** Groups of operations that no kernel computes. */
+const WITHOUT_KERNEL: Readonly<Record<string, string>> = {
+  scale: "each is one pass over memory, which the reference makes as fast",
+};
+
+test("every group of operations is joined, computed by the reference and a kernel, and tested", () => {
+  const groups = stems("src/backends/operations").filter((s) => !CONTRACT_MACHINERY.includes(s));
+  const joined = text("src/backends/operations/index.ts");
+  const kernels = stems("assembly/kernels");
+  const tests = stems("test/backends");
+  assert.ok(groups.length > 10);
+  for (const stem of groups) {
+    const type = stem.replace(/(?:^|-)(.)/g, (_, first: string) => first.toUpperCase());
+    const listed = new RegExp(`^ +(extends )?${type}Operations\\b`, "m");
+    assert.match(joined, listed, `${stem} is not joined`);
+    assert.ok(stems("src/backends/reference").includes(stem), `the reference has no ${stem}`);
+    assert.ok(kernels.includes(stem) || WITHOUT_KERNEL[stem], `no kernel or reason: ${stem}`);
+    assert.ok(tests.includes(`${stem}.test`), `test/backends has no ${stem}.test.ts`);
+  }
+});
+
 for (const backend of ["reference", "wasm"]) {
+  test(`src/backends/${backend}/index.ts joins every file that has operations`, () => {
+    const folder = `src/backends/${backend}`;
+    const joined = importsOf(text(`${folder}/index.ts`)).map(({ specifier }) => specifier);
+    const groups = [...stems("src/backends/operations"), ...stems("assembly/kernels")];
+    const expected = stems(folder).filter((stem) => groups.includes(stem));
+    assert.equal(joined.sort(), expected.map((stem) => `./${stem}.js`).sort());
+  });
+
   test(`every kernel has its namesake in the ${backend} backend`, () => {
     const there = stems(`src/backends/${backend}`);
     const kernels = stems("assembly/kernels").filter((stem) => !NOT_OPERATIONS.includes(stem));

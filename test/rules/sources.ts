@@ -1,9 +1,11 @@
 /**
- * The places of src/ from the ground up: a folder (everything below it), or a file without its
- * ending. A file imports from places of lower lines, and from its own folder.
+ * The places of src/ from the ground up: a folder (everything below it that has no place of its
+ * own), or a file without its ending. A file imports from places of lower lines, and from its own
+ * folder.
  */
 export const PLACES: readonly (readonly string[])[] = [
   ["errors", "tensor", "random", "version"],
+  ["backends/operations"],
   ["sparsity", "config-reader", "pack", "snapshot"],
   ["options"],
   ["backend"],
@@ -66,10 +68,12 @@ function resolveImport(from: string, specifier: string): string {
 }
 
 function placeOf(path: string): string {
-  return path
+  const [outer, inner] = path
     .replace(/^src\//, "")
     .replace(/\.ts$/, "")
-    .split("/")[0];
+    .split("/");
+  const nested = `${outer}/${inner}`;
+  return heightOf(nested) < 0 ? outer : nested;
 }
 
 function heightOf(place: string): number {

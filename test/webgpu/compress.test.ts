@@ -45,7 +45,7 @@ for (const [linears, given] of RECIPES) {
     assert.ok(furthest < 0.01, String(furthest));
     const copied = gpu.served.filter(({ servedBy }) => servedBy !== "webgpu");
     assert.equal(copied, []);
-    const sweep = gpu.served.find(({ operation }) => operation === "sparsegptSweep");
+    const sweep = gpu.served.find(({ operation }) => operation === "columnSweep");
     assert.is(sweep?.calls, linears.length);
   });
 }

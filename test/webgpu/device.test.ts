@@ -170,7 +170,7 @@ gpuTest("a device out of memory is one sentence with a cure", async () => {
   gpu.device.dispatchEvent(event);
   await refused(
     () => stream.read(tensor),
-    /has no memory left \(vkAllocateMemory failed\); use fewer or shorter samples/,
+    /has no memory left \(vkAllocateMemory failed\); use shorter samples or windows/,
   );
   assert.is((await stream.read(tensor)).length, 4, "it is said once");
   stream.dispose();

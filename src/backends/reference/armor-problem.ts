@@ -4,9 +4,9 @@ const BETA2 = 0.999;
 const EPSILON = 1e-8;
 
 /**
- * Terms of the group's least squares of the size that the authors' program has: they keep a
- * singular system solvable, and leave a trace of gradient that Adam sees. The first is added to
- * |a|², the second, times the mean weight, to the Gram matrix's diagonal.
+ * Terms of the group's least squares, as large as in the authors' program. They keep a singular
+ * system solvable, and leave a trace of gradient that Adam sees. The first is added to |a|². The
+ * second, times the mean weight, is added to the Gram matrix's diagonal.
  */
 const NORM_EPSILON = 1e-8;
 const GRAM_EPSILON = 4e-12;

@@ -1,6 +1,7 @@
-import type { ArmorState, Operations } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { pause } from "../../run.js";
 import { colsOf, f32, type HostTensor, rowsOf, type Tensor, u8 } from "../../tensor.js";
+import type { ArmorState } from "../operations/armor.js";
 import { type ArmorFactors, ArmorProblem } from "./armor-problem.js";
 
 interface ReferenceState extends ArmorState {
@@ -51,7 +52,7 @@ export const armorAdvance: Operations["armorAdvance"] = async (given, choices, o
   return proxies;
 };
 
-/** The group that a number in [0, 1) draws by the groups' shares of their sum; -1 when that is 0. */
+/** The group that a number in [0, 1) draws, by the shares of `norms`; -1 when all are 0. */
 function drawGroup(norms: Float64Array, choice: number): number {
   const wanted = choice * norms.reduce((sum, norm) => sum + norm, 0);
   let [sum, drawn] = [0, -1];

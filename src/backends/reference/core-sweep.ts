@@ -16,8 +16,9 @@ interface Best {
 }
 
 /**
- * With s a group's values, f(s) is a constant - 2 uᵀs + n sᵀHs: n = |a|² of the column of A that its
- * row meets, H [4, 4] the Hessian at the group. Undefined when the values are the best already.
+ * With s a group's values, f(s) is a constant - 2 uᵀs + n sᵀHs. Here n is |a|² of the column of A
+ * that its row meets, and H [4, 4] the Hessian at the group. Undefined when the values are the best
+ * already.
  *
  * @param d half the gradient at the current values, which gives u = n H s - d
  */

@@ -1,5 +1,5 @@
-import type { GemmOptions } from "../../backend.js";
 import { colsOf, f32, rowsOf, type Tensor } from "../../tensor.js";
+import type { GemmOptions } from "../operations/gemm.js";
 
 export function gemm(
   a: Tensor,

@@ -1,37 +1,16 @@
-import type { Operations, RemovedOptions } from "../../backend.js";
-import { f32, type Tensor } from "../../tensor.js";
-import {
-  columnLines,
-  factorsOf,
-  type Lines,
-  rowLines,
-  SMALLEST,
-  writeScaleGradient,
-} from "./lines.js";
+import type { Operations } from "../../backend.js";
+import type { RemovedOptions } from "../operations/removed.js";
+import { type LineLoss, SMALLEST, sumOverLines } from "./lines.js";
 
 /**
  * With I = w² s, T the sum of a line of n, L that of what the pattern removes and c = 1 there: the
  * loss is n L / T, and its slope by I is n (c - L / T) / T.
  */
-function removed(w: Tensor, gradient: Tensor, lines: Lines, options: RemovedOptions): number {
-  const { count, length, lineStep, step } = lines;
-  const { keep, of } = options;
-  const [ws, gs] = [f32(w), f32(gradient)];
-  if (!options.accumulate) gs.fill(0);
-  const factors = factorsOf(lines, options);
-  const byFactor = new Float64Array(length);
-  const importance = new Float64Array(length);
-  const isRemoved = new Uint8Array(length);
-  let sum = 0;
-  for (let line = 0; line < count; line++) {
-    const start = line * lineStep;
-    let total = 0;
-    for (let i = 0; i < length; i++) {
-      importance[i] = ws[start + i * step] ** 2 * factors[i];
-      total += importance[i];
-    }
-    if (total < SMALLEST) continue;
-    isRemoved.fill(0);
+function removedOf({ keep, of }: RemovedOptions): LineLoss {
+  return (importance, total) => {
+    if (total < SMALLEST) return undefined;
+    const { length } = importance;
+    const isRemoved = new Uint8Array(length);
     let lost = 0;
     for (let first = 0; first < length; first += of) {
       // Sorting is stable, so that the lowest goes first among equals.
@@ -43,20 +22,12 @@ function removed(w: Tensor, gradient: Tensor, lines: Lines, options: RemovedOpti
       }
     }
     const share = lost / total;
-    sum += length * share;
-    for (let i = 0; i < length; i++) {
-      const byImportance = (length * (isRemoved[i] - share)) / total;
-      const at = start + i * step;
-      gs[at] += 2 * ws[at] * factors[i] * byImportance;
-      byFactor[i] += ws[at] ** 2 * byImportance;
-    }
-  }
-  writeScaleGradient(byFactor, factors, options);
-  return sum;
+    return { loss: length * share, slope: (i) => (length * (isRemoved[i] - share)) / total };
+  };
 }
 
 export const removedRows: Operations["removedRows"] = async (w, gradient, options) =>
-  removed(w, gradient, rowLines(w), options);
+  sumOverLines("rows", w, gradient, options, removedOf(options));
 
 export const removedColumns: Operations["removedColumns"] = async (w, gradient, options) =>
-  removed(w, gradient, columnLines(w), options);
+  sumOverLines("columns", w, gradient, options, removedOf(options));

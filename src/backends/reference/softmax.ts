@@ -28,7 +28,7 @@ export const argmax: Operations["argmax"] = (x, out) => {
   for (let start = 0, at = 0; start < xs.length; start += width, at += 2) {
     let best = start;
     for (let i = start; i < start + width; i++) {
-      // Not below or equal, so that NaN is taken; and kept, for nothing is above it.
+      // Written with a negation, so that NaN is taken. Nothing is above it later, so it is kept.
       if (!(xs[i] <= xs[best]) && !Number.isNaN(xs[best])) best = i;
     }
     places[at] = best - start;

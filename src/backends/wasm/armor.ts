@@ -1,6 +1,7 @@
-import type { ArmorIterate, ArmorState, Operations } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { pacer } from "../../run.js";
 import { colsOf, f32, rowsOf, type Tensor, u8 } from "../../tensor.js";
+import type { ArmorIterate, ArmorState } from "../operations/armor.js";
 import { address, equalRanges, type Kernels, runRanges } from "./kernels.js";
 
 const GROUP = 4;
@@ -10,7 +11,7 @@ const BETA2 = 0.999;
 const RIDGE = 4e-12;
 /** Multiply-adds of a pass between two looks at a signal: a few milliseconds. */
 const CALL = 5e7;
-/** Runs of A's blocks at most whose gradients are added up apart, however many threads there are. */
+/** At most this many runs of A's blocks have sums of gradients of their own, on any threads. */
 const RUNS = 8;
 /** Multiply-adds that are worth a run: some 50 µs. */
 const RUN_WORK = 2e6;
@@ -21,7 +22,7 @@ const SAVED_HEAD = 16;
 /** Four-byte fields of the kernel's Layer. */
 const LAYER_FIELDS = 16;
 
-/** What armorPass does beside measuring. */
+/** What armorPass does besides measuring. */
 const MEASURE = 0;
 const DRAW = 1;
 const PICK = 2;
@@ -120,7 +121,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
     return new Uint8Array(buffer, byteOffset, count);
   };
 
-  /** The stretches of a row that lie together in a block: their indices in the matrix and in blocks. */
+  /** For each block that a row meets: where its part starts in the matrix, and in the blocks. */
   const stretches = function* ({ cols, blockRows, a, b, across }: Shape, row: number) {
     const start = Math.floor(row / blockRows) * across;
     for (let q = 0; q < across; q++) {
@@ -186,7 +187,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
     const once = Math.max(1, Math.floor(CALL / (work * RUNS)));
     exports.armorTranspose(at.right, at.rightTransposed, across, b);
     const proxies = new Float64Array(runs.length);
-    // One thread keeps to a run, whose gradients stay in the caches; several take all in turn.
+    // One thread finishes a run before the next, so that its gradients stay in the caches.
     for (const batch of equalRanges(runs.length, kernels.threads === 1 ? 1 : runs.length)) {
       const taken = runs.slice(batch.start, batch.start + batch.count);
       for (const { start, count } of equalRanges(longest, once)) {

@@ -1,19 +1,21 @@
 import type { Operations } from "../../backend.js";
 import { rowsOf } from "../../tensor.js";
+import { attentionWork } from "../operations/attention.js";
 import { address, cut, type Kernels, runRanges } from "./kernels.js";
 
-/** Queries from which on transposing the keys pays. */
+/** From this many queries on it pays to transpose the keys. */
 const MANY_QUERIES = 8;
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { attentionBlocksScratch } = kernels.exports;
   return {
-    attention(q, k, v, out, { heads, kvHeads, headDim, window }) {
+    attention(q, k, v, out, options) {
+      const { heads, kvHeads, headDim, window } = options;
       const [queries, keys] = [rowsOf(q), rowsOf(k)];
       const seen = Math.min(window ?? keys, keys);
       const group = heads / kvHeads;
       const row = 4 * heads * headDim;
-      const work = queries * seen * heads * headDim;
+      const work = queries * attentionWork(keys, options);
       const inBlocks = queries >= MANY_QUERIES && headDim % 4 === 0;
       runRanges(
         kernels,
@@ -21,7 +23,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
         cut(kernels, queries, inBlocks ? 4 : 1, work),
         work,
         () => (inBlocks ? attentionBlocksScratch(keys, headDim) : 4 * group * seen),
-        // Some of the queries see the keys up to the last one's own.
+        // A range of queries sees no key after the position of its last query.
         ({ start, count }) => [
           ...[address(q) + start * row, address(k), address(v), address(out) + start * row],
           ...[count, keys - queries + start + count, kvHeads, group, headDim, seen],

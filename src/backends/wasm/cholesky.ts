@@ -4,20 +4,20 @@ import { colsOf } from "../../tensor.js";
 import { address, cut, equalRanges, type Kernels, runRanges, TILES } from "./kernels.js";
 import { IN_ROWS, withPacked } from "./product.js";
 
-/** Blocks of columns of the inverse that are computed together, from so many columns on. */
+/** From MANY_COLUMNS columns on, this many blocks of columns of the inverse are computed together. */
 const BLOCKS = 2;
 const MANY_COLUMNS = 1024;
 
-/** Blocks of columns that are factored together: strips, no more than one block of k, and blocks. */
+/** Widths in blocks of columns: of a strip, which fits one block of k, and of a block. */
 const STRIPS = [3, 1];
 
 /** Columns [from, to) of a factor: a block to be factored, or a strip whose blocks all are. */
 export interface Strip {
   readonly from: number;
   readonly to: number;
-  /** What columns [to, last), the rest of the strip around it, then lose is the product of [from, to). */
+  /** End of the strip around it: the product of [from, to) is then taken off columns [to, last). */
   readonly last: number;
-  /** Strips around it. */
+  /** How many strips are around it. */
   readonly level: number;
   readonly isBlock: boolean;
 }
@@ -50,7 +50,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
     );
   };
 
-  /** Columns [to, last) of all rows from `to` on lose the product of columns [from, to). */
+  /** Takes the product of columns [from, to) off columns [to, last) of all rows from `to` on. */
   const update = (n: number, a: number, from: number, to: number, last: number) => {
     const [lines, k] = [last - to, to - from];
     if (lines === 0) return;
@@ -99,7 +99,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
           ...[...operands, start, start + count],
         ]);
       step("choleskyInverseDiagonals", equalRanges(n, 4 * block), (n * block * block) / 6);
-      // The first columns are the longest; those at the end of the list are taken first.
+      // The first columns are the longest and start first: work is taken from the end of the list.
       const columns = equalRanges(n, n < MANY_COLUMNS ? block : BLOCKS * block).reverse();
       const together = kernels.threads === 1 ? 1 : 3 * kernels.threads;
       while (columns.length > 0) {

@@ -5,7 +5,7 @@ import { IN_COLUMNS, IN_ROWS, multiply } from "./product.js";
 
 /** Columns that are swept before those after them are updated. */
 const TILE = 128;
-/** Rows, about, whose falls are added up together, however many threads there are. */
+/** The falls of about this many rows are added up together, whatever the number of threads. */
 const CHUNK = 64;
 
 export function bind(kernels: Kernels): Partial<Operations> {

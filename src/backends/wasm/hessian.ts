@@ -13,7 +13,7 @@ import {
 } from "./kernels.js";
 import { IN_COLUMNS, IN_ROWS, pack, withPacked } from "./product.js";
 
-/** Rows of `quadraticForm` whose terms are added up together, however many threads there are. */
+/** `quadraticForm` adds up the terms of this many rows together, whatever the number of threads. */
 const PANEL = 48;
 
 export function bind(kernels: Kernels): Partial<Operations> {

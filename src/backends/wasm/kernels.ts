@@ -14,9 +14,8 @@ export interface Kernels {
    * Calls a kernel once for each list of arguments, in any order, and on several threads where
    * `work` is worth it.
    *
-   * @param work multiply-adds, or about as many of whatever is done, in all
-   * @param stride added to the last argument once for each number of the thread that makes the call,
-   *   the caller's being 0. @default 0
+   * @param work multiply-adds in all, or what takes as long
+   * @param stride thread i adds i times this to the last argument; the caller is thread 0. @default 0
    * @returns the results by call
    */
   run(name: string, calls: readonly (readonly number[])[], work: number, stride?: number): number[];
@@ -24,7 +23,7 @@ export interface Kernels {
 
 /** What decides how work is cut. Mutable, so that tests see small work on several threads. */
 export const policy = {
-  /** Multiply-adds from which on a part of the work is worth waking another thread for. */
+  /** Multiply-adds of a part of the work that make it worth waking another thread. */
   worthAThread: 5e5,
 };
 /** Multiply-adds that take as long as packing one element of an operand, about. */
@@ -49,8 +48,8 @@ export interface Range {
 }
 
 /**
- * Rows or columns of a product that stay together: whole tiles of every micro-kernel, as the kernels
- * ask for (DIVISIBLE in assembly/lib/micro-kernel.ts).
+ * Rows or columns of a product that stay together: whole tiles of every micro-kernel (DIVISIBLE in
+ * assembly/lib/micro-kernel.ts).
  */
 export const TILES = 24;
 
@@ -59,7 +58,7 @@ export const TILES = 24;
  *
  * @param units rows, columns or the like that can be computed apart
  * @param grain units that belong together; every start is a multiple of it
- * @param work multiply-adds, or about as many of whatever is done, in all
+ * @param work multiply-adds in all, or what takes as long
  */
 export function cut(kernels: Kernels, units: number, grain: number, work: number): Range[] {
   const groups = Math.ceil(units / grain);
@@ -122,7 +121,7 @@ export function withScratch<T>(
   }
 }
 
-/** Ranges of `size` units, the last perhaps shorter: the same however many threads there are. */
+/** Ranges of `size` units, the last perhaps shorter. They do not depend on the threads. */
 export function equalRanges(units: number, size: number): Range[] {
   return Array.from({ length: Math.ceil(units / size) }, (_, i) => {
     return { start: i * size, count: Math.min(size, units - i * size) };
@@ -132,14 +131,14 @@ export function equalRanges(units: number, size: number): Range[] {
 /** Multiply-adds between two looks at a signal: some 30 ms of one thread. */
 const TURN_WORK = 4e8;
 
-/** Ranges of work after each of which the caller may look whether to stop. */
+/** Ranges of work; after each the caller may look whether to stop. */
 export function turns(units: number, grain: number, workPerUnit: number): Range[] {
   return equalRanges(units, grain * Math.max(1, Math.floor(TURN_WORK / (workPerUnit * grain))));
 }
 
 /**
- * Calls a kernel for each range, on several threads where there are any, each thread with scratch
- * memory of its own, uncleared, whose address is the kernel's last argument.
+ * Calls a kernel for each range, on several threads where there are any. The kernel's last argument
+ * is the address of scratch memory, uncleared, of which each thread has its own.
  *
  * @param work as of `cut`
  * @param bytes of scratch for a range

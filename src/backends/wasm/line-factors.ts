@@ -1,10 +1,10 @@
-import type { EntropyOptions } from "../../backend.js";
 import { f32 } from "../../tensor.js";
+import type { EntropyOptions } from "../operations/entropy.js";
 import { type Kernels, withScratch } from "./kernels.js";
 
 /**
- * Calls `run` with the addresses of a line's factors on w², f32, and of room for the sums over lines
- * of the derivatives by them, f64 (0 when nobody asks), and hands on what stands there afterwards.
+ * Calls `run` with two addresses: of a line's factors on w², f32, and of room for the derivatives by
+ * them, summed over lines, f64 (0 when nobody asks). Then writes the derivatives by the scale.
  */
 export function withFactors(
   kernels: Kernels,
@@ -12,7 +12,7 @@ export function withFactors(
   { scale, inverse = false, scaleGradient, accumulate = false }: EntropyOptions,
   run: (factors: number, byFactor: number) => number,
 ): number {
-  // Kernels go on to the next multiple of four.
+  // Kernels read up to the next multiple of four.
   const padded = Math.ceil(length / 4) * 4;
   return withScratch(kernels, 12 * padded, (byFactor) => {
     const at = byFactor + 8 * padded;
@@ -26,7 +26,7 @@ export function withFactors(
     const sum = run(at, scaleGradient ? byFactor : 0);
     if (scaleGradient) {
       const out = f32(scaleGradient);
-      // The kernel may have moved the memory by growing it, so views are made anew.
+      // The kernel may have grown the memory, which moves it: old views are void.
       const sums = new Float64Array(kernels.storage.at(at).buffer, byFactor, length);
       const used = new Float32Array(kernels.storage.at(at).buffer, at, length);
       for (let i = 0; i < length; i++) {

@@ -1,4 +1,4 @@
-/** The kernels' modules: which of the two a runtime can take, and memory that threads share. */
+/** The two modules of kernels: which of them a runtime can take, and how threads share memory. */
 import { PenjingError } from "../../errors.js";
 
 /** Which SIMD the kernels use: `relaxed` fuses multiply-adds where the machine does. */
@@ -9,9 +9,9 @@ export const SIMDS: readonly Simd[] = ["baseline", "relaxed"];
 /** `Backend.arithmetic` with relaxed SIMD. */
 export const RELAXED = "relaxed SIMD";
 
-/** Where a memory import's limits start: its module and name, each with its length, and its kind. */
+/** A memory import up to its limits: its module and name, each after its length, and its kind. */
 const MEMORY_IMPORT = [3, ...ascii("env"), 6, ...ascii("memory"), 2];
-/** Limits with a maximum, of a memory that is not shared, and of one that is. */
+/** Kinds of limits that have a maximum: of a memory of one thread, and of a shared one. */
 const LIMITED = 1;
 const SHARED = 3;
 
@@ -32,7 +32,7 @@ export function hasRelaxedSimd(): boolean {
   return WebAssembly.validate(Uint8Array.from(RELAXED_MODULE));
 }
 
-/** The same module with the memory that it imports declared shared: one byte of it differs. */
+/** The module with its imported memory declared shared, which changes one byte. */
 function withSharedMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const shared = bytes.slice();
   const last = bytes.length - MEMORY_IMPORT.length;

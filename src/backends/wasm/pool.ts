@@ -3,16 +3,15 @@ import type { StartThread, Thread } from "../../platform/node-modules.js";
 import { CONTROL, MESSAGE, serveTasks, TASKS, type ThreadData, WORDS } from "./thread.js";
 
 /**
- * Threads that call kernels over the memory that they share, the caller being one of them. They are
- * started when the first work for them comes, take part as soon as they are there, and sleep between
- * batches.
+ * Threads, the caller among them, that call kernels over memory that they share. They start with the
+ * first work, take part as soon as they are there, and sleep between batches.
  */
 export class ThreadPool {
   private readonly threads: Thread[] = [];
   private readonly ids: Map<string, number>;
   private readonly int: Int32Array;
   private readonly float: Float64Array;
-  /** Whether the caller may sleep: a page's main thread may not, and looks again and again. */
+  /** Whether the caller may sleep. A page's main thread may not, and polls. */
   private canWait = true;
   private isStarted = false;
 
@@ -37,7 +36,7 @@ export class ThreadPool {
     this.float = new Float64Array(memory.buffer, CONTROL + TASKS.start, size);
   }
 
-  /** Threads that take part now: those that have started, until they are disposed of. */
+  /** Threads that take part now. */
   get running(): number {
     return this.threads.length === 0 ? 1 : 1 + Atomics.load(this.int, WORDS.ready);
   }
@@ -55,7 +54,7 @@ export class ThreadPool {
   /**
    * Calls a kernel once for each list of arguments, in any order and on any thread.
    *
-   * @param stride added to the last argument once for each number of the thread that makes the call
+   * @param stride thread i adds i times this to the last argument; the caller is thread 0
    * @returns their results, in the order of `calls`
    * @throws PenjingError when a call failed, with what it threw as its cause; all others have ended
    */
@@ -88,7 +87,7 @@ export class ThreadPool {
     return calls.map((_, i) => float[(i + 1) * TASKS.width - 1]);
   }
 
-  /** Runs tasks until none is left and all have ended; what the first of its own threw. */
+  /** Runs tasks until none is left, and waits for the others; returns its own first error. */
   private takePart(
     name: string,
     calls: readonly (readonly number[])[],
@@ -115,7 +114,7 @@ export class ThreadPool {
 
   private wait(done: number): void {
     try {
-      // The last task wakes it; the limit is for tasks that were counted since `done` was read.
+      // The last task wakes it. Tasks may have ended since `done` was read: hence the limit of 1 ms.
       Atomics.wait(this.int, WORDS.done, done, 1);
     } catch {
       this.canWait = false;

@@ -11,8 +11,8 @@ import {
 } from "./kernels.js";
 
 /**
- * How the lines of an operand are stored, its lines being the rows of A or the columns of B: as rows, as
- * columns, or packed. As assembly/lib/multiply.ts numbers it.
+ * How an operand's lines are stored: as rows, as columns, or packed. Lines are the rows of A and the
+ * columns of B. The numbers are those of assembly/lib/multiply.ts.
  */
 export const [IN_ROWS, IN_COLUMNS, PACKED] = [0, 1, 2];
 
@@ -36,15 +36,15 @@ export interface Product {
   readonly out: number;
   /** Floats between rows of out. */
   readonly ldo: number;
-  /** Without effect on an A that is packed. @default 1 */
+  /** Not applied to an A that is packed. @default 1 */
   readonly alpha?: number;
   /** @default false */
   readonly overwrite?: boolean;
 }
 
-/** Whole tiles of every micro-kernel along both sides: what threads pack starts at its multiples. */
+/** Lines that threads pack start at multiples of this: whole tiles of every micro-kernel. */
 const WHOLE_TILES = 120;
-/** Which operand, how many lines of how many elements, and what to multiply them with while packing. */
+/** What to pack: `lines` lines of k elements of an operand, each multiplied with `scale`. */
 interface Packing {
   readonly side: "a" | "b";
   readonly lines: number;
@@ -88,8 +88,8 @@ function from({ at, ld, layout }: Operand, line: number, step = 0): Operand {
 }
 
 /**
- * Multiplies, shared out along the longer side of out; the panels of the operand that all parts need are
- * packed once.
+ * Multiplies, in parts along the longer side of out. The operand that every part needs is packed
+ * once.
  */
 export function multiply(kernels: Kernels, product: Product): void {
   const { m, n, k, a, b, overwrite } = product;

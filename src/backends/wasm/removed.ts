@@ -1,5 +1,6 @@
-import type { Operations, RemovedOptions } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { RemovedOptions } from "../operations/removed.js";
 import { address, type Kernels, withScratch } from "./kernels.js";
 import { withFactors } from "./line-factors.js";
 

@@ -2,14 +2,15 @@
  * What threads and their pool agree on, and the program of a thread.
  *
  * Tasks lie in the kernels' own memory, below the first tensor. A task is one call of an exported
- * kernel with numbers for arguments. The pool writes all tasks of a batch, sets `left` to their number
- * and moves `generation` on; threads and the caller take tasks by counting `left` down, and count
- * `done` up after each. A thread that comes late finds `left` at 0 or below, or a batch that is whole.
+ * kernel with numbers for arguments. The pool writes all tasks of a batch, sets `left` to their
+ * number and raises `generation` by one. Threads and the caller take a task by counting `left` down,
+ * and count `done` up after it. A thread that comes late finds either no task left, or all tasks of
+ * the next batch written.
  */
 
 /** Byte address of all that follows: above the kernels' static data and tables. */
 export const CONTROL = 0xc0000;
-/** Places of counters, in i32 from CONTROL; those that threads write lie on cache lines of their own. */
+/** Places of counters, in i32 from CONTROL. Each that threads write has a cache line of its own. */
 export const WORDS = {
   generation: 0,
   left: 16,
@@ -21,7 +22,7 @@ export const WORDS = {
   failed: 66,
   /** Bytes of the message of what it threw. */
   message: 67,
-  /** Bytes of scratch of one thread: the last argument of every task is moved on by its multiples. */
+  /** Bytes of scratch of one thread. Thread i adds i times this to a task's last argument. */
   stride: 68,
 } as const;
 /** Where that message lies, in bytes from CONTROL, and its length at most. */
@@ -86,7 +87,7 @@ export async function serveTasks(data: ThreadData): Promise<void> {
       if (task < 0) break;
       const now = Atomics.load(int, words.pages);
       if (now !== pages) {
-        // Growing by nothing makes this instance see what another thread has grown.
+        // Growing by nothing lets this instance see that another thread has grown the memory.
         memory.grow(0);
         pages = now;
       }
@@ -94,7 +95,7 @@ export async function serveTasks(data: ThreadData): Promise<void> {
       const last = Atomics.load(int, words.count) - 1;
       if (Atomics.add(int, words.done, 1) === last) Atomics.notify(int, words.done);
     }
-    // A batch often follows soon on the last; after that a waiting thread costs nothing.
+    // The next batch often comes soon. A thread that then waits costs nothing.
     for (let spin = 0; spin < 20_000; spin++) {
       if (Atomics.load(int, words.generation) !== seen) break;
     }

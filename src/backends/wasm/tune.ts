@@ -12,7 +12,7 @@ const DEFAULT_SHAPE = 2;
 const TRIAL = 0.25;
 const QUIET = 6;
 const LONGEST = 80;
-/** A shape this much slower than the fastest is one that the engine has not compiled for good yet. */
+/** The engine has not fully compiled a shape yet that is this much slower than the fastest. */
 const UNFINISHED = 0.7;
 /** Trials are at least this many steps of the clock long. */
 const TICKS = 5;
@@ -40,9 +40,9 @@ export function describeShape(simd: Simd, shape: number): string {
 }
 
 /**
- * Chooses the fastest shape, unless that was done before: 10 to 80 ms, most of which an engine takes
- * to compile the kernels for good. Nothing is set; pass the result to `gemmUseShape` of every
- * instance.
+ * Chooses the fastest shape, unless that was done before. It takes 10 to 80 ms, most of which the
+ * engine spends on compiling the kernels fully. Nothing is set: pass the result to `gemmUseShape` of
+ * every instance.
  *
  * @param at address of GEMM_TRIAL_BYTES of zeros
  */

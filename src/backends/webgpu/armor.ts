@@ -1,6 +1,7 @@
-import type { ArmorAdvanceOptions, ArmorOptions, ArmorState, Operations } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { pacer, TURN } from "../../run.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { ArmorAdvanceOptions, ArmorOptions, ArmorState } from "../operations/armor.js";
 import type { GpuTensor } from "./buffers.js";
 import { accumulateColumnSquares } from "./hessian.js";
 import { applyMask } from "./mask.js";
@@ -56,7 +57,7 @@ interface GpuState extends ArmorState {
   pace: number;
 }
 
-/** Threads of a workgroup for a pair of blocks of so many elements: one for each 32 of them. */
+/** Threads of a workgroup for a pair of blocks: one for every 32 elements. */
 function widthOf(elements: number): number {
   let width = LEAST_WIDTH;
   while (width < MOST_WIDTH && 32 * width < elements) width *= 2;

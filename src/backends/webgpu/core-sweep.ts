@@ -4,7 +4,7 @@ import type { GpuTensor } from "./buffers.js";
 import { gridOf, type Stream } from "./stream.js";
 import { updateTrailing } from "./trailing.js";
 
-/** Columns that a workgroup goes through before the others hear of it, as in the shader. */
+/** Columns that are swept before the columns after them are updated, as in the shader. */
 const TILE = 32;
 
 export function bind(stream: Stream): Partial<Operations> {

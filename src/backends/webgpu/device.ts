@@ -67,7 +67,7 @@ export interface DeviceOptions {
   readonly avoid?: readonly string[];
   /** Refuse adapters that compute on the CPU. @default false */
   readonly hardwareOnly?: boolean;
-  /** Bind at most so many bytes of a buffer at once. @default what the adapter allows */
+  /** Bytes of a buffer that are bound at once, at most. @default what the adapter allows */
   readonly mostBound?: number;
 }
 
@@ -130,7 +130,7 @@ function errorOf({ adapterName }: Gpu, error: GPUError): DeviceError {
   // Node has no global of that name to compare with.
   if (error.constructor.name === "GPUOutOfMemoryError") {
     return new DeviceError(
-      `${adapterName} has no memory left (${first}); use fewer or shorter samples, or --backend wasm.`,
+      `${adapterName} has no memory left (${first}); use shorter samples or windows, or --backend wasm.`,
     );
   }
   return new DeviceError(`${adapterName} refused its work: ${first}`);

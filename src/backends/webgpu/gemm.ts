@@ -1,5 +1,6 @@
-import type { GemmOptions, Operations } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { GemmOptions } from "../operations/gemm.js";
 import type { GpuTensor } from "./buffers.js";
 import { tensorOf } from "./dense.js";
 import { float } from "./pipelines.js";

@@ -1,5 +1,7 @@
-import type { EntropyOptions, Operations, RemovedOptions } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { EntropyOptions } from "../operations/entropy.js";
+import type { RemovedOptions } from "../operations/removed.js";
 import type { GpuTensor } from "./buffers.js";
 import { gridOf, type Stream } from "./stream.js";
 

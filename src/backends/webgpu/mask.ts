@@ -4,7 +4,7 @@ import type { GpuTensor } from "./buffers.js";
 import { Selection } from "./selection.js";
 import { gridOf, type Stream } from "./stream.js";
 
-/** Writes the mask of scores of which each `period` have a threshold, `pitch` words from the next. */
+/** Writes the mask of scores. Every `period` scores share a threshold; these are `pitch` words apart. */
 function mark(
   stream: Stream,
   scores: Tensor,

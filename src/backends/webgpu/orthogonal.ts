@@ -1,5 +1,6 @@
-import type { AdamOptions, Operations } from "../../backend.js";
+import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
+import type { AdamOptions } from "../operations/orthogonal.js";
 import type { GpuTensor } from "./buffers.js";
 import { changeSquare } from "./cholesky.js";
 import { float } from "./pipelines.js";

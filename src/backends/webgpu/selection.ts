@@ -6,9 +6,9 @@ const DIGITS = 256;
 const MOST_COUNTING_GROUPS = 1024;
 
 /**
- * Finds which `wanted` scores of a whole tensor are the smallest, ties going to the lowest index, by
- * an exact radix selection on the device: digit by digit of the scores' bits, then of the indices
- * of those that equal the last one.
+ * Finds which `wanted` scores of a whole tensor are the smallest, the lowest index first among
+ * equals. An exact radix selection on the device: digit by digit of the scores' bits, then of the
+ * indices of the scores that equal the last one taken.
  */
 export class Selection {
   /** The threshold of shaders/score-key.wgsl, in i32 words. */

@@ -74,7 +74,7 @@ export class Stream {
   }
 
   /**
-   * A tensor, as a rule of whatever was there.
+   * A tensor whose first content is undefined unless `zeroed`.
    *
    * @param options.zeroed fill it with zeros. @default false
    * @param options.mirrored of an i32 tensor, keep a copy of what is written. @default false
@@ -128,15 +128,15 @@ export class Stream {
   }
 
   /**
-   * Cuts `rows` rows into stretches of which shaders can be given all of these tensors at once: most
-   * often one. All but the last are multiples of 64 rows where that fits, so that rows of whole words
-   * begin where bindings may.
+   * Cuts rows into stretches that are small enough to bind all these tensors at once. Most often one
+   * stretch is. All but the last are multiples of 64 rows where that fits, so that rows of whole
+   * words begin where bindings may.
    *
-   * @param tensors of so many rows
+   * @param tensors each of `rows` rows
    * @returns start and count of each
    */
   stretches(rows: number, ...tensors: readonly Tensor[]): [start: number, count: number][] {
-    // What lies before an operand up to where a binding may begin is bound as well.
+    // A binding begins at a multiple of the alignment, which may be before the operand.
     const room = this.gpu.mostBound - 2 * BINDING_ALIGNMENT;
     const widest = Math.max(...tensors.map(({ size, dtype }) => (size / rows) * BYTES[dtype]));
     if (rows === 0 || widest * rows <= room) return rows === 0 ? [] : [[0, rows]];
@@ -254,8 +254,8 @@ export class Stream {
   }
 
   /**
-   * Workgroups of a shader that shares rows among its teams (shaders/rows.wgsl). Where teams are
-   * subgroups, as many as subgroups of 32 need: others go through the rows in more or fewer turns.
+   * Workgroups of a shader that shares rows among its teams (shaders/rows.wgsl). Teams that are
+   * subgroups are taken to have 32 threads. Larger or smaller ones need fewer or more turns.
    */
   rowGroups(rows: number): number {
     return Math.min(65535, this.gpu.hasSubgroups ? Math.ceil(rows / 4) : rows);

@@ -5,89 +5,67 @@
  */
 import type { OperationName, Operations } from "../../backend.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { Contract } from "../operations/contract.js";
+import { contracts } from "../operations/index.js";
 import type { GpuTensor } from "./buffers.js";
 import type { Stream } from "./stream.js";
 
 type AnyOperation = (...args: unknown[]) => unknown;
+type Cut = Pick<Contract<AnyOperation>, "rows" | "elements" | "join">;
 
-/** Arguments that are cut together; the first of them says how many rows there are. */
-const ROW_BY_ROW: { readonly [Name in OperationName]?: readonly number[] } = {
-  accumulateColumnSquares: [0],
-  quadraticForm: [0],
-  scaledMagnitude: [0, 1, 3],
-  selectNofM: [0, 1],
-  scaleColumns: [0],
-  rowSquares: [0, 1],
-  unpackTwoFour: [0, 1, 2],
-  packTwoFour: [0, 1, 2],
-  blockDiagonal: [0, 2],
-  rmsNorm: [0, 2],
-  softmax: [0, 1],
-  argmax: [0, 1],
-  crossEntropy: [0, 1, 2],
+/** How operations are cut that no contract describes. */
+const OTHERS: { readonly [Name in OperationName]?: Cut } = {
+  unpackTwoFour: { rows: [0, 1, 2] },
+  packTwoFour: {
+    rows: [0, 1, 2],
+    // The first group of 4 that does not fit, of all.
+    join(found, starts, w) {
+      const part = found.findIndex((group) => group >= 0);
+      return part < 0 ? -1 : (starts[part] * colsOf(w as Tensor)) / 4 + found[part];
+    },
+  },
+  blockDiagonal: { rows: [0, 2] },
 };
 
-const ELEMENT_BY_ELEMENT: { readonly [Name in OperationName]?: readonly number[] } = {
-  sumOfSquares: [0],
-  countNonFinite: [0],
-  subtract: [0, 1, 2],
-  applyMask: [0, 1],
-  widen: [0, 1],
-  narrow: [0, 1],
-  swiglu: [0, 1, 2],
-  add: [0, 1],
-};
-
-/** What the promises of stretches resolve to, as one: a sum, or the first of what was found. */
-function joined(name: OperationName, parts: readonly Promise<number>[], groups: readonly number[]) {
-  return Promise.all(parts).then((values) => {
-    if (name !== "packTwoFour") return values.reduce((sum, value) => sum + value, 0);
-    const found = values.findIndex((value) => value >= 0);
-    return found < 0 ? -1 : groups[found] + values[found];
-  });
+function sum(results: readonly number[]): number {
+  return results.reduce((total, result) => total + result, 0);
 }
 
+/** Calls an operation for each stretch of its rows or elements. */
 function cut(
   stream: Stream,
-  name: OperationName,
   run: AnyOperation,
+  { rows, elements, join = sum }: Cut,
   args: readonly unknown[],
-  rows: number,
-  places: readonly number[],
 ): unknown {
+  const places = rows ?? elements ?? [];
+  const first = args[places[0]] as Tensor;
+  const count = rows ? rowsOf(first) : first.size;
   const tensors = places.map((i) => args[i] as GpuTensor | undefined);
-  const parts = stream.stretches(rows, ...tensors.filter((tensor) => tensor !== undefined));
+  const parts = stream.stretches(count, ...tensors.filter((tensor) => tensor !== undefined));
   if (parts.length < 2) return run(...args);
-  const promises: Promise<number>[] = [];
-  const groups: number[] = [];
-  for (const [start, count] of parts) {
+  const results = parts.map(([start, length]) => {
     const part = [...args];
     tensors.forEach((tensor, i) => {
       if (!tensor) return;
-      const width = tensor.size / rows;
-      part[places[i]] = tensor.view(
-        tensor.shape.length < 2 ? [count] : [count, width],
-        start * width,
-      );
+      const width = tensor.size / count;
+      const shape = tensor.shape.length < 2 ? [length] : [length, width];
+      part[places[i]] = tensor.view(shape, start * width);
     });
-    const result = run(...part);
-    if (result instanceof Promise) promises.push(result);
-    groups.push((start * colsOf(args[0] as Tensor)) / 4);
-  }
-  return promises.length > 0 ? joined(name, promises, groups) : undefined;
+    return run(...part);
+  });
+  if (!(results[0] instanceof Promise)) return undefined;
+  const starts = parts.map(([start]) => start);
+  return Promise.all(results as Promise<number>[]).then((found) => join(found, starts, ...args));
 }
 
 /** The same operations for operands of any size that buffers can have. */
 export function byStretches(stream: Stream, operations: Partial<Operations>): Partial<Operations> {
+  const cuts: { readonly [Name in OperationName]?: Cut } = { ...OTHERS, ...contracts } as object;
   const table: Partial<Record<OperationName, AnyOperation>> = {};
   for (const [key, run] of Object.entries(operations) as [OperationName, AnyOperation][]) {
-    const [byRow, byElement] = [ROW_BY_ROW[key], ELEMENT_BY_ELEMENT[key]];
-    table[key] = run;
-    if (byRow) {
-      table[key] = (...args) => cut(stream, key, run, args, rowsOf(args[0] as Tensor), byRow);
-    } else if (byElement) {
-      table[key] = (...args) => cut(stream, key, run, args, (args[0] as Tensor).size, byElement);
-    }
+    const how = cuts[key];
+    table[key] = how?.rows || how?.elements ? (...args) => cut(stream, run, how, args) : run;
   }
   return table as Partial<Operations>;
 }

@@ -18,7 +18,7 @@ import {
   type PrunedLayer,
   pruneLayer,
 } from "../layer.js";
-import type { Steps } from "../pass.js";
+import { disposeStatistics, type Steps } from "../pass.js";
 import type {
   BlockState,
   ReadStep,
@@ -168,10 +168,12 @@ class PruningRun implements TransformRun {
     // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
     const hasHessian = (name: LinearName) => statistics.get(SHARED_INPUT[name])?.hessian;
     state.measures = layerError && !planned.every(hasHessian);
-    for (const name of planned) {
+    for (const [i, name] of planned.entries()) {
+      keepOnly(statistics, planned.slice(i));
       pruned.set(name, yield* this.pruneOne(state, name, planned, share));
       if (!state.measures && !denseAdvances) denseWeight(block, name).dispose();
     }
+    keepOnly(statistics, []);
   }
 
   /** Prunes one linear; long optimisations tell how far they are and stop with the run. */
@@ -215,5 +217,15 @@ class PruningRun implements TransformRun {
       discardPruned,
     );
     return yield* size(linear) > 0 ? budget.time(work) : work;
+  }
+}
+
+/** Frees the statistics that none of the linears needs. */
+function keepOnly(statistics: BlockState["statistics"], linears: readonly LinearName[]): void {
+  const inputs = new Set(linears.map((name) => SHARED_INPUT[name]));
+  for (const [input, gathered] of statistics) {
+    if (inputs.has(input)) continue;
+    disposeStatistics([gathered]);
+    statistics.delete(input);
   }
 }

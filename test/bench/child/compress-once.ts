@@ -2,6 +2,7 @@
 // that took as JSON. Usage: node compress-once.js MODEL CALIBRATION OUT SAMPLES
 import { readFileSync } from "node:fs";
 import { compress } from "../../../src/compress.js";
+import { peakResident } from "../resident.js";
 
 /** What one compression took. */
 export interface Cost {
@@ -10,20 +11,6 @@ export interface Cost {
   readonly peakTensorBytes: number;
   /** Resident bytes of the process at their highest. */
   readonly peakResidentBytes: number;
-}
-
-/**
- * Resident bytes of this process at their highest. What `resourceUsage` tells holds on Linux what the
- * parent had when it started this one, so there the kernel's own figure is read.
- */
-function peakResident(): number {
-  try {
-    const [, kilobytes] = readFileSync("/proc/self/status", "utf8").match(/^VmHWM:\s+(\d+)/m) ?? [];
-    if (kilobytes) return Number(kilobytes) * 1024;
-  } catch {
-    // Then this is no Linux.
-  }
-  return process.resourceUsage().maxRSS * 1024;
 }
 
 const [model, text, out, samples] = process.argv.slice(2);

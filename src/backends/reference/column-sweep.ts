@@ -1,17 +1,17 @@
-import type { SparseGptSweepOptions } from "../../backend.js";
 import { removedCount } from "../../sparsity.js";
 import { colsOf, f32, rowsOf, type Tensor, u8 } from "../../tensor.js";
+import type { ColumnSweepOptions } from "../operations/column-sweep.js";
 import { dropSmallest, keepLargest } from "../selection.js";
 
 /**
- * One row at a time within a block of columns. Removing weight i leaves the error e = w / u[i][i],
- * which is taken off every later column j as e * u[i][j].
+ * One row at a time within a block of columns. A weight's new value leaves the error
+ * e = (w - value) / u[i][i], which is taken off every later column j as e * u[i][j].
  */
-export async function sparsegptSweep(
+export async function columnSweep(
   w: Tensor,
   u: Tensor,
   mask: Tensor,
-  { pattern, blockSize }: SparseGptSweepOptions,
+  { pattern, blockSize }: ColumnSweepOptions,
 ): Promise<number> {
   const [rows, cols] = [rowsOf(w), colsOf(w)];
   const [wData, uData, maskData] = [f32(w), f32(u), u8(mask)];
@@ -41,10 +41,11 @@ export async function sparsegptSweep(
           }
           keepLargest(scores, rowKeep, c, pattern.n, pattern.m);
         }
-        if (rowKeep[c] === 1) continue;
-        const error = row[column] / uData[column * (cols + 1)];
+        const value = rowKeep[c] === 1 ? row[column] : 0;
+        const error = (row[column] - value) / uData[column * (cols + 1)];
         loss += error ** 2 / 2;
-        row[column] = 0;
+        row[column] = value;
+        if (error === 0) continue;
         for (let j = column + 1; j < cols; j++) row[j] -= error * uData[column * cols + j];
       }
       wData.set(row, r * cols);

@@ -1,6 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { SparseGptSweepOptions } from "../../src/backend.js";
+import type { ColumnSweepOptions } from "../../src/backends/operations/column-sweep.js";
 import {
   assertWithin,
   EPSILON,
@@ -12,7 +12,7 @@ import {
   seed,
 } from "./operands.js";
 
-const test = suite("sparsegpt");
+const test = suite("column-sweep");
 
 /** An upper-triangular matrix like a Cholesky factor of an inverse Hessian. */
 function upperFactor(n: number): Float32Array {
@@ -81,7 +81,7 @@ function assertSmallest(scores: number[], kept: number[], what: string): void {
   assert.ok(largest <= smallest * 1.001 + 1e-9, `${what}: removed ${largest}, kept ${smallest}`);
 }
 
-const CASES: readonly (readonly [number, number, SparseGptSweepOptions])[] = [
+const CASES: readonly (readonly [number, number, ColumnSweepOptions])[] = [
   [0, 8, { pattern: { n: 2, m: 4 }, blockSize: 8 }],
   [1, 4, { pattern: { n: 2, m: 4 }, blockSize: 4 }],
   [3, 8, { pattern: { n: 2, m: 4 }, blockSize: 128 }],
@@ -112,7 +112,7 @@ for (const open of OPENERS) {
       const w = output(backend, before, cols);
       const kept = outputBytes(backend, before.length, cols);
       const factor = input(backend, u, cols);
-      const loss = await backend.ops.sparsegptSweep(w.view, factor, kept.view, options);
+      const loss = await backend.ops.columnSweep(w.view, factor, kept.view, options);
       const [after, mask] = [await w.read(), await kept.read()];
 
       const groupSize = "m" in pattern ? pattern.m : blockSize;
@@ -143,10 +143,10 @@ for (const open of OPENERS) {
     const backend = await open();
     const identity = Float32Array.from({ length: 64 }, (_, at) => Number(at % 9 === 0));
     const u = input(backend, identity, 8);
-    const sweepOnes = async (pattern: SparseGptSweepOptions["pattern"]) => {
+    const sweepOnes = async (pattern: ColumnSweepOptions["pattern"]) => {
       const w = output(backend, new Float32Array(16).fill(1), 8);
       const mask = outputBytes(backend, 16, 8);
-      await backend.ops.sparsegptSweep(w.view, u, mask.view, { pattern, blockSize: 4 });
+      await backend.ops.columnSweep(w.view, u, mask.view, { pattern, blockSize: 4 });
       return [...(await mask.read())].join("");
     };
     assert.is(await sweepOnes({ n: 2, m: 4 }), "0011001100110011");

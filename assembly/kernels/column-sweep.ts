@@ -1,9 +1,9 @@
-// SparseGPT's sweep over one block of columns (arXiv 2301.00774), and the update of all columns
-// after it.
+// The column sweep over one block of columns (SparseGPT, arXiv 2301.00774). The columns after the
+// block are updated by its caller, in one matrix product with the errors [rows, width].
 //
 // Within a block a row is finished before the next begins: its weights and the block of u stay in
 // the first-level cache. Every removed weight takes e * u[i, i+1:] off the rest of its row in the
-// block; the errors [rows, width] then update the trailing columns in one matrix product.
+// block.
 
 import {
   LANE_MASKS,
@@ -18,8 +18,8 @@ import { subtractScaled } from "../lib/simd";
 /** Weights of a group, at most: the room that scores of a group take in scratch. */
 const GROUP: i32 = 16;
 
-/** Bytes of scratch for `sparsegptScores` and `sparsegptBlock` on a block of `width` columns. */
-export function sparsegptScratch(width: i32): usize {
+/** Bytes of scratch for `columnSweepScores` and `columnSweepBlock` on a block of `width` columns. */
+export function columnSweepScratch(width: i32): usize {
   return <usize>(width + GROUP + LANE_MASKS) << 2;
 }
 
@@ -37,7 +37,7 @@ function readDiagonal(width: i32, u: usize, ldu: usize, diagonal: usize): void {
  * @param u the block's first diagonal element
  * @param cols columns of w and of u
  */
-export function sparsegptScores(
+export function columnSweepScores(
   rows: i32,
   width: i32,
   cols: i32,
@@ -84,7 +84,7 @@ function score(n: i32, w: usize, diagonal: usize, scores: usize): void {
  * @param errors f32 [rows, width], written: e of the removed weights, 0 of the kept
  * @returns the sum of e²/2
  */
-export function sparsegptBlock(
+export function columnSweepBlock(
   rows: i32,
   width: i32,
   cols: i32,
@@ -103,8 +103,8 @@ export function sparsegptBlock(
   readDiagonal(width, u, ld, scratch);
   memory.fill(errors, 0, <usize>rows * <usize>(width << 2));
   let loss: f64 = 0;
-  // Where groups start at multiples of four, what four columns take off the rest is put off to their
-  // end, and two of them go together.
+  // Where groups start at multiples of four, the rest of the row waits until four columns are done. Then
+  // what they take off it is taken off for two columns at a time.
   const step = (m & 3) == 0 ? 4 : 1;
   for (let r = 0; r < rows; r++) {
     let next = m > 0 ? 0 : width;

@@ -1,6 +1,5 @@
-import type { EntropyOptions } from "../backend.js";
-import { PenjingError } from "../errors.js";
-import { colsOf, rowsOf, type Tensor, type TensorDType } from "../tensor.js";
+import { PenjingError } from "../../errors.js";
+import { colsOf, rowsOf, type Tensor, type TensorDType } from "../../tensor.js";
 
 /**
  * Throws unless `holds`; the message is for the caller of the operation, not for an end user. One
@@ -74,25 +73,6 @@ export function diagonalBlocks(
 
 export function sameSize(operation: string, a: Tensor, b: Tensor): void {
   rule(operation, a.size === b.size, `operands have ${a.size} and ${b.size} elements, must agree.`);
-}
-
-/** Requires operands of a loss over lines of `length`. */
-export function lineRule(
-  operation: string,
-  w: Tensor,
-  gradient: Tensor,
-  length: number,
-  { scale, scaleGradient }: EntropyOptions = {},
-): void {
-  dtype(operation, "w", w, "f32");
-  matrix(operation, "gradient", gradient, rowsOf(w), colsOf(w));
-  if (scale) vector(operation, "scale", scale, length);
-  if (scaleGradient) vector(operation, "scaleGradient", scaleGradient, length);
-  rule(
-    operation,
-    scale !== undefined || scaleGradient === undefined,
-    "scaleGradient was given without a scale; leave it out.",
-  );
 }
 
 /** Requires a pattern that keeps n of every m, and lines that it divides. */

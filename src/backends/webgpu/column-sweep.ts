@@ -13,10 +13,10 @@ const ROWS = 64;
 export function bind(stream: Stream): Partial<Operations> {
   return {
     /**
-     * Blocks of columns are cut into strips. A strip is swept in workgroup memory, then its errors
-     * are taken off the rest of its block; those of a whole block are taken off what follows it.
+     * Blocks of columns are cut into strips. A strip is swept in workgroup memory. Its errors are
+     * then taken off the rest of its block, and those of a whole block off all columns after it.
      */
-    async sparsegptSweep(w, u, mask, { pattern, blockSize }) {
+    async columnSweep(w, u, mask, { pattern, blockSize }) {
       const [rows, cols] = [rowsOf(w), colsOf(w)];
       if (w.size === 0) return 0;
       const of = "m" in pattern ? pattern.m : 1;
@@ -37,7 +37,7 @@ export function bind(stream: Stream): Partial<Operations> {
         if (scores && "ratio" in pattern) {
           chosen = scores.view([rows, width], 0);
           stream.dispatch({
-            shader: "sparsegpt-scores",
+            shader: "column-sweep-scores",
             operands: [w, u, chosen] as GpuTensor[],
             parameters: [chosen.size, cols, start, width],
             groups: gridOf(chosen.size, 256),
@@ -49,7 +49,7 @@ export function bind(stream: Stream): Partial<Operations> {
           const at = start + offset;
           const index = (start / block) * stripsOfBlock + offset / strip;
           stream.dispatch({
-            shader: "sparsegpt-sweep",
+            shader: "column-sweep",
             constants: { RATIO: "ratio" in pattern, OF: of },
             operands: [w, u, errors, kept, losses, chosen, selection?.threshold] as GpuTensor[],
             parameters: [rows, cols, at, count, width, offset, index, strips, drop],
@@ -68,7 +68,7 @@ export function bind(stream: Stream): Partial<Operations> {
         });
       }
       stream.dispatch({
-        shader: "sparsegpt-mask",
+        shader: "column-sweep-mask",
         operands: [kept, mask] as GpuTensor[],
         parameters: [mask.size, cols, block, strip, stripsOfBlock, strips],
         groups: gridOf(mask.size / 4 + 1, 256),

@@ -1,5 +1,5 @@
-// out [rows, cols]: a mask from the bits of `kept` [rows, strips], blocks of `block` columns being cut into
-// `ofBlock` strips of `strip` columns.
+// out [rows, cols] = the mask whose bits are in `kept` [rows, strips]. Each block of `block` columns is
+// cut into `ofBlock` strips of `strip` columns.
 struct Params {
   keptAt: u32, outAt: u32,
   size: u32, cols: u32, block: u32, strip: u32, ofBlock: u32, strips: u32,

@@ -14,9 +14,9 @@ import {
 } from "./kernels.js";
 import { IN_COLUMNS, IN_ROWS, multiply } from "./product.js";
 
-/** Rows whose losses are added up together, in one order however many threads there are. */
+/** The losses of this many rows are added up together, whatever the number of threads. */
 const CHUNK = 64;
-/** Multiply-adds that the sweep of a block does for each weight of it, about. */
+/** Multiply-adds for each weight of a block, about. */
 const SWEEP_WORK = 64;
 
 /** A block of columns of w and mask, and the addresses where it starts. */
@@ -33,7 +33,7 @@ interface Block {
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports, storage } = kernels;
   return {
-    async sparsegptSweep(w, u, mask, { pattern, blockSize, signal }) {
+    async columnSweep(w, u, mask, { pattern, blockSize, signal }) {
       const [rows, cols] = [rowsOf(w), colsOf(w)];
       const [m, drop] = "m" in pattern ? [pattern.m, pattern.m - pattern.n] : [0, 0];
       const breathe = pacer(signal);
@@ -49,10 +49,10 @@ export function bind(kernels: Kernels): Partial<Operations> {
           if ("ratio" in pattern) chooseByRatio(kernels, block, mask, pattern.ratio);
           const losses = runRanges(
             kernels,
-            "sparsegptBlock",
+            "columnSweepBlock",
             equalRanges(rows, CHUNK),
             rows * width * SWEEP_WORK,
-            () => exports.sparsegptScratch(width),
+            () => exports.columnSweepScratch(width),
             ({ start: row, count }) => [
               ...[count, width, cols, m, drop, wAt + row * cols * 4, uAt],
               ...[address(mask) + row * cols + start, errors + row * width * 4],
@@ -75,9 +75,9 @@ function chooseByRatio(kernels: Kernels, block: Block, mask: Tensor, ratio: numb
   const { rows, cols, start, width, w, u } = block;
   const size = rows * width;
   const keep = new Uint8Array(size);
-  withScratch(kernels, exports.sparsegptScratch(width), (scratch) =>
+  withScratch(kernels, exports.columnSweepScratch(width), (scratch) =>
     withScratch(kernels, size * 4, (scores) => {
-      exports.sparsegptScores(rows, width, cols, w, u, scores, scratch);
+      exports.columnSweepScores(rows, width, cols, w, u, scores, scratch);
       const { buffer, byteOffset } = storage.at(scores);
       dropSmallest(new Float32Array(buffer, byteOffset, size), keep, removedCount(size, ratio));
     }),

@@ -1,0 +1,42 @@
+type AnyOperation = (...args: never[]) => unknown;
+
+/** What holds for an operation on every backend, beside what it computes. */
+export interface Contract<Operation extends AnyOperation> {
+  /** @throws PenjingError for the first argument that does not fit the others */
+  readonly check?: (...args: Parameters<Operation>) => void;
+  /**
+   * For an operation that does the same to every row: the places of the tensors among its arguments
+   * that are cut together. The first says how many rows there are.
+   */
+  readonly rows?: readonly number[];
+  /** The same for an operation that does the same to every element. */
+  readonly elements?: readonly number[];
+  /**
+   * The result, from what parts of the rows or elements resolved to.
+   *
+   * @param starts the first row or element of each part
+   * @default their sum
+   */
+  readonly join?: (
+    results: readonly number[],
+    starts: readonly number[],
+    ...args: Parameters<Operation>
+  ) => number;
+  /** Multiply-adds for one row. */
+  readonly rowWork?: (...args: Parameters<Operation>) => number;
+  /** Fewer rows at a time do not pay. @default 48 */
+  readonly leastRows?: number;
+}
+
+/** The contracts of a set of operations. */
+export type Contracts<Operations> = {
+  readonly [Name in keyof Operations]: Operations[Name] extends AnyOperation
+    ? Contract<Operations[Name]>
+    : never;
+};
+
+/** Work that may take long. */
+export interface Cancellable {
+  /** Stops the work within 100 ms or so; what it was writing is left half done then. */
+  readonly signal?: AbortSignal;
+}

@@ -1,0 +1,67 @@
+/** Every operation of a backend: what it computes, what its operands must be, how it is cut. */
+import { type ArmorOperations, armor } from "./armor.js";
+import { type AttentionOperations, attention } from "./attention.js";
+import { type CholeskyOperations, cholesky } from "./cholesky.js";
+import { type ColumnSweepOperations, columnSweep } from "./column-sweep.js";
+import type { Contracts } from "./contract.js";
+import { type ConvertOperations, convert } from "./convert.js";
+import { type CoreSweepOperations, coreSweep } from "./core-sweep.js";
+import { type ElementwiseOperations, elementwise } from "./elementwise.js";
+import { type EntropyOperations, entropy } from "./entropy.js";
+import { type GemmOperations, gemm } from "./gemm.js";
+import { type HessianOperations, hessian } from "./hessian.js";
+import { type MaskOperations, mask } from "./mask.js";
+import { type NormOperations, norm } from "./norm.js";
+import { type OrthogonalOperations, orthogonal } from "./orthogonal.js";
+import { type RemovedOperations, removed } from "./removed.js";
+import { type RopeOperations, rope } from "./rope.js";
+import { type ScaleOperations, scale } from "./scale.js";
+import { type SoftmaxOperations, softmax } from "./softmax.js";
+import { type TransposeOperations, transpose } from "./transpose.js";
+
+/**
+ * Every operation that a backend can run. Tensors are f32 unless said otherwise, matrices are
+ * row-major, outputs are given by the caller and never alias inputs unless said so. Operations
+ * return once queued; those that hand a number to JavaScript return a promise. Arguments are checked
+ * once for all backends, before a kernel is called.
+ */
+export interface Operations
+  extends ArmorOperations,
+    AttentionOperations,
+    CholeskyOperations,
+    ColumnSweepOperations,
+    ConvertOperations,
+    CoreSweepOperations,
+    ElementwiseOperations,
+    EntropyOperations,
+    GemmOperations,
+    HessianOperations,
+    MaskOperations,
+    NormOperations,
+    OrthogonalOperations,
+    RemovedOperations,
+    RopeOperations,
+    ScaleOperations,
+    SoftmaxOperations,
+    TransposeOperations {}
+
+export const contracts: Contracts<Operations> = {
+  ...armor,
+  ...attention,
+  ...cholesky,
+  ...columnSweep,
+  ...convert,
+  ...coreSweep,
+  ...elementwise,
+  ...entropy,
+  ...gemm,
+  ...hessian,
+  ...mask,
+  ...norm,
+  ...orthogonal,
+  ...removed,
+  ...rope,
+  ...scale,
+  ...softmax,
+  ...transpose,
+};

@@ -1,0 +1,22 @@
+/** What binds the shaders of each group of operations. */
+export { bind as armor } from "./armor.js";
+export { bind as attention } from "./attention.js";
+export { bind as blockDiagonal } from "./block-diagonal.js";
+export { bind as cholesky } from "./cholesky.js";
+export { bind as columnSweep } from "./column-sweep.js";
+export { bind as convert } from "./convert.js";
+export { bind as coreSweep } from "./core-sweep.js";
+export { bind as dense } from "./dense.js";
+export { bind as elementwise } from "./elementwise.js";
+export { bind as gemm } from "./gemm.js";
+export { bind as hessian } from "./hessian.js";
+export { bind as lines } from "./lines.js";
+export { bind as mask } from "./mask.js";
+export { bind as norm } from "./norm.js";
+export { bind as orthogonal } from "./orthogonal.js";
+export { bind as rope } from "./rope.js";
+export { bind as sandwich } from "./sandwich.js";
+export { bind as scale } from "./scale.js";
+export { bind as softmax } from "./softmax.js";
+export { bind as transpose } from "./transpose.js";
+export { bind as twoFour } from "./two-four.js";

@@ -1,0 +1,84 @@
+import type { Backend } from "../backend.js";
+import { DTYPE_BYTES, toFloat32 } from "../checkpoint/dtype.js";
+import { BlockRunner } from "../decoder.js";
+import { embeddingName, PIECE_BYTES, type StoredModel } from "../stored-model.js";
+import { nonFinite } from "../weights.js";
+import type { Settings } from "./settings.js";
+import { ResidualStream } from "./stream.js";
+import type { Windows } from "./windows.js";
+
+/** Tokens that go through a block at a time, or one window where it is longer. */
+const BATCH_TOKENS = 2048;
+
+/** The residual stream of the calibration windows, and what runs blocks over it. */
+export interface Calibration {
+  readonly runner: BlockRunner;
+  /** [samples * length, hiddenSize], updated in place from block to block. */
+  readonly stream: ResidualStream;
+  readonly samples: number;
+  readonly length: number;
+}
+
+/** Windows of `length` tokens that go through a block at a time. */
+export function batchSequences(samples: number, length: number): number {
+  return Math.min(samples, Math.max(1, Math.floor(BATCH_TOKENS / length)));
+}
+
+/**
+ * Embeds the calibration windows and sets up what runs blocks over them.
+ *
+ * @throws PenjingError when there is no memory for the stream, and for an embedding of NaN or infinity
+ */
+export async function openCalibration(
+  model: StoredModel,
+  backend: Backend,
+  { ids, samples }: Pick<Windows, "ids" | "samples">,
+  { length, stream: dtype }: Pick<Settings, "length" | "stream">,
+): Promise<Calibration> {
+  const { spec } = model;
+  const stream = new ResidualStream(backend, ids.length, spec.hiddenSize, { dtype });
+  await embedTokens(model, ids, stream);
+  const runner = new BlockRunner(backend, spec, batchSequences(samples, length) * length, length);
+  return { runner, stream, samples, length };
+}
+
+export async function closeCalibration({ runner, stream }: Calibration): Promise<void> {
+  runner.dispose();
+  await stream.close();
+}
+
+/**
+ * Fills a stream [tokens, hiddenSize] with the embeddings of ids. The table is read piece by piece and
+ * only where it is used, since it can be larger than many blocks; once, or once a chunk where chunks
+ * lie in a folder.
+ *
+ * @throws PenjingError when a row that is used holds NaN or infinity
+ */
+export async function embedTokens(
+  model: StoredModel,
+  ids: Int32Array,
+  stream: ResidualStream,
+): Promise<void> {
+  const name = embeddingName(model);
+  const { dtype, shape } = model.weights.get(name)!;
+  const [vocabSize, cols] = shape;
+  const rowBytes = DTYPE_BYTES[dtype] * cols;
+  const rows = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+  for (let start = 0; start < ids.length; start += stream.rowsAtHand) {
+    const some = ids.subarray(start, start + stream.rowsAtHand);
+    const order = Array.from(some.keys()).sort((a, b) => some[a] - some[b]);
+    for (let next = 0; next < order.length; ) {
+      const first = some[order[next]];
+      const count = Math.min(rows, vocabSize - first);
+      const bytes = await model.checkpoint.readRange(name, first * rowBytes, count * rowBytes);
+      while (next < order.length && some[order[next]] < first + count) {
+        const id = some[order[next]];
+        const at = (id - first) * rowBytes;
+        const row = toFloat32({ name, dtype }, bytes.subarray(at, at + rowBytes));
+        const bad = row.filter((value) => !Number.isFinite(value)).length;
+        if (bad > 0) throw nonFinite(model.checkpoint.folder.path, name, bad);
+        for (; some[order[next]] === id; next++) await stream.put(start + order[next], row);
+      }
+    }
+  }
+}

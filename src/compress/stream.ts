@@ -1,0 +1,236 @@
+import type { Backend } from "../backend.js";
+import { fromFloat32, toFloat32 } from "../checkpoint/dtype.js";
+import { PenjingError } from "../errors.js";
+import type { WorkFolder } from "../platform/work-folder.js";
+import { rowsOf, type Tensor } from "../tensor.js";
+import type { Settings } from "./settings.js";
+
+/** Most bytes of a chunk: engines limit one buffer, and a chunk is kept and restored as a whole. */
+const CHUNK_BYTES = 2 ** 28;
+
+export interface StreamOptions {
+  /**
+   * How the numbers are kept. bf16 rounds them to nearest, ties to even, whenever they are written,
+   * and takes half the bytes.
+   *
+   * @default "f32"
+   */
+  readonly dtype?: Settings["stream"];
+  /** Keeps the chunks there, and only one of them in memory. @default all of them in memory */
+  readonly folder?: WorkFolder;
+  /** Begins the names of the chunks in the folder. @default "stream" */
+  readonly name?: string;
+  /** Most bytes of a chunk; one row at least. @default 256 MiB */
+  readonly chunkBytes?: number;
+}
+
+/** Where the chunks of a stream lie. */
+interface Chunks {
+  /** Whether all chunks can be written in turns at no cost. */
+  readonly areAtHand: boolean;
+  /** The bytes of a chunk in place, until the next call; zeros where nothing was written yet. */
+  open(index: number): Promise<Uint8Array>;
+  /** The same, to be written. */
+  change(index: number): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/** Every chunk in an ArrayBuffer of its own. */
+class MemoryChunks implements Chunks {
+  readonly areAtHand = true;
+  private readonly chunks: Uint8Array[];
+
+  constructor(sizes: readonly number[]) {
+    try {
+      this.chunks = sizes.map((bytes) => new Uint8Array(bytes));
+    } catch (cause) {
+      const all = Math.ceil(sizes.reduce((sum, bytes) => sum + bytes, 0) / 2 ** 20);
+      throw new PenjingError(
+        "calibration",
+        `there is no memory for the ${all} MiB of its activations; use fewer or shorter samples, or stream: bf16, which halves them.`,
+        { cause },
+      );
+    }
+  }
+
+  async open(index: number): Promise<Uint8Array> {
+    return this.chunks[index];
+  }
+
+  change(index: number): Promise<Uint8Array> {
+    return this.open(index);
+  }
+
+  async close(): Promise<void> {
+    this.chunks.length = 0;
+  }
+}
+
+/**
+ * Every chunk in a file, the latest one in memory too. The files are scratch of one process: what is
+ * to outlive it must be kept by `ResidualStream.chunk`.
+ */
+class FolderChunks implements Chunks {
+  readonly areAtHand = false;
+  private bytes = new Uint8Array();
+  private at = -1;
+  private isChanged = false;
+
+  constructor(
+    private readonly sizes: readonly number[],
+    private readonly folder: WorkFolder,
+    private readonly name: string,
+  ) {}
+
+  private file(index: number): string {
+    return `${this.name}.${index}`;
+  }
+
+  async open(index: number): Promise<Uint8Array> {
+    if (index === this.at) return this.bytes;
+    if (this.isChanged) await this.folder.write(this.file(this.at), this.bytes);
+    this.isChanged = false;
+    this.at = -1;
+    this.bytes = new Uint8Array();
+    const bytes = await this.folder.read(this.file(index));
+    this.bytes = (bytes as Uint8Array<ArrayBuffer>) ?? new Uint8Array(this.sizes[index]);
+    this.at = index;
+    return this.bytes;
+  }
+
+  async change(index: number): Promise<Uint8Array> {
+    const bytes = await this.open(index);
+    this.isChanged = true;
+    return bytes;
+  }
+
+  async close(): Promise<void> {
+    for (const index of this.sizes.keys()) await this.folder.remove(this.file(index));
+  }
+}
+
+/**
+ * The residual stream of the calibration windows between two blocks, [rows, cols] numbers outside the
+ * backend, of which a backend holds some rows at a time. Its bytes are little-endian, row by row, cut
+ * into chunks of whole rows. Several may stand side by side.
+ */
+export class ResidualStream {
+  /** Of each chunk but the last, which may have fewer. */
+  readonly chunkRows: number;
+  /** Chunks that it is cut into. */
+  readonly chunkCount: number;
+  private readonly dtype: "F32" | "BF16";
+  private readonly rowBytes: number;
+  private readonly chunks: Chunks;
+
+  /**
+   * A stream of zeros.
+   *
+   * @throws PenjingError when there is no memory for it
+   */
+  constructor(
+    private readonly backend: Backend,
+    readonly rows: number,
+    readonly cols: number,
+    private readonly options: StreamOptions = {},
+  ) {
+    const { dtype = "f32", folder, name = "stream", chunkBytes = CHUNK_BYTES } = options;
+    this.dtype = dtype === "f32" ? "F32" : "BF16";
+    this.rowBytes = cols * (dtype === "f32" ? 4 : 2);
+    this.chunkRows = Math.max(1, Math.floor(chunkBytes / this.rowBytes));
+    this.chunkCount = Math.ceil(rows / this.chunkRows);
+    const sizes = Array.from(
+      { length: this.chunkCount },
+      (_, i) => Math.min(this.chunkRows, rows - i * this.chunkRows) * this.rowBytes,
+    );
+    this.chunks = folder ? new FolderChunks(sizes, folder, name) : new MemoryChunks(sizes);
+  }
+
+  /** Bytes of all its numbers, wherever they lie. */
+  get byteLength(): number {
+    return this.rows * this.rowBytes;
+  }
+
+  /** Rows that may be written in any order at no cost: all, or those of one chunk of a folder's. */
+  get rowsAtHand(): number {
+    return this.chunks.areAtHand ? this.rows : this.chunkRows;
+  }
+
+  /** Cuts rows at the borders of chunks. */
+  private *pieces(
+    first: number,
+    count: number,
+  ): Generator<{ index: number; at: number; count: number; start: number; end: number }> {
+    for (let at = 0; at < count; ) {
+      const index = Math.floor((first + at) / this.chunkRows);
+      const within = first + at - index * this.chunkRows;
+      const some = Math.min(count - at, this.chunkRows - within);
+      const [start, end] = [within * this.rowBytes, (within + some) * this.rowBytes];
+      yield { index, at, count: some, start, end };
+      at += some;
+    }
+  }
+
+  /**
+   * Copies rows into a tensor.
+   *
+   * @param first the first row
+   * @param out f32 [count, cols] on the backend
+   */
+  async read(first: number, out: Tensor): Promise<void> {
+    for (const { index, at, count, start, end } of this.pieces(first, rowsOf(out))) {
+      const bytes = (await this.chunks.open(index)).subarray(start, end);
+      const values = toFloat32({ name: "stream", dtype: this.dtype }, bytes);
+      this.backend.write(this.backend.rows(out, at, count), values);
+    }
+  }
+
+  /**
+   * Copies a tensor into rows.
+   *
+   * @param first the first row
+   * @param values f32 [count, cols] on the backend
+   */
+  async write(first: number, values: Tensor): Promise<void> {
+    await this.put(first, (await this.backend.read(values)) as Float32Array);
+  }
+
+  /** Like `write`, with the values of whole rows. */
+  async put(first: number, values: Float32Array): Promise<void> {
+    for (const { index, at, count, start } of this.pieces(first, values.length / this.cols)) {
+      const some = values.subarray(at * this.cols, (at + count) * this.cols);
+      const bytes =
+        this.dtype === "F32"
+          ? new Uint8Array(some.buffer, some.byteOffset, some.byteLength)
+          : fromFloat32(this.dtype, some);
+      (await this.chunks.change(index)).set(bytes, start);
+    }
+  }
+
+  /** The bytes of a chunk, to be copied before the stream is used again. */
+  chunk(index: number): Promise<Uint8Array> {
+    return this.chunks.open(index);
+  }
+
+  /** Sets the bytes of a chunk as `chunk` gave them. */
+  async restore(index: number, bytes: Uint8Array): Promise<void> {
+    (await this.chunks.change(index)).set(bytes);
+  }
+
+  /**
+   * A second stream that begins as this one stands.
+   *
+   * @param name of its chunks in a folder; not this one's
+   */
+  async copy(name: string): Promise<ResidualStream> {
+    const { backend, rows, cols, options } = this;
+    const second = new ResidualStream(backend, rows, cols, { ...options, name });
+    for (let i = 0; i < this.chunkCount; i++) await second.restore(i, await this.chunk(i));
+    return second;
+  }
+
+  /** Frees its memory and removes its files. */
+  close(): Promise<void> {
+    return this.chunks.close();
+  }
+}
