@@ -13,6 +13,7 @@ import {
   removedCount,
   removedShare,
 } from "../src/sparsity.js";
+import { BAD_RECIPES, BAD_TOGETHER } from "./bad-recipes.js";
 import { refused } from "./checkpoint/crafted.js";
 
 const test = suite("recipe");
@@ -119,55 +120,7 @@ test("an empty recipe is the default, and undefined keys count as missing", () =
   assert.equal(readRecipe(JSON.parse(JSON.stringify(DEFAULT))), DEFAULT);
 });
 
-const BAD: readonly (readonly [given: unknown, message: RegExp])[] = [
-  ["wanda", /a recipe is a mapping/],
-  [null, /a recipe is a mapping/],
-  [[], /a recipe is a mapping/],
-  [{ methd: "wanda" }, /"methd" is not an option here; did you mean "method"\? Valid: method, /],
-  [
-    { method: "wandaa" },
-    /\[r\] method is "wandaa", must be .*"sparsegpt".*; did you mean "wanda"\?/,
-  ],
-  [{ method: "constructor" }, /method is "constructor", must be/],
-  [{ method: 5 }, /method is 5, must be "magnitude", /],
-  [{ method: null }, /method is null, must be "magnitude", /],
-  [{ sparsity: "3:2" }, /\[r: sparsity\] "3:2"/],
-  [{ sparsity: null }, /sparsity is null, must be text like 2:4/],
-  [{ sparsity: ["2:4"] }, /sparsity is \["2:4"\], must be text/],
-  [{ options: { dampin: 1 } }, /\[r: options\] "dampin" is not an option.*did you mean "damping"/],
-  [{ method: "wanda", options: { damping: 1 } }, /\[r: wanda\] "damping" is not an option/],
-  [{ options: { damping: -1 } }, /damping is -1, must be a number from 0 to 100 \(default 0\.01\)/],
-  [{ options: { damping: "0.1" } }, /damping is "0\.1", must be a number/],
-  [{ options: { blockSize: 1.5 } }, /blockSize is 1\.5, must be a whole number from 1/],
-  [{ options: [] }, /options is \[\], must be a mapping/],
-  [{ options: 5 }, /options is 5, must be a mapping/],
-  [{ options: null }, /options is null, must be a mapping/],
-  [{ ignore: "lm_head" }, /ignore is "lm_head", must be a list of globs/],
-  [{ ignore: [""] }, /ignore is \[""\], must be a list of globs/],
-  [{ ignore: [3] }, /ignore is \[3\], must be a list/],
-  [{ overrides: {} }, /overrides is \{\}, must be a list/],
-  [{ overrides: [null] }, /\[r: overrides\[0\]\] an override is a mapping with a glob/],
-  [{ overrides: [{ method: "wanda" }] }, /an override is a mapping with a glob under "match"/],
-  [{ overrides: [{ match: "" }] }, /an override is a mapping with a glob under "match"/],
-  [{ overrides: [{ match: "*", sparsty: "2:4" }] }, /did you mean "sparsity"/],
-  [
-    { overrides: [{ match: "*", method: "wand" }] },
-    /\[r: overrides\[0\]\] method is "wand".*"wanda"/,
-  ],
-  [{ overrides: [{ match: "*", method: 5 }] }, /method is 5, must be "magnitude", /],
-  [{ overrides: [{ match: "*", options: 5 }] }, /options is 5, must be a mapping/],
-  [{ overrides: [{ match: "*", sparsity: "4:2" }] }, /\[r: overrides\[0\]: sparsity\] "4:2"/],
-  [{ statistics: "dens" }, /statistics is "dens", must be "sequential" or "dense"/],
-  [{ samples: 0 }, /samples is 0, must be a whole number of at least 1/],
-  [{ samples: 1.5 }, /samples is 1\.5, must be a whole/],
-  [{ length: 1 }, /length is 1, must be a whole number of at least 2/],
-  [{ seed: 0.5 }, /seed is 0\.5, must be a whole number/],
-  [{ layerError: "no" }, /layerError is "no", must be true or false/],
-  [{ layout: "two_four" }, /\[r: layout\] "two_four" is not a layout; did you mean "two-four"/],
-  [{ layout: true }, /layout is true, must be text/],
-];
-
-for (const [given, message] of BAD) {
+for (const [given, message] of [...BAD_RECIPES, ...BAD_TOGETHER]) {
   test(`refuses ${JSON.stringify(given)}`, async () => {
     await refused(() => readRecipe(given, "r"), message);
   });
@@ -195,6 +148,60 @@ test("every layer follows the recipe unless an override matches; later ones win"
     "1.mlp.up_proj sparsegpt 70%",
     "1.mlp.down_proj magnitude 70%",
   ]);
+});
+
+test("a flat recipe and its steps are one recipe", () => {
+  const prune = { method: "wanda", sparsity: 0.5 };
+  const flat = readRecipe({ ...prune, seed: 3, rotate: { steps: 5 }, ignore: ["*.o_proj"] });
+  const steps = [{ rotate: { steps: 5 } }, { prune, ignore: ["*.o_proj"] }];
+  assert.equal(flat, readRecipe({ version: 2, seed: 3, steps }));
+  assert.equal(readRecipe(flat), flat);
+  assert.equal(flat.steps, [
+    { rotate: { scope: "block", steps: 5, loss: "removed", scoreDamping: 0.01 } },
+    { prune: { method: "wanda", sparsity: "50%" }, ignore: ["*.o_proj"] },
+  ]);
+  assert.equal(readRecipe({ version: 2, steps: [{ prune: null }] }), DEFAULT);
+});
+
+test("steps act where they match, and no layer is pruned twice", async () => {
+  const attention = { prune: { method: "wanda" }, match: ["*.self_attn.*"] };
+  const rest = { prune: { sparsity: "1:2" }, ignore: ["*.self_attn.*"] };
+  assert.equal(planned({ version: 2, steps: [rest, attention] }).slice(0, 3), [
+    "0.self_attn.q_proj wanda 2:4",
+    "0.mlp.up_proj sparsegpt 1:2",
+    "0.mlp.down_proj sparsegpt 1:2",
+  ]);
+  await refused(
+    () => planned({ version: 2, steps: [attention, { prune: { sparsity: "1:2" } }] }),
+    /^\[steps\[1\]\] prune acts on model\.layers\.0\.self_attn\.q_proj, which prune \(steps\[0\]\) has pruned/,
+  );
+  const nothing = { prune: {}, match: ["*.nine.*"] };
+  await refused(
+    () => planned({ version: 2, steps: [nothing] }),
+    /^\[match\] "\*\.nine\.\*" matches no layer/,
+  );
+});
+
+test("later overrides win option by option in steps, and as a whole in a flat recipe", () => {
+  const optionsOf = (given: GivenRecipe) =>
+    planLayers(stepsOf(readRecipe(given)), LAYERS).get("model.layers.0.mlp.up_proj")?.options;
+  const sparsity = "1:2";
+  const steps = [
+    {
+      prune: { sparsity, damping: 0.5 },
+      overrides: [
+        { match: "*.up_proj", damping: 0.1 },
+        { match: "model.layers.0.*", blockSize: 8 },
+      ],
+    },
+  ];
+  assert.equal(optionsOf({ version: 2, steps }), { damping: 0.1, blockSize: 8 });
+  const overrides = [
+    { match: "*.up_proj", options: { damping: 0.1 } },
+    { match: "model.layers.0.*", options: { blockSize: 8 } },
+  ];
+  const flat = { sparsity, options: { damping: 0.5 }, overrides };
+  assert.equal(optionsOf(flat), { damping: 0.5, blockSize: 8 });
 });
 
 test("options go with their method", () => {

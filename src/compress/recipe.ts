@@ -44,7 +44,7 @@ export interface FlatOverride {
   readonly method?: string;
   readonly sparsity?: string | number;
   /** They take the place of an earlier override's. */
-  readonly options?: Readonly<Record<string, number>>;
+  readonly options?: Readonly<Record<string, number | undefined>>;
 }
 
 /** The short form of a recipe that prunes, after a rotation if it has `rotate`. */
@@ -54,7 +54,7 @@ export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   /** "2:4", or the share of weights to remove such as "50%". @default "2:4" */
   readonly sparsity?: string | number;
   /** Options of the method by name. @default {} */
-  readonly options?: Readonly<Record<string, number>>;
+  readonly options?: Readonly<Record<string, number | undefined>>;
   /** As in `StepReach`. */
   readonly ignore?: readonly string[];
   /** Later ones win. @default [] */
