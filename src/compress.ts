@@ -1,4 +1,5 @@
 import type { CompressEvent, CompressOptions, CompressResult } from "./compress/options.js";
+import type { OptionSpecs } from "./options.js";
 import { Run } from "./run.js";
 
 export type { CompressEvent, CompressOptions, CompressResult } from "./compress/options.js";
@@ -12,6 +13,26 @@ export type { CompressEvent, CompressOptions, CompressResult } from "./compress/
  */
 export function compress(options: CompressOptions): Run<CompressEvent, CompressResult> {
   return new Run(steps(options));
+}
+
+/** A kind of step as a person is told of it. */
+export interface StepDescription {
+  readonly summary: string;
+  readonly options: OptionSpecs;
+}
+
+/** What a recipe can say: its settings, and its steps by name, with every option described. */
+export async function describeRecipe(): Promise<{
+  readonly settings: OptionSpecs;
+  readonly steps: Readonly<Record<string, StepDescription>>;
+}> {
+  const { SETTINGS } = await import("./compress/settings.js");
+  const { transforms } = await import("./compress/transforms/index.js");
+  const steps = Object.values(transforms).map(({ name, summary, options }) => [
+    name,
+    { summary, options },
+  ]);
+  return { settings: SETTINGS, steps: Object.fromEntries(steps) };
 }
 
 async function* steps(

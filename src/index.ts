@@ -21,6 +21,8 @@ export {
   type CompressOptions,
   type CompressResult,
   compress,
+  describeRecipe,
+  type StepDescription,
 } from "./compress.js";
 export { DeviceError, PenjingError } from "./errors.js";
 export {
@@ -44,6 +46,7 @@ export {
 export { type InspectResult, inspect, type TensorReport } from "./inspect.js";
 export { methods } from "./methods/index.js";
 export { type OpenModel, type OpenModelOptions, openModel } from "./open-model.js";
+export type { OptionSpec, OptionSpecs, OptionValue } from "./options.js";
 export { type PackedTwoFour, packTwoFour, unpackTwoFour } from "./pack.js";
 export {
   type Matrix,

@@ -13,6 +13,7 @@ const PUBLISHED = [
   /^package\.json$/,
   /^README\.md$/,
   /^LICENSE$/,
+  /^recipe\.schema\.json$/,
   /^build\/(index|cli|chunk-[\w-]+)\.js$/,
   /^build\/portable\/((index|core|webgpu|kernels|kernels-relaxed|compressor)\.js|licences\.txt)$/,
   /^build\/workerd\.js$/,
