@@ -1,18 +1,14 @@
-import type { Backend, DenseMatrix, TwoFourMatrix } from "./backend.js";
+import type { Backend, Weight } from "./backend.js";
 import { attentionWork } from "./backends/operations/attention.js";
 import type { DecoderSpec, LinearName, RopeSpec } from "./model.js";
-import type { Sandwich } from "./sandwich.js";
 import { byRows, paceSteps, stepRanges, takeSteps, type WorkSteps } from "./steps.js";
 import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 
-/** Tokens that go through the three products of a sandwich together: so many stay in the cache. */
-const SANDWICH_TOKENS = 64;
-
-/** A linear layer ready to run: y = x Wᵀ + bias, or y = A (S (B x)) + bias with a sandwich. */
-export type LinearWeight = (
-  | { readonly kind: "dense"; readonly weight: Tensor | DenseMatrix }
-  | { readonly kind: "two-four"; readonly weight: TwoFourMatrix }
-) & { readonly bias?: Tensor; readonly sandwich?: Sandwich };
+/** A linear layer ready to run: y = x Wᵀ + bias, W in whichever form it is held. */
+export interface LinearWeight {
+  readonly weight: Weight;
+  readonly bias?: Tensor;
+}
 
 /** The parameters of one decoder block on a backend. */
 export interface BlockWeights {
@@ -22,24 +18,25 @@ export interface BlockWeights {
   readonly qNorm?: Tensor;
   readonly kNorm?: Tensor;
   readonly linears: Readonly<Record<LinearName, LinearWeight>>;
-  /** [hiddenSize, hiddenSize]: x becomes x R before the block. */
-  readonly inputRotation?: Tensor;
-  /** [hiddenSize, hiddenSize]: x becomes x R after the block. */
-  readonly outputRotation?: Tensor;
+  /** Rᵀ [hiddenSize, hiddenSize]: x becomes x R before the block. */
+  readonly inputRotation?: Weight;
+  /** Rᵀ [hiddenSize, hiddenSize]: x becomes x R after the block. */
+  readonly outputRotation?: Weight;
 }
 
 /** Everything that a decoder needs beside its blocks. */
 export interface OuterWeights {
   /** [vocabSize, hiddenSize] */
-  readonly embedding: Tensor | DenseMatrix;
+  readonly embedding: Weight;
   readonly finalNorm: Tensor;
   /** [vocabSize, hiddenSize]; the embedding itself when tied. */
-  readonly head: Tensor | DenseMatrix;
+  readonly head: Weight;
 }
 
 export function disposeBlock(block: BlockWeights): void {
-  for (const { weight, bias, sandwich } of Object.values(block.linears)) {
-    for (const tensor of [weight, bias, sandwich?.left, sandwich?.right]) tensor?.dispose();
+  for (const { weight, bias } of Object.values(block.linears)) {
+    weight.dispose();
+    bias?.dispose();
   }
   const { inputNorm, postAttentionNorm, qNorm, kNorm, inputRotation, outputRotation } = block;
   const rest = [inputNorm, postAttentionNorm, qNorm, kNorm, inputRotation, outputRotation];
@@ -108,8 +105,6 @@ type Scratch = Readonly<Record<"norm" | "q" | "k" | "v" | "mixed" | "gate" | "up
 export class BlockRunner {
   private readonly cos: Tensor;
   private readonly sin: Tensor;
-  /** What packed sandwiches need; made by the first. */
-  private sandwichWork: Tensor | undefined;
   private made: Scratch | undefined;
 
   /**
@@ -154,60 +149,24 @@ export class BlockRunner {
     };
   }
 
-  /** out = input Wᵀ + bias in whichever form the weight has. */
-  private *linear(input: Tensor, linear: LinearWeight, out: Tensor): Generator<void, void, void> {
-    const work = colsOf(input) * colsOf(out);
-    yield* byRows(this.backend, rowsOf(input), work, (part) =>
-      this.multiply(part(input), linear, part(out)),
-    );
-  }
-
-  private multiply(input: Tensor, linear: LinearWeight, out: Tensor): void {
-    const { ops } = this.backend;
-    const { sandwich, bias } = linear;
-    if (linear.kind === "dense") {
-      if (sandwich) this.denseSandwich(input, linear.weight, sandwich, out, bias);
-      else ops.linear(input, linear.weight, out, { bias });
-    } else if (sandwich) {
-      this.sandwichWork ??= this.makeSandwichWork();
-      ops.sandwichLinear(input, linear.weight, sandwich, this.sandwichWork, out, { bias });
-    } else ops.twoFourLinear(input, linear.weight, out, { bias });
-  }
-
-  /** Room for some tokens at a time in the widest layer. */
-  private makeSandwichWork(): Tensor {
-    const { hiddenSize, intermediateSize, heads, headDim } = this.spec;
-    const widest = hiddenSize + Math.max(intermediateSize, heads * headDim);
-    return this.backend.zeros([Math.min(SANDWICH_TOKENS, this.maxTokens), widest]);
-  }
-
-  private denseSandwich(
+  /** out = input Wᵀ + bias. */
+  private *linear(
     input: Tensor,
-    weight: Tensor | DenseMatrix,
-    { left, right }: Sandwich,
+    { weight, bias }: LinearWeight,
     out: Tensor,
-    bias: Tensor | undefined,
-  ): void {
+  ): Generator<void, void, void> {
     const { backend } = this;
-    const tokens = rowsOf(input);
-    const turned = backend.zeros([tokens, colsOf(input)]);
-    const inner = backend.zeros([tokens, colsOf(out)]);
-    backend.ops.blockDiagonal(input, right, turned);
-    backend.ops.linear(turned, weight, inner);
-    backend.ops.blockDiagonal(inner, left, out, { bias });
-    turned.dispose();
-    inner.dispose();
+    yield* byRows(backend, rowsOf(input), colsOf(input) * colsOf(out), (part) =>
+      backend.ops.multiply(part(input), weight, part(out), { bias }),
+    );
   }
 
-  /** x = x R in place. */
-  private *rotate(x: Tensor, rotation: Tensor | undefined): Generator<void, void, void> {
-    if (!rotation) return;
-    const { backend } = this;
-    const turned = backend.rows(this.scratch.norm, 0, rowsOf(x));
-    yield* byRows(backend, rowsOf(x), rotation.size, (part) =>
-      backend.ops.gemm(part(x), rotation, part(turned)),
-    );
-    backend.copy(turned, x);
+  /** x = x R in place, for the matrix Rᵀ. */
+  private *rotate(x: Tensor, weight: Weight | undefined): Generator<void, void, void> {
+    if (!weight) return;
+    const turned = this.backend.rows(this.scratch.norm, 0, rowsOf(x));
+    yield* this.linear(x, { weight }, turned);
+    this.backend.copy(turned, x);
   }
 
   /** Runs a block in one go. */
@@ -296,9 +255,7 @@ export class BlockRunner {
   /** Frees the workspace; the next run makes it anew. */
   release(): void {
     for (const tensor of Object.values(this.made ?? {})) tensor.dispose();
-    this.sandwichWork?.dispose();
     this.made = undefined;
-    this.sandwichWork = undefined;
   }
 
   dispose(): void {
@@ -371,7 +328,7 @@ export class Decoder {
     const hidden = backend.rows(this.hidden, start, rowsOf(out));
     backend.ops.rmsNorm(hidden, outer.finalNorm, hidden, spec.rmsNormEps);
     yield* byRows(backend, rowsOf(out), colsOf(hidden) * colsOf(out), (part) =>
-      backend.ops.linear(part(hidden), outer.head, part(out)),
+      backend.ops.multiply(part(hidden), outer.head, part(out)),
     );
   }
 

@@ -1,6 +1,11 @@
 import type { Backend, ServedOperation } from "./backend.js";
 import { BACKEND_OPTION_NAMES, type BackendOptions, Lease } from "./backends/lease.js";
-import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
+import {
+  type Checkpoint,
+  MAX_INDEX_BYTES,
+  openCheckpoint,
+  SIDE_FILE,
+} from "./checkpoint/checkpoint.js";
 import { createCheckpoint } from "./checkpoint/checkpoint-writer.js";
 import { byteLengthOf } from "./checkpoint/safetensors-writer.js";
 import { besideWeights, REPORT_FILE } from "./compress/output.js";
@@ -15,7 +20,9 @@ import {
   readRows,
   type Stretch,
 } from "./export/rows.js";
-import { EXTRAS_KEY, extrasMetadata, isExtra } from "./extras.js";
+import { EXTRAS_KEY, extrasMetadata } from "./extras.js";
+import { partsIn } from "./form.js";
+import { describe } from "./forms/leaf.js";
 import type { Layout, TensorEntry, WeightFacts } from "./layout.js";
 import { dense } from "./layouts/dense.js";
 import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
@@ -23,7 +30,7 @@ import { blockTensor, LINEAR_NAMES } from "./model.js";
 import type { OutputFolder } from "./platform/files.js";
 import { openOutput } from "./platform/overlap.js";
 import { pause, Run } from "./run.js";
-import { hasExtras, readModel, type StoredModel } from "./stored-model.js";
+import { hasExtras, isStored, readModel, type StoredModel } from "./stored-model.js";
 
 export interface ExportOptions extends BackendOptions {
   /** A model folder, a .safetensors file, or an open checkpoint; compressed by penjing or not. */
@@ -37,7 +44,7 @@ export interface ExportOptions extends BackendOptions {
    */
   readonly layout?: string;
   /**
-   * Multiply sandwiches out and undo rotations, so that a plain checkpoint of the same family comes
+   * Decode forms, as of weights that are products, and undo rotations, so that a plain checkpoint of the same family comes
    * out that any program reads.
    *
    * @default false
@@ -135,9 +142,12 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
     }
     await writer.finish();
     const { carried, texts } = besideWeights(model, job.layout, (name) => job.packed.has(name));
+    const dropsForms = rebuilds && checkpoint.forms !== undefined;
     for (const name of carried) {
       await pause(signal);
-      if (name !== REPORT_FILE) await writer.copyOtherFiles(checkpoint, [name]);
+      if (name === SIDE_FILE && dropsForms)
+        await output.writeText(name, await withoutForms(checkpoint));
+      else if (name !== REPORT_FILE) await writer.copyOtherFiles(checkpoint, [name]);
     }
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
     signal?.throwIfAborted();
@@ -161,6 +171,12 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
   }
 }
 
+/** The text of penjing.json without its list of forms. */
+async function withoutForms({ folder }: Checkpoint): Promise<string> {
+  const side = JSON.parse(await folder.readText(SIDE_FILE, MAX_INDEX_BYTES));
+  return `${JSON.stringify({ ...side, forms: undefined }, null, 2)}\n`;
+}
+
 function targetLayout(model: StoredModel, { layout, reconstruct }: ExportOptions): Layout {
   if (layout === undefined) return reconstruct ? dense : model.layout;
   const target = findLayout(layout);
@@ -173,13 +189,22 @@ function targetLayout(model: StoredModel, { layout, reconstruct }: ExportOptions
   return target;
 }
 
-/** All weights, in the order in which they or their parts are stored. */
+/** All tensors by logical name, in the order in which they or their parts are stored. */
 function storedOrder(model: StoredModel): string[] {
   const owners = new Map<string, string>();
   for (const [name, entry] of model.weights) {
+    if (!isStored(model, name)) continue;
     for (const part of layoutOfWeight(model, name).entries(entry)) owners.set(part.name, name);
   }
   return [...new Set([...model.checkpoint.tensors.keys()].map((part) => owners.get(part)!))];
+}
+
+/** The weights of the family, each where the first tensor is that it is made of. */
+function plainOrder({ forms, extras }: StoredModel, stored: readonly string[]): string[] {
+  const owners = new Map<string, string>();
+  for (const [name, form] of forms) for (const part of partsIn(form)) owners.set(part, name);
+  const plain = stored.map((name) => owners.get(name) ?? name);
+  return [...new Set([...plain, ...forms.keys()])].filter((name) => !extras.has(name));
 }
 
 /** One export: which tensors come out, and their bytes. */
@@ -201,7 +226,7 @@ class Job {
   constructor(
     private readonly model: StoredModel,
     layout: Layout,
-    /** Whether sandwiches and rotations are multiplied out. */
+    /** Whether forms are decoded and rotations undone. */
     private readonly rebuilds: boolean,
     private readonly backend: Backend,
     private readonly signal: AbortSignal | undefined,
@@ -211,7 +236,7 @@ class Job {
       LINEAR_NAMES.map((name) => blockTensor(layer, `${name}.weight`)),
     ).flat();
     const stored = storedOrder(model);
-    this.names = stored.filter((name) => !(rebuilds && isExtra(name)));
+    this.names = rebuilds ? plainOrder(model, stored) : stored;
     const bytesOf = (names: readonly string[]) =>
       names.reduce((sum, name) => sum + this.storedBytes(name), 0);
     this.bytesBefore = bytesOf(stored);
@@ -219,7 +244,11 @@ class Job {
   }
 
   private storedBytes(name: string): number {
-    const { weights, checkpoint } = this.model;
+    const { weights, checkpoint, forms } = this.model;
+    if (!isStored(this.model, name)) {
+      const parts = partsIn(forms.get(name)!);
+      return parts.reduce((sum, part) => sum + checkpoint.tensors.get(part)!.byteLength, 0);
+    }
     return layoutOfWeight(this.model, name)
       .entries(weights.get(name)!)
       .reduce((sum, part) => sum + checkpoint.tensors.get(part.name)!.byteLength, 0);
@@ -266,6 +295,10 @@ class Job {
     const { model, layout } = this;
     const { dtype, shape } = model.weights.get(name)!;
     const weight: TensorEntry = { name, dtype, shape };
+    if (!isStored(model, name)) {
+      const held = describe(model.forms.get(name)!);
+      return new PenjingError(name, `it is held as ${held}; export it with --reconstruct first.`);
+    }
     const refusal = layout.refusal(weight);
     if (refusal) return new PenjingError(name, refusal);
     if (layout.holds === "2:4" && layoutOfWeight(model, name).holds === "2:4") return undefined;
@@ -307,7 +340,8 @@ class Job {
   get metadata(): Record<string, string> {
     const { [LAYOUT_KEY]: _, [EXTRAS_KEY]: __, ...kept } = this.model.checkpoint.metadata;
     const packed = [...this.packed].map((name) => this.model.weights.get(name)!);
-    return { ...kept, ...layoutMetadata(this.layout, packed), ...extrasMetadata(this.names) };
+    const hasExtras = !this.rebuilds && this.model.extras.size > 0;
+    return { ...kept, ...layoutMetadata(this.layout, packed), ...extrasMetadata(hasExtras) };
   }
 
   /** The bytes of the output, block by block, then what stands outside the blocks. */

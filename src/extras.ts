@@ -1,8 +1,7 @@
 /**
- * Tensors that a compressed checkpoint may hold beside those of its family:
+ * Tensors that a compressed checkpoint may hold beside those of its family: the parts of forms
+ * (forms/names.ts), and turns of the residual stream:
  *
- *   NAME.weight.sandwich.left     [rows / a, a, a]     A of y = A (S (B x)), S being NAME.weight
- *   NAME.weight.sandwich.right    [cols / b, b, b]     B
  *   model.layers.L.input_rotation [hidden, hidden]     the residual stream x becomes x R before block L
  *   model.output_rotation         [hidden, hidden]     and x R after the last block
  *
@@ -16,40 +15,15 @@ import { blockTensor } from "./model.js";
 export const EXTRAS_KEY = "penjing.extras";
 const EXTRAS_VERSION = "1";
 
-const LEFT = ".sandwich.left";
-const RIGHT = ".sandwich.right";
-
 export const OUTPUT_ROTATION = "model.output_rotation";
-
-/** Names of A and B of a weight. */
-export function sandwichNames(weightName: string): {
-  readonly left: string;
-  readonly right: string;
-} {
-  return { left: weightName + LEFT, right: weightName + RIGHT };
-}
 
 export function inputRotation(layer: number): string {
   return blockTensor(layer, "input_rotation");
 }
 
-/** Whether a tensor's name is one of these extras. */
-export function isExtra(name: string): boolean {
-  return (
-    name.endsWith(LEFT) ||
-    name.endsWith(RIGHT) ||
-    name === OUTPUT_ROTATION ||
-    /^model\.layers\.\d+\.input_rotation$/.test(name)
-  );
-}
-
-/** The weight that a sandwich factor belongs to, and how long the diagonal is that it covers. */
-export function sandwichOwner(
-  name: string,
-): { readonly weightName: string; readonly side: "left" | "right" } | undefined {
-  if (name.endsWith(LEFT)) return { weightName: name.slice(0, -LEFT.length), side: "left" };
-  if (name.endsWith(RIGHT)) return { weightName: name.slice(0, -RIGHT.length), side: "right" };
-  return undefined;
+/** Whether a tensor's name is that of a turn of the residual stream. */
+export function isRotation(name: string): boolean {
+  return name === OUTPUT_ROTATION || /^model\.layers\.\d+\.input_rotation$/.test(name);
 }
 
 /**
@@ -66,7 +40,7 @@ export function checkExtras(metadata: Readonly<Record<string, string>>, where: s
   );
 }
 
-/** What the `__metadata__` of a file with these tensors says of extras. */
-export function extrasMetadata(names: Iterable<string>): Record<string, string> {
-  return [...names].some(isExtra) ? { [EXTRAS_KEY]: EXTRAS_VERSION } : {};
+/** What the `__metadata__` of a file says of extras. */
+export function extrasMetadata(hasExtras: boolean): Record<string, string> {
+  return hasExtras ? { [EXTRAS_KEY]: EXTRAS_VERSION } : {};
 }

@@ -37,6 +37,7 @@ export {
   type ExportResult,
   exportModel,
 } from "./export.js";
+export type { Form, Leaf, Numbers, Structure } from "./form.js";
 export {
   type GenerateEvent,
   type GenerateOptions,

@@ -1,8 +1,10 @@
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "./checkpoint/dtype.js";
+import { describe } from "./forms/leaf.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf } from "./layouts/index.js";
 import { pause, Run } from "./run.js";
+import { readForms } from "./stored-forms.js";
 import { type StoredDType, sizeOf } from "./tensor.js";
 
 /** Bytes that are looked at at a time. */
@@ -44,6 +46,8 @@ export interface InspectResult {
   readonly layout: string;
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: readonly TensorReport[];
+  /** Weights that are not simply stored by the layout: how each is held, as in "4:8 x int8". */
+  readonly forms: Readonly<Record<string, string>>;
   readonly bytes: number;
   /** Logical elements of all tensors. */
   readonly parameters: number;
@@ -75,6 +79,8 @@ async function* steps(
         layout.entries(weight).map((part) => [part.name, weight] as const),
       ),
     );
+    const logical = [...stored, ...packed].map((entry) => [entry.name, entry] as const);
+    const forms = readForms(checkpoint.forms, new Map(logical), checkpoint.folder.path);
     const tensors: TensorReport[] = [];
     const total = stored.reduce((sum, { byteLength }) => sum + byteLength, 0);
     let seen = 0;
@@ -110,6 +116,7 @@ async function* steps(
       layout: layout.name,
       metadata: checkpoint.metadata,
       tensors,
+      forms: Object.fromEntries([...forms].map(([name, form]) => [name, describe(form)])),
       bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
       parameters: tensors.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
     };

@@ -1,7 +1,7 @@
 import type { Backend } from "./backend.js";
 import { nearest, PenjingError } from "./errors.js";
+import type { Form, MatrixShape } from "./form.js";
 import type { OptionSpecs, OptionsOf } from "./options.js";
-import type { Sandwich } from "./sandwich.js";
 import type { Keeper } from "./snapshot.js";
 import type { Sparsity } from "./sparsity.js";
 import type { Tensor } from "./tensor.js";
@@ -46,10 +46,10 @@ export interface PruneOutcome {
   /** u8 [outFeatures, inFeatures], 1 = kept. The caller disposes it. */
   readonly mask: Tensor;
   /**
-   * Factors around the pruned weight. When there, `problem.weight` holds the core S and the layer
-   * computes y = A (S (B x)). The caller disposes both tensors.
+   * How the layer's weight is held, where `problem.weight` is only a part of it, such as a product
+   * around it. The caller disposes its tensors.
    */
-  readonly sandwich?: Sandwich;
+  readonly form?: Form;
   /** Iteration and proxy loss of an optimisation, at most 100 points from its start to its end. */
   readonly curve?: readonly (readonly [iteration: number, proxy: number])[];
   /** Figures for the report, such as the predicted loss. */
@@ -96,12 +96,8 @@ export interface Method<Specs extends OptionSpecs = OptionSpecs> {
   readonly isTimed?: boolean;
   /** Why it cannot prune to this sparsity; the sentence completes "<method> ". @default it can */
   refusal?(sparsity: Sparsity): string | undefined;
-  /** For methods whose outcome has a sandwich: the sizes of the blocks of A and of B. */
-  sandwichBlocks?(
-    rows: number,
-    cols: number,
-    options: OptionsOf<Specs>,
-  ): { readonly left: number; readonly right: number };
+  /** For methods whose outcome has a form: that form of a weight of this shape, without its parts. */
+  form?(shape: MatrixShape, options: OptionsOf<Specs>): Form<undefined>;
   /** Prunes `problem.weight` in place. */
   prune(problem: LinearProblem, options: OptionsOf<Specs>): Promise<PruneOutcome>;
 }

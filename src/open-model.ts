@@ -4,9 +4,10 @@ import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
 import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
 import { PenjingError } from "./errors.js";
+import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import { type DecoderSpec, linearShapes } from "./model.js";
 import { readModel, type StoredModel } from "./stored-model.js";
-import { allOrNothing, loadBlock, loadOuter } from "./weights.js";
+import { allOrNothing } from "./weights.js";
 
 /** Longest run of tokens unless asked otherwise: enough for the windows of published tables. */
 const LONGEST_RUN = 2048;
@@ -143,11 +144,12 @@ export function loadDecoder(
   return allOrNothing(async (own) => {
     const outer = await loadOuter(model, backend);
     for (const tensor of Object.values(outer)) own(tensor);
+    const matrices = new SharedMatrices();
     const blocks: BlockWeights[] = [];
     own({ dispose: () => blocks.forEach(disposeBlock) });
     for (let layer = 0; layer < model.spec.layers; layer++) {
       signal?.throwIfAborted();
-      blocks.push(await loadBlock(model, backend, layer));
+      blocks.push(await loadBlock(model, backend, layer, { matrices }));
     }
     return new Decoder(backend, model.spec, outer, blocks, maxTokens, model.spec.context);
   });

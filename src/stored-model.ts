@@ -1,15 +1,18 @@
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import { PenjingError } from "./errors.js";
-import { checkExtras, isExtra, sandwichNames, sandwichOwner } from "./extras.js";
+import { checkExtras, isRotation } from "./extras.js";
+import { type Form, partsIn } from "./form.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf, plainConfig } from "./layouts/index.js";
 import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD } from "./model.js";
 import { readModelConfig } from "./models/index.js";
+import { checkForms, readForms, type StoredForms, sharedIn } from "./stored-forms.js";
+import type { StoredDType } from "./tensor.js";
 
 /** Names that old checkpoints store beside their parameters and that are computed anew here. */
 const IGNORED = /\.rotary_emb\.inv_freq$/;
 
-const FLOATS = ["F32", "F16", "BF16", "F64"];
+const FLOATS: readonly string[] = ["F32", "F16", "BF16", "F64"];
 
 /** A checkpoint that was found to hold a model that can be run, whole and nothing else. */
 export interface StoredModel {
@@ -21,6 +24,10 @@ export interface StoredModel {
   readonly weights: ReadonlyMap<string, TensorEntry>;
   /** Logical names of the weights that are stored packed. */
   readonly packed: ReadonlySet<string>;
+  /** How weights are held that are not simply stored by the layout, by logical name. */
+  readonly forms: StoredForms;
+  /** Tensors beside those of the family: parts of forms, and rotations. */
+  readonly extras: ReadonlySet<string>;
 }
 
 /**
@@ -45,27 +52,68 @@ export function readModel(checkpoint: Checkpoint): StoredModel {
   const parts = new Set(packed.flatMap((entry) => layout.entries(entry).map(({ name }) => name)));
   const weights = new Map<string, TensorEntry>(packed.map((entry) => [entry.name, entry]));
   for (const entry of stored) if (!parts.has(entry.name)) weights.set(entry.name, entry);
+  const forms = readForms(checkpoint.forms, weights, path);
+  const expected = expectedTensors(spec, weights);
+  checkForms(forms, weights, expected, path);
+  const extras = new Set([...weights.keys()].filter(isRotation));
+  for (const [name, form] of forms) {
+    for (const part of partsIn(form)) if (!expected.has(part)) extras.add(part);
+    const shape = expected.get(name)!;
+    if (!weights.has(name)) weights.set(name, { name, dtype: widest(form, forms, weights), shape });
+  }
   const model: StoredModel = {
     checkpoint,
     spec,
     layout,
     weights,
     packed: new Set(packed.map(({ name }) => name)),
+    forms,
+    extras,
   };
-  checkTensors(model);
+  checkTensors(model, expected);
   return model;
 }
 
-function checkTensors(model: StoredModel): void {
-  const { spec, weights } = model;
-  const where = model.checkpoint.folder.path;
+/** The tensors of a model's family by name, as far as a tied pair is stored. */
+function expectedTensors(
+  spec: DecoderSpec,
+  weights: ReadonlyMap<string, TensorEntry>,
+): Map<string, readonly number[]> {
   const expected = decoderTensors(spec);
-  const family = `a ${spec.family} model of ${spec.layers} layers`;
   // A tied pair may be stored under either name or under both.
   if (spec.tiedHead) {
     if (weights.has(HEAD)) expected.set(HEAD, expected.get(EMBEDDING)!);
     if (weights.has(HEAD) && !weights.has(EMBEDDING)) expected.delete(EMBEDDING);
   }
+  return expected;
+}
+
+/** The float type that a weight has once it is decoded: the one of its parts, F32 where they differ. */
+function widest(
+  form: Form<string>,
+  forms: StoredForms,
+  weights: ReadonlyMap<string, TensorEntry>,
+): StoredDType {
+  const types = new Set<StoredDType>();
+  const collect = (one: Form<string>) => {
+    for (const part of partsIn(one)) {
+      const dtype = weights.get(part)!.dtype;
+      if (FLOATS.includes(dtype)) types.add(dtype);
+    }
+    for (const of of sharedIn(one)) {
+      const other = forms.get(of);
+      if (other) collect(other);
+      else types.add(weights.get(of)?.dtype ?? "F32");
+    }
+  };
+  collect(form);
+  return types.size === 1 ? [...types][0] : "F32";
+}
+
+function checkTensors(model: StoredModel, expected: ReadonlyMap<string, readonly number[]>): void {
+  const { spec, weights, extras } = model;
+  const where = model.checkpoint.folder.path;
+  const family = `a ${spec.family} model of ${spec.layers} layers`;
   for (const [name, shape] of expected) {
     const entry = weights.get(name);
     if (!entry) {
@@ -89,10 +137,8 @@ function checkTensors(model: StoredModel): void {
   }
   for (const name of weights.keys()) {
     if (expected.has(name) || IGNORED.test(name)) continue;
-    if (isExtra(name)) {
-      checkExtra(model, name, expected);
-      continue;
-    }
+    if (isRotation(name)) checkRotation(model, name);
+    if (extras.has(name)) continue;
     throw new PenjingError(
       where,
       `the tensor ${name} is not part of ${family}; the checkpoint holds something that would be lost, so it is refused. Check model_type and num_hidden_layers in config.json.`,
@@ -100,22 +146,10 @@ function checkTensors(model: StoredModel): void {
   }
 }
 
-/** Refuses a sandwich factor or a rotation that does not fit what it belongs to. */
-function checkExtra(
-  { weights, spec, checkpoint }: StoredModel,
-  name: string,
-  expected: ReadonlyMap<string, readonly number[]>,
-): void {
+/** Refuses a rotation of another size than the residual stream's. */
+function checkRotation({ weights, spec, checkpoint }: StoredModel, name: string): void {
   const { shape, dtype } = weights.get(name)!;
-  const owner = sandwichOwner(name);
-  let fits = String(shape) === String([spec.hiddenSize, spec.hiddenSize]);
-  if (owner) {
-    const covered = expected.get(owner.weightName)?.[owner.side === "left" ? 0 : 1];
-    const [count, rows, cols] = shape;
-    const pair = Object.values(sandwichNames(owner.weightName));
-    fits = shape.length === 3 && rows === cols && count * rows === covered;
-    fits &&= pair.every((other) => weights.has(other));
-  }
+  const fits = String(shape) === String([spec.hiddenSize, spec.hiddenSize]);
   if (fits && FLOATS.includes(dtype)) return;
   throw new PenjingError(
     checkpoint.folder.path,
@@ -123,9 +157,14 @@ function checkExtra(
   );
 }
 
-/** Whether a checkpoint holds rotations or sandwiches, and so was compressed here before. */
-export function hasExtras({ weights }: StoredModel): boolean {
-  return [...weights.keys()].some(isExtra);
+/** Whether a checkpoint holds rotations or forms, and so was compressed here before. */
+export function hasExtras({ extras, forms }: StoredModel): boolean {
+  return extras.size > 0 || forms.size > 0;
+}
+
+/** Whether a weight is stored by the layout, and not only as the parts of a form. */
+export function isStored({ checkpoint, packed }: StoredModel, name: string): boolean {
+  return packed.has(name) || checkpoint.tensors.has(name);
 }
 
 /** Where a tied or untied output head is stored. */

@@ -124,11 +124,11 @@ test("a product in steps is the product", async () => {
     return backend.upload(values, [count, n]);
   });
   const [whole, parts] = [0, 1].map(() => backend.zeros([rows, n]));
-  backend.ops.linear(x, w, whole);
+  backend.ops.multiply(x, w, whole);
   let steps = 0;
   const counted = function* () {
     for (const _ of byRows(backend, rows, n * n, (part) =>
-      backend.ops.linear(part(x), w, part(parts)),
+      backend.ops.multiply(part(x), w, part(parts)),
     )) {
       steps++;
       yield;

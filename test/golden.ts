@@ -117,5 +117,5 @@ export async function goldenHessian(
 
 /** Methods that choose weights by a score, each of which the originals have at every sparsity. */
 export const SELECTION_METHODS: readonly string[] = Object.values(methods)
-  .filter((method) => !method.sandwichBlocks)
+  .filter((method) => !method.form)
   .map(({ name }) => name);

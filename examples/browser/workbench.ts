@@ -309,7 +309,7 @@ function describeMethod(method: (typeof methods)[string]): MethodChoice {
       );
     }),
     options: method.options,
-    hasFactors: method.sandwichBlocks !== undefined,
+    hasFactors: method.form !== undefined,
   };
 }
 

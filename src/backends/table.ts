@@ -1,5 +1,5 @@
 import type { OperationName, Operations, ServedOperation } from "../backend.js";
-import { checks } from "./checks.js";
+import type { PreparedMatrix } from "./operations/form.js";
 import { contracts } from "./operations/index.js";
 
 /** A set of operations that one implementer provides; anything it leaves out comes from another. */
@@ -17,36 +17,44 @@ export interface OperationTable {
 
 type AnyOperation = (...args: unknown[]) => unknown;
 
-const checkOf = (name: OperationName) =>
-  (name in contracts
-    ? contracts[name as keyof typeof contracts].check
-    : checks[name as keyof typeof checks]) as AnyOperation | undefined;
-
 /**
  * Joins sources into one full table: for every operation the last source that has it serves it,
  * after its arguments were checked, and the call is counted under that source's name.
  */
 export function joinOperations(sources: readonly OperationSource[]): OperationTable {
-  type Count = Pick<ServedOperation, "servedBy" | "reason"> & { calls: number };
-  const counts = new Map<OperationName, Count>();
+  const counts = new Map<OperationName, ReturnType<typeof callsOf>>();
   const ops: Partial<Record<OperationName, AnyOperation>> = {};
   for (const { name, operations, reason } of sources) {
     for (const [key, run] of Object.entries(operations) as [OperationName, AnyOperation][]) {
-      const check = checkOf(key);
-      const count: Count = { servedBy: name, calls: 0, ...(reason && { reason }) };
-      counts.set(key, count);
+      const check = contracts[key].check as AnyOperation | undefined;
+      const calls = callsOf(key, { servedBy: name, ...(reason && { reason }) });
+      counts.set(key, calls);
       ops[key] = (...args) => {
         check?.(...args);
-        count.calls++;
+        calls.count(args);
         return run(...args);
       };
     }
   }
   return {
     ops: ops as unknown as Operations,
-    served: () =>
-      [...counts]
-        .filter(([, count]) => count.calls > 0)
-        .map(([operation, count]) => ({ operation, ...count })),
+    served: () => [...counts.values()].flatMap(({ lines }) => [...lines.values()]),
   };
+}
+
+/** Counts the calls of an operation: products of each way that matrices are held on their own. */
+function callsOf(operation: OperationName, facts: Pick<ServedOperation, "servedBy" | "reason">) {
+  const lines = new Map<string, ServedOperation & { calls: number }>();
+  const count = (args: readonly unknown[]) => {
+    const { held = "dense x f32", reason } =
+      operation === "multiply" ? (args[1] as Partial<PreparedMatrix>) : { held: "" };
+    let line = lines.get(held);
+    if (!line) {
+      const told = { ...(held && { held }), ...(reason && { reason }) };
+      line = { operation, ...facts, calls: 0, ...told };
+      lines.set(held, line);
+    }
+    line.calls++;
+  };
+  return { lines, count };
 }

@@ -1,16 +1,21 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { loadThreading } from "../platform/node-modules.js";
+import { formOperations } from "./forms.js";
 import { HostBackend } from "./host.js";
 import { WasmStorage } from "./memory.js";
 import { referenceOperations } from "./reference.js";
 import { joinOperations } from "./table.js";
+import { blocksClaim } from "./wasm/block-diagonal.js";
+import { denseClaim, plain } from "./wasm/dense.js";
 import * as parts from "./wasm/index.js";
 import { isSpread, type Kernels } from "./wasm/kernels.js";
 import { hasRelaxedSimd, kernelModule, RELAXED, type Simd } from "./wasm/module.js";
 import { checkWasmOptions, type WasmOptions } from "./wasm/options.js";
 import { ThreadPool } from "./wasm/pool.js";
+import { sandwichClaim } from "./wasm/sandwich.js";
 import { describeShape, tune } from "./wasm/tune.js";
+import { twoFourClaim } from "./wasm/two-four.js";
 
 /** Everything below this address belongs to the module's static data and kernel tables. */
 const FIRST_TENSOR = 2 ** 20;
@@ -60,11 +65,21 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
     },
   };
   const operations = Object.assign({}, ...Object.values(parts).map((bind) => bind(kernels)));
+  const claims = [sandwichClaim, twoFourClaim, denseClaim, blocksClaim];
+  const forms = formOperations(
+    {
+      name: "wasm",
+      claims: claims.map((claim) => claim(kernels)),
+      plain: (weight) => plain(kernels, weight),
+      hasCache: true,
+    },
+    () => backend,
+  );
   const table = joinOperations([
     { name: "reference", operations: referenceOperations, reason: "wasm has no kernel for it" },
-    { name: "wasm", operations },
+    { name: "wasm", operations: { ...operations, ...forms } },
   ]);
-  return new HostBackend("wasm", storage, table, {
+  const backend: Backend = new HostBackend("wasm", storage, table, {
     arithmetic: loaded.simd === "relaxed" ? RELAXED : "",
     halfFormats: ["f16", "bf16"],
     how() {
@@ -74,6 +89,7 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
     },
     end: () => pool?.dispose(),
   });
+  return backend;
 }
 
 interface Loaded {

@@ -7,9 +7,12 @@
 import type { Backend, MemoryUse, ServedOperation, TransferName } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
+import { formOperations } from "./forms.js";
 import { dtypeOf, requireFill, requireRows } from "./host.js";
 import { joinOperations, type OperationTable } from "./table.js";
+import { blocksClaim } from "./webgpu/block-diagonal.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
+import { denseClaim, plain } from "./webgpu/dense.js";
 import {
   type DeviceOptions,
   findGpu,
@@ -22,6 +25,7 @@ import { Pipelines } from "./webgpu/pipelines.js";
 import { selfTest } from "./webgpu/self-test.js";
 import { Stream } from "./webgpu/stream.js";
 import { byStretches } from "./webgpu/stretches.js";
+import { twoFourClaim } from "./webgpu/two-four.js";
 
 /** What was copied to the device, or from it. */
 interface Transfer {
@@ -46,7 +50,18 @@ class WebGpuBackend implements Backend {
     this.stream = new Stream(gpu, pipelines);
     const whole = Object.assign({}, ...Object.values(parts).map((bind) => bind(this.stream)));
     const operations = byStretches(this.stream, whole);
-    this.table = joinOperations([{ name: "webgpu", operations }]);
+    const claims = [twoFourClaim, denseClaim, blocksClaim];
+    const forms = formOperations(
+      {
+        name: this.name,
+        claims: claims.map((claim) => claim(this.stream)),
+        plain: (weight) => plain(this.stream, weight as GpuTensor),
+        scratch: (shape) => this.stream.allocate(shape, "f32"),
+        hasCache: false,
+      },
+      () => this,
+    );
+    this.table = joinOperations([{ name: "webgpu", operations: { ...operations, ...forms } }]);
     this.ops = this.table.ops;
   }
 

@@ -13,6 +13,8 @@ export const INDEX_NAME = "model.safetensors.index.json";
 export const MAX_CONFIG_BYTES = 10_000_000;
 /** Longest index accepted, in bytes: the same as a safetensors header. */
 export const MAX_INDEX_BYTES = 100_000_000;
+/** Says how this program made a folder, the same for the same input, recipe and backend. */
+export const SIDE_FILE = "penjing.json";
 /** Most shards accepted; published models have fewer than 1,000. */
 export const MAX_SHARDS = 10_000;
 /** An index is an object that holds objects. */
@@ -35,6 +37,8 @@ export interface Checkpoint {
   readonly folder: Folder;
   /** The parsed config.json, not checked further; undefined when there is none. */
   readonly config: unknown;
+  /** What stands under `forms` in penjing.json, not checked further; undefined when nothing does. */
+  readonly forms: unknown;
   /** `__metadata__` of the weight files; of two values for a key, the first file's. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: ReadonlyMap<string, CheckpointTensor>;
@@ -69,7 +73,8 @@ export async function openCheckpoint(path: string | Folder): Promise<Checkpoint>
   else throw noWeights(folder, names);
   try {
     const config = names.includes("config.json") ? await readConfig(folder) : undefined;
-    return makeCheckpoint(folder, names, files, config, single !== undefined);
+    const forms = names.includes(SIDE_FILE) ? await readFormList(folder) : undefined;
+    return makeCheckpoint(folder, names, files, { config, forms }, single !== undefined);
   } catch (error) {
     await closeAll(files.values());
     throw error;
@@ -108,6 +113,12 @@ function noWeights(folder: Folder, names: readonly string[]): PenjingError {
 async function readConfig(folder: Folder): Promise<unknown> {
   const text = await folder.readText("config.json", MAX_CONFIG_BYTES);
   return parseJson(text, `${folder.path}/config.json`, MAX_CONFIG_DEPTH);
+}
+
+async function readFormList(folder: Folder): Promise<unknown> {
+  const text = await folder.readText(SIDE_FILE, MAX_INDEX_BYTES);
+  const side = parseJson(text, `${folder.path}/${SIDE_FILE}`, MAX_CONFIG_DEPTH);
+  return isJsonObject(side) ? own(side, "forms") : undefined;
 }
 
 async function closeAll(files: Iterable<SafetensorsFile>): Promise<void> {
@@ -222,7 +233,7 @@ function makeCheckpoint(
   folder: Folder,
   names: readonly string[],
   files: ReadonlyMap<string, SafetensorsFile>,
-  config: unknown,
+  beside: Pick<Checkpoint, "config" | "forms">,
   single: boolean,
 ): Checkpoint {
   const tensors = new Map<string, CheckpointTensor>();
@@ -244,7 +255,7 @@ function makeCheckpoint(
   const read = async (name: string): Promise<Uint8Array> => find(name).file.read(name);
   return {
     folder,
-    config,
+    ...beside,
     metadata,
     tensors,
     read,

@@ -6,8 +6,8 @@ export function explainServed(served: readonly ServedOperation[]): string {
   const longest = Math.max(...served.map(({ reason = "" }) => reason.length));
   const rows = [...served]
     .sort((a, b) => b.calls - a.calls)
-    .map(({ operation, servedBy, calls, copiedBytes, reason = "" }) => [
-      ...[operation, servedBy, String(calls)],
+    .map(({ operation, held, servedBy, calls, copiedBytes, reason = "" }) => [
+      ...[held ? `${operation} (${held})` : operation, servedBy, String(calls)],
       copiedBytes === undefined ? "-" : size(copiedBytes),
       // The column is flush left, as text is.
       reason.padEnd(longest),

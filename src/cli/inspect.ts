@@ -45,5 +45,6 @@ async function run(path: string, flags: PrintOptions, signal: AbortSignal): Prom
   print(table([["tensor", "dtype", "shape", "zeros", "N:M", "layout", "bytes"], ...rows]));
   const count = result.tensors.length;
   print(`\n${count} tensors, ${result.parameters} parameters, ${size(result.bytes)}`);
+  for (const [name, form] of Object.entries(result.forms)) print(`${name} is ${form}`);
   for (const [key, value] of Object.entries(result.metadata)) print(`metadata ${key}: ${value}`);
 }

@@ -1,7 +1,7 @@
 import { type BlockWeights, disposeBlock } from "../decoder.js";
+import { loadBlock } from "../load.js";
 import type { StatisticName } from "../method.js";
 import { blockTensor, LINEAR_NAMES, type LinearName, SHARED_INPUT } from "../model.js";
-import { loadBlock } from "../weights.js";
 import { discardPruned, layerParts, type PrunedLayer } from "./layer.js";
 import { ErrorSums } from "./layer-error.js";
 import { disposeStatistics, type Steps } from "./pass.js";
@@ -47,7 +47,7 @@ export async function* compressBlock(
   const isReplaced = (name: LinearName) =>
     steps.some(({ plan }) => plan.layers.has(blockTensor(layer, name)));
   const state: BlockState = {
-    block: await loadBlock(model, backend, layer, true),
+    block: await loadBlock(model, backend, layer, { dense: true }),
     statistics: new Map(),
     replaced: LINEAR_NAMES.filter(isReplaced),
     pruned: new Map(),

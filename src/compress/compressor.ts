@@ -1,11 +1,12 @@
 import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
-import { openCheckpoint } from "../checkpoint/checkpoint.js";
+import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import type { CheckpointWriter } from "../checkpoint/checkpoint-writer.js";
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
 import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
+import type { FormTree } from "../stored-forms.js";
 import { hasExtras, readModel, type StoredModel } from "../stored-model.js";
 import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
@@ -14,7 +15,7 @@ import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import type { WriteRange } from "./outer.js";
-import { describeOutput, OutputPlan, REPORT_FILE, SIDE_FILE } from "./output.js";
+import { describeOutput, OutputPlan, REPORT_FILE } from "./output.js";
 import { Passes } from "./pass.js";
 import { Course } from "./progress.js";
 import { planRecipe, type Recipe, readRecipe } from "./recipe.js";
@@ -88,7 +89,9 @@ export async function* compressSteps(
       recipe,
       backend: lease.name,
       calibration: windows.facts,
-      layers,
+      // Forms stand once, where they are looked for.
+      layers: layers.map(({ form: _, ...report }) => report),
+      ...formsOf(layers),
       totals,
     };
     await output.writeText(SIDE_FILE, describeOutput(model, side));
@@ -124,6 +127,12 @@ function refuseModel(model: StoredModel): void {
     model.checkpoint.folder.path,
     "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
   );
+}
+
+/** The forms of the weights that have one, by name, as penjing.json lists them. */
+function formsOf(layers: readonly LayerReport[]): { forms?: Readonly<Record<string, FormTree>> } {
+  const forms = layers.flatMap(({ name, form }) => (form ? [[`${name}.weight`, form]] : []));
+  return forms.length > 0 ? { forms: Object.fromEntries(forms) } : {};
 }
 
 /** What the blocks of a run have in common. */

@@ -29,7 +29,7 @@ export class ErrorSums {
       const energies: Promise<number>[] = [];
       for (const weight of [difference, original]) {
         yield* byRows(backend, tokens, weight.size, (part) =>
-          backend.ops.linear(part(input), weight, part(out)),
+          backend.ops.multiply(part(input), weight, part(out)),
         );
         energies.push(backend.ops.sumOfSquares(out));
       }

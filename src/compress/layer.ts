@@ -1,14 +1,17 @@
 import type { Backend } from "../backend.js";
+import { decode } from "../decode.js";
 import type { BlockWeights, LinearWeight } from "../decoder.js";
-import { sandwichNames } from "../extras.js";
+import { type Form, leavesOf, mapLeaves, partsIn } from "../form.js";
+import { denseLeaf, openLeaf } from "../forms/leaf.js";
+import { floatName, nameParts } from "../forms/names.js";
 import { layerError } from "../layer-error.js";
 import type { LinearProblem, PruneOutcome, Statistics } from "../method.js";
 import type { AnyMethod } from "../methods/index.js";
 import type { LinearName } from "../model.js";
 import type { OptionValue } from "../options.js";
-import { reconstruct, type Sandwich } from "../sandwich.js";
 import type { SnapshotArray } from "../snapshot.js";
 import { formatSparsity, type Sparsity } from "../sparsity.js";
+import { type FormTree, formOfTree, treeOf } from "../stored-forms.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { downloadFloats, uploadFloats } from "../weights.js";
 import type { Journal } from "./journal.js";
@@ -27,7 +30,9 @@ export interface LayerReport {
   readonly sparsity: string;
   /** [outFeatures, inFeatures] */
   readonly shape: readonly [number, number];
-  /** Share of the weights that were removed; of a sandwich's core. */
+  /** How the weight is held and what its tensors are called; absent where it is one, the weight. */
+  readonly form?: FormTree;
+  /** Share of the weights that were removed; of a product's core. */
   readonly removed: number;
   /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||² on the calibration inputs; absent when not measured. */
   readonly layerError?: number;
@@ -76,8 +81,9 @@ export type SolveOptions = Pick<
 
 /** What a method makes of a layer. */
 export interface SolvedLayer {
+  /** [outFeatures, inFeatures], the dense part of `form` where there is one. */
   readonly weight: Tensor;
-  readonly sandwich?: Sandwich;
+  readonly form?: Form;
   /** [outFeatures * inFeatures], 1 = kept. */
   readonly mask: Uint8Array;
   readonly report: LayerReport;
@@ -136,7 +142,7 @@ export async function solveLayer(
   try {
     backend.copy(original, weight);
     outcome = await method.prune({ ...problem, weight, sparsity, backend }, options);
-    const { sandwich, curve, figures, notes } = outcome;
+    const { form, curve, figures, notes } = outcome;
     const mask = (await backend.read(outcome.mask)) as Uint8Array;
     const report: LayerReport = {
       name: problem.name,
@@ -148,24 +154,17 @@ export async function solveLayer(
       figures,
       notes,
     };
-    return { weight, sandwich, mask, report };
+    return { weight, form, mask, report };
   } catch (error) {
-    disposeSolved({ weight, sandwich: outcome?.sandwich });
+    disposeSolved({ weight, form: outcome?.form });
     throw error;
   } finally {
     outcome?.mask.dispose();
   }
 }
 
-type Weights = Pick<SolvedLayer, "weight" | "sandwich">;
-
-export function disposeSolved({ weight, sandwich }: Weights): void {
-  for (const tensor of [weight, sandwich?.left, sandwich?.right]) tensor?.dispose();
-}
-
-/** W' of y = x W'ᵀ: the weight itself, or a new tensor of its product with factors. */
-export function effectiveWeight(backend: Backend, { weight, sandwich }: Weights): Tensor {
-  return sandwich ? reconstruct(backend, weight, sandwich) : weight;
+export function disposeSolved({ weight, form }: Pick<SolvedLayer, "weight" | "form">): void {
+  for (const tensor of [weight, ...(form ? partsIn(form) : [])]) tensor.dispose();
 }
 
 async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
@@ -173,16 +172,21 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
   const keeper = options.journal.keeper(layerParts(name)[1]);
   const problem = { name, original, plan, statistics, seed, seconds, keeper, signal, onProgress };
   const solved = await solveLayer(backend, problem);
-  const { weight, sandwich, report } = solved;
+  const { weight, form, report } = solved;
   try {
-    const weightName = `${name}.weight`;
-    const names = sandwichNames(weightName);
-    const stored = new Map([[weightName, await downloadFloats(backend, weight, dtype)]]);
-    if (sandwich) {
-      stored.set(names.left, await downloadFloats(backend, sandwich.left, dtype));
-      stored.set(names.right, await downloadFloats(backend, sandwich.right, dtype));
+    const held = form ?? denseLeaf(weight, report.shape);
+    const named = nameParts(held, `${name}.weight`, floatName({ dtype }));
+    const names = leavesOf(named);
+    const stored = new Map<string, Uint8Array>();
+    for (const [i, { parts }] of leavesOf(held).entries()) {
+      for (const [part, tensor] of parts) {
+        const isCode = tensor.dtype === "u8";
+        const type = part === "scales" ? "F32" : dtype;
+        const bytes = isCode ? backend.read(tensor) : downloadFloats(backend, tensor, type);
+        stored.set(names[i].parts.get(part)!, (await bytes) as Uint8Array);
+      }
     }
-    return { report, stored };
+    return { report: form ? { ...report, form: treeOf(named) } : report, stored };
   } finally {
     disposeSolved(solved);
   }
@@ -192,41 +196,41 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
 async function openPruned(
   backend: Backend,
   { report, stored }: Finished,
-  { name, original, bias, dtype, plan, statistics, measure, signal }: PruneLayerOptions,
+  { name, original, bias, dtype, statistics, measure, signal }: PruneLayerOptions,
 ): Promise<PrunedLayer> {
-  const made: Tensor[] = [];
+  const made: { dispose(): void }[] = [];
   const scratch: Tensor[] = [];
-  const open = (tensorName: string, shape: readonly number[]) => {
-    const tensor = uploadFloats(
-      backend,
-      { name: tensorName, dtype, shape },
-      stored.get(tensorName)!,
-    );
+  const own = <Made extends { dispose(): void }>(tensor: Made) => {
     made.push(tensor);
     return tensor;
   };
   try {
-    const weightName = `${name}.weight`;
-    const [rows, cols] = report.shape;
-    const weight = open(weightName, [rows, cols]);
-    const blocks = plan.method.sandwichBlocks?.(rows, cols, plan.options);
-    const names = sandwichNames(weightName);
-    const sandwich: Sandwich | undefined = blocks && {
-      left: open(names.left, [rows / blocks.left, blocks.left, blocks.left]),
-      right: open(names.right, [cols / blocks.right, blocks.right, blocks.right]),
-    };
-    const linear: LinearWeight = { kind: "dense", weight, bias, sandwich };
-    if (!measure) return { report, stored, linear };
-    const effective = effectiveWeight(backend, { weight, sandwich });
-    if (effective !== weight) scratch.push(effective);
-    if (statistics.hessian) {
-      const error = await layerError(backend, original, effective, statistics.hessian, signal);
-      return { report: { ...report, layerError: error }, stored, linear };
+    const { form, shape } = report;
+    const named = form ? formOfTree(form, name) : denseLeaf(`${name}.weight`, shape);
+    const held = await mapLeaves(named, (leaf) =>
+      openLeaf(leaf, async (tensor, rule) => {
+        const bytes = stored.get(tensor)!;
+        if (rule.dtype === "u8") return own(backend.upload(bytes, rule.shape));
+        const type = rule.name === "scales" ? "F32" : dtype;
+        return own(uploadFloats(backend, { name: tensor, dtype: type, shape: rule.shape }, bytes));
+      }),
+    );
+    const parts = partsIn(held);
+    if (form) scratch.push(...parts);
+    let [error, difference]: [number?, Tensor?] = [];
+    if (measure) {
+      const effective = form ? await decode(backend, held) : parts[0];
+      if (statistics.hessian) {
+        error = await layerError(backend, original, effective, statistics.hessian, signal);
+      } else {
+        difference = own(backend.zeros(original.shape));
+        backend.ops.subtract(original, effective, difference);
+      }
+      if (form) effective.dispose();
     }
-    const difference = backend.zeros(original.shape);
-    made.push(difference);
-    backend.ops.subtract(original, effective, difference);
-    return { report, stored, linear, difference };
+    const weight = form ? own(await backend.ops.prepare(held)) : parts[0];
+    const measured = error === undefined ? report : { ...report, layerError: error };
+    return { report: measured, stored, linear: { weight, bias }, difference };
   } catch (cause) {
     for (const tensor of made) tensor.dispose();
     throw cause;
@@ -236,8 +240,9 @@ async function openPruned(
 }
 
 /** Frees what a pruned layer owns. */
-export function discardPruned({ linear: { weight, sandwich }, difference }: PrunedLayer): void {
-  for (const made of [weight, sandwich?.left, sandwich?.right, difference]) made?.dispose();
+export function discardPruned({ linear, difference }: PrunedLayer): void {
+  linear.weight.dispose();
+  difference?.dispose();
 }
 
 export function denseWeight(block: BlockWeights, name: LinearName): Tensor {

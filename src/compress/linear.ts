@@ -1,14 +1,16 @@
 import type { Backend } from "../backend.js";
 import { BACKEND_OPTION_NAMES, type BackendOptions, Lease } from "../backends/lease.js";
 import { StatisticsGatherer } from "../calibrate.js";
+import { decode, hostLeaf } from "../decode.js";
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import { type Leaf, leavesOf } from "../form.js";
 import { layerError } from "../layer-error.js";
 import type { Statistics } from "../method.js";
 import { definedOnly, resolveOptions } from "../options.js";
 import { formatSparsity } from "../sparsity.js";
 import { paceSteps } from "../steps.js";
-import { colsOf, type Tensor } from "../tensor.js";
-import { disposeSolved, effectiveWeight, solveLayer } from "./layer.js";
+import type { Tensor } from "../tensor.js";
+import { disposeSolved, solveLayer } from "./layer.js";
 import { layerPlan, prune } from "./transforms/prune.js";
 
 export interface PruneLinearOptions extends BackendOptions {
@@ -53,7 +55,7 @@ const OPTION_NAMES: readonly (keyof PruneLinearOptions)[] = [
 ];
 
 export interface PrunedLinear {
-  /** [rows, cols] row-major, pruned. */
+  /** [rows, cols] row-major, pruned; the dense one of `factors` where there are any. */
   readonly weight: Float32Array;
   /** [rows, cols], 1 = kept. */
   readonly mask: Uint8Array;
@@ -62,17 +64,10 @@ export interface PrunedLinear {
   /** Share of weights that the mask removes. */
   readonly sparsity: number;
   /**
-   * Factors around the weight, for methods that make them (ARMOR): `weight` is then the core S, and
-   * the layer computes y = A (S (B x)).
+   * For methods that factorise (ARMOR): the matrices whose product the layer multiplies by, from left
+   * to right, each with the part "values". One of them, dense, is `weight`.
    */
-  readonly sandwich?: {
-    /** A: [rows / leftBlock, leftBlock, leftBlock], the blocks on its diagonal. */
-    readonly left: Float32Array;
-    /** B: [cols / rightBlock, rightBlock, rightBlock]. */
-    readonly right: Float32Array;
-    readonly leftBlock: number;
-    readonly rightBlock: number;
-  };
+  readonly factors?: readonly Leaf<Float32Array>[];
   readonly figures: Readonly<Record<string, number>>;
   readonly notes: readonly string[];
 }
@@ -162,23 +157,22 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
     const { seed = 0, signal } = options;
     const name = "pruneLinear";
     const solved = await solveLayer(backend, { name, original, plan, statistics, seed, signal });
-    const { sandwich, mask, report } = solved;
-    const floats = async (tensor: Tensor) => (await backend.read(tensor)) as Float32Array;
+    const { weight: pruned, form, mask, report } = solved;
     try {
-      const effective = effectiveWeight(backend, solved);
-      if (effective !== solved.weight) owned.push(effective);
+      const effective = form ? await decode(backend, form) : pruned;
+      owned.push(effective);
+      const factors: Leaf<Float32Array>[] = [];
+      for (const leaf of form ? leavesOf(form) : []) {
+        const { parts } = await hostLeaf(backend, leaf);
+        factors.push({ ...leaf, parts: parts as ReadonlyMap<string, Float32Array> });
+      }
       return {
-        weight: await floats(solved.weight),
+        weight: (await backend.read(pruned)) as Float32Array,
         mask,
         layerError: statistics.hessian
           ? await layerError(backend, original, effective, statistics.hessian, signal)
           : undefined,
-        sandwich: sandwich && {
-          left: await floats(sandwich.left),
-          right: await floats(sandwich.right),
-          leftBlock: colsOf(sandwich.left),
-          rightBlock: colsOf(sandwich.right),
-        },
+        ...(form && { factors }),
         sparsity: report.removed,
         figures: report.figures,
         notes: report.notes,

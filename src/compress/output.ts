@@ -1,6 +1,10 @@
+import { SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { PenjingError } from "../errors.js";
-import { extrasMetadata, sandwichNames } from "../extras.js";
+import { extrasMetadata, isRotation } from "../extras.js";
+import { type Form, leavesOf } from "../form.js";
+import { partRules } from "../forms/leaf.js";
+import { floatName, nameParts } from "../forms/names.js";
 import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
 import { LAYOUT_FILES, layoutConfig, layoutMetadata } from "../layouts/index.js";
 import { blockTensor, type DecoderSpec, HEAD, LINEAR_NAMES } from "../model.js";
@@ -10,8 +14,6 @@ import { VERSION } from "../version.js";
 import type { LayerPlan, LayerReport } from "./layer.js";
 import type { ChangedTensors } from "./transform.js";
 
-/** Says what made an output folder; the same for the same input, recipe and backend. */
-export const SIDE_FILE = "penjing.json";
 /** Times and memory of the run, which differ from run to run. */
 export const REPORT_FILE = "penjing-report.json";
 
@@ -88,13 +90,29 @@ export class OutputPlan {
   }
 
   /**
-   * The tensors that one weight is stored in: itself or its packed parts, and its sandwich if the
-   * method makes one.
+   * The tensors that one weight is stored in: itself or its packed parts, or those of the form that
+   * the method makes of it.
    *
    * @throws PenjingError when the layout cannot hold a weight that it is to pack
    */
   stored(entry: TensorEntry): readonly TensorEntry[] {
-    return [...this.core(entry), ...this.sandwich(entry)];
+    const form = this.formOf(entry);
+    if (!form) return this.core(entry);
+    const entries = leavesOf(form).flatMap((leaf) =>
+      partRules(leaf).map(({ name, dtype, shape }): TensorEntry => {
+        const type = dtype === "u8" ? "U8" : name === "scales" ? "F32" : entry.dtype;
+        return { name: leaf.parts.get(name)!, dtype: type, shape };
+      }),
+    );
+    const others = entries.filter(({ name }) => name !== entry.name);
+    return others.length === entries.length ? others : [...this.core(entry), ...others];
+  }
+
+  /** The form that a weight's method makes of it, with the names of its tensors. */
+  private formOf({ name, dtype, shape }: TensorEntry): Form<string> | undefined {
+    const layer = this.layerOf(name);
+    const form = layer?.method.form?.([shape[0], shape[1]], layer.options);
+    return form && nameParts(form, name, floatName({ dtype }));
   }
 
   private core(entry: TensorEntry): readonly TensorEntry[] {
@@ -104,19 +122,6 @@ export class OutputPlan {
     return this.layout.entries(entry);
   }
 
-  private sandwich({ name, dtype, shape }: TensorEntry): readonly TensorEntry[] {
-    const layer = this.layerOf(name);
-    const [rows, cols] = shape;
-    const blocks = layer?.method.sandwichBlocks?.(rows, cols, layer.options);
-    if (!blocks) return [];
-    const names = sandwichNames(name);
-    const { left, right } = blocks;
-    return [
-      { name: names.left, dtype, shape: [rows / left, left, left] },
-      { name: names.right, dtype, shape: [cols / right, right, right] },
-    ];
-  }
-
   /** Whether any weight is stored packed. */
   packsAny(): boolean {
     return this.packed.length > 0;
@@ -124,8 +129,10 @@ export class OutputPlan {
 
   /** What `__metadata__` says of the layout, and of tensors that the family does not have. */
   metadata(): Record<string, string> {
-    const names = this.tensors().map(({ name }) => name);
-    return { ...layoutMetadata(this.layout, this.packed), ...extrasMetadata(names) };
+    const isTurned = this.added().some(({ name }) => isRotation(name));
+    const hasForms = [...this.plan.values()].some(({ method }) => method.form !== undefined);
+    const extras = extrasMetadata(isTurned || hasForms);
+    return { ...layoutMetadata(this.layout, this.packed), ...extras };
   }
 
   /** What goes beside the weights. */

@@ -119,9 +119,10 @@ export async function applyRotation(
     }
     turned.set(input, after);
   }
+  // Turns are held transposed, and the way back is the transpose of the way there.
   const [there, back] = [backend.zeros(rotation.q.shape), backend.zeros(rotation.q.shape)];
-  backend.copy(rotation.q, there);
-  backend.ops.transpose(rotation.q, back);
+  backend.ops.transpose(rotation.q, there);
+  backend.copy(rotation.q, back);
   return {
     block: { ...block, inputRotation: there, outputRotation: back },
     statistics: turned,

@@ -1,6 +1,7 @@
 import type { Backend } from "../backend.js";
 import { type BlockWeights, disposeBlock } from "../decoder.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
+import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
 import { blockTensor, LINEAR_NAMES, type LinearName } from "../model.js";
 import { rotationMoments } from "../rotation/moments.js";
@@ -19,7 +20,6 @@ import {
 } from "../rotation.js";
 import type { StoredModel } from "../stored-model.js";
 import type { StoredDType, Tensor } from "../tensor.js";
-import { loadBlock } from "../weights.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import { round } from "./layer.js";
@@ -168,7 +168,8 @@ export class Rotator implements TransformRun {
       turn.dispose();
     }
     if (layer + 1 === model.spec.layers) {
-      await store(OUTPUT_ROTATION, block.outputRotation!, "F32");
+      // The turn back is qᵀ, as which the turn into these coordinates is held.
+      await store(OUTPUT_ROTATION, block.inputRotation as Tensor, "F32");
     }
   }
 
@@ -248,7 +249,7 @@ export class Rotator implements TransformRun {
     );
     try {
       for (let layer = first; layer < end; layer++) {
-        const block = await loadBlock(model, backend, layer, true);
+        const block = await loadBlock(model, backend, layer, { dense: true });
         let statistics: ReadonlyMap<LinearName, Statistics> = new Map();
         try {
           await foldNorms(backend, block);
@@ -285,7 +286,7 @@ export class Rotator implements TransformRun {
     const opened = new Map<RotationProblem, BlockWeights>();
     return {
       open: async () => {
-        const block = await loadBlock(model, backend, layer, true);
+        const block = await loadBlock(model, backend, layer, { dense: true });
         const moments = new Map<RotatedInput, Tensor>();
         try {
           await foldNorms(backend, block);

@@ -1,14 +1,17 @@
 import type { Backend } from "../backend.js";
 import { DTYPE_BYTES } from "../checkpoint/dtype.js";
+import { decode } from "../decode.js";
 import { PenjingError } from "../errors.js";
-import { sandwichNames } from "../extras.js";
+import type { Leaf } from "../form.js";
+import { blocksLeaf, denseLeaf } from "../forms/leaf.js";
+import { type CoreInBlocks, coreIn } from "../forms/names.js";
 import type { TensorEntry } from "../layout.js";
+import { loadDense } from "../load.js";
 import { blockTensor, hasBias, LINEAR_NAMES, type LinearName } from "../model.js";
 import { pause } from "../run.js";
-import { reconstruct } from "../sandwich.js";
 import { PIECE_BYTES, type StoredModel } from "../stored-model.js";
-import { colsOf, rowsOf, type Tensor } from "../tensor.js";
-import { downloadFloats, loadTensor, uploadFloats } from "../weights.js";
+import { rowsOf, type Tensor } from "../tensor.js";
+import { allOrNothing, downloadFloats, loadTensor, uploadFloats } from "../weights.js";
 import { matrixOf, readRows, type Stretch } from "./rows.js";
 import { paced, type Range, rangesOf, rowsWithin, type Site } from "./site.js";
 
@@ -24,11 +27,11 @@ export type Side = "input" | "output" | undefined;
 const WRITERS: readonly LinearName[] = ["self_attn.o_proj", "mlp.down_proj"];
 
 /**
- * The tensors of a block that must be computed anew, by name, and how: linears with a sandwich, and
+ * The tensors of a block that must be computed anew, by name, and how: weights with a form, and
  * in turned coordinates all linears and the biases that are added to the residual stream.
  */
 export function rebuiltTensors(
-  { spec, weights }: StoredModel,
+  { spec, forms }: StoredModel,
   layer: number,
   isTurned: boolean,
 ): ReadonlyMap<string, Side> {
@@ -37,7 +40,7 @@ export function rebuiltTensors(
     const name = blockTensor(layer, `${linear}.weight`);
     const writes = WRITERS.includes(linear);
     if (isTurned) rebuilt.set(name, writes ? "output" : "input");
-    else if (weights.has(sandwichNames(name).left)) rebuilt.set(name, undefined);
+    else if (forms.has(name)) rebuilt.set(name, undefined);
     // A bias is a row of what the linear writes, so its columns are turned.
     const bias = blockTensor(layer, `${linear}.bias`);
     if (isTurned && writes && hasBias(spec, linear)) rebuilt.set(bias, "input");
@@ -52,8 +55,8 @@ interface Panels {
 }
 
 /**
- * A weight W, or bias, as a plain checkpoint holds it, rounded to its dtype: its sandwich multiplied
- * out (A S B), then W Qᵀ where it reads the residual stream or Q W where it writes to it.
+ * A weight W, or bias, as a plain checkpoint holds it, rounded to its dtype: its form decoded, then
+ * W Qᵀ where it reads the residual stream or Q W where it writes to it.
  *
  * @param q [hidden, hidden]; undefined for a stream that was never turned
  * @throws PenjingError when a value that comes out is not finite in its dtype
@@ -69,7 +72,6 @@ export async function* rebuild(
   const [rows, cols] = matrixOf({ name, dtype, shape });
   const loaded = await loadPanels(site, name, side === "output" ? PANEL : cols);
   try {
-    await multiplyOut(site, name, loaded);
     const panels = side === "input" ? rangesOf(cols, PANEL) : loaded.ranges;
     const width = DTYPE_BYTES[dtype];
     const step = side ? rowsWithin(PANEL * rowsOf(q!)) : Math.ceil(PIECE_BYTES / (4 * cols));
@@ -118,16 +120,40 @@ function product(
   return out;
 }
 
-/** The values of a weight, unpacked, in panels of about `wanted` columns: blocks of B stay whole. */
-async function loadPanels(
+/**
+ * A weight as f32, its form decoded, in panels of about `wanted` columns. A core between blocks is
+ * multiplied out panel by panel, blocks of B being whole; other forms are decoded at once.
+ */
+async function loadPanels(site: Site, name: string, wanted: number): Promise<Panels> {
+  const { model, backend } = site;
+  const { dtype, shape } = model.weights.get(name)!;
+  const [, cols] = matrixOf({ name, dtype, shape });
+  const form = model.forms.get(name);
+  const around = form && coreIn(form);
+  if (form && !around) {
+    const tensors = [await loadDense(model, backend, name)];
+    return { ranges: [{ first: 0, count: cols }], tensors };
+  }
+  const block = around?.right.structure.size ?? 1;
+  const panels = await readPanels(site, name, rangesOf(cols, Math.ceil(wanted / block) * block));
+  if (!around) return panels;
+  try {
+    await multiplyOut(site, around, panels);
+    return panels;
+  } catch (error) {
+    for (const tensor of panels.tensors) tensor.dispose();
+    throw error;
+  }
+}
+
+/** The values of a stored weight, unpacked, in panels of these columns. */
+async function readPanels(
   { model, backend, signal }: Site,
   name: string,
-  wanted: number,
+  ranges: readonly Range[],
 ): Promise<Panels> {
   const { dtype, shape } = model.weights.get(name)!;
   const [rows, cols] = matrixOf({ name, dtype, shape });
-  const block = model.weights.get(sandwichNames(name).right)?.shape[2] ?? 1;
-  const ranges = rangesOf(cols, Math.ceil(wanted / block) * block);
   const tensors = ranges.map(({ count }) => backend.zeros([rows, count]));
   const width = DTYPE_BYTES[dtype];
   try {
@@ -152,39 +178,37 @@ async function loadPanels(
   }
 }
 
-/** core = A core B in place, where the weight has a sandwich. */
+/** core = A core B in place. */
 async function multiplyOut(
   { model, backend, signal }: Site,
-  name: string,
+  { left, right }: CoreInBlocks,
   { ranges, tensors }: Panels,
 ): Promise<void> {
-  const names = sandwichNames(name);
-  if (!model.weights.has(names.left)) return;
-  const left = await loadTensor(model, backend, names.left);
-  try {
-    const right = await loadTensor(model, backend, names.right);
-    try {
-      const [a, b] = [colsOf(left), colsOf(right)];
-      for (const [i, core] of tensors.entries()) {
-        const columns = ranges[i];
-        const within = rowsWithin(columns.count * Math.max(LEAST_COST, a + b));
-        const step = Math.max(1, Math.floor(within / a)) * a;
-        for await (const { first, count } of paced(rangesOf(rowsOf(core), step), signal)) {
-          const part = backend.rows(core, first, count);
-          const made = reconstruct(backend, part, {
-            left: backend.rows(left, first, count),
-            right: backend.rows(right, columns.first, columns.count),
-          });
-          backend.copy(made, part);
-          made.dispose();
-        }
+  const load = (leaf: Leaf<string>) => loadTensor(model, backend, leaf.parts.get("values")!);
+  await allOrNothing(async (own) => {
+    const [a, b] = [left.structure.size, right.structure.size];
+    const lefts = own(await load(left));
+    const rights = own(await load(right));
+    for (const [i, core] of tensors.entries()) {
+      const columns = ranges[i];
+      const within = rowsWithin(columns.count * Math.max(LEAST_COST, a + b));
+      const step = Math.max(1, Math.floor(within / a)) * a;
+      for await (const { first, count } of paced(rangesOf(rowsOf(core), step), signal)) {
+        const part = backend.rows(core, first, count);
+        const made = await decode(backend, {
+          kind: "product",
+          factors: [
+            blocksLeaf(backend.rows(lefts, first, count)),
+            denseLeaf(part, [count, columns.count]),
+            blocksLeaf(backend.rows(rights, columns.first, columns.count)),
+          ],
+        });
+        backend.copy(made, part);
+        made.dispose();
       }
-    } finally {
-      right.dispose();
     }
-  } finally {
-    left.dispose();
-  }
+    for (const tensor of [lefts, rights]) tensor.dispose();
+  });
 }
 
 /** Refuses stored values that are not finite: of a damaged weight, or too large for the dtype. */

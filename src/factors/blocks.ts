@@ -1,7 +1,8 @@
 import type { ArmorOptions, Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
+import type { Form, Leaf, MatrixShape } from "../form.js";
+import { blocksLeaf, denseLeaf } from "../forms/leaf.js";
 import type { LinearProblem } from "../method.js";
-import type { Sandwich } from "../sandwich.js";
 import { formatSparsity, type Sparsity } from "../sparsity.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 
@@ -36,10 +37,34 @@ export function blocksOf(rows: number, cols: number, wanted: number): BlockSizes
   return { blockRows: largestDivisor(rows, size, 1), blockCols: largestDivisor(cols, size, 4) };
 }
 
-/** What `Method.sandwichBlocks` says for the option's value `wanted`. */
-export function sandwichBlocks(rows: number, cols: number, wanted: number) {
+/** The two block-diagonal factors around a core: W ≈ A S B (ARMOR, arXiv 2510.05528, equation 2). */
+export interface BlockFactors {
+  /** A: f32 [rows / a, a, a], the blocks along the diagonal of [rows, rows]. */
+  readonly left: Tensor;
+  /** B: f32 [cols / b, b, b], the blocks along the diagonal of [cols, cols]. */
+  readonly right: Tensor;
+}
+
+/** A S B as a form, of the tensors themselves. */
+export function coreForm(core: Tensor, { left, right }: BlockFactors): Form {
+  const middle = denseLeaf(core, [rowsOf(core), colsOf(core)]);
+  return { kind: "product", factors: [blocksLeaf(left), middle, blocksLeaf(right)] };
+}
+
+/** Values that are stored beside the core. */
+export function factorValues({ left, right }: BlockFactors): number {
+  return left.size + right.size;
+}
+
+/** What `Method.form` says for the option's value `wanted`. */
+export function plannedForm([rows, cols]: MatrixShape, wanted: number): Form<undefined> {
   const { blockRows, blockCols } = blocksOf(rows, cols, wanted);
-  return { left: blockRows, right: blockCols };
+  const blocks = (n: number, size: number): Leaf<undefined> => ({
+    ...denseLeaf(undefined, [n, n]),
+    structure: { kind: "blocks", size },
+  });
+  const core = denseLeaf(undefined, [rows, cols]);
+  return { kind: "product", factors: [blocks(rows, blockRows), core, blocks(cols, blockCols)] };
 }
 
 /**
@@ -88,10 +113,10 @@ function largestDivisor(n: number, limit: number, unit: number): number {
 }
 
 /** Factors for blocks of these sizes: identities. */
-export function identitySandwich(
+export function identityFactors(
   { backend, weight }: LinearProblem,
   { blockRows, blockCols }: BlockSizes,
-): Sandwich {
+): BlockFactors {
   return {
     left: identities(backend, rowsOf(weight) / blockRows, blockRows),
     right: identities(backend, colsOf(weight) / blockCols, blockCols),

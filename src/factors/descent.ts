@@ -1,6 +1,6 @@
 import type { Backend } from "../backend.js";
-import type { Sandwich } from "../sandwich.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
+import type { BlockFactors } from "./blocks.js";
 
 /** Share that the diagonals of normal equations are raised by, so that rounding cannot take over. */
 const RIDGE = 1e-6;
@@ -22,7 +22,7 @@ export interface DescentProblem {
   readonly core: Tensor;
   readonly mask: Tensor;
   /** A and B, changed in place. */
-  readonly sandwich: Sandwich;
+  readonly factors: BlockFactors;
   /** Called between pieces of work of some 30 ms; may throw to stop it. */
   readonly breathe: () => Promise<void>;
 }
@@ -43,9 +43,9 @@ export interface Descent {
 
 /** Prepares a descent: about eight more matrices of the layer's size and three of H's. */
 export async function openDescent(problem: DescentProblem): Promise<Descent> {
-  const { backend, target, hessian, diagonal, core, mask, sandwich, breathe } = problem;
+  const { backend, target, hessian, diagonal, core, mask, factors, breathe } = problem;
   const { ops } = backend;
-  const { left, right } = sandwich;
+  const { left, right } = factors;
   const [rows, cols] = [rowsOf(target), colsOf(target)];
   const [a, b] = [colsOf(left), colsOf(right)];
   const owned: Tensor[] = [];

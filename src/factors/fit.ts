@@ -1,10 +1,11 @@
 import type { Backend } from "../backend.js";
+import { decode } from "../decode.js";
 import { layerError } from "../layer-error.js";
 import type { LinearProblem } from "../method.js";
 import { pacer, timeSpent } from "../run.js";
-import { reconstruct, type Sandwich } from "../sandwich.js";
 import type { SnapshotArray } from "../snapshot.js";
 import { colsOf, type Tensor } from "../tensor.js";
+import { type BlockFactors, coreForm } from "./blocks.js";
 import { openDescent } from "./descent.js";
 
 /** The option `damping` of methods that fit factors. */
@@ -23,7 +24,7 @@ export interface FitStart {
   /** Of S, u8 [rows, cols], 2:4; changed in place. */
   readonly mask: Tensor;
   /** A and B, changed in place. */
-  readonly sandwich: Sandwich;
+  readonly factors: BlockFactors;
 }
 
 export interface FitOptions {
@@ -51,12 +52,12 @@ export interface Fit {
  */
 export async function fitFactors(
   problem: LinearProblem,
-  { original, mask, sandwich }: FitStart,
+  { original, mask, factors }: FitStart,
   options: FitOptions,
 ): Promise<Fit> {
   const { backend, weight: core } = problem;
   const hessian = problem.statistics.hessian!;
-  const parts: Parts = { core, mask, left: sandwich.left, right: sandwich.right };
+  const parts: Parts = { core, mask, ...factors };
   const scratch: Tensor[] = [];
   const copyOf = (tensor: Tensor) => {
     const copy = backend.zeros(tensor.shape, tensor.dtype);
@@ -65,7 +66,7 @@ export async function fitFactors(
     return copy;
   };
   const errorNow = async () => {
-    const dense = reconstruct(backend, core, sandwich);
+    const dense = await decode(backend, coreForm(core, factors));
     const error = await layerError(backend, original, dense, hessian);
     dense.dispose();
     return error;
@@ -141,8 +142,8 @@ async function descend(
   if (!(whole > 0)) return { losses: [0], notes };
   const losses = await resume(problem, parts);
   const begun = performance.now();
-  const factors = { core, mask, sandwich: { left, right } };
-  const descent = await openDescent({ ...goal, ...factors, backend, breathe });
+  const factors = { left, right };
+  const descent = await openDescent({ ...goal, core, mask, factors, backend, breathe });
   try {
     for (;;) {
       const done = losses.length;

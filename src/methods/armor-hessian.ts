@@ -2,14 +2,15 @@ import { PenjingError } from "../errors.js";
 import {
   BLOCK_SIZE,
   chooseBlocks,
+  coreForm,
   coreRefusal,
-  identitySandwich,
-  sandwichBlocks,
+  factorValues,
+  identityFactors,
+  plannedForm,
 } from "../factors/blocks.js";
 import { FIT_DAMPING, fitFactors } from "../factors/fit.js";
 import { type Method, thinCurve } from "../method.js";
 import type { OptionSpecs } from "../options.js";
-import { sandwichValues } from "../sandwich.js";
 import type { Tensor } from "../tensor.js";
 import { sparsegpt } from "./sparsegpt.js";
 
@@ -51,7 +52,7 @@ export const armorHessian: Method<typeof OPTIONS> = {
   options: OPTIONS,
   rotation: { entropy: "sparsegpt" },
   refusal: coreRefusal,
-  sandwichBlocks: (rows, cols, { blockSize }) => sandwichBlocks(rows, cols, blockSize),
+  form: (shape, { blockSize }) => plannedForm(shape, blockSize),
   async prune(problem, { blockSize, rounds, damping }) {
     const { backend, weight, signal } = problem;
     signal?.throwIfAborted();
@@ -65,11 +66,11 @@ export const armorHessian: Method<typeof OPTIONS> = {
       const start = await sparsegpt.prune(problem, START);
       const { mask } = start;
       made.push(mask);
-      const sandwich = identitySandwich(problem, blocks);
-      made.push(sandwich.left, sandwich.right);
+      const factors = identityFactors(problem, blocks);
+      made.push(factors.left, factors.right);
       const fit = await fitFactors(
         problem,
-        { original, mask, sandwich },
+        { original, mask, factors },
         {
           rounds,
           dampingAt: (share) =>
@@ -78,14 +79,14 @@ export const armorHessian: Method<typeof OPTIONS> = {
       );
       return {
         mask,
-        sandwich,
+        form: coreForm(weight, factors),
         curve: thinCurve(fit.losses),
         figures: {
           errorBefore: fit.errorBefore,
           errorAfter: fit.errorAfter,
           rounds: fit.losses.length - 1,
           ...blocks,
-          extraValues: sandwichValues(sandwich),
+          extraValues: factorValues(factors),
         },
         notes: [...start.notes, ...notes, ...fit.notes],
       };

@@ -2,10 +2,13 @@ import type { ArmorState, Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import {
   BLOCK_SIZE,
+  type BlockFactors,
   chooseBlocks,
+  coreForm,
   coreRefusal,
-  identitySandwich,
-  sandwichBlocks,
+  factorValues,
+  identityFactors,
+  plannedForm,
 } from "../factors/blocks.js";
 import { FIT_DAMPING, fitFactors } from "../factors/fit.js";
 import { type LinearProblem, type Method, thinCurve } from "../method.js";
@@ -13,7 +16,6 @@ import { keepNormalised, type Normalisation, normalise } from "../normalise.js";
 import type { OptionSpecs, OptionsOf } from "../options.js";
 import { Random } from "../random.js";
 import { pacer, TURN, timeSpent } from "../run.js";
-import { type Sandwich, sandwichValues } from "../sandwich.js";
 import { colsOf, type Tensor } from "../tensor.js";
 
 const OPTIONS = {
@@ -79,7 +81,7 @@ export const armor: Method<typeof OPTIONS> = {
   isTimed: true,
   options: OPTIONS,
   refusal: coreRefusal,
-  sandwichBlocks: (rows, cols, { blockSize }) => sandwichBlocks(rows, cols, blockSize),
+  form: (shape, { blockSize }) => plannedForm(shape, blockSize),
   async prune(problem, options) {
     const { backend, weight } = problem;
     problem.signal?.throwIfAborted();
@@ -92,27 +94,27 @@ export const armor: Method<typeof OPTIONS> = {
     backend.copy(weight, original);
     const { mask } = keepNormalised(problem, scales);
     const importance = backend.upload(scales.moments, [scales.moments.length]);
-    const sandwich = identitySandwich(problem, blocks);
+    const factors = identityFactors(problem, blocks);
     let state: ArmorState | undefined;
     try {
       const sizes = { ...blocks, signal: problem.signal };
       state = await backend.ops.armorOpen(target, importance, mask, sizes);
       const course = await optimise(stage(problem, options, 0), state, options);
       const proxyBefore = state.startProxy;
-      backend.ops.armorRead(state, { core: weight, mask, ...sandwich });
+      backend.ops.armorRead(state, { core: weight, mask, ...factors });
       state.dispose();
-      await foldScales(backend, sandwich, scales);
+      await foldScales(backend, factors, scales);
       const fit =
         options.rounds > 0
           ? await fitFactors(
               stage(problem, options, 1),
-              { original, mask, sandwich },
+              { original, mask, factors },
               { rounds: options.rounds, dampingAt: () => options.damping },
             )
           : undefined;
       return {
         mask,
-        sandwich,
+        form: coreForm(weight, factors),
         curve: thinCurve(course.curve),
         figures: {
           proxyBefore,
@@ -124,12 +126,12 @@ export const armor: Method<typeof OPTIONS> = {
             rounds: fit.losses.length - 1,
           }),
           ...blocks,
-          extraValues: sandwichValues(sandwich),
+          extraValues: factorValues(factors),
         },
         notes: [...notes, ...course.notes, ...(fit?.notes ?? [])],
       };
     } catch (error) {
-      for (const tensor of [mask, sandwich.left, sandwich.right]) tensor.dispose();
+      for (const tensor of [mask, factors.left, factors.right]) tensor.dispose();
       throw error;
     } finally {
       state?.dispose();
@@ -294,7 +296,7 @@ async function iterate(
 /** Multiplies the rows of A by the row norms and the columns of B by the column norms. */
 async function foldScales(
   backend: Backend,
-  { left, right }: Sandwich,
+  { left, right }: BlockFactors,
   { inverseColumns, inverseRows }: Normalisation,
 ): Promise<void> {
   const norm = (inverse: number) => (inverse > 0 ? 1 / inverse : 0);

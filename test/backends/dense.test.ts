@@ -1,7 +1,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
-import { assertProduct, FORMATS, formatCase } from "./formats.js";
+import { denseLeaf } from "../../src/forms/leaf.js";
+import type { Tensor } from "../../src/tensor.js";
+import { assertProduct, FORMATS, formatCase, leafOf } from "./formats.js";
 import { assertWithin, blank, input, OPENERS, random, randomValues } from "./operands.js";
 
 const test = suite("dense");
@@ -14,15 +16,15 @@ async function checkProduct(
   [tokens, rows, cols]: readonly number[],
   size = 1,
 ): Promise<void> {
-  const { data, values, options } = formatCase(format, rows, cols);
+  const made = formatCase(format, rows, cols);
   const x = randomValues(tokens * cols).map((value) => value * size);
   const bias = tokens % 2 ? randomValues(rows) : undefined;
-  const matrix = backend.ops.prepareLinear(input(backend, data, cols), options(backend));
+  const matrix = await backend.ops.prepare(leafOf(backend, made, [rows, cols]));
   const out = blank(backend, tokens * rows, rows);
   const withBias = bias && { bias: input(backend, bias, 1) };
-  backend.ops.linear(input(backend, x, cols), matrix, out.view, withBias);
+  backend.ops.multiply(input(backend, x, cols), matrix, out.view, withBias);
   matrix.dispose();
-  const product = { x, w: values, bias };
+  const product = { x, w: made.values, bias };
   assertProduct(backend, await out.read(), product, [tokens, rows, cols], format);
 }
 
@@ -44,8 +46,9 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
 
     test(`${backend.name}: looks up rows of prepared ${format} weights`, async () => {
       const [rows, cols] = [9, 13];
-      const { data, values, options } = formatCase(format, rows, cols);
-      const matrix = backend.ops.prepareLinear(input(backend, data, cols), options(backend));
+      const made = formatCase(format, rows, cols);
+      const { values } = made;
+      const matrix = await backend.ops.prepare(leafOf(backend, made, [rows, cols]));
       const ids = Int32Array.from({ length: 12 }, () => Math.floor(random() * rows));
       const out = blank(backend, ids.length * cols, cols);
       backend.ops.embed(matrix, input(backend, ids, 1), out.view);
@@ -61,13 +64,21 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   }
 
   test(`${backend.name}: a prepared matrix outlives what it was made of, and says its size`, async () => {
-    const weight = backend.upload(Uint8Array.of(1, 2, 255, 254), [2, 2]);
+    const weight = backend.upload(Uint8Array.of(129, 130, 127, 126), [2, 2]);
     const scales = backend.upload(Float32Array.of(0.5, 4), [2]);
-    const matrix = backend.ops.prepareLinear(weight, { scales });
+    const numbers = { kind: "grid", bits: 8, symmetric: true } as const;
+    const matrix = await backend.ops.prepare({
+      ...denseLeaf(weight, [2, 2]),
+      numbers,
+      parts: new Map([
+        ["values", weight],
+        ["scales", scales],
+      ]),
+    });
     weight.dispose();
     scales.dispose();
     const out = blank(backend, 2, 2);
-    backend.ops.linear(backend.upload(Float32Array.of(1, 3), [1, 2]), matrix, out.view);
+    backend.ops.multiply(backend.upload(Float32Array.of(1, 3), [1, 2]), matrix, out.view);
     assert.equal(await out.read(), Float32Array.of(3.5, -28));
     assert.equal([matrix.rows, matrix.cols], [2, 2]);
     assert.ok(matrix.bytes > 0);
@@ -75,16 +86,30 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     matrix.dispose();
   });
 
-  test(`${backend.name}: int8 weights need scales, and no others take any`, () => {
+  test(`${backend.name}: a grid needs scales, and no others take any`, () => {
     const bytes = backend.zeros([2, 2], "u8");
-    assert.throws(() => backend.ops.prepareLinear(bytes), /need scales/);
-    const scales = backend.zeros([2]);
+    const numbers = { kind: "grid", bits: 8, symmetric: true } as const;
+    const [floats, scales, few] = [[2, 2], [2], [1]].map((shape) => backend.zeros(shape));
+    const grid = (parts: [string, Tensor][]) => () =>
+      backend.ops.prepare({ ...denseLeaf(bytes, [2, 2]), numbers, parts: new Map(parts) });
+    assert.throws(grid([["values", bytes]]), /int8 needs the part "scales"/);
+    const plain = denseLeaf(floats, [2, 2]);
+    const parts = new Map([...plain.parts, ["scales", scales]]);
+    assert.throws(() => backend.ops.prepare({ ...plain, parts }), /f32 has no part "scales"/);
     assert.throws(
-      () => backend.ops.prepareLinear(backend.zeros([2, 2]), { scales }),
-      /need scales/,
+      grid([
+        ["values", bytes],
+        ["scales", few],
+      ]),
+      /1 elements/,
     );
-    const few = backend.zeros([1]);
-    assert.throws(() => backend.ops.prepareLinear(bytes, { scales: few }), /1 elements/);
+    assert.throws(
+      grid([
+        ["values", floats],
+        ["scales", scales],
+      ]),
+      /values is f32, must be u8/,
+    );
   });
 }
 

@@ -1,142 +1,63 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { Backend, EntropyOptions } from "../../src/backend.js";
+import type { Backend } from "../../src/backend.js";
 import {
-  assertWithin,
-  blank,
-  EPSILON,
-  input,
-  OPENERS,
-  output,
-  random,
-  randomValues,
-  SIZES,
-  seed,
-} from "./operands.js";
+  AXES,
+  type Axis,
+  compareLoss,
+  type Expected,
+  factorOf,
+  type LineCase,
+  placeOf,
+  unlikeWeights as weights,
+} from "./lines.js";
+import { EPSILON, input, OPENERS, SIZES, seed } from "./operands.js";
 
 const test = suite("entropy");
 
-type Axis = "rows" | "columns";
-
-interface Case {
-  readonly axis: Axis;
-  readonly rows: number;
-  readonly cols: number;
-  readonly w: Float32Array;
-  readonly scale?: Float32Array;
-  readonly inverse?: boolean;
-}
-
-interface Expected {
-  readonly sum: number;
-  readonly gradient: Float64Array;
-  readonly byScale: Float64Array;
-}
-
-/** Straight from the definition, in float64. */
-function oracle({ axis, rows, cols, w, scale, inverse = false }: Case): Expected {
+/** Straight from the definition, in float64; float32 rounds the parts of each term some times. */
+function oracle(c: LineCase): Expected {
+  const { axis, rows, cols, w, inverse = false } = c;
   const [lines, length] = axis === "rows" ? [rows, cols] : [cols, rows];
-  const at = (line: number, i: number) => (axis === "rows" ? line * cols + i : i * cols + line);
-  const factor = (i: number) => {
-    if (!scale) return 1;
-    return inverse ? 1 / scale[i] : scale[i];
-  };
   const gradient = new Float64Array(w.length);
+  const gradientBound = new Float64Array(w.length);
   const byScale = new Float64Array(length);
-  let sum = 0;
+  const byScaleBound = new Float64Array(length).fill(1e-30);
+  let loss = 0;
   for (let line = 0; line < lines; line++) {
-    const importance = Array.from({ length }, (_, i) => w[at(line, i)] ** 2 * factor(i));
+    const at = (i: number) => placeOf(c, line, i);
+    const importance = Array.from({ length }, (_, i) => w[at(i)] ** 2 * factorOf(c, i));
     const total = importance.reduce((a, b) => a + b, 0);
     const parts = importance.map((value) => value / total);
     const entropy = parts.reduce((e, p) => (p > 0 ? e - p * Math.log(p) : e), 0);
     if (total === 0) continue;
-    sum += entropy;
+    loss += entropy;
     parts.forEach((p, i) => {
       if (p === 0) return;
       const slope = -(Math.log(p) + entropy) / total;
-      gradient[at(line, i)] = 2 * w[at(line, i)] * factor(i) * slope;
-      const byFactor = w[at(line, i)] ** 2 * slope;
-      byScale[i] += inverse ? -byFactor / scale![i] ** 2 : byFactor;
+      const size = (12 * EPSILON * (Math.abs(Math.log(p)) + Math.log(length) + 1)) / total;
+      const byWeight = 2 * w[at(i)] * factorOf(c, i);
+      gradient[at(i)] = byWeight * slope;
+      gradientBound[at(i)] = Math.abs(byWeight) * size;
+      const byFactor = w[at(i)] ** 2 * (inverse ? -(factorOf(c, i) ** 2) : 1);
+      byScale[i] += byFactor * slope;
+      byScaleBound[i] += Math.abs(byFactor) * size;
     });
   }
-  return { sum, gradient, byScale };
-}
-
-/** How far float32 may be off: each term by some roundings of its parts, which add in size. */
-function bounds(c: Case): { readonly gradient: number[]; readonly byScale: number[] } {
-  const { axis, rows, cols, w, scale, inverse = false } = c;
-  const [lines, length] = axis === "rows" ? [rows, cols] : [cols, rows];
-  const gradient = new Array<number>(w.length).fill(0);
-  const byScale = new Array<number>(length).fill(1e-30);
-  for (let line = 0; line < lines; line++) {
-    const at = (i: number) => (axis === "rows" ? line * cols + i : i * cols + line);
-    const factor = (i: number) => (scale ? (inverse ? 1 / scale[i] : scale[i]) : 1);
-    let total = 0;
-    for (let i = 0; i < length; i++) total += w[at(i)] ** 2 * factor(i);
-    for (let i = 0; i < length; i++) {
-      const p = (w[at(i)] ** 2 * factor(i)) / total;
-      if (!(p > 0)) continue;
-      const slope = (Math.abs(Math.log(p)) + Math.log(length) + 1) / total;
-      gradient[at(i)] = 12 * EPSILON * 2 * Math.abs(w[at(i)]) * factor(i) * slope;
-      byScale[i] += 12 * EPSILON * w[at(i)] ** 2 * slope * (inverse ? 1 / scale![i] ** 2 : 1);
-    }
-  }
-  return { gradient, byScale };
-}
-
-async function compare(backend: Backend, c: Case, what: string): Promise<void> {
-  const { axis, rows, cols, w, scale, inverse } = c;
-  const length = axis === "rows" ? cols : rows;
-  const expected = oracle(c);
-  const bound = bounds(c);
-  const operation = axis === "rows" ? backend.ops.entropyRows : backend.ops.entropyColumns;
-  const gradient = blank(backend, w.length, cols);
-  const byScale = blank(backend, length, 1);
-  const options: EntropyOptions = scale
-    ? { scale: input(backend, scale, 1), inverse, scaleGradient: byScale.view }
-    : {};
-  const sum = await operation(input(backend, w, cols), gradient.view, options);
-  const lines = axis === "rows" ? rows : cols;
   const tolerance = 4 * EPSILON * lines * (Math.log(length + 1) + 1);
-  assert.ok(Math.abs(sum - expected.sum) <= tolerance, `${what}: ${sum}, not ${expected.sum}`);
-  assertWithin(await gradient.read(), expected.gradient, (i) => bound.gradient[i], what);
-  if (scale) {
-    const got = await byScale.read();
-    assertWithin(got, expected.byScale, (i) => bound.byScale[i] + 1e-30, `${what}, by scale`);
-  }
-  if (w.length === 0) return;
-
-  // Once more on top of what is there.
-  const start = randomValues(w.length);
-  const added = output(backend, start, cols);
-  const startScale = randomValues(length);
-  const addedScale = output(backend, startScale, 1);
-  await operation(input(backend, w, cols), added.view, {
-    ...(scale ? { ...options, scaleGradient: addedScale.view } : {}),
-    accumulate: true,
-  });
-  assertWithin(
-    await added.read(),
-    expected.gradient.map((g, i) => g + start[i]),
-    (i) => bound.gradient[i] + 2 * EPSILON * (1 + Math.abs(expected.gradient[i])),
-    `${what}, added`,
-  );
-  if (!scale) return;
-  assertWithin(
-    await addedScale.read(),
-    expected.byScale.map((g, i) => g + startScale[i]),
-    (i) => bound.byScale[i] + 2 * EPSILON * (1 + Math.abs(expected.byScale[i])),
-    `${what}, by scale, added`,
-  );
+  return { loss, tolerance, gradient, gradientBound, byScale, byScaleBound };
 }
 
-/** Weights of very unlike sizes, as they are in models. */
-function weights(size: number): Float32Array {
-  return randomValues(size).map((x) => x * 10 ** (3 * random() - 3));
+function operationOf(backend: Backend, axis: Axis) {
+  return axis === "rows" ? backend.ops.entropyRows : backend.ops.entropyColumns;
+}
+
+function compare(backend: Backend, c: LineCase, what: string): Promise<void> {
+  return compareLoss(backend, operationOf(backend, c.axis), c, oracle(c), what);
 }
 
 for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
-  for (const axis of ["rows", "columns"] as const) {
+  for (const axis of AXES) {
     test(`${backend.name}: entropies of ${axis} of any shape, with and without a scale`, async () => {
       for (const cols of SIZES) {
         for (const rows of cols === 0 ? [0] : [...SIZES, 61]) {
@@ -170,7 +91,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     });
 
     test(`${backend.name}: NaN in ${axis} is not hidden`, async () => {
-      const operation = axis === "rows" ? backend.ops.entropyRows : backend.ops.entropyColumns;
+      const operation = operationOf(backend, axis);
       const w = weights(35);
       w[11] = Number.NaN;
       const sum = await operation(input(backend, w, 5), backend.zeros([7, 5]));

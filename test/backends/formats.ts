@@ -1,7 +1,8 @@
-import type { Backend, WeightOptions } from "../../src/backend.js";
-import { fromBrain, fromHalf } from "../../src/backends/half.js";
+import type { Backend } from "../../src/backend.js";
+import type { Leaf, Numbers, Structure } from "../../src/form.js";
+import { fromBrain, fromHalf } from "../../src/forms/float.js";
 import type { TensorData } from "../../src/tensor.js";
-import { assertWithin, random, randomValues } from "./operands.js";
+import { assertWithin, input, random, randomValues } from "./operands.js";
 
 export const FORMATS = ["f32", "f16", "bf16", "int8"] as const;
 
@@ -12,7 +13,23 @@ const LEAST_NORMAL = 2 ** -14;
 export interface FormatCase {
   readonly data: TensorData;
   readonly values: Float64Array;
-  options(backend: Backend): WeightOptions;
+  readonly numbers: Numbers;
+  /** One for each row, of int8. */
+  readonly scales?: Float32Array;
+}
+
+/** A leaf of such weights [rows, cols], with values that lie `width` in a row. */
+export function leafOf(
+  backend: Backend,
+  { data, numbers, scales }: FormatCase,
+  [rows, cols]: readonly number[],
+  { width = cols, structure = { kind: "dense" } as Structure, indices = new Uint8Array() } = {},
+): Leaf {
+  const parts = new Map([["values", input(backend, data, width)]]);
+  if (structure.kind === "n:m")
+    parts.set("indices", input(backend, indices, indices.length / rows));
+  if (scales) parts.set("scales", backend.upload(scales, [rows, 1]));
+  return { kind: "leaf", shape: [rows, cols], structure, numbers, parts };
 }
 
 /**
@@ -41,25 +58,28 @@ export function formatCase(
 ): FormatCase {
   if (format === "f32") {
     const data = randomValues(rows * cols);
-    return { data, values: Float64Array.from(data), options: () => ({}) };
+    return { data, values: Float64Array.from(data), numbers: { kind: "float", dtype: format } };
   }
   if (format === "int8") {
     const bytes = Int8Array.from({ length: rows * cols }, () => Math.floor(random() * 256) - 128);
     const scales = Float32Array.from({ length: rows }, () => 2 ** -8 + random());
     return {
-      data: new Uint8Array(bytes.buffer),
+      data: Uint8Array.from(bytes, (byte) => byte + 128),
       values: Float64Array.from(bytes, (byte, i) => byte * scales[Math.floor(i / cols)]),
-      options: (backend) => ({ scales: backend.upload(scales, [rows]) }),
+      numbers: { kind: "grid", bits: 8, symmetric: true },
+      scales,
     };
   }
   if (format === "f16") {
     const data = halves(rows, cols);
-    return { data, values: Float64Array.from(data, fromHalf), options: () => ({}) };
+    const numbers = { kind: "float", dtype: format } as const;
+    return { data, values: Float64Array.from(data, fromHalf), numbers };
   }
   const data = new Uint16Array(
     new Uint32Array(randomValues(rows * cols).buffer).map((b) => b >>> 16),
   );
-  return { data, values: Float64Array.from(data, fromBrain), options: () => ({ format }) };
+  const numbers = { kind: "float", dtype: format } as const;
+  return { data, values: Float64Array.from(data, fromBrain), numbers };
 }
 
 /** What an element x [k] W [k] + bias is, and how large an error f32 sums may make. */

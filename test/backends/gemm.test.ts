@@ -125,7 +125,7 @@ for (const open of OPENERS) {
         const bias = tokens % 2 ? randomValues(outFeatures) : undefined;
         const blank = new Float32Array(tokens * outFeatures).fill(Number.NaN);
         const out = output(backend, blank, outFeatures);
-        backend.ops.linear(
+        backend.ops.multiply(
           input(backend, x, inFeatures),
           input(backend, w, inFeatures),
           out.view,

@@ -1,33 +1,23 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
-import type { RemovedOptions } from "../../src/backends/operations/removed.js";
 import {
-  assertWithin,
-  blank,
-  EPSILON,
-  input,
-  OPENERS,
-  output,
-  random,
-  randomValues,
-  seed,
-} from "./operands.js";
+  AXES,
+  type Axis,
+  compareLoss,
+  type Expected,
+  factorOf,
+  type LineCase,
+  placeOf,
+  unlikeWeights as weights,
+} from "./lines.js";
+import { EPSILON, input, OPENERS, seed } from "./operands.js";
 
 const test = suite("removed importance");
 
-type Axis = "rows" | "columns";
-const AXES: readonly Axis[] = ["rows", "columns"];
-
-interface Case {
-  readonly axis: Axis;
-  readonly rows: number;
-  readonly cols: number;
+interface Case extends LineCase {
   readonly keep: number;
   readonly of: number;
-  readonly w: ArrayLike<number>;
-  readonly scale?: ArrayLike<number>;
-  readonly inverse?: boolean;
 }
 
 interface Line {
@@ -39,18 +29,13 @@ interface Line {
   readonly removed: ReadonlySet<number>;
 }
 
-function factorOf({ scale, inverse }: Case, i: number): number {
-  if (!scale) return 1;
-  return inverse ? 1 / scale[i] : scale[i];
-}
-
 /** Straight from the definition, in float64. */
 function linesOf(c: Case): Line[] {
   const { axis, rows, cols, keep, of, w } = c;
   const [lines, length] = axis === "rows" ? [rows, cols] : [cols, rows];
   return Array.from({ length: lines }, (_, line) => {
     const places = [...Array(length).keys()];
-    const at = places.map((i) => (axis === "rows" ? line * cols + i : i * cols + line));
+    const at = places.map((i) => placeOf(c, line, i));
     const importance = places.map((i) => w[at[i]] ** 2 * factorOf(c, i));
     const removed = places.filter((i) => {
       const group = places.filter((j) => Math.floor(j / of) === Math.floor(i / of));
@@ -75,7 +60,7 @@ function lossOf(lines: readonly Line[]): number {
 }
 
 /** Derivatives, and how far float32 may be off: some roundings of parts that may cancel. */
-function oracle(c: Case) {
+function oracle(c: Case): Expected {
   const length = c.axis === "rows" ? c.cols : c.rows;
   const gradient = new Float64Array(c.w.length);
   const gradientBound = new Float64Array(c.w.length);
@@ -96,64 +81,22 @@ function oracle(c: Case) {
       byScaleBound[i] += Math.abs(byFactor) * size;
     }
   }
-  return { loss: lossOf(lines), gradient, gradientBound, byScale, byScaleBound };
+  const tolerance = 8 * EPSILON * c.w.length;
+  return { loss: lossOf(lines), tolerance, gradient, gradientBound, byScale, byScaleBound };
 }
 
 function operationOf(backend: Backend, axis: Axis) {
   return axis === "rows" ? backend.ops.removedRows : backend.ops.removedColumns;
 }
 
-async function compare(backend: Backend, c: Case): Promise<void> {
+function compare(backend: Backend, c: Case): Promise<void> {
   const { axis, rows, cols, keep, of, inverse } = c;
-  const w = Float32Array.from(c.w);
-  const length = axis === "rows" ? cols : rows;
-  const operation = operationOf(backend, axis);
   const scaled = c.scale ? (inverse ? " divided" : " scaled") : "";
   const what = `${backend.name} ${keep}:${of} ${axis} [${rows}, ${cols}]${scaled}`;
-  const expected = oracle(c);
-  const gradient = blank(backend, w.length, cols);
-  const byScale = blank(backend, length, 1);
-  const scale = c.scale && input(backend, Float32Array.from(c.scale), 1);
-  const base: RemovedOptions = { keep, of, scale, inverse };
-  const options = scale ? { ...base, scaleGradient: byScale.view } : base;
-  const loss = await operation(input(backend, w, cols), gradient.view, options);
-  const tolerance = 8 * EPSILON * w.length;
-  assert.ok(Math.abs(loss - expected.loss) <= tolerance, `${what}: ${loss}, ${expected.loss}`);
-  const { gradientBound, byScaleBound } = expected;
-  assertWithin(await gradient.read(), expected.gradient, (i) => gradientBound[i], what);
-  if (scale) {
-    assertWithin(await byScale.read(), expected.byScale, (i) => byScaleBound[i], `${what}, scale`);
-  }
-  if (w.length === 0) return;
-
-  // Once more on top of what is there.
-  const start = randomValues(w.length);
-  const added = output(backend, start, cols);
-  const startScale = randomValues(length);
-  const addedScale = output(backend, startScale, 1);
-  await operation(input(backend, w, cols), added.view, {
-    ...base,
-    ...(scale ? { scaleGradient: addedScale.view } : {}),
-    accumulate: true,
-  });
-  assertWithin(
-    await added.read(),
-    expected.gradient.map((g, i) => g + start[i]),
-    (i) => gradientBound[i] + 2 * EPSILON * (1 + Math.abs(expected.gradient[i])),
-    `${what}, added`,
-  );
-  if (!scale) return;
-  assertWithin(
-    await addedScale.read(),
-    expected.byScale.map((g, i) => g + startScale[i]),
-    (i) => byScaleBound[i] + 2 * EPSILON * (1 + Math.abs(expected.byScale[i])),
-    `${what}, scale, added`,
-  );
-}
-
-/** Weights of very unlike sizes, as they are in models. */
-function weights(size: number): Float32Array {
-  return randomValues(size).map((x) => x * 10 ** (3 * random() - 3));
+  const operation = operationOf(backend, axis);
+  const run: typeof backend.ops.entropyRows = (w, gradient, options) =>
+    operation(w, gradient, { keep, of, ...options });
+  return compareLoss(backend, run, c, oracle(c), what);
 }
 
 /** Draws weights anew until no two of a group are so alike that float32 may order them otherwise. */

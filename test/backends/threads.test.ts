@@ -7,10 +7,11 @@ import type { Backend } from "../../src/backend.js";
 import { hasRelaxedSimd, kernelModule, SIMDS } from "../../src/backends/wasm/module.js";
 import { ThreadPool } from "../../src/backends/wasm/pool.js";
 import { openWasm } from "../../src/backends/wasm.js";
+import { blocksLeaf, twoFourLeaf } from "../../src/forms/leaf.js";
 import { loadThreading } from "../../src/platform/node-modules.js";
 import type { Tensor } from "../../src/tensor.js";
 import { note } from "../shared.js";
-import { formatCase } from "./formats.js";
+import { formatCase, leafOf } from "./formats.js";
 import { randomValues } from "./operands.js";
 
 const test = suite("backends/threads");
@@ -34,7 +35,7 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
     b.ops.gemm(x(b), w(b), out, { transposeB: true, alpha: 0.7 });
     return [out];
   },
-  deep(b) {
+  async deep(b) {
     // More than one block of k, and more lines than threads pack together.
     const [tall, wide] = [b.zeros([250, 130]), b.zeros([130, 250])];
     const [long, short] = [250, 130].map((rows) => {
@@ -43,8 +44,8 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
     b.ops.gemm(long, short, tall, { transposeB: true, alpha: 0.7 });
     b.ops.gemm(short, long, wide, { transposeB: true, alpha: 0.7 });
     const narrow = b.zeros([250, 130]);
-    const bytes = b.upload(given.bytes.data, [130, DEPTH]);
-    b.ops.linear(long, b.ops.prepareLinear(bytes, given.bytes.options(b)), narrow);
+    const bytes = await b.ops.prepare(leafOf(b, given.bytes, [130, DEPTH]));
+    b.ops.multiply(long, bytes, narrow);
     return [tall, wide, narrow];
   },
   async twoFour(b) {
@@ -52,28 +53,25 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
     const { matrix } = await packed(b);
     for (const tokens of MANY_OR_FEW) {
       const out = b.zeros([tokens, ROWS]);
-      b.ops.twoFourLinear(
-        b.upload(given.deep.subarray(0, tokens * COLS), [tokens, COLS]),
-        matrix,
-        out,
-      );
+      b.ops.multiply(b.upload(given.deep.subarray(0, tokens * COLS), [tokens, COLS]), matrix, out);
       results.push(out);
     }
     return results;
   },
   async sandwich(b) {
     const results: Tensor[] = [];
-    const { matrix } = await packed(b);
+    const { leaf } = await packed(b);
     const [left, right] = [20, 12].map((size, i) => {
       const rows = [ROWS, COLS][i];
       return b.upload(given.deep.subarray(0, rows * size), [rows / size, size, size]);
     });
+    const factors = [blocksLeaf(left), leaf, blocksLeaf(right)];
+    const matrix = await b.ops.prepare({ kind: "product", factors });
     for (const tokens of MANY_OR_FEW) {
       const x = b.upload(given.deep.subarray(0, tokens * COLS), [tokens, COLS]);
       const [turned, out] = [b.zeros([tokens, COLS]), b.zeros([tokens, ROWS])];
       b.ops.blockDiagonal(x, right, turned);
-      const work = b.zeros([Math.min(tokens, 100) * (ROWS + COLS)]);
-      b.ops.sandwichLinear(x, matrix, { left, right }, work, out);
+      b.ops.multiply(x, matrix, out);
       results.push(turned, out);
     }
     return results;
@@ -103,7 +101,7 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
   },
   linear(b) {
     const out = [1, 5, TOKENS].map((tokens) => b.zeros([tokens, ROWS]));
-    for (const to of out) b.ops.linear(b.rows(x(b), 0, to.shape[0]), w(b), to);
+    for (const to of out) b.ops.multiply(b.rows(x(b), 0, to.shape[0]), w(b), to);
     return out;
   },
   attention(b) {
@@ -154,7 +152,8 @@ async function packed(b: Backend) {
   b.ops.applyMask(dense, mask);
   const [values, indices] = [b.zeros([ROWS, COLS / 2]), b.zeros([ROWS, COLS / 8], "u8")];
   await b.ops.packTwoFour(dense, values, indices);
-  return { matrix: b.ops.prepareTwoFour(values, indices, COLS) };
+  const leaf = twoFourLeaf(values, indices, [ROWS, COLS]);
+  return { leaf, matrix: await b.ops.prepare(leaf) };
 }
 
 const x = (b: Backend) => b.upload(given.x, [TOKENS, COLS]);

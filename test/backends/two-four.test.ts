@@ -1,7 +1,8 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
-import { assertProduct, FORMATS, formatCase } from "./formats.js";
+import { twoFourLeaf } from "../../src/forms/leaf.js";
+import { assertProduct, FORMATS, formatCase, leafOf } from "./formats.js";
 import {
   assertWithin,
   blank,
@@ -55,10 +56,10 @@ async function checkProduct(backend: Backend, tokens: number, rows: number, cols
     const bias = withBias ? randomValues(rows) : undefined;
     const { values, indices, width } = packed(w, rows, cols);
     const [v, i] = [input(backend, values, cols / 2), input(backend, indices, width)];
-    const matrix = backend.ops.prepareTwoFour(v, i, cols);
+    const matrix = await backend.ops.prepare(twoFourLeaf(v, i, [rows, cols]));
     const out = blank(backend, tokens * rows, rows);
     const options = bias && { bias: input(backend, bias, 1) };
-    backend.ops.twoFourLinear(input(backend, x, cols), matrix, out.view, options);
+    backend.ops.multiply(input(backend, x, cols), matrix, out.view, options);
     matrix.dispose();
     const what = withBias ? "with bias" : "without bias";
     assertProduct(backend, await out.read(), { x, w, bias }, [tokens, rows, cols], what);
@@ -72,7 +73,8 @@ async function checkFormat(
   [tokens, rows, cols]: readonly number[],
   size = 1,
 ): Promise<void> {
-  const { data, values, options } = formatCase(format, rows, cols / 2);
+  const made = formatCase(format, rows, cols / 2);
+  const { values } = made;
   const width = Math.ceil(cols / 8);
   const indices = new Uint8Array(rows * width);
   const dense = new Float64Array(rows * cols);
@@ -88,15 +90,12 @@ async function checkFormat(
   }
   const x = randomValues(tokens * cols).map((value) => value * size);
   const bias = tokens % 2 ? randomValues(rows) : undefined;
-  const matrix = backend.ops.prepareTwoFour(
-    input(backend, data, cols / 2),
-    input(backend, indices, width),
-    cols,
-    options(backend),
-  );
+  const structure = { kind: "n:m", n: 2, m: 4 } as const;
+  const held = { width: cols / 2, structure, indices };
+  const matrix = await backend.ops.prepare(leafOf(backend, made, [rows, cols], held));
   const out = blank(backend, tokens * rows, rows);
   const withBias = bias && { bias: input(backend, bias, 1) };
-  backend.ops.twoFourLinear(input(backend, x, cols), matrix, out.view, withBias);
+  backend.ops.multiply(input(backend, x, cols), matrix, out.view, withBias);
   matrix.dispose();
   const product = { x, w: dense, bias };
   assertProduct(backend, await out.read(), product, [tokens, rows, cols], format);
@@ -175,14 +174,14 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     const { values, indices } = packed(w, 9, 16);
     const v = backend.upload(values, [9, 8]);
     const i = backend.upload(indices, [9, 2]);
-    const matrix = backend.ops.prepareTwoFour(v, i, 16);
+    const matrix = await backend.ops.prepare(twoFourLeaf(v, i, [9, 16]));
     backend.write(v, new Float32Array(72).fill(Number.NaN));
     backend.write(i, new Uint8Array(18).fill(255));
     v.dispose();
     i.dispose();
     const x = Float32Array.from({ length: 16 }, (_, c) => c + 1);
     const out = output(backend, new Float32Array(9), 9);
-    backend.ops.twoFourLinear(backend.upload(x, [1, 16]), matrix, out.view);
+    backend.ops.multiply(backend.upload(x, [1, 16]), matrix, out.view);
     const expected = Array.from({ length: 9 }, (_, r) =>
       x.reduce((sum, value, c) => sum + value * w[r * 16 + c], 0),
     );

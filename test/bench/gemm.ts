@@ -46,7 +46,7 @@ async function linearFigures(n: number, turns: Turns): Promise<Figure[]> {
     const tensors = contenders.map(({ mode, backend, peak }, i) => {
       const [x, out] = [backend.upload(values, [tokens, n]), backend.zeros([tokens, n])];
       cases[`peak ${mode}`] = peak.run;
-      cases[mode] = () => backend.ops.linear(x, layers[i], out);
+      cases[mode] = () => backend.ops.multiply(x, layers[i], out);
       return [x, out];
     });
     const seconds = medians(cases, { ...turns, gauge: contenders[0].peak.gauge });

@@ -25,8 +25,8 @@ const ARMOR_SCHEDULES = [
 
 /** Every method once, those with factors once for each size of block, ARMOR with and without rounds. */
 function cases(quick: boolean): Case[] {
-  return Object.values(methods).flatMap(({ name: method, sandwichBlocks }): Case[] => {
-    if (!sandwichBlocks) return [{ name: method, method, options: {} }];
+  return Object.values(methods).flatMap(({ name: method, form }): Case[] => {
+    if (!form) return [{ name: method, method, options: {} }];
     const blocks = BLOCKS.map((blockSize) => ({
       name: `${method} blocks of ${blockSize}`,
       method,
@@ -74,8 +74,8 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
       const problem = { weight, rows, cols, hessian, sequences, tokens, backend };
       const pruned = await pruneLinear({ ...problem, method, options, sparsity: "2:4" });
       const seconds = (performance.now() - start) / 1000;
-      const { left, right } = pruned.sandwich ?? {};
-      const factors = (left?.length ?? 0) + (right?.length ?? 0);
+      const all = (pruned.factors ?? []).map(({ parts }) => parts.get("values")!.length);
+      const factors = all.reduce((sum, length) => sum + length, 0) - (all[1] ?? 0);
       const packed = rows * indexBytes(cols) + bytes * ((rows * cols) / 2 + factors);
       figures.push(
         {

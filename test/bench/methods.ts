@@ -47,8 +47,8 @@ const BLOCK_SIZES = [4, 8, 16, 32];
 function pruned(sparsity: string, scopes = ["block", "shared"]): Row[] {
   const layout = sparsity === "2:4" ? "two-four" : "dense";
   const rows: Row[] = [];
-  for (const [method, { refusal, sandwichBlocks }] of Object.entries(methods)) {
-    if (refusal?.(parseSparsity(sparsity)) || sandwichBlocks) continue;
+  for (const [method, { refusal, form }] of Object.entries(methods)) {
+    if (refusal?.(parseSparsity(sparsity)) || form) continue;
     const recipe = { method, sparsity, layout };
     const against = `${method} ${sparsity}`;
     rows.push({ name: against, recipe });

@@ -11,7 +11,7 @@ function ownProduct(backend: Backend, { m, n, k, x, w }: Problem): () => void {
   if (m > 1) return () => ops.gemm(a, b, out);
   const weight = backend.zeros([n, k]);
   ops.transpose(b, weight);
-  return () => ops.linear(a, weight, out);
+  return () => ops.multiply(a, weight, out);
 }
 
 /** Every contender's seconds for one product, all of them by turns, and the peaks' rates. */

@@ -114,8 +114,8 @@ async function rowFigures(turns: Turns, quick: boolean): Promise<Figure[]> {
       const matrix = () => matrices[next++ % matrices.length];
       const seconds = medians(
         {
-          dense: () => backend.ops.linear(x, matrix().dense, out),
-          "2:4": () => backend.ops.twoFourLinear(x, matrix().sparse, out),
+          dense: () => backend.ops.multiply(x, matrix().dense, out),
+          "2:4": () => backend.ops.multiply(x, matrix().sparse, out),
         },
         { ...turns, gauge },
       );

@@ -1,6 +1,7 @@
-import type { Backend, TwoFourMatrix } from "../../src/backend.js";
+import type { Backend } from "../../src/backend.js";
+import type { PreparedMatrix } from "../../src/backends/operations/form.js";
 import { openWasm } from "../../src/backends/wasm.js";
-import type { Sandwich } from "../../src/sandwich.js";
+import { blocksLeaf, twoFourLeaf } from "../../src/forms/leaf.js";
 import type { Tensor } from "../../src/tensor.js";
 import { randomValues } from "./contenders.js";
 import { type Figure, median } from "./figures.js";
@@ -20,12 +21,12 @@ const SHAPES: readonly (readonly [number, number])[] = [
 /** One layer in the forms that are compared; the dense one has other values. */
 interface Layer {
   readonly dense: Tensor;
-  readonly core: TwoFourMatrix;
-  readonly sandwiches: readonly Sandwich[];
+  readonly core: PreparedMatrix;
+  readonly sandwiches: readonly PreparedMatrix[];
 }
 
 /** Layers of random weights, as many as it takes to leave the caches. */
-function layers(backend: Backend, rows: number, cols: number): Layer[] {
+async function layers(backend: Backend, rows: number, cols: number): Promise<Layer[]> {
   const values = backend.upload(randomValues((rows * cols) / 2), [rows, cols / 2]);
   // Codes of two columns out of four: first | second << 2, and two of them a byte.
   const codes = [4, 8, 9, 12, 13, 14];
@@ -33,13 +34,21 @@ function layers(backend: Backend, rows: number, cols: number): Layer[] {
   const bytes = Uint8Array.from({ length: (rows * cols) / 8 }, () => code() | (code() << 4));
   const indices = backend.upload(bytes, [rows, cols / 8]);
   const factor = (side: number, block: number) =>
-    backend.upload(randomValues(side * block), [side / block, block, block]);
+    blocksLeaf(backend.upload(randomValues(side * block), [side / block, block, block]));
+  const core = twoFourLeaf(values, indices, [rows, cols]);
   const packedBytes = 2.125 * rows * cols;
-  return Array.from({ length: Math.ceil(WEIGHT_BYTES / packedBytes) }, () => ({
-    dense: backend.upload(randomValues(rows * cols), [rows, cols]),
-    core: backend.ops.prepareTwoFour(values, indices, cols),
-    sandwiches: BLOCKS.map((block) => ({ left: factor(rows, block), right: factor(cols, block) })),
-  }));
+  const made: Layer[] = [];
+  for (let i = 0; i < Math.ceil(WEIGHT_BYTES / packedBytes); i++) {
+    const sandwiches: PreparedMatrix[] = [];
+    for (const block of BLOCKS) {
+      const factors = [factor(rows, block), core, factor(cols, block)];
+      sandwiches.push(await backend.ops.prepare({ kind: "product", factors }));
+      for (const leaf of [factors[0], factors[2]]) leaf.parts.get("values")!.dispose();
+    }
+    const dense = backend.upload(randomValues(rows * cols), [rows, cols]);
+    made.push({ dense, core: await backend.ops.prepare(core), sandwiches });
+  }
+  return made;
 }
 
 /** Times of single calls, the functions taking turns at every call. */
@@ -65,22 +74,20 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   for (const [rows, cols] of quick ? SHAPES.slice(0, 1) : SHAPES) {
     const backend = await openWasm({ threads: 1 });
     const { ops } = backend;
-    const all = layers(backend, rows, cols);
+    const all = await layers(backend, rows, cols);
     let next = 0;
     const layer = () => all[next++ % all.length];
     const bias = backend.upload(randomValues(rows), [rows]);
     for (const tokens of quick ? [1, 64] : [1, 8, 64, 256]) {
       const x = backend.upload(randomValues(tokens * cols), [tokens, cols]);
       const out = backend.zeros([tokens, rows]);
-      const work = backend.zeros([Math.min(64, tokens), rows + cols]);
       const sandwich = (i: number) => () => {
-        const { core, sandwiches } = layer();
-        ops.sandwichLinear(x, core, sandwiches[i], work, out, { bias });
+        ops.multiply(x, layer().sandwiches[i], out, { bias });
       };
       const names = ["2:4", "dense", ...BLOCKS.map((block) => `sandwich, blocks of ${block}`)];
       const cases = [
-        () => ops.twoFourLinear(x, layer().core, out, { bias }),
-        () => ops.linear(x, layer().dense, out, { bias }),
+        () => ops.multiply(x, layer().core, out, { bias }),
+        () => ops.multiply(x, layer().dense, out, { bias }),
         ...BLOCKS.map((_, i) => sandwich(i)),
       ];
       // Single products need many samples, and are short.
@@ -97,7 +104,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
           }),
         });
       }
-      for (const tensor of [x, out, work]) tensor.dispose();
+      for (const tensor of [x, out]) tensor.dispose();
     }
     backend.dispose();
   }

@@ -13,7 +13,7 @@ import type { Settings } from "../../src/compress/settings.js";
 import { planLayers } from "../../src/compress/transforms/prune.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
-import { loadBlock } from "../../src/weights.js";
+import { loadBlock } from "../../src/load.js";
 import type { BenchOptions, Figure } from "./measure.js";
 import { patternedModel } from "./patterned.js";
 import { peakResident } from "./resident.js";
@@ -132,7 +132,7 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
     const calibration = await openCalibration(model, backend, { ids, samples: windows }, recipe);
     const filled = process.memoryUsage().rss;
     const tables = live();
-    const block = await loadBlock(model, backend, 0, true);
+    const block = await loadBlock(model, backend, 0, { dense: true });
     const weights = live() - tables;
     const passes = new Passes(backend, { ...calibration, samples }, undefined);
     const inputs: readonly LinearName[] = [

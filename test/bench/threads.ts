@@ -1,5 +1,6 @@
 import type { Backend } from "../../src/backend.js";
 import { openWasm } from "../../src/backends/wasm.js";
+import { blocksLeaf } from "../../src/forms/leaf.js";
 import {
   availableModes,
   randomValues,
@@ -79,20 +80,20 @@ async function linearFigures(n: number, turns: Turns): Promise<Figure[]> {
     const [one, several] = await Promise.all(
       backends.map(async (backend) => {
         const { ops } = backend;
-        const [{ dense, sparse }] = await sparseWeights(backend, n, "f32", 1);
+        const [{ dense, sparse, leaf }] = await sparseWeights(backend, n, "f32", 1);
         const [left, right] = [0, 1].map(() =>
           backend.upload(randomValues(n * BLOCK), [n / BLOCK, BLOCK, BLOCK]),
         );
+        const factors = [blocksLeaf(left), leaf, blocksLeaf(right)];
+        const product = await ops.prepare({ kind: "product", factors });
         const cases: Record<string, () => unknown> = {};
         for (const tokens of [1, 16]) {
           const x = backend.upload(randomValues(tokens * n), [tokens, n]);
-          const [out, work] = [backend.zeros([tokens, n]), backend.zeros([tokens, 2 * n])];
+          const out = backend.zeros([tokens, n]);
           const name = `${tokens} x ${n} x ${n}`;
-          cases[`linear ${name}`] = () => ops.linear(x, dense, out);
-          cases[`2:4 linear ${name}`] = () => ops.twoFourLinear(x, sparse, out);
-          cases[`sandwich ${name}`] = () => {
-            ops.sandwichLinear(x, sparse, { left, right }, work, out);
-          };
+          cases[`linear ${name}`] = () => ops.multiply(x, dense, out);
+          cases[`2:4 linear ${name}`] = () => ops.multiply(x, sparse, out);
+          cases[`sandwich ${name}`] = () => ops.multiply(x, product, out);
         }
         return cases;
       }),

@@ -1,4 +1,7 @@
-import type { Backend, DenseMatrix, TwoFourMatrix, WeightOptions } from "../../src/backend.js";
+import type { Backend } from "../../src/backend.js";
+import type { PreparedMatrix, Weight } from "../../src/backends/operations/form.js";
+import type { Leaf, Numbers, Structure } from "../../src/form.js";
+import { twoFourLeaf } from "../../src/forms/leaf.js";
 import type { Tensor } from "../../src/tensor.js";
 import { randomValues } from "./contenders.js";
 
@@ -18,35 +21,45 @@ function randomTwoFour(n: number): Float32Array {
   return dense;
 }
 
-/** Runs `use` with f32 weights in a format, which need not outlive it. */
-async function inFormat<T>(
+/** A matrix [n, n] whose values are given in f32, prepared in a format. */
+async function inFormat(
   backend: Backend,
   format: Format,
   floats: Tensor,
-  use: (weights: Tensor, options: WeightOptions) => T,
-): Promise<T> {
-  if (format === "f32") return use(floats, {});
+  structure: Structure,
+  indices?: Tensor,
+): Promise<PreparedMatrix> {
+  const rows = floats.shape[0];
+  const parts = new Map<string, Tensor>();
+  let numbers: Numbers = { kind: "float", dtype: "f32" };
+  let values = floats;
   if (format === "int8") {
-    const bytes = Int8Array.from((await backend.read(floats)) as Float32Array, (w) => 254 * w);
-    const weights = backend.upload(new Uint8Array(bytes.buffer), floats.shape);
-    const scales = backend.upload(new Float32Array(floats.shape[0]).fill(1 / 254), [
-      floats.shape[0],
-    ]);
-    const made = use(weights, { scales });
-    weights.dispose();
-    scales.dispose();
-    return made;
+    const codes = Uint8Array.from(
+      (await backend.read(floats)) as Float32Array,
+      (w) => 128 + Math.trunc(254 * w),
+    );
+    values = backend.upload(codes, floats.shape);
+    parts.set("scales", backend.upload(new Float32Array(rows).fill(1 / 254), [rows, 1]));
+    numbers = { kind: "grid", bits: 8, symmetric: true };
+  } else if (format !== "f32") {
+    values = backend.zeros(floats.shape, "u16");
+    backend.ops.narrow(floats, values, format);
+    numbers = { kind: "float", dtype: format };
   }
-  const bits = backend.zeros(floats.shape, "u16");
-  backend.ops.narrow(floats, bits, format);
-  const made = use(bits, { format });
-  bits.dispose();
+  parts.set("values", values);
+  if (indices) parts.set("indices", indices);
+  const leaf: Leaf = { kind: "leaf", shape: [rows, rows], structure, numbers, parts };
+  const made = await backend.ops.prepare(leaf);
+  parts.get("scales")?.dispose();
+  if (values !== floats) values.dispose();
   return made;
 }
 
 export interface SparseWeights {
-  readonly dense: Tensor | DenseMatrix;
-  readonly sparse: TwoFourMatrix;
+  readonly dense: Weight;
+  readonly sparse: PreparedMatrix;
+  /** The packed matrix in f32. */
+  readonly leaf: Leaf;
 }
 
 /** The same random 2:4 matrix [n, n] dense and packed, as often as it takes to fill `least` bytes. */
@@ -61,20 +74,16 @@ export async function sparseWeights(
   const values = backend.zeros([n, n / 2]);
   const indices = backend.zeros([n, n / 8], "u8");
   await backend.ops.packTwoFour(whole, values, indices);
-  const { prepareLinear, prepareTwoFour } = backend.ops;
   const made: SparseWeights[] = [];
   let bytes = 0;
   while (bytes < least) {
     const dense =
       format === "f32"
         ? backend.upload(floats, [n, n])
-        : await inFormat(backend, format, whole, (weight, options) =>
-            prepareLinear(weight, options),
-          );
-    const sparse = await inFormat(backend, format, values, (kept, options) =>
-      prepareTwoFour(kept, indices, n, options),
-    );
-    made.push({ dense, sparse });
+        : await inFormat(backend, format, whole, { kind: "dense" });
+    const pattern = { kind: "n:m", n: 2, m: 4 } as const;
+    const sparse = await inFormat(backend, format, values, pattern, indices);
+    made.push({ dense, sparse, leaf: twoFourLeaf(values, indices, [n, n]) });
     bytes += 2 * sparse.bytes;
   }
   return made;

@@ -27,8 +27,8 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
       const out = backend.zeros([tokens, n]);
       const seconds = medians(
         {
-          dense: () => backend.ops.linear(x, matrix().dense, out),
-          sparse: () => backend.ops.twoFourLinear(x, matrix().sparse, out),
+          dense: () => backend.ops.multiply(x, matrix().dense, out),
+          sparse: () => backend.ops.multiply(x, matrix().sparse, out),
         },
         { ...turns, gauge },
       );

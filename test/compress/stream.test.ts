@@ -17,6 +17,7 @@ import { Passes, type Steps } from "../../src/compress/pass.js";
 import { ResidualStream, type StreamOptions } from "../../src/compress/stream.js";
 import { disposeBlock } from "../../src/decoder.js";
 import { PenjingError } from "../../src/errors.js";
+import { loadBlock } from "../../src/load.js";
 import type { LinearName } from "../../src/model.js";
 import { memoryFolder } from "../../src/platform/files.js";
 import {
@@ -27,7 +28,6 @@ import {
 import { readRecipe } from "../../src/compress/recipe.js";
 import { readModel, type StoredModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
-import { loadBlock } from "../../src/weights.js";
 import { compressFiles, parseWeights, repeatBlocks, sameFiles, storyFiles } from "./stories.js";
 
 const test = suite("residual streams");
@@ -216,7 +216,7 @@ async function through(
   const rows = backend.upload(values, [ids.length, model.spec.hiddenSize]);
   const batch = 16 * LENGTH;
   for (let layer = 0; layer < model.spec.layers; layer++) {
-    const block = await loadBlock(model, backend, layer, true);
+    const block = await loadBlock(model, backend, layer, { dense: true });
     change(block.linears["mlp.up_proj"].weight as Tensor);
     for (let first = 0; first < ids.length; first += batch) {
       const count = Math.min(batch, ids.length - first);
@@ -242,7 +242,7 @@ test("a dense and a compressed stream are carried side by side through the block
     half.dispose();
   };
   for (let layer = 0; layer < model.spec.layers; layer++) {
-    const block = await loadBlock(model, backend, layer, true);
+    const block = await loadBlock(model, backend, layer, { dense: true });
     await take(passes.run("advance", block, { advance: true, stream: dense }));
     halve(block.linears["mlp.up_proj"].weight as Tensor);
     await take(passes.run("advance", block, { advance: true }));
@@ -263,7 +263,7 @@ test("a pass that does not advance leaves the stream; scratch is there only duri
   const calibration = await openCalibration(model, backend, { ids, samples: SAMPLES }, recipe);
   const passes = new Passes(backend, calibration, undefined);
   const begun = await readAll(calibration.stream);
-  const block = await loadBlock(model, backend, 0, true);
+  const block = await loadBlock(model, backend, 0, { dense: true });
   const before = backend.memory().live;
   const seen: LinearName[] = [];
   const observe = (name: LinearName): undefined => {

@@ -3,9 +3,10 @@ import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { openReference } from "../../src/backends/reference.js";
 import { openWasm } from "../../src/backends/wasm.js";
+import { decode } from "../../src/decode.js";
+import { coreForm } from "../../src/factors/blocks.js";
 import { openDescent } from "../../src/factors/descent.js";
 import { Random } from "../../src/random.js";
-import { reconstruct } from "../../src/sandwich.js";
 
 const test = suite("descent");
 
@@ -37,7 +38,7 @@ function problemOn(backend: Backend, rows: number, cols: number, a: number, b: n
       [rows, cols],
     ),
     mask: backend.upload(mask, [rows, cols]),
-    sandwich: { left: identities(rows / a, a), right: identities(cols / b, b) },
+    factors: { left: identities(rows / a, a), right: identities(cols / b, b) },
     breathe: async () => {},
   };
 }
@@ -47,8 +48,8 @@ async function lossOf(
   problem: ReturnType<typeof problemOn>,
   factor: number,
 ): Promise<{ plain: number; damped: number }> {
-  const { backend, target, hessian, diagonal, core, sandwich } = problem;
-  const error = reconstruct(backend, core, sandwich);
+  const { backend, target, hessian, diagonal, core, factors } = problem;
+  const error = await decode(backend, coreForm(core, factors));
   backend.ops.subtract(error, target, error);
   const plain = await backend.ops.quadraticForm(error, hessian);
   const d = (await backend.read(diagonal)) as Float32Array;

@@ -4,13 +4,14 @@ import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { openReference } from "../../src/backends/reference.js";
 import { openWasm } from "../../src/backends/wasm.js";
+import { decode } from "../../src/decode.js";
+import { partsIn } from "../../src/form.js";
 import { layerError } from "../../src/layer-error.js";
 import type { LinearProblem } from "../../src/method.js";
 import { armorHessian } from "../../src/methods/armor-hessian.js";
 import { sparsegpt } from "../../src/methods/sparsegpt.js";
 import { type OptionsOf, resolveOptions } from "../../src/options.js";
 import { Random } from "../../src/random.js";
-import { reconstruct } from "../../src/sandwich.js";
 import { parseSparsity } from "../../src/sparsity.js";
 import { goldenLayer } from "../golden.js";
 import { memoryKeeper } from "../keeper.js";
@@ -86,9 +87,8 @@ async function prune(
       problem,
       resolveOptions(armorHessian.options, options, armorHessian.name),
     );
-    const sandwich = outcome.sandwich!;
-    const whole = reconstruct(backend, problem.weight, sandwich);
-    made.push(outcome.mask, sandwich.left, sandwich.right, whole);
+    const whole = await decode(backend, outcome.form!);
+    made.push(outcome.mask, ...partsIn(outcome.form!), whole);
     const start = problemOf();
     const { mask } = await sparsegpt.prune(
       start,

@@ -1,10 +1,11 @@
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
+import { decode } from "../../src/decode.js";
+import { partsIn } from "../../src/form.js";
 import type { LinearProblem } from "../../src/method.js";
 import { armor } from "../../src/methods/armor.js";
 import { type OptionsOf, resolveOptions } from "../../src/options.js";
 import { Random } from "../../src/random.js";
-import { reconstruct } from "../../src/sandwich.js";
 import { parseSparsity } from "../../src/sparsity.js";
 
 /** A layer and the sums of squares of its inputs. */
@@ -57,11 +58,11 @@ export async function prune(
       problem,
       resolveOptions(armor.options, { rounds: 0, ...options }, armor.name),
     );
-    const sandwich = outcome.sandwich!;
-    const whole = reconstruct(backend, problem.weight, sandwich);
-    const tensors = [problem.weight, outcome.mask, sandwich.left, sandwich.right, whole];
+    const whole = await decode(backend, outcome.form!);
+    const [a, s, b] = partsIn(outcome.form!);
+    const tensors = [s, outcome.mask, a, b, whole];
     const read = await Promise.all(tensors.map((tensor) => backend.read(tensor)));
-    for (const tensor of [outcome.mask, sandwich.left, sandwich.right, whole]) tensor.dispose();
+    for (const tensor of [outcome.mask, a, b, whole]) tensor.dispose();
     const [core, left, right, dense] = [0, 2, 3, 4].map((i) => read[i] as Float32Array);
     return { outcome, core, mask: read[1] as Uint8Array, left, right, dense };
   } finally {

@@ -3,9 +3,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openReference } from "../../src/backends/reference.js";
 import { openWasm } from "../../src/backends/wasm.js";
+import { factorValues } from "../../src/factors/blocks.js";
 import type { armor } from "../../src/methods/armor.js";
 import type { OptionsOf } from "../../src/options.js";
-import { sandwichValues } from "../../src/sandwich.js";
 import { parseSparsity } from "../../src/sparsity.js";
 import { memoryKeeper } from "../keeper.js";
 import { hasWebGpu, openSharedGpu } from "../webgpu/adapter.js";
@@ -274,7 +274,7 @@ test("refuses other patterns and block sizes below 4", async () => {
   backend.dispose();
 });
 
-test("A (S (B x)) is the product with what reconstruct gives", async () => {
+test("A (S (B x)) is the product with what decode gives", async () => {
   const backend = await openWasm();
   const layer = layerOf(36, 40);
   const { core, left, right, dense } = await prune(backend, layer, {
@@ -287,15 +287,15 @@ test("A (S (B x)) is the product with what reconstruct gives", async () => {
   const x = backend.upload(layerOf(tokens, cols, 2).weight, [tokens, cols]);
   const [inner, middle] = [backend.zeros([tokens, cols]), backend.zeros([tokens, rows])];
   const [out, expected] = [backend.zeros([tokens, rows]), backend.zeros([tokens, rows])];
-  const sandwich = {
+  const factors = {
     left: backend.upload(left, [3, 12, 12]),
     right: backend.upload(right, [5, 8, 8]),
   };
-  assert.is(sandwichValues(sandwich), 36 * 12 + 40 * 8);
-  ops.blockDiagonal(x, sandwich.right, inner);
-  ops.linear(inner, backend.upload(core, [rows, cols]), middle);
-  ops.blockDiagonal(middle, sandwich.left, out);
-  ops.linear(x, backend.upload(dense, [rows, cols]), expected);
+  assert.is(factorValues(factors), 36 * 12 + 40 * 8);
+  ops.blockDiagonal(x, factors.right, inner);
+  ops.multiply(inner, backend.upload(core, [rows, cols]), middle);
+  ops.blockDiagonal(middle, factors.left, out);
+  ops.multiply(x, backend.upload(dense, [rows, cols]), expected);
   const [actual, wanted] = [await backend.read(out), await backend.read(expected)];
   const size = Math.max(...wanted.map(Math.abs));
   actual.forEach((y, i) => {

@@ -5,6 +5,7 @@ import { openWasm } from "../../src/backends/wasm.js";
 import { StatisticsGatherer } from "../../src/calibrate.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { BlockRunner, type BlockWeights, Decoder } from "../../src/decoder.js";
+import { loadBlock, loadOuter } from "../../src/load.js";
 import { LINEAR_NAMES, type LinearName } from "../../src/model.js";
 import { loadDecoder } from "../../src/open-model.js";
 import {
@@ -17,7 +18,6 @@ import { optimiseRotation } from "../../src/rotation/optimise.js";
 import type { BlockLinear } from "../../src/rotation.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
-import { loadBlock, loadOuter } from "../../src/weights.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
 import { foldBlock, foldedModel, REAL_MODELS } from "./blocks.js";
 import { randomOrthogonal } from "./random.js";
@@ -56,12 +56,12 @@ async function rotatedDifference(backend: Backend, folder: string): Promise<numb
   plain.logits(tokens, expected);
   plain.dispose();
 
-  const outer = await loadOuter(model, backend, true);
+  const outer = await loadOuter(model, backend, { dense: true });
   const [embedding, originalHead] = [outer.embedding as Tensor, outer.head as Tensor];
   const blocks: BlockWeights[] = [];
   let q: Tensor | undefined;
   for (let layer = 0; layer < spec.layers; layer++) {
-    const block = foldBlock(backend, await loadBlock(model, backend, layer, true));
+    const block = foldBlock(backend, await loadBlock(model, backend, layer, { dense: true }));
     const rotation = randomRotation(backend, spec, layer);
     q = rotation.q;
     await rotateBlock(backend, linearsOf(block), rotation);

@@ -5,12 +5,12 @@ import { StatisticsGatherer } from "../../src/calibrate.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
 import { BlockRunner, type BlockWeights, type OuterWeights } from "../../src/decoder.js";
+import { loadBlock, loadOuter } from "../../src/load.js";
 import type { Statistics } from "../../src/method.js";
 import { blockTensor, type DecoderSpec, LINEAR_NAMES, type LinearName } from "../../src/model.js";
 import { ROTATED_INPUTS, type RotatedInput, type RotationProblem } from "../../src/rotation.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
-import { loadBlock, loadOuter } from "../../src/weights.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
 
 /** A model's parts with the gains of its block norms folded into the linears after them. */
@@ -86,7 +86,7 @@ export async function foldedModel(
   const blocks: BlockWeights[] = [];
   const problems: RotationProblem[] = [];
   for (let layer = 0; layer < spec.layers; layer++) {
-    const block = foldBlock(backend, await loadBlock(model, backend, layer, true));
+    const block = foldBlock(backend, await loadBlock(model, backend, layer, { dense: true }));
     const gatherers = new Map<LinearName, StatisticsGatherer>();
     for (const input of ROTATED_INPUTS) {
       const cols = weightsOf(block)[input].shape[1];

@@ -33,7 +33,7 @@ async function reductions(backend: Backend, seeds: readonly Float32Array[]): Pro
   ];
   ops.rmsNorm(rows, backend.upload(gain, [96]), results[0], 1e-5);
   ops.softmax(rows, results[1], 0.5);
-  ops.linear(rows, backend.upload(w, [5, 96]), results[2]);
+  ops.multiply(rows, backend.upload(w, [5, 96]), results[2]);
   ops.attention(rows, rows, rows, results[3], { heads: 3, kvHeads: 3, headDim: 32 });
   ops.rowSquares(rows, results[4], backend.upload(gain, [96]));
   const all = await Promise.all(results.map((tensor) => backend.read(tensor)));

@@ -3,7 +3,8 @@
  * half-script.ts in runtimes whose adapters have shader-f16. Imports nothing that is not everywhere.
  */
 import type { Backend } from "../../src/backend.js";
-import { fromHalf } from "../../src/backends/half.js";
+import { fromHalf } from "../../src/forms/float.js";
+import { denseLeaf, twoFourLeaf } from "../../src/forms/leaf.js";
 import type { Tensor } from "../../src/tensor.js";
 
 /** A device may take f16 subnormals, which are smaller than this, for 0. */
@@ -66,7 +67,7 @@ export async function checkHalf(backend: Backend, random: () => number): Promise
     [130, 20],
   ]) {
     const halves = randomHalves(n * k, random);
-    const dense = backend.upload(halves, [n, k]);
+    const dense = await ops.prepare(denseLeaf(backend.upload(halves, [n, k]), [n, k], "f16"));
     const numbers = Float64Array.from(halves, fromHalf);
     const bias = Float32Array.from({ length: n }, () => 2 * random() - 1);
     const options = { bias: backend.upload(bias, [n]) };
@@ -87,13 +88,14 @@ export async function checkHalf(backend: Backend, random: () => number): Promise
       const data = Float32Array.from({ length: tokens * k }, () => 2 * random() - 1);
       const x = backend.upload(data, [tokens, k]);
       const out = backend.zeros([tokens, n]);
-      ops.linear(x, dense, out, options);
+      ops.multiply(x, dense, out, options);
       const what = `[${tokens}, ${k}] by [${n}, ${k}]`;
       await compare(`dense ${what}`, out, expected(data, numbers, bias, k));
       if (!packs) continue;
       const codes = backend.upload(indices, [n, Math.ceil(k / 8)]);
-      const matrix = ops.prepareTwoFour(backend.upload(kept, [n, k / 2]), codes, k);
-      ops.twoFourLinear(x, matrix, out, options);
+      const values = backend.upload(kept, [n, k / 2]);
+      const matrix = await ops.prepare(twoFourLeaf(values, codes, [n, k], "f16"));
+      ops.multiply(x, matrix, out, options);
       await compare(`2:4 ${what}`, out, expected(data, sparse, bias, k));
       matrix.dispose();
     }

@@ -4,6 +4,7 @@ import type { Backend } from "../../src/backend.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { openWebGpu } from "../../src/backends/webgpu.js";
 import { DeviceError } from "../../src/errors.js";
+import { twoFourLeaf } from "../../src/forms/leaf.js";
 import type { Tensor } from "../../src/tensor.js";
 import { assertWithin, EPSILON, randomValues } from "../backends/operands.js";
 import { skipUnless } from "../shared.js";
@@ -42,10 +43,10 @@ gpuTest("products with weights that are too large to bind", async () => {
   const [w, bias] = [randomValues(n * k), randomValues(n)];
   for (const tokens of [1, 4, 150]) {
     const x = randomValues(tokens * k);
-    await agree(`linear ${tokens}`, k, (backend) => {
+    await agree(`dense ${tokens}`, k, (backend) => {
       const out = backend.zeros([tokens, n]);
       const options = { bias: backend.upload(bias, [n]) };
-      backend.ops.linear(backend.upload(x, [tokens, k]), backend.upload(w, [n, k]), out, options);
+      backend.ops.multiply(backend.upload(x, [tokens, k]), backend.upload(w, [n, k]), out, options);
       return out;
     });
   }
@@ -92,8 +93,8 @@ gpuTest("packed matrices: made, multiplied and unpacked", async () => {
       const { values, indices, bad } = await pack(backend, w);
       assert.is(bad, -1);
       const out = backend.zeros([tokens, rows]);
-      const matrix = backend.ops.prepareTwoFour(values, indices, cols);
-      backend.ops.twoFourLinear(backend.upload(x, [tokens, cols]), matrix, out);
+      const matrix = await backend.ops.prepare(twoFourLeaf(values, indices, [rows, cols]));
+      backend.ops.multiply(backend.upload(x, [tokens, cols]), matrix, out);
       return out;
     });
   }

@@ -1,6 +1,7 @@
 /** Every operation of a backend: what it computes, what its operands must be, how it is cut. */
 import { type ArmorOperations, armor } from "./armor.js";
 import { type AttentionOperations, attention } from "./attention.js";
+import { type BlockDiagonalOperations, blockDiagonal } from "./block-diagonal.js";
 import { type CholeskyOperations, cholesky } from "./cholesky.js";
 import { type ColumnSweepOperations, columnSweep } from "./column-sweep.js";
 import type { Contracts } from "./contract.js";
@@ -8,6 +9,7 @@ import { type ConvertOperations, convert } from "./convert.js";
 import { type CoreSweepOperations, coreSweep } from "./core-sweep.js";
 import { type ElementwiseOperations, elementwise } from "./elementwise.js";
 import { type EntropyOperations, entropy } from "./entropy.js";
+import { type FormOperations, form } from "./form.js";
 import { type GemmOperations, gemm } from "./gemm.js";
 import { type HessianOperations, hessian } from "./hessian.js";
 import { type MaskOperations, mask } from "./mask.js";
@@ -18,6 +20,7 @@ import { type RopeOperations, rope } from "./rope.js";
 import { type ScaleOperations, scale } from "./scale.js";
 import { type SoftmaxOperations, softmax } from "./softmax.js";
 import { type TransposeOperations, transpose } from "./transpose.js";
+import { type TwoFourOperations, twoFour } from "./two-four.js";
 
 /**
  * Every operation that a backend can run. Tensors are f32 unless said otherwise, matrices are
@@ -28,12 +31,14 @@ import { type TransposeOperations, transpose } from "./transpose.js";
 export interface Operations
   extends ArmorOperations,
     AttentionOperations,
+    BlockDiagonalOperations,
     CholeskyOperations,
     ColumnSweepOperations,
     ConvertOperations,
     CoreSweepOperations,
     ElementwiseOperations,
     EntropyOperations,
+    FormOperations,
     GemmOperations,
     HessianOperations,
     MaskOperations,
@@ -43,17 +48,20 @@ export interface Operations
     RopeOperations,
     ScaleOperations,
     SoftmaxOperations,
-    TransposeOperations {}
+    TransposeOperations,
+    TwoFourOperations {}
 
 export const contracts: Contracts<Operations> = {
   ...armor,
   ...attention,
+  ...blockDiagonal,
   ...cholesky,
   ...columnSweep,
   ...convert,
   ...coreSweep,
   ...elementwise,
   ...entropy,
+  ...form,
   ...gemm,
   ...hessian,
   ...mask,
@@ -64,4 +72,5 @@ export const contracts: Contracts<Operations> = {
   ...scale,
   ...softmax,
   ...transpose,
+  ...twoFour,
 };

@@ -1,6 +1,6 @@
 import type { Operations } from "../../backend.js";
+import { fromBrain, fromHalf } from "../../forms/float.js";
 import { f32, u16 } from "../../tensor.js";
-import { fromBrain, fromHalf } from "../half.js";
 
 const number = new Float32Array(1);
 const bits = new Uint32Array(number.buffer);

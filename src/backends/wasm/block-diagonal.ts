@@ -1,6 +1,9 @@
 import type { Operations } from "../../backend.js";
-import { colsOf, rowsOf } from "../../tensor.js";
-import { address, cut, type Kernels, runRanges } from "./kernels.js";
+import type { Form } from "../../form.js";
+import { isBlocks } from "../../forms/blocks.js";
+import { colsOf, f32, rowsOf } from "../../tensor.js";
+import type { Claim, KernelMatrix } from "../forms.js";
+import { address, cut, freeing, type Kernels, runRanges } from "./kernels.js";
 
 /** The smallest multiple of `grain`, a power of two, that whole blocks of `size` fill. */
 export function wholeBlocks(size: number, grain: number): number {
@@ -24,6 +27,43 @@ export function multiplyBlocks(
     () => kernels.exports.blockDiagonalScratch(tokens, size),
     ({ start, count }) => [tokens, cols, size, x, blocks, out, bias, start, start + count],
   );
+}
+
+/** Blocks of a form on a diagonal, copied. */
+export interface BlocksMatrix extends Omit<KernelMatrix, "multiply" | "embed"> {
+  /** Address of the blocks, f32. */
+  readonly blocks: number;
+  /** Rows of a block. */
+  readonly size: number;
+}
+
+/** A copy of a form that is blocks; undefined for other forms. */
+export function prepareBlocks(kernels: Kernels, form: Form | undefined): BlocksMatrix | undefined {
+  if (!form || !isBlocks(form)) return undefined;
+  const values = form.parts.get("values")!;
+  const [rows, cols] = form.shape;
+  const bytes = 4 * values.size;
+  const blocks = kernels.storage.reserve(bytes);
+  const { buffer } = kernels.storage.memory;
+  new Float32Array(buffer, blocks, values.size).set(f32(values));
+  const dispose = freeing(kernels, blocks, bytes);
+  return { rows, cols, bytes, blocks, size: colsOf(values), dispose };
+}
+
+export function blocksClaim(kernels: Kernels): Claim {
+  return (form) => {
+    const matrix = prepareBlocks(kernels, form);
+    if (!matrix) return undefined;
+    const { cols, size, blocks } = matrix;
+    return {
+      ...matrix,
+      multiply(x, out, bias) {
+        const operands = { x: address(x), blocks, out: address(out) };
+        const shape = { tokens: rowsOf(x), cols, size };
+        multiplyBlocks(kernels, shape, { ...operands, bias: bias && address(bias) });
+      },
+    };
+  };
 }
 
 export function bind(kernels: Kernels): Partial<Operations> {

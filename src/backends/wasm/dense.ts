@@ -1,11 +1,21 @@
-import type { DenseMatrix, Operations, WeightOptions } from "../../backend.js";
-import { BYTES_PER_ELEMENT, colsOf, f32, i32, rowsOf, type Tensor } from "../../tensor.js";
+import { BYTES_PER_ELEMENT, colsOf, i32, rowsOf, type Tensor } from "../../tensor.js";
+import type { Claim, KernelMatrix } from "../forms.js";
 import { checkIds } from "../ids.js";
-import { address, cut, F16, formatOf, I8, type Kernels, runRanges } from "./kernels.js";
-import { IN_ROWS, withPacked } from "./product.js";
+import {
+  address,
+  cut,
+  formatOf,
+  freeing,
+  hasScales,
+  type Kernels,
+  runRanges,
+  TILES,
+  withValues,
+} from "./kernels.js";
+import { IN_ROWS, multiply, withPacked } from "./product.js";
 
 /** Where the weights of a matrix are, in the prepared form of assembly/kernels/dense.ts. */
-export interface DenseWeights {
+interface DenseWeights {
   readonly rows: number;
   readonly cols: number;
   /** As numbered in assembly/lib/half.ts. */
@@ -18,22 +28,8 @@ export interface DenseWeights {
 /** Rows that threads keep together. */
 const GRAIN = 64;
 
-/** The weights of a matrix that was prepared, or that needs no preparation; undefined for others. */
-export function denseWeights(weight: Tensor | DenseMatrix): DenseWeights | undefined {
-  if ("weights" in weight) return weight as DenseMatrix & DenseWeights;
-  const tensor = weight as Tensor;
-  if (tensor.dtype !== "f32") return undefined;
-  const [rows, cols] = [rowsOf(tensor), colsOf(tensor)];
-  return { rows, cols, format: 0, weights: address(tensor), scales: 0 };
-}
-
-/** Whether a format has a scale for each row. */
-export function hasScales(format: number): boolean {
-  return format === F16 || format === I8;
-}
-
 /** out [tokens, rows] = x Wᵀ + bias, the weights widened on the way. */
-export function denseLinear(
+function widenAndMultiply(
   kernels: Kernels,
   x: Tensor,
   { rows, cols, format, weights, scales }: DenseWeights,
@@ -61,39 +57,78 @@ export function denseLinear(
   }
 }
 
-function prepare(kernels: Kernels, weight: Tensor, options: WeightOptions = {}): DenseMatrix {
-  const { storage, exports } = kernels;
-  const [rows, cols] = [rowsOf(weight), colsOf(weight)];
-  const format = formatOf(weight, options);
-  const weightBytes = weight.size * BYTES_PER_ELEMENT[weight.dtype];
-  const scalesAt = Math.ceil(weightBytes / 16) * 16;
-  const bytes = hasScales(format) ? scalesAt + 4 * rows : weightBytes;
-  const weights = storage.allocate(bytes);
-  const scales = hasScales(format) ? weights + scalesAt : 0;
-  const { scales: given } = options;
-  if (given) new Float32Array(storage.memory.buffer, scales, rows).set(f32(given));
-  exports.densePrepare(format, address(weight), rows, cols, weights, scales);
-  let live = true;
-  const matrix: DenseMatrix & DenseWeights = {
-    ...{ rows, cols, bytes, format, weights, scales },
-    dispose() {
-      if (live) storage.free(weights, bytes);
-      live = false;
-    },
-  };
-  return matrix;
+/** The same for weights of f32 and more than one token. */
+function multiplyFloats(
+  kernels: Kernels,
+  x: Tensor,
+  { rows: n, cols: k, weights }: DenseWeights,
+  out: Tensor,
+  bias: Tensor | undefined,
+): void {
+  const { GEMM_FEW_TOKENS, gemmFillRows } = kernels.exports;
+  const [tokens, a, to] = [rowsOf(x), address(x), address(out)];
+  const few = tokens <= Number(GEMM_FEW_TOKENS);
+  if (bias || few) gemmFillRows(tokens, n, bias ? address(bias) : 0, to);
+  if (!few) {
+    const [left, right] = [a, weights].map((at) => ({ at, ld: k, layout: IN_ROWS }));
+    const shape = { m: tokens, n, k, a: left, b: right };
+    multiply(kernels, { ...shape, out: to, ldo: n, overwrite: !bias });
+    return;
+  }
+  const work = tokens * n * k;
+  const ranges = cut(kernels, n, TILES, work);
+  const calls = ranges.map(({ start, count }) => [
+    ...[tokens, count, k, a, weights + 4 * start * k, to + 4 * start, n],
+  ]);
+  kernels.run("gemmFewTokens", calls, work);
 }
 
-export function bind(kernels: Kernels): Partial<Operations> {
+function matrixOf(
+  kernels: Kernels,
+  dense: DenseWeights,
+  bytes: number,
+  dispose: () => void,
+): KernelMatrix {
+  const { rows, cols, format, weights, scales } = dense;
   return {
-    prepareLinear: (weight, options) => prepare(kernels, weight, options),
-    embed(table, ids, out) {
-      const { rows, cols, format, weights, scales } = denseWeights(table) as DenseWeights;
+    ...{ rows, cols, bytes, dispose },
+    multiply(x, out, bias) {
+      const run = format !== 0 || rowsOf(x) === 1 ? widenAndMultiply : multiplyFloats;
+      run(kernels, x, dense, out, bias);
+    },
+    embed(ids, out) {
       const [tokens, to] = [i32(ids), address(out)];
       checkIds("embed", tokens, rows);
       tokens.forEach((id, t) => {
         kernels.exports.denseWiden(format, weights, scales, id, 1, cols, to + 4 * cols * t);
       });
     },
+  };
+}
+
+/** An f32 tensor as it is. */
+export function plain(kernels: Kernels, weight: Tensor): KernelMatrix {
+  const [rows, cols] = [rowsOf(weight), colsOf(weight)];
+  const dense = { rows, cols, format: 0, weights: address(weight), scales: 0 };
+  return matrixOf(kernels, dense, 4 * weight.size, () => {});
+}
+
+export function denseClaim(kernels: Kernels): Claim {
+  const { storage, exports } = kernels;
+  return (form) => {
+    if (form.kind !== "leaf" || form.structure.kind !== "dense") return undefined;
+    const format = formatOf(form);
+    if (format === undefined) return undefined;
+    const [rows, cols] = form.shape;
+    const weightBytes = rows * cols * BYTES_PER_ELEMENT[form.parts.get("values")!.dtype];
+    const scalesAt = Math.ceil(weightBytes / 16) * 16;
+    const bytes = hasScales(format) ? scalesAt + 4 * rows : weightBytes;
+    const weights = storage.allocate(bytes);
+    const scales = hasScales(format) ? weights + scalesAt : 0;
+    withValues(kernels, form, scales, (values) =>
+      exports.densePrepare(format, values, rows, cols, weights, scales),
+    );
+    const dense = { rows, cols, format, weights, scales };
+    return matrixOf(kernels, dense, bytes, freeing(kernels, weights, bytes));
   };
 }

@@ -1,5 +1,6 @@
-import type { DenseMatrix, WeightOptions } from "../../backend.js";
-import type { Tensor } from "../../tensor.js";
+import type { FloatName, Leaf } from "../../form.js";
+import { isRowGrid, middleOf } from "../../forms/grid.js";
+import { f32, type Tensor, u8 } from "../../tensor.js";
 import type { StoredTensor } from "../host.js";
 import { align, type WasmStorage } from "../memory.js";
 
@@ -71,31 +72,43 @@ export function cut(kernels: Kernels, units: number, grain: number, work: number
   });
 }
 
-/** Runs `use` with the address of f32 weights: their own, also when prepared, or an f16 tensor's copy. */
-export function withFloats<T>(
-  kernels: Kernels,
-  weight: Tensor | DenseMatrix,
-  use: (address: number) => T,
-): T {
-  if ("weights" in weight) return use(weight.weights as number);
-  const tensor = weight as Tensor;
-  if (tensor.dtype === "f32") return use(address(tensor));
-  return withScratch(kernels, 4 * tensor.size, (floats) => {
-    kernels.exports.convertWidenF16(address(tensor), floats, tensor.size);
-    return use(floats);
-  });
+/** Formats of weights as assembly/lib/half.ts numbers them. */
+const FORMATS: Readonly<Record<FloatName, number>> = { f32: 0, f16: 1, bf16: 2 };
+const I8 = 3;
+
+/** The format in which kernels read a leaf's numbers; undefined where none does. */
+export function formatOf({ numbers, shape }: Leaf): number | undefined {
+  if (numbers.kind === "float") return FORMATS[numbers.dtype];
+  return isRowGrid(numbers, shape[1]) ? I8 : undefined;
 }
 
-/** Formats of weights as assembly/lib/half.ts numbers them. */
-const F32 = 0;
-export const F16 = 1;
-const BF16 = 2;
-export const I8 = 3;
+/** Whether a format has a scale for each row. */
+export function hasScales(format: number): boolean {
+  return format === FORMATS.f16 || format === I8;
+}
 
-export function formatOf({ dtype }: Tensor, { format = "f16" }: WeightOptions = {}): number {
-  if (dtype === "f32") return F32;
-  if (dtype === "u8") return I8;
-  return format === "f16" ? F16 : BF16;
+/** Puts a leaf's scales at `scales`, and runs `use` with the address of its values: codes as int8. */
+export function withValues(
+  kernels: Kernels,
+  { numbers, parts }: Leaf,
+  scales: number,
+  use: (values: number) => void,
+): void {
+  const values = parts.get("values")!;
+  if (numbers.kind === "float") {
+    use(address(values));
+    return;
+  }
+  const given = f32(parts.get("scales")!);
+  new Float32Array(kernels.storage.memory.buffer, scales, given.length).set(given);
+  withScratch(kernels, values.size, (codes) => {
+    const middle = middleOf(numbers);
+    const to = new Int8Array(kernels.storage.memory.buffer, codes, values.size);
+    u8(values).forEach((code, i) => {
+      to[i] = code - middle;
+    });
+    use(codes);
+  });
 }
 
 /** Byte address of a tensor in the module's memory. */
@@ -119,6 +132,15 @@ export function withScratch<T>(
   } finally {
     storage.free(scratch, bytes);
   }
+}
+
+/** What frees `bytes` at an address when it is first called. */
+export function freeing({ storage }: Kernels, at: number, bytes: number): () => void {
+  let live = true;
+  return () => {
+    if (live) storage.free(at, bytes);
+    live = false;
+  };
 }
 
 /** Ranges of `size` units, the last perhaps shorter. They do not depend on the threads. */

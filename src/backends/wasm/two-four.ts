@@ -1,22 +1,26 @@
-import type { Operations, TwoFourMatrix } from "../../backend.js";
-import { colsOf, f32, rowsOf } from "../../tensor.js";
-import { hasScales } from "./dense.js";
+import type { Operations } from "../../backend.js";
+import type { Form } from "../../form.js";
+import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { Claim, KernelMatrix } from "../forms.js";
 import {
   address,
   cut,
   equalRanges,
   formatOf,
+  freeing,
+  hasScales,
   type Kernels,
   PACK_WORK,
   runRanges,
   withScratch,
+  withValues,
 } from "./kernels.js";
 
 /** Rows that are prepared together. */
 export const PANEL_ROWS = 8;
 
 /** The prepared form of assembly/lib/two-four-form.ts. */
-export interface WasmMatrix extends TwoFourMatrix {
+export interface TwoFourMatrix extends Omit<KernelMatrix, "multiply" | "embed"> {
   /** As numbered in assembly/lib/half.ts. */
   readonly format: number;
   readonly panels: number;
@@ -48,61 +52,74 @@ export function withTokens<T>(
   });
 }
 
-export function bind(kernels: Kernels): Partial<Operations> {
+/** out [tokens, rows] = x Wᵀ + bias, a run of tokens after another. */
+function multiplyTwoFour(
+  kernels: Kernels,
+  { rows, cols, format, panels, scales }: TwoFourMatrix,
+  x: Tensor,
+  out: Tensor,
+  bias: Tensor | undefined,
+): void {
+  const { exports } = kernels;
+  const groups = cols / 4;
+  const biasAt = bias ? address(bias) : 0;
+  const runs = equalRanges(rowsOf(x), Number(exports.TWO_FOUR_RUN_TOKENS));
+  for (const { start: token, count: tokens } of runs) {
+    const work = tokens * rows * groups * 2;
+    const to = address(out) + 4 * token * rows;
+    withTokens(kernels, address(x) + 4 * token * cols, tokens, groups, (ready) =>
+      runRanges(
+        kernels,
+        "twoFourRows",
+        cut(kernels, rows, PANEL_ROWS, work),
+        work,
+        () => exports.twoFourScratch(format, tokens, groups),
+        ({ start, count }) => [
+          ...[format, ready, panels, scales, to, biasAt, tokens, rows, groups],
+          ...[start, start + count],
+        ],
+      ),
+    );
+  }
+}
+
+/** A leaf in the form that the kernels of 2:4 read; undefined for other forms. */
+export function prepareTwoFour(kernels: Kernels, form: Form): TwoFourMatrix | undefined {
   const { exports, storage } = kernels;
+  if (form.kind !== "leaf" || form.structure.kind !== "n:m") return undefined;
+  const format = formatOf(form);
+  const { n, m } = form.structure;
+  if (n !== 2 || m !== 4 || format === undefined) return undefined;
+  const [rows, cols] = form.shape;
+  const groups = cols / 4;
+  const panelBytes = exports.twoFourBytes(format, rows, groups);
+  const isScaled = hasScales(format);
+  const bytes = panelBytes + (isScaled ? 32 * Math.ceil(rows / 8) : 0);
+  const panels = storage.allocate(bytes);
+  const scales = isScaled ? panels + panelBytes : 0;
+  const indices = address(form.parts.get("indices")!);
+  withValues(kernels, form, scales, (values) =>
+    exports.twoFourPrepare(format, values, indices, rows, groups, panels, scales),
+  );
+  const place = { rows, cols, bytes, format, panels, scales };
+  return { ...place, dispose: freeing(kernels, panels, bytes) };
+}
+
+export function twoFourClaim(kernels: Kernels): Claim {
+  return (form) => {
+    const matrix = prepareTwoFour(kernels, form);
+    if (!matrix) return undefined;
+    return {
+      ...matrix,
+      multiply: (x, out, bias) => multiplyTwoFour(kernels, matrix, x, out, bias),
+    };
+  };
+}
+
+export function bind(kernels: Kernels): Partial<Operations> {
+  const { exports } = kernels;
   exports.twoFourStart();
   return {
-    prepareTwoFour(values, indices, cols, options = {}) {
-      const [rows, groups] = [rowsOf(values), cols / 4];
-      const format = formatOf(values, options);
-      const panelBytes = exports.twoFourBytes(format, rows, groups);
-      const isScaled = hasScales(format);
-      const bytes = panelBytes + (isScaled ? 32 * Math.ceil(rows / 8) : 0);
-      const panels = storage.allocate(bytes);
-      const scales = isScaled ? panels + panelBytes : 0;
-      const { scales: given } = options;
-      if (given) new Float32Array(storage.memory.buffer, scales, rows).set(f32(given));
-      exports.twoFourPrepare(
-        ...[format, address(values), address(indices), rows, groups, panels, scales],
-      );
-      let live = true;
-      const matrix: WasmMatrix = {
-        rows,
-        cols,
-        bytes,
-        format,
-        panels,
-        scales,
-        dispose() {
-          if (live) storage.free(panels, bytes);
-          live = false;
-        },
-      };
-      return matrix;
-    },
-    twoFourLinear(x, weight, out, { bias } = {}) {
-      const { rows, cols, format, panels, scales } = weight as WasmMatrix;
-      const groups = cols / 4;
-      const biasAt = bias ? address(bias) : 0;
-      const runs = equalRanges(rowsOf(x), Number(exports.TWO_FOUR_RUN_TOKENS));
-      for (const { start: token, count: tokens } of runs) {
-        const work = tokens * rows * groups * 2;
-        const to = address(out) + 4 * token * rows;
-        withTokens(kernels, address(x) + 4 * token * cols, tokens, groups, (ready) =>
-          runRanges(
-            kernels,
-            "twoFourRows",
-            cut(kernels, rows, PANEL_ROWS, work),
-            work,
-            () => exports.twoFourScratch(format, tokens, groups),
-            ({ start, count }) => [
-              ...[format, ready, panels, scales, to, biasAt, tokens, rows, groups],
-              ...[start, start + count],
-            ],
-          ),
-        );
-      }
-    },
     async packTwoFour(w, values, indices) {
       return exports.twoFourPack(
         ...[address(w), address(values), address(indices), rowsOf(w), colsOf(w) / 4],

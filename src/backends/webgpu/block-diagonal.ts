@@ -1,15 +1,18 @@
-import type { LinearOptions, Operations } from "../../backend.js";
-import { colsOf, type Tensor } from "../../tensor.js";
+import type { Operations } from "../../backend.js";
+import { isBlocks } from "../../forms/blocks.js";
+import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { Claim } from "../forms.js";
 import type { GpuTensor } from "./buffers.js";
+import { rowsFrom } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
 
 /** out = x times a block-diagonal matrix, plus bias. */
-export function blockDiagonal(
+function blockDiagonal(
   stream: Stream,
   x: Tensor,
   blocks: Tensor,
   out: Tensor,
-  { bias }: LinearOptions = {},
+  bias: Tensor | undefined,
 ): void {
   stream.dispatch({
     shader: "block-diagonal",
@@ -19,8 +22,28 @@ export function blockDiagonal(
   });
 }
 
+export function blocksClaim(stream: Stream): Claim {
+  return (form) => {
+    if (!isBlocks(form)) return undefined;
+    const values = form.parts.get("values") as GpuTensor;
+    const own = stream.allocate(values.shape, "f32");
+    stream.copy(values, own);
+    const [rows, cols] = form.shape;
+    return {
+      ...{ rows, cols, bytes: own.bytes },
+      multiply(x, out, bias) {
+        for (const [start, count] of stream.stretches(rowsOf(x), x, out)) {
+          const [from, to] = [rowsFrom(x, start, count), rowsFrom(out, start, count)];
+          blockDiagonal(stream, from, own, to, bias);
+        }
+      },
+      dispose: () => own.dispose(),
+    };
+  };
+}
+
 export function bind(stream: Stream): Partial<Operations> {
   return {
-    blockDiagonal: (x, blocks, out, options) => blockDiagonal(stream, x, blocks, out, options),
+    blockDiagonal: (x, blocks, out, { bias } = {}) => blockDiagonal(stream, x, blocks, out, bias),
   };
 }

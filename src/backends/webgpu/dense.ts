@@ -1,41 +1,41 @@
-import type { DenseMatrix, Operations, WeightOptions } from "../../backend.js";
+import type { Leaf } from "../../form.js";
+import { isRowGrid, middleOf } from "../../forms/grid.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { Claim, KernelMatrix } from "../forms.js";
+import { checkIds } from "../ids.js";
 import type { GpuTensor } from "./buffers.js";
+import {
+  columnsFrom,
+  elementsFrom,
+  FEW_TOKENS,
+  rowsFrom,
+  TOKENS_A_GROUP,
+  tiledProduct,
+} from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
 
-/** What `prepareLinear` makes. */
-export interface GpuDense extends DenseMatrix {
-  /** f32, or u16 holding f16. */
-  readonly tensor: GpuTensor;
-}
-
-/** The tensor of a weight, which may have been prepared. */
-export function tensorOf(weight: Tensor | DenseMatrix): GpuTensor {
-  return "tensor" in weight ? (weight as GpuDense).tensor : (weight as GpuTensor);
-}
-
-/** A copy of weights as shaders read them: f32 and f16 as they are, bf16 and int8 as f32. */
-export function ownWeights(
-  stream: Stream,
-  weight: Tensor,
-  { format, scales }: WeightOptions = {},
-): GpuTensor {
-  const [rows, cols] = [rowsOf(weight), colsOf(weight)];
-  const isHalf = weight.dtype === "u16" && format !== "bf16";
-  const own = stream.allocate([rows, cols], isHalf ? "u16" : "f32");
-  if (isHalf || weight.dtype === "f32") {
-    stream.copy(weight as GpuTensor, own);
+/**
+ * A copy of a leaf's values as shaders read them: f32 and f16 as they are, bf16 and codes of a grid
+ * with a scale for each row as f32; undefined for other numbers.
+ */
+export function ownValues(stream: Stream, { numbers, parts, shape }: Leaf): GpuTensor | undefined {
+  const values = parts.get("values") as GpuTensor;
+  const [rows, cols] = [rowsOf(values), colsOf(values)];
+  if (numbers.kind === "float" && numbers.dtype !== "bf16") {
+    const own = stream.allocate([rows, cols], values.dtype);
+    stream.copy(values, own);
     return own;
   }
-  for (const [start, count] of stream.stretches(rows, weight, own)) {
+  if (numbers.kind === "grid" && !isRowGrid(numbers, shape[1])) return undefined;
+  const own = stream.allocate([rows, cols], "f32");
+  for (const [start, count] of stream.stretches(rows, values, own)) {
+    const [from, to] = [rowsFrom(values, start, count), rowsFrom(own, start, count)];
     const size = count * cols;
-    const [from, to] = [weight as GpuTensor, own].map((whole) =>
-      whole.view([count, cols], start * cols),
-    );
     const groups = gridOf(size, 256);
-    if (scales) {
-      const operands = [from, (scales as GpuTensor).view([count], start), to];
-      stream.dispatch({ shader: "widen-bytes", operands, parameters: [cols, size], groups });
+    if (numbers.kind === "grid") {
+      const operands = [from, elementsFrom(parts.get("scales"), start, count), to];
+      const parameters = [cols, size, middleOf(numbers)];
+      stream.dispatch({ shader: "widen-bytes", operands, parameters, groups });
     } else {
       const constants = { BRAIN: true };
       stream.dispatch({
@@ -50,18 +50,67 @@ export function ownWeights(
   return own;
 }
 
-export function bind(stream: Stream): Partial<Operations> {
+/** Whether a shader may read rows of `cols` elements as vectors of four. */
+function hasQuads(cols: number, ...tensors: readonly Tensor[]): boolean {
+  return cols % 4 === 0 && tensors.every((t) => (t as GpuTensor).byteOffset % 16 === 0);
+}
+
+function multiply(
+  stream: Stream,
+  x: Tensor,
+  weight: GpuTensor,
+  out: Tensor,
+  bias: Tensor | undefined,
+): void {
+  const [tokens, k, n] = [rowsOf(x), colsOf(x), rowsOf(weight)];
+  if (tokens > FEW_TOKENS) {
+    tiledProduct(stream, x, weight, out, { transposeB: true, bias });
+    return;
+  }
+  const together = tokens === 1 ? 1 : TOKENS_A_GROUP;
+  for (const [start, count] of stream.stretches(n, weight)) {
+    const rows = rowsFrom(weight, start, count);
+    stream.dispatch({
+      shader: "gemv",
+      constants: {
+        QUADS: hasQuads(k, x, rows),
+        TOKENS: together,
+        HALF: weight.dtype === "u16",
+      },
+      operands: [x as GpuTensor, rows, elementsFrom(bias, start, count), columnsFrom(out, start)],
+      parameters: [tokens, count, k, Number(bias !== undefined), n],
+      groups: [stream.rowGroups(count), Math.ceil(tokens / together)],
+    });
+  }
+}
+
+/** A tensor [rows, cols] of f32, or u16 holding f16, as it is. */
+export function plain(stream: Stream, weight: GpuTensor): KernelMatrix {
+  const [rows, cols] = [rowsOf(weight), colsOf(weight)];
   return {
-    prepareLinear(weight, options) {
-      const tensor = ownWeights(stream, weight, options);
-      const matrix: GpuDense = {
-        rows: rowsOf(weight),
-        cols: colsOf(weight),
-        bytes: tensor.bytes,
-        tensor,
-        dispose: () => tensor.dispose(),
-      };
-      return matrix;
+    ...{ rows, cols, bytes: weight.bytes },
+    multiply: (x, out, bias) => multiply(stream, x, weight, out, bias),
+    embed(ids, out) {
+      const tokens = (ids as GpuTensor).ids;
+      if (tokens) checkIds("embed", tokens, rows);
+      for (const [start, count] of stream.stretches(rows, weight)) {
+        stream.dispatch({
+          shader: "embed",
+          constants: { HALF: weight.dtype === "u16" },
+          operands: [ids as GpuTensor, rowsFrom(weight, start, count), out as GpuTensor],
+          parameters: [cols, out.size, start, count],
+          groups: gridOf(out.size, 256),
+        });
+      }
     },
+    dispose() {},
+  };
+}
+
+export function denseClaim(stream: Stream): Claim {
+  return (form) => {
+    if (form.kind !== "leaf" || form.structure.kind !== "dense") return undefined;
+    const own = ownValues(stream, form);
+    return own && { ...plain(stream, own), dispose: () => own.dispose() };
   };
 }

@@ -1,9 +1,5 @@
 import type { Operations } from "../../backend.js";
-import { colsOf, rowsOf } from "../../tensor.js";
-import { checkIds } from "../ids.js";
 import type { GpuTensor } from "./buffers.js";
-import { tensorOf } from "./dense.js";
-import { rowsFrom } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
 
 export function bind(stream: Stream): Partial<Operations> {
@@ -24,21 +20,6 @@ export function bind(stream: Stream): Partial<Operations> {
         parameters: [x.size, x.size],
         groups: gridOf(x.size, 256),
       });
-    },
-    embed(given, ids, out) {
-      const table = tensorOf(given);
-      const tokens = (ids as GpuTensor).ids;
-      const rows = rowsOf(table);
-      if (tokens) checkIds("embed", tokens, rows);
-      for (const [start, count] of stream.stretches(rows, table)) {
-        stream.dispatch({
-          shader: "embed",
-          constants: { HALF: table.dtype === "u16" },
-          operands: [ids as GpuTensor, rowsFrom(table, start, count), out as GpuTensor],
-          parameters: [colsOf(table), out.size, start, count],
-          groups: gridOf(out.size, 256),
-        });
-      }
     },
   };
 }

@@ -2,7 +2,6 @@ import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { GemmOptions } from "../operations/gemm.js";
 import type { GpuTensor } from "./buffers.js";
-import { tensorOf } from "./dense.js";
 import { float } from "./pipelines.js";
 import type { Stream } from "./stream.js";
 
@@ -30,7 +29,8 @@ export function columnsFrom(tensor: Tensor, start: number): GpuTensor {
   return (tensor as GpuTensor).view([tensor.size - start], start);
 }
 
-function elementsFrom(tensor: Tensor | undefined, start: number, count: number) {
+/** Elements [start, start + count) of a vector, where there is one. */
+export function elementsFrom(tensor: Tensor | undefined, start: number, count: number) {
   return (tensor as GpuTensor | undefined)?.view([count], start);
 }
 
@@ -109,43 +109,10 @@ function productNow(
   });
 }
 
-/** Whether a shader may read rows of `cols` elements as vectors of four. */
-function hasQuads(cols: number, ...tensors: readonly Tensor[]): boolean {
-  return cols % 4 === 0 && tensors.every((t) => (t as GpuTensor).byteOffset % 16 === 0);
-}
-
 export function bind(stream: Stream): Partial<Operations> {
   return {
     gemm(a, b, out, options = {}) {
       tiledProduct(stream, a, b, out, options);
-    },
-    linear(x, given, out, { bias } = {}) {
-      const weight = tensorOf(given);
-      const [tokens, k, n] = [rowsOf(x), colsOf(x), rowsOf(weight)];
-      if (tokens > FEW_TOKENS) {
-        tiledProduct(stream, x, weight, out, { transposeB: true, bias });
-        return;
-      }
-      const together = tokens === 1 ? 1 : TOKENS_A_GROUP;
-      for (const [start, count] of stream.stretches(n, weight)) {
-        const rows = rowsFrom(weight, start, count);
-        stream.dispatch({
-          shader: "gemv",
-          constants: {
-            QUADS: hasQuads(k, x, rows),
-            TOKENS: together,
-            HALF: weight.dtype === "u16",
-          },
-          operands: [
-            x as GpuTensor,
-            rows,
-            elementsFrom(bias, start, count),
-            columnsFrom(out, start),
-          ],
-          parameters: [tokens, count, k, Number(bias !== undefined), n],
-          groups: [stream.rowGroups(count), Math.ceil(tokens / together)],
-        });
-      }
     },
   };
 }

@@ -1,5 +1,6 @@
 import type { Backend } from "../../backend.js";
 import { DeviceError } from "../../errors.js";
+import { twoFourLeaf } from "../../forms/leaf.js";
 
 const SIZE = 12;
 
@@ -36,15 +37,13 @@ export async function selfTest(backend: Backend, adapterName: string): Promise<v
   const dense = backend.zeros([n, n]);
   const sparse = backend.zeros([n, n]);
   ops.gemm(x, backend.upload(w, [n, n]), dense, { transposeB: true });
-  const packed = ops.prepareTwoFour(
-    backend.upload(Float32Array.from(values), [n, n / 2]),
-    backend.upload(indices, [n, Math.ceil(n / 8)]),
-    n,
-  );
-  ops.twoFourLinear(x, packed, sparse);
+  const kept = backend.upload(Float32Array.from(values), [n, n / 2]);
+  const codes = backend.upload(indices, [n, Math.ceil(n / 8)]);
+  const packed = await ops.prepare(twoFourLeaf(kept, codes, [n, n]));
+  ops.multiply(x, packed, sparse);
   // One row by another path: a sum over a workgroup instead of tiles.
   const row = backend.zeros([1, n]);
-  ops.twoFourLinear(backend.rows(x, 0, 1), packed, row);
+  ops.multiply(backend.rows(x, 0, 1), packed, row);
   for (const [what, out] of Object.entries({ dense, packed: sparse, "one-row": row })) {
     const result = await backend.read(out);
     if (result.every((value, i) => value === expected[i])) continue;

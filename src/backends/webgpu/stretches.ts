@@ -1,10 +1,10 @@
 /**
  * Operands that are too large for one shader. Most operations do the same to every row, or to every
- * element: they are run once for each stretch of rows. Weights of products are cut in gemm.ts and
- * two-four.ts, the table of embed in elementwise.ts.
+ * element: they are run once for each stretch of rows. Weights of products are cut in gemm.ts,
+ * dense.ts and two-four.ts, tables in dense.ts.
  */
 import type { OperationName, Operations } from "../../backend.js";
-import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import { rowsOf, type Tensor } from "../../tensor.js";
 import type { Contract } from "../operations/contract.js";
 import { contracts } from "../operations/index.js";
 import type { GpuTensor } from "./buffers.js";
@@ -12,20 +12,6 @@ import type { Stream } from "./stream.js";
 
 type AnyOperation = (...args: unknown[]) => unknown;
 type Cut = Pick<Contract<AnyOperation>, "rows" | "elements" | "join">;
-
-/** How operations are cut that no contract describes. */
-const OTHERS: { readonly [Name in OperationName]?: Cut } = {
-  unpackTwoFour: { rows: [0, 1, 2] },
-  packTwoFour: {
-    rows: [0, 1, 2],
-    // The first group of 4 that does not fit, of all.
-    join(found, starts, w) {
-      const part = found.findIndex((group) => group >= 0);
-      return part < 0 ? -1 : (starts[part] * colsOf(w as Tensor)) / 4 + found[part];
-    },
-  },
-  blockDiagonal: { rows: [0, 2] },
-};
 
 function sum(results: readonly number[]): number {
   return results.reduce((total, result) => total + result, 0);
@@ -61,7 +47,7 @@ function cut(
 
 /** The same operations for operands of any size that buffers can have. */
 export function byStretches(stream: Stream, operations: Partial<Operations>): Partial<Operations> {
-  const cuts: { readonly [Name in OperationName]?: Cut } = { ...OTHERS, ...contracts } as object;
+  const cuts: { readonly [Name in OperationName]?: Cut } = contracts as object;
   const table: Partial<Record<OperationName, AnyOperation>> = {};
   for (const [key, run] of Object.entries(operations) as [OperationName, AnyOperation][]) {
     const how = cuts[key];

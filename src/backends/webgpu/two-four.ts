@@ -1,26 +1,26 @@
-import type { LinearOptions, Operations, TwoFourMatrix } from "../../backend.js";
-import { indexBytes } from "../../pack.js";
+import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { Claim } from "../forms.js";
 import type { GpuTensor } from "./buffers.js";
-import { ownWeights } from "./dense.js";
+import { ownValues } from "./dense.js";
 import { columnsFrom, FEW_TOKENS, rowsFrom, TOKENS_A_GROUP } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
 
 /** Values [rows, cols/2] as given, f32 or f16, and group codes in rows of whole words, eight groups a word. */
-export interface GpuMatrix extends TwoFourMatrix {
+interface TwoFourWeights {
   readonly values: GpuTensor;
   readonly codes: GpuTensor;
 }
 
 /** out [T, rows] = x [T, cols] Wᵀ + bias, W read in compressed form. */
-export function twoFourLinear(
+function multiplyAll(
   stream: Stream,
   x: Tensor,
-  weight: TwoFourMatrix,
+  { values, codes }: TwoFourWeights,
   out: Tensor,
-  { bias }: LinearOptions = {},
+  bias: Tensor | undefined,
 ): void {
-  const { rows, values, codes } = weight as GpuMatrix;
+  const rows = rowsOf(values);
   const tokens = rowsOf(x);
   for (const [token, count] of tokens > FEW_TOKENS
     ? stream.stretches(tokens, x, out)
@@ -78,36 +78,38 @@ function multiply(
   });
 }
 
+export function twoFourClaim(stream: Stream): Claim {
+  return (form) => {
+    if (form.kind !== "leaf" || form.structure.kind !== "n:m") return undefined;
+    const { n, m } = form.structure;
+    const values = n === 2 && m === 4 ? ownValues(stream, form) : undefined;
+    if (!values) return undefined;
+    const [rows, cols] = form.shape;
+    const indices = form.parts.get("indices")!;
+    const bytes = colsOf(indices);
+    const words = Math.ceil(bytes / 4);
+    const codes = stream.allocate([rows, words], "i32");
+    for (const [start, count] of stream.stretches(rows, indices, codes)) {
+      stream.dispatch({
+        shader: "two-four-prepare",
+        operands: [rowsFrom(indices, start, count), rowsFrom(codes, start, count)],
+        parameters: [bytes, words, count * words],
+        groups: gridOf(count * words, 256),
+      });
+    }
+    return {
+      ...{ rows, cols, bytes: values.bytes + codes.bytes },
+      multiply: (x, out, bias) => multiplyAll(stream, x, { values, codes }, out, bias),
+      dispose() {
+        values.dispose();
+        codes.dispose();
+      },
+    };
+  };
+}
+
 export function bind(stream: Stream): Partial<Operations> {
   return {
-    prepareTwoFour(values, indices, cols, options) {
-      const rows = rowsOf(values);
-      const bytes = indexBytes(cols);
-      const words = Math.ceil(bytes / 4);
-      const ownValues = ownWeights(stream, values, options);
-      const codes = stream.allocate([rows, words], "i32");
-      for (const [start, count] of stream.stretches(rows, indices, codes)) {
-        stream.dispatch({
-          shader: "two-four-prepare",
-          operands: [rowsFrom(indices, start, count), rowsFrom(codes, start, count)],
-          parameters: [bytes, words, count * words],
-          groups: gridOf(count * words, 256),
-        });
-      }
-      const matrix: GpuMatrix = {
-        rows,
-        cols,
-        bytes: ownValues.bytes + codes.bytes,
-        values: ownValues,
-        codes,
-        dispose() {
-          ownValues.dispose();
-          codes.dispose();
-        },
-      };
-      return matrix;
-    },
-    twoFourLinear: (x, weight, out, options) => twoFourLinear(stream, x, weight, out, options),
     async packTwoFour(w, values, indices) {
       if (indices.size === 0) return -1;
       const groups = colsOf(w) / 4;

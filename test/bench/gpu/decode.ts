@@ -53,9 +53,7 @@ async function makeDecoder(backend: Backend, spec: DecoderSpec, isSparse: boolea
     const made = await makeWeights(backend, rows, cols, layers);
     made.forEach(({ dense, sparse }, layer) => {
       (isSparse ? dense : sparse).dispose();
-      linears[layer][name] = isSparse
-        ? { kind: "two-four", weight: sparse }
-        : { kind: "dense", weight: dense };
+      linears[layer][name] = { weight: isSparse ? sparse : dense };
       bytes += isSparse ? sparse.bytes : 4 * dense.size;
     });
   }

@@ -1,4 +1,6 @@
-import type { Backend, TwoFourMatrix } from "../../../src/backend.js";
+import type { Backend } from "../../../src/backend.js";
+import type { PreparedMatrix } from "../../../src/backends/operations/form.js";
+import { twoFourLeaf } from "../../../src/forms/leaf.js";
 import { Random } from "../../../src/random.js";
 import type { Tensor } from "../../../src/tensor.js";
 import type { Figure } from "../figures.js";
@@ -18,7 +20,7 @@ function prune(dense: Float32Array): Float32Array {
 /** A random matrix and the packed form of its 2:4 half. */
 export interface Weights {
   readonly dense: Tensor;
-  readonly sparse: TwoFourMatrix;
+  readonly sparse: PreparedMatrix;
 }
 
 /** The same random matrix [rows, cols] several times, each in memory of its own. */
@@ -33,10 +35,12 @@ export async function makeWeights(
   const values = backend.zeros([rows, cols / 2]);
   const indices = backend.zeros([rows, Math.ceil(cols / 8)], "u8");
   await backend.ops.packTwoFour(kept, values, indices);
-  const made = Array.from({ length: copies }, () => ({
-    dense: backend.upload(data, [rows, cols]),
-    sparse: backend.ops.prepareTwoFour(values, indices, cols),
-  }));
+  const made: Weights[] = [];
+  for (let i = 0; i < copies; i++) {
+    const dense = backend.upload(data, [rows, cols]);
+    const sparse = await backend.ops.prepare(twoFourLeaf(values, indices, [rows, cols]));
+    made.push({ dense, sparse });
+  }
   for (const tensor of [kept, values, indices]) tensor.dispose();
   return made;
 }
@@ -74,8 +78,8 @@ export async function products(
   const seconds = await deviceSeconds(
     backend,
     {
-      dense: () => backend.ops.linear(x, weight().dense, out),
-      sparse: () => backend.ops.twoFourLinear(x, weight().sparse, out),
+      dense: () => backend.ops.multiply(x, weight().dense, out),
+      sparse: () => backend.ops.multiply(x, weight().sparse, out),
     },
     clock,
   );

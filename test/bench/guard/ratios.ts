@@ -1,4 +1,5 @@
 import type { Backend } from "../../../src/backend.js";
+import { twoFourLeaf } from "../../../src/forms/leaf.js";
 import {
   type Contender,
   randomValues,
@@ -49,14 +50,14 @@ async function casesOf(backend: Backend): Promise<Record<string, Case>> {
   const values = backend.zeros([WIDTH, WIDTH / 2]);
   const indices = backend.zeros([WIDTH, WIDTH / 8], "u8");
   await ops.packTwoFour(dense, values, indices);
-  const sparse = ops.prepareTwoFour(values, indices, WIDTH);
+  const sparse = await ops.prepare(twoFourLeaf(values, indices, [WIDTH, WIDTH]));
   for (const tokens of [1, 32]) {
     const x = backend.upload(randomValues(tokens * WIDTH), [tokens, WIDTH]);
     const out = backend.zeros([tokens, WIDTH]);
     const shape = `${tokens} x ${WIDTH} x ${WIDTH}`;
     const operations = 2 * tokens * WIDTH * WIDTH;
-    cases[`linear ${shape}`] = { run: () => ops.linear(x, dense, out), operations };
-    const run = () => ops.twoFourLinear(x, sparse, out);
+    cases[`linear ${shape}`] = { run: () => ops.multiply(x, dense, out), operations };
+    const run = () => ops.multiply(x, sparse, out);
     cases[`twoFourLinear ${shape}`] = { run, operations };
   }
   return cases;
