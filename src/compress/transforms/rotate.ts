@@ -43,9 +43,6 @@ export const ROTATE_OPTIONS = {
 
 export type RotateOptions = OptionsOf<typeof ROTATE_OPTIONS>;
 
-const SCOPE_RULE =
-  "gives every block a turn of its own; the scope and the steps of one rotation say how far it goes";
-
 /** Turns the blocks so that importance concentrates in few weights (DenoiseRotator). */
 export const rotate = {
   name: "rotate",
@@ -55,7 +52,7 @@ export const rotate = {
   leaves: "turn",
   cannotFollow: {
     zeros: "a turn mixes weights and fills the zeros; put rotate before it",
-    turn: `a model is rotated once, which ${SCOPE_RULE}; leave one of the two out`,
+    turn: "a model is rotated once, for as many steps as it takes; leave one of the two out",
   },
   plan: ([step], target): Transform =>
     new Rotation(step.options as unknown as RotateOptions, target),
