@@ -1,8 +1,9 @@
 import type { CompressEvent, CompressOptions, CompressResult } from "./compress/options.js";
-import type { OptionSpecs } from "./options.js";
+import type { RecipeDescription } from "./compress/recipe.js";
 import { Run } from "./run.js";
 
 export type { CompressEvent, CompressOptions, CompressResult } from "./compress/options.js";
+export type { RecipeDescription } from "./compress/recipe.js";
 
 /**
  * Prunes a checkpoint block by block and writes the result as a checkpoint of the same family. The
@@ -15,24 +16,10 @@ export function compress(options: CompressOptions): Run<CompressEvent, CompressR
   return new Run(steps(options));
 }
 
-/** A kind of step as a person is told of it. */
-export interface StepDescription {
-  readonly summary: string;
-  readonly options: OptionSpecs;
-}
-
 /** What a recipe can say: its settings, and its steps by name, with every option described. */
-export async function describeRecipe(): Promise<{
-  readonly settings: OptionSpecs;
-  readonly steps: Readonly<Record<string, StepDescription>>;
-}> {
-  const { SETTINGS } = await import("./compress/settings.js");
-  const { transforms } = await import("./compress/transforms/index.js");
-  const steps = Object.values(transforms).map(({ name, summary, options }) => [
-    name,
-    { summary, options },
-  ]);
-  return { settings: SETTINGS, steps: Object.fromEntries(steps) };
+export async function describeRecipe(): Promise<RecipeDescription> {
+  const { recipeDescription } = await import("./compress/recipe.js");
+  return recipeDescription();
 }
 
 async function* steps(

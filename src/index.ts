@@ -22,7 +22,7 @@ export {
   type CompressResult,
   compress,
   describeRecipe,
-  type StepDescription,
+  type RecipeDescription,
 } from "./compress.js";
 export { DeviceError, PenjingError } from "./errors.js";
 export {

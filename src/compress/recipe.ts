@@ -8,6 +8,7 @@ import {
   definedOnly,
   type GivenOptions,
   isMapping,
+  type OptionSpecs,
   resolveOptions,
 } from "../options.js";
 import { DEFAULT_IGNORE } from "./globs.js";
@@ -313,4 +314,20 @@ export function planRecipe(
     const own = steps.filter((step) => step.kind === kind);
     return kind.plan(own, { spec, layers, later });
   });
+}
+
+/** Every option of a recipe. */
+export interface RecipeDescription {
+  readonly settings: OptionSpecs;
+  readonly steps: Readonly<
+    Record<string, { readonly summary: string; readonly options: OptionSpecs }>
+  >;
+}
+
+export function recipeDescription(): RecipeDescription {
+  const steps = Object.values(transforms).map(({ name, summary, options }) => [
+    name,
+    { summary, options },
+  ]);
+  return { settings: SETTINGS, steps: Object.fromEntries(steps) };
 }

@@ -15,7 +15,7 @@ const PUBLISHED = [
   /^LICENSE$/,
   /^recipe\.schema\.json$/,
   /^build\/(index|cli|chunk-[\w-]+)\.js$/,
-  /^build\/portable\/((index|core|webgpu|kernels|kernels-relaxed|compressor|linear|settings|prune|index2|core2)\.js|licences\.txt)$/,
+  /^build\/portable\/((index|core|webgpu|kernels|kernels-relaxed|compressor|linear|recipe|prune)\.js|licences\.txt)$/,
   /^build\/workerd\.js$/,
   /^build\/kernels(-relaxed)?\.wasm$/,
   /^build\/types\/src\/[\w/-]+\.d\.ts$/,
