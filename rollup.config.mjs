@@ -32,7 +32,7 @@ const inlined = {
 const withoutNode = {
   name: "without-node",
   resolveId: (id) =>
-    id.endsWith("/node-modules.js") ? compiled("platform/no-node-modules.js") : null,
+    /\/(node-modules|disk)\.js$/.test(id) ? compiled("platform/no-node-modules.js") : null,
 };
 
 /** Makes "#kernels" and "#kernels-relaxed" modules with the text that `text` gives by their names. */

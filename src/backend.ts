@@ -59,10 +59,12 @@ export interface Backend {
   /** A copy of the tensor's elements. */
   read(tensor: Tensor): Promise<TensorData>;
   /**
-   * Rows [start, start + count) as a view without a copy; leading dimensions are flattened. The
-   * parent must outlive it.
+   * Rows [start, start + count) as a view without a copy, which the parent must outlive; leading
+   * dimensions are flattened.
+   *
+   * @param cols length of a row. @default that of the tensor
    */
-  rows(tensor: Tensor, start: number, count: number): Tensor;
+  rows(tensor: Tensor, start: number, count: number, cols?: number): Tensor;
   /** Copies all elements of `from` to `to`, same dtype and size. */
   copy(from: Tensor, to: Tensor): void;
   /** Which backend served each operation called so far. */

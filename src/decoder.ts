@@ -1,7 +1,10 @@
 import type { Backend, Weight } from "./backend.js";
-import { attentionWork } from "./backends/operations/attention.js";
-import type { DecoderSpec, LinearName, RopeSpec } from "./model.js";
-import { byRows, paceSteps, stepRanges, takeSteps, type WorkSteps } from "./steps.js";
+import { type BlockSpec, type DecoderSpec, sitesOf } from "./model.js";
+import { layerKinds } from "./models/layers/index.js";
+import type { KeyValueCache } from "./models/layers/key-value-cache.js";
+import type { LayerRun } from "./models/layers/layer.js";
+import { normalise } from "./models/layers/norm.js";
+import { operationSteps, paceSteps, takeSteps, type WorkSteps } from "./steps.js";
 import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 
 /** A linear layer ready to run: y = x Wᵀ + bias, W in whichever form it is held. */
@@ -13,11 +16,11 @@ export interface LinearWeight {
 /** The parameters of one decoder block on a backend. */
 export interface BlockWeights {
   readonly layer: number;
-  readonly inputNorm: Tensor;
-  readonly postAttentionNorm: Tensor;
-  readonly qNorm?: Tensor;
-  readonly kNorm?: Tensor;
-  readonly linears: Readonly<Record<LinearName, LinearWeight>>;
+  readonly spec: BlockSpec;
+  /** Gains by the norms' names. */
+  readonly norms: Readonly<Record<string, Tensor>>;
+  /** By the sites' names. */
+  readonly linears: Readonly<Record<string, LinearWeight>>;
   /** Rᵀ [hiddenSize, hiddenSize]: x becomes x R before the block. */
   readonly inputRotation?: Weight;
   /** Rᵀ [hiddenSize, hiddenSize]: x becomes x R after the block. */
@@ -38,38 +41,12 @@ export function disposeBlock(block: BlockWeights): void {
     weight.dispose();
     bias?.dispose();
   }
-  const { inputNorm, postAttentionNorm, qNorm, kNorm, inputRotation, outputRotation } = block;
-  const rest = [inputNorm, postAttentionNorm, qNorm, kNorm, inputRotation, outputRotation];
-  for (const tensor of rest) tensor?.dispose();
-}
-
-/** Keys and values of the positions seen so far, one pair of [capacity, kvHeads*headDim] a layer. */
-export class KeyValueCache {
-  /** Positions filled. */
-  length = 0;
-  readonly keys: readonly Tensor[];
-  readonly values: readonly Tensor[];
-
-  constructor(
-    backend: Backend,
-    spec: DecoderSpec,
-    readonly capacity: number,
-  ) {
-    const make = () =>
-      Array.from({ length: spec.layers }, () =>
-        backend.zeros([capacity, spec.kvHeads * spec.headDim]),
-      );
-    this.keys = make();
-    this.values = make();
-  }
-
-  dispose(): void {
-    for (const tensor of [...this.keys, ...this.values]) tensor.dispose();
-  }
+  const { norms, inputRotation, outputRotation } = block;
+  for (const tensor of [...Object.values(norms), inputRotation, outputRotation]) tensor?.dispose();
 }
 
 /** Sees the input of each linear [tokens, inFeatures] while a block runs; must not keep it longer than its steps. */
-export type LinearObserver = (name: LinearName, input: Tensor) => WorkSteps | undefined;
+export type LinearObserver = (name: string, input: Tensor) => WorkSteps | undefined;
 
 export interface BlockRun {
   /** Sequences that the rows of x are cut into, all of one length. @default 1 */
@@ -81,31 +58,18 @@ export interface BlockRun {
   readonly observeOnly?: boolean;
 }
 
-/** Angles of the rotary embedding for each pair of elements, in radians per position. */
-export function ropeFrequencies(rope: RopeSpec, headDim: number): Float64Array {
-  return Float64Array.from({ length: headDim / 2 }, (_, i) => {
-    const frequency = rope.theta ** ((-2 * i) / headDim);
-    if (!rope.llama3) return frequency;
-    const { factor, lowFreqFactor, highFreqFactor, originalContext } = rope.llama3;
-    const turns = (originalContext * frequency) / (2 * Math.PI);
-    // 0 for wavelengths that are stretched in full, 1 for those left alone, between them a blend.
-    const blend = (turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
-    const kept = Math.min(1, Math.max(0, blend));
-    return frequency * (kept + (1 - kept) / factor);
-  });
-}
-
-/** What a block computes in: each [maxTokens, features]. */
-type Scratch = Readonly<Record<"norm" | "q" | "k" | "v" | "mixed" | "gate" | "up", Tensor>>;
+/** What a branch reads, and then adds to the residual stream. */
+const BRANCH = "branch";
 
 /**
  * Runs decoder blocks over a workspace that is made by the first run and kept until `release`. A
  * block's input x [tokens, hiddenSize] is the residual stream and is updated in place.
  */
 export class BlockRunner {
-  private readonly cos: Tensor;
-  private readonly sin: Tensor;
-  private made: Scratch | undefined;
+  /** Columns of each scratch tensor: as many as the widest layer takes. */
+  private readonly widths = new Map<string, number>();
+  private readonly scratch = new Map<string, Tensor>();
+  private readonly constants = new Map<string, readonly Tensor[]>();
 
   /**
    * @param maxTokens rows that one call may have
@@ -115,38 +79,24 @@ export class BlockRunner {
     readonly backend: Backend,
     readonly spec: DecoderSpec,
     private readonly maxTokens: number,
-    maxPositions: number,
+    private readonly maxPositions: number,
   ) {
-    const frequencies = ropeFrequencies(spec.rope, spec.headDim);
-    const half = frequencies.length;
-    const table = (f: (angle: number) => number) =>
-      backend.upload(
-        Float32Array.from({ length: maxPositions * half }, (_, i) =>
-          f(Math.floor(i / half) * frequencies[i % half]),
-        ),
-        [maxPositions, half],
-      );
-    this.cos = table(Math.cos);
-    this.sin = table(Math.sin);
+    this.widths.set(BRANCH, spec.hiddenSize);
+    for (const { layer } of spec.blocks.flatMap(({ branches }) => branches)) {
+      for (const [name, cols] of Object.entries(layerKinds[layer.kind].scratch(layer))) {
+        this.widths.set(name, Math.max(cols, this.widths.get(name) ?? 0));
+      }
+    }
   }
 
-  private get scratch(): Scratch {
-    this.made ??= this.makeScratch();
-    return this.made;
-  }
-
-  private makeScratch(): Scratch {
-    const { hiddenSize, heads, kvHeads, headDim, intermediateSize } = this.spec;
-    const wide = (cols: number) => this.backend.zeros([this.maxTokens, cols]);
-    return {
-      norm: wide(hiddenSize),
-      q: wide(heads * headDim),
-      k: wide(kvHeads * headDim),
-      v: wide(kvHeads * headDim),
-      mixed: wide(heads * headDim),
-      gate: wide(intermediateSize),
-      up: wide(intermediateSize),
-    };
+  /** A scratch tensor as [rows, cols]. */
+  private room(name: string, rows: number, cols: number): Tensor {
+    let tensor = this.scratch.get(name);
+    if (!tensor) {
+      tensor = this.backend.zeros([this.maxTokens, this.widths.get(name)!]);
+      this.scratch.set(name, tensor);
+    }
+    return this.backend.rows(tensor, 0, rows, cols);
   }
 
   /** out = input Wᵀ + bias. */
@@ -155,16 +105,13 @@ export class BlockRunner {
     { weight, bias }: LinearWeight,
     out: Tensor,
   ): Generator<void, void, void> {
-    const { backend } = this;
-    yield* byRows(backend, rowsOf(input), colsOf(input) * colsOf(out), (part) =>
-      backend.ops.multiply(part(input), weight, part(out), { bias }),
-    );
+    yield* operationSteps(this.backend, "multiply", input, weight, out, { bias });
   }
 
   /** x = x R in place, for the matrix Rᵀ. */
   private *rotate(x: Tensor, weight: Weight | undefined): Generator<void, void, void> {
     if (!weight) return;
-    const turned = this.backend.rows(this.scratch.norm, 0, rowsOf(x));
+    const turned = this.room(BRANCH, rowsOf(x), colsOf(x));
     yield* this.linear(x, { weight }, turned);
     this.backend.copy(turned, x);
   }
@@ -176,92 +123,45 @@ export class BlockRunner {
 
   /** The steps of a block; x is half done until the last. */
   *steps(x: Tensor, block: BlockWeights, options: BlockRun = {}): Generator<void, void, void> {
-    const { backend, spec, scratch } = this;
-    const { ops } = backend;
-    const { observe, observeOnly = false } = options;
-    const tokens = rowsOf(x);
-    const view = (tensor: Tensor) => backend.rows(tensor, 0, tokens);
-    const norm = view(scratch.norm);
-
+    const { backend } = this;
+    const { cache, observe, observeOnly = false, sequences = 1 } = options;
+    const { layer, norms, linears } = block;
+    const { branches } = block.spec;
+    const last = observeOnly ? sitesOf(block.spec).at(-1) : undefined;
+    const linear = this.linear.bind(this);
+    const run: LayerRun = {
+      ...{ backend, layer, sequences, maxPositions: this.maxPositions, cache, norms },
+      scratch: (name, cols) => this.room(name, rowsOf(x), cols),
+      constants: (key, make) => {
+        const made = this.constants.get(key) ?? make();
+        this.constants.set(key, made);
+        return made;
+      },
+      *multiply(site, input, out) {
+        yield* observe?.(site.name, input) ?? [];
+        if (site !== last) yield* linear(input, linears[site.name], out);
+      },
+    };
+    const branch = this.room(BRANCH, rowsOf(x), colsOf(x));
     yield* this.rotate(x, block.inputRotation);
-    ops.rmsNorm(x, block.inputNorm, norm, spec.rmsNormEps);
-    const mixed = yield* this.attend(norm, block, options);
-    yield* observe?.("self_attn.o_proj", mixed) ?? [];
-    yield* this.linear(mixed, block.linears["self_attn.o_proj"], norm);
-    ops.add(x, norm);
-
-    ops.rmsNorm(x, block.postAttentionNorm, norm, spec.rmsNormEps);
-    const [gate, up] = [view(scratch.gate), view(scratch.up)];
-    yield* observe?.("mlp.gate_proj", norm) ?? [];
-    yield* this.linear(norm, block.linears["mlp.gate_proj"], gate);
-    yield* observe?.("mlp.up_proj", norm) ?? [];
-    yield* this.linear(norm, block.linears["mlp.up_proj"], up);
-    ops.swiglu(gate, up, gate);
-    yield* observe?.("mlp.down_proj", gate) ?? [];
-    if (observeOnly) return;
-    yield* this.linear(gate, block.linears["mlp.down_proj"], norm);
-    ops.add(x, norm);
-    yield* this.rotate(x, block.outputRotation);
-  }
-
-  /** Self-attention over the normalised input, up to but without the output projection. */
-  private *attend(
-    input: Tensor,
-    block: BlockWeights,
-    options: BlockRun,
-  ): Generator<void, Tensor, void> {
-    const { backend, spec, scratch } = this;
-    const { ops } = backend;
-    const { cache, observe, sequences = 1 } = options;
-    const { layer, linears } = block;
-    const tokens = rowsOf(input);
-    const start = cache?.length ?? 0;
-    const q = backend.rows(scratch.q, 0, tokens);
-    const k = backend.rows(cache?.keys[layer] ?? scratch.k, start, tokens);
-    const v = backend.rows(cache?.values[layer] ?? scratch.v, start, tokens);
-    const mixed = backend.rows(scratch.mixed, 0, tokens);
-    yield* observe?.("self_attn.q_proj", input) ?? [];
-    yield* this.linear(input, linears["self_attn.q_proj"], q);
-    yield* observe?.("self_attn.k_proj", input) ?? [];
-    yield* this.linear(input, linears["self_attn.k_proj"], k);
-    yield* observe?.("self_attn.v_proj", input) ?? [];
-    yield* this.linear(input, linears["self_attn.v_proj"], v);
-    if (block.qNorm) ops.rmsNorm(q, block.qNorm, q, spec.rmsNormEps);
-    if (block.kNorm) ops.rmsNorm(k, block.kNorm, k, spec.rmsNormEps);
-
-    const { heads, kvHeads, headDim } = spec;
-    const shape = { heads, kvHeads, headDim, window: spec.windows[layer] };
-    const length = tokens / sequences;
-    for (let s = 0; s < sequences; s++) {
-      const part = (tensor: Tensor) => backend.rows(tensor, s * length, length);
-      const [qs, ks] = [part(q), part(k)];
-      ops.rope(qs, this.cos, this.sin, start);
-      ops.rope(ks, this.cos, this.sin, start);
-      const work = attentionWork(start + length, shape);
-      for (const { first, count } of stepRanges(backend, length, work)) {
-        const some = (tensor: Tensor) => backend.rows(tensor, s * length + first, count);
-        const seen = (now: Tensor, all: readonly Tensor[] | undefined) =>
-          all
-            ? backend.rows(all[layer], 0, start + first + count)
-            : backend.rows(now, s * length, first + count);
-        const [keys, values] = [seen(k, cache?.keys), seen(v, cache?.values)];
-        ops.attention(some(q), keys, values, some(mixed), shape);
-        yield;
-      }
+    for (const { before, layer: spec } of branches) {
+      normalise(backend, before, x, norms[before.name], branch);
+      yield* layerKinds[spec.kind].forward(spec, branch, run);
+      if (observeOnly && spec === branches.at(-1)!.layer) return;
+      backend.ops.add(x, branch);
     }
-    return mixed;
+    yield* this.rotate(x, block.outputRotation);
   }
 
   /** Frees the workspace; the next run makes it anew. */
   release(): void {
-    for (const tensor of Object.values(this.made ?? {})) tensor.dispose();
-    this.made = undefined;
+    for (const tensor of this.scratch.values()) tensor.dispose();
+    this.scratch.clear();
   }
 
   dispose(): void {
     this.release();
-    this.cos.dispose();
-    this.sin.dispose();
+    for (const tensor of [...this.constants.values()].flat()) tensor.dispose();
   }
 }
 
@@ -326,10 +226,8 @@ export class Decoder {
   *project(start: number, out: Tensor): Generator<void, void, void> {
     const { backend, spec, outer } = this;
     const hidden = backend.rows(this.hidden, start, rowsOf(out));
-    backend.ops.rmsNorm(hidden, outer.finalNorm, hidden, spec.rmsNormEps);
-    yield* byRows(backend, rowsOf(out), colsOf(hidden) * colsOf(out), (part) =>
-      backend.ops.multiply(part(hidden), outer.head, part(out)),
-    );
+    normalise(backend, spec.finalNorm, hidden, outer.finalNorm, hidden);
+    yield* operationSteps(backend, "multiply", hidden, outer.head, out);
   }
 
   /** The steps of `logits`, for `pace`. */

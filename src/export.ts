@@ -6,7 +6,7 @@ import {
   openCheckpoint,
   SIDE_FILE,
 } from "./checkpoint/checkpoint.js";
-import { createCheckpoint } from "./checkpoint/checkpoint-writer.js";
+import { copyOtherFiles, createCheckpoint } from "./checkpoint/checkpoint-writer.js";
 import { byteLengthOf } from "./checkpoint/safetensors-writer.js";
 import { besideWeights, REPORT_FILE } from "./compress/output.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
@@ -26,11 +26,11 @@ import { describe } from "./forms/leaf.js";
 import type { Layout, TensorEntry, WeightFacts } from "./layout.js";
 import { dense } from "./layouts/dense.js";
 import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
-import { blockTensor, LINEAR_NAMES } from "./model.js";
+import { modelSites } from "./model.js";
 import type { OutputFolder } from "./platform/files.js";
 import { openOutput } from "./platform/overlap.js";
 import { pause, Run } from "./run.js";
-import { hasExtras, isStored, readModel, type StoredModel } from "./stored-model.js";
+import { hasExtras, isStored, readModel, refuseSources, type StoredModel } from "./stored-model.js";
 
 export interface ExportOptions extends BackendOptions {
   /** A model folder, a .safetensors file, or an open checkpoint; compressed by penjing or not. */
@@ -125,10 +125,13 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
   let output: OutputFolder | undefined;
   try {
     const model = readModel(checkpoint);
+    refuseSources(model);
     const layout = targetLayout(model, options);
     lease = await Lease.open(options, { largestWeight: 0 });
     const { backend } = lease;
-    output = await openOutput(options, checkpoint.folder.path);
+    const opened = await openOutput(options, checkpoint.folder.path, false);
+    output = opened.output;
+    for (const message of opened.notes) yield { type: "note", where: "--out", message };
     const rebuilds = options.reconstruct === true && hasExtras(model);
     const job = new Job(model, layout, rebuilds, backend, signal);
     const { warning: message } = layout;
@@ -147,7 +150,7 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
       await pause(signal);
       if (name === SIDE_FILE && dropsForms)
         await output.writeText(name, await withoutForms(checkpoint));
-      else if (name !== REPORT_FILE) await writer.copyOtherFiles(checkpoint, [name]);
+      else if (name !== REPORT_FILE) await copyOtherFiles(checkpoint, output, [name]);
     }
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
     signal?.throwIfAborted();
@@ -232,9 +235,7 @@ class Job {
     private readonly signal: AbortSignal | undefined,
   ) {
     this.layout = layout;
-    this.linears = Array.from({ length: model.spec.layers }, (_, layer) =>
-      LINEAR_NAMES.map((name) => blockTensor(layer, `${name}.weight`)),
-    ).flat();
+    this.linears = [...modelSites(model.spec).keys()].map((name) => `${name}.weight`);
     const stored = storedOrder(model);
     this.names = rebuilds ? plainOrder(model, stored) : stored;
     const bytesOf = (names: readonly string[]) =>
@@ -370,7 +371,7 @@ class Job {
     const site = { model, backend, signal };
     const coordinates = new Coordinates(site);
     try {
-      for (let layer = 0; layer < model.spec.layers; layer++) {
+      for (let layer = 0; layer < model.spec.blocks.length; layer++) {
         await coordinates.enter(layer);
         const { q } = coordinates;
         for (const [name, side] of rebuiltTensors(model, layer, q !== undefined)) {

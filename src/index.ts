@@ -64,6 +64,7 @@ export {
   memoryFolder,
   memoryOutputFolder,
   type OutputFolder,
+  openWorkFolder,
 } from "./platform/files.js";
 export {
   createOriginOutput,
@@ -74,7 +75,7 @@ export {
   originDirectory,
   removeOriginFolder,
 } from "./platform/origin-files.js";
-export { memoryWorkFolder, openWorkFolder, type WorkFolder } from "./platform/work-folder.js";
+export { memoryWorkFolder, type WorkFolder } from "./platform/work-folder.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
 export type { Run } from "./run.js";
 export { VERSION } from "./version.js";

@@ -17,9 +17,12 @@ export async function layerError(
   signal?: AbortSignal,
 ): Promise<number> {
   const difference = backend.zeros(original.shape);
-  backend.ops.subtract(original, pruned, difference);
-  const lost = await backend.ops.quadraticForm(difference, hessian, { signal });
-  const whole = await backend.ops.quadraticForm(original, hessian, { signal });
-  difference.dispose();
-  return whole > 0 ? lost / whole : 0;
+  try {
+    backend.ops.subtract(original, pruned, difference);
+    const lost = await backend.ops.quadraticForm(difference, hessian, { signal });
+    const whole = await backend.ops.quadraticForm(original, hessian, { signal });
+    return whole > 0 ? lost / whole : 0;
+  } finally {
+    difference.dispose();
+  }
 }

@@ -20,7 +20,7 @@ import type { PartRule } from "./forms/rules.js";
 import type { TensorEntry } from "./layout.js";
 import { bitsOf } from "./layouts/parts/elements.js";
 import { twoFour } from "./layouts/two-four.js";
-import { blockTensor, FINAL_NORM, hasBias, LINEAR_NAMES, type LinearName } from "./model.js";
+import { blockTensor, FINAL_NORM, normsOf, sitesOf } from "./model.js";
 import { checkTwoFourIndices, firstMisfit } from "./pack.js";
 import { sharedIn } from "./stored-forms.js";
 import { embeddingName, headName, readWeight, type StoredModel } from "./stored-model.js";
@@ -289,30 +289,29 @@ export function loadBlock(
   layer: number,
   { dense = false, matrices = new SharedMatrices() }: LoadOptions = {},
 ): Promise<BlockWeights> {
+  const { blocks } = model.spec;
+  const spec = blocks[layer];
   return allOrNothing(async (own) => {
     const load = async (name: string) =>
       own(await loadTensor(model, backend, blockTensor(layer, name)));
     const turn = async (name: string) =>
       model.weights.has(name) ? own(await loadTurn(model, backend, name)) : undefined;
-    const linears: Partial<Record<LinearName, LinearWeight>> = {};
-    for (const name of LINEAR_NAMES) {
+    const linears: Record<string, LinearWeight> = {};
+    for (const { name, bias: hasBias } of sitesOf(spec)) {
       const weightName = blockTensor(layer, `${name}.weight`);
       const weight = dense
         ? await loadDense(model, backend, weightName)
         : await loadMatrix(model, backend, weightName, matrices);
       own(weight);
-      const bias = hasBias(model.spec, name) ? await load(`${name}.bias`) : undefined;
+      const bias = hasBias ? await load(`${name}.bias`) : undefined;
       linears[name] = { weight, bias };
     }
+    const norms: Record<string, Tensor> = {};
+    for (const { name } of normsOf(spec)) norms[name] = await load(`${name}.weight`);
     return {
-      layer,
-      inputNorm: await load("input_layernorm.weight"),
-      postAttentionNorm: await load("post_attention_layernorm.weight"),
-      qNorm: model.spec.qkNorm ? await load("self_attn.q_norm.weight") : undefined,
-      kNorm: model.spec.qkNorm ? await load("self_attn.k_norm.weight") : undefined,
-      linears: linears as Record<LinearName, LinearWeight>,
+      ...{ layer, spec, norms, linears },
       inputRotation: await turn(inputRotation(layer)),
-      outputRotation: layer + 1 === model.spec.layers ? await turn(OUTPUT_ROTATION) : undefined,
+      outputRotation: layer + 1 === blocks.length ? await turn(OUTPUT_ROTATION) : undefined,
     };
   });
 }

@@ -5,7 +5,7 @@ import { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
 import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
 import { PenjingError } from "./errors.js";
 import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
-import { type DecoderSpec, linearShapes } from "./model.js";
+import { type DecoderSpec, largestWeight } from "./model.js";
 import { readModel, type StoredModel } from "./stored-model.js";
 import { allOrNothing } from "./weights.js";
 
@@ -69,9 +69,7 @@ export async function openMovable(
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   try {
     const model = readModel(checkpoint);
-    const shapes = Object.values(linearShapes(model.spec));
-    const largestWeight = Math.max(...shapes.map(([rows, cols]) => rows * cols));
-    const lease = await Lease.open(options, { largestWeight });
+    const lease = await Lease.open(options, { largestWeight: largestWeight(model.spec) });
     const notes = lease.note ? [lease.note] : [];
     const close = async () => {
       if (typeof source === "string") await checkpoint.close();
@@ -147,7 +145,7 @@ export function loadDecoder(
     const matrices = new SharedMatrices();
     const blocks: BlockWeights[] = [];
     own({ dispose: () => blocks.forEach(disposeBlock) });
-    for (let layer = 0; layer < model.spec.layers; layer++) {
+    for (let layer = 0; layer < model.spec.blocks.length; layer++) {
       signal?.throwIfAborted();
       blocks.push(await loadBlock(model, backend, layer, { matrices }));
     }

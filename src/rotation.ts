@@ -1,13 +1,13 @@
 import type { Importance, Statistics } from "./method.js";
-import type { LinearName } from "./model.js";
+import { type AttentionSpec, type BlockSpec, type Site, sitesOf } from "./model.js";
 import type { GivenOptions, OptionSpecs } from "./options.js";
 import type { Keeper } from "./snapshot.js";
 import type { Tensor } from "./tensor.js";
 
 /**
  * Rotations of a decoder block that leave what it computes unchanged (DenoiseRotator, arXiv
- * 2505.23049). Q [hidden, hidden] turns the residual stream: q, k, v, gate and up become W Q, o and
- * down become Qᵀ W, and the block then reads x Q and adds to it. R2, one [headDim, headDim] for
+ * 2505.23049). Q [hidden, hidden] turns the residual stream: linears that read it become W Q, those
+ * that write to it Qᵀ W, and the block then reads x Q and adds to it. R2, one [headDim, headDim] for
  * each key-value head, turns the values: v's rows become R2ᵀ W, o's columns W R2, for every query
  * head of the group. RMSNorm commutes with Q once its gains are folded into the linears after it.
  */
@@ -111,11 +111,24 @@ export const SEARCH_OPTIONS = {
 } as const satisfies OptionSpecs;
 
 /** How attention is cut into heads. */
-export interface HeadShape {
-  readonly heads: number;
-  /** Key-value heads; divides `heads`. */
-  readonly kvHeads: number;
-  readonly headDim: number;
+export type HeadShape = Pick<AttentionSpec, "heads" | "kvHeads" | "headDim">;
+
+/** Which rotations turn what a linear reads and what it writes; undefined where none does. */
+export interface Turns {
+  readonly reads: "q" | "r2" | undefined;
+  readonly writes: "q" | "r2" | undefined;
+}
+
+/** Q turns the residual stream, R2 the heads, unless the positions turn them. */
+export function turnsOf({ reads, writes, roped = false }: Site): Turns {
+  const turnOf = (axis: Site["reads"]) =>
+    axis === "stream" ? "q" : axis === "neurons" ? undefined : "r2";
+  return { reads: turnOf(reads), writes: roped ? undefined : turnOf(writes) };
+}
+
+/** The linears of a block whose input no earlier one shares and that a rotation turns. */
+export function rotatedInputs(block: BlockSpec): Site[] {
+  return sitesOf(block).filter((site) => site.input === site.name && turnsOf(site).reads);
 }
 
 /** A linear layer y = x Wᵀ + bias of a block. */
@@ -126,31 +139,27 @@ export interface BlockLinear {
   readonly bias?: Tensor;
 }
 
-/** The linears whose input no other one shares, and whose importance depends on it. */
-export const ROTATED_INPUTS = ["self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj"] as const;
-export type RotatedInput = (typeof ROTATED_INPUTS)[number];
-
 /** A decoder block whose rotation is sought. Its tensors are read and never changed. */
 export interface RotationProblem {
   /** Name for messages, such as "model.layers.0". */
   readonly name: string;
-  /** [outFeatures, inFeatures] each, the gains of the RMSNorm before them folded in. */
-  readonly weights: Readonly<Record<LinearName, Tensor>>;
+  readonly block: BlockSpec;
+  /** [outFeatures, inFeatures] by site, the gains of the RMSNorm before them folded in. */
+  readonly weights: Readonly<Record<string, Tensor>>;
   /**
-   * Of the inputs of q (also k's and v's), o, and gate (also up's), after norms without gains. Only
-   * the Hessians are read, and none for "magnitude".
+   * Of the `rotatedInputs` by site, after norms without gains. Only the Hessians are read, and none
+   * for "magnitude".
    */
-  readonly statistics: Readonly<Partial<Record<RotatedInput, Statistics>>>;
+  readonly statistics: Readonly<Record<string, Statistics>>;
   /** What `rotationMoments` made of the statistics, which are then not read. */
   readonly moments?: RotationMoments;
-  readonly heads: HeadShape;
 }
 
 /**
- * Second moments M of the inputs, or their inverses, as an objective scores with: [inFeatures,
- * inFeatures], and for o M's diagonal blocks [heads * headDim, headDim], one a head.
+ * Second moments M of the inputs by site, or their inverses, as an objective scores with:
+ * [inFeatures, inFeatures], and of heads M's diagonal blocks [heads * headDim, headDim], one a head.
  */
-export type RotationMoments = ReadonlyMap<RotatedInput, Tensor>;
+export type RotationMoments = ReadonlyMap<string, Tensor>;
 
 /** A block that is loaded anew at each step, so that many can share one Q in little memory. */
 export interface RotationSource {

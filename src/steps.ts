@@ -59,26 +59,8 @@ export function stepRanges(
   }));
 }
 
-/**
- * Calls `compute` for the rows of each step in turn.
- *
- * @param compute is given what takes a step's rows of a tensor
- */
-export function* byRows(
-  backend: Backend,
-  rows: number,
-  work: number,
-  compute: (part: (tensor: Tensor) => Tensor) => void,
-  least?: number,
-): Generator<void, void, void> {
-  for (const { first, count } of stepRanges(backend, rows, work, least)) {
-    compute((tensor) => backend.rows(tensor, first, count));
-    yield;
-  }
-}
-
 /** Operations whose contracts say which arguments are cut by rows, and what a row takes. */
-type RowOperation = "accumulateHessian";
+type RowOperation = "accumulateHessian" | "multiply";
 
 /** Runs an operation in steps of some rows each, as its contract says. */
 export function* operationSteps<Name extends RowOperation>(
@@ -89,11 +71,11 @@ export function* operationSteps<Name extends RowOperation>(
   const contract = contracts[name] as Contract<Operations[Name]>;
   const places = contract.rows!;
   const run = backend.ops[name] as (...args: unknown[]) => void;
-  yield* byRows(
-    backend,
-    rowsOf(args[places[0]] as Tensor),
-    contract.rowWork!(...args),
-    (part) => run(...args.map((arg, i) => (places.includes(i) ? part(arg as Tensor) : arg))),
-    contract.leastRows,
-  );
+  const rows = rowsOf(args[places[0]] as Tensor);
+  const ranges = stepRanges(backend, rows, contract.rowWork!(...args), contract.leastRows);
+  for (const { first, count } of ranges) {
+    const part = (tensor: unknown) => backend.rows(tensor as Tensor, first, count);
+    run(...args.map((arg, i) => (places.includes(i) ? part(arg) : arg)));
+    yield;
+  }
 }

@@ -4,8 +4,9 @@ import { checkExtras, isRotation } from "./extras.js";
 import { type Form, partsIn } from "./form.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf, plainConfig } from "./layouts/index.js";
-import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD } from "./model.js";
-import { readModelConfig } from "./models/index.js";
+import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD, type ModelFamily } from "./model.js";
+import { families, readModelConfig } from "./models/families/index.js";
+import { readSource, type TensorSource, tensorSources } from "./sources.js";
 import { checkForms, readForms, type StoredForms, sharedIn } from "./stored-forms.js";
 import type { StoredDType } from "./tensor.js";
 
@@ -28,15 +29,21 @@ export interface StoredModel {
   readonly forms: StoredForms;
   /** Tensors beside those of the family: parts of forms, and rotations. */
   readonly extras: ReadonlySet<string>;
+  /** What is a part of another tensor or transposed, by its logical name. */
+  readonly sources: ReadonlyMap<string, TensorSource>;
 }
 
 /**
  * Matches a checkpoint against its config.json.
  *
+ * @param known families by `model_type`. @default those built in
  * @throws PenjingError when config.json is missing or not supported, and for a tensor that is
  *   missing, extra, of another shape, or not of a float dtype
  */
-export function readModel(checkpoint: Checkpoint): StoredModel {
+export function readModel(
+  checkpoint: Checkpoint,
+  known: Readonly<Record<string, ModelFamily>> = families,
+): StoredModel {
   const { path } = checkpoint.folder;
   if (checkpoint.config === undefined) {
     throw new PenjingError(
@@ -46,12 +53,14 @@ export function readModel(checkpoint: Checkpoint): StoredModel {
   }
   checkExtras(checkpoint.metadata, path);
   const layout = layoutOf(checkpoint.metadata, path);
-  const spec = readModelConfig(`${path}/config.json`, plainConfig(checkpoint.config, layout));
+  const config = plainConfig(checkpoint.config, layout);
+  const spec = readModelConfig(`${path}/config.json`, config, known);
   const stored = [...checkpoint.tensors.values()];
   const packed = layout.name === "dense" ? [] : layout.weights(stored);
   const parts = new Set(packed.flatMap((entry) => layout.entries(entry).map(({ name }) => name)));
   const weights = new Map<string, TensorEntry>(packed.map((entry) => [entry.name, entry]));
   for (const entry of stored) if (!parts.has(entry.name)) weights.set(entry.name, entry);
+  const sources = takeSources(spec, weights, path);
   const forms = readForms(checkpoint.forms, weights, path);
   const expected = expectedTensors(spec, weights);
   checkForms(forms, weights, expected, path);
@@ -69,9 +78,58 @@ export function readModel(checkpoint: Checkpoint): StoredModel {
     packed: new Set(packed.map(({ name }) => name)),
     forms,
     extras,
+    sources,
   };
   checkTensors(model, expected);
   return model;
+}
+
+/** Puts in place of stored tensors the weights that are parts of them, under their logical names. */
+function takeSources(
+  spec: DecoderSpec,
+  weights: Map<string, TensorEntry>,
+  where: string,
+): Map<string, TensorSource> {
+  const sources = tensorSources(spec);
+  const shapes = decoderTensors(spec);
+  for (const [name, source] of sources) {
+    const { dtype } = checkTensor(spec, weights.get(source.name), source, where);
+    weights.set(name, { name, dtype, shape: shapes.get(name)! });
+  }
+  for (const { name } of sources.values()) if (!sources.has(name)) weights.delete(name);
+  return sources;
+}
+
+/** Refuses a tensor that is missing, of another shape, or not of a float dtype. */
+function checkTensor(
+  spec: DecoderSpec,
+  entry: TensorEntry | undefined,
+  { name, shape }: Pick<TensorEntry, "name" | "shape">,
+  where: string,
+): TensorEntry {
+  if (!entry) {
+    throw new PenjingError(
+      where,
+      `the tensor ${name} is missing, which ${describe(spec)} needs; the checkpoint is incomplete or its config.json is of another model.`,
+    );
+  }
+  if (String(entry.shape) !== String(shape)) {
+    throw new PenjingError(
+      where,
+      `the tensor ${name} is [${entry.shape}], but config.json asks for [${shape}]; take both from the same model.`,
+    );
+  }
+  if (!FLOATS.includes(entry.dtype)) {
+    throw new PenjingError(
+      where,
+      `the tensor ${name} is ${entry.dtype}, must be one of ${FLOATS.join(", ")}; quantized checkpoints are not supported.`,
+    );
+  }
+  return entry;
+}
+
+function describe({ family, blocks }: DecoderSpec): string {
+  return `a ${family} model of ${blocks.length} layers`;
 }
 
 /** The tensors of a model's family by name, as far as a tied pair is stored. */
@@ -113,27 +171,8 @@ function widest(
 function checkTensors(model: StoredModel, expected: ReadonlyMap<string, readonly number[]>): void {
   const { spec, weights, extras } = model;
   const where = model.checkpoint.folder.path;
-  const family = `a ${spec.family} model of ${spec.layers} layers`;
   for (const [name, shape] of expected) {
-    const entry = weights.get(name);
-    if (!entry) {
-      throw new PenjingError(
-        where,
-        `the tensor ${name} is missing, which ${family} needs; the checkpoint is incomplete or its config.json is of another model.`,
-      );
-    }
-    if (String(entry.shape) !== String(shape)) {
-      throw new PenjingError(
-        where,
-        `the tensor ${name} is [${entry.shape}], but config.json asks for [${shape}]; take both from the same model.`,
-      );
-    }
-    if (!FLOATS.includes(entry.dtype)) {
-      throw new PenjingError(
-        where,
-        `the tensor ${name} is ${entry.dtype}, must be one of ${FLOATS.join(", ")}; quantized checkpoints are not supported.`,
-      );
-    }
+    checkTensor(spec, weights.get(name), { name, shape }, where);
   }
   for (const name of weights.keys()) {
     if (expected.has(name) || IGNORED.test(name)) continue;
@@ -141,7 +180,7 @@ function checkTensors(model: StoredModel, expected: ReadonlyMap<string, readonly
     if (extras.has(name)) continue;
     throw new PenjingError(
       where,
-      `the tensor ${name} is not part of ${family}; the checkpoint holds something that would be lost, so it is refused. Check model_type and num_hidden_layers in config.json.`,
+      `the tensor ${name} is not part of ${describe(spec)}; the checkpoint holds something that would be lost, so it is refused. Check model_type and num_hidden_layers in config.json.`,
     );
   }
 }
@@ -154,6 +193,21 @@ function checkRotation({ weights, spec, checkpoint }: StoredModel, name: string)
   throw new PenjingError(
     checkpoint.folder.path,
     `the extra tensor ${name} is ${dtype} [${shape}], which does not fit the model; the checkpoint is damaged, compress it again.`,
+  );
+}
+
+/**
+ * Refuses a model whose linears could not be written back as they were stored.
+ *
+ * @throws PenjingError naming the first of them
+ */
+export function refuseSources({ checkpoint, sources }: StoredModel): void {
+  const [first] = sources;
+  if (!first) return;
+  const [name, { name: stored, transposed }] = first;
+  throw new PenjingError(
+    checkpoint.folder.path,
+    `the tensor ${name} is stored ${transposed ? "transposed " : ""}in ${stored}, which can be run but not written anew; store every linear in a tensor of its own, [outFeatures, inFeatures].`,
   );
 }
 
@@ -179,9 +233,11 @@ export function embeddingName({ weights }: StoredModel): string {
 
 /** The bytes of a weight, row-major in its own dtype, unpacked when it is stored packed. */
 export async function readWeight(model: StoredModel, name: string): Promise<Uint8Array> {
-  const { checkpoint, layout, weights, packed } = model;
-  if (!packed.has(name)) return checkpoint.read(name);
+  const { checkpoint, layout, weights, packed, sources } = model;
+  const source = sources.get(name);
   const entry = weights.get(name)!;
+  if (source) return readSource(checkpoint, source, entry.shape);
+  if (!packed.has(name)) return checkpoint.read(name);
   const parts = new Map<string, Uint8Array>();
   for (const part of layout.entries(entry)) parts.set(part.name, await checkpoint.read(part.name));
   return layout.unpack(entry, parts);
@@ -195,7 +251,7 @@ export async function* readPieces(
   model: StoredModel,
   name: string,
 ): AsyncGenerator<{ readonly start: number; readonly bytes: Uint8Array }, void, void> {
-  if (model.packed.has(name)) {
+  if (model.packed.has(name) || model.sources.has(name)) {
     yield { start: 0, bytes: await readWeight(model, name) };
     return;
   }

@@ -10,7 +10,7 @@ import { generate } from "../src/generate.js";
 import { openModel } from "../src/open-model.js";
 import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
 import { Random } from "../src/random.js";
-import { byRows, takeSteps } from "../src/steps.js";
+import { operationSteps, takeSteps } from "../src/steps.js";
 import { writeSynthetic } from "./bench/synthetic.js";
 import { CALIBRATION, EVALUATION } from "./compress/stories.js";
 import { note } from "./shared.js";
@@ -127,9 +127,7 @@ test("a product in steps is the product", async () => {
   backend.ops.multiply(x, w, whole);
   let steps = 0;
   const counted = function* () {
-    for (const _ of byRows(backend, rows, n * n, (part) =>
-      backend.ops.multiply(part(x), w, part(parts)),
-    )) {
+    for (const _ of operationSteps(backend, "multiply", x, w, parts)) {
       steps++;
       yield;
     }

@@ -84,8 +84,8 @@ export function requireFill(tensor: Tensor, data: TensorData): void {
 }
 
 /** Requires rows that a tensor has. */
-export function requireRows(tensor: Tensor, start: number, count: number): void {
-  if (start >= 0 && count >= 0 && (start + count) * colsOf(tensor) <= tensor.size) return;
+export function requireRows(tensor: Tensor, start: number, count: number, cols: number): void {
+  if (start >= 0 && count >= 0 && (start + count) * cols <= tensor.size) return;
   throw new PenjingError("tensor", `rows ${start} to ${start + count} exceed [${tensor.shape}].`);
 }
 
@@ -142,10 +142,9 @@ export class HostBackend implements Backend {
     return (tensor as HostTensor).data.slice();
   }
 
-  rows(tensor: Tensor, start: number, count: number): Tensor {
-    const cols = colsOf(tensor);
+  rows(tensor: Tensor, start: number, count: number, cols = colsOf(tensor)): Tensor {
     const parent = tensor as StoredTensor;
-    requireRows(tensor, start, count);
+    requireRows(tensor, start, count, cols);
     const address = parent.address + start * cols * BYTES_PER_ELEMENT[tensor.dtype];
     return new StoredTensor(this.storage, tensor.dtype, [count, cols], address, undefined);
   }

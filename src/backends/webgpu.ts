@@ -93,9 +93,8 @@ class WebGpuBackend implements Backend {
     transfer.copiedBytes += byteLength;
   }
 
-  rows(tensor: Tensor, start: number, count: number): Tensor {
-    const cols = colsOf(tensor);
-    requireRows(tensor, start, count);
+  rows(tensor: Tensor, start: number, count: number, cols = colsOf(tensor)): Tensor {
+    requireRows(tensor, start, count, cols);
     return (tensor as GpuTensor).view([count, cols], start * cols);
   }
 

@@ -1,25 +1,23 @@
 import { type BlockWeights, disposeBlock } from "../decoder.js";
+import type { FinishedTensor } from "../layout.js";
 import { loadBlock } from "../load.js";
 import type { StatisticName } from "../method.js";
-import { blockTensor, LINEAR_NAMES, type LinearName, SHARED_INPUT } from "../model.js";
-import { discardPruned, layerParts, type PrunedLayer } from "./layer.js";
+import { blockTensor, sitesOf } from "../model.js";
+import type { StoredModel } from "../stored-model.js";
+import { discardPruned, type PrunedLayer } from "./layer.js";
 import { ErrorSums } from "./layer-error.js";
 import { disposeStatistics, type Steps } from "./pass.js";
-import type {
-  BlockState,
-  Note,
-  RunTools,
-  StoredTensor,
-  Transform,
-  TransformRun,
-} from "./transform.js";
+import type { BlockState, RunTools, Transform, TransformRun } from "./transform.js";
+import type { Note } from "./unit.js";
 
 /** What came out of one block. */
 export interface BlockOutcome {
   readonly layers: readonly Pick<PrunedLayer, "report" | "stored">[];
   /** Other tensors that changed or came to the block. */
-  readonly others: readonly StoredTensor[];
+  readonly others: readonly FinishedTensor[];
   readonly notes: readonly Note[];
+  /** Parts of the journal that later blocks need as this one did. */
+  readonly needs: readonly string[];
 }
 
 /** A planned step and its work on the model. */
@@ -44,12 +42,12 @@ export async function* compressBlock(
   const { backend } = passes;
   const shares = steps.map((_, i) => shareOf(steps.slice(i), layer));
   for (const [i, { run }] of steps.entries()) if (run.begin) yield* run.begin(layer, shares[i]);
-  const isReplaced = (name: LinearName) =>
+  const isReplaced = (name: string) =>
     steps.some(({ plan }) => plan.layers.has(blockTensor(layer, name)));
   const state: BlockState = {
     block: await loadBlock(model, backend, layer, { dense: true }),
     statistics: new Map(),
-    replaced: LINEAR_NAMES.filter(isReplaced),
+    replaced: sitesOf(model.spec.blocks[layer]).filter(({ name }) => isReplaced(name)),
     pruned: new Map(),
     tensors: [],
     notes: [],
@@ -57,7 +55,7 @@ export async function* compressBlock(
   };
   try {
     for (const { run } of steps) await run.prepare?.(state.block);
-    const needs = statisticsNeeded(steps, layer);
+    const needs = statisticsNeeded(model, steps, layer);
     if (needs.size > 0) {
       state.statistics = yield* passes.gather("calibrate", state.block, needs, { advance: false });
     }
@@ -76,17 +74,17 @@ export async function* compressBlock(
       yield* passes.run("advance", withPruned(block, pruned), { advance: true });
     }
     const layers = [...pruned].map(([name, done]) => sums.close(name, done));
-    return { layers: await Promise.all(layers), others: tensors, notes };
+    return {
+      layers: await Promise.all(layers),
+      others: tensors,
+      notes,
+      needs: steps.flatMap(({ run }) => run.partsOf?.(layer) ?? []),
+    };
   } finally {
     disposeBlock(state.block);
     for (const done of state.pruned.values()) discardPruned(done);
     disposeStatistics(state.statistics.values());
   }
-}
-
-/** Names in the journal of what a block leaves there before it is finished. */
-export function blockParts(layer: number): string[] {
-  return LINEAR_NAMES.flatMap((name) => layerParts(blockTensor(layer, name)));
 }
 
 /** The first one's share of the time that is left for steps that take long. */
@@ -96,16 +94,17 @@ function shareOf(steps: readonly StartedStep[], layer: number): number {
 
 /** What is to be gathered of each shared input. */
 function statisticsNeeded(
+  { spec }: StoredModel,
   steps: readonly StartedStep[],
   layer: number,
-): Map<LinearName, ReadonlySet<StatisticName>> {
-  const needed = new Map<LinearName, ReadonlySet<StatisticName>>();
-  for (const input of new Set(LINEAR_NAMES.map((name) => SHARED_INPUT[name]))) {
+): Map<string, ReadonlySet<StatisticName>> {
+  const needed = new Map<string, ReadonlySet<StatisticName>>();
+  for (const first of sitesOf(spec.blocks[layer]).filter(({ name, input }) => name === input)) {
     const wanted = steps.reduceRight<readonly StatisticName[]>(
-      (later, { run }) => run.needs(layer, input, later),
+      (later, { run }) => run.needs(layer, first, later),
       [],
     );
-    if (wanted.length > 0) needed.set(input, new Set(wanted));
+    if (wanted.length > 0) needed.set(first.name, new Set(wanted));
   }
   return needed;
 }

@@ -2,7 +2,7 @@ import type { Backend } from "../backend.js";
 import { StatisticsGatherer } from "../calibrate.js";
 import type { BlockWeights, LinearObserver } from "../decoder.js";
 import type { StatisticName, Statistics } from "../method.js";
-import { blockTensor, type LinearName, linearShapes } from "../model.js";
+import { blockTensor, sitesOf } from "../model.js";
 import { pause, settlesWithin } from "../run.js";
 import { paceSteps } from "../steps.js";
 import { batchSequences, type Calibration } from "./calibration.js";
@@ -76,18 +76,19 @@ export class Passes {
   async *gather(
     phase: string,
     block: BlockWeights,
-    needs: ReadonlyMap<LinearName, ReadonlySet<StatisticName>>,
+    needs: ReadonlyMap<string, ReadonlySet<StatisticName>>,
     options: Omit<PassOptions, "observe">,
     share?: (fraction: number) => number,
-  ): Steps<Map<LinearName, Statistics>> {
+  ): Steps<Map<string, Statistics>> {
     const { backend } = this;
-    const { runner, samples } = this.calibration;
-    const shapes = linearShapes(runner.spec);
-    const gatherers = new Map<LinearName, StatisticsGatherer>();
-    const statistics = new Map<LinearName, Statistics>();
+    const { samples } = this.calibration;
+    const gatherers = new Map<string, StatisticsGatherer>();
+    const statistics = new Map<string, Statistics>();
     try {
-      for (const [input, wanted] of needs) {
-        gatherers.set(input, new StatisticsGatherer(backend, shapes[input][1], samples, wanted));
+      for (const { name, shape } of sitesOf(block.spec)) {
+        const wanted = needs.get(name);
+        if (!wanted) continue;
+        gatherers.set(name, new StatisticsGatherer(backend, shape[1], samples, wanted));
       }
       const observe: LinearObserver = (name, input) => gatherers.get(name)?.add(input);
       yield* this.run(phase, block, { ...options, observe }, share);

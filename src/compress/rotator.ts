@@ -3,36 +3,31 @@ import { type BlockWeights, disposeBlock } from "../decoder.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
 import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
-import { blockTensor, LINEAR_NAMES, type LinearName } from "../model.js";
+import { attentionOf, blockTensor, type Site, sitesOf } from "../model.js";
 import { rotationMoments } from "../rotation/moments.js";
 import { optimiseRotation } from "../rotation/optimise.js";
 import { resolveRotation } from "../rotation/options.js";
 import type { BlockGroup } from "../rotation/scope.js";
 import {
-  ROTATED_INPUTS,
-  type RotatedInput,
   type RotationMoments,
   type RotationObjective,
   type RotationOptions,
   type RotationOutcome,
   type RotationProblem,
   type RotationSource,
+  rotatedInputs,
+  turnsOf,
 } from "../rotation.js";
 import type { StoredModel } from "../stored-model.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import { round } from "./layer.js";
-import { foldOuter, type WriteRange } from "./outer.js";
+import { foldOuter } from "./outer.js";
 import { disposeStatistics, type Passes, type Steps } from "./pass.js";
-import {
-  applyRotation,
-  foldNorms,
-  headShape,
-  needsWithRotation,
-  rotationProblem,
-} from "./rotate.js";
+import { applyRotation, foldNorms, needsWithRotation, rotationProblem } from "./rotate.js";
 import type { BlockState, RunTools, TransformRun } from "./transform.js";
+import type { UnitWriter } from "./unit.js";
 
 /** The rotation that a group of blocks shares. */
 interface GroupRotation extends BlockGroup {
@@ -86,7 +81,12 @@ export class Rotator implements TransformRun {
     return this.groups.find(({ end }) => layer < end)!;
   }
 
-  needs(_: number, input: LinearName, later: readonly StatisticName[]): readonly StatisticName[] {
+  /** Names in the journal of what all blocks of a block's group need. */
+  partsOf(layer: number): readonly string[] {
+    return this.journal.isLasting ? [rotationPart(this.groupOf(layer))] : [];
+  }
+
+  needs(_: number, input: Site, later: readonly StatisticName[]): readonly StatisticName[] {
     return needsWithRotation(input, later, this.objective);
   }
 
@@ -121,15 +121,15 @@ export class Rotator implements TransformRun {
   }
 
   private async *rotate(state: BlockState, seconds: number | undefined): Steps<void> {
-    const { backend, model } = this;
+    const { backend } = this;
     const { block, statistics, notes } = state;
     const { layer } = block;
     if (!this.group) {
-      const problem = rotationProblem(model.spec, block, { statistics });
+      const problem = rotationProblem(block, { statistics });
       yield* this.search({ first: layer, end: layer + 1 }, [problem], seconds);
     }
     const { first, q, r2, notes: found } = this.group!;
-    const rotation = { q, r2: r2[layer - first], heads: headShape(model.spec) };
+    const rotation = { q, r2: r2[layer - first], heads: attentionOf(block.spec) };
     Object.assign(state, await applyRotation(backend, block, statistics, rotation));
     if (layer !== first) return;
     const where = blockTensor(layer, "rotation");
@@ -142,7 +142,7 @@ export class Rotator implements TransformRun {
    */
   private async store({ block, replaced, tensors }: BlockState): Promise<void> {
     const { backend, model } = this;
-    const { layer, linears } = block;
+    const { layer, spec, norms, linears } = block;
     const store = async (name: string, tensor: Tensor, dtype: StoredDType) => {
       const bytes = await round(backend, tensor, dtype);
       tensors.push({ name, dtype, shape: tensor.shape, bytes });
@@ -151,12 +151,13 @@ export class Rotator implements TransformRun {
       const name = blockTensor(layer, tail);
       return store(name, tensor, model.weights.get(name)!.dtype);
     };
-    await update("input_layernorm.weight", block.inputNorm);
-    await update("post_attention_layernorm.weight", block.postAttentionNorm);
-    for (const name of LINEAR_NAMES) {
-      const { bias, weight } = linears[name];
-      if (bias) await update(`${name}.bias`, bias);
-      if (!replaced.includes(name)) await update(`${name}.weight`, weight as Tensor);
+    for (const { before } of spec.branches) {
+      await update(`${before.name}.weight`, norms[before.name]);
+    }
+    for (const site of sitesOf(spec)) {
+      const { bias, weight } = linears[site.name];
+      if (bias) await update(`${site.name}.bias`, bias);
+      if (!replaced.includes(site)) await update(`${site.name}.weight`, weight as Tensor);
     }
     if (this.isFolded) return;
     const { first, q } = this.group!;
@@ -167,18 +168,20 @@ export class Rotator implements TransformRun {
       await store(inputRotation(layer), turn, "F32");
       turn.dispose();
     }
-    if (layer + 1 === model.spec.layers) {
+    if (layer + 1 === model.spec.blocks.length) {
       // The turn back is qᵀ, as which the turn into these coordinates is held.
       await store(OUTPUT_ROTATION, block.inputRotation as Tensor, "F32");
     }
   }
 
   /** Folds a Q that all blocks share into what stands around them. */
-  async finish(write: WriteRange, signal: AbortSignal | undefined): Promise<void> {
-    if (!this.isFolded) return;
+  async finish(
+    unit: UnitWriter,
+    signal: AbortSignal | undefined,
+  ): Promise<Record<string, unknown>> {
     // It may have been found by an earlier run.
     if (!this.group) await this.load(this.groups[0]);
-    await foldOuter(this.backend, this.model, this.group!.q, write, signal);
+    return foldOuter(this.backend, this.model, this.group!.q, unit, signal);
   }
 
   /** Takes up the group that begins at `first`, as far as the journal has it. */
@@ -204,11 +207,13 @@ export class Rotator implements TransformRun {
     const kept = await this.journal.load(rotationPart(group));
     if (!kept) return;
     this.drop();
-    const { hiddenSize, kvHeads, headDim } = this.model.spec;
-    const data = [...kept.arrays.values()] as Float32Array[];
-    const [q, ...r2] = data.map((array, i) =>
-      this.backend.upload(array, i === 0 ? [hiddenSize, hiddenSize] : [kvHeads * headDim, headDim]),
-    );
+    const { hiddenSize, blocks } = this.model.spec;
+    const [first, ...rest] = [...kept.arrays.values()] as Float32Array[];
+    const q = this.backend.upload(first, [hiddenSize, hiddenSize]);
+    const r2 = rest.map((data, i) => {
+      const { headDim } = attentionOf(blocks[group.first + i]);
+      return this.backend.upload(data, [data.length / headDim, headDim]);
+    });
     this.group = { ...group, q, r2, notes: kept.facts.notes as string[] };
   }
 
@@ -242,21 +247,22 @@ export class Rotator implements TransformRun {
   private async *survey({ first, end }: BlockGroup): Steps<void> {
     const { backend, model, passes, journal, objective } = this;
     if (objective === "magnitude") return;
-    if (await journal.load(momentsPart(end - 1))) return;
+    const parts = Array.from({ length: end - first }, (_, i) => momentsPart(first + i));
+    if (parts.every((part) => journal.has(part))) return;
     const stream = await passes.calibration.stream.copy("survey");
-    const needs = new Map<LinearName, ReadonlySet<StatisticName>>(
-      ROTATED_INPUTS.map((input) => [input, new Set(["hessian"] as const)]),
-    );
     try {
       for (let layer = first; layer < end; layer++) {
         const block = await loadBlock(model, backend, layer, { dense: true });
-        let statistics: ReadonlyMap<LinearName, Statistics> = new Map();
+        const needs = new Map(
+          rotatedInputs(block.spec).map(({ name }) => [name, new Set(["hessian"] as const)]),
+        );
+        let statistics: ReadonlyMap<string, Statistics> = new Map();
         try {
           await foldNorms(backend, block);
           const share = (fraction: number) => (layer - first + fraction) / (end - first);
           const options = { advance: layer + 1 < end, stream };
           statistics = yield* passes.gather("survey", block, needs, options, share);
-          const problem = rotationProblem(model.spec, block, { statistics });
+          const problem = rotationProblem(block, { statistics });
           await this.putMoments(layer, problem);
         } finally {
           disposeBlock(block);
@@ -287,18 +293,19 @@ export class Rotator implements TransformRun {
     return {
       open: async () => {
         const block = await loadBlock(model, backend, layer, { dense: true });
-        const moments = new Map<RotatedInput, Tensor>();
+        const moments = new Map<string, Tensor>();
         try {
           await foldNorms(backend, block);
           const kept = await journal.load(momentsPart(layer));
           for (const [input, data] of kept?.arrays ?? []) {
-            const isOutput = input === "self_attn.o_proj";
-            const cols = isOutput ? model.spec.headDim : model.spec.hiddenSize;
+            const site = sitesOf(block.spec).find(({ name }) => name === input)!;
+            const isOfHeads = turnsOf(site).reads === "r2";
+            const cols = isOfHeads ? attentionOf(block.spec).headDim : site.shape[1];
             const shape = [data.length / cols, cols];
-            moments.set(input as RotatedInput, backend.upload(data as Float32Array, shape));
+            moments.set(input, backend.upload(data as Float32Array, shape));
           }
           const given: RotationMoments | undefined = kept ? moments : undefined;
-          const problem = rotationProblem(model.spec, block, { moments: given });
+          const problem = rotationProblem(block, { moments: given });
           opened.set(problem, block);
           return problem;
         } catch (error) {

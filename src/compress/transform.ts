@@ -1,7 +1,7 @@
 import type { BlockWeights } from "../decoder.js";
-import type { TensorEntry } from "../layout.js";
+import type { FinishedTensor } from "../layout.js";
 import type { Importance, StatisticName, Statistics } from "../method.js";
-import type { DecoderSpec, LinearName } from "../model.js";
+import type { DecoderSpec, Site } from "../model.js";
 import type { OptionSpecs, OptionValue } from "../options.js";
 import type { RotationLoss } from "../rotation.js";
 import type { Sparsity } from "../sparsity.js";
@@ -9,8 +9,8 @@ import type { StoredModel } from "../stored-model.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import type { LayerPlan, PrunedLayer } from "./layer.js";
-import type { WriteRange } from "./outer.js";
 import type { Passes, Steps } from "./pass.js";
+import type { Note, UnitWriter } from "./unit.js";
 
 /** Options where a step's layers are done otherwise than the rest. */
 export interface StepOverride {
@@ -86,21 +86,12 @@ export interface PlanTarget {
 /** A part of a block's work by its name in progress events, and its weight beside the others. */
 export type Phase = readonly [name: string, weight: number];
 
-/** Tensors that are not the layers', which a step changes or adds. */
-export interface ChangedTensors {
-  /** Whether a tensor of the original comes out otherwise. */
-  changes(name: string): boolean;
-  /** Tensors that the original does not have. */
-  added(model: StoredModel): readonly TensorEntry[];
-  /** Whether the embedding and the head come apart. */
-  readonly untiesHead: boolean;
-}
-
 /** A planned step. */
 export interface Transform {
   /** The linears that it replaces, and how. */
   readonly layers: ReadonlyMap<string, LayerPlan>;
-  readonly tensors?: ChangedTensors;
+  /** Whether it changes what stands outside the blocks. */
+  readonly changesOuter: boolean;
   /** What it does for a block before and after the block's calibration, in order. */
   phases(block: number): { readonly before: readonly Phase[]; readonly after: readonly Phase[] };
   /** Whether it has long optimisations in a block, which a budget can cut short. */
@@ -121,29 +112,18 @@ export interface RunTools {
   readonly denseAdvances: boolean;
 }
 
-/** A tensor as it is saved. */
-export interface StoredTensor extends TensorEntry {
-  readonly bytes: Uint8Array;
-}
-
-/** A sentence that a person should read, and what it is about. */
-export interface Note {
-  readonly where: string;
-  readonly message: string;
-}
-
 /** A block on its way through the steps. All of its tensors are owned by the caller. */
 export interface BlockState {
   /** Dense, in the coordinates that the steps so far gave it. */
   block: BlockWeights;
   /** Of each shared input; a step may free those that neither it nor a later one needs. */
-  statistics: Map<LinearName, Statistics>;
+  statistics: Map<string, Statistics>;
   /** Linears that a step replaces: nobody else needs to save them. */
-  readonly replaced: readonly LinearName[];
-  /** What they became so far. */
-  readonly pruned: Map<LinearName, PrunedLayer>;
+  readonly replaced: readonly Site[];
+  /** What they became so far, by site. */
+  readonly pruned: Map<string, PrunedLayer>;
   /** Other tensors that changed or came to the block. */
-  readonly tensors: StoredTensor[];
+  readonly tensors: FinishedTensor[];
   readonly notes: Note[];
   /** Whether errors are still to be measured, which needs the dense weights once more. */
   measures: boolean;
@@ -160,14 +140,16 @@ export interface TransformRun {
   /** Readies a block for its calibration, in place. */
   prepare?(block: BlockWeights): Promise<void>;
   /** What must be gathered of a linear's inputs, given what later steps need of them. */
-  needs(
-    layer: number,
-    input: LinearName,
-    later: readonly StatisticName[],
-  ): readonly StatisticName[];
+  needs(layer: number, input: Site, later: readonly StatisticName[]): readonly StatisticName[];
   /** @param share of the block's time that it may take */
   apply(state: BlockState, share: number): Steps<void>;
-  /** What it changes outside the blocks, once they are done. */
-  finish?(write: WriteRange, signal: AbortSignal | undefined): Promise<void>;
+  /** Names in the journal of what other blocks need of it as this one does. */
+  partsOf?(layer: number): readonly string[];
+  /**
+   * Puts what it changes outside the blocks into a unit, once they are done.
+   *
+   * @returns what changes in config.json
+   */
+  finish?(unit: UnitWriter, signal: AbortSignal | undefined): Promise<Record<string, unknown>>;
   dispose?(): void;
 }

@@ -62,8 +62,8 @@ export class Coordinates {
       await this.refuseSkew(name);
     }
     if (!this.current) return;
-    for (const norm of ["input_layernorm", "post_attention_layernorm"]) {
-      await refuseGains(site, blockTensor(layer, `${norm}.weight`));
+    for (const { before } of site.model.spec.blocks[layer].branches) {
+      await refuseGains(site, blockTensor(layer, `${before.name}.weight`));
     }
   }
 

@@ -7,7 +7,7 @@ import { blocksLeaf, denseLeaf } from "../forms/leaf.js";
 import { type CoreInBlocks, coreIn } from "../forms/names.js";
 import type { TensorEntry } from "../layout.js";
 import { loadDense } from "../load.js";
-import { blockTensor, hasBias, LINEAR_NAMES, type LinearName } from "../model.js";
+import { blockTensor, sitesOf } from "../model.js";
 import { pause } from "../run.js";
 import { PIECE_BYTES, type StoredModel } from "../stored-model.js";
 import { rowsOf, type Tensor } from "../tensor.js";
@@ -24,8 +24,6 @@ const LEAST_COST = 128;
 /** Which side of a tensor the residual stream is on, where it is on one. */
 export type Side = "input" | "output" | undefined;
 
-const WRITERS: readonly LinearName[] = ["self_attn.o_proj", "mlp.down_proj"];
-
 /**
  * The tensors of a block that must be computed anew, by name, and how: weights with a form, and
  * in turned coordinates all linears and the biases that are added to the residual stream.
@@ -36,14 +34,14 @@ export function rebuiltTensors(
   isTurned: boolean,
 ): ReadonlyMap<string, Side> {
   const rebuilt = new Map<string, Side>();
-  for (const linear of LINEAR_NAMES) {
-    const name = blockTensor(layer, `${linear}.weight`);
-    const writes = WRITERS.includes(linear);
+  for (const site of sitesOf(spec.blocks[layer])) {
+    const name = blockTensor(layer, `${site.name}.weight`);
+    const writes = site.writes === "stream";
     if (isTurned) rebuilt.set(name, writes ? "output" : "input");
     else if (forms.has(name)) rebuilt.set(name, undefined);
     // A bias is a row of what the linear writes, so its columns are turned.
-    const bias = blockTensor(layer, `${linear}.bias`);
-    if (isTurned && writes && hasBias(spec, linear)) rebuilt.set(bias, "input");
+    const bias = blockTensor(layer, `${site.name}.bias`);
+    if (isTurned && writes && site.bias) rebuilt.set(bias, "input");
   }
   return rebuilt;
 }

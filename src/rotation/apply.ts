@@ -1,8 +1,8 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import type { Statistics } from "../method.js";
-import { type LinearName, SHARED_INPUT } from "../model.js";
-import type { BlockLinear, HeadShape } from "../rotation.js";
+import type { Site } from "../model.js";
+import { type BlockLinear, type HeadShape, turnsOf } from "../rotation.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 
 /** Rows that are turned at a time, which bounds the scratch that an embedding takes. */
@@ -41,53 +41,57 @@ export function turnRows(backend: Backend, w: Tensor, q: Tensor): void {
   turned.dispose();
 }
 
-/** R2's matrices along a diagonal [n, n], each as often as query heads share it. */
+/** R2's matrices along a diagonal [n, n], each as often as heads share it. */
 async function headRotation(
   backend: Backend,
-  r2: Tensor,
-  { kvHeads, headDim }: HeadShape,
-  heads: number,
+  { r2, heads: { kvHeads, headDim } }: BlockRotation,
+  n: number,
 ): Promise<Tensor> {
   const data = (await backend.read(r2)) as Float32Array;
-  const n = heads * headDim;
   const whole = new Float32Array(n * n);
   for (let row = 0; row < n; row++) {
     const head = Math.floor(row / headDim);
-    const from = (Math.floor((head * kvHeads) / heads) * headDim + (row % headDim)) * headDim;
+    const shared = Math.floor((head * kvHeads * headDim) / n);
+    const from = (shared * headDim + (row % headDim)) * headDim;
     whole.set(data.subarray(from, from + headDim), row * n + head * headDim);
   }
   return backend.upload(whole, [n, n]);
 }
 
 /**
- * Turns a block's linears in place: q, k, v, gate and up become W Q, o and down Qᵀ W, v's rows
- * R2ᵀ W and o's columns W R2; biases follow. The block then computes on x Q what it did on x, given
- * norms without gains: their gains must be folded into the linears before.
+ * Turns a block's linears in place, each on the sides that its site says; biases follow. The block
+ * then computes on x Q what it did on x, given norms without gains: their gains must be folded into
+ * the linears before.
+ *
+ * @param linears by site
  */
 export async function rotateBlock(
   backend: Backend,
-  linears: Readonly<Record<LinearName, BlockLinear>>,
-  { q, r2, heads }: BlockRotation,
+  sites: readonly Site[],
+  linears: Readonly<Record<string, BlockLinear>>,
+  rotation: BlockRotation,
 ): Promise<void> {
-  const v = linears["self_attn.v_proj"];
-  const o = linears["self_attn.o_proj"];
-  for (const name of ["q", "k", "v"] as const) {
-    turnColumns(backend, linears[`self_attn.${name}_proj`].weight, q);
+  const { q } = rotation;
+  for (const site of sites) {
+    const { weight, bias } = linears[site.name];
+    const { reads, writes } = turnsOf(site);
+    const turnOutputs = (turn: Tensor) => {
+      turnRows(backend, weight, turn);
+      if (bias) turnColumns(backend, bias, turn);
+    };
+    if (reads === "q") turnColumns(backend, weight, q);
+    if (writes === "q") turnOutputs(q);
+    if (reads === "r2") {
+      const inputs = await headRotation(backend, rotation, colsOf(weight));
+      turnColumns(backend, weight, inputs);
+      inputs.dispose();
+    }
+    if (writes === "r2") {
+      const outputs = await headRotation(backend, rotation, rowsOf(weight));
+      turnOutputs(outputs);
+      outputs.dispose();
+    }
   }
-  for (const name of ["gate", "up"] as const) {
-    turnColumns(backend, linears[`mlp.${name}_proj`].weight, q);
-  }
-  for (const { weight, bias } of [o, linears["mlp.down_proj"]]) {
-    turnRows(backend, weight, q);
-    if (bias) turnColumns(backend, bias, q);
-  }
-  const values = await headRotation(backend, r2, heads, heads.kvHeads);
-  turnRows(backend, v.weight, values);
-  if (v.bias) turnColumns(backend, v.bias, values);
-  values.dispose();
-  const outputs = await headRotation(backend, r2, heads, heads.heads);
-  turnColumns(backend, o.weight, outputs);
-  outputs.dispose();
 }
 
 /**
@@ -95,34 +99,34 @@ export async function rotateBlock(
  * without gains): RᵀHR for the R that turns them, exact but for rounding. Column squares are read
  * off the turned Hessian.
  *
- * @param name whose inputs they are; down's are not turned and come back as they are
- * @returns new tensors, except for down
+ * @param site whose inputs they are
+ * @returns new tensors, except for inputs that no rotation turns: those come back as they are
  * @throws PenjingError when there are column squares and no Hessian: a rotation mixes columns
  */
 export async function rotateStatistics(
   backend: Backend,
-  name: LinearName,
+  site: Site,
   statistics: Statistics,
-  { q, r2, heads }: BlockRotation,
+  rotation: BlockRotation,
 ): Promise<Statistics> {
-  const input = SHARED_INPUT[name];
   const { sequences, tokens, hessian, columnSquares } = statistics;
-  if (input === "mlp.down_proj") return statistics;
+  const { reads } = turnsOf(site);
+  if (!reads) return statistics;
   if (!hessian) {
     if (!columnSquares) return statistics;
     throw new PenjingError(
-      name,
+      site.name,
       "the column squares of its inputs alone do not say what they become under a rotation; gather the Hessian, or gather them again from the rotated block.",
     );
   }
-  const isOutput = input === "self_attn.o_proj";
-  const turn = isOutput ? await headRotation(backend, r2, heads, heads.heads) : q;
+  const isOfHeads = reads === "r2";
+  const turn = isOfHeads ? await headRotation(backend, rotation, colsOf(hessian)) : rotation.q;
   const n = colsOf(hessian);
   const turned = backend.zeros([n, n]);
   backend.copy(hessian, turned);
   turnColumns(backend, turned, turn);
   turnRows(backend, turned, turn);
-  if (isOutput) turn.dispose();
+  if (isOfHeads) turn.dispose();
   // Rounding may tell the triangles apart, and methods read either.
   backend.ops.mirrorUpper(turned);
   if (!columnSquares) return { sequences, tokens, hessian: turned };

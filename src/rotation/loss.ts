@@ -1,17 +1,24 @@
 import type { EntropyOptions, Operations } from "../backend.js";
-import type { LinearName } from "../model.js";
-import type { RotatedInput, RotationPattern } from "../rotation.js";
+import { type BlockSpec, type Site, sitesOf } from "../model.js";
+import { type RotationPattern, turnsOf } from "../rotation.js";
 import type { Tensor } from "../tensor.js";
 
-/** Lengths of the rows of a block's linears: of those that Q turns, of o's, and of down's. */
-export interface RowLengths {
-  readonly hidden: number;
-  readonly heads: number;
-  readonly intermediate: number;
+/** The linears of a block that read one tensor; they follow one another in the stack. */
+export interface InputGroup {
+  readonly input: string;
+  readonly sites: readonly Site[];
 }
 
-/** The pattern of each length of rows. */
-export type RowPatterns = Readonly<Record<keyof RowLengths, RotationPattern>>;
+export function inputGroups(block: BlockSpec): InputGroup[] {
+  const sites = sitesOf(block);
+  return [...new Set(sites.map(({ input }) => input))].map((input) => ({
+    input,
+    sites: sites.filter((site) => site.input === input),
+  }));
+}
+
+/** The pattern of the rows that read each input. */
+export type RowPatterns = ReadonlyMap<string, RotationPattern>;
 
 /** Lengths of groups that stand in for one that does not divide a row. */
 const SHORTER: readonly number[] = [4, 2];
@@ -34,61 +41,62 @@ function fitting({ n, m }: RotationPattern, length: number): RotationPattern | u
  */
 export function rowPatterns(
   pattern: RotationPattern,
-  lengths: RowLengths,
+  groups: readonly InputGroup[],
 ): RowPatterns | string | undefined {
   if (pattern.n === 0 || pattern.n === pattern.m) return undefined;
-  const found: Partial<Record<keyof RowLengths, RotationPattern>> = {};
-  for (const name of ["hidden", "heads", "intermediate"] as const) {
-    const fit = fitting(pattern, lengths[name]);
+  const found = new Map<string, RotationPattern>();
+  for (const { input, sites } of groups) {
+    const [, length] = sites[0].shape;
+    const fit = fitting(pattern, length);
     if (!fit) {
-      return `rows of ${lengths[name]} weights have no groups of ${pattern.m}, 4 or 2, so the rotation lowers the entropy of importance instead of what ${pattern.n}:${pattern.m} removes`;
+      return `rows of ${length} weights have no groups of ${pattern.m}, 4 or 2, so the rotation lowers the entropy of importance instead of what ${pattern.n}:${pattern.m} removes`;
     }
-    found[name] = fit;
+    found.set(input, fit);
   }
-  return found as RowPatterns;
+  return found;
 }
 
-/** The stacked weights as a loss sees them: o and down transposed, so that their rows are columns. */
+/** Whether a weight stands in the stack transposed: what turns its rows is Q. */
+export function isTransposed(site: Site): boolean {
+  return turnsOf(site).writes === "q";
+}
+
+/** The stacked weights as a loss sees them; the rows of those that are transposed are columns. */
 export interface StackedWeights {
   readonly ops: Operations;
-  /** The rows of the weights and of their gradient that belong to the linears from first to last. */
-  at(first: LinearName, last?: LinearName): readonly [w: Tensor, gradient: Tensor];
+  /** The rows of the weights and of their gradient that belong to some neighbouring linears. */
+  at(sites: readonly Site[]): readonly [w: Tensor, gradient: Tensor];
   /** What turns weights that read this input into importance. */
-  scaled(input: RotatedInput): EntropyOptions;
+  scaled(input: string): EntropyOptions;
 }
 
-/** DenoiseRotator's: entropies in nats, of v and o both along rows and along columns. */
-export function entropies({ ops, at, scaled }: StackedWeights): Promise<number>[] {
-  return [
-    ops.entropyRows(...at("self_attn.q_proj", "self_attn.v_proj"), scaled("self_attn.q_proj")),
-    ops.entropyColumns(...at("self_attn.v_proj"), { accumulate: true }),
-    ops.entropyColumns(...at("self_attn.o_proj"), scaled("self_attn.o_proj")),
-    ops.entropyRows(...at("self_attn.o_proj"), { accumulate: true }),
-    ops.entropyRows(...at("mlp.gate_proj", "mlp.up_proj"), scaled("mlp.gate_proj")),
-    ops.entropyRows(...at("mlp.down_proj")),
-  ];
+/** DenoiseRotator's: entropies in nats along each side of a weight that a rotation mixes. */
+export function entropies(
+  { ops, at, scaled }: StackedWeights,
+  groups: readonly InputGroup[],
+): Promise<number>[] {
+  return groups.flatMap(({ input, sites }) => {
+    const [rows, columns] = isTransposed(sites[0])
+      ? [ops.entropyColumns, ops.entropyRows]
+      : [ops.entropyRows, ops.entropyColumns];
+    const accumulate = turnsOf(sites[0]).reads !== undefined;
+    const turned = sites.filter((site) => turnsOf(site).writes);
+    return [
+      ...(accumulate ? [rows(...at(sites), scaled(input))] : []),
+      ...turned.map((site) => columns(...at([site]), { accumulate })),
+    ];
+  });
 }
 
 /** The importance that a pattern removes of each linear's rows, as weights of mean importance. */
 export function removals(
   { ops, at, scaled }: StackedWeights,
+  groups: readonly InputGroup[],
   patterns: RowPatterns,
 ): Promise<number>[] {
-  const groups = (name: keyof RowLengths) => ({ keep: patterns[name].n, of: patterns[name].m });
-  const hidden = groups("hidden");
-  return [
-    ops.removedRows(...at("self_attn.q_proj", "self_attn.v_proj"), {
-      ...scaled("self_attn.q_proj"),
-      ...hidden,
-    }),
-    ops.removedColumns(...at("self_attn.o_proj"), {
-      ...scaled("self_attn.o_proj"),
-      ...groups("heads"),
-    }),
-    ops.removedRows(...at("mlp.gate_proj", "mlp.up_proj"), {
-      ...scaled("mlp.gate_proj"),
-      ...hidden,
-    }),
-    ops.removedColumns(...at("mlp.down_proj"), groups("intermediate")),
-  ];
+  return groups.map(({ input, sites }) => {
+    const removed = isTransposed(sites[0]) ? ops.removedColumns : ops.removedRows;
+    const { n: keep, m: of } = patterns.get(input)!;
+    return removed(...at(sites), { ...scaled(input), keep, of });
+  });
 }

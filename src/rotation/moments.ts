@@ -1,10 +1,12 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
-import type {
-  RotatedInput,
-  RotationMoments,
-  RotationObjective,
-  RotationProblem,
+import { attentionOf, type Site } from "../model.js";
+import {
+  type RotationMoments,
+  type RotationObjective,
+  type RotationProblem,
+  rotatedInputs,
+  turnsOf,
 } from "../rotation.js";
 import { colsOf, type Tensor } from "../tensor.js";
 import { dampedInverse, type InverseOptions } from "./inverse.js";
@@ -21,13 +23,17 @@ export interface MomentOptions extends InverseOptions {
  */
 export async function rotationMoments(
   backend: Backend,
-  { name, statistics, heads: { heads, headDim } }: Omit<RotationProblem, "weights">,
+  { name, block, statistics }: Omit<RotationProblem, "weights">,
   options: MomentOptions,
 ): Promise<{ readonly moments: RotationMoments; readonly notes: readonly string[] }> {
-  const moments = new Map<RotatedInput, Tensor>();
+  const { headDim } = attentionOf(block);
+  // Those of the residual stream come first.
+  const inputs = rotatedInputs(block).sort((a, b) => +isOfHeads(a) - +isOfHeads(b));
+  const moments = new Map<string, Tensor>();
   const notes: string[] = [];
   try {
-    for (const input of ["self_attn.q_proj", "mlp.gate_proj", "self_attn.o_proj"] as const) {
+    for (const site of inputs) {
+      const input = site.name;
       const hessian = statistics[input]?.hessian;
       const where = `${name}.${input}`;
       if (!hessian) {
@@ -43,10 +49,9 @@ export async function rotationMoments(
         whole = made.inverse;
       }
       const n = colsOf(hessian);
-      const isOutput = input === "self_attn.o_proj";
-      const moment = backend.zeros(isOutput ? [heads * headDim, headDim] : [n, n]);
+      const moment = backend.zeros(isOfHeads(site) ? [n, headDim] : [n, n]);
       moments.set(input, moment);
-      if (isOutput) {
+      if (isOfHeads(site)) {
         const data = (await backend.read(whole)) as Float32Array;
         backend.write(moment, diagonalBlocks(data, n, headDim));
       } else backend.copy(whole, moment);
@@ -57,6 +62,10 @@ export async function rotationMoments(
     for (const moment of moments.values()) moment.dispose();
     throw error;
   }
+}
+
+function isOfHeads(site: Site): boolean {
+  return turnsOf(site).reads === "r2";
 }
 
 /** The diagonal blocks of a square matrix [n, n], one under the other: [n, size]. */

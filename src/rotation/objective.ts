@@ -1,19 +1,25 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
-import { LINEAR_NAMES, type LinearName } from "../model.js";
+import { type AttentionSpec, attentionOf, type Site, sitesOf, streamWidth } from "../model.js";
 import {
   DEFAULT_PATTERN,
-  type RotatedInput,
   type RotationLoss,
   type RotationPattern,
   type RotationProblem,
+  turnsOf,
 } from "../rotation.js";
-import { colsOf, rowsOf, type Tensor } from "../tensor.js";
-import { entropies, type RowPatterns, removals, rowPatterns, type StackedWeights } from "./loss.js";
+import type { Tensor } from "../tensor.js";
+import {
+  entropies,
+  type InputGroup,
+  inputGroups,
+  isTransposed,
+  type RowPatterns,
+  removals,
+  rowPatterns,
+  type StackedWeights,
+} from "./loss.js";
 import { type MomentOptions, rotationMoments } from "./moments.js";
-
-/** o and down act on the side of their rows, so they are stacked transposed. */
-const TRANSPOSED: readonly LinearName[] = ["self_attn.o_proj", "mlp.down_proj"];
 
 /** What `BlockObjective.loss` adds its derivatives to. */
 export interface RotationGradients {
@@ -31,7 +37,7 @@ export interface ObjectiveOptions extends MomentOptions {
 
 /** An input's second moment (or its inverse) M: the scores' scale is the diagonal of QᵀMQ. */
 interface InputMoment {
-  /** [hidden, hidden]; for o, M's diagonal blocks [heads * headDim, headDim], one a head. */
+  /** [hidden, hidden]; of heads, M's diagonal blocks [heads * headDim, headDim], one a head. */
   readonly moment: Tensor;
   /** M Q, of the same shape. */
   readonly product: Tensor;
@@ -45,23 +51,28 @@ interface InputMoment {
  * is W² ("magnitude"), W² diag(QᵀHQ) ("wanda") or W² / diag(QᵀH⁻¹Q) ("sparsegpt").
  *
  * "entropy" is DenoiseRotator's loss (arXiv 2505.23049, section 4): the sum of the entropies of
- * importance, normalised over rows for q, k, gate and up, over columns for down, over both for v
- * and o. "removed" is the sum over the rows of all seven linears of in * lost / total, where total
- * is the importance of a row of `in` weights and lost that of the weights which an N:M pattern
- * removes; it is not in the paper.
+ * importance, normalised over the rows of weights whose inputs are turned (all but down's), and over
+ * the columns of those whose outputs are (v, o and down). "removed" is the sum over the rows of all
+ * linears of in * lost / total, where total is the importance of a row of `in` weights and lost that
+ * of the weights which an N:M pattern removes; it is not in the paper.
  *
- * All seven weights are stacked into one matrix [sum of features, hidden], o and down transposed,
- * so that a step multiplies by Q once and back once.
+ * All weights are stacked into one matrix [sum of features, hidden], those that write to the
+ * residual stream transposed, so that a step multiplies by Q once and back once.
  */
 export class BlockObjective {
-  /** Rows of the stack that each linear takes, in the order of LINEAR_NAMES. */
-  private readonly spans = new Map<LinearName, { start: number; count: number }>();
+  private readonly sites: readonly Site[];
+  private readonly groups: readonly InputGroup[];
+  private readonly heads: AttentionSpec;
+  /** v and o, which follow one another. */
+  private readonly turnedByHeads: readonly Site[];
+  /** Rows of the stack that each linear takes. */
+  private readonly spans = new Map<string, { start: number; count: number }>();
   private readonly stack: Tensor;
   private readonly product: Tensor;
   private readonly gradient: Tensor;
   /** v's and o's rows of the product before R2. */
   private readonly unturned: Tensor;
-  private readonly moments = new Map<RotatedInput, InputMoment>();
+  private readonly moments = new Map<string, InputMoment>();
   private readonly isInverse: boolean;
   private readonly owned: Tensor[] = [];
   /** For "removed"; without them the loss is the entropy. */
@@ -73,20 +84,25 @@ export class BlockObjective {
     private readonly problem: RotationProblem,
     options: ObjectiveOptions,
   ) {
-    const { weights } = problem;
-    const hidden = colsOf(weights["self_attn.q_proj"]);
+    const { block } = problem;
+    const hidden = streamWidth(block);
+    this.sites = sitesOf(block);
+    this.groups = inputGroups(block);
+    this.heads = attentionOf(block);
+    this.turnedByHeads = this.sites.filter((site) => Object.values(turnsOf(site)).includes("r2"));
     this.isInverse = options.objective === "sparsegpt";
     this.patterns = this.choosePatterns(options);
     let rows = 0;
-    for (const name of LINEAR_NAMES) {
-      const count = TRANSPOSED.includes(name) ? colsOf(weights[name]) : rowsOf(weights[name]);
-      this.spans.set(name, { start: rows, count });
+    for (const site of this.sites) {
+      const count = site.shape[isTransposed(site) ? 1 : 0];
+      this.spans.set(site.name, { start: rows, count });
       rows += count;
     }
     this.stack = this.own([rows, hidden]);
     this.product = this.own([rows, hidden]);
     this.gradient = this.own([rows, hidden]);
-    this.unturned = this.own([this.headRows(), hidden]);
+    const headRows = this.turnedByHeads.map(({ name }) => this.spans.get(name)!.count);
+    this.unturned = this.own([headRows.reduce((sum, count) => sum + count, 0), hidden]);
   }
 
   /**
@@ -113,12 +129,7 @@ export class BlockObjective {
 
   private choosePatterns({ loss, pattern }: ObjectiveOptions): RowPatterns | undefined {
     if (loss === "entropy") return undefined;
-    const { weights } = this.problem;
-    const found = rowPatterns(pattern ?? DEFAULT_PATTERN, {
-      hidden: colsOf(weights["self_attn.q_proj"]),
-      heads: colsOf(weights["self_attn.o_proj"]),
-      intermediate: colsOf(weights["mlp.down_proj"]),
-    });
+    const found = rowPatterns(pattern ?? DEFAULT_PATTERN, this.groups);
     if (typeof found !== "string") return found;
     this.notes.push(`${this.problem.name}: ${found}`);
     return undefined;
@@ -130,25 +141,19 @@ export class BlockObjective {
     return tensor;
   }
 
-  /** Rows of v and o, which follow one another in the stack. */
-  private headRows(): number {
-    const { heads, kvHeads, headDim } = this.problem.heads;
-    return (heads + kvHeads) * headDim;
-  }
-
-  /** The rows of a stacked matrix that belong to the linears from `first` to `last`. */
-  private part(matrix: Tensor, first: LinearName, last: LinearName = first): Tensor {
-    const { start } = this.spans.get(first)!;
-    const end = this.spans.get(last)!;
+  /** The rows of a stacked matrix that belong to some neighbouring linears. */
+  private part(matrix: Tensor, sites: readonly Site[]): Tensor {
+    const { start } = this.spans.get(sites[0].name)!;
+    const end = this.spans.get(sites.at(-1)!.name)!;
     return this.backend.rows(matrix, start, end.start + end.count - start);
   }
 
   private async fillStack(): Promise<void> {
     const { backend, problem, stack } = this;
-    for (const name of LINEAR_NAMES) {
-      const rows = this.part(stack, name);
-      const weight = problem.weights[name];
-      if (!TRANSPOSED.includes(name)) backend.copy(weight, rows);
+    for (const site of this.sites) {
+      const rows = this.part(stack, [site]);
+      const weight = problem.weights[site.name];
+      if (!isTransposed(site)) backend.copy(weight, rows);
       else backend.write(rows, transposed((await backend.read(weight)) as Float32Array, weight));
     }
   }
@@ -203,16 +208,21 @@ export class BlockObjective {
 
   /** Calls `turn` for v's and o's heads: first row within `unturned`, and its key-value head. */
   private forHeads(turn: (row: number, kvHead: number) => void): void {
-    const { heads, kvHeads, headDim } = this.problem.heads;
-    for (let h = 0; h < kvHeads; h++) turn(h * headDim, h);
-    const group = heads / kvHeads;
-    for (let h = 0; h < heads; h++) turn((kvHeads + h) * headDim, Math.floor(h / group));
+    const { kvHeads, headDim } = this.heads;
+    let first = 0;
+    for (const { name } of this.turnedByHeads) {
+      const { count } = this.spans.get(name)!;
+      for (let row = 0; row < count; row += headDim) {
+        turn(first + row, Math.floor((row * kvHeads) / count));
+      }
+      first += count;
+    }
   }
 
   private turnHeads(r2: Tensor): void {
     const { backend, unturned, product } = this;
-    const { headDim } = this.problem.heads;
-    const turned = this.part(product, "self_attn.v_proj", "self_attn.o_proj");
+    const { headDim } = this.heads;
+    const turned = this.part(product, this.turnedByHeads);
     backend.copy(turned, unturned);
     this.forHeads((row, kvHead) => {
       const rotation = backend.rows(r2, kvHead * headDim, headDim);
@@ -222,11 +232,16 @@ export class BlockObjective {
     });
   }
 
-  /** Fills every input's scale: the diagonal of QᵀMQ, for o that of R2ᵀ M R2 head by head. */
+  /** The input that R2 turns. */
+  private get headInput(): string {
+    return this.turnedByHeads.find((site) => turnsOf(site).reads === "r2")!.input;
+  }
+
+  /** Fills every input's scale: the diagonal of QᵀMQ, of heads that of R2ᵀ M R2 head by head. */
   private scaleInputs(q: Tensor, r2: Tensor): void {
     const { ops } = this.backend;
     for (const [input, { moment, product, scale }] of this.moments) {
-      if (input === "self_attn.o_proj") continue;
+      if (input === this.headInput) continue;
       ops.gemm(moment, q, product);
       ops.columnDots(q, product, scale);
     }
@@ -238,10 +253,10 @@ export class BlockObjective {
 
   /** Calls `use` for each query head with its part of o's moment and what picks its rotation. */
   private forOutputHeads(use: (part: InputMoment, rotation: (r2: Tensor) => Tensor) => void): void {
-    const whole = this.moments.get("self_attn.o_proj");
+    const whole = this.moments.get(this.headInput);
     if (!whole) return;
     const { backend } = this;
-    const { heads, kvHeads, headDim } = this.problem.heads;
+    const { heads, kvHeads, headDim } = this.heads;
     const rows = (tensor: Tensor, head: number) => backend.rows(tensor, head * headDim, headDim);
     for (let h = 0; h < heads; h++) {
       const kvHead = Math.floor((h * kvHeads) / heads);
@@ -259,25 +274,25 @@ export class BlockObjective {
   private losses(): Promise<number>[] {
     const stacked: StackedWeights = {
       ops: this.backend.ops,
-      at: (first, last) => [
-        this.part(this.product, first, last),
-        this.part(this.gradient, first, last),
-      ],
+      at: (sites) => [this.part(this.product, sites), this.part(this.gradient, sites)],
       scaled: (input) => {
-        const { scale, scaleGradient } = this.moments.get(input) ?? {};
+        const moment = this.moments.get(input);
+        if (!moment) return {};
+        const { scale, scaleGradient } = moment;
         return { scale, scaleGradient, inverse: this.isInverse };
       },
     };
-    return this.patterns ? removals(stacked, this.patterns) : entropies(stacked);
+    const { patterns, groups } = this;
+    return patterns ? removals(stacked, groups, patterns) : entropies(stacked, groups);
   }
 
   /** Fills R2's gradient, and turns v's and o's gradients back to before R2. */
   private gradientOfHeads(r2: Tensor, r2Gradient: Tensor): void {
     const { backend, unturned, product, gradient } = this;
-    const { kvHeads, headDim } = this.problem.heads;
-    const turned = this.part(gradient, "self_attn.v_proj", "self_attn.o_proj");
+    const { kvHeads, headDim } = this.heads;
+    const turned = this.part(gradient, this.turnedByHeads);
     // The product has served its purpose and lends its rows.
-    const back = this.part(product, "self_attn.v_proj", "self_attn.o_proj");
+    const back = this.part(product, this.turnedByHeads);
     this.forHeads((row, kvHead) => {
       const rows = (tensor: Tensor) => backend.rows(tensor, row, headDim);
       const square = (tensor: Tensor) => backend.rows(tensor, kvHead * headDim, headDim);
@@ -293,7 +308,7 @@ export class BlockObjective {
   private gradientOfScales(gradients: RotationGradients): void {
     const { ops } = this.backend;
     for (const [input, { product, scaleGradient }] of this.moments) {
-      if (input === "self_attn.o_proj") continue;
+      if (input === this.headInput) continue;
       ops.addScaledColumns(gradients.q, product, scaleGradient, 2);
     }
     this.forOutputHeads(({ product, scaleGradient }, rotation) => {
@@ -306,32 +321,15 @@ export class BlockObjective {
   }
 }
 
-function checkShapes({ name, weights, heads: shape }: RotationProblem): void {
-  const { heads, kvHeads, headDim } = shape;
-  const hidden = colsOf(weights["self_attn.q_proj"]);
-  const intermediate = rowsOf(weights["mlp.gate_proj"]);
-  const [q, kv] = [heads * headDim, kvHeads * headDim];
-  const expected: Record<LinearName, readonly number[]> = {
-    "self_attn.q_proj": [q, hidden],
-    "self_attn.k_proj": [kv, hidden],
-    "self_attn.v_proj": [kv, hidden],
-    "self_attn.o_proj": [hidden, q],
-    "mlp.gate_proj": [intermediate, hidden],
-    "mlp.up_proj": [intermediate, hidden],
-    "mlp.down_proj": [hidden, intermediate],
-  };
-  for (const linear of LINEAR_NAMES) {
-    if (String(weights[linear].shape) === String(expected[linear])) continue;
+function checkShapes({ name, block, weights }: RotationProblem): void {
+  for (const site of sitesOf(block)) {
+    const { shape } = weights[site.name];
+    if (String(shape) === String(site.shape)) continue;
     throw new PenjingError(
-      `${name}.${linear}`,
-      `its weight is [${weights[linear].shape}], but ${heads} heads, ${kvHeads} key-value heads of ${headDim} and a residual stream of ${hidden} ask for [${expected[linear]}]; such a block cannot be rotated.`,
+      `${name}.${site.name}`,
+      `its weight is [${shape}], but the sizes of its block ask for [${site.shape}]; such a block cannot be rotated.`,
     );
   }
-  if (heads % kvHeads === 0) return;
-  throw new PenjingError(
-    name,
-    `${kvHeads} key-value heads do not divide ${heads} heads; such a block cannot be rotated.`,
-  );
 }
 
 function transposed(data: Float32Array, { shape: [rows, cols] }: Tensor): Float32Array {

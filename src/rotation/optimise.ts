@@ -1,5 +1,6 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
+import { attentionOf, streamWidth } from "../model.js";
 import type {
   HeadShape,
   Parametrisation,
@@ -125,8 +126,9 @@ class Search {
       const objective = this.own(await BlockObjective.open(backend, problem, options));
       acquire = async () => objective;
     }
-    const { heads, name } = problem;
-    const hidden = colsOf(problem.weights["self_attn.q_proj"]);
+    const { block, name } = problem;
+    const heads = attentionOf(block);
+    const hidden = streamWidth(block);
     if ("open" in source) source.close(problem);
     if (this.members.length === 0) this.begin(hidden);
     else if (hidden !== colsOf(this.q)) {

@@ -1,5 +1,5 @@
 import { decoderTensors } from "../../src/model.js";
-import { readModelConfig } from "../../src/models/index.js";
+import { readModelConfig } from "../../src/models/families/index.js";
 import { type ByteSource, type Folder, memoryFolder } from "../../src/platform/files.js";
 import { Random } from "../../src/random.js";
 import { sizeOf } from "../../src/tensor.js";

@@ -5,15 +5,14 @@ import { closeCalibration, openCalibration } from "../../src/compress/calibratio
 import { Journal } from "../../src/compress/journal.js";
 import { pruneLayer } from "../../src/compress/layer.js";
 import { disposeStatistics, Passes, type Steps } from "../../src/compress/pass.js";
-import { disposeBlock } from "../../src/decoder.js";
-import type { StatisticName } from "../../src/method.js";
-import type { LinearName } from "../../src/model.js";
 import { readRecipe, stepsOf } from "../../src/compress/recipe.js";
 import type { Settings } from "../../src/compress/settings.js";
 import { planLayers } from "../../src/compress/transforms/prune.js";
+import { disposeBlock } from "../../src/decoder.js";
+import { loadBlock } from "../../src/load.js";
+import type { StatisticName } from "../../src/method.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
-import { loadBlock } from "../../src/load.js";
 import type { BenchOptions, Figure } from "./measure.js";
 import { patternedModel } from "./patterned.js";
 import { peakResident } from "./resident.js";
@@ -135,13 +134,13 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
     const block = await loadBlock(model, backend, 0, { dense: true });
     const weights = live() - tables;
     const passes = new Passes(backend, { ...calibration, samples }, undefined);
-    const inputs: readonly LinearName[] = [
+    const inputs: readonly string[] = [
       "self_attn.q_proj",
       "self_attn.o_proj",
       "mlp.gate_proj",
       DOWN,
     ];
-    const needs = new Map<LinearName, ReadonlySet<StatisticName>>(
+    const needs = new Map<string, ReadonlySet<StatisticName>>(
       inputs.map((input) => [input, new Set(["hessian"] as const)]),
     );
     tide();
@@ -172,7 +171,7 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
         seed: 0,
         measure: true,
         seconds: undefined,
-        journal: new Journal(undefined),
+        journal: new Journal(),
         signal: leave.signal,
         onProgress: () => {},
       });

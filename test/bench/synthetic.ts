@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { createCheckpoint } from "../../src/checkpoint/checkpoint-writer.js";
 import type { TensorEntry } from "../../src/layout.js";
 import { decoderTensors } from "../../src/model.js";
-import { readModelConfig } from "../../src/models/index.js";
+import { readModelConfig } from "../../src/models/families/index.js";
 import type { OutputFolder } from "../../src/platform/files.js";
 import { Random } from "../../src/random.js";
 import { sizeOf } from "../../src/tensor.js";

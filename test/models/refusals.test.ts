@@ -3,9 +3,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { backends } from "../../src/backends/index.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
-import { ropeFrequencies } from "../../src/decoder.js";
-import type { DecoderSpec } from "../../src/model.js";
-import { families, readModelConfig } from "../../src/models/index.js";
+import { attentionOf, type DecoderSpec, type RopeSpec } from "../../src/model.js";
+import { families, readModelConfig } from "../../src/models/families/index.js";
+import { ropeFrequencies } from "../../src/models/layers/attention.js";
 import { loadDecoder } from "../../src/open-model.js";
 import { memoryFolder } from "../../src/platform/files.js";
 import { readModel } from "../../src/stored-model.js";
@@ -22,14 +22,23 @@ function read(config: Config): DecoderSpec {
   return readModelConfig("m/config.json", { ...TINY_CONFIG, ...config });
 }
 
+function windowsOf(config: Config): (number | undefined)[] {
+  return read(config).blocks.map((block) => attentionOf(block).window);
+}
+
+function ropeOf(config: Config): RopeSpec {
+  return attentionOf(read(config).blocks[0]).rope;
+}
+
 for (const [name, family] of Object.entries(families)) {
   test(`${name}: reads a config with nothing but what every family needs, and runs it`, async () => {
     assert.is(family.modelType, name);
     assert.ok(family.summary.length > 0);
     const spec = read({ model_type: name });
     assert.is(spec.family, name);
-    assert.equal([spec.headDim, spec.kvHeads, spec.windows.length], [4, 1, 2]);
-    assert.equal(spec.rope, { theta: 10000 });
+    const [first, ...others] = spec.blocks.map(attentionOf);
+    assert.equal([first.headDim, first.kvHeads, others.length], [4, 1, 1]);
+    assert.equal(first.rope, { theta: 10000 });
     const checkpoint = await tinyCheckpoint({ model_type: name });
     const backend = await backends.reference();
     const decoder = await loadDecoder(readModel(checkpoint), backend, 5);
@@ -100,7 +109,7 @@ test("one expert is a dense model", () => {
 for (const name of ["qwen2", "qwen3"]) {
   test(`${name}: which layers have a window`, async () => {
     const windows = (config: Config) =>
-      read({ model_type: name, num_hidden_layers: 3, sliding_window: 6, ...config }).windows;
+      windowsOf({ model_type: name, num_hidden_layers: 3, sliding_window: 6, ...config });
     const none = [undefined, undefined, undefined];
     const slides = { use_sliding_window: true };
     const [full, sliding] = ["full_attention", "sliding_attention"];
@@ -128,15 +137,15 @@ for (const name of ["qwen2", "qwen3"]) {
 }
 
 test("mistral: every layer has the window, or none", () => {
-  const windows = (config: Config) => read({ model_type: "mistral", ...config }).windows;
+  const windows = (config: Config) => windowsOf({ model_type: "mistral", ...config });
   assert.equal(windows({ sliding_window: 6 }), [6, 6]);
   assert.equal(windows({ sliding_window: null }), [undefined, undefined]);
 });
 
 test("rope: theta wherever it is stored", () => {
-  assert.is(read({ rope_theta: 500 }).rope.theta, 500);
-  assert.is(read({ rope_parameters: { rope_type: "default", rope_theta: 700 } }).rope.theta, 700);
-  assert.is(read({ rope_theta: 500, rope_scaling: { type: "default" } }).rope.theta, 500);
+  assert.is(ropeOf({ rope_theta: 500 }).theta, 500);
+  assert.is(ropeOf({ rope_parameters: { rope_type: "default", rope_theta: 700 } }).theta, 700);
+  assert.is(ropeOf({ rope_theta: 500, rope_scaling: { type: "default" } }).theta, 500);
 });
 
 /**

@@ -2,7 +2,7 @@ import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint
 import { createCheckpoint } from "../../src/checkpoint/checkpoint-writer.js";
 import type { TensorEntry } from "../../src/layout.js";
 import { decoderTensors } from "../../src/model.js";
-import { readModelConfig } from "../../src/models/index.js";
+import { readModelConfig } from "../../src/models/families/index.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import { sizeOf } from "../../src/tensor.js";
 

@@ -6,7 +6,7 @@ import { StatisticsGatherer } from "../../src/calibrate.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { BlockRunner, type BlockWeights, Decoder } from "../../src/decoder.js";
 import { loadBlock, loadOuter } from "../../src/load.js";
-import { LINEAR_NAMES, type LinearName } from "../../src/model.js";
+import { attentionOf, sitesOf } from "../../src/model.js";
 import { loadDecoder } from "../../src/open-model.js";
 import {
   type BlockRotation,
@@ -15,7 +15,7 @@ import {
   turnColumns,
 } from "../../src/rotation/apply.js";
 import { optimiseRotation } from "../../src/rotation/optimise.js";
-import type { BlockLinear } from "../../src/rotation.js";
+import { type BlockLinear, rotatedInputs } from "../../src/rotation.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
@@ -27,9 +27,10 @@ const test = suite("rotation apply");
 /** An arbitrary orthogonal Q, the same for all blocks, and arbitrary R2. */
 function randomRotation(
   backend: Backend,
-  { hiddenSize, heads, kvHeads, headDim }: Decoder["spec"],
+  { hiddenSize, blocks }: Decoder["spec"],
   layer: number,
 ): BlockRotation {
+  const { heads, kvHeads, headDim } = attentionOf(blocks[layer]);
   const q = Float32Array.from(randomOrthogonal(hiddenSize, 1));
   const r2 = Array.from({ length: kvHeads }, (_, h) => [
     ...randomOrthogonal(headDim, 100 * layer + h),
@@ -41,8 +42,8 @@ function randomRotation(
   };
 }
 
-function linearsOf(block: BlockWeights): Record<LinearName, BlockLinear> {
-  return block.linears as Record<LinearName, BlockLinear>;
+function linearsOf(block: BlockWeights): Record<string, BlockLinear> {
+  return block.linears as Record<string, BlockLinear>;
 }
 
 /** Largest difference of the logits before and after rotating all of a model, over the largest. */
@@ -60,11 +61,11 @@ async function rotatedDifference(backend: Backend, folder: string): Promise<numb
   const [embedding, originalHead] = [outer.embedding as Tensor, outer.head as Tensor];
   const blocks: BlockWeights[] = [];
   let q: Tensor | undefined;
-  for (let layer = 0; layer < spec.layers; layer++) {
+  for (let layer = 0; layer < spec.blocks.length; layer++) {
     const block = foldBlock(backend, await loadBlock(model, backend, layer, { dense: true }));
     const rotation = randomRotation(backend, spec, layer);
     q = rotation.q;
-    await rotateBlock(backend, linearsOf(block), rotation);
+    await rotateBlock(backend, sitesOf(block.spec), linearsOf(block), rotation);
     blocks.push(block);
   }
   // The last norm's gain folds into the head, which no longer is the embedding then.
@@ -118,14 +119,19 @@ test("turned statistics are those gathered from the rotated block", async () => 
     length,
   });
   const outcome = await optimiseRotation(backend, [problems[0]], { objective: "wanda", steps: 5 });
-  const rotation: BlockRotation = { q: outcome.q, r2: outcome.r2[0], heads: problems[0].heads };
-  await rotateBlock(backend, linearsOf(blocks[0]), rotation);
+  const rotation: BlockRotation = {
+    q: outcome.q,
+    r2: outcome.r2[0],
+    heads: attentionOf(spec.blocks[0]),
+  };
+  const sites = sitesOf(blocks[0].spec);
+  await rotateBlock(backend, sites, linearsOf(blocks[0]), rotation);
   const hidden = backend.zeros([ids.length, spec.hiddenSize]);
   backend.ops.embed(outer.embedding, backend.upload(ids, [ids.length]), hidden);
   turnColumns(backend, hidden, outcome.q);
-  const gatherers = new Map<LinearName, StatisticsGatherer>();
-  for (const name of LINEAR_NAMES) {
-    const cols = (blocks[0].linears[name].weight as Tensor).shape[1];
+  const gatherers = new Map<string, StatisticsGatherer>();
+  for (const { name, shape } of sites) {
+    const [, cols] = shape;
     const needs = new Set(["hessian", "columnSquares"] as const);
     gatherers.set(name, new StatisticsGatherer(backend, cols, samples, needs));
   }
@@ -134,9 +140,10 @@ test("turned statistics are those gathered from the rotated block", async () => 
     sequences: samples,
     observe: (name, x) => gatherers.get(name)?.add(x),
   });
-  for (const name of ["self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj"] as const) {
+  for (const site of rotatedInputs(blocks[0].spec)) {
+    const { name } = site;
     const regathered = await gatherers.get(name)!.finish(name);
-    const turned = await rotateStatistics(backend, name, problems[0].statistics[name]!, rotation);
+    const turned = await rotateStatistics(backend, site, problems[0].statistics[name]!, rotation);
     for (const field of ["hessian", "columnSquares"] as const) {
       const expected = (await backend.read(regathered[field]!)) as Float32Array;
       const actual = (await backend.read(turned[field]!)) as Float32Array;
@@ -154,29 +161,30 @@ test("turned statistics are those gathered from the rotated block", async () => 
 test("k, v and up share turned statistics; down's stay; column squares alone are refused", async () => {
   const backend = await openWasm();
   const { problems } = await foldedModel(backend, "stories-1m", { samples: 1, length: 32 });
-  const { statistics, heads } = problems[0];
+  const { statistics, block } = problems[0];
+  const site = (name: string) => sitesOf(block).find((one) => one.name === name)!;
   const { q, r2 } = await optimiseRotation(backend, [problems[0]], {
     objective: "wanda",
     steps: 1,
   });
-  const rotation: BlockRotation = { q, r2: r2[0], heads };
+  const rotation: BlockRotation = { q, r2: r2[0], heads: attentionOf(block) };
   const given = statistics["self_attn.q_proj"]!;
   const [byQ, byV] = await Promise.all(
     (["self_attn.q_proj", "self_attn.v_proj"] as const).map(async (name) =>
-      backend.read((await rotateStatistics(backend, name, given, rotation)).hessian!),
+      backend.read((await rotateStatistics(backend, site(name), given, rotation)).hessian!),
     ),
   );
   assert.equal(byQ, byV);
-  assert.is(await rotateStatistics(backend, "mlp.down_proj", given, rotation), given);
+  assert.is(await rotateStatistics(backend, site("mlp.down_proj"), given, rotation), given);
   const { hessian: _, ...squaresOnly } = given;
   try {
-    await rotateStatistics(backend, "mlp.up_proj", squaresOnly, rotation);
+    await rotateStatistics(backend, site("mlp.up_proj"), squaresOnly, rotation);
     assert.unreachable("column squares were turned");
   } catch (error) {
     assert.match(String(error), /\[mlp\.up_proj\] the column squares.*gather the Hessian/);
   }
   const counts = { sequences: 1, tokens: 32 };
-  assert.is(await rotateStatistics(backend, "mlp.up_proj", counts, rotation), counts);
+  assert.is(await rotateStatistics(backend, site("mlp.up_proj"), counts, rotation), counts);
   backend.dispose();
 });
 

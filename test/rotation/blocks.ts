@@ -7,8 +7,8 @@ import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
 import { BlockRunner, type BlockWeights, type OuterWeights } from "../../src/decoder.js";
 import { loadBlock, loadOuter } from "../../src/load.js";
 import type { Statistics } from "../../src/method.js";
-import { blockTensor, type DecoderSpec, LINEAR_NAMES, type LinearName } from "../../src/model.js";
-import { ROTATED_INPUTS, type RotatedInput, type RotationProblem } from "../../src/rotation.js";
+import { blockTensor, type DecoderSpec, type Site } from "../../src/model.js";
+import { type RotationProblem, rotatedInputs } from "../../src/rotation.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
@@ -39,31 +39,25 @@ export const REAL_MODELS: Readonly<Record<string, { folder: string; text: string
   },
 };
 
-function foldGain(
-  backend: Backend,
-  block: BlockWeights,
-  gain: Tensor,
-  names: readonly LinearName[],
-): Tensor {
-  for (const name of names) backend.ops.scaleColumns(block.linears[name].weight as Tensor, gain);
-  return backend.upload(new Float32Array(gain.size).fill(1), gain.shape);
-}
-
 /** The block with its norms' gains moved into the linears after them. */
 export function foldBlock(backend: Backend, block: BlockWeights): BlockWeights {
-  const gated = ["mlp.gate_proj", "mlp.up_proj"] as const;
-  return {
-    ...block,
-    inputNorm: foldGain(backend, block, block.inputNorm, LINEAR_NAMES.slice(0, 3)),
-    postAttentionNorm: foldGain(backend, block, block.postAttentionNorm, gated),
-  };
+  const norms = { ...block.norms };
+  for (const { before, layer } of block.spec.branches) {
+    const gain = norms[before.name];
+    for (const { name, reads } of Object.values<Site>(layer.sites)) {
+      if (reads === "stream") {
+        backend.ops.scaleColumns(block.linears[name].weight as Tensor, gain);
+      }
+    }
+    norms[before.name] = backend.upload(new Float32Array(gain.size).fill(1), gain.shape);
+  }
+  return { ...block, norms };
 }
 
 /** The weights of a dense block by name. */
-export function weightsOf(block: BlockWeights): Record<LinearName, Tensor> {
-  return Object.fromEntries(
-    LINEAR_NAMES.map((name) => [name, block.linears[name].weight]),
-  ) as Record<LinearName, Tensor>;
+export function weightsOf(block: BlockWeights): Record<string, Tensor> {
+  const weights = Object.entries(block.linears).map(([name, { weight }]) => [name, weight]);
+  return Object.fromEntries(weights);
 }
 
 /** Loads a model, folds its gains, and gathers dense statistics of every block. */
@@ -85,26 +79,24 @@ export async function foldedModel(
   const runner = new BlockRunner(backend, spec, ids.length, length);
   const blocks: BlockWeights[] = [];
   const problems: RotationProblem[] = [];
-  for (let layer = 0; layer < spec.layers; layer++) {
+  for (let layer = 0; layer < spec.blocks.length; layer++) {
     const block = foldBlock(backend, await loadBlock(model, backend, layer, { dense: true }));
-    const gatherers = new Map<LinearName, StatisticsGatherer>();
-    for (const input of ROTATED_INPUTS) {
-      const cols = weightsOf(block)[input].shape[1];
+    const gatherers = new Map<string, StatisticsGatherer>();
+    for (const { name: input, shape } of rotatedInputs(block.spec)) {
+      const [, cols] = shape;
       const needs = new Set(["hessian", "columnSquares"] as const);
       gatherers.set(input, new StatisticsGatherer(backend, cols, samples, needs));
     }
-    const observe = (linear: LinearName, x: Tensor) => gatherers.get(linear)?.add(x);
+    const observe = (linear: string, x: Tensor) => gatherers.get(linear)?.add(x);
     runner.run(hidden, block, { sequences: samples, observe });
-    const statistics: Partial<Record<RotatedInput, Statistics>> = {};
-    for (const input of ROTATED_INPUTS)
-      statistics[input] = await gatherers.get(input)!.finish(input);
+    const statistics: Record<string, Statistics> = {};
+    for (const [input, gatherer] of gatherers) statistics[input] = await gatherer.finish(input);
     blocks.push(block);
-    const { heads, kvHeads, headDim } = spec;
     problems.push({
       name: blockTensor(layer, "").slice(0, -1),
+      block: block.spec,
       weights: weightsOf(block),
       statistics,
-      heads: { heads, kvHeads, headDim },
     });
   }
   runner.dispose();

@@ -1,7 +1,8 @@
 import type { Backend } from "../../src/backend.js";
-import { LINEAR_NAMES, type LinearName } from "../../src/model.js";
+import { type BlockSpec, sitesOf } from "../../src/model.js";
+import { llamaBlock } from "../../src/models/families/parts/llama-block.js";
 import { Random } from "../../src/random.js";
-import type { HeadShape, RotatedInput, RotationProblem } from "../../src/rotation.js";
+import type { HeadShape, RotationProblem } from "../../src/rotation.js";
 
 export interface BlockShape extends HeadShape {
   readonly hidden: number;
@@ -11,21 +12,27 @@ export interface BlockShape extends HeadShape {
 /** A block of random numbers as plain arrays, row-major. */
 export interface RandomBlock {
   readonly shape: BlockShape;
-  readonly weights: Readonly<Record<LinearName, Float32Array>>;
-  readonly hessians: Readonly<Record<RotatedInput, Float32Array>>;
+  readonly weights: Readonly<Record<string, Float32Array>>;
+  readonly hessians: Readonly<Record<string, Float32Array>>;
 }
 
-export function shapesOf(s: BlockShape): Readonly<Record<LinearName, readonly [number, number]>> {
-  const [q, kv] = [s.heads * s.headDim, s.kvHeads * s.headDim];
-  return {
-    "self_attn.q_proj": [q, s.hidden],
-    "self_attn.k_proj": [kv, s.hidden],
-    "self_attn.v_proj": [kv, s.hidden],
-    "self_attn.o_proj": [s.hidden, q],
-    "mlp.gate_proj": [s.intermediate, s.hidden],
-    "mlp.up_proj": [s.intermediate, s.hidden],
-    "mlp.down_proj": [s.hidden, s.intermediate],
-  };
+/** The description of a Llama block of these sizes. */
+export function blockOf(shape: BlockShape): BlockSpec {
+  return llamaBlock({
+    ...shape,
+    hiddenSize: shape.hidden,
+    intermediateSize: shape.intermediate,
+    epsilon: 1e-5,
+    rope: { theta: 10_000 },
+    window: undefined,
+    biases: { qkv: false, o: false, mlp: false },
+    qkNorm: false,
+  });
+}
+
+export function shapesOf(shape: BlockShape): Readonly<Record<string, readonly [number, number]>> {
+  const shapes = sitesOf(blockOf(shape)).map((site) => [site.name, site.shape]);
+  return Object.fromEntries(shapes);
 }
 
 function uniform(random: Random, size: number): Float32Array {
@@ -37,11 +44,11 @@ export function randomBlock(shape: BlockShape, seed: number): RandomBlock {
   const random = new Random(seed);
   const shapes = shapesOf(shape);
   const weights = Object.fromEntries(
-    LINEAR_NAMES.map((name) => {
-      const [rows, cols] = shapes[name];
-      return [name, uniform(random, rows * cols).map((x) => x ** 3)];
-    }),
-  ) as Record<LinearName, Float32Array>;
+    Object.entries(shapes).map(([name, [rows, cols]]) => [
+      name,
+      uniform(random, rows * cols).map((x) => x ** 3),
+    ]),
+  );
   const hessian = (n: number) => {
     const x = uniform(random, 3 * n * n);
     const loud = uniform(random, n).map((v) => 0.2 + 3 * v ** 4);
@@ -65,20 +72,19 @@ export function randomBlock(shape: BlockShape, seed: number): RandomBlock {
 
 export function problemOf(backend: Backend, block: RandomBlock): RotationProblem {
   const shapes = shapesOf(block.shape);
-  const { heads, kvHeads, headDim } = block.shape;
   const statistics = Object.entries(block.hessians).map(([input, data]) => {
     const n = Math.sqrt(data.length);
     return [input, { sequences: 4, tokens: 12, hessian: backend.upload(data, [n, n]) }];
   });
-  const weights = LINEAR_NAMES.map((name) => [
+  const weights = Object.entries(shapes).map(([name, shape]) => [
     name,
-    backend.upload(block.weights[name], shapes[name]),
+    backend.upload(block.weights[name], shape),
   ]);
   return {
     name: "block",
+    block: blockOf(block.shape),
     weights: Object.fromEntries(weights),
     statistics: Object.fromEntries(statistics),
-    heads: { heads, kvHeads, headDim },
   };
 }
 

@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import type { Backend } from "../../src/backend.js";
 import type { Statistics } from "../../src/method.js";
-import { LINEAR_NAMES, type LinearName } from "../../src/model.js";
-import { ROTATED_INPUTS, type RotatedInput, type RotationProblem } from "../../src/rotation.js";
-import type { Tensor } from "../../src/tensor.js";
+import { sitesOf } from "../../src/model.js";
+import { type RotationProblem, rotatedInputs } from "../../src/rotation.js";
 import { floatsOf, intsOf, readShared } from "../golden.js";
 import { sharedPath } from "../shared.js";
+import { blockOf } from "./random.js";
 
 /** One run of the original program on its toy block. */
 export interface GoldenRun {
@@ -37,25 +37,32 @@ export async function goldenToy(): Promise<GoldenToy> {
     self_attn: await floats("input_layernorm"),
     mlp: await floats("post_attention_layernorm"),
   };
-  const weights = new Map<LinearName, { data: Float32Array; shape: readonly number[] }>();
-  for (const name of LINEAR_NAMES) {
+  const block = blockOf({
+    hidden: dims.hidden,
+    intermediate: dims.intermediate,
+    heads: dims.heads,
+    kvHeads: dims.kv_heads,
+    headDim: dims.head_dim,
+  });
+  const weights = new Map<string, { data: Float32Array; shape: readonly number[] }>();
+  for (const { name, reads } of sitesOf(block)) {
     const data = await floats(`W.${name}`);
     const shape = file.tensors.get(`W.${name}`)!.shape;
-    const readsNorm = !/o_proj|down_proj/.test(name);
     const gain = gains[name.split(".")[0] as keyof typeof gains];
     weights.set(name, {
-      data: readsNorm ? data.map((w, i) => w * gain[i % shape[1]]) : data,
+      data: reads === "stream" ? data.map((w, i) => w * gain[i % shape[1]]) : data,
       shape,
     });
   }
-  const hessians = new Map<RotatedInput, Float32Array>();
-  for (const input of ROTATED_INPUTS) hessians.set(input, await floats(`H.${input}`));
+  const hessians = new Map<string, Float32Array>();
+  for (const { name } of rotatedInputs(block)) hessians.set(name, await floats(`H.${name}`));
   return {
     problem: (backend) => ({
       name: "toy",
+      block,
       weights: Object.fromEntries(
         [...weights].map(([name, { data, shape }]) => [name, backend.upload(data, shape)]),
-      ) as Record<LinearName, Tensor>,
+      ),
       statistics: Object.fromEntries(
         [...hessians].map(([input, data]) => {
           const n = Math.sqrt(data.length);
@@ -67,7 +74,6 @@ export async function goldenToy(): Promise<GoldenToy> {
           return [input, statistics];
         }),
       ),
-      heads: { heads: dims.heads, kvHeads: dims.kv_heads, headDim: dims.head_dim },
     }),
     run: async (name) => ({
       losses: await floats(`${name}.loss`),

@@ -88,6 +88,8 @@ export const form: Contracts<FormOperations> = {
     },
   },
   multiply: {
+    rows: [0, 2],
+    rowWork: (_, weight) => sizeOf(weightShape(weight)),
     check(x, weight, out, { bias } = {}) {
       const [rows, cols] = weightShape(weight);
       if ("dtype" in weight) dtype("multiply", "weight", weight, "f32");

@@ -1,13 +1,7 @@
 import { PenjingError } from "../../errors.js";
 import type { StatisticName } from "../../method.js";
 import { methods } from "../../methods/index.js";
-import {
-  blockTensor,
-  LINEAR_NAMES,
-  type LinearName,
-  linearShapes,
-  SHARED_INPUT,
-} from "../../model.js";
+import { blockTensor, type DecoderSpec, type Site, sitesOf } from "../../model.js";
 import { changeOptions, type OptionSpecs } from "../../options.js";
 import { formatSparsity, parseSparsity } from "../../sparsity.js";
 import { openReach } from "../globs.js";
@@ -60,7 +54,7 @@ export const prune = {
     const { method, sparsity } = layerPlan(options);
     return { sparsity, importance: (loss) => method.rotation?.[loss] ?? "magnitude" };
   },
-  plan: (steps, { layers }): Transform => new Pruning(planLayers(steps, layers)),
+  plan: (steps, { spec, layers }): Transform => new Pruning(spec, planLayers(steps, layers)),
 } satisfies TransformKind;
 
 /** Resolved options of the step as those of its method. */
@@ -120,23 +114,29 @@ function refuseShape({ method, sparsity }: LayerPlan, name: string, cols: number
 }
 
 class Pruning implements Transform {
-  constructor(readonly layers: ReadonlyMap<string, LayerPlan>) {}
+  readonly changesOuter = false;
+
+  constructor(
+    private readonly spec: DecoderSpec,
+    readonly layers: ReadonlyMap<string, LayerPlan>,
+  ) {}
 
   phases() {
     return { before: [], after: [["prune", 6]] } as const;
   }
 
   /** The linears of a block that are pruned, in the order in which a forward uses them. */
-  planned(block: number): LinearName[] {
-    return LINEAR_NAMES.filter((name) => this.layers.has(blockTensor(block, name)));
+  planned(block: number): Site[] {
+    const sites = sitesOf(this.spec.blocks[block]);
+    return sites.filter(({ name }) => this.layers.has(blockTensor(block, name)));
   }
 
-  plan(block: number, linear: LinearName): LayerPlan {
-    return this.layers.get(blockTensor(block, linear))!;
+  plan(block: number, { name }: Site): LayerPlan {
+    return this.layers.get(blockTensor(block, name))!;
   }
 
   isTimed(block: number): boolean {
-    return this.planned(block).some((name) => this.plan(block, name).method.isTimed);
+    return this.planned(block).some((site) => this.plan(block, site).method.isTimed);
   }
 
   start(tools: RunTools): TransformRun {
@@ -150,12 +150,12 @@ class PruningRun implements TransformRun {
     private readonly tools: RunTools,
   ) {}
 
-  needs(block: number, input: LinearName, later: readonly StatisticName[]): StatisticName[] {
+  needs(block: number, { name }: Site, later: readonly StatisticName[]): StatisticName[] {
     const own = this.pruning
       .planned(block)
-      .filter((name) => SHARED_INPUT[name] === input)
-      .flatMap((name) => {
-        const { method, options } = this.pruning.plan(block, name);
+      .filter(({ input }) => input === name)
+      .flatMap((site) => {
+        const { method, options } = this.pruning.plan(block, site);
         return method.needs(options);
       });
     return [...own, ...later];
@@ -166,12 +166,12 @@ class PruningRun implements TransformRun {
     const { block, statistics, pruned } = state;
     const planned = this.pruning.planned(block.layer);
     // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
-    const hasHessian = (name: LinearName) => statistics.get(SHARED_INPUT[name])?.hessian;
+    const hasHessian = ({ input }: Site) => statistics.get(input)?.hessian;
     state.measures = layerError && !planned.every(hasHessian);
-    for (const [i, name] of planned.entries()) {
+    for (const [i, site] of planned.entries()) {
       keepOnly(statistics, planned.slice(i));
-      pruned.set(name, yield* this.pruneOne(state, name, planned, share));
-      if (!state.measures && !denseAdvances) denseWeight(block, name).dispose();
+      pruned.set(site.name, yield* this.pruneOne(state, site, planned, share));
+      if (!state.measures && !denseAdvances) denseWeight(block, site).dispose();
     }
     keepOnly(statistics, []);
   }
@@ -179,31 +179,31 @@ class PruningRun implements TransformRun {
   /** Prunes one linear; long optimisations tell how far they are and stop with the run. */
   private async *pruneOne(
     { block, statistics }: BlockState,
-    linear: LinearName,
-    planned: readonly LinearName[],
+    site: Site,
+    planned: readonly Site[],
     share: number,
   ): Steps<PrunedLayer> {
     const { model, passes, journal, budget, seed, layerError } = this.tools;
-    const name = blockTensor(block.layer, linear);
+    const name = blockTensor(block.layer, site.name);
     const { samples, length } = passes.calibration;
-    const at = planned.indexOf(linear);
-    const size = (one: LinearName) => {
-      const [rows, cols] = linearShapes(model.spec)[one];
+    const at = planned.indexOf(site);
+    const size = (one: Site) => {
+      const [rows, cols] = one.shape;
       return this.pruning.plan(block.layer, one).method.isTimed ? rows * cols : 0;
     };
     const left = planned.slice(at).reduce((sum, one) => sum + size(one), 0);
-    const seconds = size(linear) > 0 ? budget.part((share * size(linear)) / left) : undefined;
+    const seconds = size(site) > 0 ? budget.part((share * size(site)) / left) : undefined;
     const work = passes.follow(
       "prune",
       (fraction) => (at + fraction) / planned.length,
       (signal, onProgress) =>
         pruneLayer(passes.backend, {
           name,
-          original: denseWeight(block, linear),
-          bias: block.linears[linear].bias,
+          original: denseWeight(block, site),
+          bias: block.linears[site.name].bias,
           dtype: model.weights.get(`${name}.weight`)!.dtype,
-          plan: this.pruning.plan(block.layer, linear),
-          statistics: statistics.get(SHARED_INPUT[linear]) ?? {
+          plan: this.pruning.plan(block.layer, site),
+          statistics: statistics.get(site.input) ?? {
             sequences: samples,
             tokens: samples * length,
           },
@@ -216,13 +216,13 @@ class PruningRun implements TransformRun {
         }),
       discardPruned,
     );
-    return yield* size(linear) > 0 ? budget.time(work) : work;
+    return yield* size(site) > 0 ? budget.time(work) : work;
   }
 }
 
 /** Frees the statistics that none of the linears needs. */
-function keepOnly(statistics: BlockState["statistics"], linears: readonly LinearName[]): void {
-  const inputs = new Set(linears.map((name) => SHARED_INPUT[name]));
+function keepOnly(statistics: BlockState["statistics"], sites: readonly Site[]): void {
+  const inputs = new Set(sites.map(({ input }) => input));
   for (const [input, gathered] of statistics) {
     if (inputs.has(input)) continue;
     disposeStatistics([gathered]);

@@ -1,6 +1,3 @@
-import { inputRotation, OUTPUT_ROTATION } from "../../extras.js";
-import type { TensorEntry } from "../../layout.js";
-import { type DecoderSpec, EMBEDDING, FINAL_NORM, HEAD } from "../../model.js";
 import type { OptionSpecs, OptionsOf } from "../../options.js";
 import { checkBlockSize } from "../../rotation/options.js";
 import { type BlockGroup, rotationGroups, SCOPE } from "../../rotation/scope.js";
@@ -12,10 +9,8 @@ import {
   SEARCH_OPTIONS,
 } from "../../rotation.js";
 import type { Sparsity } from "../../sparsity.js";
-import { embeddingName, type StoredModel } from "../../stored-model.js";
 import { Rotator } from "../rotator.js";
 import type {
-  ChangedTensors,
   Phase,
   PlanTarget,
   ReadStep,
@@ -94,7 +89,7 @@ export function planSearch(
 
 class Rotation implements Transform {
   readonly layers = new Map<string, never>();
-  readonly tensors: ChangedTensors;
+  readonly changesOuter: boolean;
   private readonly groups: readonly BlockGroup[];
   private readonly search: Search;
 
@@ -102,14 +97,11 @@ class Rotation implements Transform {
    * @throws PenjingError when its blocks do not divide the residual stream, or it has more groups
    *   than the model has blocks
    */
-  constructor(
-    private readonly options: RotateOptions,
-    { spec, later }: PlanTarget,
-  ) {
-    this.groups = rotationGroups(options.scope, spec.layers);
+  constructor(options: RotateOptions, { spec, later }: PlanTarget) {
+    this.groups = rotationGroups(options.scope, spec.blocks.length);
     checkBlockSize(options.blockSize ?? spec.hiddenSize, spec.hiddenSize);
     this.search = planSearch(options, later);
-    this.tensors = changedTensors(options.scope === "shared", this.groups, spec);
+    this.changesOuter = options.scope === "shared";
   }
 
   phases(block: number) {
@@ -126,36 +118,6 @@ class Rotation implements Transform {
   }
 
   start(tools: RunTools): TransformRun {
-    return new Rotator(tools, this.groups, this.search, this.options.scope === "shared");
+    return new Rotator(tools, this.groups, this.search, this.changesOuter);
   }
-}
-
-/** Which tensors a rotation changes and adds. */
-function changedTensors(
-  isFolded: boolean,
-  groups: readonly BlockGroup[],
-  { hiddenSize, tiedHead }: DecoderSpec,
-): ChangedTensors {
-  const outer: readonly string[] = isFolded ? [EMBEDDING, FINAL_NORM, HEAD] : [];
-  const added = (model: StoredModel): TensorEntry[] => {
-    if (isFolded) {
-      const { dtype, shape } = model.weights.get(embeddingName(model))!;
-      return [EMBEDDING, HEAD]
-        .filter((name) => !model.weights.has(name))
-        .map((name) => ({ name, dtype, shape }));
-    }
-    return [...groups.map(({ first }) => inputRotation(first)), OUTPUT_ROTATION].map((name) => ({
-      name,
-      dtype: "F32",
-      shape: [hiddenSize, hiddenSize],
-    }));
-  };
-  return {
-    // All of a block's but q's and k's norms.
-    changes: (name) =>
-      outer.includes(name) ||
-      (/^model\.layers\.\d+\./.test(name) && !/\.[qk]_norm\.weight$|\.rotary_emb\./.test(name)),
-    added,
-    untiesHead: isFolded && tiedHead,
-  };
 }

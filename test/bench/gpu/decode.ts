@@ -1,11 +1,8 @@
 import type { Backend } from "../../../src/backend.js";
-import {
-  type BlockWeights,
-  Decoder,
-  KeyValueCache,
-  type LinearWeight,
-} from "../../../src/decoder.js";
-import { type DecoderSpec, LINEAR_NAMES, linearShapes } from "../../../src/model.js";
+import { Decoder, type LinearWeight } from "../../../src/decoder.js";
+import { type DecoderSpec, normsOf, sitesOf } from "../../../src/model.js";
+import { llamaBlock } from "../../../src/models/families/parts/llama-block.js";
+import { KeyValueCache } from "../../../src/models/layers/key-value-cache.js";
 import { Random } from "../../../src/random.js";
 import { sample } from "../../../src/sample.js";
 import { type Figure, median } from "../figures.js";
@@ -22,20 +19,26 @@ export interface ModelSize {
 
 const WARM_UP = 4;
 
-function specOf({ tokens, ...size }: ModelSize): DecoderSpec {
+function specOf(size: ModelSize): DecoderSpec {
+  const { hiddenSize, intermediateSize, layers, vocabSize, tokens } = size;
   const headDim = 64;
-  const heads = size.hiddenSize / headDim;
-  return {
-    ...size,
-    family: "synthetic",
-    ...{ heads, headDim, kvHeads: Math.max(1, heads / 4) },
-    context: tokens + WARM_UP,
-    rmsNormEps: 1e-5,
+  const heads = hiddenSize / headDim;
+  const epsilon = 1e-5;
+  const block = llamaBlock({
+    ...{ hiddenSize, intermediateSize, heads, headDim, kvHeads: Math.max(1, heads / 4), epsilon },
     rope: { theta: 10_000 },
-    windows: Array.from({ length: size.layers }, () => undefined),
-    tiedHead: true,
+    window: undefined,
     biases: { qkv: false, o: false, mlp: false },
     qkNorm: false,
+  });
+  return {
+    family: "synthetic",
+    hiddenSize,
+    vocabSize,
+    context: tokens + WARM_UP,
+    blocks: Array.from({ length: layers }, () => block),
+    finalNorm: { kind: "rms", name: "norm", width: hiddenSize, epsilon },
+    tiedHead: true,
     bosIds: [],
     eosIds: [],
   };
@@ -43,25 +46,24 @@ function specOf({ tokens, ...size }: ModelSize): DecoderSpec {
 
 /** A decoder of random weights, and how many bytes those of its linears have. */
 async function makeDecoder(backend: Backend, spec: DecoderSpec, isSparse: boolean) {
-  const { hiddenSize, vocabSize, layers, context } = spec;
+  const { hiddenSize, vocabSize, context } = spec;
   const ones = () => backend.upload(new Float32Array(hiddenSize).fill(1), [hiddenSize]);
-  const shapes = linearShapes(spec);
-  const linears = Array.from({ length: layers }, () => ({}) as Record<string, LinearWeight>);
+  const linears = spec.blocks.map((): Record<string, LinearWeight> => ({}));
   let bytes = 0;
-  for (const name of LINEAR_NAMES) {
-    const [rows, cols] = shapes[name];
-    const made = await makeWeights(backend, rows, cols, layers);
+  for (const { name, shape } of sitesOf(spec.blocks[0])) {
+    const [rows, cols] = shape;
+    const made = await makeWeights(backend, rows, cols, linears.length);
     made.forEach(({ dense, sparse }, layer) => {
       (isSparse ? dense : sparse).dispose();
       linears[layer][name] = { weight: isSparse ? sparse : dense };
       bytes += isSparse ? sparse.bytes : 4 * dense.size;
     });
   }
-  const blocks = linears.map((weights, layer) => ({
+  const blocks = spec.blocks.map((block, layer) => ({
     layer,
-    inputNorm: ones(),
-    postAttentionNorm: ones(),
-    linears: weights as BlockWeights["linears"],
+    spec: block,
+    norms: Object.fromEntries(normsOf(block).map(({ name }) => [name, ones()])),
+    linears: linears[layer],
   }));
   const embedding = backend.upload(numbers(vocabSize * hiddenSize), [vocabSize, hiddenSize]);
   const outer = { embedding, head: embedding, finalNorm: ones() };

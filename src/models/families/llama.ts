@@ -1,4 +1,5 @@
-import { type ModelFamily, noWindows, readDecoder } from "../model.js";
+import type { ModelFamily } from "../../model.js";
+import { noWindows, readDecoder } from "./parts/llama-config.js";
 
 /** Llama 2, 3, 3.1 and 3.2 (text), and the many models that share its config. */
 export const llama: ModelFamily = {

@@ -1,4 +1,5 @@
-import { type ModelFamily, readDecoder } from "../model.js";
+import type { ModelFamily } from "../../model.js";
+import { readDecoder } from "./parts/llama-config.js";
 
 /** Mistral 7B and its relatives: Llama with an optional sliding window in every layer. */
 export const mistral: ModelFamily = {

@@ -1,4 +1,5 @@
-import { type ModelFamily, readDecoder, upperLayerWindows } from "../model.js";
+import type { ModelFamily } from "../../model.js";
+import { readDecoder, upperLayerWindows } from "./parts/llama-config.js";
 
 /** Qwen3 (dense): RMSNorm on each head's queries and keys, and a head size of its own. */
 export const qwen3: ModelFamily = {

@@ -1,6 +1,6 @@
-import { ConfigReader } from "../config-reader.js";
-import { PenjingError } from "../errors.js";
-import type { DecoderSpec, ModelFamily } from "../model.js";
+import { ConfigReader } from "../../config-reader.js";
+import { PenjingError } from "../../errors.js";
+import type { DecoderSpec, ModelFamily } from "../../model.js";
 import { llama } from "./llama.js";
 import { mistral } from "./mistral.js";
 import { qwen2 } from "./qwen2.js";
@@ -16,13 +16,18 @@ const EXPERT_KEYS = ["num_experts", "num_local_experts", "n_routed_experts"];
  * Reads a parsed config.json.
  *
  * @param where path of the file, for messages
+ * @param known families by `model_type`. @default those built in
  * @throws PenjingError for a family that is not supported, a mixture of experts, a quantized
  *   checkpoint, or a field that is missing or wrong
  */
-export function readModelConfig(where: string, parsed: unknown): DecoderSpec {
+export function readModelConfig(
+  where: string,
+  parsed: unknown,
+  known: Readonly<Record<string, ModelFamily>> = families,
+): DecoderSpec {
   const config = new ConfigReader(where, parsed);
   const type = config.text("model_type", "");
-  const supported = Object.keys(families).join(", ");
+  const supported = Object.keys(known).join(", ");
   const experts = EXPERT_KEYS.find((key) => config.has(key) && config.raw(key) !== 1);
   if (experts || type.endsWith("moe") || type === "mixtral") {
     throw new PenjingError(
@@ -30,7 +35,7 @@ export function readModelConfig(where: string, parsed: unknown): DecoderSpec {
       `model_type "${type}" is a mixture of experts, which is not supported; choose a dense model of ${supported}.`,
     );
   }
-  const family = Object.hasOwn(families, type) ? families[type] : undefined;
+  const family = Object.hasOwn(known, type) ? known[type] : undefined;
   if (!family) {
     throw new PenjingError(
       where,

@@ -1,4 +1,5 @@
-import { type ModelFamily, readDecoder, upperLayerWindows } from "../model.js";
+import type { ModelFamily } from "../../model.js";
+import { readDecoder, upperLayerWindows } from "./parts/llama-config.js";
 
 /** Qwen2 and Qwen2.5: biases on q, k and v; an optional window in the upper layers. */
 export const qwen2: ModelFamily = {

@@ -1,0 +1,143 @@
+import type { ConfigReader } from "../../../config-reader.js";
+import { PenjingError } from "../../../errors.js";
+import type { DecoderSpec, RopeSpec } from "../../../model.js";
+import { type LlamaBlockOptions, llamaBlock } from "./llama-block.js";
+
+/** What a family adds to the fields that all families share. */
+export interface FamilyTraits extends Pick<LlamaBlockOptions, "biases" | "qkNorm"> {
+  /** Positions that each layer's attention sees; undefined = all. */
+  readonly windows: (layers: number) => readonly (number | undefined)[];
+}
+
+/**
+ * Reads the fields that all families share.
+ *
+ * @throws PenjingError for a missing or wrong field, an unsupported activation or rope type, or
+ *   sizes that contradict one another
+ */
+export function readDecoder(
+  config: ConfigReader,
+  family: string,
+  traits: FamilyTraits,
+): DecoderSpec {
+  const activation = config.text("hidden_act", "silu");
+  if (activation !== "silu") {
+    throw new PenjingError(
+      config.where,
+      `hidden_act is "${activation}"; only "silu" (SwiGLU) is supported, so this model cannot be run here.`,
+    );
+  }
+  const hiddenSize = config.count("hidden_size");
+  const heads = config.count("num_attention_heads");
+  const kvHeads = config.count("num_key_value_heads", heads);
+  const layers = config.count("num_hidden_layers");
+  const headDim = config.count("head_dim", hiddenSize / heads);
+  if (heads % kvHeads !== 0) {
+    throw new PenjingError(
+      config.where,
+      `num_key_value_heads ${kvHeads} does not divide num_attention_heads ${heads}; take config.json from the model's own folder.`,
+    );
+  }
+  if (!Number.isInteger(headDim) || headDim % 2 !== 0) {
+    throw new PenjingError(
+      config.where,
+      `a head of ${headDim} elements cannot be rotated, it must be an even whole number; set head_dim or take config.json from the model's own folder.`,
+    );
+  }
+  const intermediateSize = config.count("intermediate_size");
+  const vocabSize = config.count("vocab_size");
+  const context = config.count("max_position_embeddings");
+  const epsilon = config.positive("rms_norm_eps", 1e-6);
+  const rope = readRope(config);
+  const { windows, biases, qkNorm } = traits;
+  const sizes = { hiddenSize, intermediateSize, heads, kvHeads, headDim };
+  return {
+    family,
+    hiddenSize,
+    vocabSize,
+    context,
+    blocks: windows(layers).map((window) =>
+      llamaBlock({ ...sizes, epsilon, rope, window, biases, qkNorm }),
+    ),
+    finalNorm: { kind: "rms", name: "norm", width: hiddenSize, epsilon },
+    tiedHead: config.flag("tie_word_embeddings", false),
+    bosIds: config.ids("bos_token_id"),
+    eosIds: config.ids("eos_token_id"),
+  };
+}
+
+function readRope(config: ConfigReader): RopeSpec {
+  // Newer checkpoints put theta and scaling together under rope_parameters.
+  const scaling = config.nested("rope_scaling") ?? config.nested("rope_parameters");
+  const theta = config.has("rope_theta")
+    ? config.positive("rope_theta")
+    : (scaling?.positive("rope_theta", 10000) ?? 10000);
+  for (const reader of [config, scaling]) {
+    const share = reader?.positive("partial_rotary_factor", 1) ?? 1;
+    if (share === 1) continue;
+    throw new PenjingError(
+      config.where,
+      `partial_rotary_factor is ${share}; only whole heads are rotated here, so this model would be run wrong and is refused.`,
+    );
+  }
+  const type = scaling?.text("rope_type", scaling.text("type", "default")) ?? "default";
+  if (type === "default") return { theta };
+  if (type !== "llama3") {
+    throw new PenjingError(
+      config.where,
+      `rope type "${type}" is not supported; only "default" and "llama3" are, so this model would be run wrong and is refused.`,
+    );
+  }
+  return {
+    theta,
+    llama3: {
+      factor: scaling!.positive("factor"),
+      lowFreqFactor: scaling!.positive("low_freq_factor"),
+      highFreqFactor: scaling!.positive("high_freq_factor"),
+      originalContext: scaling!.count("original_max_position_embeddings"),
+    },
+  };
+}
+
+/** All layers without a window. */
+export function noWindows(layers: number): undefined[] {
+  return Array.from({ length: layers }, () => undefined);
+}
+
+/**
+ * Qwen's windows: with `use_sliding_window`, the layers from `max_window_layers` on (or those that
+ * `layer_types` calls "sliding_attention") see `sliding_window` positions.
+ */
+export function upperLayerWindows(config: ConfigReader, layers: number): (number | undefined)[] {
+  if (!config.flag("use_sliding_window", false)) return noWindows(layers);
+  const window = config.count("sliding_window");
+  const types = layerTypes(config, layers);
+  const first = types ? 0 : config.whole("max_window_layers", layers);
+  return Array.from({ length: layers }, (_, layer) => {
+    const slides = types ? types[layer] === "sliding_attention" : layer >= first;
+    return slides ? window : undefined;
+  });
+}
+
+const LAYER_TYPES: readonly unknown[] = ["full_attention", "sliding_attention"];
+
+/** The list under `layer_types`, one entry for each layer; undefined when there is none. */
+function layerTypes(config: ConfigReader, layers: number): readonly unknown[] | undefined {
+  if (!config.has("layer_types")) return undefined;
+  const types = [config.raw("layer_types")].flat();
+  const cure = "take config.json from the model's own folder.";
+  if (types.length !== layers) {
+    throw new PenjingError(
+      config.where,
+      `"layer_types" names ${types.length} layers, must name ${layers}; ${cure}`,
+    );
+  }
+  const unknown = types.find((type) => !LAYER_TYPES.includes(type));
+  if (unknown !== undefined) {
+    throw new PenjingError(
+      config.where,
+      `"layer_types" has ${JSON.stringify(unknown)}, only ${LAYER_TYPES.join(" and ")} can be run; ${cure}`,
+    );
+  }
+  return types;
+}

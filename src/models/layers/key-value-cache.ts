@@ -1,0 +1,28 @@
+import type { Backend } from "../../backend.js";
+import { attentionOf, type DecoderSpec } from "../../model.js";
+import type { Tensor } from "../../tensor.js";
+
+/** Keys and values of the positions seen so far, one pair of [capacity, kvHeads*headDim] a layer. */
+export class KeyValueCache {
+  /** Positions filled. */
+  length = 0;
+  readonly keys: readonly Tensor[];
+  readonly values: readonly Tensor[];
+
+  constructor(
+    backend: Backend,
+    spec: DecoderSpec,
+    readonly capacity: number,
+  ) {
+    const make = (name: "k" | "v") =>
+      spec.blocks.map((block) =>
+        backend.zeros([capacity, attentionOf(block).sites[name].shape[0]]),
+      );
+    this.keys = make("k");
+    this.values = make("v");
+  }
+
+  dispose(): void {
+    for (const tensor of [...this.keys, ...this.values]) tensor.dispose();
+  }
+}

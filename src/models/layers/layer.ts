@@ -1,0 +1,33 @@
+import type { Backend } from "../../backend.js";
+import type { LayerSpec, Site } from "../../model.js";
+import type { Tensor } from "../../tensor.js";
+import type { KeyValueCache } from "./key-value-cache.js";
+
+/** What a layer has of the block that runs. */
+export interface LayerRun {
+  readonly backend: Backend;
+  /** Index of the block. */
+  readonly layer: number;
+  /** Sequences that the rows of the input are cut into, all of one length. */
+  readonly sequences: number;
+  /** Positions that one sequence may have. */
+  readonly maxPositions: number;
+  /** Positions already seen; only with one sequence. */
+  readonly cache: KeyValueCache | undefined;
+  /** The gains of the block's norms by their names. */
+  readonly norms: Readonly<Record<string, Tensor>>;
+  /** One of the kind's scratch tensors as [rows of the input, cols]. */
+  scratch(name: string, cols: number): Tensor;
+  /** Tensors that are made once for all layers that give the same key. */
+  constants(key: string, make: () => readonly Tensor[]): readonly Tensor[];
+  /** The steps of out = input Wᵀ + bias with a site's weight. */
+  multiply(site: Site, input: Tensor, out: Tensor): Generator<void, void, void>;
+}
+
+/** How one kind of layer runs. */
+export interface LayerKind<Spec = LayerSpec> {
+  /** Columns of each scratch tensor that a forward takes, by name. */
+  scratch(spec: Spec): Readonly<Record<string, number>>;
+  /** The steps of x = layer(x), x [tokens, hiddenSize]. */
+  forward(spec: Spec, x: Tensor, run: LayerRun): Generator<void, void, void>;
+}
