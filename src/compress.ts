@@ -1,7 +1,9 @@
 import type { CompressEvent, CompressOptions, CompressResult } from "./compress/options.js";
+import type { RecipeDescription } from "./compress/recipe.js";
 import { Run } from "./run.js";
 
 export type { CompressEvent, CompressOptions, CompressResult } from "./compress/options.js";
+export type { RecipeDescription } from "./compress/recipe.js";
 
 /**
  * Prunes a checkpoint block by block and writes the result as a checkpoint of the same family. The
@@ -13,6 +15,12 @@ export type { CompressEvent, CompressOptions, CompressResult } from "./compress/
  */
 export function compress(options: CompressOptions): Run<CompressEvent, CompressResult> {
   return new Run(steps(options));
+}
+
+/** What a recipe can say: its settings, and its steps by name, with every option described. */
+export async function describeRecipe(): Promise<RecipeDescription> {
+  const { recipeDescription } = await import("./compress/recipe.js");
+  return recipeDescription();
 }
 
 async function* steps(

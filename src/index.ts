@@ -7,11 +7,22 @@ export type { WasmOptions } from "./backends/wasm/options.js";
 export { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 export { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
 export type { LayerReport } from "./compress/layer.js";
+export type {
+  FlatOverride,
+  FlatRecipe,
+  GivenRecipe,
+  Recipe,
+  RecipeStep,
+  StepsRecipe,
+} from "./compress/recipe.js";
+export type { StepOverride, StepReach } from "./compress/transform.js";
 export {
   type CompressEvent,
   type CompressOptions,
   type CompressResult,
   compress,
+  describeRecipe,
+  type RecipeDescription,
 } from "./compress.js";
 export { DeviceError, PenjingError } from "./errors.js";
 export {
@@ -36,6 +47,7 @@ export {
 export { type InspectResult, inspect, type TensorReport } from "./inspect.js";
 export { methods } from "./methods/index.js";
 export { type OpenModel, type OpenModelOptions, openModel } from "./open-model.js";
+export type { OptionSpec, OptionSpecs, OptionValue } from "./options.js";
 export { type PackedTwoFour, packTwoFour, unpackTwoFour } from "./pack.js";
 export {
   type Matrix,
@@ -65,7 +77,5 @@ export {
 } from "./platform/origin-files.js";
 export { memoryWorkFolder, type WorkFolder } from "./platform/work-folder.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
-export { DEFAULT_RECIPE, type Override, type Recipe } from "./recipe.js";
-export type { RotateRecipe } from "./rotation.js";
 export type { Run } from "./run.js";
 export { VERSION } from "./version.js";

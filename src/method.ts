@@ -1,6 +1,7 @@
 import type { Backend } from "./backend.js";
-import { nearest, PenjingError, refuseUnknownKeys } from "./errors.js";
+import { nearest, PenjingError } from "./errors.js";
 import type { Form, MatrixShape } from "./form.js";
+import type { OptionSpecs, OptionsOf } from "./options.js";
 import type { Keeper } from "./snapshot.js";
 import type { Sparsity } from "./sparsity.js";
 import type { Tensor } from "./tensor.js";
@@ -69,71 +70,36 @@ export function thinCurve(losses: readonly number[]): [iteration: number, loss: 
   });
 }
 
-/** A numeric option of a method: its default, its range, and what it means. */
-export interface OptionSpec {
-  readonly default: number;
-  readonly min: number;
-  readonly max: number;
-  readonly integer?: boolean;
-  readonly description: string;
-}
+/** What a weight's importance is measured by. */
+export type Importance = "magnitude" | "wanda" | "sparsegpt";
 
 /**
  * A pruning method: a pure function of one linear layer's problem.
  *
- * @typeParam Options its options by name
+ * @typeParam Specs the descriptions of its options by name
  */
-export interface Method<Options extends object = Record<string, number>> {
+export interface Method<Specs extends OptionSpecs = OptionSpecs> {
   readonly name: string;
   /** One line for `--help` and the docs. */
   readonly summary: string;
   /** Paper that it follows. */
   readonly source: string;
   /** Statistics that it reads with these options; calibration gathers no others. */
-  needs(options: Options): readonly StatisticName[];
-  readonly options: { readonly [Key in keyof Options]: OptionSpec };
+  needs(options: OptionsOf<Specs>): readonly StatisticName[];
+  readonly options: Specs;
+  /**
+   * The importance that a rotation before it concentrates best, by the rotation's loss
+   * (docs/methods.md). @default "magnitude"
+   */
+  readonly rotation?: { readonly removed?: Importance; readonly entropy?: Importance };
   /** Whether it is a long optimisation that stops after `LinearProblem.seconds`. @default false */
   readonly isTimed?: boolean;
   /** Why it cannot prune to this sparsity; the sentence completes "<method> ". @default it can */
   refusal?(sparsity: Sparsity): string | undefined;
   /** For methods whose outcome has a form: that form of a weight of this shape, without its parts. */
-  form?(shape: MatrixShape, options: Options): Form<undefined>;
+  form?(shape: MatrixShape, options: OptionsOf<Specs>): Form<undefined>;
   /** Prunes `problem.weight` in place. */
-  prune(problem: LinearProblem, options: Options): Promise<PruneOutcome>;
-}
-
-/**
- * Fills a method's options with its defaults and checks each given one.
- *
- * @throws PenjingError for an unknown name (with the nearest valid one) or a value out of range
- */
-export function resolveOptions<Options extends object>(
-  method: Method<Options>,
-  given: Readonly<Record<string, unknown>> = {},
-): Options {
-  const specs = Object.entries(method.options) as [string, OptionSpec][];
-  refuseUnknownKeys(
-    method.name,
-    given,
-    specs.map(([name]) => name),
-  );
-  const resolved: Record<string, number> = {};
-  for (const [name, spec] of specs) {
-    const value = given[name] ?? spec.default;
-    const valid =
-      typeof value === "number" &&
-      value >= spec.min &&
-      value <= spec.max &&
-      (!spec.integer || Number.isInteger(value));
-    if (!valid) {
-      throw new PenjingError(
-        method.name,
-        `${name} is ${JSON.stringify(value)}, must be ${spec.integer ? "a whole number" : "a number"} from ${spec.min} to ${spec.max} (default ${spec.default}): ${spec.description}.`,
-      );
-    }
-    resolved[name] = value;
-  }
-  return resolved as Options;
+  prune(problem: LinearProblem, options: OptionsOf<Specs>): Promise<PruneOutcome>;
 }
 
 /** The entry of `registry` called `name`, or an error that lists the names and the nearest one. */

@@ -1,5 +1,6 @@
-import type { Statistics } from "./method.js";
+import type { Importance, Statistics } from "./method.js";
 import { type AttentionSpec, type BlockSpec, type Site, sitesOf } from "./model.js";
+import type { GivenOptions, OptionSpecs } from "./options.js";
 import type { Keeper } from "./snapshot.js";
 import type { Tensor } from "./tensor.js";
 
@@ -12,8 +13,12 @@ import type { Tensor } from "./tensor.js";
  */
 
 /** Whose importance the rotation concentrates in few weights. */
-export const ROTATION_OBJECTIVES = ["magnitude", "wanda", "sparsegpt"] as const;
-export type RotationObjective = (typeof ROTATION_OBJECTIVES)[number];
+export const ROTATION_OBJECTIVES = [
+  "magnitude",
+  "wanda",
+  "sparsegpt",
+] as const satisfies readonly Importance[];
+export type RotationObjective = Importance;
 
 /** What measures how little importance is concentrated. */
 export const ROTATION_LOSSES = ["removed", "entropy"] as const;
@@ -31,16 +36,79 @@ export interface RotationPattern {
 export const PARAMETRISATIONS = ["riemannian", "qr"] as const;
 export type Parametrisation = (typeof PARAMETRISATIONS)[number];
 
-/** What `RotationOptions` default to, where the default does not depend on other options. */
-export const ROTATION_DEFAULTS = {
-  objective: "sparsegpt",
-  loss: "removed",
-  pattern: { n: 2, m: 4 },
-  steps: 100,
-  parametrisation: "riemannian",
-  damping: 0.01,
-  scoreDamping: 0.01,
-} as const;
+/** Kept of every 4 weights, unless a search is told otherwise. */
+export const DEFAULT_PATTERN: RotationPattern = { n: 2, m: 4 };
+
+/** The options of a search that a number or a name says. */
+export const SEARCH_OPTIONS = {
+  steps: {
+    kind: "number",
+    default: 100,
+    min: 0,
+    integer: true,
+    description: "updates of each rotation",
+  },
+  // "riemannian" raises it to this over 4 steps and then lowers it along a cosine.
+  learningRate: {
+    kind: "number",
+    above: 0,
+    max: 1,
+    otherwise: "1.6 / sqrt(blockSize), with the entropy 0.4 / sqrt(blockSize)",
+    description: "step of Adam",
+  },
+  blockSize: {
+    kind: "number",
+    min: 1,
+    integer: true,
+    otherwise: "all",
+    unit: "features",
+    description: "features that Q mixes with one another, a divisor of the residual stream's",
+  },
+  objective: {
+    kind: "choice",
+    values: ROTATION_OBJECTIVES,
+    default: "sparsegpt",
+    description: "whose importance is concentrated in few weights",
+  },
+  loss: {
+    kind: "choice",
+    values: ROTATION_LOSSES,
+    default: "removed",
+    description:
+      "what is lowered: the importance that the pattern removes, or DenoiseRotator's entropy, which knows no pattern",
+  },
+  damping: {
+    kind: "number",
+    default: 0.01,
+    min: 0,
+    max: 100,
+    description: "added to a Hessian's diagonal before it is inverted, as a share of its mean",
+  },
+  // The published code adds `damping` here once more, by mistake, which turns the score almost into
+  // magnitude. Yet the models pruned with it are better (stories260k: perplexity 15.2 against 19.7
+  // at 2:4 by SparseGPT, tinystories-656k: 52.0 against 60.1), so it is kept; 0 is the paper's.
+  scoreDamping: {
+    kind: "number",
+    default: 0.01,
+    min: 0,
+    max: 100,
+    description:
+      "added to the inverse Hessian's diagonal, as a share of the Hessian's mean diagonal; 0 is the paper's",
+  },
+  parametrisation: {
+    kind: "choice",
+    values: PARAMETRISATIONS,
+    default: "riemannian",
+    description: "how steps keep Q and R2 orthogonal; qr has a learning rate of 0.01",
+  },
+  seconds: {
+    kind: "number",
+    above: 0,
+    otherwise: "no limit",
+    unit: "seconds",
+    description: "time after which no further step begins; results then depend on the machine",
+  },
+} as const satisfies OptionSpecs;
 
 /** How attention is cut into heads. */
 export type HeadShape = Pick<AttentionSpec, "heads" | "kvHeads" | "headDim">;
@@ -100,48 +168,16 @@ export interface RotationSource {
   close(problem: RotationProblem): void;
 }
 
-export interface RotationOptions {
-  /** @default "sparsegpt" */
-  readonly objective?: RotationObjective;
+export interface RotationOptions extends GivenOptions<typeof SEARCH_OPTIONS> {
   /**
-   * "removed": the share of each row's importance that `pattern` removes, times the row's length,
-   * summed over the rows. "entropy": DenoiseRotator's sum of entropies, which knows no pattern.
-   *
-   * @default "removed"
-   */
-  readonly loss?: RotationLoss;
-  /**
-   * What "removed" looks at. Rows that `m` does not divide are looked at in groups of 4, else of 2,
-   * that keep about the same share. Where some row is odd, and where the pattern keeps all or
-   * nothing, the loss is the entropy.
+   * What "removed" looks at: it is the share of each row's importance that the pattern removes, times
+   * the row's length, summed over the rows. Rows that `m` does not divide are looked at in groups of
+   * 4, else of 2, that keep about the same share. Where some row is odd, and where the pattern keeps
+   * all or nothing, the loss is the entropy.
    *
    * @default { n: 2, m: 4 }
    */
   readonly pattern?: RotationPattern;
-  /** Updates of the rotation. @default 100 */
-  readonly steps?: number;
-  /**
-   * Of Adam; "riemannian" raises it to this over 4 steps and then lowers it along a cosine.
-   * @default for "riemannian" 1.6 / sqrt(blockSize) with the loss "removed" and 0.4 / sqrt(blockSize)
-   *   with "entropy", 0.01 for "qr"
-   */
-  readonly learningRate?: number;
-  /** @default "riemannian" */
-  readonly parametrisation?: Parametrisation;
-  /** Q mixes only the columns of stretches of this length, which divides hidden. @default hidden */
-  readonly blockSize?: number;
-  /** Added to a Hessian's diagonal before it is inverted, as a share of its mean. @default 0.01 */
-  readonly damping?: number;
-  /**
-   * Added to the inverse Hessian's diagonal, as a share of the Hessian's mean diagonal. The
-   * published code adds `damping` here once more, by mistake, which turns the score almost into
-   * magnitude. Yet the models pruned with it are better (stories260k: perplexity 15.2 against 19.7
-   * at 2:4 by SparseGPT, tinystories-656k: 52.0 against 60.1), so it is kept; 0 is the paper's.
-   * @default 0.01
-   */
-  readonly scoreDamping?: number;
-  /** Seconds after which no further step begins; results then depend on the machine. @default none */
-  readonly seconds?: number;
   /** Keeps the search's state from time to time, and goes on from a state that was kept. */
   readonly keeper?: Keeper;
   readonly signal?: AbortSignal;
@@ -166,43 +202,3 @@ export interface RotationOutcome {
   /** Sentences that a person should read, such as an early stop. */
   readonly notes: readonly string[];
 }
-
-/** How to rotate, as a recipe says it. */
-export interface RotateRecipe {
-  /**
-   * Which blocks share one Q. "block": every block has its own, and a turn of the residual stream
-   * stands before each block and after the last. "groups:N": N runs of neighbouring blocks, and
-   * turns between them. "shared": all blocks, and Q is folded into the embedding and the head, so
-   * that the output is a plain checkpoint.
-   *
-   * @default "block"
-   */
-  readonly scope?: string;
-  /** Updates of the rotation. @default 100 */
-  readonly steps?: number;
-  /** Step of Adam. @default as in `RotationOptions` */
-  readonly learningRate?: number;
-  /** Whose importance is concentrated. @default that which suits the pruning method and `loss` */
-  readonly objective?: RotationObjective;
-  /**
-   * As in `RotationOptions`, where the pattern is the recipe's: N:M as it is, and for an unstructured
-   * share s the nearest of 1:8, 2:8, ... 7:8. The entropy where nothing is removed.
-   *
-   * @default "removed"
-   */
-  readonly loss?: RotationLoss;
-  /** As in `RotationOptions`. @default 0.01 */
-  readonly scoreDamping?: number;
-  /** Q mixes only stretches of so many features. @default all */
-  readonly blockSize?: number;
-}
-
-export const ROTATE_KEYS: readonly (keyof RotateRecipe)[] = [
-  "scope",
-  "steps",
-  "learningRate",
-  "objective",
-  "loss",
-  "scoreDamping",
-  "blockSize",
-];

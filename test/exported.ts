@@ -1,12 +1,12 @@
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
+import type { FlatRecipe } from "../src/compress/recipe.js";
 import { type ExportEvent, type ExportOptions, exportModel } from "../src/export.js";
 import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
-import type { Recipe } from "../src/recipe.js";
 import { type Files, parseWeights } from "./compress/stories.js";
 
 /** Factors that are found in a moment. */
-export const ARMOR: Partial<Recipe> = {
+export const ARMOR: FlatRecipe = {
   method: "armor",
   options: { iterations: 20, learningRate: 1e-3, blockSize: 16 },
 };

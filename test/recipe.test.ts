@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { type GivenRecipe, type Recipe, readRecipe, stepsOf } from "../src/compress/recipe.js";
+import { planLayers } from "../src/compress/transforms/prune.js";
 import { nearest } from "../src/errors.js";
-import { resolveOptions } from "../src/method.js";
 import { methods } from "../src/methods/index.js";
-import { DEFAULT_RECIPE, planLayers, type Recipe, readRecipe } from "../src/recipe.js";
+import { type NumberSpec, resolveOptions } from "../src/options.js";
 import {
   formatSparsity,
   LARGEST_M,
@@ -12,6 +13,7 @@ import {
   removedCount,
   removedShare,
 } from "../src/sparsity.js";
+import { BAD_RECIPES, BAD_TOGETHER } from "./bad-recipes.js";
 import { refused } from "./checkpoint/crafted.js";
 
 const test = suite("recipe");
@@ -25,9 +27,27 @@ const LAYERS: ReadonlyMap<string, readonly number[]> = new Map(
   ]),
 );
 
+/** What an empty recipe is. */
+const DEFAULT: Recipe = {
+  version: 2,
+  samples: 128,
+  length: 256,
+  statistics: "sequential",
+  seed: 0,
+  layout: "dense",
+  stream: "f32",
+  layerError: true,
+  steps: [
+    {
+      prune: { method: "sparsegpt", sparsity: "2:4", damping: 0.01, blockSize: 128 },
+      ignore: ["lm_head", "model.embed_tokens"],
+    },
+  ],
+};
+
 /** Each layer's last words with its method and sparsity, such as "0.mlp.up_proj wanda 2:4". */
-function planned(given: Partial<Recipe>): string[] {
-  return [...planLayers(readRecipe(given), LAYERS)].map(
+function planned(given: GivenRecipe): string[] {
+  return [...planLayers(stepsOf(readRecipe(given)), LAYERS)].map(
     ([name, { method, sparsity }]) =>
       `${name.slice("model.layers.".length)} ${method.name} ${formatSparsity(sparsity)}`,
   );
@@ -93,55 +113,14 @@ test("formatSparsity gives what parseSparsity reads back", () => {
 });
 
 test("an empty recipe is the default, and undefined keys count as missing", () => {
-  assert.equal(readRecipe({}), DEFAULT_RECIPE);
-  assert.equal(readRecipe({ method: undefined, samples: undefined }), DEFAULT_RECIPE);
-  assert.is(readRecipe({ method: "wanda" }).sparsity, DEFAULT_RECIPE.sparsity);
-  assert.equal(readRecipe(JSON.parse(JSON.stringify(DEFAULT_RECIPE))), DEFAULT_RECIPE);
+  assert.equal(readRecipe({}), DEFAULT);
+  assert.equal(readRecipe({ method: undefined, samples: undefined }), DEFAULT);
+  assert.equal(readRecipe({ version: 1 }), DEFAULT);
+  assert.equal(readRecipe({ version: 2, steps: [{ prune: {} }] }), DEFAULT);
+  assert.equal(readRecipe(JSON.parse(JSON.stringify(DEFAULT))), DEFAULT);
 });
 
-const BAD: readonly (readonly [given: unknown, message: RegExp])[] = [
-  ["wanda", /a recipe is a mapping/],
-  [null, /a recipe is a mapping/],
-  [[], /a recipe is a mapping/],
-  [{ methd: "wanda" }, /"methd" is not an option here; did you mean "method"\? Valid: method, /],
-  [{ method: "wandaa" }, /\[r: method\] "wandaa" is not known; did you mean "wanda"\?.*sparsegpt/],
-  [{ method: "constructor" }, /"constructor" is not known/],
-  [{ method: 5 }, /method is 5, must be text/],
-  [{ method: null }, /method is null, must be text/],
-  [{ sparsity: "3:2" }, /\[r: sparsity\] "3:2"/],
-  [{ sparsity: null }, /sparsity is null, must be text like 2:4/],
-  [{ sparsity: ["2:4"] }, /sparsity is \["2:4"\], must be text/],
-  [{ options: { dampin: 1 } }, /\[sparsegpt\] "dampin" is not an option.*did you mean "damping"/],
-  [{ method: "wanda", options: { damping: 1 } }, /\[wanda\] "damping" is not an option/],
-  [{ options: { damping: -1 } }, /damping is -1, must be a number from 0 to 100 \(default 0\.01\)/],
-  [{ options: { damping: "0.1" } }, /damping is "0\.1", must be a number/],
-  [{ options: { blockSize: 1.5 } }, /blockSize is 1\.5, must be a whole number from 1/],
-  [{ options: [] }, /options is \[\], must be a mapping/],
-  [{ options: 5 }, /options is 5, must be a mapping/],
-  [{ options: null }, /options is null, must be a mapping/],
-  [{ ignore: "lm_head" }, /ignore is "lm_head", must be a list of globs/],
-  [{ ignore: [""] }, /ignore is \[""\], must be a list of globs/],
-  [{ ignore: [3] }, /ignore is \[3\], must be a list/],
-  [{ overrides: {} }, /overrides is \{\}, must be a list/],
-  [{ overrides: [null] }, /\[r: overrides\[0\]\] an override is a mapping with a glob/],
-  [{ overrides: [{ method: "wanda" }] }, /an override is a mapping with a glob under "match"/],
-  [{ overrides: [{ match: "" }] }, /an override is a mapping with a glob under "match"/],
-  [{ overrides: [{ match: "*", sparsty: "2:4" }] }, /did you mean "sparsity"/],
-  [{ overrides: [{ match: "*", method: "wand" }] }, /\[r: overrides\[0\]: method\].*"wanda"/],
-  [{ overrides: [{ match: "*", method: 5 }] }, /method is 5, must be text/],
-  [{ overrides: [{ match: "*", options: 5 }] }, /options is 5, must be a mapping/],
-  [{ overrides: [{ match: "*", sparsity: "4:2" }] }, /\[r: overrides\[0\]: sparsity\] "4:2"/],
-  [{ statistics: "dens" }, /statistics is "dens", must be "sequential" or "dense"/],
-  [{ samples: 0 }, /samples is 0, must be a whole number of at least 1/],
-  [{ samples: 1.5 }, /samples is 1\.5, must be a whole/],
-  [{ length: 1 }, /length is 1, must be a whole number of at least 2/],
-  [{ seed: 0.5 }, /seed is 0\.5, must be a whole number/],
-  [{ layerError: "no" }, /layerError is "no", must be true or false/],
-  [{ layout: "two_four" }, /\[r: layout\] "two_four" is not a layout; did you mean "two-four"/],
-  [{ layout: true }, /layout is true, must be text/],
-];
-
-for (const [given, message] of BAD) {
+for (const [given, message] of [...BAD_RECIPES, ...BAD_TOGETHER]) {
   test(`refuses ${JSON.stringify(given)}`, async () => {
     await refused(() => readRecipe(given, "r"), message);
   });
@@ -171,13 +150,67 @@ test("every layer follows the recipe unless an override matches; later ones win"
   ]);
 });
 
+test("a flat recipe and its steps are one recipe", () => {
+  const prune = { method: "wanda", sparsity: 0.5 };
+  const flat = readRecipe({ ...prune, seed: 3, rotate: { steps: 5 }, ignore: ["*.o_proj"] });
+  const steps = [{ rotate: { steps: 5 } }, { prune, ignore: ["*.o_proj"] }];
+  assert.equal(flat, readRecipe({ version: 2, seed: 3, steps }));
+  assert.equal(readRecipe(flat), flat);
+  assert.equal(flat.steps, [
+    { rotate: { scope: "block", steps: 5, loss: "removed", scoreDamping: 0.01 } },
+    { prune: { method: "wanda", sparsity: "50%" }, ignore: ["*.o_proj"] },
+  ]);
+  assert.equal(readRecipe({ version: 2, steps: [{ prune: null }] }), DEFAULT);
+});
+
+test("steps act where they match, and no layer is pruned twice", async () => {
+  const attention = { prune: { method: "wanda" }, match: ["*.self_attn.*"] };
+  const rest = { prune: { sparsity: "1:2" }, ignore: ["*.self_attn.*"] };
+  assert.equal(planned({ version: 2, steps: [rest, attention] }).slice(0, 3), [
+    "0.self_attn.q_proj wanda 2:4",
+    "0.mlp.up_proj sparsegpt 1:2",
+    "0.mlp.down_proj sparsegpt 1:2",
+  ]);
+  await refused(
+    () => planned({ version: 2, steps: [attention, { prune: { sparsity: "1:2" } }] }),
+    /^\[steps\[1\]\] prune acts on model\.layers\.0\.self_attn\.q_proj, which prune \(steps\[0\]\) has pruned/,
+  );
+  const nothing = { prune: {}, match: ["*.nine.*"] };
+  await refused(
+    () => planned({ version: 2, steps: [nothing] }),
+    /^\[match\] "\*\.nine\.\*" matches no layer/,
+  );
+});
+
+test("later overrides win option by option in steps, and as a whole in a flat recipe", () => {
+  const optionsOf = (given: GivenRecipe) =>
+    planLayers(stepsOf(readRecipe(given)), LAYERS).get("model.layers.0.mlp.up_proj")?.options;
+  const sparsity = "1:2";
+  const steps = [
+    {
+      prune: { sparsity, damping: 0.5 },
+      overrides: [
+        { match: "*.up_proj", damping: 0.1 },
+        { match: "model.layers.0.*", blockSize: 8 },
+      ],
+    },
+  ];
+  assert.equal(optionsOf({ version: 2, steps }), { damping: 0.1, blockSize: 8 });
+  const overrides = [
+    { match: "*.up_proj", options: { damping: 0.1 } },
+    { match: "model.layers.0.*", options: { blockSize: 8 } },
+  ];
+  const flat = { sparsity, options: { damping: 0.5 }, overrides };
+  assert.equal(optionsOf(flat), { damping: 0.5, blockSize: 8 });
+});
+
 test("options go with their method", () => {
   const options = { damping: 0.5 };
   const overrides = [
     { match: "*.q_proj", options: { blockSize: 8 } },
     { match: "*.mlp.*", method: "wanda", sparsity: "50%" },
   ];
-  const plan = planLayers(readRecipe({ options, overrides }), LAYERS);
+  const plan = planLayers(stepsOf(readRecipe({ options, overrides })), LAYERS);
   assert.equal(plan.get("model.layers.0.self_attn.q_proj")?.options, {
     damping: 0.5,
     blockSize: 8,
@@ -192,7 +225,7 @@ test("options that an earlier override's method does not have are refused", asyn
   ];
   await refused(
     () => planned({ overrides, sparsity: "50%" }),
-    /\[wanda\] "damping" is not an option/,
+    /\[model\.layers\.0\.mlp\.up_proj: wanda\] "damping" is not an option/,
   );
 });
 
@@ -224,21 +257,20 @@ test("N:M must divide a layer's inputs unless it is ignored", async () => {
 });
 
 test("every method's options: defaults are in range, and each limit is kept", async () => {
-  for (const method of Object.values(methods)) {
-    const defaults = resolveOptions<Record<string, number>>(method);
-    assert.equal(Object.keys(defaults), Object.keys(method.options));
-    for (const [name, spec] of Object.entries(method.options)) {
+  for (const { name: method, options } of Object.values(methods)) {
+    const resolved = (given: object) =>
+      resolveOptions<Record<string, NumberSpec>>(options, given, method);
+    assert.equal(Object.keys(resolved({})), Object.keys(options));
+    for (const [name, spec] of Object.entries<Required<NumberSpec>>(options)) {
       assert.ok(spec.default >= spec.min && spec.default <= spec.max && spec.min < spec.max, name);
       assert.ok(spec.description.length > 0);
       for (const edge of [spec.min, spec.max]) {
-        assert.is(resolveOptions<Record<string, number>>(method, { [name]: edge })[name], edge);
+        assert.is(resolved({ [name]: edge })[name], edge);
       }
       for (const bad of [spec.min - 1, spec.max + 1, Number.NaN, "1", true]) {
         await refused(
-          () => resolveOptions(method, { [name]: bad }),
-          new RegExp(
-            `^\\[${method.name}\\] ${name} is .*, must be .* from ${spec.min} to ${spec.max}`,
-          ),
+          () => resolved({ [name]: bad }),
+          new RegExp(`^\\[${method}\\] ${name} is .*, must be .* from ${spec.min} to ${spec.max}`),
         );
       }
     }

@@ -1,18 +1,12 @@
 /** What the page asks of its worker, and what it hears back. */
-import type { CompressResult, LayerReport } from "penjing";
+import type { CompressResult, LayerReport, OptionSpecs, OptionValue } from "penjing";
 
 export interface MethodChoice {
   readonly name: string;
   readonly summary: string;
   /** What it can prune to, of SPARSITIES. */
   readonly sparsities: readonly string[];
-  /** Its option `blockSize`; absent without one. */
-  readonly blockSize?: {
-    readonly default: number;
-    readonly min: number;
-    readonly max: number;
-    readonly description: string;
-  };
+  readonly options: OptionSpecs;
   /** Whether it puts the pruned weights between two factors, which penjing alone can read. */
   readonly hasFactors: boolean;
 }
@@ -20,6 +14,7 @@ export interface MethodChoice {
 export interface Hello {
   readonly version: string;
   readonly methods: readonly MethodChoice[];
+  readonly rotate: { readonly summary: string; readonly options: OptionSpecs };
   /** A sentence on what the work will run on. */
   readonly compute: string;
   /** Where results are kept: the browser's disk storage for this site, or memory. */
@@ -48,10 +43,10 @@ export interface Settings {
   readonly layout: "dense" | "two-four";
   readonly samples: number;
   readonly length: number;
-  /** Absent for the method's default. */
-  readonly blockSize?: number;
-  /** Updates of each block's rotation; absent without rotation. */
-  readonly rotateSteps?: number;
+  /** Options of the method that are not its defaults. */
+  readonly options: Readonly<Record<string, OptionValue>>;
+  /** The same of a rotation; absent without one. */
+  readonly rotate?: Readonly<Record<string, OptionValue>>;
   readonly compute: ComputeChoice;
   readonly calibration: Blob;
   /** Perplexity is measured when there is one. */

@@ -1,6 +1,7 @@
 /** The form: how to compress, and on which texts. */
 import { area, byId, input, say, select, show, size } from "./elements.js";
 import type { Hello, MethodChoice, ModelFacts, Settings } from "./messages.js";
+import { OptionFields } from "./option-fields.js";
 
 const HINTS: Readonly<Record<string, string>> = {
   "2:4": "keeps 2 of every 4 weights, as sparse tensor cores want it",
@@ -16,6 +17,8 @@ const MOST_SHOWN = 200_000;
 export class SettingsForm {
   /** Files that stand for the text areas. */
   private readonly files: Partial<Record<TextName, { name: string; blob: Blob }>> = {};
+  private readonly methodFields = new OptionFields("method-options");
+  private readonly rotateFields = new OptionFields("rotate-options", "rotate-");
 
   constructor(private readonly hello: Hello) {
     for (const { name } of hello.methods) select("method").append(new Option(name, name));
@@ -35,6 +38,8 @@ export class SettingsForm {
       };
       this.showText(name);
     }
+    say("rotate-hint", hello.rotate.summary);
+    this.rotateFields.show(hello.rotate.options);
     this.showMethod();
   }
 
@@ -43,19 +48,12 @@ export class SettingsForm {
   }
 
   private showMethod(): void {
-    const { summary, sparsities, blockSize } = this.method();
+    const { summary, sparsities, options } = this.method();
     say("method-hint", summary);
     const before = select("sparsity").value;
     select("sparsity").replaceChildren(...sparsities.map((text) => new Option(text, text)));
     select("sparsity").value = sparsities.includes(before) ? before : sparsities[0];
-    show("block-size-field", blockSize !== undefined);
-    if (blockSize) {
-      const field = input("block-size");
-      field.min = String(blockSize.min);
-      field.max = String(blockSize.max);
-      field.value = String(blockSize.default);
-      say("block-size-hint", blockSize.description);
-    }
+    this.methodFields.show(options);
     this.showSparsity();
   }
 
@@ -69,7 +67,7 @@ export class SettingsForm {
     const packed = select("layout").options[0];
     packed.disabled = !packs;
     if (!packs) select("layout").value = "dense";
-    input("rotate-steps").disabled = !input("rotate").checked;
+    show("rotate-options", input("rotate").checked);
     this.showLayout();
   }
 
@@ -126,13 +124,6 @@ export class SettingsForm {
     return this.files[name]?.blob ?? (value.trim() ? new Blob([value]) : undefined);
   }
 
-  /** Absent for the method's default, which then stays unnamed in what the result says of itself. */
-  private blockSize(): number | undefined {
-    const option = this.method().blockSize;
-    const value = input("block-size").valueAsNumber;
-    return option && value !== option.default ? value : undefined;
-  }
-
   /** What the form says; a sentence when a text is missing. */
   read(): Settings | string {
     const calibration = this.text("calibration");
@@ -145,8 +136,8 @@ export class SettingsForm {
       layout: select("layout").value as Settings["layout"],
       samples: input("samples").valueAsNumber,
       length: input("length").valueAsNumber,
-      blockSize: this.blockSize(),
-      rotateSteps: input("rotate").checked ? input("rotate-steps").valueAsNumber : undefined,
+      options: this.methodFields.read(),
+      rotate: input("rotate").checked ? this.rotateFields.read() : undefined,
       compute: select("compute").value as Settings["compute"],
       calibration,
       evaluation: this.text("evaluation"),

@@ -3,6 +3,7 @@ import { makeZip } from "client-zip";
 import {
   type Checkpoint,
   compress,
+  describeRecipe,
   evaluatePerplexity,
   type Folder,
   generate,
@@ -63,6 +64,7 @@ export class Workbench {
     return {
       version: VERSION,
       methods: Object.values(methods).map(describeMethod),
+      rotate: (await describeRecipe()).steps.rotate,
       compute: reason === undefined ? "WebGPU is there." : wasmBecause(reason),
       storage: (await this.storage).kind,
     };
@@ -181,7 +183,7 @@ export class Workbench {
     emit: (event: WorkEvent) => void,
     signal: AbortSignal,
   ) {
-    const { method, sparsity, layout, samples, length, blockSize, rotateSteps } = settings;
+    const { method, sparsity, layout, samples, length, options, rotate } = settings;
     const model = this.model();
     const storage = await this.storage!;
     const out = await storage.createOutput(resultName(model.folder.path, settings));
@@ -192,13 +194,11 @@ export class Workbench {
       ...backendOf(settings.compute),
       signal,
       recipe: {
-        method,
-        sparsity,
+        version: 2,
         layout,
         samples,
         length,
-        options: blockSize === undefined ? {} : { blockSize },
-        rotate: rotateSteps === undefined ? undefined : { steps: rotateSteps },
+        steps: [...(rotate ? [{ rotate }] : []), { prune: { ...options, method, sparsity } }],
       },
     });
     for await (const event of run) {
@@ -296,8 +296,6 @@ export class Workbench {
 }
 
 function describeMethod(method: (typeof methods)[string]): MethodChoice {
-  const specs = method.options as Readonly<Record<string, MethodChoice["blockSize"]>>;
-  const { blockSize } = specs;
   return {
     name: method.name,
     summary: method.summary,
@@ -310,18 +308,13 @@ function describeMethod(method: (typeof methods)[string]): MethodChoice {
           : { kind: "unstructured", ratio: parseInt(text, 10) / 100 },
       );
     }),
-    blockSize: blockSize && {
-      default: blockSize.default,
-      min: blockSize.min,
-      max: blockSize.max,
-      description: blockSize.description,
-    },
+    options: method.options,
     hasFactors: method.form !== undefined,
   };
 }
 
 /** A folder name such as "stories-1m-sparsegpt-2-4". */
-function resultName(model: string, { method, sparsity, rotateSteps }: Settings): string {
-  const parts = [model, method, sparsity, ...(rotateSteps === undefined ? [] : ["rotated"])];
+function resultName(model: string, { method, sparsity, rotate }: Settings): string {
+  const parts = [model, method, sparsity, ...(rotate ? ["rotated"] : [])];
   return parts.join("-").replaceAll(/[^\w.-]+/g, "-");
 }

@@ -1,14 +1,9 @@
 import { stat } from "node:fs/promises";
-import { type Command, Option } from "commander";
-import { parse as parseYaml } from "yaml";
+import type { Command } from "commander";
 import { type CompressResult, compress } from "../compress.js";
-import { PenjingError } from "../errors.js";
 import type { Perplexity } from "../evaluate.js";
-import { methods } from "../methods/index.js";
 import { partialPath } from "../platform/disk.js";
 import { refuseOverlap } from "../platform/overlap.js";
-import { DEFAULT_RECIPE, type Recipe, readRecipe } from "../recipe.js";
-import { ROTATION_LOSSES, ROTATION_OBJECTIVES, type RotateRecipe } from "../rotation.js";
 import {
   duration as durationText,
   openProgress,
@@ -21,48 +16,34 @@ import {
 } from "./console.js";
 import { scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
-import { describeMethods, methodOptionsOf, withMethodOptions } from "./method-options.js";
 import {
   type BackendFlags,
   backendOf,
   byteCount,
-  collect,
   duration,
-  LAYOUT_NAMES,
   number,
   readTextFile,
   withCommonOptions,
 } from "./options.js";
+import {
+  describeSteps,
+  type RecipeFlags,
+  readRecipeFlags,
+  withRecipeFlags,
+} from "./recipe-flags.js";
 
-interface CompressFlags extends PrintOptions, BackendFlags {
-  readonly calibration: string;
-  readonly out: string;
-  readonly method?: string;
-  readonly sparsity?: string;
-  readonly ignore?: readonly string[];
-  readonly statistics?: Recipe["statistics"];
-  readonly samples?: number;
-  readonly length?: number;
-  readonly seed?: number;
-  readonly layout?: string;
-  readonly rotate?: "denoise";
-  readonly rotateScope?: string;
-  readonly rotateSteps?: number;
-  readonly rotateLearningRate?: number;
-  readonly rotateBlockSize?: number;
-  readonly rotateObjective?: RotateRecipe["objective"];
-  readonly rotateLoss?: RotateRecipe["loss"];
-  readonly rotateScoreDamping?: number;
-  readonly stream?: Recipe["stream"];
-  readonly layerError: boolean;
-  readonly recipe?: string;
-  readonly eval?: string;
-  readonly window?: number;
-  readonly shardSize?: number;
-  readonly budget?: number;
-  readonly work?: string;
-  readonly force?: boolean;
-}
+type CompressFlags = PrintOptions &
+  BackendFlags &
+  RecipeFlags & {
+    readonly calibration: string;
+    readonly out: string;
+    readonly eval?: string;
+    readonly window?: number;
+    readonly shardSize?: number;
+    readonly budget?: number;
+    readonly work?: string;
+    readonly force?: boolean;
+  };
 
 const EXAMPLES = `
 Examples:
@@ -70,117 +51,30 @@ Examples:
   $ penjing compress llama/ --method wanda --sparsity 50% --calibration text.txt --out out/
   $ penjing compress llama/ --calibration text.txt --out out/ --layout two-four --eval wiki.test.raw
   $ penjing compress llama/ --recipe recipe.yaml --calibration text.txt --out out/
+  $ penjing compress llama/ --step 'rotate: { scope: shared }' \\
+      --step 'prune: { method: wanda, sparsity: "2:4" }' --calibration text.txt --out out/
 
-Methods and their options:
-${describeMethods()}
+${describeSteps()}
 `;
 
 export function addCompress(program: Command, signal: AbortSignal): void {
-  const d = DEFAULT_RECIPE;
-  const command = withMethodOptions(
+  const command = withRecipeFlags(
     program
       .command("compress")
       .description("prune a model folder and write the result as a new folder")
       .argument("<model>", "model folder (config.json, tokenizer.json, *.safetensors)")
       .requiredOption("--calibration <file>", "text that the model is calibrated on")
-      .requiredOption("--out <folder>", "folder to write")
-      .option("--method <name>", `${Object.keys(methods).join(", ")} (default: ${d.method})`)
-      .option("--sparsity <pattern>", `N:M or share to remove (default: ${d.sparsity})`)
-      .option("--ignore <glob>", "leave these layers as they are; repeatable", collect)
-      .option("--statistics <mode>", `sequential or dense (default: ${d.statistics})`)
-      .option("--samples <n>", `calibration windows (default: ${d.samples})`, number)
-      .option("--length <n>", `tokens in each window (default: ${d.length})`, number)
-      .option("--seed <n>", `seed of methods that draw (default: ${d.seed})`, number)
-      .option("--layout <name>", `${LAYOUT_NAMES} (default: ${d.layout})`)
-      .addOption(
-        new Option("--rotate <method>", "rotate the blocks first: denoise").choices(["denoise"]),
-      )
-      .option("--rotate-scope <scope>", "blocks of one rotation: block, shared or groups:N")
-      .option("--rotate-steps <n>", "updates of each rotation (default: 100)", number)
-      .option("--rotate-learning-rate <r>", "step of its optimiser", number)
-      .option("--rotate-block-size <n>", "features that it mixes with one another", number)
-      .addOption(
-        new Option("--rotate-objective <name>", "whose importance it concentrates").choices(
-          ROTATION_OBJECTIVES,
-        ),
-      )
-      .addOption(
-        new Option(
-          "--rotate-loss <name>",
-          "what it lowers: what the pattern removes, or entropy",
-        ).choices(ROTATION_LOSSES),
-      )
-      .option("--rotate-score-damping <r>", "damping in that importance", number)
-      .option("--stream <dtype>", `activations between blocks: f32 or bf16 (default: ${d.stream})`)
-      .option("--budget <time>", "time for the run, such as 90s, 30m or 2h", duration)
-      .option("--work <folder>", "keep unfinished work there instead of at OUT.partial")
-      .option("--no-layer-error", "do not measure each layer's error")
-      .option("--recipe <file>", "YAML or JSON file with these settings; flags win over it")
-      .option("--eval <file>", "measure perplexity on this text before and after")
-      .option("--window <n>", "tokens in each window of --eval", number)
-      .option("--shard-size <bytes>", "begin a new weights file after so many bytes", byteCount)
-      .option("--force", "replace the output folder when it exists, and begin anew"),
-  );
+      .requiredOption("--out <folder>", "folder to write"),
+  )
+    .option("--budget <time>", "time for the run, such as 90s, 30m or 2h", duration)
+    .option("--work <folder>", "keep unfinished work there instead of at OUT.partial")
+    .option("--eval <file>", "measure perplexity on this text before and after")
+    .option("--window <n>", "tokens in each window of --eval", number)
+    .option("--shard-size <bytes>", "begin a new weights file after this many bytes", byteCount)
+    .option("--force", "replace the output folder when it exists, and begin anew");
   withCommonOptions(command)
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: CompressFlags) => run(model, flags, signal));
-}
-
-/** The recipe file's keys, overridden by the flags that were given. */
-async function readRecipeFlags(flags: CompressFlags): Promise<Partial<Recipe>> {
-  const fromFile = flags.recipe ? await readRecipeFile(flags.recipe) : {};
-  const isOtherMethod = flags.method && flags.method !== (fromFile.method ?? DEFAULT_RECIPE.method);
-  const given: Partial<Recipe> = {
-    method: flags.method,
-    sparsity: flags.sparsity,
-    // The file's options belong to the file's method.
-    options: { ...(isOtherMethod ? {} : fromFile.options), ...methodOptionsOf(flags) },
-    ignore: flags.ignore && [...(fromFile.ignore ?? DEFAULT_RECIPE.ignore), ...flags.ignore],
-    statistics: flags.statistics,
-    samples: flags.samples,
-    length: flags.length,
-    seed: flags.seed,
-    layout: flags.layout,
-    stream: flags.stream,
-    layerError: flags.layerError ? undefined : false,
-    rotate: rotateFlags(flags, fromFile.rotate),
-  };
-  const set = Object.entries(given).filter(([, value]) => value !== undefined);
-  // Checked alone for the message: a flag's fault is not the file's.
-  readRecipe({ method: fromFile.method, ...Object.fromEntries(set) }, "command line");
-  return { ...fromFile, ...Object.fromEntries(set) };
-}
-
-/** What the flags and the recipe file say of rotations together; undefined when neither asks. */
-function rotateFlags(flags: CompressFlags, fromFile: Recipe["rotate"]): Recipe["rotate"] {
-  const given: RotateRecipe = {
-    scope: flags.rotateScope,
-    steps: flags.rotateSteps,
-    learningRate: flags.rotateLearningRate,
-    blockSize: flags.rotateBlockSize,
-    objective: flags.rotateObjective,
-    loss: flags.rotateLoss,
-    scoreDamping: flags.rotateScoreDamping,
-  };
-  const set = Object.entries(given).filter(([, value]) => value !== undefined);
-  if (flags.rotate || fromFile) return { ...fromFile, ...Object.fromEntries(set) };
-  if (set.length === 0) return undefined;
-  throw new PenjingError("--rotate", "its options were given without it; add --rotate denoise.");
-}
-
-async function readRecipeFile(path: string): Promise<Partial<Recipe>> {
-  const text = await readTextFile(path);
-  let parsed: unknown;
-  try {
-    parsed = parseYaml(text, { maxAliasCount: 100 });
-  } catch (cause) {
-    const reason = (cause as Error).message.split("\n")[0].replace(/:$/, "");
-    throw new PenjingError(path, `it is neither YAML nor JSON (${reason}); mend it there.`, {
-      cause,
-    });
-  }
-  readRecipe(parsed, path);
-  return parsed as Partial<Recipe>;
 }
 
 async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {

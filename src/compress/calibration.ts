@@ -1,9 +1,9 @@
 import type { Backend } from "../backend.js";
 import { DTYPE_BYTES, toFloat32 } from "../checkpoint/dtype.js";
 import { BlockRunner } from "../decoder.js";
-import type { Recipe } from "../recipe.js";
 import { embeddingName, PIECE_BYTES, type StoredModel } from "../stored-model.js";
 import { nonFinite } from "../weights.js";
+import type { Settings } from "./settings.js";
 import { ResidualStream } from "./stream.js";
 import type { Windows } from "./windows.js";
 
@@ -33,7 +33,7 @@ export async function openCalibration(
   model: StoredModel,
   backend: Backend,
   { ids, samples }: Pick<Windows, "ids" | "samples">,
-  { length, stream: dtype }: Pick<Recipe, "length" | "stream">,
+  { length, stream: dtype }: Pick<Settings, "length" | "stream">,
 ): Promise<Calibration> {
   const { spec } = model;
   const stream = new ResidualStream(backend, ids.length, spec.hiddenSize, { dtype });

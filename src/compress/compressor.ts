@@ -4,7 +4,6 @@ import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
-import { type LayerPlan, planLayers, type Recipe, readRecipe } from "../recipe.js";
 import type { FormTree } from "../stored-forms.js";
 import {
   embeddingName,
@@ -13,17 +12,17 @@ import {
   refuseSources,
   type StoredModel,
 } from "../stored-model.js";
-import { type BlockOutcome, compressBlock } from "./block.js";
+import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
 import { copyBeside, Output } from "./commit.js";
 import type { Journal } from "./journal.js";
 import { type LayerReport, layerParts } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
-import { foldOuter } from "./outer.js";
 import { describeOutput, Packing, REPORT_FILE } from "./output.js";
 import { Passes } from "./pass.js";
 import { Course } from "./progress.js";
+import { planRecipe, type Recipe, readRecipe } from "./recipe.js";
 import {
   dropStream,
   hasStream,
@@ -33,9 +32,8 @@ import {
   restoreStream,
   type Workplace,
 } from "./resume.js";
-import { refuseRotation, searchRecipe } from "./rotate.js";
-import { Rotator } from "./rotator.js";
 import { Sources } from "./sources.js";
+import type { Transform } from "./transform.js";
 import { findUnit, type Unit, UnitWriter } from "./unit.js";
 import { tokenise, type Windows } from "./windows.js";
 import { prunableLayers, workload } from "./workload.js";
@@ -70,8 +68,9 @@ export async function* compressSteps(
   try {
     const sources = new Sources(readModel(checkpoint));
     const { model } = sources;
-    refuseModel(model, recipe);
-    const plan = planLayers(recipe, prunableLayers(model.spec));
+    refuseModel(model);
+    const steps = planRecipe(recipe, model.spec, prunableLayers(model.spec));
+    const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
     const packing = new Packing(model, plan, findLayout(recipe.layout));
     lease = await Lease.open(options, workload(model.spec));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
@@ -104,7 +103,7 @@ export async function* compressSteps(
     for (const message of windows.notes) yield note("calibration", message);
     const { warning } = packing.layout;
     if (warning) yield note(recipe.layout, warning);
-    const work = { lease, recipe, plan, windows, packing, journal, units: new Map() };
+    const work = { lease, recipe, steps, windows, packing, journal, units: new Map() };
     yield* blocks(work, options);
     const made = new Output(packing, work.units);
     await made.writeWeights(output, journal, shardBytes, signal);
@@ -150,8 +149,8 @@ function note(where: string, message: string): CompressEvent {
   return { type: "note", where, message };
 }
 
-/** Refuses what cannot be written anew, and rotations that the model does not allow. */
-function refuseModel(model: StoredModel, { rotate }: Recipe): void {
+/** Refuses what cannot be written anew. */
+function refuseModel(model: StoredModel): void {
   if (hasExtras(model)) {
     throw new PenjingError(
       model.checkpoint.folder.path,
@@ -159,7 +158,6 @@ function refuseModel(model: StoredModel, { rotate }: Recipe): void {
     );
   }
   refuseSources(model);
-  if (rotate) refuseRotation(model.spec, rotate);
 }
 
 /** The forms of the weights that have one, by name, as penjing.json lists them. */
@@ -172,7 +170,7 @@ function formsOf(layers: readonly LayerReport[]): { forms?: Readonly<Record<stri
 interface Work {
   readonly lease: Lease;
   readonly recipe: Recipe;
-  readonly plan: ReadonlyMap<string, LayerPlan>;
+  readonly steps: readonly Transform[];
   readonly windows: Windows;
   readonly packing: Packing;
   readonly journal: Journal;
@@ -205,7 +203,7 @@ function unitName(block: number): string {
 }
 
 async function* blocksFrom(
-  { lease, recipe, plan, windows, packing, journal, units }: Work,
+  { lease, recipe, steps, windows, packing, journal, units }: Work,
   budget: Budget,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<CompressEvent, void, void> {
@@ -215,17 +213,18 @@ async function* blocksFrom(
   const calibration = await openCalibration(model, backend, windows, recipe);
   const { stream } = calibration;
   const passes = new Passes(backend, calibration, signal);
-  const rotator =
-    recipe.rotate && new Rotator(passes, model, searchRecipe(recipe, recipe.rotate), journal);
-  const tools = { model, plan, recipe, passes, rotator, journal, budget };
-  const course = new Course(recipe, layers);
+  const { seed, layerError } = recipe;
+  const denseAdvances = recipe.statistics === "dense";
+  const tools = { model, passes, journal, budget, seed, layerError, denseAdvances };
+  const started: StartedStep[] = steps.map((plan) => ({ plan, run: plan.start(tools) }));
+  const course = new Course(steps, layers);
   /** The block that the stream stands before. */
   let at = 0;
 
   /** Makes a block's unit from the stream before it. */
   async function* make(block: number): AsyncGenerator<CompressEvent, Unit, void> {
     budget.begin(block);
-    const work = compressBlock(tools, block, block + 1 < layers);
+    const work = compressBlock(tools, started, block, block + 1 < layers);
     let step = await work.next();
     for (; !step.done; step = await work.next()) {
       const fraction = course.fraction(block, step.value);
@@ -263,29 +262,39 @@ async function* blocksFrom(
         unit = yield* make(block);
       }
       units.set(name, unit);
-      for (const message of unit.notes) yield note(blockTensor(block, "rotation"), message);
+      for (const { where, message } of unit.notes) yield note(where, message);
       for (const report of unit.layers) {
         yield { type: "layer", report };
         for (const message of report.notes) yield note(report.name, message);
       }
     }
-    if (rotator?.isFolded && !units.has(OUTER)) {
-      let outer = await findUnit(journal, OUTER);
-      if (!outer) {
-        const writer = new UnitWriter(journal, OUTER);
-        const config = await foldOuter(backend, model, await rotator.sharedQ(), writer, signal);
-        outer = await writer.finish({ config });
-      }
-      units.set(OUTER, outer);
+    const outer = started.filter(({ plan }) => plan.changesOuter);
+    if (outer.length > 0 && !units.has(OUTER)) {
+      units.set(
+        OUTER,
+        (await findUnit(journal, OUTER)) ?? (await finishOuter(outer, journal, signal)),
+      );
     }
   } finally {
-    rotator?.dispose();
+    for (const { run } of started) run.dispose?.();
     await closeCalibration(calibration);
   }
 }
 
 function blockName(block: number): string {
   return blockTensor(block, "").slice(0, -1);
+}
+
+/** Puts what steps change outside the blocks into the journal. */
+async function finishOuter(
+  steps: readonly StartedStep[],
+  journal: Journal,
+  signal: AbortSignal | undefined,
+): Promise<Unit> {
+  const writer = new UnitWriter(journal, OUTER);
+  const config = {};
+  for (const { run } of steps) Object.assign(config, await run.finish?.(writer, signal));
+  return writer.finish({ config });
 }
 
 /** Packs what came out of a block and puts it into the journal. */

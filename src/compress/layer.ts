@@ -1,19 +1,28 @@
 import type { Backend } from "../backend.js";
 import { decode } from "../decode.js";
-import type { LinearWeight } from "../decoder.js";
-import { leavesOf, mapLeaves, partsIn } from "../form.js";
+import type { BlockWeights, LinearWeight } from "../decoder.js";
+import { type Form, leavesOf, mapLeaves, partsIn } from "../form.js";
 import { denseLeaf, openLeaf } from "../forms/leaf.js";
 import { floatName, nameParts } from "../forms/names.js";
 import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
-import type { PruneOutcome, Statistics } from "../method.js";
-import type { LayerPlan } from "../recipe.js";
+import type { LinearProblem, PruneOutcome, Statistics } from "../method.js";
+import type { AnyMethod } from "../methods/index.js";
+import type { Site } from "../model.js";
+import type { OptionValue } from "../options.js";
 import type { Snapshot } from "../snapshot.js";
-import { formatSparsity } from "../sparsity.js";
+import { formatSparsity, type Sparsity } from "../sparsity.js";
 import { type FormTree, formOfTree, treeOf } from "../stored-forms.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { downloadFloats, uploadFloats } from "../weights.js";
 import type { Journal } from "./journal.js";
+
+/** What is done to one linear layer. */
+export interface LayerPlan {
+  readonly method: AnyMethod;
+  readonly options: Readonly<Record<string, OptionValue>>;
+  readonly sparsity: Sparsity;
+}
 
 /** What one layer became: a line of the report. */
 export interface LayerReport {
@@ -64,6 +73,23 @@ export interface PruneLayerOptions {
   readonly onProgress: (fraction: number) => void;
 }
 
+/** What `solveLayer` needs; the rest is as in `LinearProblem`. */
+export type SolveOptions = Pick<
+  LinearProblem,
+  "name" | "statistics" | "seed" | "seconds" | "keeper" | "signal" | "onProgress"
+> &
+  Pick<PruneLayerOptions, "original" | "plan">;
+
+/** What a method makes of a layer. */
+export interface SolvedLayer {
+  /** [outFeatures, inFeatures], the dense part of `form` where there is one. */
+  readonly weight: Tensor;
+  readonly form?: Form;
+  /** [outFeatures * inFeatures], 1 = kept. */
+  readonly mask: Uint8Array;
+  readonly report: LayerReport;
+}
+
 /** What pruning a layer gives, before its error is known. */
 interface Finished {
   readonly report: LayerReport;
@@ -104,22 +130,54 @@ function bytesIn({ arrays }: Snapshot, name: string): Uint8Array {
   return arrays.get(name) as Uint8Array;
 }
 
-async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
-  const { name, original, dtype, plan, statistics, seed, signal, onProgress, seconds } = options;
-  const { method, sparsity } = plan;
+/**
+ * Prunes one layer as planned. The caller disposes the result's tensors.
+ *
+ * @throws PenjingError as the method
+ */
+export async function solveLayer(
+  backend: Backend,
+  { original, plan, ...problem }: SolveOptions,
+): Promise<SolvedLayer> {
+  const { method, sparsity, options } = plan;
   const weight = backend.zeros(original.shape);
-  const made: Tensor[] = [weight];
+  let outcome: PruneOutcome | undefined;
   try {
     backend.copy(original, weight);
-    const keeper = options.journal.keeper(layerParts(name)[1]);
-    const { mask, form, curve, figures, notes } = await method.prune(
-      { name, weight, statistics, sparsity, backend, seed, seconds, keeper, signal, onProgress },
-      plan.options,
-    );
-    made.push(mask, ...(form ? partsIn(form) : []));
-    const kept = (await backend.read(mask)) as Uint8Array;
-    const [rows, cols] = original.shape;
-    const held = form ?? denseLeaf(weight, [rows, cols]);
+    outcome = await method.prune({ ...problem, weight, sparsity, backend }, options);
+    const { form, curve, figures, notes } = outcome;
+    const mask = (await backend.read(outcome.mask)) as Uint8Array;
+    const report: LayerReport = {
+      name: problem.name,
+      method: method.name,
+      sparsity: formatSparsity(sparsity),
+      shape: [original.shape[0], original.shape[1]],
+      removed: 1 - mask.reduce((sum, one) => sum + one, 0) / mask.length,
+      curve,
+      figures,
+      notes,
+    };
+    return { weight, form, mask, report };
+  } catch (error) {
+    disposeSolved({ weight, form: outcome?.form });
+    throw error;
+  } finally {
+    outcome?.mask.dispose();
+  }
+}
+
+export function disposeSolved({ weight, form }: Pick<SolvedLayer, "weight" | "form">): void {
+  for (const tensor of [weight, ...(form ? partsIn(form) : [])]) tensor.dispose();
+}
+
+async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
+  const { name, original, dtype, plan, statistics, seed, signal, onProgress, seconds } = options;
+  const keeper = options.journal.keeper(layerParts(name)[1]);
+  const problem = { name, original, plan, statistics, seed, seconds, keeper, signal, onProgress };
+  const solved = await solveLayer(backend, problem);
+  const { weight, form, report } = solved;
+  try {
+    const held = form ?? denseLeaf(weight, report.shape);
     const named = nameParts(held, `${name}.weight`, floatName({ dtype }));
     const names = leavesOf(named);
     const stored: FinishedTensor[] = [];
@@ -136,20 +194,9 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
         });
       }
     }
-    const report: LayerReport = {
-      name,
-      method: method.name,
-      sparsity: formatSparsity(sparsity),
-      shape: [rows, cols],
-      ...(form && { form: treeOf(named) }),
-      removed: 1 - kept.reduce((sum, one) => sum + one, 0) / kept.length,
-      curve,
-      figures,
-      notes,
-    };
-    return { report, stored };
+    return { report: form ? { ...report, form: treeOf(named) } : report, stored };
   } finally {
-    for (const tensor of made) tensor.dispose();
+    disposeSolved(solved);
   }
 }
 
@@ -200,6 +247,16 @@ async function openPruned(
   } finally {
     for (const tensor of scratch) tensor.dispose();
   }
+}
+
+/** Frees what a pruned layer owns. */
+export function discardPruned({ linear, difference }: PrunedLayer): void {
+  linear.weight.dispose();
+  difference?.dispose();
+}
+
+export function denseWeight(block: BlockWeights, { name }: Pick<Site, "name">): Tensor {
+  return block.linears[name].weight as Tensor;
 }
 
 /** Rounds a tensor to a dtype in place, so that what is run is what is saved; its bytes. */

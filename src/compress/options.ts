@@ -3,10 +3,10 @@ import type { BackendOptions } from "../backends/lease.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import type { OutputFolder } from "../platform/files.js";
 import type { WorkFolder } from "../platform/work-folder.js";
-import type { Recipe } from "../recipe.js";
 import type { LayerReport } from "./layer.js";
 import type { Totals } from "./output.js";
-import type { BlockPhase } from "./pass.js";
+import type { BlockStep } from "./pass.js";
+import type { GivenRecipe } from "./recipe.js";
 
 export interface CompressOptions extends BackendOptions {
   /** A model folder, a .safetensors file, or an open checkpoint. */
@@ -15,8 +15,8 @@ export interface CompressOptions extends BackendOptions {
   readonly out: string | OutputFolder;
   /** Calibration text; its first samples * length tokens are used. */
   readonly calibration: string;
-  /** What to do; missing keys take their defaults. @default DEFAULT_RECIPE */
-  readonly recipe?: Partial<Recipe>;
+  /** What to do; missing keys take their defaults. @default sparsegpt to 2:4 */
+  readonly recipe?: GivenRecipe;
   /**
    * A backend that is open, or the name of one. "auto" takes a GPU for models with a weight of 2^20
    * elements or more, and wasm otherwise; when the GPU fails, the block at hand begins again on wasm.
@@ -57,7 +57,7 @@ export type CompressEvent =
   | { readonly type: "note"; readonly where: string; readonly message: string }
   | {
       readonly type: "progress";
-      readonly phase: BlockPhase;
+      readonly phase: BlockStep["phase"];
       readonly block: number;
       readonly blocks: number;
       /** Share of the whole work that is done, in [0, 1]. */

@@ -2,9 +2,9 @@ import { PenjingError } from "../errors.js";
 import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
 import { LAYOUT_FILES, layoutConfig } from "../layouts/index.js";
 import { HEAD, modelSites } from "../model.js";
-import type { LayerPlan } from "../recipe.js";
 import type { StoredModel } from "../stored-model.js";
 import { VERSION } from "../version.js";
+import type { LayerPlan } from "./layer.js";
 import type { UnitWriter } from "./unit.js";
 
 export const CONFIG = "config.json";

@@ -11,11 +11,10 @@ import type { ResidualStream } from "./stream.js";
 /** How often a long optimisation is asked how far it is, in milliseconds. */
 const PROGRESS_MS = 250;
 
-export type BlockPhase = "survey" | "calibrate" | "rotate" | "prune" | "measure" | "advance";
-
 /** A step of a block's work: how far a phase is in [0, 1]. */
 export interface BlockStep {
-  readonly phase: BlockPhase;
+  /** "calibrate", "measure", "advance", or a phase of a recipe's step such as "prune". */
+  readonly phase: string;
   readonly fraction: number;
 }
 
@@ -43,7 +42,7 @@ export class Passes {
    * and the runner's scratch is there only until the last.
    */
   async *run(
-    phase: BlockPhase,
+    phase: string,
     block: BlockWeights,
     { observe, advance, stream = this.calibration.stream }: PassOptions,
     share: (fraction: number) => number = (fraction) => fraction,
@@ -75,7 +74,7 @@ export class Passes {
    * @param needs what of which linear's inputs
    */
   async *gather(
-    phase: BlockPhase,
+    phase: string,
     block: BlockWeights,
     needs: ReadonlyMap<string, ReadonlySet<StatisticName>>,
     options: Omit<PassOptions, "observe">,
@@ -110,7 +109,7 @@ export class Passes {
    * @param free frees a result that nobody takes
    */
   async *follow<Result>(
-    phase: BlockPhase,
+    phase: string,
     share: (fraction: number) => number,
     start: (signal: AbortSignal, onProgress: (fraction: number) => void) => Promise<Result>,
     free: (result: Result) => void,

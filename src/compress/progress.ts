@@ -1,38 +1,22 @@
-import type { Recipe } from "../recipe.js";
-import { rotationGroups } from "../rotation/scope.js";
-import type { BlockPhase, BlockStep } from "./pass.js";
-
-/** How the work of one block divides into phases, roughly, in their order. */
-const WEIGHTS: Readonly<Record<BlockPhase, number>> = {
-  survey: 7,
-  rotate: 7,
-  calibrate: 7,
-  prune: 6,
-  measure: 2,
-  advance: 5,
-};
+import type { BlockStep } from "./pass.js";
+import type { Phase, Transform } from "./transform.js";
 
 /** Says what share of the whole work is done. */
 export class Course {
   /** The weight of each phase, by block. */
-  private readonly plan: readonly (readonly (readonly [BlockPhase, number])[])[];
+  private readonly plan: readonly (readonly Phase[])[];
   private readonly total: number;
 
-  constructor({ rotate }: Recipe, layers: number) {
-    const groups = rotate ? rotationGroups(rotate.scope ?? "block", layers) : [];
+  constructor(steps: readonly Transform[], layers: number) {
     this.plan = Array.from({ length: layers }, (_, block) => {
-      const group = groups.find(({ first }) => first === block);
-      const shared = group ? group.end - group.first : 0;
-      const times: Partial<Record<BlockPhase, number>> = {
-        survey: shared > 1 ? shared : 0,
-        rotate: shared,
-      };
-      // A block of its own is rotated after its calibration.
-      const phases: BlockPhase[] =
-        shared > 1
-          ? ["survey", "rotate", "calibrate", "prune", "measure", "advance"]
-          : ["calibrate", "rotate", "prune", "measure", "advance"];
-      return phases.map((phase) => [phase, WEIGHTS[phase] * (times[phase] ?? 1)] as const);
+      const phases = steps.map((step) => step.phases(block));
+      return [
+        ...phases.flatMap(({ before }) => before),
+        ["calibrate", 7],
+        ...phases.flatMap(({ after }) => after),
+        ["measure", 2],
+        ["advance", 5],
+      ];
     });
     this.total = this.weightOf(layers);
   }

@@ -6,7 +6,6 @@ import { parseJson } from "../checkpoint/json.js";
 import { type OutputFolder, openFolder, openWorkFolder } from "../platform/files.js";
 import { openOutput, refuseOverlap } from "../platform/overlap.js";
 import { memoryWorkFolder } from "../platform/work-folder.js";
-import type { Recipe } from "../recipe.js";
 import type { FormTree } from "../stored-forms.js";
 import type { StoredModel } from "../stored-model.js";
 import { sha256 } from "../text.js";
@@ -14,6 +13,7 @@ import { VERSION } from "../version.js";
 import { Journal, type RunInputs } from "./journal.js";
 import type { CompressOptions, CompressResult } from "./options.js";
 import { REPORT_FILE } from "./output.js";
+import type { Recipe } from "./recipe.js";
 import type { Sources } from "./sources.js";
 import type { ResidualStream } from "./stream.js";
 

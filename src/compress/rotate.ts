@@ -1,70 +1,10 @@
 import type { Backend } from "../backend.js";
 import type { BlockWeights, LinearWeight } from "../decoder.js";
 import type { StatisticName, Statistics } from "../method.js";
-import { blockTensor, type DecoderSpec, type Site, sitesOf } from "../model.js";
-import type { Recipe } from "../recipe.js";
+import { blockTensor, type Site, sitesOf } from "../model.js";
 import { type BlockRotation, rotateBlock, rotateStatistics } from "../rotation/apply.js";
-import { checkBlockSize } from "../rotation/options.js";
-import { rotationGroups } from "../rotation/scope.js";
-import {
-  ROTATION_DEFAULTS,
-  type RotateRecipe,
-  type RotationLoss,
-  type RotationObjective,
-  type RotationPattern,
-  type RotationProblem,
-  turnsOf,
-} from "../rotation.js";
-import { parseSparsity, type Sparsity } from "../sparsity.js";
+import { type RotationObjective, type RotationProblem, turnsOf } from "../rotation.js";
 import type { Tensor } from "../tensor.js";
-
-/** Consecutive inputs among which an unstructured share is counted. */
-const SHARE_OF = 8;
-
-/**
- * The objective that suits a pruning method: the importance that it goes by, except where another
- * was measured to leave better models (docs/methods.md).
- */
-function objectiveOf(method: string, loss: RotationLoss): RotationObjective {
-  if (method === "magnitude") return "magnitude";
-  if (loss === "removed") return ["wanda", "nowag"].includes(method) ? "wanda" : "magnitude";
-  return ["sparsegpt", "armor-hessian", "wanda"].includes(method) ? "sparsegpt" : "magnitude";
-}
-
-/** The pattern that stands for a sparsity: of an unstructured share the nearest one of 8. */
-export function patternOf(sparsity: Sparsity): RotationPattern {
-  if (sparsity.kind === "n:m") return { n: sparsity.n, m: sparsity.m };
-  const m = SHARE_OF;
-  if (sparsity.ratio === 0) return { n: m, m };
-  return { n: Math.min(m - 1, Math.max(1, Math.round(m * (1 - sparsity.ratio)))), m };
-}
-
-/** What a recipe says of the search, with the defaults that follow from its method and sparsity. */
-export interface SearchRecipe extends RotateRecipe {
-  readonly objective: RotationObjective;
-  readonly loss: RotationLoss;
-  readonly pattern: RotationPattern;
-}
-
-export function searchRecipe({ method, sparsity }: Recipe, rotate: RotateRecipe): SearchRecipe {
-  const pattern = patternOf(parseSparsity(sparsity));
-  const loss = pattern.n === pattern.m ? "entropy" : (rotate.loss ?? ROTATION_DEFAULTS.loss);
-  return { ...rotate, objective: rotate.objective ?? objectiveOf(method, loss), loss, pattern };
-}
-
-/**
- * Refuses a rotation that a decoder does not allow.
- *
- * @throws PenjingError when its blocks do not divide the residual stream, or it has more groups than
- *   the model has blocks
- */
-export function refuseRotation(
-  { hiddenSize, blocks }: DecoderSpec,
-  { blockSize = hiddenSize, scope = "block" }: RotateRecipe,
-): void {
-  rotationGroups(scope, blocks.length);
-  checkBlockSize(blockSize, hiddenSize);
-}
 
 /** What must be gathered of a linear's inputs for a rotation and the method after it. */
 export function needsWithRotation(
@@ -121,7 +61,7 @@ export function rotationProblem(
 /** A block in its rotated coordinates, and its statistics. */
 export interface RotatedBlock {
   readonly block: BlockWeights;
-  readonly statistics: ReadonlyMap<string, Statistics>;
+  readonly statistics: Map<string, Statistics>;
 }
 
 /**

@@ -1,15 +1,14 @@
 import type { Backend } from "../backend.js";
 import { type BlockWeights, disposeBlock } from "../decoder.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
-import type { FinishedTensor } from "../layout.js";
 import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
 import { attentionOf, blockTensor, type Site, sitesOf } from "../model.js";
 import { rotationMoments } from "../rotation/moments.js";
 import { optimiseRotation } from "../rotation/optimise.js";
-import { type BlockGroup, rotationGroups } from "../rotation/scope.js";
+import { resolveRotation } from "../rotation/options.js";
+import type { BlockGroup } from "../rotation/scope.js";
 import {
-  ROTATION_DEFAULTS,
   type RotationMoments,
   type RotationObjective,
   type RotationOptions,
@@ -21,17 +20,14 @@ import {
 } from "../rotation.js";
 import type { StoredModel } from "../stored-model.js";
 import type { StoredDType, Tensor } from "../tensor.js";
+import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import { round } from "./layer.js";
+import { foldOuter } from "./outer.js";
 import { disposeStatistics, type Passes, type Steps } from "./pass.js";
-import {
-  applyRotation,
-  foldNorms,
-  needsWithRotation,
-  type RotatedBlock,
-  rotationProblem,
-  type SearchRecipe,
-} from "./rotate.js";
+import { applyRotation, foldNorms, needsWithRotation, rotationProblem } from "./rotate.js";
+import type { BlockState, RunTools, TransformRun } from "./transform.js";
+import type { UnitWriter } from "./unit.js";
 
 /** The rotation that a group of blocks shares. */
 interface GroupRotation extends BlockGroup {
@@ -52,38 +48,37 @@ function dispose(tensors: Iterable<Tensor>): void {
  * survey runs them dense before the first is pruned; their statistics stay in the journal and their
  * weights are loaded anew at each step, so that never more than one block is on the backend.
  */
-export class Rotator {
+export class Rotator implements TransformRun {
   private readonly backend: Backend;
-  private readonly groups: readonly BlockGroup[];
-  private readonly options: RotationOptions;
-  /** Whether the rotation is folded into what stands around the blocks. */
-  readonly isFolded: boolean;
+  private readonly passes: Passes;
+  private readonly model: StoredModel;
+  private readonly journal: Journal;
+  private readonly budget: Budget;
   private readonly objective: RotationObjective;
   private group: GroupRotation | undefined;
   /** From the coordinates of the last group back to the unrotated ones. */
   private wayBack: Tensor | undefined;
 
+  /**
+   * @param groups runs of blocks that share one Q
+   * @param isFolded whether what stands around the blocks is turned too, so that no turn is stored
+   */
   constructor(
-    private readonly passes: Passes,
-    private readonly model: StoredModel,
-    { scope = "block", ...options }: SearchRecipe,
-    private readonly journal: Journal,
+    { passes, model, journal, budget }: RunTools,
+    private readonly groups: readonly BlockGroup[],
+    private readonly options: RotationOptions & { readonly objective: RotationObjective },
+    private readonly isFolded: boolean,
   ) {
     this.backend = passes.backend;
-    this.groups = rotationGroups(scope, model.spec.blocks.length);
-    this.isFolded = scope === "shared";
+    this.passes = passes;
+    this.model = model;
+    this.journal = journal;
+    this.budget = budget;
     this.objective = options.objective;
-    this.options = options;
   }
 
   private groupOf(layer: number): BlockGroup {
     return this.groups.find(({ end }) => layer < end)!;
-  }
-
-  /** Blocks whose rotation is sought when `layer` begins. */
-  soughtAt(layer: number): number {
-    const { first, end } = this.groupOf(layer);
-    return first === layer ? end - first : 0;
   }
 
   /** Names in the journal of what all blocks of a block's group need. */
@@ -91,19 +86,22 @@ export class Rotator {
     return this.journal.isLasting ? [rotationPart(this.groupOf(layer))] : [];
   }
 
-  /** What must be gathered of a linear's inputs before `rotate`, given what its method needs. */
-  needs(input: Site, needs: readonly StatisticName[]): readonly StatisticName[] {
-    return needsWithRotation(input, needs, this.objective);
+  needs(_: number, input: Site, later: readonly StatisticName[]): readonly StatisticName[] {
+    return needsWithRotation(input, later, this.objective);
   }
 
   /**
    * Gets ready for a block: loads what was found before, or surveys and searches when the block is
    * the first of several that share a Q.
-   *
-   * @param seconds most that the search may take
    */
-  async *open(layer: number, seconds: number | undefined): Steps<void> {
+  async *begin(layer: number, share: number): Steps<void> {
     const { first, end } = this.groupOf(layer);
+    const sought = first === layer ? end - first : 1;
+    const seconds = this.budget.part(share, sought);
+    yield* this.budget.time(this.open({ first, end }, seconds));
+  }
+
+  private async *open({ first, end }: BlockGroup, seconds: number | undefined): Steps<void> {
     if (this.group?.first !== first) await this.leave(first);
     if (this.group || end === first + 1) return;
     yield* this.survey({ first, end });
@@ -112,72 +110,78 @@ export class Rotator {
     await this.journal.drop(sources.map((_, i) => momentsPart(first + i)));
   }
 
-  /**
-   * Rotates a block whose norms are folded, and its statistics, in place.
-   *
-   * @returns the rotated block, and what the search had to say
-   */
-  async *rotate(
-    block: BlockWeights,
-    statistics: ReadonlyMap<string, Statistics>,
-    seconds: number | undefined,
-  ): Steps<RotatedBlock & { readonly notes: readonly string[] }> {
+  prepare(block: BlockWeights): Promise<void> {
+    return foldNorms(this.backend, block);
+  }
+
+  /** Rotates a block whose norms are folded, and its statistics, in place. */
+  async *apply(state: BlockState, share: number): Steps<void> {
+    yield* this.budget.time(this.rotate(state, this.budget.part(share)));
+    await this.store(state);
+  }
+
+  private async *rotate(state: BlockState, seconds: number | undefined): Steps<void> {
     const { backend } = this;
+    const { block, statistics, notes } = state;
     const { layer } = block;
     if (!this.group) {
       const problem = rotationProblem(block, { statistics });
       yield* this.search({ first: layer, end: layer + 1 }, [problem], seconds);
     }
-    const { first, q, r2, notes } = this.group!;
+    const { first, q, r2, notes: found } = this.group!;
     const rotation = { q, r2: r2[layer - first], heads: attentionOf(block.spec) };
-    const rotated = await applyRotation(backend, block, statistics, rotation);
-    return { ...rotated, notes: layer === first ? notes : [] };
+    Object.assign(state, await applyRotation(backend, block, statistics, rotation));
+    if (layer !== first) return;
+    const where = blockTensor(layer, "rotation");
+    notes.push(...found.map((message) => ({ where, message })));
   }
 
   /**
-   * What a rotation changes beside the planned linears: the others, norms and biases, rounded as they
-   * are saved, and the turn from the last group's coordinates to this one's.
+   * What a rotation changes beside the linears that later steps replace: the others, norms and
+   * biases, rounded as they are saved, and the turn from the last group's coordinates to this one's.
    */
-  async store(block: BlockWeights, planned: readonly Site[]): Promise<FinishedTensor[]> {
+  private async store({ block, replaced, tensors }: BlockState): Promise<void> {
     const { backend, model } = this;
     const { layer, spec, norms, linears } = block;
-    const stored: FinishedTensor[] = [];
-    const add = async (name: string, tensor: Tensor, dtype: StoredDType) => {
+    const store = async (name: string, tensor: Tensor, dtype: StoredDType) => {
       const bytes = await round(backend, tensor, dtype);
-      stored.push({ name, dtype, shape: tensor.shape, bytes });
+      tensors.push({ name, dtype, shape: tensor.shape, bytes });
     };
-    const store = (name: string, tensor: Tensor) => {
-      const weightName = blockTensor(layer, name);
-      return add(weightName, tensor, model.weights.get(weightName)!.dtype);
+    const update = (tail: string, tensor: Tensor) => {
+      const name = blockTensor(layer, tail);
+      return store(name, tensor, model.weights.get(name)!.dtype);
     };
     for (const { before } of spec.branches) {
-      await store(`${before.name}.weight`, norms[before.name]);
+      await update(`${before.name}.weight`, norms[before.name]);
     }
     for (const site of sitesOf(spec)) {
       const { bias, weight } = linears[site.name];
-      if (bias) await store(`${site.name}.bias`, bias);
-      if (!planned.includes(site)) await store(`${site.name}.weight`, weight as Tensor);
+      if (bias) await update(`${site.name}.bias`, bias);
+      if (!replaced.includes(site)) await update(`${site.name}.weight`, weight as Tensor);
     }
-    if (this.isFolded) return stored;
+    if (this.isFolded) return;
     const { first, q } = this.group!;
     if (layer === first) {
       const turn = backend.zeros(q.shape);
       if (this.wayBack) backend.ops.gemm(this.wayBack, q, turn);
       else backend.copy(q, turn);
-      await add(inputRotation(layer), turn, "F32");
+      await store(inputRotation(layer), turn, "F32");
       turn.dispose();
     }
     if (layer + 1 === model.spec.blocks.length) {
       // The turn back is qᵀ, as which the turn into these coordinates is held.
-      await add(OUTPUT_ROTATION, block.inputRotation as Tensor, "F32");
+      await store(OUTPUT_ROTATION, block.inputRotation as Tensor, "F32");
     }
-    return stored;
   }
 
-  /** The Q that all blocks share; found when the first block was opened, here or in an earlier run. */
-  async sharedQ(): Promise<Tensor> {
+  /** Folds a Q that all blocks share into what stands around them. */
+  async finish(
+    unit: UnitWriter,
+    signal: AbortSignal | undefined,
+  ): Promise<Record<string, unknown>> {
+    // It may have been found by an earlier run.
     if (!this.group) await this.load(this.groups[0]);
-    return this.group!.q;
+    return foldOuter(this.backend, this.model, this.group!.q, unit, signal);
   }
 
   /** Takes up the group that begins at `first`, as far as the journal has it. */
@@ -271,8 +275,8 @@ export class Rotator {
   }
 
   private async putMoments(layer: number, problem: RotationProblem): Promise<void> {
-    const { backend, journal, objective } = this;
-    const options = { ...ROTATION_DEFAULTS, ...this.options, objective };
+    const { backend, journal } = this;
+    const options = resolveRotation(this.options);
     const { moments, notes } = await rotationMoments(backend, problem, options);
     const arrays = new Map<string, Float32Array>();
     for (const [input, moment] of moments) {

@@ -2,8 +2,8 @@ import type { Backend } from "../backend.js";
 import { fromFloat32, toFloat32 } from "../checkpoint/dtype.js";
 import { PenjingError } from "../errors.js";
 import type { WorkFolder } from "../platform/work-folder.js";
-import type { Recipe } from "../recipe.js";
 import { rowsOf, type Tensor } from "../tensor.js";
+import type { Settings } from "./settings.js";
 
 /** Most bytes of a chunk: engines limit one buffer, and a chunk is kept and restored as a whole. */
 const CHUNK_BYTES = 2 ** 28;
@@ -15,7 +15,7 @@ export interface StreamOptions {
    *
    * @default "f32"
    */
-  readonly dtype?: Recipe["stream"];
+  readonly dtype?: Settings["stream"];
   /** Keeps the chunks there, and only one of them in memory. @default all of them in memory */
   readonly folder?: WorkFolder;
   /** Begins the names of the chunks in the folder. @default "stream" */

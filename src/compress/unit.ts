@@ -5,6 +5,12 @@ import { sizeOf } from "../tensor.js";
 import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";
 
+/** A sentence that a person should read, and what it is about. */
+export interface Note {
+  readonly where: string;
+  readonly message: string;
+}
+
 /** Bytes of tensors in one part of the journal, at most. */
 const PART_BYTES = 2 ** 28;
 
@@ -19,7 +25,7 @@ export interface Unit {
   /** In the order of their bytes. */
   readonly tensors: readonly UnitTensor[];
   readonly layers: readonly LayerReport[];
-  readonly notes: readonly string[];
+  readonly notes: readonly Note[];
   /** What the layout must know of the weights that it packed, by name. */
   readonly weights: Readonly<Record<string, WeightFacts>>;
   /** Keys of config.json that change. */

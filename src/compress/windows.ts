@@ -3,9 +3,9 @@ import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
 import { PenjingError } from "../errors.js";
 import { refuseForeignIds } from "../open-model.js";
-import type { Recipe } from "../recipe.js";
 import type { StoredModel } from "../stored-model.js";
 import { refuseUnknown, sha256 } from "../text.js";
+import type { Settings } from "./settings.js";
 
 /** Calibration windows, and what the side file says of them. */
 export interface Windows {
@@ -39,7 +39,7 @@ function firstTokens(tokenizer: Tokenizer, text: string, wanted: number): Int32A
 export async function tokenise(
   checkpoint: Checkpoint,
   text: string,
-  recipe: Recipe,
+  recipe: Settings,
   { spec }: StoredModel,
 ): Promise<Windows> {
   if (recipe.length > spec.context) {

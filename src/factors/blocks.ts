@@ -2,7 +2,7 @@ import type { ArmorOptions, Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import type { Form, Leaf, MatrixShape } from "../form.js";
 import { blocksLeaf, denseLeaf } from "../forms/leaf.js";
-import type { LinearProblem, OptionSpec } from "../method.js";
+import type { LinearProblem } from "../method.js";
 import { formatSparsity, type Sparsity } from "../sparsity.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 
@@ -15,13 +15,14 @@ const LARGEST_BLOCK = 128;
 const EXTRA_SHARE = 1 / 16;
 
 /** The option `blockSize` of methods that put the core between two block-diagonal factors. */
-export const BLOCK_SIZE: OptionSpec = {
+export const BLOCK_SIZE = {
+  kind: "number",
   default: 0,
   min: 0,
   max: LARGEST_BLOCK,
   integer: true,
   description: `size of the factors' blocks, ${SMALLEST_BLOCK} to ${LARGEST_BLOCK}; 0 chooses the largest whose values are at most 1/16 of the layer's`,
-};
+} as const;
 
 /** Why such a method cannot prune to this sparsity; the sentence completes "<method> ". */
 export function coreRefusal(sparsity: Sparsity): string | undefined {

@@ -1,7 +1,7 @@
 import type { Backend } from "../backend.js";
 import { decode } from "../decode.js";
 import { layerError } from "../layer-error.js";
-import type { LinearProblem, OptionSpec } from "../method.js";
+import type { LinearProblem } from "../method.js";
 import { pacer, timeSpent } from "../run.js";
 import type { SnapshotArray } from "../snapshot.js";
 import { colsOf, type Tensor } from "../tensor.js";
@@ -9,12 +9,13 @@ import { type BlockFactors, coreForm } from "./blocks.js";
 import { openDescent } from "./descent.js";
 
 /** The option `damping` of methods that fit factors. */
-export const FIT_DAMPING: OptionSpec = {
+export const FIT_DAMPING = {
+  kind: "number",
   default: 0.1,
   min: 1e-6,
   max: 100,
   description: "share that the Hessian's diagonal is raised by in the last rounds",
-};
+} as const;
 
 /** Where a fit begins, besides the core S in `problem.weight`. */
 export interface FitStart {

@@ -10,17 +10,22 @@ import {
 } from "../factors/blocks.js";
 import { FIT_DAMPING, fitFactors } from "../factors/fit.js";
 import { type Method, thinCurve } from "../method.js";
+import type { OptionSpecs } from "../options.js";
 import type { Tensor } from "../tensor.js";
 import { sparsegpt } from "./sparsegpt.js";
 
-export interface ArmorHessianOptions {
-  /** Size of A's and B's blocks, 4 to 128; 0 chooses by the layer's size. @default 0 */
-  readonly blockSize: number;
-  /** Rounds, each over A, B and S. @default 40 */
-  readonly rounds: number;
-  /** Share that the Hessian's diagonal is raised by in the last rounds. @default 0.1 */
-  readonly damping: number;
-}
+const OPTIONS = {
+  blockSize: BLOCK_SIZE,
+  rounds: {
+    kind: "number",
+    default: 40,
+    min: 1,
+    max: 1e5,
+    integer: true,
+    description: "passes over all factors",
+  },
+  damping: FIT_DAMPING,
+} as const satisfies OptionSpecs;
 
 /** What SparseGPT starts with: its own defaults. */
 const START = { damping: 0.01, blockSize: 128 };
@@ -37,24 +42,15 @@ const FALLING = 0.7;
  * the option's: from nearly ARMOR's diagonal proxy, in which places and factors move far, to nearly
  * the layer's error, which never ends above SparseGPT's.
  */
-export const armorHessian: Method<ArmorHessianOptions> = {
+export const armorHessian: Method<typeof OPTIONS> = {
   name: "armor-hessian",
   summary:
     "ARMOR's factors fitted to the layer's outputs by least squares, from SparseGPT's result",
   source: "factors of Liu et al. 2025, arXiv 2510.05528; the fit is penjing's own",
   needs: () => ["hessian"],
   isTimed: true,
-  options: {
-    blockSize: BLOCK_SIZE,
-    rounds: {
-      default: 40,
-      min: 1,
-      max: 1e5,
-      integer: true,
-      description: "passes over all factors",
-    },
-    damping: FIT_DAMPING,
-  },
+  options: OPTIONS,
+  rotation: { entropy: "sparsegpt" },
   refusal: coreRefusal,
   form: (shape, { blockSize }) => plannedForm(shape, blockSize),
   async prune(problem, { blockSize, rounds, damping }) {

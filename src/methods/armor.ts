@@ -13,24 +13,47 @@ import {
 import { FIT_DAMPING, fitFactors } from "../factors/fit.js";
 import { type LinearProblem, type Method, thinCurve } from "../method.js";
 import { keepNormalised, type Normalisation, normalise } from "../normalise.js";
+import type { OptionSpecs, OptionsOf } from "../options.js";
 import { Random } from "../random.js";
 import { pacer, TURN, timeSpent } from "../run.js";
 import { colsOf, type Tensor } from "../tensor.js";
 
-export interface ArmorMethodOptions {
-  /** Size of A's and B's blocks, 4 to 128; 0 chooses by the layer's size. @default 0 */
-  readonly blockSize: number;
-  /** Iterations at most. @default 3000 */
-  readonly iterations: number;
-  /** Adam's step. @default 1e-4 */
-  readonly learningRate: number;
-  /** Stop when this many iterations lower the proxy by less than 0.01%. @default 100 */
-  readonly patience: number;
-  /** Rounds of least squares on the layer's outputs after the iterations; 0 is ARMOR alone. @default 10 */
-  readonly rounds: number;
-  /** Share that the Hessian's diagonal is raised by in those rounds. @default 0.1 */
-  readonly damping: number;
-}
+const OPTIONS = {
+  blockSize: BLOCK_SIZE,
+  iterations: {
+    kind: "number",
+    default: 3000,
+    min: 0,
+    max: 1e6,
+    integer: true,
+    description: "iterations at most",
+  },
+  learningRate: {
+    kind: "number",
+    default: 1e-4,
+    min: 0,
+    max: 1,
+    description: "step of Adam",
+  },
+  patience: {
+    kind: "number",
+    default: 100,
+    min: 1,
+    max: 1e6,
+    integer: true,
+    description: "stop when this many iterations lower the proxy by less than 0.01%",
+  },
+  rounds: {
+    kind: "number",
+    default: 10,
+    min: 0,
+    max: 1e5,
+    integer: true,
+    description:
+      "rounds of least squares on the layer's outputs after the iterations; 0 is ARMOR as published",
+  },
+  damping: FIT_DAMPING,
+} as const satisfies OptionSpecs;
 
 /** What `patience` iterations must lower the proxy by, relatively. */
 const LEAST_PROGRESS = 1e-4;
@@ -50,44 +73,13 @@ const ITERATIONS_SHARE = 0.8;
  * Beyond the paper, rounds of least squares then fit A, B and S to the layer's outputs with the full
  * Hessian of its inputs (`fitFactors`), of which f knows the diagonal only.
  */
-export const armor: Method<ArmorMethodOptions> = {
+export const armor: Method<typeof OPTIONS> = {
   name: "armor",
   summary: "a 2:4 core between two block-diagonal factors, optimised together; slow",
   source: "Liu et al. 2025, arXiv 2510.05528",
   needs: ({ rounds }) => (rounds > 0 ? ["columnSquares", "hessian"] : ["columnSquares"]),
   isTimed: true,
-  options: {
-    blockSize: BLOCK_SIZE,
-    iterations: {
-      default: 3000,
-      min: 0,
-      max: 1e6,
-      integer: true,
-      description: "iterations at most",
-    },
-    learningRate: {
-      default: 1e-4,
-      min: 0,
-      max: 1,
-      description: "step of Adam",
-    },
-    patience: {
-      default: 100,
-      min: 1,
-      max: 1e6,
-      integer: true,
-      description: "stop when this many iterations lower the proxy by less than 0.01%",
-    },
-    rounds: {
-      default: 10,
-      min: 0,
-      max: 1e5,
-      integer: true,
-      description:
-        "rounds of least squares on the layer's outputs after the iterations; 0 is ARMOR as published",
-    },
-    damping: FIT_DAMPING,
-  },
+  options: OPTIONS,
   refusal: coreRefusal,
   form: (shape, { blockSize }) => plannedForm(shape, blockSize),
   async prune(problem, options) {
@@ -151,7 +143,7 @@ export const armor: Method<ArmorMethodOptions> = {
 /** The problem as the iterations (0) or the rounds (1) see it: their part of time and progress. */
 function stage(
   problem: LinearProblem,
-  { iterations, rounds }: ArmorMethodOptions,
+  { iterations, rounds }: OptionsOf<typeof OPTIONS>,
   which: 0 | 1,
 ): LinearProblem {
   const { seconds, onProgress } = problem;
@@ -234,7 +226,7 @@ async function resume(
 async function optimise(
   problem: LinearProblem,
   state: ArmorState,
-  options: ArmorMethodOptions,
+  options: OptionsOf<typeof OPTIONS>,
 ): Promise<Course> {
   const { iterations, learningRate, patience } = options;
   const { seconds = Number.POSITIVE_INFINITY } = problem;

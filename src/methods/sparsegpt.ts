@@ -1,13 +1,25 @@
 import { PenjingError } from "../errors.js";
 import type { LinearProblem, Method } from "../method.js";
+import type { OptionSpecs } from "../options.js";
 import { colsOf, type Tensor } from "../tensor.js";
 
-export interface SparseGptOptions {
-  /** Added to the Hessian's diagonal, as a share of its mean. @default 0.01 */
-  readonly damping: number;
-  /** Columns that are chosen and updated together. @default 128 */
-  readonly blockSize: number;
-}
+const OPTIONS = {
+  damping: {
+    kind: "number",
+    default: 0.01,
+    min: 0,
+    max: 100,
+    description: "added to the Hessian's diagonal, as a share of its mean",
+  },
+  blockSize: {
+    kind: "number",
+    default: 128,
+    min: 1,
+    max: 65536,
+    integer: true,
+    description: "columns chosen and updated together, a multiple of M",
+  },
+} as const satisfies OptionSpecs;
 
 /** Damping is raised tenfold at most this often before the layer is given up. */
 const ATTEMPTS = 6;
@@ -17,26 +29,13 @@ const ATTEMPTS = 6;
  * the weights with the smallest w² / U_jj², and spreads each removal's error over the columns to
  * its right, with U the upper Cholesky factor of the inverse of the damped Hessian.
  */
-export const sparsegpt: Method<SparseGptOptions> = {
+export const sparsegpt: Method<typeof OPTIONS> = {
   name: "sparsegpt",
   summary: "remove weights column by column and repair the rest with second-order information",
   source: "Frantar and Alistarh 2023, arXiv 2301.00774",
   needs: () => ["hessian"],
-  options: {
-    damping: {
-      default: 0.01,
-      min: 0,
-      max: 100,
-      description: "added to the Hessian's diagonal, as a share of its mean",
-    },
-    blockSize: {
-      default: 128,
-      min: 1,
-      max: 65536,
-      integer: true,
-      description: "columns chosen and updated together, a multiple of M",
-    },
-  },
+  options: OPTIONS,
+  rotation: { entropy: "sparsegpt" },
   async prune(problem, { damping, blockSize }) {
     const { backend, weight, sparsity } = problem;
     const { factor, dead, notes } = await inverseFactor(problem, damping);

@@ -1,16 +1,19 @@
 import { keepBest } from "../mask.js";
 import type { Method } from "../method.js";
 
+const OPTIONS = {};
+
 /**
  * Wanda: the score is |W| * ||x_j||, with x_j the layer's j-th input over the calibration tokens
  * (arXiv 2306.11695, equation 1). Unstructured selection runs over each output row.
  */
-export const wanda: Method<Record<string, never>> = {
+export const wanda: Method<typeof OPTIONS> = {
   name: "wanda",
   summary: "weigh each weight by the norm of its input; no weight update",
   source: "Sun et al. 2023, arXiv 2306.11695",
   needs: () => ["columnSquares"],
-  options: {},
+  options: OPTIONS,
+  rotation: { removed: "wanda", entropy: "sparsegpt" },
   async prune(problem) {
     const { backend, statistics } = problem;
     const squares = (await backend.read(statistics.columnSquares!)) as Float32Array;

@@ -2,7 +2,7 @@ import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { type AttentionSpec, attentionOf, type Site, sitesOf, streamWidth } from "../model.js";
 import {
-  ROTATION_DEFAULTS,
+  DEFAULT_PATTERN,
   type RotationLoss,
   type RotationPattern,
   type RotationProblem,
@@ -129,7 +129,7 @@ export class BlockObjective {
 
   private choosePatterns({ loss, pattern }: ObjectiveOptions): RowPatterns | undefined {
     if (loss === "entropy") return undefined;
-    const found = rowPatterns(pattern ?? ROTATION_DEFAULTS.pattern, this.groups);
+    const found = rowPatterns(pattern ?? DEFAULT_PATTERN, this.groups);
     if (typeof found !== "string") return found;
     this.notes.push(`${this.problem.name}: ${found}`);
     return undefined;

@@ -1,18 +1,19 @@
-import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import { PenjingError } from "../errors.js";
+import { type OptionsOf, resolveOptions } from "../options.js";
 import {
-  PARAMETRISATIONS,
-  ROTATION_DEFAULTS,
-  ROTATION_LOSSES,
-  ROTATION_OBJECTIVES,
+  DEFAULT_PATTERN,
   type RotationOptions,
   type RotationPattern,
+  SEARCH_OPTIONS,
 } from "../rotation.js";
 import { LARGEST_M } from "../sparsity.js";
 
-/** Options whose absence means something, or nothing. */
-type Optional = "signal" | "onProgress" | "keeper" | "blockSize" | "learningRate";
-export type ResolvedRotation = Required<Omit<RotationOptions, Optional>> &
-  Pick<RotationOptions, Optional>;
+export interface ResolvedRotation
+  extends OptionsOf<typeof SEARCH_OPTIONS>,
+    Pick<RotationOptions, "signal" | "onProgress" | "keeper"> {
+  readonly pattern: RotationPattern;
+  readonly seconds: number;
+}
 
 /**
  * Fills in the defaults of a search's options.
@@ -20,40 +21,14 @@ export type ResolvedRotation = Required<Omit<RotationOptions, Optional>> &
  * @param where they come from, for messages
  * @throws PenjingError for an unknown option or a value out of range
  */
-export function resolveRotation(options: RotationOptions, where = "rotation"): ResolvedRotation {
-  const defaults = ROTATION_DEFAULTS;
-  const parametrisation = options.parametrisation ?? defaults.parametrisation;
-  const resolved = {
-    objective: options.objective ?? defaults.objective,
-    loss: options.loss ?? defaults.loss,
-    pattern: options.pattern ?? defaults.pattern,
-    steps: options.steps ?? defaults.steps,
-    parametrisation,
-    learningRate: options.learningRate,
-    blockSize: options.blockSize,
-    damping: options.damping ?? defaults.damping,
-    scoreDamping: options.scoreDamping ?? defaults.scoreDamping,
-    seconds: options.seconds ?? Number.POSITIVE_INFINITY,
-    keeper: options.keeper,
-    signal: options.signal,
-    onProgress: options.onProgress,
-  };
-  refuseUnknownKeys(where, options, Object.keys(resolved));
-  const rule = (holds: boolean, name: keyof ResolvedRotation, message: string) => {
-    if (!holds) throw new PenjingError(where, `${name} is ${resolved[name]}, must be ${message}.`);
-  };
-  const { objective, loss, steps, learningRate = 0.01, damping, scoreDamping, seconds } = resolved;
-  const oneOf = (names: readonly string[]) => `one of ${names.join(", ")}`;
-  rule(ROTATION_OBJECTIVES.includes(objective), "objective", oneOf(ROTATION_OBJECTIVES));
-  rule(ROTATION_LOSSES.includes(loss), "loss", oneOf(ROTATION_LOSSES));
-  rule(PARAMETRISATIONS.includes(parametrisation), "parametrisation", oneOf(PARAMETRISATIONS));
-  rule(Number.isInteger(steps) && steps >= 0, "steps", "a whole number of at least 0");
-  rule(learningRate > 0 && learningRate <= 1, "learningRate", "above 0 and at most 1");
-  rule(damping >= 0 && damping <= 100, "damping", "from 0 to 100");
-  rule(scoreDamping >= 0 && scoreDamping <= 100, "scoreDamping", "from 0 to 100");
-  rule(seconds > 0, "seconds", "a number above 0");
-  checkPattern(resolved.pattern, where);
-  return resolved;
+export function resolveRotation(
+  { pattern = DEFAULT_PATTERN, keeper, signal, onProgress, ...options }: RotationOptions,
+  where = "rotation",
+): ResolvedRotation {
+  const resolved = resolveOptions(SEARCH_OPTIONS, options, where);
+  checkPattern(pattern, where);
+  const { seconds = Number.POSITIVE_INFINITY } = resolved;
+  return { ...resolved, seconds, pattern, keeper, signal, onProgress };
 }
 
 function checkPattern({ n, m }: RotationPattern, where: string): void {

@@ -7,18 +7,15 @@ export interface BlockGroup {
   readonly end: number;
 }
 
-export const SCOPE_RULE = '"block", "shared" or "groups:N" with N of at least 1';
-
-/** N of "groups:N"; undefined for anything else. */
-function groupCount(scope: string): number | undefined {
-  const count = Number(/^groups:([1-9]\d*)$/.exec(scope)?.[1]);
-  return Number.isSafeInteger(count) ? count : undefined;
-}
-
-export function isRotationScope(scope: unknown): scope is string {
-  if (typeof scope !== "string") return false;
-  return scope === "block" || scope === "shared" || groupCount(scope) !== undefined;
-}
+/** Which blocks share one Q. */
+export const SCOPE = {
+  kind: "text",
+  pattern: "block|shared|groups:[1-9]\\d*",
+  rule: '"block", "shared" or "groups:N" with N of at least 1',
+  default: "block",
+  description:
+    "which blocks share one rotation: block, each its own; groups:N, N runs of neighbours; shared, all, and the output is a plain checkpoint",
+} as const;
 
 /**
  * The runs of blocks that share one Q: one each for "block", all for "shared", N runs of nearly equal
@@ -27,7 +24,8 @@ export function isRotationScope(scope: unknown): scope is string {
  * @throws PenjingError when there are fewer blocks than groups
  */
 export function rotationGroups(scope: string, layers: number): BlockGroup[] {
-  const wanted = scope === "shared" ? 1 : scope === "block" ? layers : groupCount(scope)!;
+  const wanted =
+    scope === "shared" ? 1 : scope === "block" ? layers : Number(scope.slice("groups:".length));
   if (wanted > layers) {
     throw new PenjingError(
       "rotate: scope",

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
+import type { FlatRecipe } from "../../src/compress/recipe.js";
 import { compress } from "../../src/compress.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
-import type { Recipe } from "../../src/recipe.js";
 import { hasShared, repositoryRoot, sharedPath } from "../shared.js";
 
 /** A model and the texts that it is calibrated and scored on. */
@@ -69,7 +69,7 @@ export interface Measured {
 /** Compresses a model in memory and scores it; tells on standard error what came out. */
 export async function measure(
   model: ModelCase,
-  recipe: Partial<Recipe>,
+  recipe: FlatRecipe,
   name: string,
 ): Promise<Measured> {
   const out = memoryOutputFolder();

@@ -1,5 +1,5 @@
+import type { FlatRecipe } from "../../src/compress/recipe.js";
 import { methods } from "../../src/methods/index.js";
-import type { Recipe } from "../../src/recipe.js";
 import { parseSparsity } from "../../src/sparsity.js";
 import { densePerplexity, embeddedCase, type Measured, measure, sharedCases } from "./cases.js";
 import type { BenchOptions, Figure } from "./measure.js";
@@ -7,7 +7,7 @@ import type { BenchOptions, Figure } from "./measure.js";
 /** A line of the table. */
 interface Row {
   readonly name: string;
-  readonly recipe: Partial<Recipe>;
+  readonly recipe: FlatRecipe;
   /** The line whose gap to the dense model this one is to close. */
   readonly against?: string;
 }

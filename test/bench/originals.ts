@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { Recipe } from "../../src/recipe.js";
+import type { FlatRecipe } from "../../src/compress/recipe.js";
 import { hasShared, sharedPath } from "../shared.js";
 import { measure, sharedCases } from "./cases.js";
 import type { BenchOptions, Figure } from "./measure.js";
@@ -8,7 +8,7 @@ import type { BenchOptions, Figure } from "./measure.js";
 interface Pair {
   readonly original: string;
   readonly name: string;
-  readonly recipe: Partial<Recipe>;
+  readonly recipe: FlatRecipe;
 }
 
 /** Rotated by the published loss or by penjing's own. */

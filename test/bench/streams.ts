@@ -5,10 +5,12 @@ import { closeCalibration, openCalibration } from "../../src/compress/calibratio
 import { Journal } from "../../src/compress/journal.js";
 import { pruneLayer } from "../../src/compress/layer.js";
 import { disposeStatistics, Passes, type Steps } from "../../src/compress/pass.js";
+import { readRecipe, stepsOf } from "../../src/compress/recipe.js";
+import type { Settings } from "../../src/compress/settings.js";
+import { planLayers } from "../../src/compress/transforms/prune.js";
 import { disposeBlock } from "../../src/decoder.js";
 import { loadBlock } from "../../src/load.js";
 import type { StatisticName } from "../../src/method.js";
-import { DEFAULT_RECIPE, planLayers, type Recipe } from "../../src/recipe.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
 import type { BenchOptions, Figure } from "./measure.js";
@@ -24,7 +26,7 @@ export interface StreamCase {
   readonly length: number;
   /** Windows that go through the block; all are in the stream. */
   readonly run: number;
-  readonly stream: Recipe["stream"];
+  readonly stream: Settings["stream"];
 }
 
 /** Bytes of each part of one block's compression by SparseGPT. */
@@ -123,7 +125,7 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
   const backend = await openWasm();
   try {
     const ids = Int32Array.from({ length: windows * length }, (_, i) => (i * 7919) % VOCABULARY);
-    const recipe = { ...DEFAULT_RECIPE, length, stream: size.stream };
+    const recipe = { ...readRecipe({}), length, stream: size.stream };
     const live = () => backend.memory().live;
     const tide = tideOf(backend);
     const calibration = await openCalibration(model, backend, { ids, samples: windows }, recipe);
@@ -166,7 +168,7 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
         original,
         bias: undefined,
         dtype: "BF16",
-        plan: planLayers(DEFAULT_RECIPE, new Map([[name, original.shape]])).get(name)!,
+        plan: planLayers(stepsOf(readRecipe({})), new Map([[name, original.shape]])).get(name)!,
         statistics: last,
         seed: 0,
         measure: true,

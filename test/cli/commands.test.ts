@@ -78,9 +78,12 @@ test("a recipe file is followed, and flags win over it", async () => {
   const { code, stderr } = await penjing(compressArgs(out, ...more, "--ignore", "*.v_proj"));
   assert.is(code, 0, stderr);
   const { recipe: used, layers } = JSON.parse(readFileSync(join(out, "penjing.json"), "utf8"));
-  assert.is(used.sparsity, "4:8");
-  assert.equal(used.options, { damping: 0.2, blockSize: 64 });
-  assert.equal(used.ignore, ["*.0.*", "*.v_proj"]);
+  assert.equal(used.steps, [
+    {
+      prune: { method: "sparsegpt", sparsity: "4:8", damping: 0.2, blockSize: 64 },
+      ignore: ["*.0.*", "*.v_proj"],
+    },
+  ]);
   assert.is(used.samples, 4);
   assert.is(layers.length, 3 * 6);
   // Another method on the command line does not get the options of the file's method.
@@ -107,9 +110,14 @@ test("flags reach the method and the rotation, as the recipe in the output says"
   const { code, stderr } = await penjing(args);
   assert.is(code, 0, stderr);
   const { recipe, layers } = JSON.parse(readFileSync(join(out, "penjing.json"), "utf8"));
-  assert.equal(recipe.options, { blockSize: 32, iterations: 20, learningRate: 1e-3 });
+  const [{ rotate }, { prune }] = recipe.steps;
+  const { blockSize, iterations, learningRate } = prune;
+  assert.equal(
+    { blockSize, iterations, learningRate },
+    { blockSize: 32, iterations: 20, learningRate: 1e-3 },
+  );
   assert.is(recipe.seed, 4);
-  assert.equal(recipe.rotate, {
+  assert.equal(rotate, {
     scope: "groups:2",
     steps: 2,
     learningRate: 0.02,
@@ -120,6 +128,44 @@ test("flags reach the method and the rotation, as the recipe in the output says"
   });
   assert.is(layers[0].figures.iterations, 20);
   assert.is(layers[0].figures.blockRows, 32);
+});
+
+test("steps on the command line are the recipe, in their order", async () => {
+  const out = join(folder, "steps");
+  const steps = ["rotate: { scope: 'groups:2', steps: 2 }", "prune: { method: magnitude }"];
+  const more = steps.flatMap((step) => ["--step", step]);
+  const done = await penjing(compressArgs(out, ...more, "--seed", "3"));
+  assert.is(done.code, 0, done.stderr);
+  const { recipe } = JSON.parse(readFileSync(join(out, "penjing.json"), "utf8"));
+  assert.is(recipe.seed, 3);
+  assert.equal(recipe.steps.map(Object.keys), [["rotate"], ["prune", "ignore"]]);
+  // The same by flags.
+  const flagged = join(folder, "flagged");
+  const flags = ["--rotate", "denoise", "--rotate-scope", "groups:2", "--rotate-steps", "2"];
+  const same = compressArgs(flagged, ...flags, "--method", "magnitude", "--seed", "3");
+  assert.is((await penjing(same)).code, 0);
+  for (const name of ["penjing.json", "model.safetensors"]) {
+    assert.is(Buffer.compare(readFileSync(join(out, name)), readFileSync(join(flagged, name))), 0);
+  }
+});
+
+test("flags change the steps of a recipe file", async () => {
+  const recipe = join(folder, "steps.yaml");
+  writeFileSync(
+    recipe,
+    "version: 2\nsteps:\n  - prune: { method: sparsegpt, damping: 0.1 }\n    ignore: ['*.0.*']\n",
+  );
+  const out = join(folder, "changed");
+  const args = compressArgs(out, "--recipe", recipe, "--block-size", "64", "--ignore", "*.v_proj");
+  const { code, stderr } = await penjing(args);
+  assert.is(code, 0, stderr);
+  const { recipe: used } = JSON.parse(readFileSync(join(out, "penjing.json"), "utf8"));
+  assert.equal(used.steps, [
+    {
+      prune: { method: "sparsegpt", sparsity: "2:4", damping: 0.1, blockSize: 64 },
+      ignore: ["*.0.*", "*.v_proj"],
+    },
+  ]);
 });
 
 test("a recipe may be JSON", async () => {

@@ -176,10 +176,23 @@ test("recipe files", async () => {
 
 test("values of options", async () => {
   for (const [args, message] of [
-    [["--method", "wonda"], /\[command line: method\] "wonda" .*did you mean "wanda"\?/],
+    [["--method", "wonda"], /\[command line\] method is "wonda", .*did you mean "wanda"\?/],
     [["--sparsity", "4:2"], /\[command line: sparsity\] "4:2" .*such as 2:4/],
+    [
+      ["--step", "prune: {}", "--method", "wanda"],
+      /\[--method\] it was given beside --step, which/,
+    ],
+    [
+      ["--step", "prune: {}", "--rotate-steps", "2"],
+      /\[--rotate-steps\] it was given beside --step/,
+    ],
+    [["--step", "prune: {", "--quiet"], /\[--step\] it is neither YAML nor JSON/],
+    [
+      ["--step", "prune: {}", "--step", "rotate: {}"],
+      /\[command line: steps\[1\]\] rotate cannot follow prune .* fills the zeros; put rotate/,
+    ],
     [["--samples", "1.5"], /samples is 1\.5, must be a whole number/],
-    [["--iterations", "1"], /\[sparsegpt\] "iterations" /],
+    [["--iterations", "1"], /\[command line: sparsegpt\] "iterations" /],
     [["--damping", "-1"], /damping is -1, must be a number from 0 to 100/],
     [["--backend", "wsm"], /"wsm" is not a backend; did you mean "wasm"\?/],
     [["--layout", "two-for"], /"two-for" is not a layout; did you mean "two-four"\?/],

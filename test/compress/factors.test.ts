@@ -1,15 +1,15 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
+import type { FlatRecipe } from "../../src/compress/recipe.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { memoryFolder } from "../../src/platform/files.js";
-import type { Recipe } from "../../src/recipe.js";
 import { refused } from "../checkpoint/crafted.js";
 import { compressFiles, convert, EVALUATION, type Files, storyFiles } from "./stories.js";
 
 const test = suite("compress with factors and rotations");
 const TEXT = EVALUATION.slice(0, 6000);
-const ARMOR: Partial<Recipe> = {
+const ARMOR: FlatRecipe = {
   method: "armor",
   options: { iterations: 30, learningRate: 1e-3, blockSize: 16 },
 };
@@ -91,7 +91,7 @@ test("what cannot be done is refused", async () => {
   const { files } = await compressFiles(storyFiles(), { ...ARMOR, layout: "two-four" });
   await refused(() => compressFiles(files, { method: "magnitude" }), /compress the original/);
   await refused(() => compressFiles(storyFiles(), { ...ARMOR, sparsity: "50%" }), /core is 2:4/);
-  const typo = { rotate: { step: 5 } } as unknown as Partial<Recipe>;
+  const typo = { rotate: { step: 5 } } as unknown as FlatRecipe;
   await refused(() => compressFiles(storyFiles(), typo), /did you mean "steps"/);
   await refused(
     () => compressFiles(storyFiles(), { rotate: { blockSize: 48 } }),

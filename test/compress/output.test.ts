@@ -158,7 +158,7 @@ test("a compressed folder can be compressed again", async () => {
     Object.fromEntries([...parseWeights(files).tensors].map(([name, { bytes }]) => [name, bytes]));
   sameFiles(weights(second), weights(first));
   const { recipe } = JSON.parse(new TextDecoder().decode(second.files["penjing.json"]));
-  assert.is(recipe.method, "magnitude");
+  assert.is(recipe.steps[0].prune.method, "magnitude");
   assert.equal(Object.keys(second.files).sort(), Object.keys(first.files).sort());
   // Into the dense layout the mark goes away with the packing.
   const third = await compressFiles(first.files, { method: "magnitude" });
@@ -174,8 +174,12 @@ test("the side file says what was done, and nothing of when or where", async () 
   assert.is(side.penjing, VERSION);
   assert.equal(side.model, { family: "llama", layers: 4, hiddenSize: 128, vocabSize: 1024 });
   assert.is(side.recipe.seed, 5);
-  assert.is(side.recipe.method, "sparsegpt");
-  assert.equal(side.recipe.ignore, ["lm_head", "model.embed_tokens"]);
+  assert.equal(side.recipe.steps, [
+    {
+      prune: { method: "sparsegpt", sparsity: "2:4", damping: 0.01, blockSize: 128 },
+      ignore: ["lm_head", "model.embed_tokens"],
+    },
+  ]);
   assert.is(side.backend, "wasm");
   assert.is(side.calibration.sha256, await sha256(CALIBRATION));
   assert.is(side.calibration.samples, 4);

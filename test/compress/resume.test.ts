@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
+import type { FlatRecipe } from "../../src/compress/recipe.js";
 import { type CompressEvent, compress } from "../../src/compress.js";
 import { memoryFolder, memoryOutputFolder, openWorkFolder } from "../../src/platform/files.js";
 import { memoryWorkFolder, type WorkFolder } from "../../src/platform/work-folder.js";
-import type { Recipe } from "../../src/recipe.js";
 import { decodeSnapshot, encodeSnapshot } from "../../src/snapshot.js";
 import { refused } from "../checkpoint/crafted.js";
 import {
@@ -28,7 +28,7 @@ test.before(() => {
 });
 test.after(() => rmSync(root, { recursive: true, force: true }));
 
-const RECIPES: Readonly<Record<string, Partial<Recipe>>> = {
+const RECIPES: Readonly<Record<string, FlatRecipe>> = {
   plain: { method: "sparsegpt", layout: "two-four" },
   "column squares": { method: "wanda", statistics: "dense" },
   rotated: { method: "sparsegpt", rotate: { steps: 3 } },
@@ -39,7 +39,7 @@ const RECIPES: Readonly<Record<string, Partial<Recipe>>> = {
 
 /** Starts a compression and stops it when `when` says so; whether it was stopped. */
 async function interrupt(
-  recipe: Partial<Recipe>,
+  recipe: FlatRecipe,
   work: WorkFolder,
   when: (event: CompressEvent) => boolean,
 ): Promise<boolean> {
@@ -170,7 +170,7 @@ test("a work folder of another run, of other files, or damaged is refused", asyn
 });
 
 /** What an interrupted run keeps: every kind of part there is. */
-async function fullFolder(recipe: Partial<Recipe>): Promise<[WorkFolder, Map<string, Uint8Array>]> {
+async function fullFolder(recipe: FlatRecipe): Promise<[WorkFolder, Map<string, Uint8Array>]> {
   const work = memoryWorkFolder();
   await interrupt(
     recipe,
@@ -268,7 +268,7 @@ test("snapshots come back as they went, and cut ones are refused", async () => {
 
 test("a budget shortens what it can and says so", async () => {
   const started = performance.now();
-  const recipe: Partial<Recipe> = {
+  const recipe: FlatRecipe = {
     method: "armor",
     options: { iterations: 1e6, patience: 1e6 },
     rotate: { steps: 100_000, scope: "groups:2" },

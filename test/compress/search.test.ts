@@ -1,9 +1,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
-import { patternOf, searchRecipe } from "../../src/compress/rotate.js";
+import { type FlatRecipe, readRecipe, stepsOf } from "../../src/compress/recipe.js";
+import { patternOf, planSearch, type RotateOptions } from "../../src/compress/transforms/rotate.js";
 import { memoryFolder } from "../../src/platform/files.js";
-import { DEFAULT_RECIPE, type Recipe } from "../../src/recipe.js";
 import type { RotationLoss } from "../../src/rotation.js";
 import { parseSparsity } from "../../src/sparsity.js";
 import { refused } from "../checkpoint/crafted.js";
@@ -29,8 +29,9 @@ test("the pattern is the sparsity's, for a share the nearest of 8", () => {
 });
 
 test("loss and objective follow from method and sparsity, unless they are given", () => {
-  const of = (recipe: Partial<Recipe>, rotate: Recipe["rotate"] = {}) => {
-    const { loss, objective } = searchRecipe({ ...DEFAULT_RECIPE, ...recipe }, rotate);
+  const of = (recipe: FlatRecipe, rotate: FlatRecipe["rotate"] = {}) => {
+    const [{ options }, ...later] = stepsOf(readRecipe({ ...recipe, rotate }));
+    const { loss, objective } = planSearch(options as unknown as RotateOptions, later);
     return `${loss} ${objective}`;
   };
   assert.is(of({ method: "sparsegpt" }), "removed magnitude");
@@ -68,10 +69,10 @@ test("the sparsity reaches the search, and decides its way unless the loss is th
 });
 
 test("a loss that there is not is refused", async () => {
-  const rotate = { loss: "l1" } as unknown as Recipe["rotate"];
+  const rotate = { loss: "l1" } as unknown as FlatRecipe["rotate"];
   await refused(
     () => compressFiles(storyFiles(), { rotate }),
-    /recipe: rotate.*loss is l1, must be one of removed, entropy/,
+    /recipe: rotate.*loss is "l1", must be "removed" or "entropy"/,
   );
 });
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { createCheckpoint } from "../../src/checkpoint/checkpoint-writer.js";
+import type { FlatRecipe } from "../../src/compress/recipe.js";
 import {
   type CompressEvent,
   type CompressOptions,
@@ -11,7 +12,6 @@ import {
 } from "../../src/compress.js";
 import type { TensorEntry } from "../../src/layout.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
-import type { Recipe } from "../../src/recipe.js";
 import { repositoryRoot } from "../shared.js";
 
 export type Files = Readonly<Record<string, Uint8Array>>;
@@ -21,7 +21,7 @@ export const CALIBRATION = readFileSync(join(FOLDER, "calibration.txt"), "utf8")
 export const EVALUATION = readFileSync(join(FOLDER, "evaluation.txt"), "utf8");
 
 /** Calibration that takes a fraction of a second. */
-export const QUICK: Partial<Recipe> = { samples: 4, length: 32 };
+export const QUICK: FlatRecipe = { samples: 4, length: 32 };
 
 /** A model folder's files, texts left out. */
 export function modelFiles(folder: string): Record<string, Uint8Array> {
@@ -45,7 +45,7 @@ export interface Compressed {
 /** Compresses a folder in memory. */
 export async function compressFiles(
   files: Files,
-  recipe: Partial<Recipe> = {},
+  recipe: FlatRecipe = {},
   options: Partial<CompressOptions> = {},
 ): Promise<Compressed> {
   const out = memoryOutputFolder("out");

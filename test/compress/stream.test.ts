@@ -14,13 +14,13 @@ import {
   openCalibration,
 } from "../../src/compress/calibration.js";
 import { Passes, type Steps } from "../../src/compress/pass.js";
+import { readRecipe } from "../../src/compress/recipe.js";
 import { ResidualStream, type StreamOptions } from "../../src/compress/stream.js";
 import { disposeBlock } from "../../src/decoder.js";
 import { PenjingError } from "../../src/errors.js";
 import { loadBlock } from "../../src/load.js";
 import { memoryFolder, openWorkFolder } from "../../src/platform/files.js";
 import { memoryWorkFolder, type WorkFolder } from "../../src/platform/work-folder.js";
-import { DEFAULT_RECIPE } from "../../src/recipe.js";
 import { readModel, type StoredModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
 import { compressFiles, parseWeights, repeatBlocks, sameFiles, storyFiles } from "./stories.js";
@@ -226,7 +226,7 @@ async function through(
 
 test("a dense and a compressed stream are carried side by side through the blocks", async () => {
   const model = await stories();
-  const recipe = { ...DEFAULT_RECIPE, length: LENGTH };
+  const recipe = { ...readRecipe({}), length: LENGTH };
   const calibration = await openCalibration(model, backend, { ids, samples: SAMPLES }, recipe);
   const passes = new Passes(backend, calibration, undefined);
   const begun = await readAll(calibration.stream);
@@ -254,7 +254,7 @@ test("a dense and a compressed stream are carried side by side through the block
 
 test("a pass that does not advance leaves the stream; scratch is there only during a pass", async () => {
   const model = await stories();
-  const recipe = { ...DEFAULT_RECIPE, length: LENGTH };
+  const recipe = { ...readRecipe({}), length: LENGTH };
   const calibration = await openCalibration(model, backend, { ids, samples: SAMPLES }, recipe);
   const passes = new Passes(backend, calibration, undefined);
   const begun = await readAll(calibration.stream);

@@ -7,9 +7,10 @@ import { openWasm } from "../../src/backends/wasm.js";
 import { decode } from "../../src/decode.js";
 import { partsIn } from "../../src/form.js";
 import { layerError } from "../../src/layer-error.js";
-import { type LinearProblem, resolveOptions } from "../../src/method.js";
-import { type ArmorHessianOptions, armorHessian } from "../../src/methods/armor-hessian.js";
+import type { LinearProblem } from "../../src/method.js";
+import { armorHessian } from "../../src/methods/armor-hessian.js";
 import { sparsegpt } from "../../src/methods/sparsegpt.js";
+import { type OptionsOf, resolveOptions } from "../../src/options.js";
 import { Random } from "../../src/random.js";
 import { parseSparsity } from "../../src/sparsity.js";
 import { goldenLayer } from "../golden.js";
@@ -58,7 +59,7 @@ interface Pruned {
 async function prune(
   backend: Backend,
   { rows, cols, weight, inputs }: Layer,
-  options: Partial<ArmorHessianOptions> = {},
+  options: Partial<OptionsOf<typeof armorHessian.options>> = {},
   more: Partial<LinearProblem> = {},
 ): Promise<Pruned> {
   const tokens = inputs.length / cols;
@@ -82,11 +83,17 @@ async function prune(
   };
   try {
     const problem = problemOf();
-    const outcome = await armorHessian.prune(problem, resolveOptions(armorHessian, options));
+    const outcome = await armorHessian.prune(
+      problem,
+      resolveOptions(armorHessian.options, options, armorHessian.name),
+    );
     const whole = await decode(backend, outcome.form!);
     made.push(outcome.mask, ...partsIn(outcome.form!), whole);
     const start = problemOf();
-    const { mask } = await sparsegpt.prune(start, resolveOptions(sparsegpt, {}));
+    const { mask } = await sparsegpt.prune(
+      start,
+      resolveOptions(sparsegpt.options, {}, sparsegpt.name),
+    );
     made.push(mask);
     return {
       outcome,
@@ -133,7 +140,7 @@ for (const open of [openReference, openWasm]) {
 test("more rounds and larger blocks come further", async () => {
   const backend = await openWasm();
   const layer = layerOf(64, 64);
-  const errorOf = async (options: Partial<ArmorHessianOptions>) =>
+  const errorOf = async (options: Partial<OptionsOf<typeof armorHessian.options>>) =>
     (await prune(backend, layer, options)).error;
   const few = await errorOf({ blockSize: 8, rounds: 3 });
   const many = await errorOf({ blockSize: 8, rounds: 40 });
@@ -271,7 +278,10 @@ test("taken up where it was kept, it ends in the same bits", async () => {
 
 test("refuses other patterns and block sizes below 4", async () => {
   const backend = await openWasm();
-  const refusal = async (options: Partial<ArmorHessianOptions>, sparsity: string) =>
+  const refusal = async (
+    options: Partial<OptionsOf<typeof armorHessian.options>>,
+    sparsity: string,
+  ) =>
     prune(backend, layerOf(8, 16), options, { sparsity: parseSparsity(sparsity) }).then(
       () => "",
       (error) => error.message as string,

@@ -2,8 +2,9 @@ import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { decode } from "../../src/decode.js";
 import { partsIn } from "../../src/form.js";
-import { type LinearProblem, resolveOptions } from "../../src/method.js";
-import { type ArmorMethodOptions, armor } from "../../src/methods/armor.js";
+import type { LinearProblem } from "../../src/method.js";
+import { armor } from "../../src/methods/armor.js";
+import { type OptionsOf, resolveOptions } from "../../src/options.js";
 import { Random } from "../../src/random.js";
 import { parseSparsity } from "../../src/sparsity.js";
 
@@ -40,7 +41,7 @@ export interface Pruned {
 export async function prune(
   backend: Backend,
   { rows, cols, weight, squares }: Layer,
-  options: Partial<ArmorMethodOptions>,
+  options: Partial<OptionsOf<typeof armor.options>>,
   more: Partial<LinearProblem> = {},
 ): Promise<Pruned> {
   const columnSquares = backend.upload(squares, [cols]);
@@ -53,7 +54,10 @@ export async function prune(
     ...more,
   };
   try {
-    const outcome = await armor.prune(problem, resolveOptions(armor, { rounds: 0, ...options }));
+    const outcome = await armor.prune(
+      problem,
+      resolveOptions(armor.options, { rounds: 0, ...options }, armor.name),
+    );
     const whole = await decode(backend, outcome.form!);
     const [a, s, b] = partsIn(outcome.form!);
     const tensors = [s, outcome.mask, a, b, whole];

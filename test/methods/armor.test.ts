@@ -4,7 +4,8 @@ import * as assert from "uvu/assert";
 import { openReference } from "../../src/backends/reference.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { factorValues } from "../../src/factors/blocks.js";
-import type { ArmorMethodOptions } from "../../src/methods/armor.js";
+import type { armor } from "../../src/methods/armor.js";
+import type { OptionsOf } from "../../src/options.js";
 import { parseSparsity } from "../../src/sparsity.js";
 import { memoryKeeper } from "../keeper.js";
 import { hasWebGpu, openSharedGpu } from "../webgpu/adapter.js";
@@ -259,7 +260,7 @@ test("patience ends what no longer gets better", async () => {
 
 test("refuses other patterns and block sizes below 4", async () => {
   const backend = await openWasm();
-  const refusal = async (options: Partial<ArmorMethodOptions>, sparsity: string) => {
+  const refusal = async (options: Partial<OptionsOf<typeof armor.options>>, sparsity: string) => {
     const more = { sparsity: parseSparsity(sparsity) };
     return prune(backend, layerOf(8, 16), options, more).then(
       () => "",

@@ -4,11 +4,11 @@ import * as assert from "uvu/assert";
 import { openBackend } from "../../src/backends/index.js";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
+import type { FlatRecipe } from "../../src/compress/recipe.js";
 import { compress } from "../../src/compress.js";
 import { scoreWindows } from "../../src/evaluate.js";
 import { loadDecoder } from "../../src/open-model.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
-import type { Recipe } from "../../src/recipe.js";
 import { readModel } from "../../src/stored-model.js";
 import { intsOf, readShared, SELECTION_METHODS, unpackBits } from "../golden.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
@@ -84,7 +84,7 @@ async function pruneModel(
   pattern: string,
   calibration: string,
   // The original takes NoWag's statistics from the dense model.
-  statistics: Recipe["statistics"] = method === "nowag" ? "dense" : "sequential",
+  statistics: FlatRecipe["statistics"] = method === "nowag" ? "dense" : "sequential",
 ): Promise<Checkpoint> {
   const out = memoryOutputFolder();
   const recipe = {

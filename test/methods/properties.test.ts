@@ -290,9 +290,15 @@ const GOOD = problem({ rows: 2, cols: 8, tokens: 5, salt: 9 });
 /** Each with what is wrong in place of a problem that works. */
 const BAD: readonly (readonly [wrong: object, message: RegExp])[] = [
   [{ sparsity: "2:3" }, /^\[pruneLinear\] 8 columns are not a multiple of the M in 2:3; choose/],
-  [{ sparsity: "3:2" }, /^\[sparsity\] "3:2"/],
-  [{ method: "magnitud" }, /^\[method\] "magnitud" is not known; did you mean "magnitude"\?/],
-  [{ options: { dampin: 1 } }, /^\[sparsegpt\] "dampin" is not an option.*did you mean "damping"/],
+  [{ sparsity: "3:2" }, /^\[pruneLinear: sparsity\] "3:2"/],
+  [
+    { method: "magnitud" },
+    /^\[pruneLinear\] method is "magnitud", must be .*; did you mean "magnitude"\?/,
+  ],
+  [
+    { options: { dampin: 1 } },
+    /^\[pruneLinear: sparsegpt\] "dampin" is not an option.*did you mean "damping"/,
+  ],
   [{ options: { damping: 200 } }, /damping is 200, must be a number from 0 to 100/],
   [{ backend: "wasn" }, /^\[--backend\] "wasn" is not a backend; did you mean "wasm"/],
   [{ rows: 3 }, /weight has 16 elements, must have rows \* cols = 24/],

@@ -312,15 +312,15 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
       refusal(optimiseRotation(backend, problems, options));
     assert.match(await refused({ step: 3 }), /"step" is not an option.*"steps"/);
     assert.match(await refused({ steps: -1 }), /steps is -1, must be a whole number/);
-    assert.match(await refused({ learningRate: 0 }), /learningRate is 0, must be above 0/);
-    assert.match(await refused({ objective: "armor" }), /objective is armor, must be one of magn/);
-    assert.match(await refused({ loss: "l1" }), /loss is l1, must be one of removed, entropy/);
+    assert.match(await refused({ learningRate: 0 }), /learningRate is 0, must be a number above 0/);
+    assert.match(await refused({ objective: "armor" }), /objective is "armor", must be "magn/);
+    assert.match(await refused({ loss: "l1" }), /loss is "l1", must be "removed" or "entropy"/);
     assert.match(
       await refused({ pattern: { n: 5, m: 4 } }),
       /pattern is 5:4, must keep n of every/,
     );
     assert.match(await refused({ pattern: { n: 2, m: 17 } }), /pattern is 2:17.* 1 <= m <= 16/);
-    assert.match(await refused({ parametrisation: "cayley" }), /must be one of riemannian, qr/);
+    assert.match(await refused({ parametrisation: "cayley" }), /must be "riemannian" or "qr"/);
     assert.match(await refused({ blockSize: 5 }), /blockSize is 5.*divides.* 12 columns/);
     assert.match(await refused({ damping: Number.NaN }), /damping is NaN/);
     assert.match(await refused({ seconds: 0 }), /seconds is 0/);

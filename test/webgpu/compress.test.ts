@@ -2,7 +2,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { openWasm } from "../../src/backends/wasm.js";
-import type { Recipe } from "../../src/recipe.js";
+import type { FlatRecipe } from "../../src/compress/recipe.js";
 import { compressFiles, storyFiles } from "../compress/stories.js";
 import { note, skipUnless } from "../shared.js";
 import { hasWebGpu, NO_WEBGPU, openTestGpu } from "./adapter.js";
@@ -10,14 +10,14 @@ import { hasWebGpu, NO_WEBGPU, openTestGpu } from "./adapter.js";
 const test = suite("webgpu/compress");
 
 /** Recipes for the layers of the first block that are named: a software adapter is slow. */
-const RECIPES: readonly (readonly [readonly string[], Partial<Recipe>])[] = [
+const RECIPES: readonly (readonly [readonly string[], FlatRecipe])[] = [
   [["q_proj", "v_proj", "o_proj"], { method: "sparsegpt", sparsity: "2:4" }],
   [["v_proj"], { method: "sparsegpt", sparsity: "50%" }],
 ];
 
 const LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
-async function compressOn(backend: Backend, recipe: Partial<Recipe>) {
+async function compressOn(backend: Backend, recipe: FlatRecipe) {
   const { result, files } = await compressFiles(storyFiles(), recipe, { backend });
   const served = backend.served();
   backend.dispose();

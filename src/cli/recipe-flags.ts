@@ -1,0 +1,227 @@
+import { type Command, Option } from "commander";
+import { parse as parseYaml } from "yaml";
+import { DEFAULT_IGNORE } from "../compress/globs.js";
+import {
+  type FlatRecipe,
+  type RecipeStep,
+  readRecipe,
+  type StepsRecipe,
+  toSteps,
+} from "../compress/recipe.js";
+import { SETTINGS } from "../compress/settings.js";
+import type { StepReach, TransformKind } from "../compress/transform.js";
+import { transforms } from "../compress/transforms/index.js";
+import { PenjingError } from "../errors.js";
+import { methods } from "../methods/index.js";
+import { defaultText, definedOnly, type OptionSpec, type OptionSpecs } from "../options.js";
+import { collect, number, readTextFile } from "./options.js";
+
+const { prune, rotate } = transforms;
+
+/** "blockSize" as a flag: "--block-size", after a prefix "--rotate-block-size". */
+function flagOf(option: string, prefix = ""): string {
+  const dashed = (text: string) => text.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return `--${prefix && `${dashed(prefix)}-`}${dashed(option)}`;
+}
+
+/** The name under which commander keeps a flag's value. */
+function keyOf(option: string, prefix: string): string {
+  return prefix ? prefix + option[0].toUpperCase() + option.slice(1) : option;
+}
+
+const PLACEHOLDERS: Readonly<Record<OptionSpec["kind"], string>> = {
+  number: " <n>",
+  choice: " <name>",
+  text: " <text>",
+  sparsity: " <pattern>",
+  flag: "",
+};
+
+function explain({ description, unit, ...spec }: OptionSpec): string {
+  const usual = defaultText({ description, unit, ...spec } as OptionSpec);
+  return `${description}${usual === undefined ? "" : ` (default: ${usual})`}`;
+}
+
+/** The flag of an option; one that turns off what is on unless it is given. */
+function flag(name: string, spec: OptionSpec, prefix = ""): Option {
+  if (spec.kind === "flag") return new Option(flagOf(name, "no"), `do not ${spec.description}`);
+  const option = new Option(flagOf(name, prefix) + PLACEHOLDERS[spec.kind], explain(spec));
+  return spec.kind === "number" ? option.argParser(number) : option;
+}
+
+/** Every option of any method, and the methods that have it. */
+function methodOptions(): Map<string, string[]> {
+  const owners = new Map<string, string[]>();
+  for (const { name, options } of Object.values(methods)) {
+    for (const option of Object.keys(options)) {
+      owners.set(option, [...(owners.get(option) ?? []), name]);
+    }
+  }
+  return owners;
+}
+
+/** Adds the flags that say what a recipe would. */
+export function withRecipeFlags(command: Command): Command {
+  const add = (specs: OptionSpecs, prefix?: string) => {
+    for (const [name, spec] of Object.entries(specs)) command.addOption(flag(name, spec, prefix));
+  };
+  add(prune.options);
+  command.option("--ignore <glob>", "leave these layers as they are; repeatable", collect);
+  add(SETTINGS);
+  command.addOption(
+    new Option("--rotate <method>", "rotate the blocks first: denoise").choices(["denoise"]),
+  );
+  add(rotate.options, "rotate");
+  command
+    .option(
+      "--step <yaml>",
+      "one step of the recipe, instead of all flags above that say what is done; repeatable",
+      collect,
+    )
+    .option("--recipe <file>", "YAML or JSON file with these settings; flags win over it");
+  for (const [name, owners] of methodOptions()) {
+    command.option(`${flagOf(name)} <n>`, `of ${owners.join(", ")}: see below`, number);
+  }
+  return command;
+}
+
+/** Lines for an option and what its values bring. */
+function describeOption([name, spec]: [string, OptionSpec], prefix: string): string[] {
+  const left = flagOf(name, prefix) + PLACEHOLDERS[spec.kind];
+  return [`    ${left.padEnd(28)} ${explain(spec)}`];
+}
+
+function describeStep({ name, summary, options }: TransformKind): string {
+  const prefix = name === prune.name ? "" : name;
+  const lines = Object.entries(options).flatMap((entry) => describeOption(entry, prefix));
+  return [`  ${name}: ${summary}`, ...lines].join("\n");
+}
+
+function describeMethod({ name, summary, options }: (typeof methods)[string]): string {
+  const lines = Object.entries<OptionSpec>(options).flatMap((entry) => describeOption(entry, ""));
+  return [`  ${name.padEnd(10)} ${summary}`, ...lines].join("\n");
+}
+
+/** Steps, methods and their options, for the help. */
+export function describeSteps(): string {
+  return `Steps, in the order in which they work, and their options:
+${Object.values(transforms).map(describeStep).join("\n")}
+
+Methods of prune and their options:
+${Object.values(methods).map(describeMethod).join("\n")}
+
+In a recipe and in --step an option's name is its flag's without the step's: --rotate-learning-rate is
+rotate: { learningRate: ... }.`;
+}
+
+/** What commander made of the flags. */
+export type RecipeFlags = Readonly<Record<string, unknown>> & {
+  readonly recipe?: string;
+  readonly ignore?: readonly string[];
+  readonly rotate?: "denoise";
+  readonly step?: readonly string[];
+};
+
+function given(flags: RecipeFlags, names: Iterable<string>, prefix = ""): Record<string, unknown> {
+  const entries = [...names].map((name) => [name, flags[keyOf(name, prefix)]]);
+  return definedOnly(Object.fromEntries(entries));
+}
+
+/** What the flags say by themselves. */
+function flatFlags(flags: RecipeFlags): FlatRecipe {
+  const { ignore, layerError } = flags;
+  return definedOnly({
+    ...given(flags, Object.keys(prune.options)),
+    options: given(flags, methodOptions().keys()),
+    ignore,
+    ...given(flags, Object.keys(SETTINGS)),
+    layerError: layerError === false ? false : undefined,
+  }) as FlatRecipe;
+}
+
+/**
+ * The recipe that the file, the steps and the flags make together: flags win over the file.
+ *
+ * @throws PenjingError when one of them is wrong, or flags and steps say different things
+ */
+export async function readRecipeFlags(flags: RecipeFlags): Promise<StepsRecipe> {
+  const file = flags.recipe ? await readRecipeFile(flags.recipe) : undefined;
+  const { method, sparsity, options, ignore, ...settings } = flatFlags(flags);
+  const own = { method, sparsity, ...options };
+  const turn = given(flags, Object.keys(rotate.options), rotate.name);
+  const said = Object.keys({
+    ...definedOnly({ ...own, ignore }),
+    ...definedOnly({ rotate: flags.rotate }),
+  });
+  said.push(...Object.keys(turn).map((name) => keyOf(name, rotate.name)));
+  if (flags.step) {
+    if (said.length > 0) {
+      throw new PenjingError(
+        flagOf(said[0]),
+        "it was given beside --step, which says all that is done; write it into the step, or leave --step out.",
+      );
+    }
+    const steps = flags.step.map((text) => parse(text, "--step") as RecipeStep);
+    const { version } = readRecipe({ version: 2, steps, ...settings }, "command line");
+    return { ...file, ...settings, version, steps };
+  }
+  const steps = [...(file?.steps ?? [{ prune: {} }])];
+  const pruned = steps.findIndex((step) => prune.name in step);
+  const fromFile = (steps[pruned] ?? {}) as { prune?: Record<string, unknown> } & StepReach;
+  const before = fromFile.prune ?? {};
+  const { method: usual } = prune.options;
+  const isOtherMethod = method !== undefined && method !== (before.method ?? usual.default);
+  // Checked alone for the message: a flag's fault is not the file's.
+  const base = isOtherMethod ? {} : definedOnly({ method: before.method });
+  const rotated = flags.rotate && { rotate: turn };
+  readRecipe(definedOnly({ ...base, ...flatFlags(flags), ...rotated }), "command line");
+  if (said.length > 0 && steps.filter((step) => prune.name in step).length > 1) {
+    throw new PenjingError(
+      flagOf(said[0]),
+      "the recipe prunes in several steps, and a flag does not say which is meant; give --step for each.",
+    );
+  }
+  // The file's options belong to the file's method.
+  const kept = isOtherMethod ? definedOnly({ sparsity: before.sparsity }) : before;
+  if (pruned >= 0) {
+    steps[pruned] = {
+      ...fromFile,
+      prune: { ...kept, ...definedOnly(own) },
+      ...(ignore && { ignore: [...(fromFile.ignore ?? DEFAULT_IGNORE), ...ignore] }),
+    };
+  }
+  return { ...file, ...settings, version: 2, steps: withRotation(steps, turn, flags.rotate) };
+}
+
+/** Steps with the rotation that flags ask for. */
+function withRotation(
+  steps: readonly RecipeStep[],
+  options: object,
+  asked: RecipeFlags["rotate"],
+): RecipeStep[] {
+  const at = steps.findIndex((step) => rotate.name in step);
+  if (at >= 0) {
+    const { rotate: before } = steps[at] as { rotate: object };
+    return steps.with(at, { rotate: { ...before, ...options } });
+  }
+  if (asked) return [{ rotate: options }, ...steps];
+  if (Object.keys(options).length === 0) return [...steps];
+  throw new PenjingError("--rotate", "its options were given without it; add --rotate denoise.");
+}
+
+async function readRecipeFile(path: string): Promise<StepsRecipe> {
+  const parsed = parse(await readTextFile(path), path);
+  readRecipe(parsed, path);
+  return toSteps(parsed, path);
+}
+
+function parse(text: string, where: string): unknown {
+  try {
+    return parseYaml(text, { maxAliasCount: 100 });
+  } catch (cause) {
+    const reason = (cause as Error).message.split("\n")[0].replace(/:$/, "");
+    throw new PenjingError(where, `it is neither YAML nor JSON (${reason}); mend it there.`, {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,238 @@
+import type { Backend } from "../backend.js";
+import { BACKEND_OPTION_NAMES, type BackendOptions, Lease } from "../backends/lease.js";
+import { StatisticsGatherer } from "../calibrate.js";
+import { decode, hostLeaf } from "../decode.js";
+import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import { type Leaf, leavesOf } from "../form.js";
+import { layerError } from "../layer-error.js";
+import type { Statistics } from "../method.js";
+import { definedOnly, resolveOptions } from "../options.js";
+import { formatSparsity } from "../sparsity.js";
+import { paceSteps } from "../steps.js";
+import type { Tensor } from "../tensor.js";
+import { disposeSolved, solveLayer } from "./layer.js";
+import { layerPlan, prune } from "./transforms/prune.js";
+
+export interface PruneLinearOptions extends BackendOptions {
+  /** [rows, cols] row-major: rows are output features, cols input features. Not changed. */
+  readonly weight: Float32Array;
+  readonly rows: number;
+  readonly cols: number;
+  /** A method's name, as in docs/methods.md. @default "sparsegpt" */
+  readonly method?: string;
+  /** "2:4", or the share to remove such as "50%". @default "2:4" */
+  readonly sparsity?: string | number;
+  /** The method's options by name. @default {} */
+  readonly options?: Readonly<Record<string, number>>;
+  /** [tokens, cols] row-major: the layer's inputs. Methods other than magnitude need these or `hessian`. */
+  readonly activations?: Float32Array;
+  /** Sequences that the activations were cut into. @default 1 */
+  readonly sequences?: number;
+  /** [cols, cols], (2 / sequences) XᵀX, when the activations themselves are not at hand. */
+  readonly hessian?: Float32Array;
+  /** Tokens behind `hessian`. @default 1 */
+  readonly tokens?: number;
+  /** Seed of methods that draw random numbers. @default 0 */
+  readonly seed?: number;
+  /** Stops a long optimisation. */
+  readonly signal?: AbortSignal;
+}
+
+const OPTION_NAMES: readonly (keyof PruneLinearOptions)[] = [
+  "weight",
+  "rows",
+  "cols",
+  "method",
+  "sparsity",
+  "options",
+  "activations",
+  "sequences",
+  "hessian",
+  "tokens",
+  "seed",
+  "signal",
+  ...BACKEND_OPTION_NAMES,
+];
+
+export interface PrunedLinear {
+  /** [rows, cols] row-major, pruned; the dense one of `factors` where there are any. */
+  readonly weight: Float32Array;
+  /** [rows, cols], 1 = kept. */
+  readonly mask: Uint8Array;
+  /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||²; undefined without activations and hessian. */
+  readonly layerError: number | undefined;
+  /** Share of weights that the mask removes. */
+  readonly sparsity: number;
+  /**
+   * For methods that factorise (ARMOR): the matrices whose product the layer multiplies by, from left
+   * to right, each with the part "values". One of them, dense, is `weight`.
+   */
+  readonly factors?: readonly Leaf<Float32Array>[];
+  readonly figures: Readonly<Record<string, number>>;
+  readonly notes: readonly string[];
+}
+
+/** The whole of `pruneLinear`. */
+export async function pruneAlone(options: PruneLinearOptions): Promise<PrunedLinear> {
+  refuseUnknownKeys("pruneLinear", options, OPTION_NAMES);
+  const { rows, cols } = options;
+  const lease = await Lease.open(options, { largestWeight: rows * cols || 0 });
+  const notes = lease.note ? [lease.note] : [];
+  try {
+    for (;;) {
+      try {
+        const pruned = await pruneOn(lease.backend, options);
+        return { ...pruned, notes: [...notes, ...pruned.notes] };
+      } catch (error) {
+        notes.push(await lease.moveAfter(error));
+      }
+    }
+  } finally {
+    lease.dispose();
+  }
+}
+
+function need(holds: boolean, message: string): void {
+  if (!holds) throw new PenjingError("pruneLinear", message);
+}
+
+async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<PrunedLinear> {
+  const { weight, rows, cols, activations, hessian, sequences = 1 } = options;
+  const step = definedOnly({ method: options.method, sparsity: options.sparsity });
+  const given = resolveOptions(prune.options, { ...options.options, ...step }, "pruneLinear");
+  const plan = layerPlan(given);
+  const { method, sparsity } = plan;
+  const isCount = (value: number) => Number.isSafeInteger(value) && value >= 1;
+  need(
+    isCount(rows) && isCount(cols),
+    `rows is ${rows} and cols ${cols}, must be whole numbers of at least 1.`,
+  );
+  need(isCount(sequences), `sequences is ${sequences}, must be a whole number of at least 1.`);
+  for (const [name, given] of Object.entries({ weight, activations, hessian })) {
+    if (given === undefined || given instanceof Float32Array) continue;
+    need(false, `${name} must be a Float32Array; convert it with Float32Array.from.`);
+  }
+  need(
+    weight.length === rows * cols,
+    `weight has ${weight.length} elements, must have rows * cols = ${rows * cols}.`,
+  );
+  need(
+    !activations || (activations.length > 0 && activations.length % cols === 0),
+    `activations have ${activations?.length} elements, which is not a whole number of rows of ${cols}.`,
+  );
+  need(
+    !hessian || hessian.length === cols * cols,
+    `hessian has ${hessian?.length} elements, must have cols * cols = ${cols * cols}.`,
+  );
+  need(
+    method.needs(plan.options).length === 0 || activations !== undefined || hessian !== undefined,
+    `${method.name} needs the layer's inputs; give activations or hessian, or use method "magnitude".`,
+  );
+  need(
+    sparsity.kind !== "n:m" || cols % sparsity.m === 0,
+    `${cols} columns are not a multiple of the M in ${formatSparsity(sparsity)}; choose another pattern or an unstructured sparsity such as 50%.`,
+  );
+  prune.check(given, "pruneLinear");
+  const owned: Tensor[] = [];
+  const upload = (data: Float32Array, shape: number[]) => {
+    const tensor = backend.upload(data, shape);
+    owned.push(tensor);
+    return tensor;
+  };
+  try {
+    const original = upload(weight, [rows, cols]);
+    const bad = await backend.ops.countNonFinite(original);
+    need(bad === 0, `weight holds ${bad} values that are NaN or infinite; mend them first.`);
+    const statistics = activations
+      ? await gather(
+          backend,
+          upload(activations, [activations.length / cols, cols]),
+          sequences,
+          owned,
+          options.signal,
+        )
+      : hessian
+        ? await fromHessian(backend, upload(hessian, [cols, cols]), options, owned)
+        : { sequences, tokens: 0 };
+    const { seed = 0, signal } = options;
+    const name = "pruneLinear";
+    const solved = await solveLayer(backend, { name, original, plan, statistics, seed, signal });
+    const { weight: pruned, form, mask, report } = solved;
+    try {
+      const effective = form ? await decode(backend, form) : pruned;
+      owned.push(effective);
+      const factors: Leaf<Float32Array>[] = [];
+      for (const leaf of form ? leavesOf(form) : []) {
+        const { parts } = await hostLeaf(backend, leaf);
+        factors.push({ ...leaf, parts: parts as ReadonlyMap<string, Float32Array> });
+      }
+      return {
+        weight: (await backend.read(pruned)) as Float32Array,
+        mask,
+        layerError: statistics.hessian
+          ? await layerError(backend, original, effective, statistics.hessian, signal)
+          : undefined,
+        ...(form && { factors }),
+        sparsity: report.removed,
+        figures: report.figures,
+        notes: report.notes,
+      };
+    } finally {
+      disposeSolved(solved);
+    }
+  } finally {
+    for (const tensor of owned) tensor.dispose();
+  }
+}
+
+/** All statistics of one matrix of inputs; the Hessian serves the error too. */
+async function gather(
+  backend: Backend,
+  activations: Tensor,
+  sequences: number,
+  owned: Tensor[],
+  signal: AbortSignal | undefined,
+): Promise<Statistics> {
+  const cols = activations.shape[1];
+  const gatherer = new StatisticsGatherer(
+    backend,
+    cols,
+    sequences,
+    new Set(["columnSquares", "hessian"]),
+  );
+  try {
+    await paceSteps(gatherer.add(activations), signal);
+    const statistics = await gatherer.finish("pruneLinear");
+    owned.push(statistics.columnSquares!, statistics.hessian!);
+    return statistics;
+  } catch (error) {
+    gatherer.dispose();
+    throw error;
+  }
+}
+
+/** Column squares follow from the Hessian's diagonal. */
+async function fromHessian(
+  backend: Backend,
+  hessian: Tensor,
+  { cols, sequences = 1, tokens = 1 }: PruneLinearOptions,
+  owned: Tensor[],
+): Promise<Statistics> {
+  need(
+    (await backend.ops.countNonFinite(hessian)) === 0,
+    "hessian holds NaN or infinity; gather it again.",
+  );
+  const columnSquares = backend.zeros([cols]);
+  owned.push(columnSquares);
+  backend.ops.diagonal(hessian, columnSquares);
+  const diagonal = (await backend.read(columnSquares)) as Float32Array;
+  need(
+    diagonal.every((h) => h >= 0),
+    "hessian has negative elements on its diagonal, which (2 / sequences) XᵀX cannot have.",
+  );
+  backend.write(
+    columnSquares,
+    diagonal.map((h) => (h * sequences) / 2),
+  );
+  return { sequences, tokens, columnSquares, hessian };
+}

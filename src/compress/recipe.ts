@@ -1,0 +1,333 @@
+import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import { findLayout } from "../layouts/index.js";
+import { lookUp } from "../method.js";
+import type { DecoderSpec } from "../model.js";
+import {
+  allSpecs,
+  changeOptions,
+  definedOnly,
+  type GivenOptions,
+  isMapping,
+  type OptionSpecs,
+  resolveOptions,
+} from "../options.js";
+import { DEFAULT_IGNORE } from "./globs.js";
+import { SETTINGS, type Settings } from "./settings.js";
+import type { ReadStep, StepOverride, StepReach, Transform, TransformKind } from "./transform.js";
+import { transforms } from "./transforms/index.js";
+import type { ROTATE_OPTIONS } from "./transforms/rotate.js";
+
+type Kinds = typeof transforms;
+
+/** A step: its name with its options, and the layers that it acts on beside them. */
+export type RecipeStep = {
+  readonly [Name in keyof Kinds]: {
+    readonly [Key in Name]: GivenOptions<Kinds[Name]["options"]>;
+  } & StepReach;
+}[keyof Kinds];
+
+/** How to compress a model, complete and in one spelling. It is written into the output folder. */
+export interface Recipe extends Settings {
+  readonly version: 2;
+  /** Done in their order. */
+  readonly steps: readonly RecipeStep[];
+}
+
+/** A recipe of version 2 as a person writes it: missing keys take their defaults. */
+export interface StepsRecipe extends GivenOptions<typeof SETTINGS> {
+  readonly version: 2;
+  readonly steps: readonly RecipeStep[];
+}
+
+/** What to do with the layers that a glob matches, where it differs from the rest. */
+export interface FlatOverride {
+  readonly match: string;
+  readonly method?: string;
+  readonly sparsity?: string | number;
+  /** They take the place of an earlier override's. */
+  readonly options?: Readonly<Record<string, number | undefined>>;
+}
+
+/** The short form of a recipe that prunes, after a rotation if it has `rotate`. */
+export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
+  /** @default "sparsegpt" */
+  readonly method?: string;
+  /** "2:4", or the share of weights to remove such as "50%". @default "2:4" */
+  readonly sparsity?: string | number;
+  /** Options of the method by name. @default {} */
+  readonly options?: Readonly<Record<string, number | undefined>>;
+  /** As in `StepReach`. */
+  readonly ignore?: readonly string[];
+  /** Later ones win. @default [] */
+  readonly overrides?: readonly FlatOverride[];
+  /** Options of a rotation before. @default no rotation */
+  readonly rotate?: GivenOptions<typeof ROTATE_OPTIONS>;
+}
+
+export type GivenRecipe = FlatRecipe | StepsRecipe;
+
+const FLAT_KEYS = ["method", "sparsity", "options", "ignore", "overrides", "rotate"];
+const REACH_KEYS = ["match", "ignore", "overrides"] as const satisfies readonly (keyof StepReach)[];
+
+/**
+ * Completes a recipe with the defaults and checks every field. Two spellings of one recipe give the
+ * same.
+ *
+ * @param given of version 2, or flat
+ * @param where the file or call that it came from, for messages
+ * @throws PenjingError for an unknown key, a value that the field cannot have, or an order of steps
+ *   that cannot work
+ */
+export function readRecipe(given: unknown, where = "recipe"): Recipe {
+  const isFlat = isMapping(given) && !isVersionTwo(given);
+  const { version, steps, ...settings } = toSteps(given, where);
+  const resolved = resolveOptions(SETTINGS, settings, where);
+  findLayout(resolved.layout, `${where}: layout`);
+  if (!Array.isArray(steps) || steps.length === 0) {
+    throw new PenjingError(where, "steps must be a list with a step such as prune: {}.");
+  }
+  const read = steps.map((step, i) => {
+    // A flat recipe has no list that a place in it would mean something in.
+    const at = isFlat ? where : `${where}: steps[${i}]`;
+    const isOwn = isFlat && !Object.hasOwn(step, "rotate");
+    return readStep(step, at, (name) => (isOwn ? at : `${at}: ${name}`));
+  });
+  refuseOrders(read);
+  return { version, ...resolved, steps: read.map(writeStep) };
+}
+
+function isVersionTwo(given: Readonly<Record<string, unknown>>): boolean {
+  return given.version !== undefined && given.version !== 1;
+}
+
+/**
+ * A recipe with its steps listed, neither complete nor checked beyond that.
+ *
+ * @throws PenjingError when its keys are none of a recipe, or the flat form's are malformed
+ */
+export function toSteps(given: unknown, where: string): StepsRecipe {
+  if (!isMapping(given)) {
+    throw new PenjingError(where, "a recipe is a mapping of keys such as method and sparsity.");
+  }
+  const { version } = given;
+  if (!isVersionTwo(given)) return flatSteps(definedOnly(given), where);
+  if (version !== 2) {
+    throw new PenjingError(
+      where,
+      `version is ${JSON.stringify(version)}, must be 2, or left out in a recipe without steps.`,
+    );
+  }
+  const own = Object.keys(definedOnly(given)).find((key) => FLAT_KEYS.includes(key));
+  if (own) {
+    throw new PenjingError(
+      where,
+      `"${own}" belongs to a step in version 2; write it as steps: [{ prune: { sparsity: "2:4" } }].`,
+    );
+  }
+  refuseUnknownKeys(where, given, ["version", ...Object.keys(SETTINGS), "steps"]);
+  return given as unknown as StepsRecipe;
+}
+
+function flatSteps(
+  { version: _, ...given }: Readonly<Record<string, unknown>>,
+  where: string,
+): StepsRecipe {
+  if (given.steps !== undefined) {
+    throw new PenjingError(where, "steps needs a version beside it; write version: 2.");
+  }
+  refuseUnknownKeys(where, given, [
+    ...FLAT_KEYS.slice(0, 2),
+    ...Object.keys(SETTINGS),
+    ...FLAT_KEYS,
+  ]);
+  const { method, sparsity, options, ignore, overrides, rotate, ...settings } = given;
+  const steps: unknown[] = [];
+  if (Array.isArray(rotate)) {
+    throw new PenjingError(
+      `${where}: rotate`,
+      "it is a list; a model is rotated once, so give one mapping.",
+    );
+  }
+  if (rotate !== undefined) steps.push({ rotate });
+  steps.push({
+    prune: definedOnly({ method, sparsity, ...ownOptions(options, where) }),
+    ...definedOnly({
+      ignore,
+      overrides: Array.isArray(overrides) ? flatOverrides(overrides, where) : overrides,
+    }),
+  });
+  return { ...settings, version: 2, steps: steps as RecipeStep[] };
+}
+
+/** Options of a method under a key of their own. */
+function ownOptions(options: unknown, where: string): Readonly<Record<string, unknown>> {
+  if (options === undefined) return {};
+  if (!isMapping(options)) {
+    throw new PenjingError(
+      where,
+      `options is ${JSON.stringify(options)}, must be a mapping of the method's options.`,
+    );
+  }
+  const { method, sparsity } = transforms.prune.options;
+  const owned = [...allSpecs({ method, sparsity }).keys()].slice(2);
+  refuseUnknownKeys(`${where}: options`, options, owned);
+  return options;
+}
+
+function flatOverrides(overrides: readonly unknown[], where: string): unknown[] {
+  const before = new Set<string>();
+  return overrides.map((override, i) => {
+    if (!isMapping(override)) return override;
+    const at = `${where}: overrides[${i}]`;
+    refuseUnknownKeys(at, override, ["match", "method", "sparsity", "options"]);
+    const { options, ...rest } = override;
+    const own = ownOptions(options, at);
+    // They take the place of all that an earlier override set.
+    const back = options === undefined ? [] : [...before].map((name) => [name, null]);
+    for (const name of Object.keys(own)) before.add(name);
+    return { ...rest, ...Object.fromEntries(back), ...own };
+  });
+}
+
+function readStep(step: unknown, at: string, place: (name: string) => string): ReadStep {
+  const names = isMapping(step)
+    ? Object.keys(definedOnly(step)).filter((key) => !REACH_KEYS.includes(key as "match"))
+    : [];
+  if (!isMapping(step) || names.length !== 1) {
+    throw new PenjingError(
+      at,
+      `it names ${names.join(" and ") || "nothing to do"}; a step is one of ${Object.keys(transforms).join(", ")} with its options, and match, ignore and overrides beside it.`,
+    );
+  }
+  const [name] = names;
+  const kind: TransformKind = lookUp<TransformKind>(transforms, name, at);
+  const where = place(name);
+  const given = step[name] ?? {};
+  if (!isMapping(given)) {
+    const [first] = Object.keys(kind.options);
+    throw new PenjingError(where, `it must be a mapping of options, such as { ${first}: ... }.`);
+  }
+  const options = resolveOptions(kind.options, given, where) as ReadStep["options"];
+  kind.check?.(options, where);
+  return { kind, options, where: at, reach: readReach(kind, options, step, at) };
+}
+
+function readReach(
+  kind: TransformKind,
+  options: ReadStep["options"],
+  step: Readonly<Record<string, unknown>>,
+  at: string,
+): StepReach {
+  const { match, ignore, overrides } = step;
+  const given = Object.keys(definedOnly({ match, ignore, overrides }));
+  if (kind.scope !== "linear") {
+    if (given.length === 0) return {};
+    throw new PenjingError(
+      at,
+      `${given[0]} says where a step acts, and ${kind.name} acts on the whole ${kind.scope}; leave it out.`,
+    );
+  }
+  const need = (holds: boolean, key: string, rule: string) => {
+    if (holds) return;
+    throw new PenjingError(at, `${key} is ${JSON.stringify(step[key])}, must be ${rule}.`);
+  };
+  const texts = (value: unknown) =>
+    value === undefined ||
+    (Array.isArray(value) && value.every((text) => typeof text === "string" && text !== ""));
+  need(texts(match), "match", "a list of globs");
+  need(texts(ignore), "ignore", "a list of globs");
+  const isList = overrides === undefined || Array.isArray(overrides);
+  need(isList, "overrides", "a list of mappings that each have match");
+  const read = ((overrides ?? []) as unknown[]).map((override, i) =>
+    readOverride(kind, options, override, `${at}: overrides[${i}]`),
+  );
+  return {
+    ...definedOnly({ match: match as StepReach["match"] }),
+    ignore: (ignore ?? DEFAULT_IGNORE) as readonly string[],
+    ...(read.length > 0 && { overrides: read }),
+  };
+}
+
+function readOverride(
+  kind: TransformKind,
+  options: ReadStep["options"],
+  override: unknown,
+  at: string,
+): StepOverride {
+  if (!isMapping(override) || typeof override.match !== "string" || override.match === "") {
+    throw new PenjingError(at, 'an override is a mapping with a glob under "match".');
+  }
+  const { match, ...changes } = definedOnly(override) as StepOverride;
+  const known = [...allSpecs(kind.options).keys()];
+  refuseUnknownKeys(at, override, ["match", ...known]);
+  const changed = changeOptions(kind.options, options, changes, at) as ReadStep["options"];
+  kind.check?.(changed, at);
+  const named = known.filter((name) => Object.hasOwn(changes, name));
+  const values = named.map((name) => [name, changes[name] === null ? null : changed[name]]);
+  return { match, ...Object.fromEntries(values) };
+}
+
+function writeStep({ kind, options, reach }: ReadStep): RecipeStep {
+  return { [kind.name]: options, ...reach } as unknown as RecipeStep;
+}
+
+/** @throws PenjingError when a step ignores what an earlier one left */
+function refuseOrders(steps: readonly ReadStep[]): void {
+  for (const [i, { kind, where }] of steps.entries()) {
+    for (const { kind: before, where: place } of steps.slice(0, i)) {
+      const reason = kind.cannotFollow[before.leaves];
+      if (!reason) continue;
+      throw new PenjingError(
+        where,
+        `${kind.name} cannot follow ${before.name} (${place}): ${reason}.`,
+      );
+    }
+  }
+}
+
+/** The steps of a complete recipe. */
+export function stepsOf({ steps }: Recipe): ReadStep[] {
+  return steps.map((step, i) => {
+    const { match, ignore, overrides, ...own } = step as StepReach & object;
+    const [[name, options]] = Object.entries(own as Record<string, ReadStep["options"]>);
+    const kind = (transforms as Readonly<Record<string, TransformKind>>)[name];
+    const reach = definedOnly({ match, ignore, overrides });
+    return { kind, options, reach, where: `steps[${i}]` };
+  });
+}
+
+/**
+ * What a recipe does to a model, in order. Steps of one kind are planned together.
+ *
+ * @param layers name and [outFeatures, inFeatures] of every linear that could be pruned
+ * @throws PenjingError when the model does not allow a step, or a glob matches nothing
+ */
+export function planRecipe(
+  recipe: Recipe,
+  spec: DecoderSpec,
+  layers: ReadonlyMap<string, readonly number[]>,
+): Transform[] {
+  const steps = stepsOf(recipe);
+  const kinds = [...new Set(steps.map(({ kind }) => kind))];
+  return kinds.map((kind, i) => {
+    const later = steps.filter((step) => kinds.indexOf(step.kind) > i);
+    const own = steps.filter((step) => step.kind === kind);
+    return kind.plan(own, { spec, layers, later });
+  });
+}
+
+/** Every option of a recipe. */
+export interface RecipeDescription {
+  readonly settings: OptionSpecs;
+  readonly steps: Readonly<
+    Record<string, { readonly summary: string; readonly options: OptionSpecs }>
+  >;
+}
+
+export function recipeDescription(): RecipeDescription {
+  const steps = Object.values(transforms).map(({ name, summary, options }) => [
+    name,
+    { summary, options },
+  ]);
+  return { settings: SETTINGS, steps: Object.fromEntries(steps) };
+}

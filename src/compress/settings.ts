@@ -1,0 +1,56 @@
+import { layouts } from "../layouts/index.js";
+import type { OptionSpecs, OptionsOf } from "../options.js";
+
+/** What a recipe says of the whole run, beside its steps. */
+export const SETTINGS = {
+  samples: {
+    kind: "number",
+    default: 128,
+    min: 1,
+    integer: true,
+    unit: "windows",
+    description: "calibration windows, taken from the start of the text",
+  },
+  length: {
+    kind: "number",
+    default: 256,
+    min: 2,
+    integer: true,
+    unit: "tokens",
+    description: "tokens in each window",
+  },
+  statistics: {
+    kind: "choice",
+    values: ["sequential", "dense"],
+    default: "sequential",
+    description:
+      "whether a block's statistics come from the blocks before it as already compressed, or from the dense model",
+  },
+  seed: {
+    kind: "number",
+    default: 0,
+    integer: true,
+    description: "where methods that draw random numbers start",
+  },
+  layout: {
+    kind: "text",
+    rule: `text such as ${[...layouts.keys()].slice(0, 2).join(" or ")}`,
+    default: "dense",
+    description: `how pruned weights are stored: ${[...layouts.keys()].join(", ")}`,
+  },
+  stream: {
+    kind: "choice",
+    values: ["f32", "bf16"],
+    default: "f32",
+    description:
+      "how activations are kept between blocks; bf16 rounds them once a block and takes half the memory",
+  },
+  layerError: {
+    kind: "flag",
+    default: true,
+    description: "measure each layer's relative output error",
+  },
+} as const satisfies OptionSpecs;
+
+/** Their values, complete. */
+export type Settings = OptionsOf<typeof SETTINGS>;

@@ -1,0 +1,155 @@
+import type { BlockWeights } from "../decoder.js";
+import type { FinishedTensor } from "../layout.js";
+import type { Importance, StatisticName, Statistics } from "../method.js";
+import type { DecoderSpec, Site } from "../model.js";
+import type { OptionSpecs, OptionValue } from "../options.js";
+import type { RotationLoss } from "../rotation.js";
+import type { Sparsity } from "../sparsity.js";
+import type { StoredModel } from "../stored-model.js";
+import type { Budget } from "./budget.js";
+import type { Journal } from "./journal.js";
+import type { LayerPlan, PrunedLayer } from "./layer.js";
+import type { Passes, Steps } from "./pass.js";
+import type { Note, UnitWriter } from "./unit.js";
+
+/** Options where a step's layers are done otherwise than the rest. */
+export interface StepOverride {
+  /** Glob over layer names, such as "model.layers.0.*" or "*.mlp.down_proj". */
+  readonly match: string;
+  /** Options by name; null takes back what an earlier override that matches too has set. */
+  readonly [option: string]: OptionValue | null | undefined;
+}
+
+/** Which layers a step acts on, and where it does so otherwise. For kinds of the scope "linear". */
+export interface StepReach {
+  /** Globs over the names of layers. @default all */
+  readonly match?: readonly string[];
+  /**
+   * Globs over the names of layers that are left as they are. Only the linears of the blocks can be
+   * pruned: lm_head and the embedding stay whether they are named or not.
+   *
+   * @default ["lm_head", "model.embed_tokens"]
+   */
+  readonly ignore?: readonly string[];
+  /** Later ones win. @default [] */
+  readonly overrides?: readonly StepOverride[];
+}
+
+/** A step of a recipe that was read. */
+export interface ReadStep {
+  readonly kind: TransformKind;
+  readonly options: Readonly<Record<string, OptionValue>>;
+  readonly reach: StepReach;
+  /** Its place in the recipe, for messages. */
+  readonly where: string;
+}
+
+/** What a rotation before a step should prepare the weights for. */
+export interface RotationAim {
+  readonly sparsity: Sparsity;
+  importance(loss: RotationLoss): Importance;
+}
+
+/** A kind of step: its options, where it may stand in a recipe, and what it does to a model. */
+export interface TransformKind {
+  readonly name: string;
+  /** One line for `--help`, the page and the docs. */
+  readonly summary: string;
+  /** Whether it acts on one linear, on all of a block, or on the whole model. */
+  readonly scope: "linear" | "block" | "model";
+  readonly options: OptionSpecs;
+  /** What it leaves behind that not every later step may touch. */
+  readonly leaves: "zeros" | "turn";
+  /** Why it cannot follow a step that leaves this, with the cure; completes "<step> ". */
+  readonly cannotFollow: Readonly<Partial<Record<TransformKind["leaves"], string>>>;
+  /** @throws PenjingError when options that are each valid contradict one another */
+  check?(options: ReadStep["options"], where: string): void;
+  /** For kinds that a rotation can prepare the weights for. */
+  rotationAim?(options: ReadStep["options"]): RotationAim;
+  /**
+   * What steps of this kind do to a model; together, as they act on different layers.
+   *
+   * @throws PenjingError when the model does not allow it
+   */
+  plan(steps: readonly ReadStep[], target: PlanTarget): Transform;
+}
+
+/** What a kind plans for. */
+export interface PlanTarget {
+  readonly spec: DecoderSpec;
+  /** Name and [outFeatures, inFeatures] of every linear that can be pruned. */
+  readonly layers: ReadonlyMap<string, readonly number[]>;
+  /** Steps of other kinds that come after. */
+  readonly later: readonly ReadStep[];
+}
+
+/** A part of a block's work by its name in progress events, and its weight beside the others. */
+export type Phase = readonly [name: string, weight: number];
+
+/** A planned step. */
+export interface Transform {
+  /** The linears that it replaces, and how. */
+  readonly layers: ReadonlyMap<string, LayerPlan>;
+  /** Whether it changes what stands outside the blocks. */
+  readonly changesOuter: boolean;
+  /** What it does for a block before and after the block's calibration, in order. */
+  phases(block: number): { readonly before: readonly Phase[]; readonly after: readonly Phase[] };
+  /** Whether it has long optimisations in a block, which a budget can cut short. */
+  isTimed(block: number): boolean;
+  start(tools: RunTools): TransformRun;
+}
+
+/** What a run brings to each of its steps. */
+export interface RunTools {
+  readonly model: StoredModel;
+  readonly passes: Passes;
+  readonly journal: Journal;
+  readonly budget: Budget;
+  readonly seed: number;
+  /** Whether each layer's error is wanted. */
+  readonly layerError: boolean;
+  /** Whether the dense block runs once more for its outputs. */
+  readonly denseAdvances: boolean;
+}
+
+/** A block on its way through the steps. All of its tensors are owned by the caller. */
+export interface BlockState {
+  /** Dense, in the coordinates that the steps so far gave it. */
+  block: BlockWeights;
+  /** Of each shared input; a step may free those that neither it nor a later one needs. */
+  statistics: Map<string, Statistics>;
+  /** Linears that a step replaces: nobody else needs to save them. */
+  readonly replaced: readonly Site[];
+  /** What they became so far, by site. */
+  readonly pruned: Map<string, PrunedLayer>;
+  /** Other tensors that changed or came to the block. */
+  readonly tensors: FinishedTensor[];
+  readonly notes: Note[];
+  /** Whether errors are still to be measured, which needs the dense weights once more. */
+  measures: boolean;
+}
+
+/** A step at work, block by block, in order. */
+export interface TransformRun {
+  /**
+   * Work before a block is loaded, such as a search over several.
+   *
+   * @param share of the block's time that it may take
+   */
+  begin?(layer: number, share: number): Steps<void>;
+  /** Readies a block for its calibration, in place. */
+  prepare?(block: BlockWeights): Promise<void>;
+  /** What must be gathered of a linear's inputs, given what later steps need of them. */
+  needs(layer: number, input: Site, later: readonly StatisticName[]): readonly StatisticName[];
+  /** @param share of the block's time that it may take */
+  apply(state: BlockState, share: number): Steps<void>;
+  /** Names in the journal of what other blocks need of it as this one does. */
+  partsOf?(layer: number): readonly string[];
+  /**
+   * Puts what it changes outside the blocks into a unit, once they are done.
+   *
+   * @returns what changes in config.json
+   */
+  finish?(unit: UnitWriter, signal: AbortSignal | undefined): Promise<Record<string, unknown>>;
+  dispose?(): void;
+}

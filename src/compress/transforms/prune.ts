@@ -1,0 +1,231 @@
+import { PenjingError } from "../../errors.js";
+import type { StatisticName } from "../../method.js";
+import { methods } from "../../methods/index.js";
+import { blockTensor, type DecoderSpec, type Site, sitesOf } from "../../model.js";
+import { changeOptions, type OptionSpecs } from "../../options.js";
+import { formatSparsity, parseSparsity } from "../../sparsity.js";
+import { openReach } from "../globs.js";
+import {
+  denseWeight,
+  discardPruned,
+  type LayerPlan,
+  type PrunedLayer,
+  pruneLayer,
+} from "../layer.js";
+import { disposeStatistics, type Steps } from "../pass.js";
+import type {
+  BlockState,
+  ReadStep,
+  RunTools,
+  Transform,
+  TransformKind,
+  TransformRun,
+} from "../transform.js";
+
+const OPTIONS = {
+  method: {
+    kind: "choice",
+    values: Object.keys(methods),
+    default: "sparsegpt",
+    brings: Object.fromEntries(Object.values(methods).map(({ name, options }) => [name, options])),
+    description: "which weights are removed, and what becomes of the others",
+  },
+  sparsity: {
+    kind: "sparsity",
+    default: "2:4",
+    description: "N:M, N kept of every M inputs of a row, or the share of weights to remove",
+  },
+} as const satisfies OptionSpecs;
+
+/** Sets weights of the blocks' linears to zero. */
+export const prune = {
+  name: "prune",
+  summary: "remove weights of the blocks' linears",
+  scope: "linear",
+  options: OPTIONS,
+  leaves: "zeros",
+  cannotFollow: {},
+  check(options, where) {
+    const { method, sparsity } = layerPlan(options);
+    const refusal = method.refusal?.(sparsity);
+    if (refusal) throw new PenjingError(`${where}: sparsity`, `${method.name} ${refusal}`);
+  },
+  rotationAim(options) {
+    const { method, sparsity } = layerPlan(options);
+    return { sparsity, importance: (loss) => method.rotation?.[loss] ?? "magnitude" };
+  },
+  plan: (steps, { spec, layers }): Transform => new Pruning(spec, planLayers(steps, layers)),
+} satisfies TransformKind;
+
+/** Resolved options of the step as those of its method. */
+export function layerPlan({ method, sparsity, ...options }: ReadStep["options"]): LayerPlan {
+  return {
+    method: methods[method as string],
+    options,
+    sparsity: parseSparsity(sparsity as string),
+  };
+}
+
+/**
+ * What pruning steps do with each linear layer; layers that none of them acts on are left out.
+ *
+ * @param layers name and [outFeatures, inFeatures] of every linear that could be pruned
+ * @throws PenjingError when a glob matches nothing, nothing is left to prune, two steps act on one
+ *   layer, or an N:M pattern does not divide a layer
+ */
+export function planLayers(
+  steps: readonly ReadStep[],
+  layers: ReadonlyMap<string, readonly number[]>,
+): Map<string, LayerPlan> {
+  const plan = new Map<string, LayerPlan>();
+  const owners = new Map<string, string>();
+  const names = [...layers.keys()];
+  for (const { options, reach, where } of steps) {
+    const { includes, changes } = openReach(reach, names);
+    const own = names.filter(includes);
+    if (own.length === 0) {
+      throw new PenjingError("ignore", "every layer is ignored, so nothing is left to prune.");
+    }
+    for (const name of own) {
+      const other = owners.get(name);
+      if (other) {
+        throw new PenjingError(
+          where,
+          `prune acts on ${name}, which prune (${other}) has pruned before it, and what is pruned twice loses the first one's zeros; let match and ignore keep the two apart.`,
+        );
+      }
+      const changed = changeOptions(OPTIONS, options, changes(name), name);
+      prune.check(changed as ReadStep["options"], name);
+      const layer = layerPlan(changed as ReadStep["options"]);
+      refuseShape(layer, name, layers.get(name)![1]);
+      plan.set(name, layer);
+      owners.set(name, where);
+    }
+  }
+  return new Map(names.filter((name) => plan.has(name)).map((name) => [name, plan.get(name)!]));
+}
+
+function refuseShape({ method, sparsity }: LayerPlan, name: string, cols: number): void {
+  if (sparsity.kind !== "n:m" || cols % sparsity.m === 0) return;
+  throw new PenjingError(
+    method.name,
+    `${name}: its ${cols} inputs are not a multiple of M=${sparsity.m}, which ${formatSparsity(sparsity)} needs; leave it out with --ignore "${name}" or choose an unstructured sparsity such as 50%.`,
+  );
+}
+
+class Pruning implements Transform {
+  readonly changesOuter = false;
+
+  constructor(
+    private readonly spec: DecoderSpec,
+    readonly layers: ReadonlyMap<string, LayerPlan>,
+  ) {}
+
+  phases() {
+    return { before: [], after: [["prune", 6]] } as const;
+  }
+
+  /** The linears of a block that are pruned, in the order in which a forward uses them. */
+  planned(block: number): Site[] {
+    const sites = sitesOf(this.spec.blocks[block]);
+    return sites.filter(({ name }) => this.layers.has(blockTensor(block, name)));
+  }
+
+  plan(block: number, { name }: Site): LayerPlan {
+    return this.layers.get(blockTensor(block, name))!;
+  }
+
+  isTimed(block: number): boolean {
+    return this.planned(block).some((site) => this.plan(block, site).method.isTimed);
+  }
+
+  start(tools: RunTools): TransformRun {
+    return new PruningRun(this, tools);
+  }
+}
+
+class PruningRun implements TransformRun {
+  constructor(
+    private readonly pruning: Pruning,
+    private readonly tools: RunTools,
+  ) {}
+
+  needs(block: number, { name }: Site, later: readonly StatisticName[]): StatisticName[] {
+    const own = this.pruning
+      .planned(block)
+      .filter(({ input }) => input === name)
+      .flatMap((site) => {
+        const { method, options } = this.pruning.plan(block, site);
+        return method.needs(options);
+      });
+    return [...own, ...later];
+  }
+
+  async *apply(state: BlockState, share: number): Steps<void> {
+    const { layerError, denseAdvances } = this.tools;
+    const { block, statistics, pruned } = state;
+    const planned = this.pruning.planned(block.layer);
+    // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
+    const hasHessian = ({ input }: Site) => statistics.get(input)?.hessian;
+    state.measures = layerError && !planned.every(hasHessian);
+    for (const [i, site] of planned.entries()) {
+      keepOnly(statistics, planned.slice(i));
+      pruned.set(site.name, yield* this.pruneOne(state, site, planned, share));
+      if (!state.measures && !denseAdvances) denseWeight(block, site).dispose();
+    }
+    keepOnly(statistics, []);
+  }
+
+  /** Prunes one linear; long optimisations tell how far they are and stop with the run. */
+  private async *pruneOne(
+    { block, statistics }: BlockState,
+    site: Site,
+    planned: readonly Site[],
+    share: number,
+  ): Steps<PrunedLayer> {
+    const { model, passes, journal, budget, seed, layerError } = this.tools;
+    const name = blockTensor(block.layer, site.name);
+    const { samples, length } = passes.calibration;
+    const at = planned.indexOf(site);
+    const size = (one: Site) => {
+      const [rows, cols] = one.shape;
+      return this.pruning.plan(block.layer, one).method.isTimed ? rows * cols : 0;
+    };
+    const left = planned.slice(at).reduce((sum, one) => sum + size(one), 0);
+    const seconds = size(site) > 0 ? budget.part((share * size(site)) / left) : undefined;
+    const work = passes.follow(
+      "prune",
+      (fraction) => (at + fraction) / planned.length,
+      (signal, onProgress) =>
+        pruneLayer(passes.backend, {
+          name,
+          original: denseWeight(block, site),
+          bias: block.linears[site.name].bias,
+          dtype: model.weights.get(`${name}.weight`)!.dtype,
+          plan: this.pruning.plan(block.layer, site),
+          statistics: statistics.get(site.input) ?? {
+            sequences: samples,
+            tokens: samples * length,
+          },
+          seed,
+          measure: layerError,
+          seconds,
+          journal,
+          signal,
+          onProgress,
+        }),
+      discardPruned,
+    );
+    return yield* size(site) > 0 ? budget.time(work) : work;
+  }
+}
+
+/** Frees the statistics that none of the linears needs. */
+function keepOnly(statistics: BlockState["statistics"], sites: readonly Site[]): void {
+  const inputs = new Set(sites.map(({ input }) => input));
+  for (const [input, gathered] of statistics) {
+    if (inputs.has(input)) continue;
+    disposeStatistics([gathered]);
+    statistics.delete(input);
+  }
+}

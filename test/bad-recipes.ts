@@ -1,0 +1,112 @@
+/** Recipes that are refused, and what is said of each read as "r". */
+export const BAD_RECIPES: readonly (readonly [given: unknown, message: RegExp])[] = [
+  ["wanda", /a recipe is a mapping/],
+  [null, /a recipe is a mapping/],
+  [[], /a recipe is a mapping/],
+  [{ methd: "wanda" }, /"methd" is not an option here; did you mean "method"\? Valid: method, /],
+  [
+    { method: "wandaa" },
+    /\[r\] method is "wandaa", must be .*"sparsegpt".*; did you mean "wanda"\?/,
+  ],
+  [{ method: "constructor" }, /method is "constructor", must be/],
+  [{ method: 5 }, /method is 5, must be "magnitude", /],
+  [{ method: null }, /method is null, must be "magnitude", /],
+  [{ sparsity: "3:2" }, /\[r: sparsity\] "3:2"/],
+  [{ sparsity: null }, /sparsity is null, must be text like 2:4/],
+  [{ sparsity: ["2:4"] }, /sparsity is \["2:4"\], must be text/],
+  [{ options: { dampin: 1 } }, /\[r: options\] "dampin" is not an option.*did you mean "damping"/],
+  [{ method: "wanda", options: { damping: 1 } }, /\[r: wanda\] "damping" is not an option/],
+  [{ options: { damping: -1 } }, /damping is -1, must be a number from 0 to 100 \(default 0\.01\)/],
+  [{ options: { damping: "0.1" } }, /damping is "0\.1", must be a number/],
+  [{ options: { blockSize: 1.5 } }, /blockSize is 1\.5, must be a whole number from 1/],
+  [{ options: [] }, /options is \[\], must be a mapping/],
+  [{ options: 5 }, /options is 5, must be a mapping/],
+  [{ options: null }, /options is null, must be a mapping/],
+  [{ ignore: "lm_head" }, /ignore is "lm_head", must be a list of globs/],
+  [{ ignore: [""] }, /ignore is \[""\], must be a list of globs/],
+  [{ ignore: [3] }, /ignore is \[3\], must be a list/],
+  [{ overrides: {} }, /overrides is \{\}, must be a list/],
+  [{ overrides: [null] }, /\[r: overrides\[0\]\] an override is a mapping with a glob/],
+  [{ overrides: [{ method: "wanda" }] }, /an override is a mapping with a glob under "match"/],
+  [{ overrides: [{ match: "" }] }, /an override is a mapping with a glob under "match"/],
+  [{ overrides: [{ match: "*", sparsty: "2:4" }] }, /did you mean "sparsity"/],
+  [
+    { overrides: [{ match: "*", method: "wand" }] },
+    /\[r: overrides\[0\]\] method is "wand".*"wanda"/,
+  ],
+  [{ overrides: [{ match: "*", method: 5 }] }, /method is 5, must be "magnitude", /],
+  [{ overrides: [{ match: "*", options: 5 }] }, /options is 5, must be a mapping/],
+  [{ overrides: [{ match: "*", sparsity: "4:2" }] }, /\[r: overrides\[0\]: sparsity\] "4:2"/],
+  [{ statistics: "dens" }, /statistics is "dens", must be "sequential" or "dense"/],
+  [{ samples: 0 }, /samples is 0, must be a whole number of at least 1/],
+  [{ samples: 1.5 }, /samples is 1\.5, must be a whole/],
+  [{ length: 1 }, /length is 1, must be a whole number of at least 2/],
+  [{ seed: 0.5 }, /seed is 0\.5, must be a whole number/],
+  [{ layerError: "no" }, /layerError is "no", must be true or false/],
+  [{ layout: "two_four" }, /\[r: layout\] "two_four" is not a layout; did you mean "two-four"/],
+  [{ layout: true }, /layout is true, must be text/],
+  [{ version: 3 }, /version is 3, must be 2, or left out/],
+  [{ version: 2 }, /\[r\] steps must be a list with a step/],
+  [{ version: 2, steps: [] }, /\[r\] steps must be a list with a step/],
+  [{ steps: [{ prune: {} }] }, /\[r\] steps needs a version beside it; write version: 2/],
+  [
+    { version: 2, method: "wanda", steps: [{ prune: {} }] },
+    /"method" belongs to a step in version 2/,
+  ],
+  [{ version: 2, ignor: [], steps: [{ prune: {} }] }, /"ignor" is not an option here/],
+  [
+    { version: 2, steps: [{}] },
+    /\[r: steps\[0\]\] it names nothing to do; a step is one of rotate, prune/,
+  ],
+  [{ version: 2, steps: ["prune"] }, /\[r: steps\[0\]\] it names nothing to do/],
+  [
+    { version: 2, steps: [{ rotate: {}, prune: {} }] },
+    /it names rotate and prune; a step is one of/,
+  ],
+  [
+    { version: 2, steps: [{ prun: {} }] },
+    /\[r: steps\[0\]\] "prun" is not known; did you mean "prune"/,
+  ],
+  [{ version: 2, steps: [{ prune: "wanda" }] }, /\[r: steps\[0\]: prune\] it must be a mapping/],
+  [
+    { version: 2, steps: [{ prune: { method: "wand" } }] },
+    /\[r: steps\[0\]: prune\] method is "wand"/,
+  ],
+  [
+    { version: 2, steps: [{ prune: { damping: -1 } }] },
+    /steps\[0\]: prune: sparsegpt\] damping is -1/,
+  ],
+  [
+    { version: 2, steps: [{ prune: { method: "wanda", damping: 1 } }] },
+    /steps\[0\]: prune: wanda\] "damping" is not an option here/,
+  ],
+  [{ version: 2, steps: [{ prune: {}, ignor: [] }] }, /it names prune and ignor/],
+  [{ version: 2, steps: [{ prune: {}, match: "*" }] }, /match is "\*", must be a list of globs/],
+  [
+    { version: 2, steps: [{ prune: {}, overrides: [{ match: "*", options: {} }] }] },
+    /steps\[0\]: overrides\[0\]\] "options" is not an option here/,
+  ],
+  [
+    { version: 2, steps: [{ rotate: {}, match: ["*"] }, { prune: {} }] },
+    /match says where a step acts, and rotate acts on the whole model; leave it out/,
+  ],
+  [
+    { version: 2, steps: [{ rotate: { scope: "all" } }] },
+    /scope is "all", must be "block", "shared"/,
+  ],
+  [{ rotate: { learningRate: 0 } }, /\[r: rotate\] learningRate is 0, must be a number above 0/],
+  [{ rotate: [{ steps: 5 }] }, /it is a list; a model is rotated once/],
+];
+
+/** The same, where what is wrong is how two fields or steps go together: no schema sees it. */
+export const BAD_TOGETHER: typeof BAD_RECIPES = [
+  [{ method: "armor", sparsity: "50%" }, /\[r: sparsity\] armor .*2:4/],
+  [
+    { version: 2, steps: [{ prune: {} }, { rotate: {} }] },
+    /\[r: steps\[1\]\] rotate cannot follow prune \(r: steps\[0\]\): a turn .* fills the zeros; put rotate/,
+  ],
+  [
+    { version: 2, steps: [{ rotate: {} }, { rotate: { steps: 5 } }, { prune: {} }] },
+    /\[r: steps\[1\]\] rotate cannot follow rotate \(r: steps\[0\]\): a model is rotated once/,
+  ],
+];
