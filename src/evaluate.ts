@@ -1,8 +1,16 @@
+import { type Arguments, checkArguments, NUMBER, required, SIGNAL, TEXT } from "./arguments.js";
 import type { Backend, ServedOperation } from "./backend.js";
-import { BACKEND_OPTION_NAMES, type BackendOptions } from "./backends/lease.js";
+import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
-import { PenjingError, refuseUnknownKeys } from "./errors.js";
-import { type MovableModel, type OpenModel, openMovable, refuseForeignIds } from "./open-model.js";
+import { PenjingError } from "./errors.js";
+import {
+  MODEL,
+  type OpenModel,
+  openRunning,
+  type RunningModel,
+  refuseForeignIds,
+  runningModel,
+} from "./open-model.js";
 import { pause, Run } from "./run.js";
 import type { Tensor } from "./tensor.js";
 import { refuseUnknown, sha256 } from "./text.js";
@@ -25,13 +33,13 @@ export interface EvaluateOptions extends BackendOptions {
   readonly signal?: AbortSignal;
 }
 
-const OPTION_NAMES: readonly (keyof EvaluateOptions)[] = [
-  "model",
-  "text",
-  "window",
-  ...BACKEND_OPTION_NAMES,
-  "signal",
-];
+const ARGUMENTS: Arguments<EvaluateOptions> = {
+  model: MODEL,
+  text: required(TEXT, "the text to score"),
+  window: NUMBER,
+  ...BACKEND_ARGUMENTS,
+  signal: SIGNAL,
+};
 
 export type EvaluateEvent =
   | {
@@ -73,21 +81,18 @@ export function evaluatePerplexity(options: EvaluateOptions): Run<EvaluateEvent,
   return new Run(steps(options));
 }
 
-function isOpenModel(model: EvaluateOptions["model"]): model is OpenModel {
-  return typeof model === "object" && "decoder" in model;
-}
-
 async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, Perplexity, void> {
   const started = performance.now();
-  refuseUnknownKeys("evaluatePerplexity", options, OPTION_NAMES);
+  checkArguments("evaluatePerplexity", options, ARGUMENTS);
   const { model: source, text, signal } = options;
   const asked = options.window;
   if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 2)) {
     throw new PenjingError("--window", `it is ${asked}, must be a whole number of at least 2.`);
   }
-  let own: MovableModel | undefined;
-  if (!isOpenModel(source)) own = await openMovable(source, { ...options, maxTokens: asked });
-  const model = own ?? (source as OpenModel);
+  const running = runningModel(source);
+  const whole = { ...options, maxTokens: asked };
+  let own = running ? undefined : await openRunning(source as string | Checkpoint, whole);
+  const model = own ?? running!;
   try {
     for (const message of model.notes) yield { type: "note", where: "--backend", message };
     const { spec, tokenizer, decoder } = model;
@@ -145,7 +150,7 @@ interface LossSum {
 
 /** Scores token ids window by window. */
 export async function* scoreWindows(
-  { backend, decoder, spec }: Pick<OpenModel, "backend" | "decoder" | "spec">,
+  { backend, decoder, spec }: Pick<RunningModel, "backend" | "decoder" | "spec">,
   ids: Int32Array,
   window: number,
   signal?: AbortSignal,

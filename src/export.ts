@@ -1,5 +1,16 @@
+import {
+  type Arguments,
+  CHECKPOINT,
+  checkArguments,
+  FLAG,
+  NUMBER,
+  OUTPUT,
+  required,
+  SIGNAL,
+  TEXT,
+} from "./arguments.js";
 import type { Backend, ServedOperation } from "./backend.js";
-import { BACKEND_OPTION_NAMES, type BackendOptions, Lease } from "./backends/lease.js";
+import { BACKEND_ARGUMENTS, type BackendOptions, Lease } from "./backends/lease.js";
 import {
   type Checkpoint,
   MAX_INDEX_BYTES,
@@ -9,7 +20,7 @@ import {
 import { copyOtherFiles, createCheckpoint } from "./checkpoint/checkpoint-writer.js";
 import { byteLengthOf } from "./checkpoint/safetensors-writer.js";
 import { besideWeights, REPORT_FILE } from "./compress/output.js";
-import { PenjingError, refuseUnknownKeys } from "./errors.js";
+import { PenjingError } from "./errors.js";
 import { Coordinates } from "./export/coordinates.js";
 import { rebuild, rebuiltTensors } from "./export/rebuild.js";
 import {
@@ -63,16 +74,16 @@ export interface ExportOptions extends BackendOptions {
   readonly signal?: AbortSignal;
 }
 
-const OPTION_NAMES: readonly (keyof ExportOptions)[] = [
-  "model",
-  "out",
-  "layout",
-  "reconstruct",
-  ...BACKEND_OPTION_NAMES,
-  "shardBytes",
-  "force",
-  "signal",
-];
+const ARGUMENTS: Arguments<ExportOptions> = {
+  model: required(CHECKPOINT),
+  out: required(OUTPUT),
+  layout: TEXT,
+  reconstruct: FLAG,
+  ...BACKEND_ARGUMENTS,
+  shardBytes: NUMBER,
+  force: FLAG,
+  signal: SIGNAL,
+};
 
 export type ExportEvent =
   | { readonly type: "note"; readonly where: string; readonly message: string }
@@ -119,7 +130,7 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
   const started = performance.now();
   const { model: source, shardBytes, signal } = options;
   signal?.throwIfAborted();
-  refuseUnknownKeys("exportModel", options, OPTION_NAMES);
+  checkArguments("exportModel", options, ARGUMENTS);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   let lease: Lease | undefined;
   let output: OutputFolder | undefined;

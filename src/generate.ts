@@ -1,10 +1,26 @@
+import {
+  type Arguments,
+  checkArguments,
+  FLAG,
+  NUMBER,
+  required,
+  SIGNAL,
+  TEXT,
+} from "./arguments.js";
 import type { ServedOperation } from "./backend.js";
-import { BACKEND_OPTION_NAMES, type BackendOptions } from "./backends/lease.js";
+import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import type { Tokenizer } from "./checkpoint/tokenizer.js";
-import { PenjingError, refuseUnknownKeys } from "./errors.js";
+import { PenjingError } from "./errors.js";
 import { KeyValueCache } from "./models/layers/key-value-cache.js";
-import { type MovableModel, type OpenModel, openMovable, refuseForeignIds } from "./open-model.js";
+import {
+  MODEL,
+  type OpenModel,
+  openRunning,
+  type RunningModel,
+  refuseForeignIds,
+  runningModel,
+} from "./open-model.js";
 import { Random } from "./random.js";
 import { pause, Run } from "./run.js";
 import { checkSampling, type SamplingOptions, sample } from "./sample.js";
@@ -25,18 +41,18 @@ export interface GenerateOptions extends BackendOptions, SamplingOptions {
   readonly signal?: AbortSignal;
 }
 
-const OPTION_NAMES: readonly (keyof GenerateOptions)[] = [
-  "model",
-  "prompt",
-  "maxNewTokens",
-  "ignoreEos",
-  "temperature",
-  "topK",
-  "topP",
-  "seed",
-  ...BACKEND_OPTION_NAMES,
-  "signal",
-];
+const ARGUMENTS: Arguments<GenerateOptions> = {
+  model: MODEL,
+  prompt: required(TEXT, "the text to continue"),
+  maxNewTokens: NUMBER,
+  ignoreEos: FLAG,
+  temperature: NUMBER,
+  topK: NUMBER,
+  topP: NUMBER,
+  seed: NUMBER,
+  ...BACKEND_ARGUMENTS,
+  signal: SIGNAL,
+};
 
 export type GenerateEvent =
   | {
@@ -73,14 +89,13 @@ export function generate(options: GenerateOptions): Run<GenerateEvent, Generatio
 }
 
 async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, Generation, void> {
-  refuseUnknownKeys("generate", options, OPTION_NAMES);
+  checkArguments("generate", options, ARGUMENTS);
   checkSampling(options);
   checkCounts(options);
   const { model: source } = options;
-  const isOpen = typeof source === "object" && "decoder" in source;
-  let own: MovableModel | undefined;
-  if (!isOpen) own = await openMovable(source, options);
-  const model = own ?? (source as OpenModel);
+  const running = runningModel(source);
+  let own = running ? undefined : await openRunning(source as string | Checkpoint, options);
+  const model = own ?? running!;
   try {
     for (const message of model.notes) yield { type: "note", where: "--backend", message };
     const promptIds = firstIds(model, options.prompt);
@@ -146,7 +161,7 @@ function checkCounts({ maxNewTokens = 0, seed = 0 }: GenerateOptions): void {
 }
 
 async function* continueText(
-  model: OpenModel,
+  model: RunningModel,
   options: GenerateOptions,
   state: Continuation,
 ): AsyncGenerator<GenerateEvent, Generation["stoppedBy"], void> {
@@ -238,7 +253,7 @@ class TextStream {
 }
 
 /** Ids of the prompt, or of the beginning of a text when the prompt is empty. */
-function firstIds({ spec, tokenizer }: OpenModel, prompt: string): Int32Array {
+function firstIds({ spec, tokenizer }: RunningModel, prompt: string): Int32Array {
   const encoded = tokenizer.encode(prompt, { addSpecialTokens: true });
   const start = tokenizer.bosId ?? spec.bosIds[0];
   const ids = encoded.length === 0 && start !== undefined ? Int32Array.of(start) : encoded;

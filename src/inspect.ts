@@ -1,3 +1,4 @@
+import { CHECKPOINT, checkArguments, required, SIGNAL } from "./arguments.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "./checkpoint/dtype.js";
 import { describe } from "./forms/leaf.js";
@@ -34,6 +35,11 @@ export interface TensorReport {
   readonly pattern: string | undefined;
 }
 
+export interface InspectOptions {
+  /** Stops the work. */
+  readonly signal?: AbortSignal;
+}
+
 export interface InspectEvent {
   /** The tensor that was looked at. */
   readonly name: string;
@@ -60,15 +66,18 @@ export interface InspectResult {
  */
 export function inspect(
   source: string | Checkpoint,
-  options: { readonly signal?: AbortSignal } = {},
+  options: InspectOptions = {},
 ): Run<InspectEvent, InspectResult> {
-  return new Run(steps(source, options.signal));
+  return new Run(steps(source, options));
 }
 
 async function* steps(
   source: string | Checkpoint,
-  signal: AbortSignal | undefined,
+  options: InspectOptions,
 ): AsyncGenerator<InspectEvent, InspectResult, void> {
+  checkArguments("inspect", { source }, { source: required(CHECKPOINT) });
+  checkArguments("inspect", options, { signal: SIGNAL });
+  const { signal } = options;
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   try {
     const layout = layoutOf(checkpoint.metadata, checkpoint.folder.path);

@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { backends, openBackend } from "../src/backends/index.js";
 import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
 import { type EvaluateEvent, evaluatePerplexity } from "../src/evaluate.js";
-import { openModel } from "../src/open-model.js";
+import { openModel, runningModel } from "../src/open-model.js";
 import { memoryFolder } from "../src/platform/files.js";
 import { refused } from "./checkpoint/crafted.js";
 import { note, repositoryRoot, sharedPath, sharedTest } from "./shared.js";
@@ -33,6 +33,7 @@ for (const name of Object.keys(backends).filter(canTest)) {
   test(`${name}: the definition over windows, the remainder dropped`, async () => {
     const backend = await openBackend(name);
     const model = await openModel(EMBEDDED, { backend, maxTokens: 32 });
+    const { spec, decoder } = runningModel(model)!;
     // Tokens are slow on a software adapter.
     const isGpu = name === "webgpu";
     const text = TEXT.slice(0, isGpu ? 90 : 500);
@@ -41,11 +42,11 @@ for (const name of Object.keys(backends).filter(canTest)) {
     assert.ok(sizes.some((window) => ids.length % window > 0));
     for (const window of sizes) {
       const windows = Math.floor(ids.length / window);
-      const out = backend.zeros([window, model.spec.vocabSize]);
+      const out = backend.zeros([window, spec.vocabSize]);
       let expected = 0;
       for (let i = 0; i < windows; i++) {
         const part = ids.slice(i * window, (i + 1) * window);
-        model.decoder.logits(part, out);
+        decoder.logits(part, out);
         expected += meanLoss((await backend.read(out)) as Float32Array, part) / windows;
       }
       out.dispose();

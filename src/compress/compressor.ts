@@ -1,7 +1,20 @@
-import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
+import {
+  ANY,
+  type Arguments,
+  CHECKPOINT,
+  checkArguments,
+  FLAG,
+  NUMBER,
+  OUTPUT,
+  required,
+  SIGNAL,
+  TEXT,
+  WORK,
+} from "../arguments.js";
+import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
-import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import { PenjingError } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
 import type { FormTree } from "../stored-forms.js";
@@ -38,18 +51,18 @@ import { findUnit, type Unit, UnitWriter } from "./unit.js";
 import { tokenise, type Windows } from "./windows.js";
 import { prunableLayers, workload } from "./workload.js";
 
-const OPTION_NAMES: readonly (keyof CompressOptions)[] = [
-  "model",
-  "out",
-  "calibration",
-  "recipe",
-  ...BACKEND_OPTION_NAMES,
-  "shardBytes",
-  "force",
-  "budget",
-  "work",
-  "signal",
-];
+const ARGUMENTS: Arguments<CompressOptions> = {
+  model: required(CHECKPOINT),
+  out: required(OUTPUT),
+  calibration: required(TEXT, "the text that the model is calibrated on"),
+  recipe: ANY,
+  ...BACKEND_ARGUMENTS,
+  shardBytes: NUMBER,
+  force: FLAG,
+  budget: ANY,
+  work: WORK,
+  signal: SIGNAL,
+};
 
 /** The whole of `compress`. */
 export async function* compressSteps(
@@ -58,7 +71,7 @@ export async function* compressSteps(
   let started = performance.now();
   const { model: source, signal, shardBytes } = options;
   signal?.throwIfAborted();
-  refuseUnknownKeys("compress", options, OPTION_NAMES);
+  checkArguments("compress", options, ARGUMENTS);
   refuseBudget(options.budget);
   if (shardBytes !== undefined) checkShardBytes(shardBytes);
   const recipe = readRecipe(options.recipe ?? {});

@@ -27,7 +27,7 @@ const LOADER = "load_penjing.py";
 async function score(files: Files) {
   const model = await openModel(await openCheckpoint(memoryFolder(files)), { maxTokens: 64 });
   const { perplexity } = await evaluatePerplexity({ model, text: TEXT, window: 64 }).result();
-  const isTwoFour = model.backend.served().some(({ held }) => held?.startsWith("2:4"));
+  const isTwoFour = model.served().some(({ held }) => held?.startsWith("2:4"));
   await model.close();
   return { perplexity, isTwoFour };
 }

@@ -1,3 +1,4 @@
+import { ANY, type Arguments } from "../../arguments.js";
 import { PenjingError } from "../../errors.js";
 import { hasRelaxedSimd, SIMDS, type Simd } from "./module.js";
 import { SHAPES } from "./tune.js";
@@ -18,6 +19,10 @@ export interface WasmOptions {
    * @default "auto": relaxed where the runtime has it
    */
   readonly simd?: Simd | "auto";
+}
+
+/** The same, with what only benchmarks and tests choose. */
+export interface TunedWasmOptions extends WasmOptions {
   /**
    * The micro-kernel of matrix products, an index into SHAPES of tune.ts; no result depends on it.
    *
@@ -26,13 +31,13 @@ export interface WasmOptions {
   readonly shape?: number;
 }
 
-/** The names of those options, for lists of what a call takes. */
-export const WASM_OPTION_NAMES: readonly (keyof WasmOptions)[] = ["threads", "simd"];
+/** Those options, for the lists of what a call takes; their values are checked below. */
+export const WASM_ARGUMENTS: Arguments<WasmOptions> = { threads: ANY, simd: ANY };
 
 const MOST_THREADS = 256;
 
 /** @throws PenjingError for a value that cannot be, or cannot be here */
-export function checkWasmOptions(options: WasmOptions): void {
+export function checkWasmOptions(options: TunedWasmOptions): void {
   const { simd = "auto", threads = "auto", shape = 0 } = options;
   if (!(shape in SHAPES)) {
     throw new PenjingError("shape", `${shape} is not one of 0 to ${SHAPES.length - 1}.`);
