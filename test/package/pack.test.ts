@@ -14,7 +14,7 @@ const PUBLISHED = [
   /^README\.md$/,
   /^LICENSE$/,
   /^build\/(index|cli|chunk-[\w-]+)\.js$/,
-  /^build\/portable\/((index|core|webgpu|kernels|kernels-relaxed|compressor)\.js|licences\.txt)$/,
+  /^build\/portable\/((index|core|webgpu|kernels|kernels-relaxed|compressor|exporter|checkpoint-writer)\.js|licences\.txt)$/,
   /^build\/workerd\.js$/,
   /^build\/kernels(-relaxed)?\.wasm$/,
   /^build\/types\/src\/[\w/-]+\.d\.ts$/,
