@@ -8,6 +8,8 @@
 //   that is given to it) as a compiled module, as a worker may not compile one while it serves.
 // - build/browser/, the page of examples/browser: each of its two scripts with all that it needs.
 // - build/bench/gpu.js, a benchmark in one file, to be carried to machines without a network.
+// - build/bench/guard.js, what test/bench/guard measures with all that it needs; a copy of it, committed,
+//   is what later builds are compared with.
 import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -32,7 +34,7 @@ const inlined = {
 const withoutNode = {
   name: "without-node",
   resolveId: (id) =>
-    id.endsWith("/node-modules.js") ? compiled("platform/no-node-modules.js") : null,
+    /\/(node-modules|disk)\.js$/.test(id) ? compiled("platform/no-node-modules.js") : null,
 };
 
 /** Makes "#kernels" and "#kernels-relaxed" modules with the text that `text` gives by their names. */
@@ -47,10 +49,12 @@ function kernelsAs(name, text) {
   };
 }
 
-/** Inlines the kernels deflated: base64 of anything else would make the download a quarter larger. */
+/** The kernels deflated, in base64: of anything else it would make the download a quarter larger. */
+const deflatedText = (name) =>
+  deflateRawSync(readFileSync(join(build, `${name}.wasm`)), { level: 9 }).toString("base64");
+
 const deflated = kernelsAs("deflated", (name) => {
-  const wasm = readFileSync(join(build, `${name}.wasm`));
-  return `const deflated = "${deflateRawSync(wasm, { level: 9 }).toString("base64")}";
+  return `const deflated = "${deflatedText(name)}";
 export async function readKernels() {
   const bytes = Uint8Array.from(atob(deflated), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
@@ -58,6 +62,16 @@ export async function readKernels() {
 }
 `;
 });
+
+/** The same for Node, whose first versions have no DecompressionStream of this kind. */
+const deflatedForNode = kernelsAs(
+  "deflated-for-node",
+  (name) => `import { inflateRawSync } from "node:zlib";
+const deflated = "${deflatedText(name)}";
+export const readKernels = async () =>
+  new Uint8Array(inflateRawSync(Uint8Array.from(atob(deflated), (c) => c.charCodeAt(0))));
+`,
+);
 
 /**
  * Imports the kernels as modules that the runtime compiled; relaxed ones only when they are asked for,
@@ -140,6 +154,7 @@ const pageScripts = ["main.js", "worker.js"].map((name) =>
 );
 
 const gpuBench = join(build, "out", "test", "bench", "gpu", "run.js");
+const guardCases = join(build, "out", "test", "bench", "guard", "cases.js");
 
 export default [
   {
@@ -191,6 +206,17 @@ export default [
     plugins: [inlined, ...packages],
     output: {
       file: join(build, "bench", "gpu.js"),
+      format: "es",
+      inlineDynamicImports: true,
+    },
+    onwarn,
+  })),
+  ...[guardCases].filter(existsSync).map((input) => ({
+    input,
+    external: /^node:/,
+    plugins: [withoutNode, deflatedForNode, inlined, ...packages, minified],
+    output: {
+      file: join(build, "bench", "guard.js"),
       format: "es",
       inlineDynamicImports: true,
     },

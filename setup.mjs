@@ -163,7 +163,7 @@ const STEPS = [
     inputs: [
       "src",
       "examples/browser",
-      "test/bench/gpu",
+      "test/bench",
       "build/kernels.js",
       "build/kernels-relaxed.js",
       "build/shaders.js",

@@ -25,7 +25,7 @@ for (const [signal, code] of [
     // A second Ctrl-C does not wait for the clean-up.
     if (interruptedWith !== undefined) process.exit(code);
     interruptedWith = code;
-    process.stderr.write("\nstopping, no unfinished output is kept ...\n");
+    process.stderr.write("\nstopping ...\n");
     abort.abort(new DOMException("interrupted", "AbortError"));
     setTimeout(() => process.exit(code), GRACE_MS).unref();
   });

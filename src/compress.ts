@@ -5,7 +5,8 @@ export type { CompressEvent, CompressOptions, CompressResult } from "./compress/
 
 /**
  * Prunes a checkpoint block by block and writes the result as a checkpoint of the same family. The
- * output takes its name only when it is whole; an error or an abort leaves nothing behind.
+ * output takes its name only when it is whole; after an error or an abort the same call goes on where an
+ * `out` that is a path, or `work`, keeps what is done.
  *
  * @throws PenjingError (from the iteration or `result()`) for input that cannot be compressed; the
  *   signal's reason when it is aborted

@@ -52,6 +52,7 @@ export {
   memoryFolder,
   memoryOutputFolder,
   type OutputFolder,
+  openWorkFolder,
 } from "./platform/files.js";
 export {
   createOriginOutput,
@@ -62,7 +63,7 @@ export {
   originDirectory,
   removeOriginFolder,
 } from "./platform/origin-files.js";
-export { memoryWorkFolder, openWorkFolder, type WorkFolder } from "./platform/work-folder.js";
+export { memoryWorkFolder, type WorkFolder } from "./platform/work-folder.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
 export { DEFAULT_RECIPE, type Override, type Recipe } from "./recipe.js";
 export type { RotateRecipe } from "./rotation.js";

@@ -7,6 +7,11 @@ export interface TensorEntry {
   readonly shape: readonly number[];
 }
 
+/** A tensor with its bytes: little-endian elements, row-major. */
+export interface FinishedTensor extends TensorEntry {
+  readonly bytes: Uint8Array;
+}
+
 /** Key in a safetensors file's `__metadata__` that says how its weights are stored. */
 export const LAYOUT_KEY = "penjing.layout";
 

@@ -36,17 +36,18 @@ function padded(bytes: number): number {
   return Math.ceil(bytes / 8) * 8;
 }
 
-export function encodeSnapshot({ facts, arrays }: Snapshot): Uint8Array {
+/** @param room bytes to leave free before the snapshot, a multiple of 8. @default 0 */
+export function encodeSnapshot({ facts, arrays }: Snapshot, room = 0): Uint8Array {
   const entries = [...arrays].map(([name, array]) => {
     const type = TYPE_NAMES.find((one) => array instanceof TYPES[one])!;
     return { name, type, length: array.length };
   });
   const text = new TextEncoder().encode(JSON.stringify({ facts, arrays: entries }));
-  const start = padded(8 + text.length);
+  const start = room + padded(8 + text.length);
   const total = [...arrays.values()].reduce((sum, array) => sum + padded(array.byteLength), start);
   const bytes = new Uint8Array(total);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(text.length), true);
-  bytes.set(text, 8);
+  new DataView(bytes.buffer).setBigUint64(room, BigInt(text.length), true);
+  bytes.set(text, room + 8);
   let at = start;
   for (const array of arrays.values()) {
     bytes.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength), at);

@@ -18,8 +18,13 @@ export function refuseUnknown(where: string, tokenizer: Tokenizer, ids: Int32Arr
   );
 }
 
+/** SHA-256 of bytes. */
+export async function digestOf(bytes: Uint8Array): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>));
+}
+
 /** Hex SHA-256 of a text's UTF-8 bytes. */
 export async function sha256(text: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const digest = await digestOf(new TextEncoder().encode(text));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -19,11 +19,15 @@ export interface Outcome {
 }
 
 /** Runs a Node process in the repository to its end, or kills it after `limitSeconds`. */
-export function execute(args: readonly string[], limitSeconds: number): Promise<Result> {
+export function execute(
+  args: readonly string[],
+  limitSeconds: number,
+  env: NodeJS.ProcessEnv = {},
+): Promise<Result> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, args, {
       cwd: repositoryRoot,
-      env: { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0" },
+      env: { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0", ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     let output = "";

@@ -1,10 +1,16 @@
 // Runs the static checks and every test file, each in its own process.
 // Usage: npm test -- [part of a name...]
-import { existsSync, readdirSync, rmSync } from "node:fs";
+//        npm test -- --list FILE, for the test files whose names are the file's lines
+//
+// A run of everything writes such a list: build/asked-for-shared.txt names the test files that, in any
+// of their processes, asked for ../shared, and so may come out differently where it is not.
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, sep } from "node:path";
+import { parseArgs } from "node:util";
 import { execute, judgeCheck, judgeTestFile, type Outcome, type Result } from "./outcome.js";
 import { installDebianPackages } from "./runtimes/debian.js";
-import { repositoryRoot } from "./shared.js";
+import { ASKED_VARIABLE, repositoryRoot } from "./shared.js";
 
 const TIME_LIMIT_SECONDS = 600;
 const AT_A_TIME = 2;
@@ -51,13 +57,19 @@ function testFiles(): Job[] {
   }));
 }
 
+const ASKED_LIST = join(repositoryRoot, "build", "asked-for-shared.txt");
+const scratch = mkdtempSync(join(tmpdir(), "penjing-run-"));
+const askedForShared: string[] = [];
+
 const skippedNames: string[] = [];
 /** Runtimes and adapters that tests were really run on. */
 const exercised = new Set<string>();
 
 async function run({ name, args, judge }: Job): Promise<Outcome> {
   const start = performance.now();
-  const result = await execute(args, TIME_LIMIT_SECONDS);
+  const asked = join(scratch, name.replace(/\W/g, "-"));
+  const result = await execute(args, TIME_LIMIT_SECONDS, { [ASKED_VARIABLE]: asked });
+  if (existsSync(asked)) askedForShared.push(name);
   const outcome = judge(result);
   const figures = [
     `${outcome.passed} passed`,
@@ -87,9 +99,29 @@ function hasWasmSimd(): boolean {
   );
 }
 
-async function main(filters: readonly string[]): Promise<void> {
-  const isWanted = ({ name }: Job) =>
-    filters.length === 0 || filters.some((filter) => name.includes(filter));
+/** The jobs of each group that were asked for, and the names that are none's. */
+function choose(
+  groups: readonly (readonly Job[])[],
+  { list, filters }: { readonly list?: string; readonly filters: readonly string[] },
+): { readonly groups: Job[][]; readonly unknown: readonly string[] } {
+  const names =
+    list === undefined ? filters : readFileSync(list, "utf8").split("\n").filter(Boolean);
+  const isMeant = (name: string, wanted: string) =>
+    list === undefined ? name.includes(wanted) : name === wanted;
+  const isAll = list === undefined && filters.length === 0;
+  return {
+    groups: groups.map((jobs) =>
+      jobs.filter(({ name }) => isAll || names.some((wanted) => isMeant(name, wanted))),
+    ),
+    unknown: names.filter((wanted) => !groups.flat().some(({ name }) => isMeant(name, wanted))),
+  };
+}
+
+async function main(): Promise<void> {
+  const { values, positionals: filters } = parseArgs({
+    options: { list: { type: "string" } },
+    allowPositionals: true,
+  });
   const totals = { passed: 0, failed: 0, skipped: 0 };
   let jobs = 0;
   const work = async (queue: Iterator<Job>) => {
@@ -102,14 +134,17 @@ async function main(filters: readonly string[]): Promise<void> {
     }
   };
   for (const line of installDebianPackages()) console.log(`setup: ${line}`);
-  for (const group of [CHECKS, testFiles()]) {
-    const queue = group.filter(isWanted)[Symbol.iterator]();
+  const { groups, unknown } = choose([CHECKS, testFiles()], { list: values.list, filters });
+  for (const group of groups) {
+    const queue = group[Symbol.iterator]();
     await Promise.all(Array.from({ length: AT_A_TIME }, () => work(queue)));
   }
-  if (jobs === 0) {
-    console.log(`No check or test file has ${filters.join(" or ")} in its name.`);
-    totals.failed = 1;
+  for (const name of unknown) console.log(`No check or test file has ${name} in its name.`);
+  if (unknown.length > 0 || jobs === 0) totals.failed += 1;
+  if (!values.list && filters.length === 0) {
+    writeFileSync(ASKED_LIST, `${askedForShared.sort().join("\n")}\n`);
   }
+  rmSync(scratch, { recursive: true });
 
   console.log(
     `\nRan on Node ${process.versions.node} (${process.platform} ${process.arch}), ` +
@@ -121,4 +156,4 @@ async function main(filters: readonly string[]): Promise<void> {
   console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 }
 
-await main(process.argv.slice(2));
+await main();

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Callback, Test } from "uvu";
@@ -16,8 +16,13 @@ function findRoot(): string {
 /** The folder of this package's package.json, absolute. */
 export const repositoryRoot = findRoot();
 
+/** Names the file in which the processes of a test note that they asked for ../shared. */
+export const ASKED_VARIABLE = "PENJING_ASKED_FOR_SHARED";
+
 /** The absolute path of a file or folder below `../shared`, there or not. */
 export function sharedPath(...parts: string[]): string {
+  const asked = process.env[ASKED_VARIABLE];
+  if (asked) appendFileSync(asked, `${process.argv[1]}\n`);
   return join(dirname(repositoryRoot), "shared", ...parts);
 }
 

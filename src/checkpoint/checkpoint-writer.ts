@@ -42,8 +42,6 @@ export interface CheckpointWriter {
   write(name: string, bytes: Uint8Array): Promise<void>;
   /** Writes a part of a tensor from its byte `byteStart` on. */
   writeRange(name: string, byteStart: number, bytes: Uint8Array): Promise<void>;
-  /** Copies files of another checkpoint unchanged, in pieces; by default all of `otherFiles()`. */
-  copyOtherFiles(from: Checkpoint, names?: readonly string[]): Promise<void>;
   /** Checks that every tensor is complete and writes the index. The folder is not yet committed. */
   finish(): Promise<void>;
 }
@@ -78,6 +76,15 @@ interface Shard {
   finished: boolean;
 }
 
+/** @throws PenjingError when it is not above 0 */
+export function checkShardBytes(shardBytes: number): void {
+  if (shardBytes > 0) return;
+  throw new PenjingError(
+    "shardBytes",
+    `it must be a positive number of bytes, found ${shardBytes}.`,
+  );
+}
+
 /**
  * Begins a model folder in Hugging Face form. A weight file is created when its first tensor comes
  * and brought safely to the disk as soon as its last one is there, so that a tensor at a time is
@@ -89,12 +96,7 @@ export function createCheckpoint(
 ): CheckpointWriter {
   const { tensors, shardBytes = 5e9 } = options;
   const metadata = { format: "pt", ...options.metadata };
-  if (!(shardBytes > 0)) {
-    throw new PenjingError(
-      "shardBytes",
-      `it must be a positive number of bytes, found ${shardBytes}.`,
-    );
-  }
+  checkShardBytes(shardBytes);
   checkNames(output.path, tensors);
   const plan = planShards(tensors, shardBytes);
   if (plan.length > MAX_SHARDS) {
@@ -144,9 +146,6 @@ export function createCheckpoint(
     write: (name, bytes) => put(name, (writer) => writer.write(name, bytes)),
     writeRange: (name, byteStart, bytes) =>
       put(name, (writer) => writer.writeRange(name, byteStart, bytes)),
-    async copyOtherFiles(from, names = from.otherFiles()) {
-      for (const name of names) await copyFile(from, output, name);
-    },
     async finish() {
       for (const shard of shards) {
         if (shard.finished) continue;
@@ -170,6 +169,15 @@ function indexText(shards: readonly Shard[]): string {
   }
   const index = { metadata: { total_size: totalSize }, weight_map: weightMap };
   return `${JSON.stringify(index, null, 2)}\n`;
+}
+
+/** Copies files of a checkpoint unchanged, in pieces; by default all of `otherFiles()`. */
+export async function copyOtherFiles(
+  from: Checkpoint,
+  output: OutputFolder,
+  names: readonly string[] = from.otherFiles(),
+): Promise<void> {
+  for (const name of names) await copyFile(from, output, name);
 }
 
 async function copyFile(from: Checkpoint, output: OutputFolder, name: string): Promise<void> {

@@ -1,9 +1,11 @@
+import { stat } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { parse as parseYaml } from "yaml";
 import { type CompressResult, compress } from "../compress.js";
 import { PenjingError } from "../errors.js";
 import type { Perplexity } from "../evaluate.js";
 import { methods } from "../methods/index.js";
+import { partialPath } from "../platform/disk.js";
 import { refuseOverlap } from "../platform/overlap.js";
 import { DEFAULT_RECIPE, type Recipe, readRecipe } from "../recipe.js";
 import { ROTATION_LOSSES, ROTATION_OBJECTIVES, type RotateRecipe } from "../rotation.js";
@@ -111,13 +113,13 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       .option("--rotate-score-damping <r>", "damping in that importance", number)
       .option("--stream <dtype>", `activations between blocks: f32 or bf16 (default: ${d.stream})`)
       .option("--budget <time>", "time for the run, such as 90s, 30m or 2h", duration)
-      .option("--work <folder>", "keep unfinished work there; the same command goes on from it")
+      .option("--work <folder>", "keep unfinished work there instead of at OUT.partial")
       .option("--no-layer-error", "do not measure each layer's error")
       .option("--recipe <file>", "YAML or JSON file with these settings; flags win over it")
       .option("--eval <file>", "measure perplexity on this text before and after")
       .option("--window <n>", "tokens in each window of --eval", number)
       .option("--shard-size <bytes>", "begin a new weights file after so many bytes", byteCount)
-      .option("--force", "replace the output folder when it exists"),
+      .option("--force", "replace the output folder when it exists, and begin anew"),
   );
   withCommonOptions(command)
     .addHelpText("after", EXAMPLES)
@@ -211,16 +213,27 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
         progress?.line(`note: ${event.where}: ${event.message}`);
       }
     }
-  } finally {
+  } catch (error) {
     progress?.stop();
-    if (signal.aborted && folder) {
-      process.stderr.write(`what is done so far is kept in ${folder}; the same command goes on\n`);
-    }
+    if (progress) await tellKept(flags);
+    throw error;
   }
+  progress?.stop();
   const result = await work.result();
   const after = await score(out, "after  ");
   if (flags.json) printJson({ model, out, ...result, before, after });
   else printResult(out, result, before, after, flags);
+}
+
+/** Says where the work of a run that ended too early is kept, if any is. */
+async function tellKept({ work, out, force }: CompressFlags): Promise<void> {
+  const isThere = (path: string) => stat(path).catch(() => undefined);
+  const folder = work ?? (await partialPath(out));
+  if (!(await isThere(folder))) return;
+  // --force would begin anew, and without it an output that is there is not replaced.
+  const first = force && !work && (await isThere(out)) ? `once ${out} is moved away, ` : "";
+  const command = force && !work ? "the same command without --force" : "the same command";
+  process.stderr.write(`what is done so far is kept in ${folder}; ${first}${command} goes on\n`);
 }
 
 function printResult(

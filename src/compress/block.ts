@@ -1,4 +1,5 @@
 import { type BlockWeights, disposeBlock } from "../decoder.js";
+import type { FinishedTensor } from "../layout.js";
 import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
 import { blockTensor, type Site, sitesOf } from "../model.js";
@@ -19,10 +20,12 @@ const ROTATION_SHARE = 0.5;
 /** What came out of one block. */
 export interface BlockOutcome {
   readonly layers: readonly Pick<PrunedLayer, "report" | "stored">[];
-  /** Other tensors that changed, by name: those of a rotated block. */
-  readonly others: ReadonlyMap<string, Uint8Array>;
+  /** Other tensors that changed: those of a rotated block. */
+  readonly others: readonly FinishedTensor[];
   /** What the search for the rotation had to say. */
   readonly notes: readonly string[];
+  /** Parts of the journal that later blocks need as this one did. */
+  readonly needs: readonly string[];
 }
 
 /** What a run brings to each of its blocks. */
@@ -63,7 +66,7 @@ export async function* compressBlock(
       statistics = yield* passes.gather("calibrate", block, needs, { advance: false });
     }
     let notes: readonly string[] = [];
-    let others: ReadonlyMap<string, Uint8Array> = new Map();
+    let others: readonly FinishedTensor[] = [];
     if (rotator) {
       const seconds = budget.part(isTimed(tools, layer, planned) ? ROTATION_SHARE : 1);
       const rotated = yield* budget.time(rotator.rotate(block, statistics, seconds));
@@ -91,7 +94,12 @@ export async function* compressBlock(
       yield* passes.run("advance", withPruned(block, pruned), { advance: true });
     }
     const layers = [...pruned].map(([name, done]) => sums.close(name, done));
-    return { layers: await Promise.all(layers), others, notes };
+    return {
+      layers: await Promise.all(layers),
+      others,
+      notes,
+      needs: rotator?.partsOf(layer) ?? [],
+    };
   } finally {
     disposeBlock(block);
     for (const done of pruned.values()) discard(done);

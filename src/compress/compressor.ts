@@ -1,30 +1,44 @@
 import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
-import type { CheckpointWriter } from "../checkpoint/checkpoint-writer.js";
+import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
-import type { OutputFolder } from "../platform/files.js";
-import { openOutput } from "../platform/overlap.js";
 import { type LayerPlan, planLayers, type Recipe, readRecipe } from "../recipe.js";
 import type { FormTree } from "../stored-forms.js";
-import { hasExtras, readModel, refuseSources, type StoredModel } from "../stored-model.js";
+import {
+  embeddingName,
+  hasExtras,
+  readModel,
+  refuseSources,
+  type StoredModel,
+} from "../stored-model.js";
 import { type BlockOutcome, compressBlock } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
+import { copyBeside, Output } from "./commit.js";
 import type { Journal } from "./journal.js";
-import type { LayerReport } from "./layer.js";
+import { type LayerReport, layerParts } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
-import { foldOuter, type WriteRange } from "./outer.js";
-import { describeOutput, OutputPlan, REPORT_FILE } from "./output.js";
+import { foldOuter } from "./outer.js";
+import { describeOutput, Packing, REPORT_FILE } from "./output.js";
 import { Passes } from "./pass.js";
 import { Course } from "./progress.js";
-import { finishedBlock, keepBlock, openJournal, resumeStream } from "./resume.js";
+import {
+  dropStream,
+  hasStream,
+  keepStream,
+  openWorkplace,
+  RunFacts,
+  restoreStream,
+  type Workplace,
+} from "./resume.js";
 import { refuseRotation, searchRecipe } from "./rotate.js";
 import { Rotator } from "./rotator.js";
+import { Sources } from "./sources.js";
+import { findUnit, type Unit, UnitWriter } from "./unit.js";
 import { tokenise, type Windows } from "./windows.js";
 import { prunableLayers, workload } from "./workload.js";
-import { openWriter, writeOthers, writeRest } from "./write.js";
 
 const OPTION_NAMES: readonly (keyof CompressOptions)[] = [
   "model",
@@ -44,27 +58,25 @@ export async function* compressSteps(
   options: CompressOptions,
 ): AsyncGenerator<CompressEvent, CompressResult, void> {
   let started = performance.now();
-  const { model: source, signal } = options;
+  const { model: source, signal, shardBytes } = options;
   signal?.throwIfAborted();
   refuseUnknownKeys("compress", options, OPTION_NAMES);
   refuseBudget(options.budget);
+  if (shardBytes !== undefined) checkShardBytes(shardBytes);
   const recipe = readRecipe(options.recipe ?? {});
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   let lease: Lease | undefined;
-  let output: OutputFolder | undefined;
+  let place: Workplace | undefined;
   try {
-    const model = readModel(checkpoint);
+    const sources = new Sources(readModel(checkpoint));
+    const { model } = sources;
     refuseModel(model, recipe);
     const plan = planLayers(recipe, prunableLayers(model.spec));
+    const packing = new Packing(model, plan, findLayout(recipe.layout));
     lease = await Lease.open(options, workload(model.spec));
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
-    const scope = recipe.rotate && (recipe.rotate.scope ?? "block");
-    const stored = new OutputPlan(model, plan, findLayout(recipe.layout), scope);
-    const journal = await openJournal(options, model, recipe, lease, windows);
-    output = await openOutput(options, checkpoint.folder.path);
-    const writer = await openWriter(model, stored, output, options.shardBytes);
-    const ready = performance.now();
-    yield {
+    const facts = await RunFacts.of(sources, lease, recipe, windows.facts);
+    const start: CompressEvent = {
       type: "start",
       backend: lease.name,
       blocks: model.spec.blocks.length,
@@ -72,20 +84,35 @@ export async function* compressSteps(
       samples: windows.samples,
       length: recipe.length,
     };
+    const finished = await facts.findResult(options);
+    if (finished) {
+      yield start;
+      yield note("out", "it was written by an earlier run of the same command");
+      for (const report of finished.layers) yield { type: "layer", report };
+      return finished;
+    }
+    place = await openWorkplace(options, facts, lease.canMove);
+    const { output, journal } = place;
+    await copyBeside(packing, output);
+    // The stream begins there; what else the units are made of is read as a whole.
+    await sources.digest(embeddingName(model));
+    const ready = performance.now();
+    yield start;
     started += performance.now() - ready;
-    if (lease.note) yield { type: "note", where: "--backend", message: lease.note };
-    for (const message of windows.notes) yield { type: "note", where: "calibration", message };
-    const { warning: message } = stored.layout;
-    if (message) yield { type: "note", where: recipe.layout, message };
-    const layers = yield* blocks(
-      { model, lease, recipe, plan, windows, stored, writer, journal },
-      options,
-    );
-    await writeRest(model, stored, writer, signal);
-    await writer.finish();
-    await writeOthers(model, stored, output, writer);
-    const totals = stored.totals(layers);
+    if (lease.note) yield note("--backend", lease.note);
+    for (const message of place.notes) yield note("work", message);
+    for (const message of windows.notes) yield note("calibration", message);
+    const { warning } = packing.layout;
+    if (warning) yield note(recipe.layout, warning);
+    const work = { lease, recipe, plan, windows, packing, journal, units: new Map() };
+    yield* blocks(work, options);
+    const made = new Output(packing, work.units);
+    await made.writeWeights(output, journal, shardBytes, signal);
+    await made.writeBeside(output);
+    const { layers } = made;
+    const totals = made.totals();
     const side = {
+      key: await facts.key(journal.begun),
       recipe,
       backend: lease.name,
       calibration: windows.facts,
@@ -109,15 +136,18 @@ export async function* compressSteps(
       `${JSON.stringify({ seconds, peakTensorBytes, served }, null, 2)}\n`,
     );
     signal?.throwIfAborted();
-    await output.commit();
-    await journal.clear();
+    await place.commit();
     return result;
   } finally {
     // After a commit this does nothing.
-    await output?.discard();
+    await place?.leave();
     lease?.dispose();
     if (typeof source === "string") await checkpoint.close();
   }
+}
+
+function note(where: string, message: string): CompressEvent {
+  return { type: "note", where, message };
 }
 
 /** Refuses what cannot be written anew, and rotations that the model does not allow. */
@@ -140,81 +170,113 @@ function formsOf(layers: readonly LayerReport[]): { forms?: Readonly<Record<stri
 
 /** What the blocks of a run have in common. */
 interface Work {
-  readonly model: StoredModel;
   readonly lease: Lease;
   readonly recipe: Recipe;
   readonly plan: ReadonlyMap<string, LayerPlan>;
   readonly windows: Windows;
-  readonly stored: OutputPlan;
-  readonly writer: CheckpointWriter;
+  readonly packing: Packing;
   readonly journal: Journal;
+  /** Those that are finished, by name, in their order. */
+  readonly units: Map<string, Unit>;
 }
 
-/** All blocks; after a failure of a GPU that `auto` chose, on wasm from the first unfinished one on. */
+/** All units; after a failure of a GPU that `auto` chose, on wasm from the first unfinished one on. */
 async function* blocks(
   work: Work,
   options: CompressOptions,
-): AsyncGenerator<CompressEvent, LayerReport[], void> {
-  const done: Done = { blocks: 0, reports: [] };
-  const budget = new Budget(options.budget, work.model.spec.blocks.length);
+): AsyncGenerator<CompressEvent, void, void> {
+  const budget = new Budget(options.budget, work.packing.model.spec.blocks.length);
   for (;;) {
     try {
-      yield* blocksFrom(done, work, budget, options.signal);
-      return done.reports;
+      return yield* blocksFrom(work, budget, options.signal);
     } catch (error) {
       const message = await work.lease.moveAfter(error);
       budget.forget();
-      yield { type: "note", where: "--backend", message };
+      yield note("--backend", message);
     }
   }
 }
 
-/** What was written so far. */
-interface Done {
-  blocks: number;
-  readonly reports: LayerReport[];
+/** The unit of what stands outside the blocks. */
+const OUTER = "outer";
+
+function unitName(block: number): string {
+  return blockTensor(block, "unit");
 }
 
 async function* blocksFrom(
-  done: Done,
-  { model, lease, recipe, plan, windows, stored, writer, journal }: Work,
+  { lease, recipe, plan, windows, packing, journal, units }: Work,
   budget: Budget,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<CompressEvent, void, void> {
+  const { model } = packing;
   const { length: layers } = model.spec.blocks;
   const { backend } = lease;
   const calibration = await openCalibration(model, backend, windows, recipe);
+  const { stream } = calibration;
   const passes = new Passes(backend, calibration, signal);
   const rotator =
     recipe.rotate && new Rotator(passes, model, searchRecipe(recipe, recipe.rotate), journal);
   const tools = { model, plan, recipe, passes, rotator, journal, budget };
   const course = new Course(recipe, layers);
-  try {
-    for (let block = done.blocks; block < layers; block++) {
-      let outcome = await finishedBlock(journal, block);
-      if (outcome) {
-        const message = "it was finished by an earlier run and is taken from the work folder";
-        yield { type: "note", where: blockTensor(block, "").slice(0, -1), message };
-      } else {
-        await resumeStream(journal, calibration.stream, block);
-        budget.begin(block);
-        const work = compressBlock(tools, block, block + 1 < layers);
-        let step = await work.next();
-        for (; !step.done; step = await work.next()) {
-          const fraction = course.fraction(block, step.value);
-          yield { type: "progress", phase: step.value.phase, block, blocks: layers, fraction };
-        }
-        outcome = step.value;
-        budget.finish();
-        await keepBlock(journal, calibration.stream, block, block + 1 < layers, outcome);
-      }
-      yield* writeBlock(block, outcome, stored, writer);
-      done.reports.push(...outcome.layers.map(({ report }) => report));
-      done.blocks = block + 1;
+  /** The block that the stream stands before. */
+  let at = 0;
+
+  /** Makes a block's unit from the stream before it. */
+  async function* make(block: number): AsyncGenerator<CompressEvent, Unit, void> {
+    budget.begin(block);
+    const work = compressBlock(tools, block, block + 1 < layers);
+    let step = await work.next();
+    for (; !step.done; step = await work.next()) {
+      const fraction = course.fraction(block, step.value);
+      yield { type: "progress", phase: step.value.phase, block, blocks: layers, fraction };
     }
-    if (stored.isFolded) {
-      const write: WriteRange = (name, start, bytes) => writer.writeRange(name, start, bytes);
-      await foldOuter(backend, model, await rotator!.sharedQ(), write, signal);
+    const outcome = step.value;
+    budget.finish();
+    at = block + 1;
+    if (journal.isLasting && at < layers) await keepStream(journal, stream, at);
+    const unit = await finishBlock(packing, new UnitWriter(journal, unitName(block)), outcome);
+    // The stream before this block stays, in case what came of it is damaged.
+    await journal.drop(unit.layers.flatMap(({ name }) => layerParts(name)));
+    await dropStream(journal, block - 1);
+    return unit;
+  }
+
+  try {
+    for (let block = 0; block < layers; block++) {
+      const name = unitName(block);
+      if (units.has(name)) continue;
+      let unit = await findUnit(journal, name);
+      if (unit) {
+        const message = "it was finished by an earlier run and is taken from the work folder";
+        yield note(blockName(block), message);
+      } else {
+        let from = block;
+        while (from > at && !hasStream(journal, stream, from)) from--;
+        if (from > at) await restoreStream(journal, stream, from);
+        at = from;
+        for (let again = from; again < block; again++) {
+          const message = `it is made again, as what ${blockName(block)} begins with is not there`;
+          yield note(blockName(again), message);
+          yield* make(again);
+        }
+        unit = yield* make(block);
+      }
+      units.set(name, unit);
+      for (const message of unit.notes) yield note(blockTensor(block, "rotation"), message);
+      for (const report of unit.layers) {
+        yield { type: "layer", report };
+        for (const message of report.notes) yield note(report.name, message);
+      }
+    }
+    if (rotator?.isFolded && !units.has(OUTER)) {
+      let outer = await findUnit(journal, OUTER);
+      if (!outer) {
+        const writer = new UnitWriter(journal, OUTER);
+        const config = await foldOuter(backend, model, await rotator.sharedQ(), writer, signal);
+        outer = await writer.finish({ config });
+      }
+      units.set(OUTER, outer);
     }
   } finally {
     rotator?.dispose();
@@ -222,20 +284,19 @@ async function* blocksFrom(
   }
 }
 
-async function* writeBlock(
-  block: number,
-  { layers, others, notes }: BlockOutcome,
-  stored: OutputPlan,
-  writer: CheckpointWriter,
-): AsyncGenerator<CompressEvent, void, void> {
-  for (const [name, bytes] of others) await writer.write(name, bytes);
-  const where = blockTensor(block, "rotation");
-  for (const message of notes) yield { type: "note", where, message };
-  for (const { report, stored: tensors } of layers) {
-    for (const [weightName, bytes] of tensors) {
-      for (const [name, part] of stored.pack(weightName, bytes)) await writer.write(name, part);
-    }
-    yield { type: "layer", report };
-    for (const message of report.notes) yield { type: "note", where: report.name, message };
+function blockName(block: number): string {
+  return blockTensor(block, "").slice(0, -1);
+}
+
+/** Packs what came out of a block and puts it into the journal. */
+async function finishBlock(
+  packing: Packing,
+  writer: UnitWriter,
+  { layers, others, notes, needs }: BlockOutcome,
+): Promise<Unit> {
+  for (const tensor of others) await writer.add(tensor);
+  for (const { report, stored } of layers) {
+    await packing.add(writer, stored, `${report.name}.weight`);
   }
+  return writer.finish({ layers: layers.map(({ report }) => report), notes, needs });
 }

@@ -1,57 +1,188 @@
 import { PenjingError } from "../errors.js";
 import { memoryWorkFolder, type WorkFolder } from "../platform/work-folder.js";
 import { decodeSnapshot, encodeSnapshot, type Keeper, type Snapshot } from "../snapshot.js";
+import { digestOf, sha256 } from "../text.js";
+import type { Sources } from "./sources.js";
 
 /** States of running optimisations are kept this often at most, in milliseconds. */
 const KEEP_MS = 20_000;
 /** And so rarely that keeping takes at most this share of the time. */
 const KEEP_SHARE = 0.02;
 
-/** Says whose work the folder holds. */
-const RUN = "run";
+/** The part that lists the others. */
+const INDEX = "index";
+/** A SHA-256 stands before the bytes of each part. */
+const DIGEST_BYTES = 32;
+
+/** What the results of a run depend on beside its model's tensors: a text for each input. */
+export type RunInputs = Readonly<Record<string, string>>;
+
+interface Index {
+  readonly inputs: RunInputs;
+  /** Digests of the model's tensors that the parts were made of. */
+  readonly sources: Readonly<Record<string, string>>;
+  readonly parts: readonly string[];
+}
+
+export interface JournalOptions {
+  /** @default memory */
+  readonly folder?: WorkFolder;
+  /** Whether the run goes on after a failure of its backend. @default false */
+  readonly survives?: boolean;
+  /** Given where parts outlive the process, and so are checked when they are read. */
+  readonly lasting?: {
+    /** What the parts are made of. */
+    readonly sources: Sources;
+    /** What a user can do about a folder that cannot be gone on with; ends a sentence. */
+    readonly cure: string;
+  };
+}
+
+/** A part whose bytes are not those that were kept. */
+class DamagedPart extends Error {}
 
 /**
- * Finished and half-finished parts of a run, by name. With a work folder they outlive the process.
- * Without one they are kept in memory where a failure of the backend is to be survived, and else
- * nothing is kept but what `put` lends to memory.
+ * Finished and half-finished parts of a run, by name. Where they outlive the process, an index names
+ * them with what they were made of, and each carries a checksum of its bytes, its name and its run.
  */
 export class Journal {
-  /** Whether parts outlive the process. */
   readonly outlives: boolean;
   /** Whether parts outlive the backend. */
   readonly isLasting: boolean;
-  private readonly folder: WorkFolder;
+  readonly folder: WorkFolder;
+  private readonly lasting: JournalOptions["lasting"];
+  private readonly parts = new Set<string>();
+  private inputs: RunInputs = {};
+  private run = "";
+  private isClaimed = false;
 
-  /** @param survives whether the run goes on after a failure of its backend */
-  constructor(folder: WorkFolder | undefined, survives = false) {
-    this.outlives = folder !== undefined;
+  constructor({ folder = memoryWorkFolder(), survives = false, lasting }: JournalOptions = {}) {
+    this.outlives = lasting !== undefined;
     this.isLasting = this.outlives || survives;
-    this.folder = folder ?? memoryWorkFolder();
+    this.folder = folder;
+    this.lasting = lasting;
   }
 
   /**
-   * Claims the work folder for a run.
+   * Takes up what an earlier run with the same inputs left. Parts that are damaged or missing are
+   * dropped.
    *
-   * @param identity of everything that the results depend on
-   * @param others identities of runs whose work may be gone on with as well
-   * @throws PenjingError when it holds the work of another run
+   * @param isSame whether an input of the earlier run gives what that of this one gives
+   * @returns a sentence for each part that was dropped
+   * @throws PenjingError when the folder holds the work of another run, or its index is damaged
    */
-  async claim(identity: string, others: readonly string[] = []): Promise<void> {
-    if (!this.outlives) return;
-    const found = await this.load(RUN);
-    const mine = [identity, ...others];
-    if (found && !mine.includes(found.facts.identity as string)) {
-      throw new PenjingError(
-        this.folder.path,
-        "it holds the unfinished work of another model, recipe, calibration text, backend or version; give the same as then, or another --work folder.",
-      );
+  async claim(
+    inputs: RunInputs,
+    isSame: (name: string, found: string) => boolean,
+  ): Promise<string[]> {
+    this.inputs = inputs;
+    if (!this.lasting) return [];
+    const found = await this.readIndex();
+    const notes: string[] = [];
+    if (found && found.parts.length > 0) {
+      const other = Object.keys(inputs).filter((name) => !isSame(name, found.inputs[name]));
+      if (other.length > 0) throw this.foreign(other.join(" and another "));
+      this.inputs = found.inputs;
+      this.run = await sha256(JSON.stringify(this.inputs));
+      for (const name of found.parts) {
+        const fault = await this.faultOf(name);
+        if (fault) notes.push(`${name}: ${fault}; the work goes on from what is left`);
+        else this.parts.add(name);
+      }
+      const changed = await this.lasting.sources.confirm(found.sources);
+      if (changed) throw this.foreign(`model: the tensor ${changed} is not the one it began with`);
     }
-    if (!found) await this.save(RUN, { facts: { identity }, arrays: new Map() });
+    this.run = await sha256(JSON.stringify(this.inputs));
+    for (const name of await this.folder.list()) {
+      if (name !== INDEX && !this.parts.has(name)) await this.folder.remove(name);
+    }
+    await this.writeIndex();
+    this.isClaimed = true;
+    return notes;
+  }
+
+  /** Whether the folder holds the unfinished work of a run with these inputs. */
+  async isOf(isSame: (name: string, found: string) => boolean): Promise<boolean> {
+    const found = await this.readIndex();
+    return !found || Object.entries(found.inputs).every(([name, input]) => isSame(name, input));
+  }
+
+  private foreign(what: string): PenjingError {
+    const sentence = `it holds the unfinished work of another ${what}; give the same as then, or ${this.lasting?.cure}.`;
+    return new PenjingError(this.folder.path, sentence);
+  }
+
+  private async readIndex(): Promise<Index | undefined> {
+    try {
+      const found = await this.read(INDEX);
+      if (found) return found.facts as unknown as Index;
+    } catch (error) {
+      if (!(error instanceof DamagedPart)) throw error;
+      const fault = `its index ${error.message}, so that nothing tells what it holds`;
+      throw new PenjingError(this.folder.path, `${fault}; ${this.lasting?.cure}.`);
+    }
+    if ((await this.folder.list()).length === 0) return undefined;
+    throw new PenjingError(
+      this.folder.path,
+      `its index is missing, so that nothing tells what it holds; ${this.lasting?.cure}.`,
+    );
+  }
+
+  private async writeIndex(): Promise<void> {
+    if (!this.lasting) return;
+    const sources = await this.lasting.sources.known();
+    const index: Index = { inputs: this.inputs, sources, parts: [...this.parts] };
+    await this.write(INDEX, { facts: index as unknown as Snapshot["facts"], arrays: new Map() });
+  }
+
+  private async faultOf(name: string): Promise<string | undefined> {
+    try {
+      return (await this.read(name)) ? undefined : "it is missing";
+    } catch (error) {
+      if (error instanceof DamagedPart) return `it ${error.message}`;
+      throw error;
+    }
+  }
+
+  /** @throws DamagedPart when the bytes are not those that were kept under this name by this run */
+  private async read(name: string): Promise<Snapshot | undefined> {
+    const bytes = await this.folder.read(name);
+    if (!bytes) return undefined;
+    const body = bytes.subarray(DIGEST_BYTES);
+    if (this.outlives) {
+      const digest = await digestOf(body);
+      const isWhole = bytes.length > DIGEST_BYTES && digest.every((byte, i) => byte === bytes[i]);
+      if (!isWhole) throw new DamagedPart("is damaged");
+    }
+    const { facts, arrays } = decodeSnapshot(body, `${this.folder.path}: ${name}`);
+    const isOwn = facts.name === name && (name === INDEX || facts.run === this.run);
+    if (!isOwn) throw new DamagedPart("is of another run");
+    return { facts: facts.facts as Snapshot["facts"], arrays };
+  }
+
+  private async write(name: string, { facts, arrays }: Snapshot): Promise<void> {
+    const whole = { facts: { name, run: this.run, facts }, arrays };
+    const bytes = encodeSnapshot(whole, DIGEST_BYTES);
+    if (this.outlives) bytes.set(await digestOf(bytes.subarray(DIGEST_BYTES)));
+    await this.folder.write(name, bytes);
+  }
+
+  has(name: string): boolean {
+    return this.parts.has(name);
   }
 
   async load(name: string): Promise<Snapshot | undefined> {
-    const bytes = await this.folder.read(name);
-    return bytes && decodeSnapshot(bytes, `${this.folder.path}: ${name}`);
+    if (!this.parts.has(name)) return undefined;
+    try {
+      const found = await this.read(name);
+      if (found) return found;
+    } catch (error) {
+      if (!(error instanceof DamagedPart)) throw error;
+    }
+    throw new PenjingError(
+      this.folder.path,
+      `${name} was damaged while the work went on; begin again with the same command, which goes on from what is left.`,
+    );
   }
 
   /** Keeps a part, where parts outlive the process or the backend. */
@@ -61,11 +192,33 @@ export class Journal {
 
   /** Keeps a part in any case, until it is dropped. */
   async put(name: string, snapshot: Snapshot): Promise<void> {
-    await this.folder.write(name, encodeSnapshot(snapshot));
+    await this.write(name, snapshot);
+    if (this.parts.has(name)) return;
+    this.parts.add(name);
+    await this.writeIndex();
   }
 
   async drop(names: Iterable<string>): Promise<void> {
-    for (const name of names) await this.folder.remove(name);
+    const dropped = [...names].filter((name) => this.parts.delete(name));
+    if (dropped.length === 0) return;
+    // The index first: what it does not name is nobody's.
+    await this.writeIndex();
+    for (const name of dropped) await this.folder.remove(name);
+  }
+
+  /** Names of the parts that begin so. */
+  named(start: string): string[] {
+    return [...this.parts].filter((name) => name.startsWith(start));
+  }
+
+  /** Ends the work here; a folder in which nothing was kept is as if it had never begun. */
+  async leave(): Promise<void> {
+    if (this.isClaimed && this.parts.size === 0) await this.folder.remove(INDEX);
+  }
+
+  /** What the parts were made of: the inputs of the run that began. */
+  get begun(): RunInputs {
+    return this.inputs;
   }
 
   /** Where a long optimisation keeps its state; undefined where nothing is kept. */
@@ -82,10 +235,5 @@ export class Journal {
         next = now + Math.max(KEEP_MS, (now - start) / KEEP_SHARE);
       },
     };
-  }
-
-  /** Forgets everything: the run is finished. */
-  async clear(): Promise<void> {
-    await this.folder.clear();
   }
 }

@@ -5,9 +5,10 @@ import { leavesOf, mapLeaves, partsIn } from "../form.js";
 import { denseLeaf, openLeaf } from "../forms/leaf.js";
 import { floatName, nameParts } from "../forms/names.js";
 import { layerError } from "../layer-error.js";
+import type { FinishedTensor, TensorEntry } from "../layout.js";
 import type { PruneOutcome, Statistics } from "../method.js";
 import type { LayerPlan } from "../recipe.js";
-import type { SnapshotArray } from "../snapshot.js";
+import type { Snapshot } from "../snapshot.js";
 import { formatSparsity } from "../sparsity.js";
 import { type FormTree, formOfTree, treeOf } from "../stored-forms.js";
 import type { StoredDType, Tensor } from "../tensor.js";
@@ -37,8 +38,8 @@ export interface LayerReport {
 /** A pruned layer as it is run, saved and reported. */
 export interface PrunedLayer {
   readonly report: LayerReport;
-  /** Logical name and bytes of each tensor to save, in the dtype of the weight. */
-  readonly stored: ReadonlyMap<string, Uint8Array>;
+  /** Each tensor to save, in the dtype of the weight, by its logical name. */
+  readonly stored: readonly FinishedTensor[];
   /** What the block runs with from now on; owned by the caller. Shares the dense layer's bias. */
   readonly linear: LinearWeight;
   /** W - Ŵ while the error is still to be measured; owned by the caller. */
@@ -66,7 +67,7 @@ export interface PruneLayerOptions {
 /** What pruning a layer gives, before its error is known. */
 interface Finished {
   readonly report: LayerReport;
-  readonly stored: ReadonlyMap<string, Uint8Array>;
+  readonly stored: readonly FinishedTensor[];
 }
 
 /** Names in the journal of a layer's result, and of the state of its optimisation. */
@@ -86,19 +87,21 @@ export async function pruneLayer(
   const [part, state] = layerParts(name);
   const known = journal.isLasting ? await journal.load(part) : undefined;
   if (known) {
-    const report = known.facts.report as LayerReport;
-    return openPruned(backend, { report, stored: storedOf(known.arrays) }, options);
+    const { report, entries } = known.facts as { report: LayerReport; entries: TensorEntry[] };
+    const stored = entries.map((entry) => ({ ...entry, bytes: bytesIn(known, entry.name) }));
+    return openPruned(backend, { report, stored }, options);
   }
   const finished = await prune(backend, options);
   const { report, stored } = finished;
-  await journal.save(part, { facts: { report }, arrays: stored });
+  const entries = stored.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
+  const arrays = new Map(stored.map((tensor) => [tensor.name, tensor.bytes]));
+  await journal.save(part, { facts: { report, entries }, arrays });
   await journal.drop([state]);
   return openPruned(backend, finished, options);
 }
 
-/** Arrays of a snapshot that were bytes of tensors. */
-export function storedOf(arrays: ReadonlyMap<string, SnapshotArray>): Map<string, Uint8Array> {
-  return arrays as Map<string, Uint8Array>;
+function bytesIn({ arrays }: Snapshot, name: string): Uint8Array {
+  return arrays.get(name) as Uint8Array;
 }
 
 async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
@@ -119,13 +122,18 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
     const held = form ?? denseLeaf(weight, [rows, cols]);
     const named = nameParts(held, `${name}.weight`, floatName({ dtype }));
     const names = leavesOf(named);
-    const stored = new Map<string, Uint8Array>();
+    const stored: FinishedTensor[] = [];
     for (const [i, { parts }] of leavesOf(held).entries()) {
       for (const [part, tensor] of parts) {
         const isCode = tensor.dtype === "u8";
-        const type = part === "scales" ? "F32" : dtype;
+        const type = isCode ? "U8" : part === "scales" ? "F32" : dtype;
         const bytes = isCode ? backend.read(tensor) : downloadFloats(backend, tensor, type);
-        stored.set(names[i].parts.get(part)!, (await bytes) as Uint8Array);
+        stored.push({
+          name: names[i].parts.get(part)!,
+          dtype: type,
+          shape: tensor.shape,
+          bytes: (await bytes) as Uint8Array,
+        });
       }
     }
     const report: LayerReport = {
@@ -149,7 +157,7 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
 async function openPruned(
   backend: Backend,
   { report, stored }: Finished,
-  { name, original, bias, dtype, statistics, measure, signal }: PruneLayerOptions,
+  { name, original, bias, statistics, measure, signal }: PruneLayerOptions,
 ): Promise<PrunedLayer> {
   const made: { dispose(): void }[] = [];
   const scratch: Tensor[] = [];
@@ -162,10 +170,12 @@ async function openPruned(
     const named = form ? formOfTree(form, name) : denseLeaf(`${name}.weight`, shape);
     const held = await mapLeaves(named, (leaf) =>
       openLeaf(leaf, async (tensor, rule) => {
-        const bytes = stored.get(tensor)!;
-        if (rule.dtype === "u8") return own(backend.upload(bytes, rule.shape));
-        const type = rule.name === "scales" ? "F32" : dtype;
-        return own(uploadFloats(backend, { name: tensor, dtype: type, shape: rule.shape }, bytes));
+        const finished = stored.find((one) => one.name === tensor)!;
+        return own(
+          rule.dtype === "u8"
+            ? backend.upload(finished.bytes, rule.shape)
+            : uploadFloats(backend, finished, finished.bytes),
+        );
       }),
     );
     const parts = partsIn(held);

@@ -25,7 +25,7 @@ export interface CompressOptions extends BackendOptions {
   readonly backend?: BackendOptions["backend"];
   /** Bytes after which a new shard of weights begins. @default 5e9 */
   readonly shardBytes?: number;
-  /** Replace `out` when it exists. @default false */
+  /** Replace `out` when it exists, and begin anew where unfinished work on it lies. @default false */
   readonly force?: boolean;
   /**
    * Seconds that the run may take: what rotations and long optimisations may use of it is divided
@@ -38,10 +38,10 @@ export interface CompressOptions extends BackendOptions {
    * Where finished blocks and the states of long optimisations are kept, so that the same call goes
    * on from there after a crash or an abort: a path or a work folder. Cleared at the end.
    *
-   * @default nothing is kept
+   * @default the path of `out` with the ending ".partial"; nothing is kept where `out` is no path
    */
   readonly work?: string | WorkFolder;
-  /** Stops the work; nothing is left behind. */
+  /** Stops the work; what is done so far stays where it is kept. */
   readonly signal?: AbortSignal;
 }
 

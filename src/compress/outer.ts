@@ -5,9 +5,7 @@ import { pause } from "../run.js";
 import { embeddingName, headName, PIECE_BYTES, type StoredModel } from "../stored-model.js";
 import type { Tensor } from "../tensor.js";
 import { downloadFloats, loadTensor, uploadFloats } from "../weights.js";
-
-/** Takes the bytes of a tensor from `start` on. */
-export type WriteRange = (name: string, start: number, bytes: Uint8Array) => Promise<void>;
+import type { UnitWriter } from "./unit.js";
 
 /**
  * Folds a rotation that all blocks share into what stands around them: the embedding becomes E Q and
@@ -15,55 +13,46 @@ export type WriteRange = (name: string, start: number, bytes: Uint8Array) => Pro
  * Reads and writes the tables piece by piece.
  *
  * @param q [hidden, hidden]
+ * @returns what changes in config.json
  */
 export async function foldOuter(
   backend: Backend,
   model: StoredModel,
   q: Tensor,
-  write: WriteRange,
+  unit: UnitWriter,
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Promise<Record<string, unknown>> {
   const gain = await loadTensor(model, backend, FINAL_NORM);
+  /** Turns the rows of a table [vocabSize, hidden], scaled by a gain before where one is given. */
+  const turn = async (name: string, from: string, scale?: Tensor) => {
+    const { dtype, shape } = model.weights.get(from)!;
+    const [rows, cols] = shape;
+    unit.announce({ name, dtype, shape, of: name });
+    const rowBytes = model.checkpoint.tensors.get(from)!.byteLength / rows;
+    const count = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+    for (let first = 0; first < rows; first += count) {
+      await pause(signal);
+      const part = Math.min(count, rows - first);
+      const bytes = await model.checkpoint.readRange(from, first * rowBytes, part * rowBytes);
+      const piece = uploadFloats(backend, { name: from, dtype, shape: [part, cols] }, bytes);
+      try {
+        if (scale) backend.ops.scaleColumns(piece, scale);
+        turnColumns(backend, piece, q);
+        await unit.append(await downloadFloats(backend, piece, dtype));
+      } finally {
+        piece.dispose();
+      }
+    }
+  };
   try {
-    await turnTable(backend, model, embeddingName(model), q, undefined, async (start, bytes) => {
-      await pause(signal);
-      await write(EMBEDDING, start, bytes);
-    });
-    await turnTable(backend, model, headName(model), q, gain, async (start, bytes) => {
-      await pause(signal);
-      await write(HEAD, start, bytes);
-    });
+    await turn(EMBEDDING, embeddingName(model));
+    await turn(HEAD, headName(model), gain);
     backend.write(gain, new Float32Array(gain.size).fill(1));
-    const { dtype } = model.weights.get(FINAL_NORM)!;
-    await write(FINAL_NORM, 0, await downloadFloats(backend, gain, dtype));
+    const { dtype, shape } = model.weights.get(FINAL_NORM)!;
+    const bytes = await downloadFloats(backend, gain, dtype);
+    await unit.add({ name: FINAL_NORM, dtype, shape, bytes });
   } finally {
     gain.dispose();
   }
-}
-
-/** Turns the rows of a table [vocabSize, hidden], scaled by a gain before where there is one. */
-async function turnTable(
-  backend: Backend,
-  { checkpoint, weights }: StoredModel,
-  name: string,
-  q: Tensor,
-  gain: Tensor | undefined,
-  write: (start: number, bytes: Uint8Array) => Promise<void>,
-): Promise<void> {
-  const { dtype, shape } = weights.get(name)!;
-  const [rows, cols] = shape;
-  const rowBytes = checkpoint.tensors.get(name)!.byteLength / rows;
-  const count = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
-  for (let first = 0; first < rows; first += count) {
-    const part = Math.min(count, rows - first);
-    const bytes = await checkpoint.readRange(name, first * rowBytes, part * rowBytes);
-    const piece = uploadFloats(backend, { name, dtype, shape: [part, cols] }, bytes);
-    try {
-      if (gain) backend.ops.scaleColumns(piece, gain);
-      turnColumns(backend, piece, q);
-      await write(first * rowBytes, await downloadFloats(backend, piece, dtype));
-    } finally {
-      piece.dispose();
-    }
-  }
+  return model.spec.tiedHead ? { tie_word_embeddings: false } : {};
 }

@@ -1,28 +1,13 @@
-import { SIDE_FILE } from "../checkpoint/checkpoint.js";
-import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { PenjingError } from "../errors.js";
-import { extrasMetadata, inputRotation, OUTPUT_ROTATION } from "../extras.js";
-import { type Form, leavesOf } from "../form.js";
-import { partRules } from "../forms/leaf.js";
-import { floatName, nameParts } from "../forms/names.js";
-import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
-import { LAYOUT_FILES, layoutConfig, layoutMetadata } from "../layouts/index.js";
-import {
-  blockTensor,
-  type DecoderSpec,
-  EMBEDDING,
-  FINAL_NORM,
-  HEAD,
-  modelSites,
-  type Site,
-} from "../model.js";
+import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
+import { LAYOUT_FILES, layoutConfig } from "../layouts/index.js";
+import { HEAD, modelSites } from "../model.js";
 import type { LayerPlan } from "../recipe.js";
-import { rotationGroups } from "../rotation/scope.js";
-import { embeddingName, type StoredModel } from "../stored-model.js";
-import { sizeOf } from "../tensor.js";
+import type { StoredModel } from "../stored-model.js";
 import { VERSION } from "../version.js";
-import type { LayerReport } from "./layer.js";
+import type { UnitWriter } from "./unit.js";
 
+export const CONFIG = "config.json";
 /** Times and memory of the run, which differ from run to run. */
 export const REPORT_FILE = "penjing-report.json";
 
@@ -37,46 +22,32 @@ export interface Totals {
   readonly removed: number;
 }
 
-function bytesOf(entries: readonly TensorEntry[]): number {
-  return entries.reduce((sum, { dtype, shape }) => sum + sizeOf(shape) * DTYPE_BYTES[dtype], 0);
-}
-
-/** Which tensors an output checkpoint has, and how each weight is stored in them. */
-export class OutputPlan {
-  readonly layout: Layout;
-  private readonly rotated: ReadonlySet<string>;
-
+/** Which weights are pruned, and which of them the output's layout packs. */
+export class Packing {
   /**
-   * @param scope how the blocks are rotated, which changes all of their tensors; undefined when they
-   *   are not
-   * @throws PenjingError when the layout needs facts that only the pruned weights will tell
+   * @throws PenjingError when the layout cannot hold a weight that it is to pack, or packs none
    */
   constructor(
-    private readonly model: StoredModel,
+    readonly model: StoredModel,
     private readonly plan: ReadonlyMap<string, LayerPlan>,
-    layout: Layout,
-    private readonly scope: string | undefined,
+    readonly layout: Layout,
   ) {
-    this.layout = layout;
-    this.rotated = scope === undefined ? new Set() : rotatedTensors(model.spec);
-    if (layout.measure) this.layout = layout.withFacts!(this.plannedFacts());
+    for (const weight of this.packed) {
+      const refusal = layout.refusal(weight);
+      if (refusal) throw new PenjingError("--layout", `${weight.name}: ${refusal}`);
+    }
+    if (layout.name === "dense" || this.packed.length > 0) return;
+    throw new PenjingError(
+      "--layout",
+      `no layer is pruned to 2:4, which the layout ${layout.name} packs; choose --sparsity 2:4 or --layout dense.`,
+    );
   }
 
-  /** Whether a rotation is folded into the embedding and the head. */
-  get isFolded(): boolean {
-    return this.scope === "shared";
-  }
-
-  /** Whether a weight comes out as it went in. */
-  isUntouched(weightName: string): boolean {
-    if (this.isFolded && OUTER.includes(weightName)) return false;
-    return !this.layerOf(weightName) && !this.rotated.has(weightName);
-  }
-
-  /** The plan of a weight's layer; undefined for weights that are left as they are. */
-  layerOf(weightName: string): LayerPlan | undefined {
-    const layer = weightName.endsWith(".weight") ? weightName.slice(0, -".weight".length) : "";
-    return this.plan.get(layer);
+  /** The plan of a weight's layer; undefined for weights that are not pruned. */
+  private layerOf(weightName: string): LayerPlan | undefined {
+    return weightName.endsWith(".weight")
+      ? this.plan.get(weightName.slice(0, -".weight".length))
+      : undefined;
   }
 
   /** Whether a weight is stored packed: pruned as the layout needs it, in a layout that packs. */
@@ -87,133 +58,29 @@ export class OutputPlan {
     return fits && this.layout.name !== "dense";
   }
 
-  private get packed(): TensorEntry[] {
+  /** The weights that are packed. */
+  get packed(): TensorEntry[] {
     return [...this.model.weights.values()].filter(({ name }) => this.isPacked(name));
   }
 
-  /** How many values the pruned weights will have, which an N:M pattern says beforehand. */
-  private plannedFacts(): ReadonlyMap<string, WeightFacts> {
-    return new Map(
-      this.packed.map(({ name, shape: [rows, cols] }) => {
-        const { sparsity } = this.layerOf(name)!;
-        if (sparsity.kind === "n:m") {
-          return [name, { shape: [rows, cols], values: (rows * cols * sparsity.n) / sparsity.m }];
-        }
-        throw new PenjingError(
-          "--layout",
-          `${name}: how many values ${this.layout.name} stores is known only after an unstructured pruning; write --layout dense, then use penjing export with --layout ${this.layout.name}.`,
-        );
-      }),
-    );
+  /** The weights that are pruned. */
+  get pruned(): TensorEntry[] {
+    return [...this.model.weights.values()].filter(({ name }) => this.layerOf(name));
   }
 
-  /**
-   * The tensors that one weight is stored in: itself or its packed parts, or those of the form that
-   * the method makes of it.
-   *
-   * @throws PenjingError when the layout cannot hold a weight that it is to pack
-   */
-  stored(entry: TensorEntry): readonly TensorEntry[] {
-    const form = this.formOf(entry);
-    if (!form) return this.core(entry);
-    const entries = leavesOf(form).flatMap((leaf) =>
-      partRules(leaf).map(({ name, dtype, shape }): TensorEntry => {
-        const type = dtype === "u8" ? "U8" : name === "scales" ? "F32" : entry.dtype;
-        return { name: leaf.parts.get(name)!, dtype: type, shape };
-      }),
-    );
-    const others = entries.filter(({ name }) => name !== entry.name);
-    return others.length === entries.length ? others : [...this.core(entry), ...others];
-  }
-
-  /** The form that a weight's method makes of it, with the names of its tensors. */
-  private formOf({ name, dtype, shape }: TensorEntry): Form<string> | undefined {
-    const layer = this.layerOf(name);
-    const form = layer?.method.form?.([shape[0], shape[1]], layer.options);
-    return form && nameParts(form, name, floatName({ dtype }));
-  }
-
-  private core(entry: TensorEntry): readonly TensorEntry[] {
-    if (!this.isPacked(entry.name)) return [entry];
-    const refusal = this.layout.refusal(entry);
-    if (refusal) throw new PenjingError("--layout", `${entry.name}: ${refusal}`);
-    return this.layout.entries(entry);
-  }
-
-  /** Whether any weight is stored packed. */
-  packsAny(): boolean {
-    return this.packed.length > 0;
-  }
-
-  /** What `__metadata__` says of the layout, and of tensors that the family does not have. */
-  metadata(): Record<string, string> {
-    const isTurned = this.scope !== undefined && !this.isFolded;
-    const hasForms = [...this.plan.values()].some(({ method }) => method.form !== undefined);
-    const extras = extrasMetadata(isTurned || hasForms);
-    return { ...layoutMetadata(this.layout, this.packed), ...extras };
-  }
-
-  /** What goes beside the weights. */
-  beside(): Beside {
-    const untied = this.isFolded && this.model.spec.tiedHead;
-    const changes = untied ? { tie_word_embeddings: false } : {};
-    const own = [SIDE_FILE, REPORT_FILE];
-    const { carried, texts } = besideWeights(
-      this.model,
-      this.layout,
-      (name) => this.isPacked(name),
-      changes,
-    );
-    return { carried: carried.filter((name) => !own.includes(name)), texts };
-  }
-
-  /** All tensors, in the order of the original checkpoint. */
-  tensors(): TensorEntry[] {
-    const weights = [...this.model.weights.values()].flatMap(({ name, dtype, shape }) =>
-      this.stored({ name, dtype, shape }),
-    );
-    return [...weights, ...this.added()];
-  }
-
-  /** Tensors that a rotation adds: turns of the residual stream, or the other of a tied pair. */
-  private added(): readonly TensorEntry[] {
-    const { scope, isFolded, model } = this;
-    if (scope === undefined) return [];
-    const { blocks, hiddenSize } = model.spec;
-    if (isFolded) {
-      const { dtype, shape } = model.weights.get(embeddingName(model))!;
-      return [EMBEDDING, HEAD]
-        .filter((name) => !model.weights.has(name))
-        .map((name) => ({ name, dtype, shape }));
+  /** Puts the finished tensors of a layer into a unit: first its weight, packed where it is to be. */
+  async add(
+    unit: UnitWriter,
+    tensors: readonly FinishedTensor[],
+    weightName: string,
+  ): Promise<void> {
+    for (const tensor of tensors.filter(({ name }) => name === weightName)) {
+      if (this.isPacked(weightName)) await unit.addPacked(tensor, this.layout);
+      else await unit.add(tensor);
     }
-    const names = rotationGroups(scope, blocks.length).map(({ first }) => inputRotation(first));
-    return [...names, OUTPUT_ROTATION].map((name) => ({
-      name,
-      dtype: "F32",
-      shape: [hiddenSize, hiddenSize],
-    }));
-  }
-
-  /** The bytes of a weight by the tensors that it is stored in. */
-  pack(weightName: string, bytes: Uint8Array): ReadonlyMap<string, Uint8Array> {
-    if (!this.isPacked(weightName)) return new Map([[weightName, bytes]]);
-    return this.layout.pack(this.model.weights.get(weightName)!, bytes);
-  }
-
-  totals(layers: readonly LayerReport[]): Totals {
-    const all = [...this.model.weights.values()];
-    const pruned = all.filter(({ name }) => this.layerOf(name));
-    const after = (entries: readonly TensorEntry[]) =>
-      bytesOf(entries.flatMap((entry) => this.stored(entry)));
-    const weights = layers.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
-    const removed = layers.reduce((sum, layer) => sum + layer.removed * sizeOf(layer.shape), 0);
-    return {
-      layerBytesBefore: bytesOf(pruned),
-      layerBytesAfter: after(pruned),
-      bytesBefore: bytesOf(all),
-      bytesAfter: after(all) + bytesOf(this.added()),
-      removed: removed / weights,
-    };
+    for (const tensor of tensors.filter(({ name }) => name !== weightName)) {
+      await unit.add(tensor, weightName);
+    }
   }
 }
 
@@ -244,28 +111,12 @@ export function besideWeights(
   const written = layoutConfig(config, layout, target, modules) ?? (isChanged && config);
   const texts = {
     ...target.files,
-    ...(written && { "config.json": `${JSON.stringify(written, null, 2)}\n` }),
+    ...(written && { [CONFIG]: `${JSON.stringify(written, null, 2)}\n` }),
   };
   const carried = checkpoint
     .otherFiles()
     .filter((name) => !LAYOUT_FILES.includes(name) && !Object.hasOwn(texts, name));
   return { carried, texts };
-}
-
-const OUTER: readonly string[] = [EMBEDDING, FINAL_NORM, HEAD];
-
-/** The tensors that a rotation changes: all of a block's but the norms within its layers. */
-function rotatedTensors({ blocks }: DecoderSpec): ReadonlySet<string> {
-  const names = blocks.flatMap(({ branches }, layer) =>
-    branches.flatMap(({ before, layer: { sites } }) => {
-      const linears = Object.values<Site>(sites).flatMap(({ name }) => [
-        `${name}.weight`,
-        `${name}.bias`,
-      ]);
-      return [`${before.name}.weight`, ...linears].map((name) => blockTensor(layer, name));
-    }),
-  );
-  return new Set(names);
 }
 
 /** The text of the side file. */

@@ -1,143 +1,247 @@
 import type { Backend } from "../backend.js";
 import type { Lease } from "../backends/lease.js";
 import { RELAXED } from "../backends/wasm/module.js";
-import { PenjingError } from "../errors.js";
-import { blockTensor } from "../model.js";
-import { refuseOverlap } from "../platform/overlap.js";
-import { openWorkFolder, type WorkFolder } from "../platform/work-folder.js";
+import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
+import { parseJson } from "../checkpoint/json.js";
+import { type OutputFolder, openFolder, openWorkFolder } from "../platform/files.js";
+import { openOutput, refuseOverlap } from "../platform/overlap.js";
+import { memoryWorkFolder } from "../platform/work-folder.js";
 import type { Recipe } from "../recipe.js";
+import type { FormTree } from "../stored-forms.js";
 import type { StoredModel } from "../stored-model.js";
 import { sha256 } from "../text.js";
 import { VERSION } from "../version.js";
-import type { BlockOutcome } from "./block.js";
-import { Journal } from "./journal.js";
-import { type LayerReport, layerParts, storedOf } from "./layer.js";
+import { Journal, type RunInputs } from "./journal.js";
+import type { CompressOptions, CompressResult } from "./options.js";
+import { REPORT_FILE } from "./output.js";
+import type { Sources } from "./sources.js";
 import type { ResidualStream } from "./stream.js";
 
-/** Bytes of each tensor that tell one model from another of the same shape. */
-const SAMPLED_BYTES = 4096;
+/** Longest side file or report that is read, in bytes. */
+const MOST_TEXT = 100_000_000;
+/** And how deep its JSON is nested. */
+const MOST_DEPTH = 16;
+
+/** What the side file of an output holds, as far as it is read. */
+interface Side extends Pick<CompressResult, "layers" | "totals"> {
+  readonly key: string;
+  readonly recipe: unknown;
+  readonly calibration: unknown;
+  readonly forms?: Readonly<Record<string, FormTree>>;
+}
+
+type Folders = Pick<CompressOptions, "out" | "work" | "force">;
+
+/** What a run is made of: what its results depend on, and where its work and its output go. */
+export class RunFacts {
+  private constructor(
+    readonly sources: Sources,
+    readonly inputs: RunInputs,
+    private readonly lease: Lease,
+    private readonly recipe: Recipe,
+    private readonly calibration: object,
+  ) {}
+
+  static async of(
+    sources: Sources,
+    lease: Lease,
+    recipe: Recipe,
+    calibration: object,
+  ): Promise<RunFacts> {
+    // The keys end the sentence "it holds the unfinished work of another ...".
+    const inputs = {
+      "version of penjing": VERSION,
+      model: await shapeOf(sources.model),
+      recipe: JSON.stringify(recipe),
+      "calibration text": JSON.stringify(calibration),
+      [ARITHMETIC]: arithmeticOf(lease.backend),
+    };
+    return new RunFacts(sources, inputs, lease, recipe, calibration);
+  }
+
+  /** Whether an input gives what this run's gives. Where the backend is a matter of chance, any does. */
+  readonly isSame = (name: string, found: string): boolean =>
+    this.inputs[name] === found ||
+    (name === ARITHMETIC && this.lease.isAuto && CHANCE.includes(found));
+
+  /** Tells this run from any that gives other bytes. */
+  async key(inputs: RunInputs = this.inputs): Promise<string> {
+    return sha256(JSON.stringify([inputs, await this.sources.ofModel()]));
+  }
+
+  /**
+   * The result of a run of the same command that was killed after its output had its name; what it left
+   * is removed.
+   *
+   * @returns undefined when no such run left anything
+   */
+  async findResult({ out, work, force }: Folders): Promise<CompressResult | undefined> {
+    if (typeof out !== "string" || force) return undefined;
+    const { partialPath, removePartial } = await import("../platform/disk.js");
+    const left = [await partialPath(out), ...(typeof work === "string" ? [work] : [])];
+    const isLeft = await Promise.all(left.map((folder) => openFolder(folder).catch(() => false)));
+    const result = isLeft.some(Boolean) && (await this.resultIn(out).catch(() => undefined));
+    if (!result) return undefined;
+    await removePartial(out);
+    if (typeof work === "string") {
+      const folder = await openWorkFolder(work);
+      const journal = new Journal({ folder, lasting: { sources: this.sources, cure: "" } });
+      const isOwn = await journal.isOf(this.isSame).catch(() => false);
+      await (isOwn ? folder.clear() : folder.close());
+    }
+    return result;
+  }
+
+  private async resultIn(out: string): Promise<CompressResult | undefined> {
+    const folder = await openFolder(out);
+    const read = async <Facts>(name: string) =>
+      parseJson(await folder.readText(name, MOST_TEXT), name, MOST_DEPTH) as Facts;
+    const side = await read<Side>(SIDE_FILE);
+    const same = [this.recipe, this.calibration].map((one) => JSON.stringify(one));
+    if (
+      String([side.recipe, side.calibration].map((one) => JSON.stringify(one))) !== String(same)
+    ) {
+      return undefined;
+    }
+    const keys = [this.inputs[ARITHMETIC], ...(this.lease.isAuto ? CHANCE : [])].map((name) =>
+      this.key({ ...this.inputs, [ARITHMETIC]: name }),
+    );
+    if (!(await Promise.all(keys)).includes(side.key)) return undefined;
+    const { totals, forms = {} } = side;
+    const layers = side.layers.map((layer) => {
+      const form = forms[`${layer.name}.weight`];
+      return form ? { ...layer, form } : layer;
+    });
+    const { tensors, close } = await openCheckpoint(folder);
+    await close();
+    const bytes = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (bytes !== totals.bytesAfter) return undefined;
+    const { served, seconds, peakTensorBytes } = await read<CompressResult>(REPORT_FILE);
+    return { layers, totals, served, seconds, peakTensorBytes };
+  }
+}
+
+const ARITHMETIC = "backend or SIMD mode";
+const CHANCE = ["wasm", "webgpu"].flatMap((name) =>
+  ["", RELAXED].map((arithmetic) => arithmeticOf({ name, arithmetic })),
+);
+
+function arithmeticOf({ name, arithmetic }: Pick<Backend, "name" | "arithmetic">): string {
+  return `${name} ${arithmetic}`;
+}
+
+/** Tells models of other shapes apart; that the bytes are the same is checked tensor by tensor. */
+async function shapeOf({ checkpoint, spec }: StoredModel): Promise<string> {
+  const tensors = [...checkpoint.tensors.values()];
+  return sha256(
+    JSON.stringify([spec, tensors.map(({ name, dtype, shape }) => [name, dtype, shape])]),
+  );
+}
 
 /** Where a run keeps its work, and where its output goes. */
-export interface ResumeOptions {
-  readonly work?: string | WorkFolder;
-  readonly out: unknown;
+export interface Workplace {
+  readonly output: OutputFolder;
+  readonly journal: Journal;
+  /** What is to be said of what lay there. */
+  readonly notes: readonly string[];
+  /** Keeps what is done where a later run finds it, and lets others in. After `commit` it does nothing. */
+  leave(): Promise<void>;
+  /** Gives the output its name and removes what led to it. */
+  commit(): Promise<void>;
 }
 
 /**
- * Opens the journal of a run.
+ * Opens the folders of a run. Its work is kept in `work`, or else at the path of the output with the
+ * ending ".partial"; where the output is no path, it does not outlive the run.
  *
- * @throws PenjingError when the work folder holds the work of another run or stands in the way
+ * @throws PenjingError when one holds the work of another run, another process works there, or it
+ *   stands in the way
  */
-export async function openJournal(
-  { work, out }: ResumeOptions,
-  model: StoredModel,
-  recipe: Recipe,
-  lease: Lease,
-  calibration: { readonly facts: object },
-): Promise<Journal> {
+export async function openWorkplace(
+  { out, work, force }: Folders,
+  { sources, inputs, isSame }: RunFacts,
+  survives: boolean,
+): Promise<Workplace> {
+  const input = sources.model.checkpoint.folder.path;
   if (typeof work === "string") {
-    await refuseOverlap(work, model.checkpoint.folder.path);
+    await refuseOverlap(work, input);
     if (typeof out === "string") await refuseOverlap(work, out);
   }
-  const folder = typeof work === "string" ? await openWorkFolder(work) : work;
-  const journal = new Journal(folder, lease.canMove);
-  if (folder) {
-    const sampled = await modelIdentity(model);
-    const identity = (backend: Pick<Backend, "name" | "arithmetic">) => {
-      const { name, arithmetic } = backend;
-      const facts = { VERSION, recipe, name, arithmetic, calibration: calibration.facts };
-      return sha256(JSON.stringify([facts, sampled]));
+  const { output, notes } = await openOutput({ out, force }, input, work === undefined);
+  const keepScratch = typeof out === "string" && work === undefined;
+  const own = typeof work === "string" ? await openWorkFolder(work).catch(discarding) : undefined;
+  async function discarding(error: unknown): Promise<never> {
+    await output.discard();
+    throw error;
+  }
+  const given = own ?? (typeof work === "string" ? undefined : work);
+  const folder = given ?? (await output.scratch?.()) ?? memoryWorkFolder();
+  const cure = given
+    ? "give another --work folder, or delete this one"
+    : "give --force to begin anew";
+  const lasting = keepScratch || given ? { sources, cure } : undefined;
+  const journal = new Journal({ folder, survives, lasting });
+  const leave = async () => {
+    await journal.leave();
+    await output.discard({ keepScratch });
+    await own?.close();
+  };
+  try {
+    const dropped = await journal.claim(inputs, isSame);
+    return {
+      output,
+      journal,
+      notes: [...notes, ...dropped],
+      leave,
+      async commit() {
+        await output.commit();
+        await given?.clear();
+      },
     };
-    // Where the backend is a matter of chance, so is that of the run before.
-    const chance = lease.isAuto ? ["wasm", "webgpu"] : [];
-    const others = chance.flatMap((name) =>
-      ["", RELAXED].map((arithmetic) => ({ name, arithmetic })),
-    );
-    await journal.claim(await identity(lease.backend), await Promise.all(others.map(identity)));
+  } catch (error) {
+    await leave();
+    throw error;
   }
-  return journal;
 }
 
-/** Tells a model from others without reading all of it. */
-async function modelIdentity({ checkpoint, spec }: StoredModel): Promise<object> {
-  const samples: string[] = [];
-  for (const { name, dtype, shape, byteLength } of checkpoint.tensors.values()) {
-    const bytes = await checkpoint.readRange(name, 0, Math.min(SAMPLED_BYTES, byteLength));
-    samples.push(`${name} ${dtype} ${shape} ${new TextDecoder("latin1").decode(bytes)}`);
-  }
-  return { spec, sampled: await sha256(samples.join("\n")) };
+function streamPart(block: number, index: number): string {
+  return `stream.${block}.${index}`;
 }
 
-function blockPart(layer: number): string {
-  return blockTensor(layer, "finished");
-}
-
-function streamParts(layer: number, { chunkCount }: ResidualStream): string[] {
-  return Array.from({ length: chunkCount }, (_, i) => blockTensor(layer, `stream.${i}`));
-}
-
-/** What an earlier run made of a block. */
-export async function finishedBlock(
-  journal: Journal,
-  layer: number,
-): Promise<BlockOutcome | undefined> {
-  const kept = journal.isLasting ? await journal.load(blockPart(layer)) : undefined;
-  if (!kept) return undefined;
-  const facts = kept.facts as {
-    notes: string[];
-    others: string[];
-    layers: { report: LayerReport; names: string[] }[];
-  };
-  const arrays = storedOf(kept.arrays);
-  const pick = (names: string[]) => new Map(names.map((name) => [name, arrays.get(name)!]));
-  return {
-    notes: facts.notes,
-    others: pick(facts.others),
-    layers: facts.layers.map(({ report, names }) => ({ report, stored: pick(names) })),
-  };
-}
-
-/** Keeps a finished block and the residual stream after it; drops what led to it. */
-export async function keepBlock(
+/** Keeps the residual stream before a block. */
+export async function keepStream(
   journal: Journal,
   stream: ResidualStream,
-  layer: number,
-  advanced: boolean,
-  { layers, others, notes }: BlockOutcome,
+  block: number,
 ): Promise<void> {
-  if (!journal.isLasting) return;
-  const parts = advanced ? streamParts(layer, stream) : [];
-  for (const [i, part] of parts.entries()) {
-    const arrays = new Map([["stream", await stream.chunk(i)]]);
-    await journal.save(part, { facts: {}, arrays });
+  for (let i = 0; i < stream.chunkCount; i++) {
+    const arrays = new Map([["bytes", await stream.chunk(i)]]);
+    await journal.save(streamPart(block, i), { facts: {}, arrays });
   }
-  const arrays = new Map(others);
-  for (const { stored } of layers) for (const [name, bytes] of stored) arrays.set(name, bytes);
-  const facts = {
-    notes,
-    others: [...others.keys()],
-    layers: layers.map(({ report, stored }) => ({ report, names: [...stored.keys()] })),
-  };
-  if (journal.outlives) await journal.save(blockPart(layer), { facts, arrays });
-  const pruned = layers.flatMap(({ report }) => layerParts(report.name));
-  await journal.drop([...pruned, ...streamParts(layer - 1, stream)]);
 }
 
-/** Sets the residual stream to where the last finished block left it. */
-export async function resumeStream(
+/** Whether the residual stream before a block is kept, whole. */
+export function hasStream(
+  journal: Journal,
+  { chunkCount }: ResidualStream,
+  block: number,
+): boolean {
+  return Array.from({ length: chunkCount }).every((_, i) => journal.has(streamPart(block, i)));
+}
+
+/** Sets the residual stream to what it was before a block. */
+export async function restoreStream(
   journal: Journal,
   stream: ResidualStream,
-  layer: number,
+  block: number,
 ): Promise<void> {
-  if (!journal.isLasting || layer === 0) return;
-  for (const [i, part] of streamParts(layer - 1, stream).entries()) {
-    const kept = await journal.load(part);
-    if (!kept) {
-      throw new PenjingError(
-        part,
-        "it is missing from the work folder; delete the folder and begin anew.",
-      );
-    }
-    await stream.restore(i, kept.arrays.get("stream") as Uint8Array);
+  for (let i = 0; i < stream.chunkCount; i++) {
+    const { arrays } = (await journal.load(streamPart(block, i)))!;
+    await stream.restore(i, arrays.get("bytes") as Uint8Array);
   }
+}
+
+/** Forgets the residual stream before a block. */
+export async function dropStream(journal: Journal, block: number): Promise<void> {
+  await journal.drop(journal.named(streamPart(block, 0).slice(0, -1)));
 }

@@ -1,6 +1,7 @@
 import type { Backend } from "../backend.js";
 import { type BlockWeights, disposeBlock } from "../decoder.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
+import type { FinishedTensor } from "../layout.js";
 import { loadBlock } from "../load.js";
 import type { StatisticName, Statistics } from "../method.js";
 import { attentionOf, blockTensor, type Site, sitesOf } from "../model.js";
@@ -19,7 +20,7 @@ import {
   turnsOf,
 } from "../rotation.js";
 import type { StoredModel } from "../stored-model.js";
-import type { Tensor } from "../tensor.js";
+import type { StoredDType, Tensor } from "../tensor.js";
 import type { Journal } from "./journal.js";
 import { round } from "./layer.js";
 import { disposeStatistics, type Passes, type Steps } from "./pass.js";
@@ -55,7 +56,8 @@ export class Rotator {
   private readonly backend: Backend;
   private readonly groups: readonly BlockGroup[];
   private readonly options: RotationOptions;
-  private readonly isFolded: boolean;
+  /** Whether the rotation is folded into what stands around the blocks. */
+  readonly isFolded: boolean;
   private readonly objective: RotationObjective;
   private group: GroupRotation | undefined;
   /** From the coordinates of the last group back to the unrotated ones. */
@@ -82,6 +84,11 @@ export class Rotator {
   soughtAt(layer: number): number {
     const { first, end } = this.groupOf(layer);
     return first === layer ? end - first : 0;
+  }
+
+  /** Names in the journal of what all blocks of a block's group need. */
+  partsOf(layer: number): readonly string[] {
+    return this.journal.isLasting ? [rotationPart(this.groupOf(layer))] : [];
   }
 
   /** What must be gathered of a linear's inputs before `rotate`, given what its method needs. */
@@ -131,13 +138,17 @@ export class Rotator {
    * What a rotation changes beside the planned linears: the others, norms and biases, rounded as they
    * are saved, and the turn from the last group's coordinates to this one's.
    */
-  async store(block: BlockWeights, planned: readonly Site[]): Promise<Map<string, Uint8Array>> {
+  async store(block: BlockWeights, planned: readonly Site[]): Promise<FinishedTensor[]> {
     const { backend, model } = this;
     const { layer, spec, norms, linears } = block;
-    const stored = new Map<string, Uint8Array>();
-    const store = async (name: string, tensor: Tensor) => {
+    const stored: FinishedTensor[] = [];
+    const add = async (name: string, tensor: Tensor, dtype: StoredDType) => {
+      const bytes = await round(backend, tensor, dtype);
+      stored.push({ name, dtype, shape: tensor.shape, bytes });
+    };
+    const store = (name: string, tensor: Tensor) => {
       const weightName = blockTensor(layer, name);
-      stored.set(weightName, await round(backend, tensor, model.weights.get(weightName)!.dtype));
+      return add(weightName, tensor, model.weights.get(weightName)!.dtype);
     };
     for (const { before } of spec.branches) {
       await store(`${before.name}.weight`, norms[before.name]);
@@ -153,12 +164,12 @@ export class Rotator {
       const turn = backend.zeros(q.shape);
       if (this.wayBack) backend.ops.gemm(this.wayBack, q, turn);
       else backend.copy(q, turn);
-      stored.set(inputRotation(layer), await round(backend, turn, "F32"));
+      await add(inputRotation(layer), turn, "F32");
       turn.dispose();
     }
     if (layer + 1 === model.spec.blocks.length) {
       // The turn back is qᵀ, as which the turn into these coordinates is held.
-      stored.set(OUTPUT_ROTATION, await round(backend, block.inputRotation as Tensor, "F32"));
+      await add(OUTPUT_ROTATION, block.inputRotation as Tensor, "F32");
     }
     return stored;
   }
@@ -232,7 +243,8 @@ export class Rotator {
   private async *survey({ first, end }: BlockGroup): Steps<void> {
     const { backend, model, passes, journal, objective } = this;
     if (objective === "magnitude") return;
-    if (await journal.load(momentsPart(end - 1))) return;
+    const parts = Array.from({ length: end - first }, (_, i) => momentsPart(first + i));
+    if (parts.every((part) => journal.has(part))) return;
     const stream = await passes.calibration.stream.copy("survey");
     try {
       for (let layer = first; layer < end; layer++) {

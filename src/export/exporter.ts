@@ -6,7 +6,7 @@ import {
   openCheckpoint,
   SIDE_FILE,
 } from "../checkpoint/checkpoint.js";
-import { createCheckpoint } from "../checkpoint/checkpoint-writer.js";
+import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
 import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
 import { besideWeights, REPORT_FILE } from "../compress/output.js";
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
@@ -67,7 +67,9 @@ export async function* exportSteps(
     const layout = targetLayout(model, options);
     lease = await Lease.open(options, { largestWeight: 0 });
     const { backend } = lease;
-    output = await openOutput(options, checkpoint.folder.path);
+    const opened = await openOutput(options, checkpoint.folder.path, false);
+    output = opened.output;
+    for (const message of opened.notes) yield { type: "note", where: "--out", message };
     const rebuilds = options.reconstruct === true && hasExtras(model);
     const job = new Job(model, layout, rebuilds, backend, signal);
     const { warning: message } = layout;
@@ -86,7 +88,7 @@ export async function* exportSteps(
       await pause(signal);
       if (name === SIDE_FILE && dropsForms)
         await output.writeText(name, await withoutForms(checkpoint));
-      else if (name !== REPORT_FILE) await writer.copyOtherFiles(checkpoint, [name]);
+      else if (name !== REPORT_FILE) await copyOtherFiles(checkpoint, output, [name]);
     }
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
     signal?.throwIfAborted();

@@ -2,9 +2,9 @@ import { PenjingError } from "../errors.js";
 import { checkFileName, errorCode, fileError } from "./file-errors.js";
 import { loadFiles, loadPaths } from "./node-modules.js";
 
+export { createOutputFolder, openWorkFolder } from "./on-disk.js";
 export {
   type ByteSink,
-  createOutputFolder,
   type MemoryOutputFolder,
   memoryOutputFolder,
   type OutputFolder,

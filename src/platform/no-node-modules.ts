@@ -1,7 +1,7 @@
 import { PenjingError } from "../errors.js";
 import type { StartThread, Threading } from "./node-modules.js";
 
-/** What node-modules.ts is replaced by where there are no files to open by path. */
+/** What node-modules.ts and disk.ts are replaced by where there are no files to open by path. */
 async function refuse(): Promise<never> {
   throw new PenjingError(
     "files",
@@ -12,6 +12,11 @@ async function refuse(): Promise<never> {
 export const loadFiles = refuse;
 export const loadPaths = refuse;
 export const loadSystem = refuse;
+
+export const openDiskOutput = refuse;
+export const openDiskWork = refuse;
+export const partialPath = refuse;
+export const removePartial = refuse;
 
 export async function loadDawn(): Promise<never> {
   throw new PenjingError("webgpu", "this build of penjing uses the runtime's own WebGPU only.");

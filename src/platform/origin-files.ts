@@ -12,6 +12,7 @@ import {
   type OutputFolder,
   type OutputFolderOptions,
 } from "./files.js";
+import type { WorkFolder } from "./work-folder.js";
 
 /** What is used of a browser's FileSystemDirectoryHandle. */
 export interface DirectoryHandle {
@@ -105,6 +106,50 @@ async function ifThere<T>(step: Promise<T>): Promise<T | undefined> {
 async function readPointer(directory: DirectoryHandle, name: string): Promise<string | undefined> {
   const handle = await ifThere(directory.getFileHandle(name));
   return handle && (await handle.getFile()).text();
+}
+
+/** A work folder in a directory of the site's storage, for as long as an output is written. */
+function originWork(directory: DirectoryHandle): WorkFolder {
+  const guard = async <T>(action: string, step: Promise<T>): Promise<T> => {
+    try {
+      return await step;
+    } catch (error) {
+      throw fileError(directory.name, action, error);
+    }
+  };
+  const names = async () => {
+    const found: string[] = [];
+    for await (const [name] of directory.entries()) found.push(name);
+    return found;
+  };
+  const remove = async (name: string) => void (await ifThere(directory.removeEntry(name)));
+  return {
+    path: directory.name,
+    list: () => guard("listing unfinished work", names()),
+    read: (name) =>
+      guard(
+        "reading unfinished work",
+        (async () => {
+          const file = await (await ifThere(directory.getFileHandle(name)))?.getFile();
+          return file && new Uint8Array(await file.arrayBuffer());
+        })(),
+      ),
+    write: (name, bytes) =>
+      guard(
+        "keeping unfinished work",
+        (async () => {
+          await remove(name);
+          const opened = await openForWriting(await createFile(directory, name), name);
+          await opened.write(0, bytes as Uint8Array<ArrayBuffer>);
+          await opened.finish();
+        })(),
+      ),
+    remove: (name) => guard("removing finished work", remove(name)),
+    clear: async () => {
+      for (const name of await names()) await guard("removing finished work", remove(name));
+    },
+    close: async () => {},
+  };
 }
 
 /** Creates `folder/name` below a directory; no file of that name may be there. */
@@ -211,6 +256,7 @@ export async function createOriginOutput(
   checkName(directory, name);
   const suffix = Math.random().toString(36).slice(2, 10);
   const data = `${name}.data-${suffix}`;
+  const parts = `${name}.parts-${suffix}`;
   /** What stands under the name, as long as it may be replaced. */
   const findPrevious = async (): Promise<string | undefined> => {
     const previous = await readPointer(directory, name);
@@ -267,9 +313,17 @@ export async function createOriginOutput(
     };
   };
 
+  const removeFolder = (one: string) => ifThere(directory.removeEntry(one, { recursive: true }));
   return {
     path: name,
     create,
+    async scratch() {
+      try {
+        return originWork(await directory.getDirectoryHandle(parts, { create: true }));
+      } catch (error) {
+        throw fileError(name, "creating a folder in the site's storage", error);
+      }
+    },
     async writeText(file, text) {
       const sink = await create(file);
       await sink.write(0, new TextEncoder().encode(text));
@@ -286,7 +340,8 @@ export async function createOriginOutput(
         await opened.write(0, new TextEncoder().encode(data));
         await opened.finish();
         state = "committed";
-        if (previous) await ifThere(directory.removeEntry(previous, { recursive: true }));
+        if (previous) await removeFolder(previous);
+        await removeFolder(parts);
       } catch (error) {
         throw fileError(name, "giving the output its final name", error);
       }
@@ -297,7 +352,8 @@ export async function createOriginOutput(
       for (const file of open) await file.abandon().catch(() => undefined);
       open.clear();
       try {
-        await ifThere(directory.removeEntry(data, { recursive: true }));
+        await removeFolder(data);
+        await removeFolder(parts);
       } catch (error) {
         throw fileError(name, "removing the unfinished output", error);
       }

@@ -1,6 +1,6 @@
 import { PenjingError } from "../errors.js";
 import { loadFiles, loadPaths } from "./node-modules.js";
-import { createOutputFolder, type OutputFolder } from "./output-files.js";
+import type { OutputFolder } from "./output-files.js";
 
 /** The path without symbolic links, as far as it exists. */
 async function realPath(path: string): Promise<string> {
@@ -45,17 +45,27 @@ export async function refuseOverlap(output: string, input: string): Promise<void
   );
 }
 
+/** An output folder, and what is to be said of what lay there. */
+export interface OpenedOutput {
+  readonly output: OutputFolder;
+  readonly notes: readonly string[];
+}
+
 /**
  * The folder that a run's result goes to, apart from what it is made of.
  *
  * @param input the file or folder that is read
- * @throws PenjingError when they overlap, or something is there already and is not to be replaced
+ * @param goesOn whether unfinished work on the same output may be gone on with
+ * @throws PenjingError when they overlap, something is there already and is not to be replaced, or
+ *   another process is at work there
  */
 export async function openOutput(
   { out, force }: { readonly out: string | OutputFolder; readonly force?: boolean },
   input: string,
-): Promise<OutputFolder> {
-  if (typeof out !== "string") return out;
+  goesOn: boolean,
+): Promise<OpenedOutput> {
+  if (typeof out !== "string") return { output: out, notes: [] };
   await refuseOverlap(out, input);
-  return createOutputFolder(out, { force });
+  const output = await (await import("./disk.js")).openDiskOutput(out, { force, goesOn });
+  return { output, notes: output.notes };
 }

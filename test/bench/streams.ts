@@ -128,9 +128,9 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
     const tide = tideOf(backend);
     const calibration = await openCalibration(model, backend, { ids, samples: windows }, recipe);
     const filled = process.memoryUsage().rss;
-    const tables = live();
+    const begun = live();
     const block = await loadBlock(model, backend, 0, { dense: true });
-    const weights = live() - tables;
+    const weights = live() - begun;
     const passes = new Passes(backend, { ...calibration, samples }, undefined);
     const inputs: readonly string[] = [
       "self_attn.q_proj",
@@ -143,7 +143,9 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
     );
     tide();
     const gathered = await take(passes.gather("calibrate", block, needs, { advance: false }));
-    const statistics = live() - tables - weights;
+    const hessians = [...gathered.values()].map(({ hessian }) => 4 * hessian!.size);
+    const statistics = hessians.reduce((sum, bytes) => sum + bytes, 0);
+    const tables = live() - weights - statistics;
     await take(passes.run("advance", block, { advance: true }));
     const passed = tide();
     const last = gathered.get(DOWN)!;
@@ -169,7 +171,7 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
         seed: 0,
         measure: true,
         seconds: undefined,
-        journal: new Journal(undefined),
+        journal: new Journal(),
         signal: leave.signal,
         onProgress: () => {},
       });

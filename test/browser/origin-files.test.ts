@@ -71,6 +71,30 @@ const CASES = {
     const after = await out.create("late").catch((e: Error) => e.message);
     return { left: await names(directory), after };
   },
+  async scratch(lib: Library, directory: Directory) {
+    const begin = async () => {
+      const out = await lib.createOriginOutput(directory, "out", { force: true });
+      const work = await out.scratch!();
+      await work.write("part.0", Uint8Array.of(1, 2, 3));
+      await work.write("part.0", Uint8Array.of(4, 5));
+      await work.write("part.1", new Uint8Array(0));
+      return { out, work };
+    };
+    const { out, work } = await begin();
+    const found = {
+      read: Array.from((await work.read("part.0"))!),
+      none: (await work.read("part.2")) ?? "none",
+      list: (await work.list()).sort(),
+    };
+    await work.remove("part.0");
+    await work.remove("part.0");
+    const rest = await work.list();
+    await out.discard();
+    const discarded = await names(directory);
+    await (await begin()).out.commit();
+    const committed = await names(directory);
+    return { ...found, rest, discarded, committed: committed.filter((one) => /parts/.test(one)) };
+  },
   async replace(lib: Library, directory: Directory) {
     const write = async (text: string, force: boolean) => {
       const out = await lib.createOriginOutput(directory, "out", { force });
@@ -187,6 +211,17 @@ for (const [where, run] of [
   originTest("a discarded output leaves nothing", "discard", ({ left, after }) => {
     assert.equal(left, []);
     assert.is(after, "[out] the output was already discarded.");
+  });
+
+  originTest("parts wait for the commit in the storage too, and go with it", "scratch", (found) => {
+    assert.equal(found, {
+      read: [4, 5],
+      none: "none",
+      list: ["part.0", "part.1"],
+      rest: ["part.1"],
+      discarded: [],
+      committed: [],
+    });
   });
 
   originTest("a folder is replaced when the new one is whole", "replace", (found) => {

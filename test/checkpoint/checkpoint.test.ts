@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
-import { createCheckpoint } from "../../src/checkpoint/checkpoint-writer.js";
+import { copyOtherFiles, createCheckpoint } from "../../src/checkpoint/checkpoint-writer.js";
 import { createOutputFolder, type Folder, memoryFolder } from "../../src/platform/files.js";
 import { sharedPath, sharedTest } from "../shared.js";
 import { crafted, refused } from "./crafted.js";
@@ -212,7 +212,7 @@ for (const [name, shards] of MODELS) {
       });
       for (const tensor of tensors)
         await writer.write(tensor.name, await original.read(tensor.name));
-      await writer.copyOtherFiles(original);
+      await copyOtherFiles(original, output);
       await writer.finish();
       await output.commit();
       const copy = await openCheckpoint(join(dir, "copy"));

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
-import { createCheckpoint } from "../../src/checkpoint/checkpoint-writer.js";
+import { copyOtherFiles, createCheckpoint } from "../../src/checkpoint/checkpoint-writer.js";
 import { openSafetensors } from "../../src/checkpoint/safetensors.js";
 import { writeSafetensors } from "../../src/checkpoint/safetensors-writer.js";
 import type { TensorEntry } from "../../src/layout.js";
@@ -242,8 +242,8 @@ test("other files are copied unchanged, weights never", async () => {
   const output = memoryOutputFolder();
   const writer = createCheckpoint(output, { tensors: [f32("x", 1)] });
   await writer.write("x", filled(4, 1));
-  await refused(() => writer.copyOtherFiles(from, ["model.safetensors"]), /not one of the files/);
-  await writer.copyOtherFiles(from);
+  await refused(() => copyOtherFiles(from, output, ["model.safetensors"]), /not one of the files/);
+  await copyOtherFiles(from, output);
   await writer.finish();
   await output.commit();
   assert.equal(Object.keys(output.files).sort(), [

@@ -32,22 +32,27 @@ for (const [signal, code] of [
     test,
     process.platform !== "win32",
     "Windows has no signals",
-    `${signal} during compress leaves nothing behind`,
+    `after ${signal} during compress the same command goes on`,
     async () => {
-      let during: string[] = [];
-      const ended = await penjing(compressArgs(join(folder, "stopped"), ...SLOW), {
-        when: /compress \d+%/,
-        act: (child) => {
-          during = readdirSync(folder);
-          child.kill(signal);
-        },
+      const out = join(folder, "stopped");
+      const args = compressArgs(out, ...SLOW);
+      const ended = await penjing(args, {
+        when: /block [23] of/,
+        act: (child) => child.kill(signal),
       });
       assert.is(ended.code, code, ended.stderr);
-      assert.match(during.join(), /^stopped\.partial-/, "it was in the middle of the work");
-      assert.equal(readdirSync(folder), []);
-      assert.match(ended.stderr, /stopping, no unfinished output is kept/);
+      assert.equal(readdirSync(folder), ["stopped.partial"]);
+      assert.match(
+        ended.stderr,
+        /stopping \.\.\.\nwhat is done so far is kept in .*stopped\.partial; the same command goes on\n$/,
+      );
       assert.not.match(ended.stderr, /penjing: |^ +at /m);
       assert.is(ended.stdout, "");
+      const again = await penjing(args);
+      assert.is(again.code, 0, again.stderr);
+      assert.match(again.stderr, /^note: model\.layers\.0: it was finished by an earlier run/m);
+      assert.equal(readdirSync(folder), ["stopped"]);
+      rmSync(out, { recursive: true });
     },
   );
 }
@@ -155,13 +160,18 @@ skipUnless(
   test,
   disk !== undefined,
   "mounting a small disk needs root",
-  "a full disk is one sentence and leaves nothing behind",
+  "a full disk is one sentence, and what is done is kept",
   async () => {
     try {
       const { code, stderr } = await penjing(compressArgs(join(disk!, "out"), "--quiet"));
       assert.is(code, 1);
-      assert.match(stderr, /^penjing: \[.*\] writing.* \(ENOSPC\): the disk is full; .*\n$/);
-      assert.equal(readdirSync(disk!), []);
+      const [first, second] = stderr.split("\n");
+      assert.match(
+        first,
+        /^what is done so far is kept in .*out\.partial; the same command goes on$/,
+      );
+      assert.match(second, /^penjing: \[.*\] .* \(ENOSPC\): the disk is full; .*$/);
+      assert.equal(readdirSync(disk!), ["out.partial"]);
     } finally {
       spawnSync("umount", [disk!]);
     }

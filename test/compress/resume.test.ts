@@ -1,20 +1,25 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { type CompressEvent, compress } from "../../src/compress.js";
-import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
-import {
-  memoryWorkFolder,
-  openWorkFolder,
-  type WorkFolder,
-} from "../../src/platform/work-folder.js";
+import { memoryFolder, memoryOutputFolder, openWorkFolder } from "../../src/platform/files.js";
+import { memoryWorkFolder, type WorkFolder } from "../../src/platform/work-folder.js";
 import type { Recipe } from "../../src/recipe.js";
 import { decodeSnapshot, encodeSnapshot } from "../../src/snapshot.js";
 import { refused } from "../checkpoint/crafted.js";
-import { CALIBRATION, compressFiles, QUICK, sameFiles, storyFiles } from "./stories.js";
+import {
+  CALIBRATION,
+  compressFiles,
+  parseWeights,
+  QUICK,
+  repeatBlocks,
+  sameFiles,
+  storyFiles,
+  withWeights,
+} from "./stories.js";
 
 const test = suite("resuming");
 let root: string;
@@ -106,9 +111,10 @@ test("a work folder on the disk survives, and is gone at the end", async () => {
   const path = join(root, "work");
   const work = await openWorkFolder(path);
   await interrupt({}, work, (event) => event.type === "progress" && event.block === 1);
+  await work.close();
   assert.ok(readdirSync(path).length > 2);
   // A write that a crash cut off.
-  writeFileSync(join(path, "model.layers.0.finished.kept.partial"), "half");
+  writeFileSync(join(path, "model.layers.0.unit.kept.partial"), "half");
   const straight = await compressFiles(storyFiles());
   const resumed = await compressFiles(storyFiles(), {}, { work: path });
   sameFiles(withoutReport(straight.files), withoutReport(resumed.files));
@@ -118,22 +124,42 @@ test("a work folder on the disk survives, and is gone at the end", async () => {
 test("a work folder of another run, of other files, or damaged is refused", async () => {
   const path = join(root, "other");
   const stop = (event: CompressEvent) => event.type === "progress" && event.block === 1;
-  await interrupt({}, await openWorkFolder(path), stop);
-  await refused(
-    () => compressFiles(storyFiles(), { seed: 3 }, { work: path }),
-    /unfinished work of another model, recipe.*--work/,
-  );
-  await refused(
-    () => compressFiles(storyFiles(), {}, { work: path, calibration: `The ${CALIBRATION}` }),
-    /unfinished work of another/,
-  );
-  const [finished] = readdirSync(path).filter((name) => /finished/.test(name));
-  const bytes = readFileSync(join(path, finished));
-  writeFileSync(join(path, finished), bytes.subarray(0, bytes.length - 9));
+  const work = await openWorkFolder(path);
+  await interrupt({}, work, stop);
   await refused(
     () => compressFiles(storyFiles(), {}, { work: path }),
-    /damaged.*delete the folder/,
+    /process \d+ on .* is at work there; wait until it has ended/,
   );
+  await work.close();
+  const before = readdirSync(path);
+  for (const [recipe, options, what] of [
+    [{ seed: 3 }, {}, "recipe"],
+    [{}, { calibration: `The ${CALIBRATION}` }, "calibration text"],
+    [{ seed: 3 }, { calibration: `The ${CALIBRATION}` }, "recipe and another calibration text"],
+    [{}, { backend: "reference" }, "backend or SIMD mode"],
+  ] as const) {
+    await refused(
+      () => compressFiles(storyFiles(), recipe, { work: path, ...options }),
+      new RegExp(`unfinished work of another ${what}; give the same as then, or .*--work`),
+    );
+  }
+  const [name, stored] = [...parseWeights(storyFiles()).tensors].find(([one]) =>
+    /0\.mlp/.test(one),
+  )!;
+  const bytes = stored.bytes.slice();
+  // Far behind the first bytes.
+  bytes[bytes.length - 2] ^= 1;
+  const others = new Map(parseWeights(storyFiles()).tensors).set(name, { ...stored, bytes });
+  const changed = await withWeights(storyFiles(), others);
+  await refused(
+    () => compressFiles(changed, {}, { work: path }),
+    /another model: the tensor model\.layers\.0\.mlp\.\w+\.weight is not the one/,
+  );
+  await refused(
+    async () => compressFiles(await repeatBlocks(storyFiles(), 8), {}, { work: path }),
+    /unfinished work of another model;/,
+  );
+  assert.equal(readdirSync(path), before);
   const foreign = mkdtempSync(join(root, "foreign-"));
   writeFileSync(join(foreign, "thesis.txt"), "dear");
   await refused(
@@ -141,6 +167,82 @@ test("a work folder of another run, of other files, or damaged is refused", asyn
     /holds files that are not/,
   );
   assert.equal(readdirSync(foreign), ["thesis.txt"]);
+});
+
+/** What an interrupted run keeps: every kind of part there is. */
+async function fullFolder(recipe: Partial<Recipe>): Promise<[WorkFolder, Map<string, Uint8Array>]> {
+  const work = memoryWorkFolder();
+  await interrupt(
+    recipe,
+    work,
+    (event) => event.type === "progress" && event.block === 2 && event.phase === "advance",
+  );
+  const parts = new Map<string, Uint8Array>();
+  for (const name of await work.list()) parts.set(name, (await work.read(name))!);
+  return [work, parts];
+}
+
+test("a part that is damaged, cut, missing or another's is named, and the bytes stay the same", async () => {
+  const recipe = { method: "wanda", rotate: { steps: 2, scope: "groups:2" } };
+  const straight = await compressFiles(storyFiles(), recipe);
+  const [, parts] = await fullFolder(recipe);
+  const [, foreign] = await fullFolder({ ...recipe, seed: 1 });
+  const kinds = new Map([...parts.keys()].map((name) => [name.replace(/\d+/g, "N"), name]));
+  assert.equal([...kinds.keys()].sort(), [
+    "index",
+    "model.layers.N.mlp.down_proj",
+    "model.layers.N.mlp.gate_proj",
+    "model.layers.N.mlp.up_proj",
+    "model.layers.N.rotation",
+    "model.layers.N.self_attn.k_proj",
+    "model.layers.N.self_attn.o_proj",
+    "model.layers.N.self_attn.q_proj",
+    "model.layers.N.self_attn.v_proj",
+    "model.layers.N.unit",
+    "model.layers.N.unit.N",
+    "stream.N.N",
+  ]);
+  const kept = ["index", "mlp.down_proj", "rotation", "unit", "unit.0", "stream.2.0"];
+  const faults: Record<
+    string,
+    [(bytes: Uint8Array, name: string) => Uint8Array | undefined, RegExp]
+  > = {
+    "a flipped bit": [
+      (bytes) => bytes.map((b, i) => (i === bytes.length - 9 ? b ^ 4 : b)),
+      /damaged/,
+    ],
+    "a flipped bit of its checksum": [(bytes) => bytes.map((b, i) => (i ? b : b ^ 128)), /damaged/],
+    "cut short": [(bytes) => bytes.subarray(0, bytes.length >> 1), /damaged/],
+    empty: [() => new Uint8Array(0), /damaged/],
+    deleted: [() => undefined, /missing/],
+    "of another run": [(_, name) => foreign.get(name)!, /of another run/],
+    "of another name": [() => parts.get("stream.1.0")!, /of another run/],
+  };
+  for (const [what, [change, message]] of Object.entries(faults)) {
+    for (const kind of kept) {
+      const name = [...parts.keys()].filter((one) => one.endsWith(kind)).pop()!;
+      const work = memoryWorkFolder();
+      for (const [one, bytes] of parts) {
+        const changed = one === name ? change(bytes, one) : bytes;
+        if (changed) await work.write(one, changed);
+      }
+      const label = `${name}: ${what}`;
+      const again = () => compressFiles(storyFiles(), recipe, { work });
+      if (name === "index") {
+        if (/of another run/.test(what)) await refused(again, /of another recipe/, label);
+        else await refused(again, /its index is (damaged|missing|of another run).*--work/, label);
+        continue;
+      }
+      const resumed = await again();
+      const notes = resumed.events.flatMap((event) =>
+        event.type === "note" ? [event.message] : [],
+      );
+      const told = notes.filter((one) => one.startsWith(`${name}: it is `));
+      assert.is(told.length, 1, `${label}\n${notes.join("\n")}`);
+      assert.match(told[0], message, label);
+      sameFiles(withoutReport(straight.files), withoutReport(resumed.files));
+    }
+  }
 });
 
 test("snapshots come back as they went, and cut ones are refused", async () => {

@@ -1,9 +1,10 @@
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openBackend } from "../../src/backends/index.js";
 import { type CompressEvent, compress } from "../../src/compress.js";
+import { createOutputFolder, type OutputFolder } from "../../src/platform/files.js";
 import { refused } from "../checkpoint/crafted.js";
 import { MODEL, scratch } from "../cli/program.js";
 import {
@@ -11,6 +12,7 @@ import {
   compressFiles,
   parseWeights,
   QUICK,
+  sameFiles,
   storyFiles,
   withWeights,
 } from "./stories.js";
@@ -51,9 +53,11 @@ for (const recipe of [
   });
 }
 
-test("an abort at any moment leaves no folder and no memory behind", async () => {
+test("an abort at any moment leaves what is done, and no memory; the next run goes on", async () => {
+  const straight = await compressFiles(stories);
   const events = (await compressFiles(stories)).events.length;
   for (let at = 0; at < events; at += 7) {
+    rmSync(join(folder, "aborted.partial"), { recursive: true, force: true });
     const abort = new AbortController();
     const reason = new Error(`stopped at ${at}`);
     const backend = await openBackend("wasm");
@@ -68,10 +72,21 @@ test("an abort at any moment leaves no folder and no memory behind", async () =>
       assert.is(error, reason);
     }
     assert.is(await run.result().catch((error) => error), reason);
-    assert.equal(readdirSync(folder), [], `after event ${at}`);
+    const left = readdirSync(folder);
+    // Nothing is done before the first layer.
+    assert.equal(left, at === 0 ? [] : ["aborted.partial"], `after event ${at}`);
     assert.is(backend.memory().live, 0, `tensors after event ${at}`);
     backend.dispose();
   }
+  const out = join(folder, "aborted");
+  await compress({ model: MODEL, calibration: CALIBRATION, recipe: QUICK, out }).result();
+  const weights = "model.safetensors";
+  sameFiles(
+    { [weights]: readFileSync(join(out, weights)) },
+    { [weights]: straight.files[weights] },
+  );
+  assert.equal(readdirSync(folder), ["aborted"]);
+  rmSync(out, { recursive: true });
 });
 
 test("a signal that was aborted before stops it at once", async () => {
@@ -87,15 +102,24 @@ test("a signal that was aborted before stops it at once", async () => {
   );
 });
 
-test("leaving the loop early leaves nothing behind", async () => {
-  const options = { model: MODEL, calibration: CALIBRATION, recipe: QUICK };
-  const run = compress({ ...options, out: join(folder, "left") });
-  for await (const event of run) {
-    if (event.type !== "layer") continue;
-    assert.match(readdirSync(folder).join(), /^left\.partial-/);
-    break;
-  }
-  assert.equal(readdirSync(folder), []);
+test("leaving the loop early keeps what is done; a caller's folder is discarded", async () => {
+  const path = join(folder, "left");
+  const leave = async (out: string | OutputFolder) => {
+    for await (const event of compress({
+      model: MODEL,
+      calibration: CALIBRATION,
+      recipe: QUICK,
+      out,
+    })) {
+      if (event.type !== "layer") continue;
+      assert.match(readdirSync(folder).join(), /^left\.partial$/);
+      break;
+    }
+    return readdirSync(folder);
+  };
+  assert.equal(await leave(path), ["left.partial"]);
+  rmSync(`${path}.partial`, { recursive: true });
+  assert.equal(await leave(await createOutputFolder(path)), []);
 });
 
 test("a failure in the middle frees what was taken", async () => {

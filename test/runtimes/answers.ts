@@ -26,14 +26,18 @@ function numbers(size: number, seed: number): Float32Array {
 /** A layer and a 2:4 matrix that need no files. */
 function madeUp(): Pick<SmokeInput, "layer" | "matrix"> {
   const [rows, cols] = [64, 128];
-  const bits = Uint16Array.from({ length: rows * cols }, (_, i) => (i % 4 < 2 ? 0x3c00 + i : 0));
+  // Of multiples of 128, which cuSPARSELt's layouts need.
+  const matrix = { rows: 128, cols: 256 };
+  const bits = Uint16Array.from({ length: matrix.rows * matrix.cols }, (_, i) =>
+    i % 4 < 2 ? 0x3c00 + (i % 4096) : 0,
+  );
   return {
     layer: {
       ...{ rows, cols, sequences: 2 },
       weight: encode(numbers(rows * cols, 1)),
       activations: encode(numbers(256 * cols, 2)),
     },
-    matrix: { rows, cols, bytes: encode(bits) },
+    matrix: { ...matrix, bytes: encode(bits) },
   };
 }
 

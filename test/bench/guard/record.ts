@@ -1,30 +1,37 @@
-// Measures the guard's ratios on every runtime that is here, and writes the record anew.
-// Usage: npm run bench:record, on a machine that does nothing else; it takes about a minute.
-import { writeFileSync } from "node:fs";
-import { RUNTIMES } from "../runtimes.js";
-import type { Ratios } from "./ratios.js";
-import { entryOf, measureOnce, RECORD } from "./runs.js";
+// Makes today's build the accepted one, after it was compared with the one before on every runtime.
+// Usage: npm run bench:record [-- --because "why a slower one is right"], on a quiet machine.
+import { parseArgs } from "node:util";
+import { accept, processorName, readHead } from "./builds.js";
+import { below, describe, shareOf } from "./compare.js";
+import { compareUntil, programs } from "./runs.js";
 
-/** Processes of each runtime. The second best ratio of all is recorded: the best may be luck. */
-const RUNS = 5;
+/** What stays below this is no noise. */
+const EQUAL = 0.97;
+/** Processes of each runtime at most. */
+const MOST_RUNS = 10;
 
-/** The second best of each ratio. */
-function typical(runs: readonly Ratios[]): Ratios {
-  const entries = Object.keys(runs[0]).map((name) => {
-    const sorted = runs.map((ratios) => ratios[name]).sort((a, b) => b - a);
-    return [name, Number(sorted[1].toFixed(3))];
-  });
-  return Object.fromEntries(entries);
+const { because } = parseArgs({ options: { because: { type: "string" } } }).values;
+const before = readHead();
+console.log(`on ${processorName()}`);
+if (before) console.log(`over ${before.commit}, accepted on ${before.processor}`);
+
+const problems = new Set<string>();
+let slowest = Infinity;
+for (const program of before ? programs() : []) {
+  const { lost, shares } = await compareUntil(EQUAL, MOST_RUNS, program);
+  for (const line of describe(shares)) console.log(`${program.name}, ${line}`);
+  slowest = Math.min(slowest, ...Object.keys(shares).map((name) => shareOf(shares, name)));
+  for (const name of lost) problems.add(`${name} is not measured any more`);
+  for (const name of below(EQUAL, shares)) {
+    problems.add(`${program.name}, ${name} runs at ${shareOf(shares, name).toFixed(3)}`);
+  }
 }
 
-const record: Record<string, Record<string, Ratios>> = {};
-for (const find of Object.values(RUNTIMES)) {
-  const program = find();
-  if (!program) continue;
-  const runs: Record<string, Ratios>[] = [];
-  for (let run = 0; run < RUNS; run++) runs.push(await measureOnce(program));
-  const modes = Object.keys(runs[0]).map((mode) => [mode, typical(runs.map((run) => run[mode]))]);
-  record[entryOf(program)] = Object.fromEntries(modes);
-  console.log(program.name, record[entryOf(program)]);
+if (problems.size > 0 && !because) {
+  console.error([...problems].join("\n"));
+  console.error('Nothing is replaced. Say why it is right all the same: -- --because "..."');
+  process.exitCode = 1;
+} else {
+  accept(before ? slowest.toFixed(3) : "none before", because);
+  console.log("accepted: commit test/bench/guard/accepted.mjs");
 }
-writeFileSync(RECORD, `${JSON.stringify(record, undefined, 2)}\n`);

@@ -1,48 +1,53 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { execute, type Program } from "../../runtimes/programs.js";
+import { execute, findBun, findDeno, findNode, type Program } from "../../runtimes/programs.js";
 import { repositoryRoot } from "../../shared.js";
 import { majorOf } from "../figures.js";
-import { best, type Ratios, type RecordedRatios } from "./ratios.js";
+import { thisRuntime } from "../runtimes.js";
+import { below, type Comparison, join } from "./compare.js";
 
-/** The recorded ratios; ratios only, so that they hold on other machines too. */
-export const RECORD = join(repositoryRoot, "test", "bench", "guard", "ratios.json");
+/** What one process found, or several. */
+export interface Found {
+  /** The accepted build's cases that today's lacks. */
+  readonly lost: readonly string[];
+  readonly shares: Comparison;
+}
 
 const ONCE = fileURLToPath(new URL("once.js", import.meta.url));
+const LIMIT_SECONDS = 300;
 
-export function readRecord(): RecordedRatios {
-  return JSON.parse(readFileSync(RECORD, "utf8"));
+/** Node as it runs this, and the other runtimes that the guard looks for. */
+export function programs(): Program[] {
+  const self: Program = { name: thisRuntime(), path: process.execPath };
+  const others = [findNode(24), findDeno(), findBun()].flatMap((program) => program ?? []);
+  return [self, ...others.filter(({ name }) => majorOf(name) !== majorOf(self.name))];
 }
 
-/** A program's entry in the record: its name and major version, as in "Node 24". */
-export function entryOf({ name }: Program): string {
-  return majorOf(name);
-}
-
-/** Each mode's ratios, measured in a process of its own. */
-export async function measureOnce({ name, path }: Program): Promise<Record<string, Ratios>> {
-  const args = name.startsWith("Deno") ? ["run", "--allow-all", ONCE] : [ONCE];
-  const { code, stdout, stderr } = await execute(path, args, repositoryRoot);
+async function compareOnce({ name, path }: Program, options: readonly string[]): Promise<Found> {
+  const start = name.startsWith("Deno") ? ["run", "--allow-all"] : [];
+  const args = [...start, ONCE, ...options];
+  const { code, stdout, stderr } = await execute(path, args, repositoryRoot, {}, LIMIT_SECONDS);
   if (code !== 0) throw new Error(`${name} ended with ${code}: ${stderr}`);
   return JSON.parse(stdout);
 }
 
-/** The best of what several processes measured, until `isEnough` or `most` of them ran. */
-export async function measureBest(
-  program: Program,
+/**
+ * Compares the builds in one process after another, as long as cases are below `share`: these alone
+ * are measured again, and the pairs of all processes count. Each process places its memory and
+ * compiles in its own way, and others may use the machine for the length of one.
+ */
+export async function compareUntil(
+  share: number,
   most: number,
-  isEnough: (found: Readonly<Record<string, Ratios>>) => boolean,
-): Promise<Record<string, Ratios>> {
-  let found: Record<string, Ratios> = {};
-  for (let run = 0; run < most; run++) {
-    const again = await measureOnce(program);
-    const entries = Object.entries(again).map(([mode, ratios]) => [
-      mode,
-      best(found[mode] ?? {}, ratios),
-    ]);
-    found = Object.fromEntries(entries);
-    if (isEnough(found)) break;
+  program: Program,
+): Promise<Found & { readonly processes: number }> {
+  let { lost, shares } = await compareOnce(program, []);
+  let processes = 1;
+  for (; processes < most; processes++) {
+    const slow = below(share, shares);
+    if (slow.length === 0) break;
+    const order = processes % 2 === 1 ? ["--accepted-first"] : [];
+    const only = slow.flatMap((name) => ["--only", name]);
+    shares = join(shares, (await compareOnce(program, [...order, ...only])).shares);
   }
-  return found;
+  return { lost, shares, processes };
 }

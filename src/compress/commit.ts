@@ -1,0 +1,122 @@
+import { SIDE_FILE } from "../checkpoint/checkpoint.js";
+import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
+import { extrasMetadata, isRotation } from "../extras.js";
+import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
+import { LAYOUT_KEY, layoutMetadata } from "../layouts/index.js";
+import type { OutputFolder } from "../platform/files.js";
+import { pause } from "../run.js";
+import { readPieces } from "../stored-model.js";
+import { sizeOf } from "../tensor.js";
+import type { Journal } from "./journal.js";
+import type { LayerReport } from "./layer.js";
+import { besideWeights, CONFIG, type Packing, REPORT_FILE, type Totals } from "./output.js";
+import { bytesOf, readUnit, type Unit } from "./unit.js";
+
+/**
+ * Copies the files beside the weights that come out as they went in. Done before the work, so that one
+ * that cannot be read is found at once.
+ */
+export async function copyBeside({ model, layout }: Packing, output: OutputFolder): Promise<void> {
+  const { carried } = besideWeights(model, layout, () => true);
+  // config.json may change by what is found on the way; the others this run writes anew.
+  const written = [CONFIG, SIDE_FILE, REPORT_FILE];
+  const names = carried.filter((name) => !written.includes(name));
+  await copyOtherFiles(model.checkpoint, output, names);
+}
+
+const isTurn = ({ name }: TensorEntry) => isRotation(name);
+
+/** The finished units of a run, by name, and what is made of them. */
+export class Output {
+  private readonly layout: Layout;
+  /** All tensors, in the order of the original checkpoint, then those that it does not have. */
+  private readonly tensors: readonly TensorEntry[];
+  /** Weights that no unit names. */
+  private readonly rest: readonly string[];
+
+  constructor(
+    private readonly packing: Packing,
+    private readonly units: ReadonlyMap<string, Unit>,
+  ) {
+    const { model, layout } = packing;
+    const all = [...units.values()];
+    const facts: Record<string, WeightFacts> = Object.assign({}, ...all.map((one) => one.weights));
+    this.layout = layout.measure ? layout.withFacts!(new Map(Object.entries(facts))) : layout;
+    const made = new Map<string, TensorEntry[]>();
+    for (const { of, ...entry } of all.flatMap(({ tensors }) => tensors)) {
+      made.set(of, [...(made.get(of) ?? []), entry]);
+    }
+    const old = [...model.weights.values()];
+    const added = [...made].filter(([name]) => !model.weights.has(name));
+    this.rest = old.map(({ name }) => name).filter((name) => !made.has(name));
+    this.tensors = [
+      ...old.flatMap((entry): readonly TensorEntry[] => made.get(entry.name) ?? [entry]),
+      ...added.flatMap(([, entries]) => entries),
+    ].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
+  }
+
+  get layers(): LayerReport[] {
+    return [...this.units.values()].flatMap((unit) => unit.layers);
+  }
+
+  /** Joins the units' tensors and copies what no unit names. */
+  async writeWeights(
+    output: OutputFolder,
+    journal: Journal,
+    shardBytes: number | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { packing, layout, tensors } = this;
+    const { model } = packing;
+    const { [LAYOUT_KEY]: _, ...kept } = model.checkpoint.metadata;
+    const metadata = {
+      ...kept,
+      ...layoutMetadata(layout, packing.packed),
+      ...extrasMetadata(this.layers.some(({ form }) => form) || tensors.some(isTurn)),
+    };
+    const writer = createCheckpoint(output, { tensors, metadata, shardBytes });
+    for (const [name, unit] of this.units) {
+      for await (const { name: tensor, start, bytes } of readUnit(journal, name, unit)) {
+        await pause(signal);
+        await writer.writeRange(tensor, start, bytes);
+      }
+      // What lies in memory only would be there twice.
+      if (!journal.outlives) await journal.drop([name, ...unit.needs]);
+    }
+    for (const name of this.rest) {
+      for await (const { start, bytes } of readPieces(model, name)) {
+        await pause(signal);
+        await writer.writeRange(name, start, bytes);
+      }
+    }
+    await writer.finish();
+  }
+
+  /** Writes the files beside the weights that may change. */
+  async writeBeside(output: OutputFolder): Promise<void> {
+    const { packing, layout, units } = this;
+    const { model } = packing;
+    const changes = Object.assign({}, ...[...units.values()].map(({ config }) => config));
+    const isPacked = (name: string) => packing.isPacked(name);
+    const { carried, texts } = besideWeights(model, layout, isPacked, changes);
+    if (carried.includes(CONFIG)) await copyOtherFiles(model.checkpoint, output, [CONFIG]);
+    for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
+  }
+
+  totals(): Totals {
+    const all = [...this.units.values()];
+    const { model, pruned } = this.packing;
+    const names = new Set(pruned.map(({ name }) => name));
+    const after = all.flatMap(({ tensors }) => tensors).filter(({ of }) => names.has(of));
+    const { layers } = this;
+    const weights = layers.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+    const removed = layers.reduce((sum, layer) => sum + layer.removed * sizeOf(layer.shape), 0);
+    return {
+      layerBytesBefore: bytesOf(pruned),
+      layerBytesAfter: bytesOf(after),
+      bytesBefore: bytesOf([...model.weights.values()]),
+      bytesAfter: bytesOf(this.tensors),
+      removed: removed / weights,
+    };
+  }
+}

@@ -1,0 +1,139 @@
+import { DTYPE_BYTES } from "../checkpoint/dtype.js";
+import type { FinishedTensor, Layout, TensorEntry, WeightFacts } from "../layout.js";
+import type { Snapshot } from "../snapshot.js";
+import { sizeOf } from "../tensor.js";
+import type { Journal } from "./journal.js";
+import type { LayerReport } from "./layer.js";
+
+/** Bytes of tensors in one part of the journal, at most. */
+const PART_BYTES = 2 ** 28;
+
+/** A finished tensor as the output has it. */
+export interface UnitTensor extends TensorEntry {
+  /** The input's weight whose place it takes, alone or with others; its own name when it is new. */
+  readonly of: string;
+}
+
+/** What came out of a part of the model, whose bytes are kept in the journal. */
+export interface Unit {
+  /** In the order of their bytes. */
+  readonly tensors: readonly UnitTensor[];
+  readonly layers: readonly LayerReport[];
+  readonly notes: readonly string[];
+  /** What the layout must know of the weights that it packed, by name. */
+  readonly weights: Readonly<Record<string, WeightFacts>>;
+  /** Keys of config.json that change. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Other parts of the journal without which the unit cannot be used. */
+  readonly needs: readonly string[];
+}
+
+export function bytesOf(entries: readonly TensorEntry[]): number {
+  return entries.reduce((sum, { dtype, shape }) => sum + sizeOf(shape) * DTYPE_BYTES[dtype], 0);
+}
+
+/** Writes the tensors of a unit into the journal one after another, and at the end the unit. */
+export class UnitWriter {
+  private readonly tensors: UnitTensor[] = [];
+  private readonly weights: Record<string, WeightFacts> = {};
+  private pending: Uint8Array[] = [];
+  private size = 0;
+  private readonly parts: string[] = [];
+
+  constructor(
+    private readonly journal: Journal,
+    private readonly name: string,
+  ) {}
+
+  /** Announces the tensor whose bytes come next. */
+  announce(tensor: UnitTensor): void {
+    this.tensors.push(tensor);
+  }
+
+  async append(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; ) {
+      const piece = bytes.subarray(at, at + PART_BYTES - this.size);
+      this.pending.push(piece);
+      this.size += piece.length;
+      at += piece.length;
+      if (this.size === PART_BYTES) await this.flush();
+    }
+  }
+
+  /** A tensor that takes the place of a weight, or is new. */
+  async add({ bytes, ...entry }: FinishedTensor, of = entry.name): Promise<void> {
+    this.announce({ ...entry, of });
+    await this.append(bytes);
+  }
+
+  /** A weight as a layout packs it. */
+  async addPacked(weight: FinishedTensor, layout: Layout): Promise<void> {
+    const { bytes, ...entry } = weight;
+    let packing = layout;
+    if (layout.measure) {
+      const facts = layout.measure(entry, bytes);
+      this.weights[entry.name] = facts;
+      packing = layout.withFacts!(new Map([[entry.name, facts]]));
+    }
+    const parts = packing.pack(entry, bytes);
+    for (const part of packing.entries(entry)) {
+      await this.add({ ...part, bytes: parts.get(part.name)! }, entry.name);
+    }
+  }
+
+  private async flush(): Promise<void> {
+    if (this.size === 0) return;
+    const bytes = new Uint8Array(this.size);
+    let at = 0;
+    for (const piece of this.pending) {
+      bytes.set(piece, at);
+      at += piece.length;
+    }
+    const name = `${this.name}.${this.parts.length}`;
+    this.pending = [];
+    this.size = 0;
+    await this.journal.put(name, { facts: {}, arrays: new Map([["bytes", bytes]]) });
+    this.parts.push(name);
+  }
+
+  async finish(rest: Partial<Pick<Unit, "layers" | "notes" | "config" | "needs">>): Promise<Unit> {
+    await this.flush();
+    const { tensors, weights } = this;
+    const { layers = [], notes = [], config = {}, needs = [] } = rest;
+    const unit = { tensors, weights, layers, notes, config, needs: [...needs, ...this.parts] };
+    await this.journal.put(this.name, { facts: { unit }, arrays: new Map() });
+    return unit;
+  }
+}
+
+/** A unit that the journal has, whole; undefined when it lacks it, or a part of it. */
+export async function findUnit(journal: Journal, name: string): Promise<Unit | undefined> {
+  const unit = (await journal.load(name))?.facts.unit as Unit | undefined;
+  return unit?.needs.every((part) => journal.has(part)) ? unit : undefined;
+}
+
+/** The bytes of a unit's tensors, in order. */
+export async function* readUnit(
+  journal: Journal,
+  name: string,
+  { tensors }: Unit,
+): AsyncGenerator<{ readonly name: string; readonly start: number; readonly bytes: Uint8Array }> {
+  let part: Uint8Array = new Uint8Array(0);
+  let parts = 0;
+  let at = 0;
+  for (const tensor of tensors) {
+    const size = bytesOf([tensor]);
+    let start = 0;
+    do {
+      if (at === part.length && start < size) {
+        const { arrays } = (await journal.load(`${name}.${parts++}`)) as Snapshot;
+        part = arrays.get("bytes") as Uint8Array;
+        at = 0;
+      }
+      const bytes = part.subarray(at, at + size - start);
+      yield { name: tensor.name, start, bytes };
+      start += bytes.length;
+      at += bytes.length;
+    } while (start < size);
+  }
+}
