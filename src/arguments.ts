@@ -11,11 +11,6 @@ export interface Argument {
 /** One for each option of a call: an option without one does not compile. */
 export type Arguments<Options> = { readonly [Name in keyof Required<Options>]: Argument };
 
-function typed(type: string, what: string): Argument {
-  // biome-ignore lint/suspicious/useValidTypeof: the type is given by the callers below
-  return { what, fits: (value) => typeof value === type };
-}
-
 /** An object that has these fields, or, where it says so, a path. */
 function having(what: string, fields: readonly string[], takesPath = false): Argument {
   const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
@@ -27,9 +22,12 @@ function having(what: string, fields: readonly string[], takesPath = false): Arg
   };
 }
 
-export const TEXT = typed("string", "text");
-export const NUMBER = typed("number", "a number");
-export const FLAG = typed("boolean", "true or false");
+export const TEXT: Argument = { what: "text", fits: (value) => typeof value === "string" };
+export const NUMBER: Argument = { what: "a number", fits: (value) => typeof value === "number" };
+export const FLAG: Argument = {
+  what: "true or false",
+  fits: (value) => typeof value === "boolean",
+};
 export const MAPPING = having("an object", []);
 export const FLOATS: Argument = {
   what: "a Float32Array; convert an array with Float32Array.from",

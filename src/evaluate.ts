@@ -87,34 +87,34 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
   const { model: source, text, signal } = options;
   const asked = options.window;
   if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 2)) {
-    throw new PenjingError("--window", `it is ${asked}, must be a whole number of at least 2.`);
+    throw new PenjingError("window", `it is ${asked}, must be a whole number of at least 2.`);
   }
   const running = runningModel(source);
   const whole = { ...options, maxTokens: asked };
   let own = running ? undefined : await openRunning(source as string | Checkpoint, whole);
   const model = own ?? running!;
   try {
-    for (const message of model.notes) yield { type: "note", where: "--backend", message };
+    for (const message of model.notes) yield { type: "note", where: "backend", message };
     const { spec, tokenizer, decoder } = model;
     const window = asked ?? Math.min(spec.context, LONGEST_DEFAULT_WINDOW);
     if (window > spec.context) {
       throw new PenjingError(
-        "--window",
+        "window",
         `it is ${window}, must be at most the model's context of ${spec.context}.`,
       );
     }
     if (window > decoder.maxTokens) {
       throw new PenjingError(
-        "--window",
+        "window",
         `it is ${window}, but the model was opened for runs of ${decoder.maxTokens} tokens; open it with maxTokens ${window}.`,
       );
     }
     if (text.trim() === "") {
-      throw new PenjingError("--text", "the text is empty; give a text file with words in it.");
+      throw new PenjingError("text", "the text is empty; give a text file with words in it.");
     }
     const ids = tokenizer.encode(text);
     refuseForeignIds(ids, spec);
-    refuseUnknown("--text", tokenizer, ids);
+    refuseUnknown("text", tokenizer, ids);
     const sum: LossSum = { windows: 0, total: 0 };
     let score: Score | undefined;
     while (!score) {
@@ -123,7 +123,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
       } catch (error) {
         if (!own) throw error;
         own = await own.moveAfter(error);
-        yield { type: "note", where: "--backend", message: own.notes[own.notes.length - 1] };
+        yield { type: "note", where: "backend", message: own.notes[own.notes.length - 1] };
       }
     }
     const last = own ?? model;
@@ -159,8 +159,8 @@ export async function* scoreWindows(
   const windows = Math.floor(ids.length / window);
   if (windows === 0) {
     throw new PenjingError(
-      "--text",
-      `the text has ${ids.length} tokens, fewer than one window of ${window}; give a longer text or a smaller --window.`,
+      "text",
+      `the text has ${ids.length} tokens, fewer than one window of ${window}; give a longer text or a smaller \`window\`.`,
     );
   }
   // The logits of a long window over a large vocabulary would take gigabytes: a few rows at a time.

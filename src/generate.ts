@@ -97,7 +97,7 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
   let own = running ? undefined : await openRunning(source as string | Checkpoint, options);
   const model = own ?? running!;
   try {
-    for (const message of model.notes) yield { type: "note", where: "--backend", message };
+    for (const message of model.notes) yield { type: "note", where: "backend", message };
     const promptIds = firstIds(model, options.prompt);
     const state: Continuation = {
       promptIds,
@@ -113,7 +113,7 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
       } catch (error) {
         if (!own) throw error;
         own = await own.moveAfter(error);
-        yield { type: "note", where: "--backend", message: own.notes[own.notes.length - 1] };
+        yield { type: "note", where: "backend", message: own.notes[own.notes.length - 1] };
       }
     }
   } finally {
@@ -151,12 +151,12 @@ function describe(
 function checkCounts({ maxNewTokens = 0, seed = 0 }: GenerateOptions): void {
   if (!Number.isSafeInteger(maxNewTokens) || maxNewTokens < 0) {
     throw new PenjingError(
-      "--max-new-tokens",
+      "maxNewTokens",
       `it is ${maxNewTokens}, must be a whole number of at least 0.`,
     );
   }
   if (!Number.isSafeInteger(seed)) {
-    throw new PenjingError("--seed", `it is ${seed}, must be a whole number.`);
+    throw new PenjingError("seed", `it is ${seed}, must be a whole number.`);
   }
 }
 

@@ -93,25 +93,22 @@ test("windows and texts that cannot be scored are refused", async () => {
   const score = (text: string, window?: number) =>
     evaluatePerplexity({ model: EMBEDDED, text, window }).result();
   for (const window of [0, 1, -3, 2.5, Number.NaN, Number.POSITIVE_INFINITY]) {
-    await refused(
-      () => score(TEXT, window),
-      /^\[--window\] it is .*, must be a whole number of at/,
-    );
+    await refused(() => score(TEXT, window), /^\[window\] it is .*, must be a whole number of at/);
   }
   // Nothing of that size is allocated on the way.
   for (const window of [257, 1e12]) {
-    await refused(() => score(TEXT, window), /^\[--window\] it is \d+, must be at most .* 256/);
+    await refused(() => score(TEXT, window), /^\[window\] it is \d+, must be at most .* 256/);
   }
   for (const text of ["", " \n\t "])
-    await refused(() => score(text), /^\[--text\] .* is empty; give/);
+    await refused(() => score(text), /^\[text\] .* is empty; give/);
   await refused(
     () => score("One day."),
-    /^\[--text\] the text has \d tokens, fewer than one window of 256; give a longer/,
+    /^\[text\] the text has \d tokens, fewer than one window of 256; give a longer/,
   );
   const model = await openModel(EMBEDDED, { maxTokens: 16 });
   await refused(
     () => evaluatePerplexity({ model, text: TEXT, window: 17 }).result(),
-    /^\[--window\] it is 17, but the model was opened for runs of 16 tokens; open it with maxTokens 17/,
+    /^\[window\] it is 17, but the model was opened for runs of 16 tokens; open it with maxTokens 17/,
   );
   await model.close();
 });
@@ -148,7 +145,7 @@ sharedTest(test, "a text in letters that the model does not know is refused", as
   const foreign = "从前有一个小女孩住在森林里。".repeat(40);
   await refused(
     () => evaluatePerplexity({ model, text: foreign, window: 64 }).result(),
-    /^\[--text\] \d+ of the text's \d+ tokens are unknown .* more than 10%; give a UTF-8 text/,
+    /^\[text\] \d+ of the text's \d+ tokens are unknown .* more than 10%; give a UTF-8 text/,
   );
   const text = `${TEXT} 从前 ${TEXT}`;
   const result = await evaluatePerplexity({ model, text, window: 64 }).result();

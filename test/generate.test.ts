@@ -157,16 +157,16 @@ test("no tokens asked for, none generated", async () => {
 });
 
 const BAD: readonly (readonly [Partial<GenerateOptions>, RegExp])[] = [
-  [{ temperature: -1 }, /^\[--temperature\] it is -1, must be a number of at least 0/],
-  [{ temperature: Number.NaN }, /\[--temperature\] it is NaN/],
-  [{ temperature: Number.POSITIVE_INFINITY }, /\[--temperature\] it is Infinity/],
-  [{ topK: -1 }, /^\[--top-k\] it is -1, must be a whole number/],
-  [{ topK: 1.5 }, /^\[--top-k\] it is 1\.5/],
-  [{ topP: 0 }, /^\[--top-p\] it is 0, must be above 0 and at most 1/],
-  [{ topP: 1.1 }, /^\[--top-p\] it is 1\.1/],
-  [{ maxNewTokens: -1 }, /^\[--max-new-tokens\] it is -1, must be a whole number/],
-  [{ maxNewTokens: Number.NaN }, /^\[--max-new-tokens\] it is NaN/],
-  [{ seed: 0.5 }, /^\[--seed\] it is 0\.5, must be a whole number/],
+  [{ temperature: -1 }, /^\[temperature\] it is -1, must be a number of at least 0/],
+  [{ temperature: Number.NaN }, /\[temperature\] it is NaN/],
+  [{ temperature: Number.POSITIVE_INFINITY }, /\[temperature\] it is Infinity/],
+  [{ topK: -1 }, /^\[topK\] it is -1, must be a whole number/],
+  [{ topK: 1.5 }, /^\[topK\] it is 1\.5/],
+  [{ topP: 0 }, /^\[topP\] it is 0, must be above 0 and at most 1/],
+  [{ topP: 1.1 }, /^\[topP\] it is 1\.1/],
+  [{ maxNewTokens: -1 }, /^\[maxNewTokens\] it is -1, must be a whole number/],
+  [{ maxNewTokens: Number.NaN }, /^\[maxNewTokens\] it is NaN/],
+  [{ seed: 0.5 }, /^\[seed\] it is 0\.5, must be a whole number/],
 ];
 
 test("options out of range are refused before anything is loaded", async () => {

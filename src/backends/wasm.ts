@@ -42,7 +42,7 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
   } catch (cause) {
     throw new PenjingError(
       "wasm",
-      "the kernels could not be loaded; they need WebAssembly with 128-bit SIMD (Node 20 or newer); use --backend reference.",
+      "the kernels could not be loaded; they need WebAssembly with 128-bit SIMD (Node 20 or newer); use `backend: reference`.",
       { cause },
     );
   }

@@ -111,7 +111,7 @@ export async function* compressSteps(
     const ready = performance.now();
     yield start;
     started += performance.now() - ready;
-    if (lease.note) yield note("--backend", lease.note);
+    if (lease.note) yield note("backend", lease.note);
     for (const message of place.notes) yield note("work", message);
     for (const message of windows.notes) yield note("calibration", message);
     const { warning } = packing.layout;
@@ -203,7 +203,7 @@ async function* blocks(
     } catch (error) {
       const message = await work.lease.moveAfter(error);
       budget.forget();
-      yield note("--backend", message);
+      yield note("backend", message);
     }
   }
 }

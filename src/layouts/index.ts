@@ -25,7 +25,7 @@ const PAD = "+pad";
  *
  * @throws PenjingError for an unknown name, proposing the nearest
  */
-export function findLayout(name: string, where = "--layout"): Layout {
+export function findLayout(name: string, where = "layout"): Layout {
   const isPadded = name.endsWith(PAD);
   const plain = isPadded ? name.slice(0, -PAD.length) : name;
   const layout = layouts.get(plain);

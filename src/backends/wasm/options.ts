@@ -43,18 +43,18 @@ export function checkWasmOptions(options: TunedWasmOptions): void {
     throw new PenjingError("shape", `${shape} is not one of 0 to ${SHAPES.length - 1}.`);
   }
   if (simd !== "auto" && !SIMDS.includes(simd)) {
-    throw new PenjingError("--simd", `"${simd}" is not one of auto, ${SIMDS.join(", ")}.`);
+    throw new PenjingError("simd", `"${simd}" is not one of auto, ${SIMDS.join(", ")}.`);
   }
   if (simd === "relaxed" && !hasRelaxedSimd()) {
     throw new PenjingError(
-      "--simd",
+      "simd",
       "this runtime has no relaxed SIMD (Node 22 or newer, Chrome 114, Firefox 145); use auto or baseline.",
     );
   }
   const isCount = Number.isInteger(threads) && Number(threads) >= 1;
   if (threads === "auto" || (isCount && Number(threads) <= MOST_THREADS)) return;
   throw new PenjingError(
-    "--threads",
+    "threads",
     `${threads} is not a number of threads; give a whole number from 1 to ${MOST_THREADS}, or auto.`,
   );
 }
