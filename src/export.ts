@@ -29,10 +29,12 @@ import { findLayout, LAYOUT_KEY, layoutMetadata } from "./layouts/index.js";
 import { modelSites } from "./model.js";
 import type { OutputFolder } from "./platform/files.js";
 import { openOutput } from "./platform/overlap.js";
+import type { PluginOptions } from "./plugin.js";
+import { openRegistry } from "./registry.js";
 import { pause, Run } from "./run.js";
 import { hasExtras, isStored, readModel, refuseSources, type StoredModel } from "./stored-model.js";
 
-export interface ExportOptions extends BackendOptions {
+export interface ExportOptions extends BackendOptions, PluginOptions {
   /** A model folder, a .safetensors file, or an open checkpoint; compressed by penjing or not. */
   readonly model: string | Checkpoint;
   /** Where the new folder is to be: a path that does not exist yet, or an output folder. */
@@ -68,6 +70,7 @@ const OPTION_NAMES: readonly (keyof ExportOptions)[] = [
   "out",
   "layout",
   "reconstruct",
+  "plugins",
   ...BACKEND_OPTION_NAMES,
   "shardBytes",
   "force",
@@ -124,10 +127,11 @@ async function* steps(options: ExportOptions): AsyncGenerator<ExportEvent, Expor
   let lease: Lease | undefined;
   let output: OutputFolder | undefined;
   try {
-    const model = readModel(checkpoint);
+    const registry = openRegistry(options.plugins);
+    const model = readModel(checkpoint, registry);
     refuseSources(model);
     const layout = targetLayout(model, options);
-    lease = await Lease.open(options, { largestWeight: 0 });
+    lease = await Lease.open(options, { largestWeight: 0 }, registry.operations);
     const { backend } = lease;
     const opened = await openOutput(options, checkpoint.folder.path, false);
     output = opened.output;
@@ -182,7 +186,7 @@ async function withoutForms({ folder }: Checkpoint): Promise<string> {
 
 function targetLayout(model: StoredModel, { layout, reconstruct }: ExportOptions): Layout {
   if (layout === undefined) return reconstruct ? dense : model.layout;
-  const target = findLayout(layout);
+  const target = findLayout(layout, "--layout", model.registry.layouts);
   if (reconstruct && target !== dense && hasExtras(model)) {
     throw new PenjingError(
       "--layout",

@@ -5,11 +5,12 @@ import type { Tokenizer } from "./checkpoint/tokenizer.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import { KeyValueCache } from "./models/layers/key-value-cache.js";
 import { type MovableModel, type OpenModel, openMovable, refuseForeignIds } from "./open-model.js";
+import type { PluginOptions } from "./plugin.js";
 import { Random } from "./random.js";
 import { pause, Run } from "./run.js";
 import { checkSampling, type SamplingOptions, sample } from "./sample.js";
 
-export interface GenerateOptions extends BackendOptions, SamplingOptions {
+export interface GenerateOptions extends BackendOptions, PluginOptions, SamplingOptions {
   /** A model folder, a .safetensors file, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** Text to continue; special tokens such as BOS are added as the tokenizer does. */
@@ -34,6 +35,7 @@ const OPTION_NAMES: readonly (keyof GenerateOptions)[] = [
   "topK",
   "topP",
   "seed",
+  "plugins",
   ...BACKEND_OPTION_NAMES,
   "signal",
 ];

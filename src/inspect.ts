@@ -3,6 +3,8 @@ import { DTYPE_BYTES } from "./checkpoint/dtype.js";
 import { describe } from "./forms/leaf.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf } from "./layouts/index.js";
+import type { PluginOptions } from "./plugin.js";
+import { openRegistry } from "./registry.js";
 import { pause, Run } from "./run.js";
 import { readForms } from "./stored-forms.js";
 import { type StoredDType, sizeOf } from "./tensor.js";
@@ -53,6 +55,10 @@ export interface InspectResult {
   readonly parameters: number;
 }
 
+export interface InspectOptions extends PluginOptions {
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Looks at every tensor of a model folder or a .safetensors file, in pieces of a few MiB.
  *
@@ -60,18 +66,19 @@ export interface InspectResult {
  */
 export function inspect(
   source: string | Checkpoint,
-  options: { readonly signal?: AbortSignal } = {},
+  options: InspectOptions = {},
 ): Run<InspectEvent, InspectResult> {
-  return new Run(steps(source, options.signal));
+  return new Run(steps(source, options));
 }
 
 async function* steps(
   source: string | Checkpoint,
-  signal: AbortSignal | undefined,
+  { signal, plugins }: InspectOptions,
 ): AsyncGenerator<InspectEvent, InspectResult, void> {
+  const { layouts } = openRegistry(plugins);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   try {
-    const layout = layoutOf(checkpoint.metadata, checkpoint.folder.path);
+    const layout = layoutOf(checkpoint.metadata, checkpoint.folder.path, layouts);
     const stored = [...checkpoint.tensors.values()];
     const packed = layout.name === "dense" ? [] : layout.weights(stored);
     const owner = new Map(

@@ -2,12 +2,14 @@ import { fromFloat32 } from "./checkpoint/dtype.js";
 import { PenjingError, refuseUnknownKeys } from "./errors.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { findLayout } from "./layouts/index.js";
+import type { PluginOptions } from "./plugin.js";
+import { openRegistry } from "./registry.js";
 import type { StoredDType } from "./tensor.js";
 
 /** Element types of matrices that layouts pack. */
 export type MatrixDType = "F32" | "F16" | "BF16" | "I8";
 
-export interface PackMatrixOptions {
+export interface PackMatrixOptions extends PluginOptions {
   /**
    * [rows, cols] row-major: numbers, which are rounded to `dtype`; raw bits of F16 or BF16; or int8.
    * Not changed.
@@ -19,7 +21,13 @@ export interface PackMatrixOptions {
   readonly dtype?: MatrixDType;
 }
 
-const OPTION_NAMES: readonly (keyof PackMatrixOptions)[] = ["weight", "rows", "cols", "dtype"];
+const OPTION_NAMES: readonly (keyof PackMatrixOptions)[] = [
+  "weight",
+  "rows",
+  "cols",
+  "dtype",
+  "plugins",
+];
 
 /** One tensor of a packed matrix. */
 export interface MatrixPart {
@@ -73,7 +81,7 @@ export function packMatrix(layout: string, options: PackMatrixOptions): PackedMa
       `weight has ${weight.length} elements, must have rows * cols, which are ${rows} and ${cols}.`,
     );
   }
-  const found = findLayout(layout, "packMatrix");
+  const found = findLayout(layout, "packMatrix", openRegistry(options.plugins).layouts);
   const entry: TensorEntry = { name: NAME, dtype, shape: [rows, cols] };
   const bytes =
     weight instanceof Float32Array
@@ -98,9 +106,10 @@ export function packMatrix(layout: string, options: PackMatrixOptions): PackedMa
  *
  * @throws PenjingError when the parts are not what `packMatrix` could have made
  */
-export function unpackMatrix(packed: PackedMatrix): Matrix {
+export function unpackMatrix(packed: PackedMatrix, options: PluginOptions = {}): Matrix {
+  refuseUnknownKeys("unpackMatrix", options, ["plugins"]);
   const { layout, version, dtype, rows, cols, parts } = packed;
-  const found = findLayout(layout, "unpackMatrix");
+  const found = findLayout(layout, "unpackMatrix", openRegistry(options.plugins).layouts);
   if (version !== found.version) {
     throw new PenjingError(
       "unpackMatrix",

@@ -6,12 +6,12 @@ import { denseLeaf, openLeaf } from "../forms/leaf.js";
 import { floatName, nameParts } from "../forms/names.js";
 import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
-import type { LinearProblem, PruneOutcome, Statistics } from "../method.js";
-import type { AnyMethod } from "../methods/index.js";
+import type { AnyMethod, LinearProblem, PruneOutcome } from "../method.js";
 import type { Site } from "../model.js";
 import type { OptionValue } from "../options.js";
 import type { Snapshot } from "../snapshot.js";
 import { formatSparsity, type Sparsity } from "../sparsity.js";
+import type { Statistics } from "../statistic.js";
 import { type FormTree, formOfTree, treeOf } from "../stored-forms.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { downloadFloats, uploadFloats } from "../weights.js";
@@ -230,8 +230,8 @@ async function openPruned(
     let [error, difference]: [number?, Tensor?] = [];
     if (measure) {
       const effective = form ? await decode(backend, held) : parts[0];
-      if (statistics.hessian) {
-        error = await layerError(backend, original, effective, statistics.hessian, signal);
+      if (statistics.tensors.hessian) {
+        error = await layerError(backend, original, effective, statistics.tensors.hessian, signal);
       } else {
         difference = own(backend.zeros(original.shape));
         backend.ops.subtract(original, effective, difference);
