@@ -1,12 +1,11 @@
 import type { HostOperation } from "./backends/operations/contract.js";
-import { DTYPE_BYTES } from "./checkpoint/dtype.js";
 import { DeviceError, PenjingError, refuseUnknownKeys } from "./errors.js";
 import type { Layout } from "./layout.js";
+import { checkParts } from "./layout-check.js";
 import type { AnyMethod } from "./method.js";
 import type { ModelFamily } from "./model.js";
 import type { PluginId } from "./plugin-id.js";
 import type { Statistic } from "./statistic.js";
-import { sizeOf } from "./tensor.js";
 
 /** What a plug-in can bring, by kind. */
 export interface Kinds {
@@ -210,16 +209,8 @@ function guardLayout(layout: Layout, plugin: PluginId, where: string): void {
   const made = layout as { -readonly [Key in keyof Layout]: Layout[Key] };
   made.pack = (weight, bytes) => {
     const parts = pack(weight, bytes);
-    const entries = layout.entries(weight);
-    const wrong = entries.find(({ name, dtype, shape }) => {
-      return parts.get(name)?.byteLength !== sizeOf(shape) * DTYPE_BYTES[dtype];
-    });
-    if (!wrong && parts.size === entries.length) return parts;
-    const what = wrong ? `${wrong.name} of other bytes than` : "other tensors than";
-    refuse(
-      where,
-      `${weight.name}: pack makes ${what} entries says; tell the plug-in's author, or use another layout.`,
-    );
+    checkParts(layout, weight, parts, where);
+    return parts;
   };
   if (withFacts) made.withFacts = (facts) => guard("layouts", withFacts(facts), plugin);
   if (padded) made.padded = guard("layouts", padded, plugin);

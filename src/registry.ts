@@ -1,8 +1,6 @@
-import type { HostOperation } from "./backends/operations/contract.js";
 import { contracts } from "./backends/operations/index.js";
 import { PenjingError } from "./errors.js";
 import { layouts } from "./layouts/index.js";
-import type { ModelFamily } from "./model.js";
 import { families } from "./models/families/index.js";
 import {
   type Brought,

@@ -9,6 +9,8 @@ import type { FinishedTensor, TensorEntry } from "../layout.js";
 import type { AnyMethod, LinearProblem, PruneOutcome } from "../method.js";
 import type { Site } from "../model.js";
 import type { OptionValue } from "../options.js";
+import { checkOutcome } from "../outcome.js";
+import type { Brought } from "../plugin.js";
 import type { Snapshot } from "../snapshot.js";
 import { formatSparsity, type Sparsity } from "../sparsity.js";
 import type { Statistics } from "../statistic.js";
@@ -144,7 +146,9 @@ export async function solveLayer(
   let outcome: PruneOutcome | undefined;
   try {
     backend.copy(original, weight);
-    outcome = await method.prune({ ...problem, weight, sparsity, backend }, options);
+    const made = await method.prune({ ...problem, weight, sparsity, backend }, options);
+    checkOutcome(made, original.shape, methodName(method), problem.name);
+    outcome = made;
     const { form, curve, figures, notes } = outcome;
     const mask = (await backend.read(outcome.mask)) as Uint8Array;
     const report: LayerReport = {
@@ -164,6 +168,10 @@ export async function solveLayer(
   } finally {
     outcome?.mask.dispose();
   }
+}
+
+function methodName({ name, plugin }: Brought<AnyMethod>): string {
+  return plugin ? `plug-in ${plugin.name}: method ${name}` : name;
 }
 
 export function disposeSolved({ weight, form }: Pick<SolvedLayer, "weight" | "form">): void {

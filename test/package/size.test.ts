@@ -101,13 +101,13 @@ test("the shaders are small, and load with the WebGPU backend only", () => {
 test("the portable bundle imports nothing but its own files, and names no module of Node", () => {
   const { packages, dynamic } = closure(build("portable/index.js"));
   assert.equal(packages, []);
-  assert.equal(dynamic, [
-    ...["./compressor.js", "./kernels-relaxed.js", "./kernels.js"],
-    ...["./linear.js", "./recipe.js", "./webgpu.js"],
-  ]);
+  const backends = ["./kernels-relaxed.js", "./kernels.js", "./webgpu.js"];
+  const work = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
+  assert.equal(dynamic, [...work, ...backends].sort());
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
-    assert.equal(importsOf(build(join("portable", name))).dynamic, []);
+    const later = importsOf(build(join("portable", name))).dynamic;
+    assert.ok(later.every((file) => file === "./core.js"));
   }
   for (const name of ["index.js", "core.js", ...dynamic]) {
     assert.not.match(readFileSync(build(join("portable", name)), "utf8"), /\bnode:|\brequire\(/);

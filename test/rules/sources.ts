@@ -15,9 +15,10 @@ export const PLACES: readonly (readonly string[])[] = [
   ["steps"],
   ["statistic"],
   ["layout", "method", "model", "sample"],
-  ["mask", "extras", "calibrate", "platform"],
+  ["mask", "outcome", "extras", "calibrate", "platform"],
   ["normalise", "factors"],
   ["methods", "models", "layouts", "statistics", "backends", "checkpoint", "rotation"],
+  ["layout-check"],
   ["plugin"],
   ["registry"],
   ["sources", "stored-forms", "pack-matrix", "text"],
@@ -27,7 +28,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["open-model"],
   ["compress", "evaluate", "generate", "inspect"],
   ["export", "prune"],
-  ["index"],
+  ["index", "kit"],
   ["cli"],
 ];
 

@@ -6,7 +6,10 @@ import { ownValues } from "./dense.js";
 import { columnsFrom, FEW_TOKENS, rowsFrom, TOKENS_A_GROUP } from "./gemm.js";
 import { gridOf, type Stream } from "./stream.js";
 
-/** Values [rows, cols/2] as given, f32 or f16, and group codes in rows of whole words, eight groups a word. */
+/**
+ * Values [rows, cols/2] as given, f32 or f16, and group codes in rows of whole words, eight groups
+ * in a word.
+ */
 interface TwoFourWeights {
   readonly values: GpuTensor;
   readonly codes: GpuTensor;

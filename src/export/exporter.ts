@@ -1,0 +1,328 @@
+import type { Backend } from "../backend.js";
+import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
+import {
+  type Checkpoint,
+  MAX_INDEX_BYTES,
+  openCheckpoint,
+  SIDE_FILE,
+} from "../checkpoint/checkpoint.js";
+import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
+import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
+import { besideWeights, REPORT_FILE } from "../compress/output.js";
+import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import { EXTRAS_KEY, extrasMetadata } from "../extras.js";
+import { partsIn } from "../form.js";
+import { describe } from "../forms/leaf.js";
+import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
+import { dense } from "../layouts/dense.js";
+import { findLayout, LAYOUT_KEY, layoutMetadata } from "../layouts/index.js";
+import { modelSites } from "../model.js";
+import type { OutputFolder } from "../platform/files.js";
+import { openOutput } from "../platform/overlap.js";
+import { openRegistry } from "../registry.js";
+import { pause } from "../run.js";
+import {
+  hasExtras,
+  isStored,
+  readModel,
+  refuseSources,
+  type StoredModel,
+} from "../stored-model.js";
+import { Coordinates } from "./coordinates.js";
+import type { ExportEvent, ExportOptions, ExportResult } from "./options.js";
+import { rebuild, rebuiltTensors } from "./rebuild.js";
+import {
+  convertRows,
+  copyParts,
+  firstMisfitOf,
+  layoutOfWeight,
+  readRows,
+  type Stretch,
+} from "./rows.js";
+
+const OPTION_NAMES: readonly (keyof ExportOptions)[] = [
+  "model",
+  "out",
+  "layout",
+  "reconstruct",
+  "plugins",
+  ...BACKEND_OPTION_NAMES,
+  "shardBytes",
+  "force",
+  "signal",
+];
+
+/** The whole of `exportModel`. */
+export async function* exportSteps(
+  options: ExportOptions,
+): AsyncGenerator<ExportEvent, ExportResult, void> {
+  const started = performance.now();
+  const { model: source, shardBytes, signal } = options;
+  signal?.throwIfAborted();
+  refuseUnknownKeys("exportModel", options, OPTION_NAMES);
+  const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
+  let lease: Lease | undefined;
+  let output: OutputFolder | undefined;
+  try {
+    const registry = openRegistry(options.plugins);
+    const model = readModel(checkpoint, registry);
+    refuseSources(model);
+    const layout = targetLayout(model, options);
+    lease = await Lease.open(options, { largestWeight: 0 }, registry.operations);
+    const { backend } = lease;
+    const opened = await openOutput(options, checkpoint.folder.path, false);
+    output = opened.output;
+    for (const message of opened.notes) yield { type: "note", where: "--out", message };
+    const rebuilds = options.reconstruct === true && hasExtras(model);
+    const job = new Job(model, layout, rebuilds, backend, signal);
+    const { warning: message } = layout;
+    if (message && layout !== model.layout) yield { type: "note", where: layout.name, message };
+    yield* job.choosePacked();
+    const { tensors, metadata } = job;
+    const writer = createCheckpoint(output, { tensors, metadata, shardBytes });
+    for await (const { event, parts } of job.stretches()) {
+      for (const { name, start, bytes } of parts) await writer.writeRange(name, start, bytes);
+      yield event;
+    }
+    await writer.finish();
+    const { carried, texts } = besideWeights(model, job.layout, (name) => job.packed.has(name));
+    const dropsForms = rebuilds && checkpoint.forms !== undefined;
+    for (const name of carried) {
+      await pause(signal);
+      if (name === SIDE_FILE && dropsForms)
+        await output.writeText(name, await withoutForms(checkpoint));
+      else if (name !== REPORT_FILE) await copyOtherFiles(checkpoint, output, [name]);
+    }
+    for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
+    signal?.throwIfAborted();
+    await output.commit();
+    return {
+      layoutBefore: model.layout.name,
+      layoutAfter: layout.name,
+      bytesBefore: job.bytesBefore,
+      bytesAfter: writer.totalBytes,
+      packed: job.packed.size,
+      reconstructed: job.reconstructed,
+      seconds: (performance.now() - started) / 1000,
+      backend: backend.name,
+      served: lease.served(),
+    };
+  } finally {
+    // After a commit this does nothing.
+    await output?.discard();
+    lease?.dispose();
+    if (typeof source === "string") await checkpoint.close();
+  }
+}
+
+/** The text of penjing.json without its list of forms. */
+async function withoutForms({ folder }: Checkpoint): Promise<string> {
+  const side = JSON.parse(await folder.readText(SIDE_FILE, MAX_INDEX_BYTES));
+  return `${JSON.stringify({ ...side, forms: undefined }, null, 2)}\n`;
+}
+
+function targetLayout(model: StoredModel, { layout, reconstruct }: ExportOptions): Layout {
+  if (layout === undefined) return reconstruct ? dense : model.layout;
+  const target = findLayout(layout, "--layout", model.registry.layouts);
+  if (reconstruct && target !== dense && hasExtras(model)) {
+    throw new PenjingError(
+      "--layout",
+      `${target.name} packs 2:4 weights, and one that --reconstruct multiplies out is not 2:4; leave out one of the two.`,
+    );
+  }
+  return target;
+}
+
+/** All tensors by logical name, in the order in which they or their parts are stored. */
+function storedOrder(model: StoredModel): string[] {
+  const owners = new Map<string, string>();
+  for (const [name, entry] of model.weights) {
+    if (!isStored(model, name)) continue;
+    for (const part of layoutOfWeight(model, name).entries(entry)) owners.set(part.name, name);
+  }
+  return [...new Set([...model.checkpoint.tensors.keys()].map((part) => owners.get(part)!))];
+}
+
+/** The weights of the family, each where the first tensor is that it is made of. */
+function plainOrder({ forms, extras }: StoredModel, stored: readonly string[]): string[] {
+  const owners = new Map<string, string>();
+  for (const [name, form] of forms) for (const part of partsIn(form)) owners.set(part, name);
+  const plain = stored.map((name) => owners.get(name) ?? name);
+  return [...new Set([...plain, ...forms.keys()])].filter((name) => !extras.has(name));
+}
+
+/** One export: which tensors come out, and their bytes. */
+class Job {
+  /** Names of the weights that are packed in the output. */
+  readonly packed = new Set<string>();
+  /** Linear weights that were rebuilt so far. */
+  reconstructed = 0;
+  /** The layout to write; it knows what it must of the packed weights once these are chosen. */
+  layout: Layout;
+  readonly bytesBefore: number;
+  private readonly linears: readonly string[];
+  /** The weights that come out, in the order in which they or their parts are stored. */
+  private readonly names: readonly string[];
+  /** Stored bytes that are to be looked at or written, and those that were. */
+  private readonly total: number;
+  private done = 0;
+
+  constructor(
+    private readonly model: StoredModel,
+    layout: Layout,
+    /** Whether forms are decoded and rotations undone. */
+    private readonly rebuilds: boolean,
+    private readonly backend: Backend,
+    private readonly signal: AbortSignal | undefined,
+  ) {
+    this.layout = layout;
+    this.linears = [...modelSites(model.spec).keys()].map((name) => `${name}.weight`);
+    const stored = storedOrder(model);
+    this.names = rebuilds ? plainOrder(model, stored) : stored;
+    const bytesOf = (names: readonly string[]) =>
+      names.reduce((sum, name) => sum + this.storedBytes(name), 0);
+    this.bytesBefore = bytesOf(stored);
+    this.total = bytesOf(this.names) + (layout === dense ? 0 : bytesOf(this.linears));
+  }
+
+  private storedBytes(name: string): number {
+    const { weights, checkpoint, forms } = this.model;
+    if (!isStored(this.model, name)) {
+      const parts = partsIn(forms.get(name)!);
+      return parts.reduce((sum, part) => sum + checkpoint.tensors.get(part)!.byteLength, 0);
+    }
+    return layoutOfWeight(this.model, name)
+      .entries(weights.get(name)!)
+      .reduce((sum, part) => sum + checkpoint.tensors.get(part.name)!.byteLength, 0);
+  }
+
+  private progress(phase: "check" | "write", name: string, share: number): ExportEvent {
+    this.done += this.storedBytes(name) * share;
+    // Shares are rounded.
+    return { type: "progress", phase, name, fraction: Math.min(1, this.done / this.total) };
+  }
+
+  /**
+   * Finds the linears that the layout can hold.
+   *
+   * @throws PenjingError naming the first of them when it can hold none
+   */
+  async *choosePacked(): AsyncGenerator<ExportEvent, void, void> {
+    if (this.layout === dense) return;
+    let first: PenjingError | undefined;
+    const facts = new Map<string, WeightFacts>();
+    for (const name of this.linears) {
+      const misfit = await this.misfit(name, facts);
+      if (misfit) first ??= misfit;
+      else this.packed.add(name);
+      yield this.progress("check", name, 1);
+    }
+    if (this.packed.size === 0) throw first!;
+    if (this.layout.measure) this.layout = this.layout.withFacts!(facts);
+    const left = this.linears.length - this.packed.size;
+    if (left === 0) return;
+    const message = `${left} of ${this.linears.length} linear weights cannot be packed and stay dense; the first: ${first!.message}`;
+    yield { type: "note", where: this.layout.name, message };
+  }
+
+  /**
+   * Why a weight cannot be packed; undefined when it can.
+   *
+   * @param facts filled with what the layout must know of a weight that can
+   */
+  private async misfit(
+    name: string,
+    facts: Map<string, WeightFacts>,
+  ): Promise<PenjingError | undefined> {
+    const { model, layout } = this;
+    const { dtype, shape } = model.weights.get(name)!;
+    const weight: TensorEntry = { name, dtype, shape };
+    if (!isStored(model, name)) {
+      const held = describe(model.forms.get(name)!);
+      return new PenjingError(name, `it is held as ${held}; export it with --reconstruct first.`);
+    }
+    const refusal = layout.refusal(weight);
+    if (refusal) return new PenjingError(name, refusal);
+    if (layout.holds === "2:4" && layoutOfWeight(model, name).holds === "2:4") return undefined;
+    let values = 0;
+    for await (const rows of readRows(model, name)) {
+      await pause(this.signal);
+      const piece = { name, dtype, shape: [rows.count, shape[1]] };
+      values += layout.measure?.(piece, rows.bytes).values ?? 0;
+      const misfit = layout.holds === "2:4" ? firstMisfitOf(weight, rows) : undefined;
+      if (misfit) return misfit;
+    }
+    if (!layout.measure) return undefined;
+    const fact: WeightFacts = { shape: [shape[0], shape[1]], values };
+    const parts = layout.withFacts!(new Map([[name, fact]])).entries(weight);
+    const bytes = parts.reduce((sum, part) => sum + byteLengthOf(part), 0);
+    if (bytes < byteLengthOf(weight)) {
+      facts.set(name, fact);
+      return undefined;
+    }
+    return new PenjingError(
+      name,
+      `with its ${values} non-zeros it would take ${bytes} bytes, no fewer than dense; prune it first, or use the dense layout.`,
+    );
+  }
+
+  /** The tensors of the output, in the order of the input. */
+  get tensors(): TensorEntry[] {
+    return this.names.flatMap((name) => {
+      const { dtype, shape } = this.model.weights.get(name)!;
+      return this.layoutAfter(name).entries({ name, dtype, shape });
+    });
+  }
+
+  private layoutAfter(name: string): Layout {
+    return this.packed.has(name) ? this.layout : dense;
+  }
+
+  /** What the output's `__metadata__` says: what the input's does, and how it is stored now. */
+  get metadata(): Record<string, string> {
+    const { [LAYOUT_KEY]: _, [EXTRAS_KEY]: __, ...kept } = this.model.checkpoint.metadata;
+    const packed = [...this.packed].map((name) => this.model.weights.get(name)!);
+    const hasExtras = !this.rebuilds && this.model.extras.size > 0;
+    return { ...kept, ...layoutMetadata(this.layout, packed), ...extrasMetadata(hasExtras) };
+  }
+
+  /** The bytes of the output, block by block, then what stands outside the blocks. */
+  async *stretches(): AsyncGenerator<Stretch & { readonly event: ExportEvent }, void, void> {
+    const open = new Set(this.names);
+    for await (const { name, parts, share } of this.rebuilt()) {
+      open.delete(name);
+      yield { parts, share, event: this.progress("write", name, share) };
+    }
+    for (const name of open) {
+      const stays = layoutOfWeight(this.model, name) === this.layoutAfter(name);
+      const read = stays
+        ? copyParts(this.model, name)
+        : convertRows(this.model, name, this.layoutAfter(name));
+      for await (const { parts, share } of read) {
+        await pause(this.signal);
+        yield { parts, share, event: this.progress("write", name, share) };
+      }
+    }
+  }
+
+  /** The tensors that must be computed anew, block by block. */
+  private async *rebuilt(): AsyncGenerator<Stretch & { readonly name: string }, void, void> {
+    if (!this.rebuilds) return;
+    const { model, backend, signal } = this;
+    const site = { model, backend, signal };
+    const coordinates = new Coordinates(site);
+    try {
+      for (let layer = 0; layer < model.spec.blocks.length; layer++) {
+        await coordinates.enter(layer);
+        const { q } = coordinates;
+        for (const [name, side] of rebuiltTensors(model, layer, q !== undefined)) {
+          for await (const stretch of rebuild(site, name, side, q)) yield { name, ...stretch };
+          if (this.linears.includes(name)) this.reconstructed++;
+        }
+      }
+      await coordinates.leave();
+    } finally {
+      coordinates.dispose();
+    }
+  }
+}

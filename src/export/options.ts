@@ -1,0 +1,63 @@
+import type { ServedOperation } from "../backend.js";
+import type { BackendOptions } from "../backends/lease.js";
+import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import type { OutputFolder } from "../platform/files.js";
+import type { PluginOptions } from "../plugin.js";
+
+export interface ExportOptions extends BackendOptions, PluginOptions {
+  /** A model folder, a .safetensors file, or an open checkpoint; compressed by penjing or not. */
+  readonly model: string | Checkpoint;
+  /** Where the new folder is to be: a path that does not exist yet, or an output folder. */
+  readonly out: string | OutputFolder;
+  /**
+   * Name of the layout to write.
+   *
+   * @default the one that the model is stored in; dense with `reconstruct`
+   */
+  readonly layout?: string;
+  /**
+   * Decode forms, as of weights that are products, and undo rotations, so that a plain checkpoint of the same family comes
+   * out that any program reads.
+   *
+   * @default false
+   */
+  readonly reconstruct?: boolean;
+  /**
+   * A backend that is open, or the name of one; only `reconstruct` computes. "auto" is wasm: an export
+   * waits for files. @default "auto"
+   */
+  readonly backend?: BackendOptions["backend"];
+  /** Bytes after which a new shard of weights begins. @default 5e9 */
+  readonly shardBytes?: number;
+  /** Replace `out` when it exists. @default false */
+  readonly force?: boolean;
+  /** Stops the work; nothing is left behind. */
+  readonly signal?: AbortSignal;
+}
+
+export type ExportEvent =
+  | { readonly type: "note"; readonly where: string; readonly message: string }
+  | {
+      readonly type: "progress";
+      /** Weights are checked before a packing layout is written. */
+      readonly phase: "check" | "write";
+      /** The weight. */
+      readonly name: string;
+      /** Share of the whole work that is done, in [0, 1]. */
+      readonly fraction: number;
+    };
+
+export interface ExportResult {
+  readonly layoutBefore: string;
+  readonly layoutAfter: string;
+  /** Bytes of all tensors. */
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  /** Weights that the output stores packed. */
+  readonly packed: number;
+  /** Linear weights that were multiplied out or turned back. */
+  readonly reconstructed: number;
+  readonly seconds: number;
+  readonly backend: string;
+  readonly served: readonly ServedOperation[];
+}
