@@ -170,7 +170,8 @@ export async function solveLayer(
   }
 }
 
-function methodName({ name, plugin }: Brought<AnyMethod>): string {
+/** What messages call a method. */
+export function methodName({ name, plugin }: Brought<AnyMethod>): string {
   return plugin ? `plug-in ${plugin.name}: method ${name}` : name;
 }
 

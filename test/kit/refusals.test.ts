@@ -67,7 +67,10 @@ test("a method that throws is named with its plug-in and the layer, and the caus
 
 test("a statistic that nobody knows is refused before any work", async () => {
   const { error, started } = await refusal({ needs: () => ["hesian"] });
-  assert.match(error.message, /^\[odd: needs\] "hesian" is not known; did you mean "hessian"\?/);
+  assert.match(
+    error.message,
+    /^\[plug-in acme: method odd: needs\] "hesian" is not known; did you mean "hessian"\?/,
+  );
   assert.is(started, false);
 });
 

@@ -11,6 +11,7 @@ import {
   denseWeight,
   discardPruned,
   type LayerPlan,
+  methodName,
   type PrunedLayer,
   pruneLayer,
 } from "../layer.js";
@@ -60,7 +61,7 @@ export function pruneKind(registry: Registry) {
       const refusal = method.refusal?.(sparsity);
       if (refusal) throw new PenjingError(`${where}: sparsity`, `${method.name} ${refusal}`);
       for (const name of method.needs(own))
-        lookUp(registry.statistics, name, `${method.name}: needs`);
+        lookUp(registry.statistics, name, `${methodName(method)}: needs`);
     },
     rotationAim(options: ReadStep["options"]) {
       const { method, sparsity } = planOf(options);
