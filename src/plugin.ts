@@ -3,7 +3,7 @@ import { DeviceError, PenjingError, refuseUnknownKeys } from "./errors.js";
 import type { Layout } from "./layout.js";
 import { checkParts } from "./layout-check.js";
 import type { AnyMethod } from "./method.js";
-import type { ModelFamily } from "./model.js";
+import type { DecoderSpec, ModelFamily } from "./model.js";
 import type { PluginId } from "./plugin-id.js";
 import type { Statistic } from "./statistic.js";
 
@@ -28,7 +28,7 @@ export interface PluginOptions {
   readonly plugins?: readonly Plugin[];
 }
 
-/** What is looked at of an entry, with its type; "?" where it may be missing. */
+/** What is looked at of an entry: its type, or its values after "="; "?" where it may be missing. */
 type Members = Readonly<Record<string, string>>;
 
 const MEMBERS: { readonly [Kind in keyof Kinds]: Members } = {
@@ -47,7 +47,7 @@ const MEMBERS: { readonly [Kind in keyof Kinds]: Members } = {
   layouts: {
     name: "string",
     version: "number",
-    holds: "string",
+    holds: "=2:4|any",
     byRows: "boolean",
     refusal: "function",
     entries: "function",
@@ -67,7 +67,7 @@ const MEMBERS: { readonly [Kind in keyof Kinds]: Members } = {
   statistics: {
     name: "string",
     summary: "string",
-    sees: "string",
+    sees: "=input",
     shape: "function",
     add: "function",
     finish: "function?",
@@ -136,9 +136,13 @@ function checkEntry(kind: keyof Kinds, entry: unknown, where: string): void {
   for (const [member, type] of Object.entries(members)) {
     const value = (entry as Record<string, unknown>)[member];
     if (value === undefined && type.endsWith("?")) continue;
-    const wanted = type.replace("?", "");
-    if (typeof value === wanted && value !== null) continue;
-    refuse(where, `${member} of its ${what} "${name}" is ${typeof value}, must be a ${wanted}.`);
+    const wanted = type.replace(/[=?]/, "").split("|");
+    const found = type.startsWith("=") ? value : typeof value;
+    if (wanted.includes(found as string) && value !== null) continue;
+    refuse(
+      where,
+      `${member} of its ${what} "${name}" is ${found}, must be ${wanted.join(" or ")}.`,
+    );
   }
   if (/^[a-z]\w*([.-]\w+)*$/i.test(name)) return;
   refuse(where, `its ${what} is called "${name}"; use letters, digits, "-" and "_".`);
@@ -158,16 +162,20 @@ export function guard<Kind extends keyof Kinds>(
     if (value === undefined) continue;
     guarded[member] =
       typeof value === "function"
-        ? (...args: unknown[]) => attempt(() => value.apply(entry, args), where, args)
+        ? (...args: unknown[]) =>
+            attempt(
+              () => value.apply(entry, args),
+              (error) => failure(error, kind, where, args),
+            )
         : value;
   }
   if (kind === "layouts") guardLayout(guarded as object as Layout, plugin, where);
+  if (kind === "families") guardFamily(guarded as object as ModelFamily, where);
   return guarded as object as Brought<Kinds[Kind]>;
 }
 
 /** Runs a plug-in's function; also what it returns to be awaited or iterated. */
-function attempt(work: () => unknown, where: string, args: readonly unknown[]): unknown {
-  const failed = (error: unknown) => failure(error, where, args);
+function attempt(work: () => unknown, failed: (error: unknown) => unknown): unknown {
   try {
     const made = work();
     if (made instanceof Promise) {
@@ -193,12 +201,21 @@ function* iterate(steps: Generator, failed: (error: unknown) => unknown): Genera
   }
 }
 
-function failure(error: unknown, where: string, args: readonly unknown[]): unknown {
+function failure(
+  error: unknown,
+  kind: keyof Kinds,
+  where: string,
+  args: readonly unknown[],
+): unknown {
   const { name, signal } = (args[0] ?? {}) as { name?: string; signal?: AbortSignal };
   // A GPU's failure and an abort are no fault of the plug-in.
   if (error instanceof DeviceError || signal?.aborted) return error;
   const reason = error instanceof Error ? error.message : String(error);
   const at = typeof name === "string" ? `${name}: ` : "";
+  // A refusal says what is to be done; one of a method may be an operation's, which knows no layer.
+  if (error instanceof PenjingError) {
+    return kind === "methods" ? new PenjingError(where, at + reason, { cause: error }) : error;
+  }
   const cure = "tell the plug-in's author, or do without it";
   return new PenjingError(where, `${at}it failed (${reason}); ${cure}.`, { cause: error });
 }
@@ -214,4 +231,16 @@ function guardLayout(layout: Layout, plugin: PluginId, where: string): void {
   };
   if (withFacts) made.withFacts = (facts) => guard("layouts", withFacts(facts), plugin);
   if (padded) made.padded = guard("layouts", padded, plugin);
+}
+
+/** Looks at what a family reads, in place. */
+function guardFamily(family: ModelFamily, where: string): void {
+  const { read } = family;
+  const made = family as { -readonly [Key in keyof ModelFamily]: ModelFamily[Key] };
+  made.read = (config) => {
+    const spec: Partial<DecoderSpec> | undefined = read(config);
+    const isWhole = Array.isArray(spec?.blocks) && spec.hiddenSize && spec.finalNorm;
+    if (isWhole) return spec as DecoderSpec;
+    return refuse(where, "read gives no decoder with hiddenSize, blocks and finalNorm; mend it.");
+  };
 }

@@ -14,6 +14,7 @@ import {
 } from "../../src/kit.js";
 import { layouts } from "../../src/layouts/index.js";
 import { methods } from "../../src/methods/index.js";
+import { readModelConfig } from "../../src/models/families/index.js";
 import { openRegistry } from "../../src/registry.js";
 import { compressFiles, storyFiles } from "../compress/stories.js";
 import { parts } from "./plugin.js";
@@ -63,6 +64,40 @@ test("a method that throws is named with its plug-in and the layer, and the caus
   });
   assert.match(refusing.error.message, /^\[plug-in acme: method odd\] it failed/);
   assert.is(refusing.started, false);
+});
+
+test("what a method refuses or an operation refuses it is named too", async () => {
+  const { error } = await refusal({
+    async prune({ backend, weight }) {
+      backend.ops.gemm(weight, weight, backend.zeros([1, 1]));
+      throw assert.unreachable();
+    },
+  });
+  assert.match(
+    error.message,
+    /^\[plug-in acme: method odd\] model\.layers\.0\.self_attn\.q_proj: \[gemm\] out is/,
+  );
+});
+
+test("a family that fails is named, and its refusals are told as they are", () => {
+  const read = (made: () => unknown) => {
+    const family = { ...parts.bonsai, read: made } as typeof parts.bonsai;
+    const { families } = openRegistry([{ name: "acme", version: "1", families: [family] }]);
+    return () => readModelConfig("config.json", { model_type: "bonsai" }, families);
+  };
+  assert.throws(
+    read(() => ({})),
+    /^\[plug-in acme: family bonsai\] read gives no decoder/,
+  );
+  const fail = () => {
+    throw new Error("no");
+  };
+  assert.throws(read(fail), /\[plug-in acme: family bonsai\] it failed \(no\); tell/);
+  const { families } = openRegistry([{ name: "acme", version: "1", families: [parts.bonsai] }]);
+  assert.throws(
+    () => readModelConfig("config.json", { model_type: "bonsai" }, families),
+    /\[config\.json\] "hidden_size" is missing/,
+  );
 });
 
 test("a statistic that nobody knows is refused before any work", async () => {
@@ -141,7 +176,7 @@ test("a layout whose entries and pack disagree is refused", () => {
   );
 });
 
-const { outliers, maxima } = parts;
+const { columnMaxima, outliers, maxima } = parts;
 const MALFORMED: readonly [string, unknown, RegExp][] = [
   ["that are no list", parts, /^\[plugins\] they must be a list of plug-ins\.$/],
   ["of which one is a name", ["acme"], /^\[plugins\] string is no plug-in; give what definePlugin/],
@@ -164,7 +199,12 @@ const MALFORMED: readonly [string, unknown, RegExp][] = [
   [
     "with a method that cannot prune",
     [{ name: "a", version: "1", methods: [{ ...outliers, prune: 1 }] }],
-    /^\[plug-in a\] prune of its method "outliers" is number, must be a function\.$/,
+    /^\[plug-in a\] prune of its method "outliers" is number, must be function\.$/,
+  ],
+  [
+    "with a statistic that sees outputs",
+    [{ name: "a", version: "1", statistics: [{ ...columnMaxima, sees: "output" }] }],
+    /sees of its statistic "columnMaxima" is output, must be input\.$/,
   ],
   [
     "with a method of an odd name",
