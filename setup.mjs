@@ -62,8 +62,9 @@ function isInstalled() {
   const present = readJson(join(ROOT, "node_modules", ".package-lock.json"))?.packages;
   if (!present) return false;
   const spare = runtimePackages(wanted);
+  // npm also leaves out an optional package that is for any machine but not for this Node.
   const isForThisMachine = ({ os, cpu, libc }) =>
-    (!os || os.includes(process.platform)) && (!cpu || cpu.includes(process.arch)) && !libc;
+    os?.includes(process.platform) && (!cpu || cpu.includes(process.arch)) && !libc;
   return Object.entries(wanted).every(([path, entry]) => {
     if (path === "") return true;
     if (!present[path]) return spare.has(path) || (entry.optional && !isForThisMachine(entry));

@@ -21,8 +21,8 @@ export function calibrationWindows(
   const windows = Math.min(samples, Math.floor(ids.length / length));
   if (windows === 0) {
     throw new PenjingError(
-      "--calibration",
-      `the text has ${ids.length} tokens, fewer than one window of ${length}; give a longer text or a smaller --length.`,
+      "calibration",
+      `the text has ${ids.length} tokens, fewer than one window of ${length}; give a longer text or a smaller \`length\`.`,
     );
   }
   return { ids: ids.slice(0, windows * length), samples: windows };

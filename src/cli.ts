@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { addCompress } from "./cli/compress.js";
 import { addEvaluate } from "./cli/evaluate.js";
 import { addExport } from "./cli/export.js";
+import { errorLine, learnFlags } from "./cli/flags.js";
 import { addGenerate } from "./cli/generate.js";
 import { addInspect } from "./cli/inspect.js";
 import { PenjingError } from "./errors.js";
@@ -44,7 +45,7 @@ function report(error: unknown, verbose: boolean): number {
   const { message, stack } = error instanceof Error ? error : new Error(String(error));
   const expected = error instanceof PenjingError;
   const hint = expected || verbose ? "" : " (a fault of penjing itself; --verbose shows where)";
-  process.stderr.write(`penjing: ${message}${hint}\n`);
+  process.stderr.write(`penjing: ${expected ? errorLine(error) : message}${hint}\n`);
   if (verbose && stack) process.stderr.write(`${stack}\n`);
   return EXIT.failure;
 }
@@ -57,6 +58,7 @@ const program = new Command("penjing")
 for (const add of [addCompress, addEvaluate, addExport, addGenerate, addInspect])
   add(program, abort.signal);
 for (const command of program.commands) command.exitOverride();
+learnFlags(program);
 
 try {
   await program.parseAsync();

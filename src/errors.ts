@@ -12,7 +12,8 @@ export class PenjingError extends Error {
 
   /**
    * @param where the file, tensor, layer or option, printed in brackets before the message
-   * @param message what was found, the rule it breaks, and the cure
+   * @param message what was found, the rule it breaks, and the cure; options that it names stand in
+   *   backticks, as in `force` or `backend: wasm`, which the command line prints as its flags
    */
   constructor(where: string, message: string, options?: ErrorOptions) {
     super(`[${where}] ${message}`, options);

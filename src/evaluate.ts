@@ -1,8 +1,24 @@
+import {
+  ANY,
+  type Arguments,
+  checkArguments,
+  NUMBER,
+  required,
+  SIGNAL,
+  TEXT,
+} from "./arguments.js";
 import type { Backend, ServedOperation } from "./backend.js";
-import { BACKEND_OPTION_NAMES, type BackendOptions } from "./backends/lease.js";
+import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
-import { PenjingError, refuseUnknownKeys } from "./errors.js";
-import { type MovableModel, type OpenModel, openMovable, refuseForeignIds } from "./open-model.js";
+import { PenjingError } from "./errors.js";
+import {
+  MODEL,
+  type OpenModel,
+  openRunning,
+  type RunningModel,
+  refuseForeignIds,
+  runningModel,
+} from "./open-model.js";
 import type { PluginOptions } from "./plugin.js";
 import { pause, Run } from "./run.js";
 import type { Work } from "./steps.js";
@@ -27,14 +43,14 @@ export interface EvaluateOptions extends BackendOptions, PluginOptions {
   readonly signal?: AbortSignal;
 }
 
-const OPTION_NAMES: readonly (keyof EvaluateOptions)[] = [
-  "model",
-  "text",
-  "window",
-  "plugins",
-  ...BACKEND_OPTION_NAMES,
-  "signal",
-];
+const ARGUMENTS: Arguments<EvaluateOptions> = {
+  model: MODEL,
+  text: required(TEXT, "the text to score"),
+  window: NUMBER,
+  plugins: ANY,
+  ...BACKEND_ARGUMENTS,
+  signal: SIGNAL,
+};
 
 export type EvaluateEvent =
   | {
@@ -76,43 +92,40 @@ export function evaluatePerplexity(options: EvaluateOptions): Run<EvaluateEvent,
   return new Run(steps(options));
 }
 
-function isOpenModel(model: EvaluateOptions["model"]): model is OpenModel {
-  return typeof model === "object" && "decoder" in model;
-}
-
 async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, Perplexity, void> {
   const started = performance.now();
-  refuseUnknownKeys("evaluatePerplexity", options, OPTION_NAMES);
+  checkArguments("evaluatePerplexity", options, ARGUMENTS);
   const { model: source, text, signal } = options;
   const asked = options.window;
   if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 2)) {
-    throw new PenjingError("--window", `it is ${asked}, must be a whole number of at least 2.`);
+    throw new PenjingError("window", `it is ${asked}, must be a whole number of at least 2.`);
   }
-  let own: MovableModel | undefined;
-  if (!isOpenModel(source)) own = await openMovable(source, { ...options, maxTokens: asked });
-  const model = own ?? (source as OpenModel);
+  const running = runningModel(source);
+  const whole = { ...options, maxTokens: asked };
+  let own = running ? undefined : await openRunning(source as string | Checkpoint, whole);
+  const model = own ?? running!;
   try {
-    for (const message of model.notes) yield { type: "note", where: "--backend", message };
+    for (const message of model.notes) yield { type: "note", where: "backend", message };
     const { spec, tokenizer, decoder } = model;
     const window = asked ?? Math.min(spec.context, LONGEST_DEFAULT_WINDOW);
     if (window > spec.context) {
       throw new PenjingError(
-        "--window",
+        "window",
         `it is ${window}, must be at most the model's context of ${spec.context}.`,
       );
     }
     if (window > decoder.maxTokens) {
       throw new PenjingError(
-        "--window",
+        "window",
         `it is ${window}, but the model was opened for runs of ${decoder.maxTokens} tokens; open it with maxTokens ${window}.`,
       );
     }
     if (text.trim() === "") {
-      throw new PenjingError("--text", "the text is empty; give a text file with words in it.");
+      throw new PenjingError("text", "the text is empty; give a text file with words in it.");
     }
     const ids = tokenizer.encode(text);
     refuseForeignIds(ids, spec);
-    refuseUnknown("--text", tokenizer, ids);
+    refuseUnknown("text", tokenizer, ids);
     const sum: LossSum = { windows: 0, total: 0 };
     let score: Score | undefined;
     while (!score) {
@@ -121,7 +134,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
       } catch (error) {
         if (!own) throw error;
         own = await own.moveAfter(error);
-        yield { type: "note", where: "--backend", message: own.notes[own.notes.length - 1] };
+        yield { type: "note", where: "backend", message: own.notes[own.notes.length - 1] };
       }
     }
     const last = own ?? model;
@@ -148,7 +161,7 @@ interface LossSum {
 
 /** Scores token ids window by window. */
 export async function* scoreWindows(
-  { backend, decoder, spec }: Pick<OpenModel, "backend" | "decoder" | "spec">,
+  { backend, decoder, spec }: Pick<RunningModel, "backend" | "decoder" | "spec">,
   ids: Int32Array,
   window: number,
   signal?: AbortSignal,
@@ -157,8 +170,8 @@ export async function* scoreWindows(
   const windows = Math.floor(ids.length / window);
   if (windows === 0) {
     throw new PenjingError(
-      "--text",
-      `the text has ${ids.length} tokens, fewer than one window of ${window}; give a longer text or a smaller --window.`,
+      "text",
+      `the text has ${ids.length} tokens, fewer than one window of ${window}; give a longer text or a smaller \`window\`.`,
     );
   }
   // The logits of a long window over a large vocabulary would take gigabytes: a few rows at a time.

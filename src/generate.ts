@@ -1,10 +1,27 @@
+import {
+  ANY,
+  type Arguments,
+  checkArguments,
+  FLAG,
+  NUMBER,
+  required,
+  SIGNAL,
+  TEXT,
+} from "./arguments.js";
 import type { ServedOperation } from "./backend.js";
-import { BACKEND_OPTION_NAMES, type BackendOptions } from "./backends/lease.js";
+import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import type { Tokenizer } from "./checkpoint/tokenizer.js";
-import { PenjingError, refuseUnknownKeys } from "./errors.js";
+import { PenjingError } from "./errors.js";
 import { KeyValueCache } from "./models/layers/key-value-cache.js";
-import { type MovableModel, type OpenModel, openMovable, refuseForeignIds } from "./open-model.js";
+import {
+  MODEL,
+  type OpenModel,
+  openRunning,
+  type RunningModel,
+  refuseForeignIds,
+  runningModel,
+} from "./open-model.js";
 import type { PluginOptions } from "./plugin.js";
 import { Random } from "./random.js";
 import { pause, Run } from "./run.js";
@@ -26,19 +43,19 @@ export interface GenerateOptions extends BackendOptions, PluginOptions, Sampling
   readonly signal?: AbortSignal;
 }
 
-const OPTION_NAMES: readonly (keyof GenerateOptions)[] = [
-  "model",
-  "prompt",
-  "maxNewTokens",
-  "ignoreEos",
-  "temperature",
-  "topK",
-  "topP",
-  "seed",
-  "plugins",
-  ...BACKEND_OPTION_NAMES,
-  "signal",
-];
+const ARGUMENTS: Arguments<GenerateOptions> = {
+  model: MODEL,
+  prompt: required(TEXT, "the text to continue"),
+  maxNewTokens: NUMBER,
+  ignoreEos: FLAG,
+  temperature: NUMBER,
+  topK: NUMBER,
+  topP: NUMBER,
+  seed: NUMBER,
+  plugins: ANY,
+  ...BACKEND_ARGUMENTS,
+  signal: SIGNAL,
+};
 
 export type GenerateEvent =
   | {
@@ -75,16 +92,15 @@ export function generate(options: GenerateOptions): Run<GenerateEvent, Generatio
 }
 
 async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, Generation, void> {
-  refuseUnknownKeys("generate", options, OPTION_NAMES);
+  checkArguments("generate", options, ARGUMENTS);
   checkSampling(options);
   checkCounts(options);
   const { model: source } = options;
-  const isOpen = typeof source === "object" && "decoder" in source;
-  let own: MovableModel | undefined;
-  if (!isOpen) own = await openMovable(source, options);
-  const model = own ?? (source as OpenModel);
+  const running = runningModel(source);
+  let own = running ? undefined : await openRunning(source as string | Checkpoint, options);
+  const model = own ?? running!;
   try {
-    for (const message of model.notes) yield { type: "note", where: "--backend", message };
+    for (const message of model.notes) yield { type: "note", where: "backend", message };
     const promptIds = firstIds(model, options.prompt);
     const state: Continuation = {
       promptIds,
@@ -100,7 +116,7 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
       } catch (error) {
         if (!own) throw error;
         own = await own.moveAfter(error);
-        yield { type: "note", where: "--backend", message: own.notes[own.notes.length - 1] };
+        yield { type: "note", where: "backend", message: own.notes[own.notes.length - 1] };
       }
     }
   } finally {
@@ -138,17 +154,17 @@ function describe(
 function checkCounts({ maxNewTokens = 0, seed = 0 }: GenerateOptions): void {
   if (!Number.isSafeInteger(maxNewTokens) || maxNewTokens < 0) {
     throw new PenjingError(
-      "--max-new-tokens",
+      "maxNewTokens",
       `it is ${maxNewTokens}, must be a whole number of at least 0.`,
     );
   }
   if (!Number.isSafeInteger(seed)) {
-    throw new PenjingError("--seed", `it is ${seed}, must be a whole number.`);
+    throw new PenjingError("seed", `it is ${seed}, must be a whole number.`);
   }
 }
 
 async function* continueText(
-  model: OpenModel,
+  model: RunningModel,
   options: GenerateOptions,
   state: Continuation,
 ): AsyncGenerator<GenerateEvent, Generation["stoppedBy"], void> {
@@ -240,7 +256,7 @@ class TextStream {
 }
 
 /** Ids of the prompt, or of the beginning of a text when the prompt is empty. */
-function firstIds({ spec, tokenizer }: OpenModel, prompt: string): Int32Array {
+function firstIds({ spec, tokenizer }: RunningModel, prompt: string): Int32Array {
   const encoded = tokenizer.encode(prompt, { addSpecialTokens: true });
   const start = tokenizer.bosId ?? spec.bosIds[0];
   const ids = encoded.length === 0 && start !== undefined ? Int32Array.of(start) : encoded;

@@ -1,3 +1,4 @@
+import { ANY, CHECKPOINT, checkArguments, required, SIGNAL } from "./arguments.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "./checkpoint/dtype.js";
 import { describe } from "./forms/leaf.js";
@@ -34,6 +35,11 @@ export interface TensorReport {
   readonly sparsity: number | undefined;
   /** The strictest N:M that every group of every row keeps to; undefined for none or no matrix. */
   readonly pattern: string | undefined;
+}
+
+export interface InspectOptions {
+  /** Stops the work. */
+  readonly signal?: AbortSignal;
 }
 
 export interface InspectEvent {
@@ -73,8 +79,11 @@ export function inspect(
 
 async function* steps(
   source: string | Checkpoint,
-  { signal, plugins }: InspectOptions,
+  options: InspectOptions,
 ): AsyncGenerator<InspectEvent, InspectResult, void> {
+  checkArguments("inspect", { source }, { source: required(CHECKPOINT) });
+  checkArguments("inspect", options, { signal: SIGNAL, plugins: ANY });
+  const { signal, plugins } = options;
   const { layouts } = openRegistry(plugins);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   try {

@@ -1,5 +1,15 @@
+import {
+  ANY,
+  type Argument,
+  type Arguments,
+  CHECKPOINT,
+  checkArguments,
+  NUMBER,
+  required,
+  SIGNAL,
+} from "./arguments.js";
 import type { Backend, ServedOperation } from "./backend.js";
-import { type BackendOptions, Lease } from "./backends/lease.js";
+import { BACKEND_ARGUMENTS, type BackendOptions, Lease } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
 import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
@@ -21,12 +31,17 @@ export interface OpenModelOptions extends BackendOptions, PluginOptions {
   readonly signal?: AbortSignal;
 }
 
+const SOURCE = { source: required(CHECKPOINT) };
+const ARGUMENTS: Arguments<OpenModelOptions> = {
+  ...BACKEND_ARGUMENTS,
+  plugins: ANY,
+  maxTokens: NUMBER,
+  signal: SIGNAL,
+};
+
 /** A model on a backend, with its tokenizer. Close it to free both. */
 export interface OpenModel {
   readonly path: string;
-  readonly spec: DecoderSpec;
-  readonly backend: Backend;
-  readonly decoder: Decoder;
   readonly tokenizer: Tokenizer;
   /** Bytes of the stored weights. */
   readonly weightBytes: number;
@@ -49,25 +64,52 @@ export async function openModel(
   source: string | Checkpoint,
   options: OpenModelOptions = {},
 ): Promise<OpenModel> {
-  return openMovable(source, options);
+  checkArguments("openModel", { source }, SOURCE);
+  checkArguments("openModel", options, ARGUMENTS);
+  return faceOf(await openRunning(source, options));
 }
 
-/** A model whose opener can take it to wasm when the GPU that `auto` chose fails. */
-export interface MovableModel extends OpenModel {
+/** Under this, an open model holds what computes it, for any copy of the package in a program. */
+const RUNNING = Symbol.for("penjing.running");
+
+/** What a user sees of a model. */
+export function faceOf(running: RunningModel): OpenModel {
+  const { path, tokenizer, weightBytes, notes, backendName, served, close } = running;
+  const open: OpenModel = { path, tokenizer, weightBytes, notes, backendName, served, close };
+  return Object.defineProperty(open, RUNNING, { value: running });
+}
+
+/** What computes an open model; undefined for anything else. */
+export function runningModel(model: unknown): RunningModel | undefined {
+  return (model as { readonly [RUNNING]?: RunningModel } | undefined)?.[RUNNING];
+}
+
+/** What `generate` and `evaluatePerplexity` take as a model. */
+export const MODEL: Argument = required({
+  what: "a model folder's path, the path of a .safetensors file, an open checkpoint or an open model",
+  fits: (value) => CHECKPOINT.fits(value) || runningModel(value) !== undefined,
+});
+
+/** A model with what computes it. */
+export interface RunningModel extends OpenModel {
+  readonly spec: DecoderSpec;
+  readonly backend: Backend;
+  readonly decoder: Decoder;
   /**
-   * The same model on wasm, without what it held. This one is closed.
+   * The same model on wasm, without what it held, when the GPU that `auto` chose failed. This one is
+   * closed.
    *
    * @returns the model, whose last note says what happened
    * @throws the error itself when it is not one of a GPU that `auto` chose
    */
-  moveAfter(error: unknown): Promise<MovableModel>;
+  moveAfter(error: unknown): Promise<RunningModel>;
 }
 
-/** `openModel` for work that goes on when its GPU fails. */
-export async function openMovable(
+/** `openModel` with what computes, for work that goes on when its GPU fails. */
+export async function openRunning(
   source: string | Checkpoint,
   options: OpenModelOptions = {},
-): Promise<MovableModel> {
+): Promise<RunningModel> {
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   try {
     const registry = openRegistry(options.plugins);
@@ -99,7 +141,7 @@ interface Grounds {
 }
 
 /** Loads a model on the leased backend, or, when that fails, on wasm. */
-async function load(grounds: Grounds, options: OpenModelOptions): Promise<MovableModel> {
+async function load(grounds: Grounds, options: OpenModelOptions): Promise<RunningModel> {
   const { model, lease, notes, close } = grounds;
   const { signal } = options;
   const { checkpoint, spec } = model;

@@ -1,5 +1,15 @@
+import {
+  ANY,
+  ARRAY,
+  type Arguments,
+  checkArguments,
+  MAPPING,
+  NUMBER,
+  required,
+  TEXT,
+} from "./arguments.js";
 import { fromFloat32 } from "./checkpoint/dtype.js";
-import { PenjingError, refuseUnknownKeys } from "./errors.js";
+import { PenjingError } from "./errors.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { findLayout } from "./layouts/index.js";
 import type { PluginOptions } from "./plugin.js";
@@ -21,13 +31,22 @@ export interface PackMatrixOptions extends PluginOptions {
   readonly dtype?: MatrixDType;
 }
 
-const OPTION_NAMES: readonly (keyof PackMatrixOptions)[] = [
-  "weight",
-  "rows",
-  "cols",
-  "dtype",
-  "plugins",
-];
+const ARGUMENTS: Arguments<PackMatrixOptions> = {
+  weight: required(ARRAY, "a Float32Array, a Uint16Array or an Int8Array"),
+  rows: required(NUMBER),
+  cols: required(NUMBER),
+  dtype: ANY,
+  plugins: ANY,
+};
+
+const PACKED: Arguments<PackedMatrix> = {
+  layout: required(TEXT, "a layout's name"),
+  version: required(NUMBER),
+  dtype: required(TEXT),
+  rows: required(NUMBER),
+  cols: required(NUMBER),
+  parts: required(MAPPING),
+};
 
 /** One tensor of a packed matrix. */
 export interface MatrixPart {
@@ -71,7 +90,8 @@ const NAME = "matrix.weight";
  *   that it can; and when a group has more than 2 non-zeros where it needs 2:4, naming it
  */
 export function packMatrix(layout: string, options: PackMatrixOptions): PackedMatrix {
-  refuseUnknownKeys("packMatrix", options, OPTION_NAMES);
+  checkArguments("packMatrix", { layout }, { layout: required(TEXT, "a layout's name") });
+  checkArguments("packMatrix", options, ARGUMENTS);
   const { weight, rows, cols } = options;
   const dtype = dtypeOf(options);
   const size = [rows, cols].every((n) => Number.isSafeInteger(n) && n >= 0) ? rows * cols : -1;
@@ -107,7 +127,8 @@ export function packMatrix(layout: string, options: PackMatrixOptions): PackedMa
  * @throws PenjingError when the parts are not what `packMatrix` could have made
  */
 export function unpackMatrix(packed: PackedMatrix, options: PluginOptions = {}): Matrix {
-  refuseUnknownKeys("unpackMatrix", options, ["plugins"]);
+  checkArguments("unpackMatrix", packed, PACKED);
+  checkArguments("unpackMatrix", options, { plugins: ANY });
   const { layout, version, dtype, rows, cols, parts } = packed;
   const found = findLayout(layout, "unpackMatrix", openRegistry(options.plugins).layouts);
   if (version !== found.version) {

@@ -1,3 +1,4 @@
+import { ARRAY, checkArguments, NUMBER, required } from "./arguments.js";
 import { PenjingError } from "./errors.js";
 
 /**
@@ -18,6 +19,10 @@ export interface PackedTwoFour<Values extends WeightArray = Float32Array> {
   readonly rows: number;
   readonly cols: number;
 }
+
+const SIZES = { rows: required(NUMBER), cols: required(NUMBER) };
+const MATRIX = { weight: required(ARRAY), ...SIZES };
+const PACKED = { values: required(ARRAY), indices: required(ARRAY), ...SIZES };
 
 /** Bytes that the group codes of one row take. */
 export function indexBytes(cols: number): number {
@@ -141,6 +146,7 @@ export function packTwoFour(
   rows: number,
   cols: number,
 ): PackedTwoFour<WeightArray> {
+  checkArguments("packTwoFour", { weight, rows, cols }, MATRIX);
   checkShape("packTwoFour", rows, cols);
   checkLength("packTwoFour", "weight", weight.length, rows * cols);
   const values = arrayLike(weight, (rows * cols) / 2);
@@ -159,6 +165,7 @@ export function packTwoFour(
 export function unpackTwoFour(packed: PackedTwoFour<Float32Array>): Float32Array;
 export function unpackTwoFour(packed: PackedTwoFour<Uint16Array>): Uint16Array;
 export function unpackTwoFour(packed: PackedTwoFour<WeightArray>): WeightArray {
+  checkArguments("unpackTwoFour", packed, PACKED);
   const { values, indices, rows, cols } = packed;
   checkShape("unpackTwoFour", rows, cols);
   checkLength("unpackTwoFour", "values", values.length, (rows * cols) / 2);

@@ -17,15 +17,15 @@ export function checkSampling({ temperature = 0, topK = 0, topP = 1 }: SamplingO
   };
   rule(
     Number.isFinite(temperature) && temperature >= 0,
-    "--temperature",
+    "temperature",
     `it is ${temperature}, must be a number of at least 0 (0 takes the likeliest token).`,
   );
   rule(
     Number.isSafeInteger(topK) && topK >= 0,
-    "--top-k",
+    "topK",
     `it is ${topK}, must be a whole number of at least 0 (0 keeps all tokens).`,
   );
-  rule(topP > 0 && topP <= 1, "--top-p", `it is ${topP}, must be above 0 and at most 1.`);
+  rule(topP > 0 && topP <= 1, "topP", `it is ${topP}, must be above 0 and at most 1.`);
 }
 
 /** Index of the largest element; the first of equals. */

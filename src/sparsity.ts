@@ -17,7 +17,7 @@ export type Sparsity =
  * @param where the option or recipe key that the text came from, for the error
  * @throws PenjingError for anything else, for M above 16 and for ratios outside [0, 1)
  */
-export function parseSparsity(text: string | number, where = "--sparsity"): Sparsity {
+export function parseSparsity(text: string | number, where = "sparsity"): Sparsity {
   const pattern = /^(\d{1,3}):(\d{1,3})$/.exec(String(text).trim());
   if (pattern) {
     const [n, m] = [Number(pattern[1]), Number(pattern[2])];

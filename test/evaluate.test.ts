@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { backends, openBackend } from "../src/backends/index.js";
 import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
 import { type EvaluateEvent, evaluatePerplexity } from "../src/evaluate.js";
-import { openModel } from "../src/open-model.js";
+import { openModel, runningModel } from "../src/open-model.js";
 import { memoryFolder } from "../src/platform/files.js";
 import { refused } from "./checkpoint/crafted.js";
 import { note, repositoryRoot, sharedPath, sharedTest } from "./shared.js";
@@ -33,6 +33,7 @@ for (const name of Object.keys(backends).filter(canTest)) {
   test(`${name}: the definition over windows, the remainder dropped`, async () => {
     const backend = await openBackend(name);
     const model = await openModel(EMBEDDED, { backend, maxTokens: 32 });
+    const { spec, decoder } = runningModel(model)!;
     // Tokens are slow on a software adapter.
     const isGpu = name === "webgpu";
     const text = TEXT.slice(0, isGpu ? 90 : 500);
@@ -41,11 +42,11 @@ for (const name of Object.keys(backends).filter(canTest)) {
     assert.ok(sizes.some((window) => ids.length % window > 0));
     for (const window of sizes) {
       const windows = Math.floor(ids.length / window);
-      const out = backend.zeros([window, model.spec.vocabSize]);
+      const out = backend.zeros([window, spec.vocabSize]);
       let expected = 0;
       for (let i = 0; i < windows; i++) {
         const part = ids.slice(i * window, (i + 1) * window);
-        model.decoder.logits(part, out);
+        decoder.logits(part, out);
         expected += meanLoss((await backend.read(out)) as Float32Array, part) / windows;
       }
       out.dispose();
@@ -92,25 +93,22 @@ test("windows and texts that cannot be scored are refused", async () => {
   const score = (text: string, window?: number) =>
     evaluatePerplexity({ model: EMBEDDED, text, window }).result();
   for (const window of [0, 1, -3, 2.5, Number.NaN, Number.POSITIVE_INFINITY]) {
-    await refused(
-      () => score(TEXT, window),
-      /^\[--window\] it is .*, must be a whole number of at/,
-    );
+    await refused(() => score(TEXT, window), /^\[window\] it is .*, must be a whole number of at/);
   }
   // Nothing of that size is allocated on the way.
   for (const window of [257, 1e12]) {
-    await refused(() => score(TEXT, window), /^\[--window\] it is \d+, must be at most .* 256/);
+    await refused(() => score(TEXT, window), /^\[window\] it is \d+, must be at most .* 256/);
   }
   for (const text of ["", " \n\t "])
-    await refused(() => score(text), /^\[--text\] .* is empty; give/);
+    await refused(() => score(text), /^\[text\] .* is empty; give/);
   await refused(
     () => score("One day."),
-    /^\[--text\] the text has \d tokens, fewer than one window of 256; give a longer/,
+    /^\[text\] the text has \d tokens, fewer than one window of 256; give a longer/,
   );
   const model = await openModel(EMBEDDED, { maxTokens: 16 });
   await refused(
     () => evaluatePerplexity({ model, text: TEXT, window: 17 }).result(),
-    /^\[--window\] it is 17, but the model was opened for runs of 16 tokens; open it with maxTokens 17/,
+    /^\[window\] it is 17, but the model was opened for runs of 16 tokens; open it with maxTokens 17/,
   );
   await model.close();
 });
@@ -147,7 +145,7 @@ sharedTest(test, "a text in letters that the model does not know is refused", as
   const foreign = "从前有一个小女孩住在森林里。".repeat(40);
   await refused(
     () => evaluatePerplexity({ model, text: foreign, window: 64 }).result(),
-    /^\[--text\] \d+ of the text's \d+ tokens are unknown .* more than 10%; give a UTF-8 text/,
+    /^\[text\] \d+ of the text's \d+ tokens are unknown .* more than 10%; give a UTF-8 text/,
   );
   const text = `${TEXT} 从前 ${TEXT}`;
   const result = await evaluatePerplexity({ model, text, window: 64 }).result();

@@ -162,7 +162,7 @@ test("what cannot be exported is refused with one sentence", async () => {
   const armor = (await compressFiles(await convert(storyFiles(), "F32"), ARMOR)).files;
   await refused(
     () => exportFiles(armor, { reconstruct: true, layout: "two-four" }),
-    /^\[--layout\] two-four packs 2:4 weights, and one that --reconstruct .* leave out one/,
+    /^\[layout\] two-four packs 2:4 weights, and one that `reconstruct` .* leave out one/,
   );
   await refused(
     () => exportFiles(storyFiles(), { layout: "two-for" }),

@@ -6,7 +6,7 @@ import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
 import { compress } from "../src/compress.js";
 import { evaluatePerplexity } from "../src/evaluate.js";
 import { type GenerateEvent, type GenerateOptions, generate } from "../src/generate.js";
-import { loadDecoder, openModel } from "../src/open-model.js";
+import { faceOf, loadDecoder, openModel, runningModel } from "../src/open-model.js";
 import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
 import { readModel } from "../src/stored-model.js";
 import { refused } from "./checkpoint/crafted.js";
@@ -21,6 +21,7 @@ const EMBEDDED = `${repositoryRoot}/examples/stories-1m`;
 
 /** Shared by the tests that do not ask for another; the last one closes it. */
 const embedded = await openModel(EMBEDDED);
+const running = runningModel(embedded)!;
 
 function run(options: Partial<GenerateOptions>) {
   return generate({ model: embedded, prompt: "Once upon a time", maxNewTokens: 12, ...options });
@@ -121,7 +122,7 @@ test("it stops at an end-of-text token unless told to go on", async () => {
 });
 
 test("it stops when the context is full, and refuses a prompt that fills it", async () => {
-  const { context } = embedded.spec;
+  const { context } = running.spec;
   const words = (count: number) => " ball".repeat(count);
   const size = embedded.tokenizer.encode(words(1)).length;
   const longest = Math.floor((context - 1) / size);
@@ -140,7 +141,7 @@ test("it stops when the context is full, and refuses a prompt that fills it", as
 
 test("an empty prompt begins with the model's first token, if it names one", async () => {
   const result = await run({ prompt: "" }).result();
-  assert.equal([...result.promptIds], [...embedded.spec.bosIds]);
+  assert.equal([...result.promptIds], [...running.spec.bosIds]);
   assert.is(result.ids.length, 12);
   const nameless = await reconfigured({ bos_token_id: null }, ["tokenizer_config.json"]);
   await refused(
@@ -156,16 +157,16 @@ test("no tokens asked for, none generated", async () => {
 });
 
 const BAD: readonly (readonly [Partial<GenerateOptions>, RegExp])[] = [
-  [{ temperature: -1 }, /^\[--temperature\] it is -1, must be a number of at least 0/],
-  [{ temperature: Number.NaN }, /\[--temperature\] it is NaN/],
-  [{ temperature: Number.POSITIVE_INFINITY }, /\[--temperature\] it is Infinity/],
-  [{ topK: -1 }, /^\[--top-k\] it is -1, must be a whole number/],
-  [{ topK: 1.5 }, /^\[--top-k\] it is 1\.5/],
-  [{ topP: 0 }, /^\[--top-p\] it is 0, must be above 0 and at most 1/],
-  [{ topP: 1.1 }, /^\[--top-p\] it is 1\.1/],
-  [{ maxNewTokens: -1 }, /^\[--max-new-tokens\] it is -1, must be a whole number/],
-  [{ maxNewTokens: Number.NaN }, /^\[--max-new-tokens\] it is NaN/],
-  [{ seed: 0.5 }, /^\[--seed\] it is 0\.5, must be a whole number/],
+  [{ temperature: -1 }, /^\[temperature\] it is -1, must be a number of at least 0/],
+  [{ temperature: Number.NaN }, /\[temperature\] it is NaN/],
+  [{ temperature: Number.POSITIVE_INFINITY }, /\[temperature\] it is Infinity/],
+  [{ topK: -1 }, /^\[topK\] it is -1, must be a whole number/],
+  [{ topK: 1.5 }, /^\[topK\] it is 1\.5/],
+  [{ topP: 0 }, /^\[topP\] it is 0, must be above 0 and at most 1/],
+  [{ topP: 1.1 }, /^\[topP\] it is 1\.1/],
+  [{ maxNewTokens: -1 }, /^\[maxNewTokens\] it is -1, must be a whole number/],
+  [{ maxNewTokens: Number.NaN }, /^\[maxNewTokens\] it is NaN/],
+  [{ seed: 0.5 }, /^\[seed\] it is 0\.5, must be a whole number/],
 ];
 
 test("options out of range are refused before anything is loaded", async () => {
@@ -176,7 +177,7 @@ test("options out of range are refused before anything is loaded", async () => {
 
 test("a model whose activations overflow is refused, generating and scoring", async () => {
   // As many tokens as the embedded model's tokenizer has.
-  const checkpoint = await tinyCheckpoint({ vocab_size: embedded.spec.vocabSize }, (tensors) => {
+  const checkpoint = await tinyCheckpoint({ vocab_size: running.spec.vocabSize }, (tensors) => {
     for (const [name, { entry, bytes }] of tensors) {
       if (!/gate_proj|up_proj/.test(name)) continue;
       const large = new Float32Array(bytes.buffer).map((w) => w * 1e30);
@@ -187,7 +188,7 @@ test("a model whose activations overflow is refused, generating and scoring", as
   for (const name of Object.keys(backends).filter(canTest)) {
     const backend = await openBackend(name);
     const decoder = await loadDecoder(stored, backend, 16);
-    const model = { ...embedded, path: "tiny", spec: stored.spec, backend, decoder };
+    const model = faceOf({ ...running, path: "tiny", spec: stored.spec, backend, decoder });
     for (const temperature of [0, 1]) {
       await refused(
         () => run({ model, temperature }).result(),
@@ -227,9 +228,9 @@ test("an abort ends it with the signal's reason and frees what it took", async (
 });
 
 test("an open model keeps nothing of a generation", async () => {
-  const before = embedded.backend.memory().live;
+  const before = running.backend.memory().live;
   await run({}).result();
-  assert.is(embedded.backend.memory().live, before);
+  assert.is(running.backend.memory().live, before);
 });
 
 test("a model packed 2:4 says the same as its dense twin", async () => {
@@ -242,7 +243,7 @@ test("a model packed 2:4 says the same as its dense twin", async () => {
     const model = await openModel(await openCheckpoint(memoryFolder(out.files)));
     const { ids } = await run({ model, maxNewTokens: 48, ignoreEos: true }).result();
     generated.push([...ids]);
-    const held = model.backend.served().map((line) => line.held ?? "");
+    const held = model.served().map((line) => line.held ?? "");
     assert.is(
       held.some((how) => how.startsWith("2:4")),
       layout === "two-four",

@@ -68,7 +68,7 @@ test("what is no sparsity is refused with the forms that are", async () => {
   for (const text of ["0:4", "5:4", "2:17", "0:0", "999:999"]) {
     await refused(
       () => parseSparsity(text),
-      new RegExp(`^\\[--sparsity\\] "${text}" .*1 <= N <= M <= ${LARGEST_M}.*2:4`),
+      new RegExp(`^\\[sparsity\\] "${text}" .*1 <= N <= M <= ${LARGEST_M}.*2:4`),
     );
   }
   const shares = [
@@ -250,7 +250,7 @@ test("globs that match nothing, and recipes that leave nothing, are refused", as
 
 test("N:M must divide a layer's inputs unless it is ignored", async () => {
   const message =
-    /^\[sparsegpt\] model\.layers\.0\.mlp\.down_proj: its 18 inputs are not a multiple of M=4, which 2:4 needs; leave it out with --ignore "model\.layers\.0\.mlp\.down_proj" or .*50%/;
+    /^\[sparsegpt\] model\.layers\.0\.mlp\.down_proj: its 18 inputs are not a multiple of M=4, which 2:4 needs; leave it out with `ignore: "model\.layers\.0\.mlp\.down_proj"` or .*50%/;
   await refused(() => planned({}), message);
   assert.is(planned({ ignore: ["*.down_proj"] }).length, 4);
   assert.is(planned({ sparsity: "3:6" }).length, 6);

@@ -32,7 +32,7 @@ export async function openBackend(
     const valid = ["auto", ...Object.keys(backends)];
     const near = nearest(name, valid);
     throw new PenjingError(
-      "--backend",
+      "backend",
       `"${name}" is not a backend${near ? `; did you mean "${near}"?` : "."} Valid: ${valid.join(", ")}.`,
     );
   }

@@ -1,9 +1,10 @@
+import { type Arguments, BACKEND } from "../arguments.js";
 import type { Backend, HostOperation, MemoryUse, ServedOperation } from "../backend.js";
 import { DeviceError } from "../errors.js";
 import { openAuto, type Workload } from "./auto.js";
 import { openBackend } from "./index.js";
 import { withOperations } from "./plugged.js";
-import { checkWasmOptions, WASM_OPTION_NAMES, type WasmOptions } from "./wasm/options.js";
+import { checkWasmOptions, WASM_ARGUMENTS, type WasmOptions } from "./wasm/options.js";
 import { openWasm } from "./wasm.js";
 
 /** Which backend a call runs on. */
@@ -16,11 +17,11 @@ export interface BackendOptions extends WasmOptions {
   readonly backend?: Backend | string;
 }
 
-/** The names of those options, for lists of what a call takes. */
-export const BACKEND_OPTION_NAMES: readonly (keyof BackendOptions)[] = [
-  "backend",
-  ...WASM_OPTION_NAMES,
-];
+/** Those options, for the lists of what a call takes. */
+export const BACKEND_ARGUMENTS: Arguments<BackendOptions> = {
+  backend: BACKEND,
+  ...WASM_ARGUMENTS,
+};
 
 type Operations = Readonly<Record<string, HostOperation>>;
 

@@ -136,7 +136,7 @@ export class WasmStorage implements HostStorage {
     } catch (cause) {
       throw new PenjingError(
         "wasm",
-        `the WebAssembly memory cannot grow to ${Math.ceil(end / 2 ** 20)} MiB (its limit is 4096 MiB); use samples or windows of at most 2048 tokens, a method that needs no Hessian such as wanda, or --backend reference.`,
+        `the WebAssembly memory cannot grow to ${Math.ceil(end / 2 ** 20)} MiB (its limit is 4096 MiB); use samples or windows of at most 2048 tokens, a method that needs no Hessian such as wanda, or \`backend: reference\`.`,
         { cause },
       );
     }

@@ -11,7 +11,7 @@ import { denseClaim, plain } from "./wasm/dense.js";
 import * as parts from "./wasm/index.js";
 import { isSpread, type Kernels } from "./wasm/kernels.js";
 import { hasRelaxedSimd, kernelModule, RELAXED, type Simd } from "./wasm/module.js";
-import { checkWasmOptions, type WasmOptions } from "./wasm/options.js";
+import { checkWasmOptions, type TunedWasmOptions } from "./wasm/options.js";
 import { ThreadPool } from "./wasm/pool.js";
 import { sandwichClaim } from "./wasm/sandwich.js";
 import { describeShape, tune } from "./wasm/tune.js";
@@ -31,7 +31,7 @@ const MOST_AUTO_THREADS = 8;
  * @throws PenjingError when the runtime has no WebAssembly SIMD, for a number of threads that is not
  *   a whole one from 1 to 256, and for relaxed SIMD where the runtime has none
  */
-export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
+export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend> {
   const { simd = "auto", threads = "auto" } = options;
   checkWasmOptions(options);
   const threading = threads === 1 ? undefined : await loadThreading();
@@ -42,7 +42,7 @@ export async function openWasm(options: WasmOptions = {}): Promise<Backend> {
   } catch (cause) {
     throw new PenjingError(
       "wasm",
-      "the kernels could not be loaded; they need WebAssembly with 128-bit SIMD (Node 20 or newer); use --backend reference.",
+      "the kernels could not be loaded; they need WebAssembly with 128-bit SIMD (Node 20 or newer); use `backend: reference`.",
       { cause },
     );
   }

@@ -1,3 +1,4 @@
+import { checkArguments, FOLDER, required } from "../arguments.js";
 import { nearest, PenjingError } from "../errors.js";
 import { type ByteSource, type Folder, openFolder } from "../platform/files.js";
 import { loadFiles, loadPaths } from "../platform/node-modules.js";
@@ -66,6 +67,7 @@ export interface Checkpoint {
  * Every header is read and checked, and the index must agree with the shards tensor by tensor.
  */
 export async function openCheckpoint(path: string | Folder): Promise<Checkpoint> {
+  checkArguments("openCheckpoint", { path }, { path: required(FOLDER) });
   const { folder, single } = await locate(path);
   const names = await folder.list();
   let files: Map<string, SafetensorsFile>;

@@ -1,4 +1,5 @@
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
+import { checkArguments, OPEN_FOLDER, required } from "../arguments.js";
 import { PenjingError } from "../errors.js";
 import type { Folder } from "../platform/files.js";
 import { BytePairEncoder } from "./bpe.js";
@@ -90,6 +91,7 @@ export interface Tokenizer {
  * config.json for the ids that begin and end a text.
  */
 export async function loadTokenizer(folder: Folder): Promise<Tokenizer> {
+  checkArguments("loadTokenizer", { folder }, { folder: required(OPEN_FOLDER) });
   const where = `${folder.path}/tokenizer.json`;
   if (!(await folder.has("tokenizer.json"))) {
     const model = (await folder.has("tokenizer.model")) || (await folder.has("vocab.json"));

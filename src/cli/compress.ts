@@ -17,6 +17,7 @@ import {
 } from "./console.js";
 import { scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
+import { noteLine } from "./flags.js";
 import {
   type BackendFlags,
   backendOf,
@@ -112,7 +113,7 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
         const { block, blocks, phase, fraction } = event;
         progress?.update(fraction, `block ${block + 1} of ${blocks}, ${phase}`);
       } else if (event.type === "note") {
-        progress?.line(`note: ${event.where}: ${event.message}`);
+        progress?.line(noteLine(event));
       }
     }
   } catch (error) {

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { type EvaluateOptions, evaluatePerplexity, type Perplexity } from "../evaluate.js";
 import { duration, openProgress, type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
+import { noteLine } from "./flags.js";
 import {
   type BackendFlags,
   backendOf,
@@ -51,7 +52,7 @@ export async function scoreText(
   try {
     for await (const event of work) {
       if (event.type === "note") {
-        progress.line(`note: ${event.where}: ${event.message}`);
+        progress.line(noteLine(event));
         continue;
       }
       const { done, windows, perplexity } = event;

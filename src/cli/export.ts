@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { type ExportResult, exportModel } from "../export.js";
 import { duration, openProgress, type PrintOptions, print, printJson, size } from "./console.js";
 import { explainServed } from "./explain.js";
+import { noteLine } from "./flags.js";
 import {
   type BackendFlags,
   backendOf,
@@ -51,7 +52,7 @@ async function run(model: string, flags: ExportFlags, signal: AbortSignal): Prom
   const progress = openProgress("export", flags);
   try {
     for await (const event of work) {
-      if (event.type === "note") progress.line(`note: ${event.where}: ${event.message}`);
+      if (event.type === "note") progress.line(noteLine(event));
       else progress.update(event.fraction, `${event.phase} ${event.name}`);
     }
   } finally {

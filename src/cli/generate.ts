@@ -3,6 +3,7 @@ import { generate } from "../generate.js";
 import type { SamplingOptions } from "../sample.js";
 import { type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
+import { noteLine } from "./flags.js";
 import { type BackendFlags, number, withCommonOptions } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 
@@ -50,7 +51,7 @@ async function run(
   let shown = json ? "" : prompt;
   for await (const event of work) {
     if (event.type === "note") {
-      if (!quiet) process.stderr.write(`note: ${event.where}: ${event.message}\n`);
+      if (!quiet) process.stderr.write(`${noteLine(event)}\n`);
       continue;
     }
     // The prompt waits for the first token: one that is refused is not printed.

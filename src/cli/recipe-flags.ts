@@ -15,15 +15,10 @@ import { PenjingError } from "../errors.js";
 import { methods } from "../methods/index.js";
 import { defaultText, definedOnly, type OptionSpec, type OptionSpecs } from "../options.js";
 import type { Registry } from "../registry.js";
+import { flagOf } from "./flags.js";
 import { collect, number, readTextFile } from "./options.js";
 
 const { prune, rotate } = transforms;
-
-/** "blockSize" as a flag: "--block-size", after a prefix "--rotate-block-size". */
-function flagOf(option: string, prefix = ""): string {
-  const dashed = (text: string) => text.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  return `--${prefix && `${dashed(prefix)}-`}${dashed(option)}`;
-}
 
 /** The name under which commander keeps a flag's value. */
 function keyOf(option: string, prefix: string): string {

@@ -76,7 +76,7 @@ export class Budget {
 export function refuseBudget(seconds: number | undefined): void {
   if (seconds === undefined || seconds > 0) return;
   throw new PenjingError(
-    "--budget",
+    "budget",
     `${seconds} seconds is not a time; give a number above 0, such as 1800 for half an hour.`,
   );
 }

@@ -1,7 +1,20 @@
-import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
+import {
+  ANY,
+  type Arguments,
+  CHECKPOINT,
+  checkArguments,
+  FLAG,
+  NUMBER,
+  OUTPUT,
+  required,
+  SIGNAL,
+  TEXT,
+  WORK,
+} from "../arguments.js";
+import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
-import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import { PenjingError } from "../errors.js";
 import type { Layout } from "../layout.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
@@ -41,19 +54,19 @@ import { findUnit, type Unit, UnitWriter } from "./unit.js";
 import { tokenise, type Windows } from "./windows.js";
 import { prunableLayers, workload } from "./workload.js";
 
-const OPTION_NAMES: readonly (keyof CompressOptions)[] = [
-  "model",
-  "out",
-  "calibration",
-  "recipe",
-  ...BACKEND_OPTION_NAMES,
-  "shardBytes",
-  "force",
-  "budget",
-  "work",
-  "plugins",
-  "signal",
-];
+const ARGUMENTS: Arguments<CompressOptions> = {
+  model: required(CHECKPOINT),
+  out: required(OUTPUT),
+  calibration: required(TEXT, "the text that the model is calibrated on"),
+  recipe: ANY,
+  plugins: ANY,
+  ...BACKEND_ARGUMENTS,
+  shardBytes: NUMBER,
+  force: FLAG,
+  budget: ANY,
+  work: WORK,
+  signal: SIGNAL,
+};
 
 /** The whole of `compress`. */
 export async function* compressSteps(
@@ -62,7 +75,7 @@ export async function* compressSteps(
   let started = performance.now();
   const { model: source, signal, shardBytes } = options;
   signal?.throwIfAborted();
-  refuseUnknownKeys("compress", options, OPTION_NAMES);
+  checkArguments("compress", options, ARGUMENTS);
   refuseBudget(options.budget);
   if (shardBytes !== undefined) checkShardBytes(shardBytes);
   const registry = openCompressRegistry(options.plugins);
@@ -76,7 +89,7 @@ export async function* compressSteps(
     refuseModel(model);
     const steps = planRecipe(recipe, model.spec, prunableLayers(model.spec), registry);
     const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
-    const layout = findLayout(recipe.layout, "--layout", registry.layouts);
+    const layout = findLayout(recipe.layout, "layout", registry.layouts);
     const packing = new Packing(model, plan, layout);
     const plugins = pluginsOf(model, registry, plan, layout);
     lease = await Lease.open(options, workload(model.spec), registry.operations);
@@ -105,7 +118,7 @@ export async function* compressSteps(
     const ready = performance.now();
     yield start;
     started += performance.now() - ready;
-    if (lease.note) yield note("--backend", lease.note);
+    if (lease.note) yield note("backend", lease.note);
     for (const message of place.notes) yield note("work", message);
     for (const message of windows.notes) yield note("calibration", message);
     const { warning } = packing.layout;
@@ -217,7 +230,7 @@ async function* blocks(
     } catch (error) {
       const message = await work.lease.moveAfter(error);
       budget.forget();
-      yield note("--backend", message);
+      yield note("backend", message);
     }
   }
 }

@@ -1,8 +1,18 @@
+import {
+  ANY,
+  type Arguments,
+  checkArguments,
+  FLOATS,
+  MAPPING,
+  NUMBER,
+  required,
+  SIGNAL,
+} from "../arguments.js";
 import type { Backend } from "../backend.js";
-import { BACKEND_OPTION_NAMES, type BackendOptions, Lease } from "../backends/lease.js";
+import { BACKEND_ARGUMENTS, type BackendOptions, Lease } from "../backends/lease.js";
 import { StatisticsGatherer } from "../calibrate.js";
 import { decode, hostLeaf } from "../decode.js";
-import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import { PenjingError } from "../errors.js";
 import { type Leaf, leavesOf } from "../form.js";
 import { layerError } from "../layer-error.js";
 import { definedOnly, resolveOptions } from "../options.js";
@@ -41,22 +51,22 @@ export interface PruneLinearOptions extends BackendOptions, PluginOptions {
   readonly signal?: AbortSignal;
 }
 
-const OPTION_NAMES: readonly (keyof PruneLinearOptions)[] = [
-  "weight",
-  "rows",
-  "cols",
-  "method",
-  "sparsity",
-  "options",
-  "activations",
-  "sequences",
-  "hessian",
-  "tokens",
-  "seed",
-  "signal",
-  "plugins",
-  ...BACKEND_OPTION_NAMES,
-];
+const ARGUMENTS: Arguments<PruneLinearOptions> = {
+  weight: required(FLOATS),
+  rows: required(NUMBER),
+  cols: required(NUMBER),
+  method: ANY,
+  sparsity: ANY,
+  options: MAPPING,
+  activations: FLOATS,
+  sequences: NUMBER,
+  hessian: FLOATS,
+  tokens: NUMBER,
+  seed: NUMBER,
+  signal: SIGNAL,
+  plugins: ANY,
+  ...BACKEND_ARGUMENTS,
+};
 
 export interface PrunedLinear {
   /** [rows, cols] row-major, pruned; the dense one of `factors` where there are any. */
@@ -78,7 +88,7 @@ export interface PrunedLinear {
 
 /** The whole of `pruneLinear`. */
 export async function pruneAlone(options: PruneLinearOptions): Promise<PrunedLinear> {
-  refuseUnknownKeys("pruneLinear", options, OPTION_NAMES);
+  checkArguments("pruneLinear", options, ARGUMENTS);
   const { rows, cols } = options;
   const registry = openCompressRegistry(options.plugins);
   const work = { largestWeight: rows * cols || 0 };

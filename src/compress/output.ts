@@ -34,12 +34,12 @@ export class Packing {
   ) {
     for (const weight of this.packed) {
       const refusal = layout.refusal(weight);
-      if (refusal) throw new PenjingError("--layout", `${weight.name}: ${refusal}`);
+      if (refusal) throw new PenjingError("layout", `${weight.name}: ${refusal}`);
     }
     if (layout.name === "dense" || this.packed.length > 0) return;
     throw new PenjingError(
-      "--layout",
-      `no layer is pruned to 2:4, which the layout ${layout.name} packs; choose --sparsity 2:4 or --layout dense.`,
+      "layout",
+      `no layer is pruned to 2:4, which the layout ${layout.name} packs; choose \`sparsity: 2:4\` or \`layout: dense\`.`,
     );
   }
 

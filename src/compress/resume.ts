@@ -180,8 +180,8 @@ export async function openWorkplace(
   const given = own ?? (typeof work === "string" ? undefined : work);
   const folder = given ?? (await output.scratch?.()) ?? memoryWorkFolder();
   const cure = given
-    ? "give another --work folder, or delete this one"
-    : "give --force to begin anew";
+    ? "give another `work` folder, or delete this one"
+    : "give `force` to begin anew";
   const lasting = keepScratch || given ? { sources, cure } : undefined;
   const journal = new Journal({ folder, survives, lasting });
   const leave = async () => {

@@ -44,21 +44,18 @@ export async function tokenise(
 ): Promise<Windows> {
   if (recipe.length > spec.context) {
     throw new PenjingError(
-      "--length",
-      `windows of ${recipe.length} tokens exceed the model's context of ${spec.context}; give --length ${spec.context} or less.`,
+      "length",
+      `windows of ${recipe.length} tokens exceed the model's context of ${spec.context}; give \`length: ${spec.context}\` or less.`,
     );
   }
   if (text.trim() === "") {
-    throw new PenjingError(
-      "--calibration",
-      "the text is empty; give a text file with words in it.",
-    );
+    throw new PenjingError("calibration", "the text is empty; give a text file with words in it.");
   }
   const tokenizer = await loadTokenizer(checkpoint.folder);
   const wanted = recipe.samples * recipe.length;
   const ids = firstTokens(tokenizer, text, wanted);
   refuseForeignIds(ids, spec);
-  refuseUnknown("--calibration", tokenizer, ids);
+  refuseUnknown("calibration", tokenizer, ids);
   const windows = calibrationWindows(ids, recipe.samples, recipe.length);
   const unknown = tokenizer.countUnknown(windows.ids);
   const notes: string[] = [];

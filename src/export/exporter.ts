@@ -1,5 +1,17 @@
+import {
+  ANY,
+  type Arguments,
+  CHECKPOINT,
+  checkArguments,
+  FLAG,
+  NUMBER,
+  OUTPUT,
+  required,
+  SIGNAL,
+  TEXT,
+} from "../arguments.js";
 import type { Backend } from "../backend.js";
-import { BACKEND_OPTION_NAMES, Lease } from "../backends/lease.js";
+import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
 import {
   type Checkpoint,
   MAX_INDEX_BYTES,
@@ -9,7 +21,7 @@ import {
 import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
 import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
 import { besideWeights, REPORT_FILE } from "../compress/output.js";
-import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import { PenjingError } from "../errors.js";
 import { EXTRAS_KEY, extrasMetadata } from "../extras.js";
 import { partsIn } from "../form.js";
 import { describe } from "../forms/leaf.js";
@@ -40,17 +52,17 @@ import {
   type Stretch,
 } from "./rows.js";
 
-const OPTION_NAMES: readonly (keyof ExportOptions)[] = [
-  "model",
-  "out",
-  "layout",
-  "reconstruct",
-  "plugins",
-  ...BACKEND_OPTION_NAMES,
-  "shardBytes",
-  "force",
-  "signal",
-];
+const ARGUMENTS: Arguments<ExportOptions> = {
+  model: required(CHECKPOINT),
+  out: required(OUTPUT),
+  layout: TEXT,
+  reconstruct: FLAG,
+  plugins: ANY,
+  ...BACKEND_ARGUMENTS,
+  shardBytes: NUMBER,
+  force: FLAG,
+  signal: SIGNAL,
+};
 
 /** The whole of `exportModel`. */
 export async function* exportSteps(
@@ -59,7 +71,7 @@ export async function* exportSteps(
   const started = performance.now();
   const { model: source, shardBytes, signal } = options;
   signal?.throwIfAborted();
-  refuseUnknownKeys("exportModel", options, OPTION_NAMES);
+  checkArguments("exportModel", options, ARGUMENTS);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   let lease: Lease | undefined;
   let output: OutputFolder | undefined;
@@ -72,7 +84,7 @@ export async function* exportSteps(
     const { backend } = lease;
     const opened = await openOutput(options, checkpoint.folder.path, false);
     output = opened.output;
-    for (const message of opened.notes) yield { type: "note", where: "--out", message };
+    for (const message of opened.notes) yield { type: "note", where: "out", message };
     const rebuilds = options.reconstruct === true && hasExtras(model);
     const job = new Job(model, layout, rebuilds, backend, signal);
     const { warning: message } = layout;
@@ -123,11 +135,11 @@ async function withoutForms({ folder }: Checkpoint): Promise<string> {
 
 function targetLayout(model: StoredModel, { layout, reconstruct }: ExportOptions): Layout {
   if (layout === undefined) return reconstruct ? dense : model.layout;
-  const target = findLayout(layout, "--layout", model.registry.layouts);
+  const target = findLayout(layout, "layout", model.registry.layouts);
   if (reconstruct && target !== dense && hasExtras(model)) {
     throw new PenjingError(
-      "--layout",
-      `${target.name} packs 2:4 weights, and one that --reconstruct multiplies out is not 2:4; leave out one of the two.`,
+      "layout",
+      `${target.name} packs 2:4 weights, and one that \`reconstruct\` multiplies out is not 2:4; leave out one of the two.`,
     );
   }
   return target;
@@ -239,7 +251,7 @@ class Job {
     const weight: TensorEntry = { name, dtype, shape };
     if (!isStored(model, name)) {
       const held = describe(model.forms.get(name)!);
-      return new PenjingError(name, `it is held as ${held}; export it with --reconstruct first.`);
+      return new PenjingError(name, `it is held as ${held}; export it with \`reconstruct\` first.`);
     }
     const refusal = layout.refusal(weight);
     if (refusal) return new PenjingError(name, refusal);

@@ -221,6 +221,6 @@ async function refuseInfinite(
   if (bad === 0) return;
   throw new PenjingError(
     model.checkpoint.folder.path,
-    `${bad} values of ${entry.name} are NaN or beyond ${entry.dtype} once it is multiplied out; export it without --reconstruct, or compress the model again.`,
+    `${bad} values of ${entry.name} are NaN or beyond ${entry.dtype} once it is multiplied out; export it without \`reconstruct\`, or compress the model again.`,
   );
 }

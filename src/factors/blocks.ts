@@ -28,7 +28,7 @@ export const BLOCK_SIZE = {
 export function coreRefusal(sparsity: Sparsity): string | undefined {
   const asked = formatSparsity(sparsity);
   if (asked === "2:4") return undefined;
-  return `cannot prune to ${asked}, because its core is 2:4; give --sparsity 2:4 or another method.`;
+  return `cannot prune to ${asked}, because its core is 2:4; give \`sparsity: 2:4\` or another method.`;
 }
 
 /** The sizes of the blocks of A and of B: the largest divisors that are at most `wanted`. */

@@ -27,7 +27,7 @@ const PAD = "+pad";
  * @param known layouts by name. @default those built in
  * @throws PenjingError for an unknown name, proposing the nearest
  */
-export function findLayout(name: string, where = "--layout", known = layouts): Layout {
+export function findLayout(name: string, where = "layout", known = layouts): Layout {
   const isPadded = name.endsWith(PAD);
   const plain = isPadded ? name.slice(0, -PAD.length) : name;
   const layout = Object.hasOwn(known, plain) ? known[plain] : undefined;

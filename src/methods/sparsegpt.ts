@@ -104,6 +104,6 @@ async function inverseFactor(
   vector.dispose();
   throw new PenjingError(
     name,
-    `the Hessian of its inputs does not factorise even with damping ${used / 10}; give more or other calibration text, or leave the layer out with --ignore "${name}".`,
+    `the Hessian of its inputs does not factorise even with damping ${used / 10}; give more or other calibration text, or leave the layer out with \`ignore: "${name}"\`.`,
   );
 }

@@ -41,7 +41,7 @@ async function checkReplaceable(path: string): Promise<void> {
     if (!below.startsWith("..") && !isAbsolute(below)) {
       throw new PenjingError(
         path,
-        `it holds ${precious} and is never replaced, even with --force; choose another output.`,
+        `it holds ${precious} and is never replaced, even with \`force\`; choose another output.`,
       );
     }
   }
@@ -72,8 +72,8 @@ async function refuseExisting(target: string, force: boolean): Promise<boolean> 
     throw new PenjingError(
       target,
       found === "file"
-        ? "a file of this name exists; choose another output or give --force to replace it."
-        : "the folder exists and is not empty; choose another output or give --force to replace it.",
+        ? "a file of this name exists; choose another output or give `force` to replace it."
+        : "the folder exists and is not empty; choose another output or give `force` to replace it.",
     );
   }
   if (occupied) await checkReplaceable(target);
@@ -133,11 +133,11 @@ export async function openDiskOutput(
     const kept = await work.list();
     if (kept.length > 0 && force) {
       for (const name of kept) await work.remove(name);
-      notes.push(`unfinished work of an earlier run at ${partial} was removed, as --force asks`);
+      notes.push(`unfinished work of an earlier run at ${partial} was removed, as \`force\` asks`);
     } else if (kept.length > 0 && !goesOn) {
       throw new PenjingError(
         partial,
-        "it holds unfinished work on this output; finish it with the command that began it, or give --force to begin anew.",
+        "it holds unfinished work on this output; finish it with the command that began it, or give `force` to begin anew.",
       );
     }
     for (const left of await oldLeftovers(target)) {

@@ -349,10 +349,10 @@ test("a number of threads or a SIMD mode that cannot be is refused", async () =>
       () => "opened",
       (error) => error.message,
     );
-    assert.match(message, /\[--threads\] .* whole number from 1 to 256/);
+    assert.match(message, /\[threads\] .* whole number from 1 to 256/);
   }
   const message = await openWasm({ simd: "fast" as "baseline" }).catch((error) => error.message);
-  assert.is(message, '[--simd] "fast" is not one of auto, baseline, relaxed.');
+  assert.is(message, '[simd] "fast" is not one of auto, baseline, relaxed.');
 });
 
 test.run();

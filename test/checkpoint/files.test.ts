@@ -179,7 +179,7 @@ test("an existing output is refused without force and replaced whole with it", a
   const intoEmpty = await createOutputFolder(path);
   await intoEmpty.writeText("old", "1");
   await intoEmpty.commit();
-  await refused(() => createOutputFolder(path), /not empty.*--force/);
+  await refused(() => createOutputFolder(path), /not empty.*`force`/);
   assert.equal(await tree(dir), ["out", "out/old"]);
 
   const output = await createOutputFolder(path, { force: true });

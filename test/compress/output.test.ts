@@ -209,7 +209,7 @@ test("other dtypes stay what they are; what cannot be packed is refused before t
   assert.is(dense.tensors.get("model.layers.0.mlp.up_proj.weight")?.dtype, "F64");
   await refused(
     () => compressFiles(wide, { layout: "two-four" }),
-    /^\[--layout\] model\.layers\.0\..*F64 cannot be stored 2:4/,
+    /^\[layout\] model\.layers\.0\..*F64 cannot be stored 2:4/,
   );
 });
 

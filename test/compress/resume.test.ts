@@ -140,7 +140,7 @@ test("a work folder of another run, of other files, or damaged is refused", asyn
   ] as const) {
     await refused(
       () => compressFiles(storyFiles(), recipe, { work: path, ...options }),
-      new RegExp(`unfinished work of another ${what}; give the same as then, or .*--work`),
+      new RegExp(`unfinished work of another ${what}; give the same as then, or .*\`work\``),
     );
   }
   const [name, stored] = [...parseWeights(storyFiles()).tensors].find(([one]) =>
@@ -230,7 +230,7 @@ test("a part that is damaged, cut, missing or another's is named, and the bytes 
       const again = () => compressFiles(storyFiles(), recipe, { work });
       if (name === "index") {
         if (/of another run/.test(what)) await refused(again, /of another recipe/, label);
-        else await refused(again, /its index is (damaged|missing|of another run).*--work/, label);
+        else await refused(again, /its index is (damaged|missing|of another run).*`work`/, label);
         continue;
       }
       const resumed = await again();
@@ -285,7 +285,7 @@ test("a budget shortens what it can and says so", async () => {
 
 test("a budget that is no time is refused", async () => {
   for (const budget of [0, -1, Number.NaN]) {
-    await refused(() => compressFiles(storyFiles(), {}, { budget }), /--budget.*not a time/);
+    await refused(() => compressFiles(storyFiles(), {}, { budget }), /budget.*not a time/);
   }
 });
 

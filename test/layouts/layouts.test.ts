@@ -153,7 +153,7 @@ test("a file without a mark is dense; a mark that lies is refused", () => {
   for (const [mark, message] of cases) {
     assert.throws(() => layoutOf({ [LAYOUT_KEY]: mark }, "f.safetensors"), message, mark);
   }
-  assert.throws(() => findLayout("two_four"), /--layout.*did you mean "two-four"/);
+  assert.throws(() => findLayout("two_four"), /layout.*did you mean "two-four"/);
   assert.throws(() => findLayout("cutless+pad"), /did you mean "cutlass\+pad"/);
   assert.throws(() => findLayout("two-four+pad"), /which two-four never needs; write two-four/);
 });

@@ -27,7 +27,7 @@ const LOADER = "load_penjing.py";
 async function score(files: Files) {
   const model = await openModel(await openCheckpoint(memoryFolder(files)), { maxTokens: 64 });
   const { perplexity } = await evaluatePerplexity({ model, text: TEXT, window: 64 }).result();
-  const isTwoFour = model.backend.served().some(({ held }) => held?.startsWith("2:4"));
+  const isTwoFour = model.served().some(({ held }) => held?.startsWith("2:4"));
   await model.close();
   return { perplexity, isTwoFour };
 }
@@ -99,7 +99,7 @@ test("shapes, dtypes and patterns that a layout cannot hold stop the work before
   const cases: [Partial<Parameters<typeof compressFiles>[1]>, RegExp][] = [
     [
       { layout: "cusparselt-sm80" },
-      /^\[--layout\] model\.layers\.0\.self_attn\.k_proj\.weight: its shape \[64,128\] .* \[128,128\].*cusparselt-sm80\+pad/,
+      /^\[layout\] model\.layers\.0\.self_attn\.k_proj\.weight: its shape \[64,128\] .* \[128,128\].*cusparselt-sm80\+pad/,
     ],
     [{ layout: "cutlass", sparsity: "4:8" }, /no layer is pruned to 2:4/],
     [{ layout: "sparse-24-bitmask", sparsity: "50%" }, /no layer is pruned to 2:4/],

@@ -300,7 +300,7 @@ const BAD: readonly (readonly [wrong: object, message: RegExp])[] = [
     /^\[pruneLinear: sparsegpt\] "dampin" is not an option.*did you mean "damping"/,
   ],
   [{ options: { damping: 200 } }, /damping is 200, must be a number from 0 to 100/],
-  [{ backend: "wasn" }, /^\[--backend\] "wasn" is not a backend; did you mean "wasm"/],
+  [{ backend: "wasn" }, /^\[backend\] "wasn" is not a backend; did you mean "wasm"/],
   [{ rows: 3 }, /weight has 16 elements, must have rows \* cols = 24/],
   [{ rows: -2, cols: -8 }, /rows is -2 and cols -8, must be whole numbers of at least 1/],
   [{ rows: 0.5, cols: 32 }, /rows is 0\.5 and cols 32/],

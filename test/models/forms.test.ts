@@ -243,7 +243,7 @@ test("reconstructed, forms are the dense tensors that they stand for", async () 
   assert.is(Buffer.compare(same.files["penjing.json"], files["penjing.json"]), 0);
   await refused(
     () => exportFiles(files, { layout: "two-four" }),
-    /q_proj\.weight\] it is held as 4:8 x int8 by 32; export it with --reconstruct first/,
+    /q_proj\.weight\] it is held as 4:8 x int8 by 32; export it with `reconstruct` first/,
   );
   await refused(() => compressFiles(files), /compress the original/);
 });

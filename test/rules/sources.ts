@@ -5,7 +5,7 @@
  */
 export const PLACES: readonly (readonly string[])[] = [
   ["errors", "tensor", "random", "version", "plugin-id"],
-  ["form"],
+  ["arguments", "form"],
   ["forms"],
   ["backends/operations"],
   ["sparsity", "config-reader", "pack", "snapshot"],

@@ -102,7 +102,7 @@ chromiumTest("a worker without shared memory, and no WebGPU", () =>
     assert.ok(own, message);
     assert.match(
       message,
-      /^\[webgpu\] (this runtime has no WebGPU|there is no GPU adapter); use --backend wasm/,
+      /^\[webgpu\] (this runtime has no WebGPU|there is no GPU adapter); use `backend: wasm`/,
     );
   }),
 );

@@ -113,7 +113,7 @@ skipUnless(test, workerd !== undefined, "workerd is not here", "examples/worker"
     const [one, other] = await Promise.all([ask("prompt=One+day"), ask("prompt=Tom+and")]);
     assert.is(one, `200 ${await story(files, "One day", 40)}\n`, served.printed());
     assert.is(other, `200 ${await story(files, "Tom and", 40)}\n`);
-    assert.match(await ask("tokens=many"), /^400 \[--max-new-tokens\] it is NaN/);
+    assert.match(await ask("tokens=many"), /^400 \[maxNewTokens\] it is NaN/);
     ran(`${workerd!.name}: examples/worker`);
   } finally {
     await served.close();

@@ -48,7 +48,7 @@ skipUnless(test, workerd !== undefined, "workerd is not here", "workerd: WebAsse
     assert.ok(found.paths.own);
     assert.match(found.paths.message, /no file system.*memoryFolder/);
     assert.ok(found.webgpu.own);
-    assert.match(found.webgpu.message, /no WebGPU; use --backend wasm/);
+    assert.match(found.webgpu.message, /no WebGPU; use `backend: wasm`/);
     ran(`${workerd!.name}: WebAssembly`);
   } finally {
     await served.close();

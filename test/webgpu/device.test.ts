@@ -148,7 +148,7 @@ gpuTest("a shader that does not compile is named, with its line and the adapter"
     stream.dispatch({ shader: "broken", operands: [tensor], parameters: [], groups: [1] });
     const { message } = await refused(
       () => stream.read(tensor),
-      /^\[webgpu\] .+ cannot compile shader broken, line 4 \(.*y.*\); use --backe/,
+      /^\[webgpu\] .+ cannot compile shader broken, line 4 \(.*y.*\); use `backe/,
     );
     assert.ok(message.includes(gpu.adapterName) && !message.includes("\n"), message);
   } finally {
@@ -216,7 +216,7 @@ test("no adapter is one sentence with a cure", async () => {
   const gpu = { requestAdapter: async () => null } as unknown as GPU;
   await refused(
     () => openWebGpu({ gpu }),
-    /^\[webgpu\] there is no GPU adapter; use --backend wasm/,
+    /^\[webgpu\] there is no GPU adapter; use `backend: wasm`/,
   );
 });
 

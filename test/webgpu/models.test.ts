@@ -7,7 +7,7 @@ import { fromFloat32 } from "../../src/checkpoint/dtype.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { generate } from "../../src/generate.js";
 import { loadBlock } from "../../src/load.js";
-import { loadDecoder, openModel } from "../../src/open-model.js";
+import { loadDecoder, openModel, openRunning } from "../../src/open-model.js";
 import { readModel } from "../../src/stored-model.js";
 import { tinyCheckpoint, tinyTensor } from "../models/tiny.js";
 import { note, repositoryRoot, skipUnless } from "../shared.js";
@@ -31,7 +31,7 @@ function relativeError(a: Float32Array, b: Float32Array): number {
 }
 
 async function logitsOn(backend: Backend): Promise<Float32Array> {
-  const model = await openModel(EMBEDDED, { backend, maxTokens: 64 });
+  const model = await openRunning(EMBEDDED, { backend, maxTokens: 64 });
   const ids = model.tokenizer.encode(TEXT).slice(0, 40);
   const out = backend.zeros([ids.length, model.spec.vocabSize]);
   model.decoder.logits(Int32Array.from(ids), out);

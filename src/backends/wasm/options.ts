@@ -1,3 +1,4 @@
+import { ANY, type Arguments } from "../../arguments.js";
 import { PenjingError } from "../../errors.js";
 import { hasRelaxedSimd, SIMDS, type Simd } from "./module.js";
 import { SHAPES } from "./tune.js";
@@ -18,6 +19,10 @@ export interface WasmOptions {
    * @default "auto": relaxed where the runtime has it
    */
   readonly simd?: Simd | "auto";
+}
+
+/** The same, with what only benchmarks and tests choose. */
+export interface TunedWasmOptions extends WasmOptions {
   /**
    * The micro-kernel of matrix products, an index into SHAPES of tune.ts; no result depends on it.
    *
@@ -26,30 +31,30 @@ export interface WasmOptions {
   readonly shape?: number;
 }
 
-/** The names of those options, for lists of what a call takes. */
-export const WASM_OPTION_NAMES: readonly (keyof WasmOptions)[] = ["threads", "simd"];
+/** Those options, for the lists of what a call takes; their values are checked below. */
+export const WASM_ARGUMENTS: Arguments<WasmOptions> = { threads: ANY, simd: ANY };
 
 const MOST_THREADS = 256;
 
 /** @throws PenjingError for a value that cannot be, or cannot be here */
-export function checkWasmOptions(options: WasmOptions): void {
+export function checkWasmOptions(options: TunedWasmOptions): void {
   const { simd = "auto", threads = "auto", shape = 0 } = options;
   if (!(shape in SHAPES)) {
     throw new PenjingError("shape", `${shape} is not one of 0 to ${SHAPES.length - 1}.`);
   }
   if (simd !== "auto" && !SIMDS.includes(simd)) {
-    throw new PenjingError("--simd", `"${simd}" is not one of auto, ${SIMDS.join(", ")}.`);
+    throw new PenjingError("simd", `"${simd}" is not one of auto, ${SIMDS.join(", ")}.`);
   }
   if (simd === "relaxed" && !hasRelaxedSimd()) {
     throw new PenjingError(
-      "--simd",
+      "simd",
       "this runtime has no relaxed SIMD (Node 22 or newer, Chrome 114, Firefox 145); use auto or baseline.",
     );
   }
   const isCount = Number.isInteger(threads) && Number(threads) >= 1;
   if (threads === "auto" || (isCount && Number(threads) <= MOST_THREADS)) return;
   throw new PenjingError(
-    "--threads",
+    "threads",
     `${threads} is not a number of threads; give a whole number from 1 to ${MOST_THREADS}, or auto.`,
   );
 }

@@ -16,7 +16,7 @@ export function bind(stream: Stream): Partial<Operations> {
       const share = 2 ** Math.max(0, Math.ceil(Math.log2(headDim / WIDTH)));
       if (share > MOST_SHARE) {
         throw new DeviceError(
-          `heads of ${headDim} elements exceed the ${WIDTH * MOST_SHARE} of the WebGPU backend; use --backend wasm.`,
+          `heads of ${headDim} elements exceed the ${WIDTH * MOST_SHARE} of the WebGPU backend; use \`backend: wasm\`.`,
         );
       }
       stream.dispatch({

@@ -46,7 +46,7 @@ export class BufferPool {
     const most = this.gpu.limits.maxBufferSize;
     if (bytes > most) {
       throw new DeviceError(
-        `a tensor of ${bytes} bytes exceeds the ${most} bytes that ${this.gpu.adapterName} allows in one buffer; use shorter samples, or --backend wasm.`,
+        `a tensor of ${bytes} bytes exceeds the ${most} bytes that ${this.gpu.adapterName} allows in one buffer; use shorter samples, or \`backend: wasm\`.`,
       );
     }
     const buffer = this.gpu.device.createBuffer({

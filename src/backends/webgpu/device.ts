@@ -30,7 +30,7 @@ const WANTED_LIMITS = [
   "maxComputeWorkgroupStorageSize",
 ] as const;
 
-const CURE = "use --backend wasm, or install a graphics driver and, in Node, the package webgpu";
+const CURE = "use `backend: wasm`, or install a graphics driver and, in Node, the package webgpu";
 
 /** A lost device says so within this many milliseconds of refusing work. */
 const LOSS_MS = 500;
@@ -130,7 +130,7 @@ function errorOf({ adapterName }: Gpu, error: GPUError): DeviceError {
   // Node has no global of that name to compare with.
   if (error.constructor.name === "GPUOutOfMemoryError") {
     return new DeviceError(
-      `${adapterName} has no memory left (${first}); use shorter samples or windows, or --backend wasm.`,
+      `${adapterName} has no memory left (${first}); use shorter samples or windows, or \`backend: wasm\`.`,
     );
   }
   return new DeviceError(`${adapterName} refused its work: ${first}`);
@@ -146,7 +146,7 @@ export async function awaitLoss({ device }: Gpu): Promise<void> {
 export function requireWorking(gpu: Gpu): void {
   if (gpu.lost !== undefined) {
     throw new DeviceError(
-      `the device ${gpu.adapterName} was lost (${gpu.lost}); run the command again, or use --backend wasm.`,
+      `the device ${gpu.adapterName} was lost (${gpu.lost}); run the command again, or use \`backend: wasm\`.`,
     );
   }
   const error = gpu.errors[0];

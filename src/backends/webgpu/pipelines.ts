@@ -88,7 +88,7 @@ export class Pipelines {
       // Before the errors that follow from it.
       gpu.errors.unshift(
         new DeviceError(
-          `${gpu.adapterName} cannot compile shader ${key}${line} (${reason}); use --backend wasm, or another driver.`,
+          `${gpu.adapterName} cannot compile shader ${key}${line} (${reason}); use \`backend: wasm\`, or another driver.`,
         ),
       );
     };

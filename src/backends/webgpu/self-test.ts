@@ -48,7 +48,7 @@ export async function selfTest(backend: Backend, adapterName: string): Promise<v
     const result = await backend.read(out);
     if (result.every((value, i) => value === expected[i])) continue;
     throw new DeviceError(
-      `${adapterName} computes a small ${what} product wrong and cannot be trusted; use --backend wasm, or another driver.`,
+      `${adapterName} computes a small ${what} product wrong and cannot be trusted; use \`backend: wasm\`, or another driver.`,
     );
   }
 }

@@ -173,7 +173,7 @@ export class Stream {
         size = Math.min(end, block.buffer.size) - start;
         if (size > this.gpu.mostBound) {
           throw new DeviceError(
-            `a shader (${shader}) needs ${size} bytes at once, but ${this.gpu.adapterName} allows ${this.gpu.mostBound}; use shorter samples, or --backend wasm.`,
+            `a shader (${shader}) needs ${size} bytes at once, but ${this.gpu.adapterName} allows ${this.gpu.mostBound}; use shorter samples, or \`backend: wasm\`.`,
           );
         }
         if (modes[i] === "read" && written.includes(block)) {
@@ -290,7 +290,7 @@ export class Stream {
     } catch (cause) {
       await awaitLoss(this.gpu);
       requireWorking(this.gpu);
-      throw new DeviceError("a result could not be read back; use --backend wasm.", { cause });
+      throw new DeviceError("a result could not be read back; use `backend: wasm`.", { cause });
     }
     const from = tensor.byteOffset - start;
     const bytes = staging.getMappedRange().slice(from, from + tensor.bytes);

@@ -138,7 +138,7 @@ function refuseShape({ method, sparsity }: LayerPlan, name: string, cols: number
   if (sparsity.kind !== "n:m" || cols % sparsity.m === 0) return;
   throw new PenjingError(
     method.name,
-    `${name}: its ${cols} inputs are not a multiple of M=${sparsity.m}, which ${formatSparsity(sparsity)} needs; leave it out with --ignore "${name}" or choose an unstructured sparsity such as 50%.`,
+    `${name}: its ${cols} inputs are not a multiple of M=${sparsity.m}, which ${formatSparsity(sparsity)} needs; leave it out with \`ignore: "${name}"\` or choose an unstructured sparsity such as 50%.`,
   );
 }
 

@@ -1,0 +1,36 @@
+import type { Command } from "commander";
+import type { PenjingError } from "../errors.js";
+
+/** "blockSize" as a flag: "--block-size", after a prefix "--rotate-block-size". */
+export function flagOf(option: string, prefix = ""): string {
+  const dashed = (text: string) => text.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return `--${prefix && `${dashed(prefix)}-`}${dashed(option)}`;
+}
+
+/** Flags by the library's names of options; those of other names come first. */
+const flags = new Map([["shardBytes", "--shard-size"]]);
+
+/** Learns which options the commands have flags for. */
+export function learnFlags(program: Command): void {
+  for (const { options } of program.commands) {
+    for (const option of options) flags.set(option.attributeName(), option.long!);
+  }
+}
+
+/** The library's message with its options, which stand in backticks, as flags. */
+function inFlags(message: string): string {
+  return message.replace(/`(\w+)(?:: ([^`]+))?`/g, (_, option: string, value?: string) => {
+    const flag = flags.get(option) ?? option;
+    return value === undefined ? flag : `${flag} ${value}`;
+  });
+}
+
+/** The line for an error of the library. */
+export function errorLine({ where, bare }: PenjingError): string {
+  return `[${flags.get(where) ?? where}] ${inFlags(bare)}`;
+}
+
+/** The line for a note of the library. */
+export function noteLine(note: { readonly where: string; readonly message: string }): string {
+  return `note: ${note.where}: ${inFlags(note.message)}`;
+}
