@@ -37,7 +37,7 @@ export interface TensorReport {
   readonly pattern: string | undefined;
 }
 
-export interface InspectOptions {
+export interface InspectOptions extends PluginOptions {
   /** Stops the work. */
   readonly signal?: AbortSignal;
 }
@@ -59,10 +59,6 @@ export interface InspectResult {
   readonly bytes: number;
   /** Logical elements of all tensors. */
   readonly parameters: number;
-}
-
-export interface InspectOptions extends PluginOptions {
-  readonly signal?: AbortSignal;
 }
 
 /**

@@ -12,7 +12,7 @@ export function isPluginId(given: unknown): given is PluginId {
 
 /** Says that something needs a plug-in; a part of a sentence. */
 export function missingPlugin({ name, version }: PluginId): string {
-  return `which the plug-in ${name} ${version} brings; give that in plugins`;
+  return `which the plug-in ${name} ${version} brings; give that in \`plugins\``;
 }
 
 /**

@@ -11,7 +11,7 @@ function refuse(name: string, known: readonly string[]): never {
   const near = nearest(name, known);
   throw new PenjingError(
     "call",
-    `no plug-in that was given has the operation "${name}"${near ? `; did you mean "${near}"?` : "; give the one that has it in plugins."}`,
+    `no plug-in that was given has the operation "${name}"${near ? `; did you mean "${near}"?` : "; give the one that has it in `plugins`."}`,
   );
 }
 

@@ -106,7 +106,7 @@ test("what came out is scored, continued, listed and exported with the plug-in",
 
 test("without the plug-in a folder that needs it says so", async () => {
   const model = await open(made.files);
-  const cure = "which the plug-in nursery 1.2.0 brings; give that in plugins.";
+  const cure = "which the plug-in nursery 1.2.0 brings; give that in `plugins`.";
   const layout = `[bonsai] its weights are in the layout inverted, ${cure}`;
   for (const work of [
     () => evaluatePerplexity({ model, text: TEXT }).result(),
@@ -157,7 +157,7 @@ for (const backend of await Promise.all(openers.map((opener) => opener()))) {
       await refusal(plugged.call("snip")),
       /no plug-in that was given has the operation "snip"; did you mean "snap"\?/,
     );
-    assert.match(await refusal(backend.call("snap")), /give the one that has it in plugins/);
+    assert.match(await refusal(backend.call("snap")), /give the one that has it in `plugins`/);
     for (const tensor of [x, maxima]) tensor.dispose();
   });
 }
@@ -221,7 +221,7 @@ test("the command line compresses, scores and lists with --plugin", async () => 
     assert.match(listed.stdout, /inverted/);
     const lost = await penjing(["generate", out, "Once"]);
     assert.is(lost.code, 1);
-    assert.match(lost.stderr, /plug-in nursery 1\.2\.0 brings/);
+    assert.match(lost.stderr, /plug-in nursery 1\.2\.0 brings; give that in --plugin\./);
   } finally {
     rmSync(folder, { recursive: true });
   }
