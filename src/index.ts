@@ -76,6 +76,7 @@ export {
   removeOriginFolder,
 } from "./platform/origin-files.js";
 export { memoryWorkFolder, type WorkFolder } from "./platform/work-folder.js";
+export type { Plugin, PluginOptions } from "./plugin.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
 export type { Run } from "./run.js";
 export { VERSION } from "./version.js";
