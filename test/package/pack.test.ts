@@ -16,7 +16,7 @@ const PUBLISHED = [
   /^recipe\.schema\.json$/,
   /^build\/(index|cli|chunk-[\w-]+)\.js$/,
   /^build\/portable\/((index|core|webgpu|kernels|kernels-relaxed)\.js|licences\.txt)$/,
-  /^build\/portable\/(compressor|exporter|linear|overlap|prune|recipe)\.js$/,
+  /^build\/portable\/(calibrate|compressor|exporter|linear|overlap|prune|recipe)\.js$/,
   /^build\/workerd\.js$/,
   /^build\/kernels(-relaxed)?\.wasm$/,
   /^build\/types\/src\/[\w/-]+\.d\.ts$/,
