@@ -109,6 +109,7 @@ for (const [form, open] of Object.entries(FORMS)) {
           new Float32Array(COLS).fill(0.5),
         );
         await stream.close();
+        await folder?.close();
         assert.is(on.memory().live, 0);
       });
       test.after(() => on.dispose());
