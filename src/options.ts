@@ -1,11 +1,11 @@
 import { nearest, PenjingError, refuseUnknownKeys } from "./errors.js";
-import { formatSparsity, parseSparsity } from "./sparsity.js";
+import { formatSparsity, parseSparsity, type SparsityText } from "./sparsity.js";
 
 /**
  * Descriptions of options. From one description follow the option's type, its checks, the flag and
  * the help of the command line, the page's control and the recipe's JSON schema.
  */
-interface Described {
+export interface OptionDescription {
   /** What it means: completes "<name>: ". */
   readonly description: string;
   /** Of its value, such as "tokens". */
@@ -14,7 +14,7 @@ interface Described {
   readonly otherwise?: string;
 }
 
-export interface NumberSpec extends Described {
+export interface NumberSpec extends OptionDescription {
   readonly kind: "number";
   readonly default?: number;
   readonly min?: number;
@@ -24,7 +24,7 @@ export interface NumberSpec extends Described {
   readonly integer?: boolean;
 }
 
-export interface ChoiceSpec extends Described {
+export interface ChoiceSpec extends OptionDescription {
   readonly kind: "choice";
   readonly values: readonly string[];
   readonly default?: string;
@@ -32,22 +32,24 @@ export interface ChoiceSpec extends Described {
   readonly brings?: Readonly<Record<string, OptionSpecs>>;
 }
 
-export interface FlagSpec extends Described {
+export interface FlagSpec extends OptionDescription {
   readonly kind: "flag";
   readonly default: boolean;
 }
 
-export interface TextSpec extends Described {
+export interface TextSpec extends OptionDescription {
   readonly kind: "text";
   /** A regular expression that all of the text matches. @default any text */
   readonly pattern?: string;
   /** The same in words; completes "must be ". */
   readonly rule: string;
+  /** Texts that editors propose. */
+  readonly known?: readonly string[];
   readonly default?: string;
 }
 
 /** "2:4", or the share of weights to remove such as "50%" or 0.5. */
-export interface SparsitySpec extends Described {
+export interface SparsitySpec extends OptionDescription {
   readonly kind: "sparsity";
   readonly default: string;
 }
@@ -62,9 +64,11 @@ type ValueOf<Spec> = Spec extends { readonly kind: "number" }
     ? boolean
     : Spec extends { readonly kind: "choice"; readonly values: readonly (infer Value)[] }
       ? Value
-      : string;
+      : Spec extends { readonly kind: "text"; readonly known: readonly (infer Known)[] }
+        ? Known | (string & {})
+        : string;
 type GivenValue<Spec> = Spec extends { readonly kind: "sparsity" }
-  ? string | number
+  ? SparsityText | number
   : ValueOf<Spec>;
 /** What the values of a choice bring is known at run time only. */
 type Brought<Specs> = [Extract<Specs[keyof Specs], { readonly brings: object }>] extends [never]

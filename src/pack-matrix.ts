@@ -11,7 +11,7 @@ import {
 import { fromFloat32 } from "./checkpoint/dtype.js";
 import { PenjingError } from "./errors.js";
 import type { Layout, TensorEntry } from "./layout.js";
-import { findLayout } from "./layouts/index.js";
+import { findLayout, type LayoutName } from "./layouts/index.js";
 import type { StoredDType } from "./tensor.js";
 
 /** Element types of matrices that layouts pack. */
@@ -86,7 +86,9 @@ const NAME = "matrix.weight";
  * @throws PenjingError when the layout cannot take the shape or the dtype, naming the nearest shape
  *   that it can; and when a group has more than 2 non-zeros where it needs 2:4, naming it
  */
-export function packMatrix(layout: string, options: PackMatrixOptions): PackedMatrix {
+export function packMatrix(
+  layout: LayoutName | (string & {}),
+ options: PackMatrixOptions): PackedMatrix {
   checkArguments("packMatrix", { layout }, { layout: required(TEXT, "a layout's name") });
   checkArguments("packMatrix", options, ARGUMENTS);
   const { weight, rows, cols } = options;

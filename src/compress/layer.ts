@@ -38,7 +38,7 @@ export interface LayerReport {
   /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||² on the calibration inputs; absent when not measured. */
   readonly layerError?: number;
   /** Iteration and loss of the method's optimisation. */
-  readonly curve?: PruneOutcome["curve"];
+  readonly curve?: readonly (readonly [iteration: number, proxy: number])[];
   /** Figures that the method reports about itself. */
   readonly figures: Readonly<Record<string, number>>;
   readonly notes: readonly string[];

@@ -16,8 +16,9 @@ import { PenjingError } from "../errors.js";
 import { type Leaf, leavesOf } from "../form.js";
 import { layerError } from "../layer-error.js";
 import type { Statistics } from "../method.js";
+import type { MethodName } from "../methods/index.js";
 import { definedOnly, resolveOptions } from "../options.js";
-import { formatSparsity } from "../sparsity.js";
+import { formatSparsity, type SparsityText } from "../sparsity.js";
 import { paceSteps } from "../steps.js";
 import type { Tensor } from "../tensor.js";
 import { disposeSolved, solveLayer } from "./layer.js";
@@ -29,9 +30,9 @@ export interface PruneLinearOptions extends BackendOptions {
   readonly rows: number;
   readonly cols: number;
   /** A method's name, as in docs/methods.md. @default "sparsegpt" */
-  readonly method?: string;
+  readonly method?: MethodName | (string & {});
   /** "2:4", or the share to remove such as "50%". @default "2:4" */
-  readonly sparsity?: string | number;
+  readonly sparsity?: SparsityText | number;
   /** The method's options by name. @default {} */
   readonly options?: Readonly<Record<string, number>>;
   /** [tokens, cols] row-major: the layer's inputs. Methods other than magnitude need these or `hessian`. */

@@ -5,7 +5,6 @@ import type { OutputFolder } from "../platform/files.js";
 import type { WorkFolder } from "../platform/work-folder.js";
 import type { LayerReport } from "./layer.js";
 import type { Totals } from "./output.js";
-import type { BlockStep } from "./pass.js";
 import type { GivenRecipe } from "./recipe.js";
 
 export interface CompressOptions extends BackendOptions {
@@ -57,7 +56,7 @@ export type CompressEvent =
   | { readonly type: "note"; readonly where: string; readonly message: string }
   | {
       readonly type: "progress";
-      readonly phase: BlockStep["phase"];
+      readonly phase: string;
       readonly block: number;
       readonly blocks: number;
       /** Share of the whole work that is done, in [0, 1]. */

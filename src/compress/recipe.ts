@@ -1,6 +1,7 @@
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
 import { lookUp } from "../method.js";
+import { type MethodName, methods } from "../methods/index.js";
 import type { DecoderSpec } from "../model.js";
 import {
   allSpecs,
@@ -11,20 +12,19 @@ import {
   type OptionSpecs,
   resolveOptions,
 } from "../options.js";
+import { parseSparsity, type SparsityText } from "../sparsity.js";
 import { DEFAULT_IGNORE } from "./globs.js";
 import { SETTINGS, type Settings } from "./settings.js";
 import type { ReadStep, StepOverride, StepReach, Transform, TransformKind } from "./transform.js";
-import { transforms } from "./transforms/index.js";
+import { type StepSpecs, transforms } from "./transforms/index.js";
 import type { ROTATE_OPTIONS } from "./transforms/rotate.js";
-
-type Kinds = typeof transforms;
 
 /** A step: its name with its options, and the layers that it acts on beside them. */
 export type RecipeStep = {
-  readonly [Name in keyof Kinds]: {
-    readonly [Key in Name]: GivenOptions<Kinds[Name]["options"]>;
+  readonly [Name in keyof StepSpecs]: {
+    readonly [Key in Name]: GivenOptions<StepSpecs[Name]>;
   } & StepReach;
-}[keyof Kinds];
+}[keyof StepSpecs];
 
 /** How to compress a model, complete and in one spelling. It is written into the output folder. */
 export interface Recipe extends Settings {
@@ -42,8 +42,8 @@ export interface StepsRecipe extends GivenOptions<typeof SETTINGS> {
 /** What to do with the layers that a glob matches, where it differs from the rest. */
 export interface FlatOverride {
   readonly match: string;
-  readonly method?: string;
-  readonly sparsity?: string | number;
+  readonly method?: MethodName | (string & {});
+  readonly sparsity?: SparsityText | number;
   /** They take the place of an earlier override's. */
   readonly options?: Readonly<Record<string, number | undefined>>;
 }
@@ -51,9 +51,9 @@ export interface FlatOverride {
 /** The short form of a recipe that prunes, after a rotation if it has `rotate`. */
 export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   /** @default "sparsegpt" */
-  readonly method?: string;
+  readonly method?: MethodName | (string & {});
   /** "2:4", or the share of weights to remove such as "50%". @default "2:4" */
-  readonly sparsity?: string | number;
+  readonly sparsity?: SparsityText | number;
   /** Options of the method by name. @default {} */
   readonly options?: Readonly<Record<string, number | undefined>>;
   /** As in `StepReach`. */
@@ -316,9 +316,23 @@ export function planRecipe(
   });
 }
 
+/** A method of pruning, for programs that let a person choose one. */
+export interface MethodDescription {
+  readonly name: string;
+  readonly summary: string;
+  /** Paper that it follows. */
+  readonly source: string;
+  readonly options: OptionSpecs;
+  /** Whether it holds a weight as a product, which penjing alone reads until it is exported. */
+  readonly factorises: boolean;
+  /** Why it cannot prune to a sparsity; undefined when it can. */
+  refusal(sparsity: SparsityText | number): string | undefined;
+}
+
 /** Every option of a recipe. */
 export interface RecipeDescription {
   readonly settings: OptionSpecs;
+  readonly methods: readonly MethodDescription[];
   readonly steps: Readonly<
     Record<string, { readonly summary: string; readonly options: OptionSpecs }>
   >;
@@ -329,5 +343,9 @@ export function recipeDescription(): RecipeDescription {
     name,
     { summary, options },
   ]);
-  return { settings: SETTINGS, steps: Object.fromEntries(steps) };
+  const described = Object.values(methods).map(({ name, summary, source, options, ...method }) => ({
+    ...{ name, summary, source, options, factorises: method.form !== undefined },
+    refusal: (sparsity: SparsityText | number) => method.refusal?.(parseSparsity(sparsity)),
+  }));
+  return { settings: SETTINGS, methods: described, steps: Object.fromEntries(steps) };
 }

@@ -1,6 +1,7 @@
 import type { ServedOperation } from "../backend.js";
 import type { BackendOptions } from "../backends/lease.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import type { LayoutName } from "../layouts/index.js";
 import type { OutputFolder } from "../platform/files.js";
 
 export interface ExportOptions extends BackendOptions {
@@ -13,7 +14,7 @@ export interface ExportOptions extends BackendOptions {
    *
    * @default the one that the model is stored in; dense with `reconstruct`
    */
-  readonly layout?: string;
+  readonly layout?: LayoutName | (string & {});
   /**
    * Decode forms, as of weights that are products, and undo rotations, so that a plain checkpoint of the same family comes
    * out that any program reads.

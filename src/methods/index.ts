@@ -10,6 +10,15 @@ import { wanda } from "./wanda.js";
 // biome-ignore lint/suspicious/noExplicitAny: the registry holds methods of different options
 export type AnyMethod = Method<any>;
 
+/** The pruning methods that penjing has. */
+export type MethodName =
+  | "magnitude"
+  | "wanda"
+  | "sparsegpt"
+  | "nowag"
+  | "armor"
+  | "armor-hessian";
+
 /** Every pruning method by name. */
 export const methods: Readonly<Record<string, AnyMethod>> = {
   magnitude,
@@ -18,4 +27,4 @@ export const methods: Readonly<Record<string, AnyMethod>> = {
   nowag,
   armor,
   "armor-hessian": armorHessian,
-};
+} satisfies Record<MethodName, AnyMethod>;

@@ -1,6 +1,6 @@
 import { PenjingError } from "../../errors.js";
 import type { StatisticName } from "../../method.js";
-import { methods } from "../../methods/index.js";
+import { type MethodName, methods } from "../../methods/index.js";
 import { blockTensor, type DecoderSpec, type Site, sitesOf } from "../../model.js";
 import { changeOptions, type OptionSpecs } from "../../options.js";
 import { formatSparsity, parseSparsity } from "../../sparsity.js";
@@ -22,10 +22,10 @@ import type {
   TransformRun,
 } from "../transform.js";
 
-const OPTIONS = {
+export const PRUNE_OPTIONS = {
   method: {
     kind: "choice",
-    values: Object.keys(methods),
+    values: Object.keys(methods) as readonly (MethodName | (string & {}))[],
     default: "sparsegpt",
     brings: Object.fromEntries(Object.values(methods).map(({ name, options }) => [name, options])),
     description: "which weights are removed, and what becomes of the others",
@@ -42,7 +42,7 @@ export const prune = {
   name: "prune",
   summary: "remove weights of the blocks' linears",
   scope: "linear",
-  options: OPTIONS,
+  options: PRUNE_OPTIONS,
   leaves: "zeros",
   cannotFollow: {},
   check(options, where) {
@@ -94,7 +94,7 @@ export function planLayers(
           `prune acts on ${name}, which prune (${other}) has pruned before it, and what is pruned twice loses the first one's zeros; let match and ignore keep the two apart.`,
         );
       }
-      const changed = changeOptions(OPTIONS, options, changes(name), name);
+      const changed = changeOptions(PRUNE_OPTIONS, options, changes(name), name);
       prune.check(changed as ReadStep["options"], name);
       const layer = layerPlan(changed as ReadStep["options"]);
       refuseShape(layer, name, layers.get(name)![1]);
