@@ -8,7 +8,7 @@
 //   that is given to it) as a compiled module, as a worker may not compile one while it serves.
 // - build/browser/, the page of examples/browser: each of its two scripts with all that it needs.
 // - build/{index,kit}.d.ts, the declarations of the two faces, each in one file with what they share
-//   in types-shared.d.ts: so that a type of the one is the same type in the other.
+//   in faces.d.ts: so that a type of the one is the same type in the other.
 // - build/bench/gpu.js, a benchmark in one file, to be carried to machines without a network.
 // - build/bench/guard.js, what test/bench/guard measures with all that it needs; a copy of it, committed,
 //   is what later builds are compared with.
@@ -181,7 +181,8 @@ export default [
     output: {
       dir: join(build, "portable"),
       format: "es",
-      chunkFileNames: ({ name }) => (name === "index" ? "core.js" : `${name.replace("_", "")}.js`),
+      chunkFileNames: ({ name }) =>
+        /^(index|kit)$/.test(name) ? "core.js" : `${name.replace("_", "")}.js`,
     },
     onwarn,
   },
@@ -198,7 +199,14 @@ export default [
   {
     input: { index: declared("index.d.ts"), kit: declared("kit.d.ts") },
     plugins: [dts()],
-    output: { dir: build, format: "es", chunkFileNames: "types-shared.d.ts" },
+    output: {
+      dir: build,
+      format: "es",
+      chunkFileNames: "faces.d.ts",
+      minifyInternalExports: false,
+      // Left to itself, rollup puts what both need into index.d.ts and exports it there.
+      manualChunks: (id) => (/\/src\/(index|kit)\.d\.ts$/.test(id) ? undefined : "faces"),
+    },
     onwarn,
   },
   ...pageScripts.filter(existsSync).map((input) => ({

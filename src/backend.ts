@@ -22,13 +22,13 @@ export interface ServedOperation {
   readonly servedBy: string;
   readonly calls: number;
   /** Of `multiply`: how the matrices were held, as in "2:4 x bf16". */
-  readonly held?: string;
+  readonly held?: string | undefined;
   /** Why that one, where it is known. */
-  readonly reason?: string;
+  readonly reason?: string | undefined;
   /** In which way that backend runs, such as "relaxed SIMD, 2 threads", where there is a choice. */
-  readonly how?: string;
+  readonly how?: string | undefined;
   /** Bytes that a transfer copied; absent of operations, and of backends in the host's memory. */
-  readonly copiedBytes?: number;
+  readonly copiedBytes?: number | undefined;
 }
 
 export interface MemoryUse {

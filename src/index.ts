@@ -6,7 +6,12 @@ export type { Simd } from "./backends/wasm/module.js";
 export type { WasmOptions } from "./backends/wasm/options.js";
 export { type Checkpoint, type CheckpointTensor, openCheckpoint } from "./checkpoint/checkpoint.js";
 export type { TensorInfo } from "./checkpoint/safetensors.js";
-export { type DecodeOptions, type EncodeOptions, loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
+export {
+  type DecodeOptions,
+  type EncodeOptions,
+  loadTokenizer,
+  type Tokenizer,
+} from "./checkpoint/tokenizer.js";
 export type { LayerReport } from "./compress/layer.js";
 export type { Totals } from "./compress/output.js";
 export type {
@@ -107,9 +112,9 @@ export {
 } from "./platform/origin-files.js";
 export { memoryWorkFolder, type WorkFolder } from "./platform/work-folder.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
+export type { Run } from "./run.js";
 export type { SamplingOptions } from "./sample.js";
+export type { SparsityText } from "./sparsity.js";
 export type { FormTree } from "./stored-forms.js";
 export type { StoredDType, Tensor, TensorDType } from "./tensor.js";
-export type { SparsityText } from "./sparsity.js";
-export type { Run } from "./run.js";
 export { VERSION } from "./version.js";

@@ -37,7 +37,7 @@ export interface TensorReport {
 
 export interface InspectOptions {
   /** Stops the work. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface InspectEvent {

@@ -24,9 +24,9 @@ export interface LinearSource {
   /** Name of the stored linear in the checkpoint, such as "model.layers.3.self_attn.qkv_proj". */
   readonly name: string;
   /** It is the outputs from `first` on of a stored linear that has `of` outputs. @default all */
-  readonly outputs?: { readonly first: number; readonly of: number };
+  readonly outputs?: { readonly first: number; readonly of: number } | undefined;
   /** The weight is stored as [inFeatures, outFeatures]. @default false */
-  readonly transposed?: boolean;
+  readonly transposed?: boolean | undefined;
 }
 
 /** A linear of a block, as its family describes it: y = x Wᵀ + bias. */
@@ -42,9 +42,9 @@ export interface Site {
   readonly writes: Axis;
   readonly bias: boolean;
   /** Positions rotate the outputs afterwards (RoPE), so nothing else may. @default false */
-  readonly roped?: boolean;
+  readonly roped?: boolean | undefined;
   /** Where a checkpoint holds it. @default under its own name, [outFeatures, inFeatures] */
-  readonly source?: LinearSource;
+  readonly source?: LinearSource | undefined;
 }
 
 /** A normalisation. */

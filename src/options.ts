@@ -9,27 +9,27 @@ export interface OptionDescription {
   /** What it means: completes "<name>: ". */
   readonly description: string;
   /** Of its value, such as "tokens". */
-  readonly unit?: string;
+  readonly unit?: string | undefined;
   /** What holds when it is not given, for an option without a default of its own. */
-  readonly otherwise?: string;
+  readonly otherwise?: string | undefined;
 }
 
 export interface NumberSpec extends OptionDescription {
   readonly kind: "number";
-  readonly default?: number;
-  readonly min?: number;
-  readonly max?: number;
+  readonly default?: number | undefined;
+  readonly min?: number | undefined;
+  readonly max?: number | undefined;
   /** Its value is larger than this. */
-  readonly above?: number;
-  readonly integer?: boolean;
+  readonly above?: number | undefined;
+  readonly integer?: boolean | undefined;
 }
 
 export interface ChoiceSpec extends OptionDescription {
   readonly kind: "choice";
   readonly values: readonly string[];
-  readonly default?: string;
+  readonly default?: string | undefined;
   /** Options that a value has; they stand beside this one. */
-  readonly brings?: Readonly<Record<string, OptionSpecs>>;
+  readonly brings?: Readonly<Record<string, OptionSpecs>> | undefined;
 }
 
 export interface FlagSpec extends OptionDescription {
@@ -40,12 +40,12 @@ export interface FlagSpec extends OptionDescription {
 export interface TextSpec extends OptionDescription {
   readonly kind: "text";
   /** A regular expression that all of the text matches. @default any text */
-  readonly pattern?: string;
+  readonly pattern?: string | undefined;
   /** The same in words; completes "must be ". */
   readonly rule: string;
   /** Texts that editors propose. */
-  readonly known?: readonly string[];
-  readonly default?: string;
+  readonly known?: readonly string[] | undefined;
+  readonly default?: string | undefined;
 }
 
 /** "2:4", or the share of weights to remove such as "50%" or 0.5. */
@@ -84,7 +84,7 @@ export type OptionsOf<Specs> = {
 
 /** The same as a person gives them: each may be missing. */
 export type GivenOptions<Specs> = {
-  readonly [Name in keyof Specs]?: GivenValue<Specs[Name]>;
+  readonly [Name in keyof Specs]?: GivenValue<Specs[Name]> | undefined;
 } & Brought<Specs>;
 
 export function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -26,7 +26,7 @@ export interface PackMatrixOptions {
   readonly rows: number;
   readonly cols: number;
   /** @default "F32" for numbers, "I8" for an Int8Array; raw bits need it */
-  readonly dtype?: MatrixDType;
+  readonly dtype?: MatrixDType | undefined;
 }
 
 const ARGUMENTS: Arguments<PackMatrixOptions> = {
@@ -88,7 +88,8 @@ const NAME = "matrix.weight";
  */
 export function packMatrix(
   layout: LayoutName | (string & {}),
- options: PackMatrixOptions): PackedMatrix {
+  options: PackMatrixOptions,
+): PackedMatrix {
   checkArguments("packMatrix", { layout }, { layout: required(TEXT, "a layout's name") });
   checkArguments("packMatrix", options, ARGUMENTS);
   const { weight, rows, cols } = options;

@@ -13,7 +13,7 @@ export interface BackendOptions extends WasmOptions {
    * with a weight of 2^20 elements or more, and wasm otherwise or when the GPU fails. `threads` and
    * `simd` are those of a wasm backend that the call opens. @default "auto"
    */
-  readonly backend?: BackendName | OpenBackend;
+  readonly backend?: BackendName | OpenBackend | undefined;
 }
 
 /** Those options, for the lists of what a call takes. */

@@ -42,26 +42,26 @@ export interface StepsRecipe extends GivenOptions<typeof SETTINGS> {
 /** What to do with the layers that a glob matches, where it differs from the rest. */
 export interface FlatOverride {
   readonly match: string;
-  readonly method?: MethodName | (string & {});
-  readonly sparsity?: SparsityText | number;
+  readonly method?: MethodName | (string & {}) | undefined;
+  readonly sparsity?: SparsityText | number | undefined;
   /** They take the place of an earlier override's. */
-  readonly options?: Readonly<Record<string, number | undefined>>;
+  readonly options?: Readonly<Record<string, number | undefined>> | undefined;
 }
 
 /** The short form of a recipe that prunes, after a rotation if it has `rotate`. */
 export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   /** @default "sparsegpt" */
-  readonly method?: MethodName | (string & {});
+  readonly method?: MethodName | (string & {}) | undefined;
   /** "2:4", or the share of weights to remove such as "50%". @default "2:4" */
-  readonly sparsity?: SparsityText | number;
+  readonly sparsity?: SparsityText | number | undefined;
   /** Options of the method by name. @default {} */
-  readonly options?: Readonly<Record<string, number | undefined>>;
+  readonly options?: Readonly<Record<string, number | undefined>> | undefined;
   /** As in `StepReach`. */
-  readonly ignore?: readonly string[];
+  readonly ignore?: readonly string[] | undefined;
   /** Later ones win. @default [] */
-  readonly overrides?: readonly FlatOverride[];
+  readonly overrides?: readonly FlatOverride[] | undefined;
   /** Options of a rotation before. @default no rotation */
-  readonly rotate?: GivenOptions<typeof ROTATE_OPTIONS>;
+  readonly rotate?: GivenOptions<typeof ROTATE_OPTIONS> | undefined;
 }
 
 export type GivenRecipe = FlatRecipe | StepsRecipe;

@@ -11,13 +11,7 @@ import { wanda } from "./wanda.js";
 export type AnyMethod = Method<any>;
 
 /** The pruning methods that penjing has. */
-export type MethodName =
-  | "magnitude"
-  | "wanda"
-  | "sparsegpt"
-  | "nowag"
-  | "armor"
-  | "armor-hessian";
+export type MethodName = "magnitude" | "wanda" | "sparsegpt" | "nowag" | "armor" | "armor-hessian";
 
 /** Every pruning method by name. */
 export const methods: Readonly<Record<string, AnyMethod>> = {
