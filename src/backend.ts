@@ -1,9 +1,12 @@
 /// <reference lib="esnext.disposable" preserve="true" />
+
+import type { ArgumentsOf, HostOperation } from "./backends/operations/contract.js";
 import type { HalfFormat } from "./backends/operations/convert.js";
 import type { Operations } from "./backends/operations/index.js";
 import type { Tensor, TensorData, TensorDType } from "./tensor.js";
 
 export type { ArmorOptions, ArmorState } from "./backends/operations/armor.js";
+export type { HostOperation } from "./backends/operations/contract.js";
 export type { HalfFormat } from "./backends/operations/convert.js";
 export type { EntropyOptions } from "./backends/operations/entropy.js";
 export type { PreparedMatrix, Weight } from "./backends/operations/form.js";
@@ -62,6 +65,17 @@ export interface Backend extends OpenBackend {
   /** The 16-bit formats in which `prepare` keeps weights as they are. */
   readonly halfFormats: readonly HalfFormat[];
   readonly ops: Operations;
+  /**
+   * Runs an operation of a plug-in, after what was queued before it. What it reads must not change
+   * until it resolves.
+   *
+   * @typeParam Operation its type, which says what its arguments are
+   * @throws PenjingError when no plug-in that was given has an operation of this name
+   */
+  call<Operation extends HostOperation>(
+    name: string,
+    ...args: ArgumentsOf<Operation>
+  ): Promise<Awaited<ReturnType<Operation["run"]>>>;
   /** A zero-filled tensor. */
   zeros(shape: readonly number[], dtype?: TensorDType): Tensor;
   /** A tensor holding a copy of `data`; the dtype follows from the array's type. */

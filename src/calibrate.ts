@@ -1,7 +1,7 @@
 import type { Backend } from "./backend.js";
 import { PenjingError } from "./errors.js";
-import type { StatisticName, Statistics } from "./method.js";
-import { operationSteps } from "./steps.js";
+import type { Statistic, Statistics } from "./statistic.js";
+import type { Work } from "./steps.js";
 import { rowsOf, type Tensor } from "./tensor.js";
 
 /** Characters of text read for each wanted token; longer texts are cut there before tokenising. */
@@ -31,20 +31,22 @@ export function calibrationWindows(
 /** Gathers statistics of one linear layer's inputs, and only those that were asked for. */
 export class StatisticsGatherer {
   private tokens = 0;
-  private readonly columnSquares: Tensor | undefined;
-  private readonly hessian: Tensor | undefined;
+  private readonly tensors: Readonly<Record<string, Tensor>>;
 
   /**
-   * @param sequences sequences that the inputs come from, which scales the Hessian
+   * @param wanted what is gathered
+   * @param sequences sequences that the inputs come from
    */
   constructor(
     private readonly backend: Backend,
     inFeatures: number,
     private readonly sequences: number,
-    needs: ReadonlySet<StatisticName>,
+    private readonly wanted: Iterable<Statistic>,
   ) {
-    if (needs.has("columnSquares")) this.columnSquares = backend.zeros([inFeatures]);
-    if (needs.has("hessian")) this.hessian = backend.zeros([inFeatures, inFeatures]);
+    const made = [...wanted].map(
+      (one) => [one.name, backend.zeros(one.shape(inFeatures))] as const,
+    );
+    this.tensors = Object.fromEntries(made);
   }
 
   /**
@@ -52,12 +54,11 @@ export class StatisticsGatherer {
    *
    * @param input [tokens, inFeatures]
    */
-  *add(input: Tensor): Generator<void, void, void> {
-    const { backend, columnSquares, hessian } = this;
+  *add(input: Tensor): Work {
     this.tokens += rowsOf(input);
-    if (columnSquares) backend.ops.accumulateColumnSquares(input, columnSquares);
-    if (!hessian) return;
-    yield* operationSteps(backend, "accumulateHessian", input, hessian, 2 / this.sequences);
+    for (const statistic of this.wanted) {
+      yield* statistic.add(this.backend, input, this.tensors[statistic.name], this.sequences);
+    }
   }
 
   /**
@@ -65,20 +66,20 @@ export class StatisticsGatherer {
    * @throws PenjingError when the inputs held NaN or infinity
    */
   async finish(name: string): Promise<Statistics> {
-    const { columnSquares, hessian, sequences, tokens } = this;
-    if (hessian) this.backend.ops.mirrorUpper(hessian);
-    for (const gathered of [columnSquares, hessian]) {
-      if (!gathered || (await this.backend.ops.countNonFinite(gathered)) === 0) continue;
+    const { backend, sequences, tokens, tensors } = this;
+    for (const statistic of this.wanted) {
+      const gathered = tensors[statistic.name];
+      statistic.finish?.(backend, gathered);
+      if ((await backend.ops.countNonFinite(gathered)) === 0) continue;
       throw new PenjingError(
         name,
         "its calibration inputs hold NaN, infinity or values too large for float32; the checkpoint is damaged or the text is not what the model expects.",
       );
     }
-    return { sequences, tokens, columnSquares, hessian };
+    return { sequences, tokens, tensors };
   }
 
   dispose(): void {
-    this.columnSquares?.dispose();
-    this.hessian?.dispose();
+    for (const tensor of Object.values(this.tensors)) tensor.dispose();
   }
 }

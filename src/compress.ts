@@ -1,5 +1,6 @@
 import type { CompressEvent, CompressOptions, CompressResult } from "./compress/options.js";
 import type { RecipeDescription } from "./compress/recipe.js";
+import type { PluginOptions } from "./plugin.js";
 import { Run } from "./run.js";
 
 export type { CompressEvent, CompressOptions, CompressResult } from "./compress/options.js";
@@ -18,9 +19,9 @@ export function compress(options: CompressOptions): Run<CompressEvent, CompressR
 }
 
 /** What a recipe can say: its settings, and its steps by name, with every option described. */
-export async function describeRecipe(): Promise<RecipeDescription> {
+export async function describeRecipe(options: PluginOptions = {}): Promise<RecipeDescription> {
   const { recipeDescription } = await import("./compress/recipe.js");
-  return recipeDescription();
+  return recipeDescription(options);
 }
 
 async function* steps(

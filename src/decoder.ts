@@ -4,7 +4,7 @@ import { layerKinds } from "./models/layers/index.js";
 import type { KeyValueCache } from "./models/layers/key-value-cache.js";
 import type { LayerRun } from "./models/layers/layer.js";
 import { normalise } from "./models/layers/norm.js";
-import { operationSteps, paceSteps, takeSteps, type WorkSteps } from "./steps.js";
+import { operationSteps, paceSteps, takeSteps, type Work, type WorkSteps } from "./steps.js";
 import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 
 /** A linear layer ready to run: y = x Wᵀ + bias, W in whichever form it is held. */
@@ -100,16 +100,12 @@ export class BlockRunner {
   }
 
   /** out = input Wᵀ + bias. */
-  private *linear(
-    input: Tensor,
-    { weight, bias }: LinearWeight,
-    out: Tensor,
-  ): Generator<void, void, void> {
+  private *linear(input: Tensor, { weight, bias }: LinearWeight, out: Tensor): Work {
     yield* operationSteps(this.backend, "multiply", input, weight, out, { bias });
   }
 
   /** x = x R in place, for the matrix Rᵀ. */
-  private *rotate(x: Tensor, weight: Weight | undefined): Generator<void, void, void> {
+  private *rotate(x: Tensor, weight: Weight | undefined): Work {
     if (!weight) return;
     const turned = this.room(BRANCH, rowsOf(x), colsOf(x));
     yield* this.linear(x, { weight }, turned);
@@ -122,7 +118,7 @@ export class BlockRunner {
   }
 
   /** The steps of a block; x is half done until the last. */
-  *steps(x: Tensor, block: BlockWeights, options: BlockRun = {}): Generator<void, void, void> {
+  *steps(x: Tensor, block: BlockWeights, options: BlockRun = {}): Work {
     const { backend } = this;
     const { cache, observe, observeOnly = false, sequences = 1 } = options;
     const { layer, norms, linears } = block;
@@ -207,7 +203,7 @@ export class Decoder {
    *
    * @param tokens at most `maxTokens` ids
    */
-  *forward(tokens: Int32Array, cache?: KeyValueCache): Generator<void, void, void> {
+  *forward(tokens: Int32Array, cache?: KeyValueCache): Work {
     const { backend, outer } = this;
     const ids = backend.rows(this.ids, 0, tokens.length);
     const hidden = backend.rows(this.hidden, 0, tokens.length);
@@ -223,7 +219,7 @@ export class Decoder {
    * @param start first position
    * @param out [positions, vocabSize]
    */
-  *project(start: number, out: Tensor): Generator<void, void, void> {
+  *project(start: number, out: Tensor): Work {
     const { backend, spec, outer } = this;
     const hidden = backend.rows(this.hidden, start, rowsOf(out));
     normalise(backend, spec.finalNorm, hidden, outer.finalNorm, hidden);
@@ -231,7 +227,7 @@ export class Decoder {
   }
 
   /** The steps of `logits`, for `pace`. */
-  *logitSteps(tokens: Int32Array, out: Tensor, cache?: KeyValueCache): Generator<void, void, void> {
+  *logitSteps(tokens: Int32Array, out: Tensor, cache?: KeyValueCache): Work {
     yield* this.forward(tokens, cache);
     yield* this.project(tokens.length - rowsOf(out), out);
   }

@@ -1,4 +1,12 @@
-import { type Arguments, checkArguments, NUMBER, required, SIGNAL, TEXT } from "./arguments.js";
+import {
+  ANY,
+  type Arguments,
+  checkArguments,
+  NUMBER,
+  required,
+  SIGNAL,
+  TEXT,
+} from "./arguments.js";
 import type { Backend, ServedOperation } from "./backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
@@ -11,7 +19,9 @@ import {
   refuseForeignIds,
   runningModel,
 } from "./open-model.js";
+import type { PluginOptions } from "./plugin.js";
 import { pause, Run } from "./run.js";
+import type { Work } from "./steps.js";
 import type { Tensor } from "./tensor.js";
 import { refuseUnknown, sha256 } from "./text.js";
 
@@ -21,7 +31,7 @@ const LONGEST_DEFAULT_WINDOW = 2048;
 /** Most logits that are held at a time: 64 MiB of them. */
 const LOGIT_ELEMENTS = 2 ** 24;
 
-export interface EvaluateOptions extends BackendOptions {
+export interface EvaluateOptions extends BackendOptions, PluginOptions {
   /** A model folder, a .safetensors file, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** The text to score. */
@@ -37,6 +47,7 @@ const ARGUMENTS: Arguments<EvaluateOptions> = {
   model: MODEL,
   text: required(TEXT, "the text to score"),
   window: NUMBER,
+  plugins: ANY,
   ...BACKEND_ARGUMENTS,
   signal: SIGNAL,
 };
@@ -168,7 +179,7 @@ export async function* scoreWindows(
   const logits = backend.zeros([rows, spec.vocabSize]);
   const targets = backend.zeros([window - 1, 1], "i32");
   const losses = backend.zeros([window - 1, 1]);
-  const lossSteps = function* (tokens: Int32Array): Generator<void, void, void> {
+  const lossSteps = function* (tokens: Int32Array): Work {
     yield* decoder.forward(tokens);
     backend.write(targets, tokens.slice(1));
     for (let start = 0; start < window - 1; start += rows) {

@@ -1,4 +1,5 @@
 import {
+  ANY,
   type Arguments,
   checkArguments,
   FLAG,
@@ -21,11 +22,12 @@ import {
   refuseForeignIds,
   runningModel,
 } from "./open-model.js";
+import type { PluginOptions } from "./plugin.js";
 import { Random } from "./random.js";
 import { pause, Run } from "./run.js";
 import { checkSampling, type SamplingOptions, sample } from "./sample.js";
 
-export interface GenerateOptions extends BackendOptions, SamplingOptions {
+export interface GenerateOptions extends BackendOptions, PluginOptions, SamplingOptions {
   /** A model folder, a .safetensors file, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** Text to continue; special tokens such as BOS are added as the tokenizer does. */
@@ -50,6 +52,7 @@ const ARGUMENTS: Arguments<GenerateOptions> = {
   topK: NUMBER,
   topP: NUMBER,
   seed: NUMBER,
+  plugins: ANY,
   ...BACKEND_ARGUMENTS,
   signal: SIGNAL,
 };

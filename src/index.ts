@@ -111,6 +111,8 @@ export {
   type SyncFileAccess,
 } from "./platform/origin-files.js";
 export { memoryWorkFolder, type WorkFolder } from "./platform/work-folder.js";
+export type { PluginOptions } from "./plugin.js";
+export type { PluginId } from "./plugin-id.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
 export type { Run } from "./run.js";
 export type { SamplingOptions } from "./sample.js";

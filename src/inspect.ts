@@ -1,9 +1,11 @@
-import { CHECKPOINT, checkArguments, required, SIGNAL } from "./arguments.js";
+import { ANY, CHECKPOINT, checkArguments, required, SIGNAL } from "./arguments.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "./checkpoint/dtype.js";
 import { describe } from "./forms/leaf.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf } from "./layouts/index.js";
+import type { PluginOptions } from "./plugin.js";
+import { openRegistry } from "./registry.js";
 import { pause, Run } from "./run.js";
 import { readForms } from "./stored-forms.js";
 import { type StoredDType, sizeOf } from "./tensor.js";
@@ -35,7 +37,7 @@ export interface TensorReport {
   readonly pattern: string | undefined;
 }
 
-export interface InspectOptions {
+export interface InspectOptions extends PluginOptions {
   /** Stops the work. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -76,11 +78,12 @@ async function* steps(
   options: InspectOptions,
 ): AsyncGenerator<InspectEvent, InspectResult, void> {
   checkArguments("inspect", { source }, { source: required(CHECKPOINT) });
-  checkArguments("inspect", options, { signal: SIGNAL });
-  const { signal } = options;
+  checkArguments("inspect", options, { signal: SIGNAL, plugins: ANY });
+  const { signal, plugins } = options;
+  const { layouts } = openRegistry(plugins);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   try {
-    const layout = layoutOf(checkpoint.metadata, checkpoint.folder.path);
+    const layout = layoutOf(checkpoint.metadata, checkpoint.folder.path, layouts);
     const stored = [...checkpoint.tensors.values()];
     const packed = layout.name === "dense" ? [] : layout.weights(stored);
     const owner = new Map(

@@ -1,3 +1,4 @@
+import type { PluginId } from "./plugin-id.js";
 import type { StoredDType } from "./tensor.js";
 
 /** A tensor as a checkpoint lists it, without its bytes. */
@@ -36,6 +37,8 @@ export interface Layout {
   readonly holds: "2:4" | "any";
   /** Whether every row of a weight is a row of each of its parts, so that a few can be packed alone. */
   readonly byRows: boolean;
+  /** The plug-in that brings it, as the registry says. */
+  readonly plugin?: PluginId | undefined;
   /** What speaks against choosing it, as a sentence. */
   readonly warning?: string | undefined;
   /** What of it was confirmed on the devices that read it, and what not; goes into the metadata. */

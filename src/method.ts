@@ -4,22 +4,8 @@ import type { Form, MatrixShape } from "./form.js";
 import type { OptionSpecs, OptionsOf } from "./options.js";
 import type { Keeper } from "./snapshot.js";
 import type { Sparsity } from "./sparsity.js";
+import type { Statistics } from "./statistic.js";
 import type { Tensor } from "./tensor.js";
-
-/** What calibration can gather about a linear layer's inputs X [tokens, inFeatures]. */
-export type StatisticName = "columnSquares" | "hessian";
-
-/** What calibration did gather. Which fields are there follows from `Method.needs`. */
-export interface Statistics {
-  /** Sequences that X was cut into. */
-  readonly sequences: number;
-  /** Rows of X. */
-  readonly tokens: number;
-  /** [inFeatures], the sum over tokens of x². */
-  readonly columnSquares?: Tensor | undefined;
-  /** [inFeatures, inFeatures], (2 / sequences) XᵀX, both triangles. */
-  readonly hessian?: Tensor | undefined;
-}
 
 /** One linear layer to prune. Methods know nothing of files, models or progress bars. */
 export interface LinearProblem {
@@ -84,8 +70,8 @@ export interface Method<Specs extends OptionSpecs = OptionSpecs> {
   readonly summary: string;
   /** Paper that it follows. */
   readonly source: string;
-  /** Statistics that it reads with these options; calibration gathers no others. */
-  needs(options: OptionsOf<Specs>): readonly StatisticName[];
+  /** Names of the statistics that it reads with these options; calibration gathers no others. */
+  needs(options: OptionsOf<Specs>): readonly string[];
   readonly options: Specs;
   /**
    * The importance that a rotation before it concentrates best, by the rotation's loss
@@ -101,6 +87,10 @@ export interface Method<Specs extends OptionSpecs = OptionSpecs> {
   /** Prunes `problem.weight` in place. */
   prune(problem: LinearProblem, options: OptionsOf<Specs>): Promise<PruneOutcome>;
 }
+
+/** A method whose option names are not known to the type checker; `resolveOptions` checks them. */
+// biome-ignore lint/suspicious/noExplicitAny: registries hold methods of different options
+export type AnyMethod = Method<any>;
 
 /** The entry of `registry` called `name`, or an error that lists the names and the nearest one. */
 export function lookUp<T>(registry: Readonly<Record<string, T>>, name: string, where: string): T {

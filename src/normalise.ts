@@ -31,7 +31,7 @@ export async function normalise(problem: LinearProblem): Promise<Normalisation> 
   const inverseRows = rowSquares.map((sum) => reciprocal(Math.sqrt(sum)));
   vector.dispose();
   rowVector.dispose();
-  const moments = fillDead((await backend.read(statistics.columnSquares!)) as Float32Array);
+  const moments = fillDead((await backend.read(statistics.tensors.columnSquares)) as Float32Array);
   return { inverseColumns, inverseRows, moments };
 }
 

@@ -1,4 +1,5 @@
 import {
+  ANY,
   type Argument,
   type Arguments,
   CHECKPOINT,
@@ -15,13 +16,15 @@ import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
 import { PenjingError } from "./errors.js";
 import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import { type DecoderSpec, largestWeight } from "./model.js";
+import type { PluginOptions } from "./plugin.js";
+import { openRegistry } from "./registry.js";
 import { readModel, type StoredModel } from "./stored-model.js";
 import { allOrNothing } from "./weights.js";
 
 /** Longest run of tokens unless asked otherwise: enough for the windows of published tables. */
 const LONGEST_RUN = 2048;
 
-export interface OpenModelOptions extends BackendOptions {
+export interface OpenModelOptions extends BackendOptions, PluginOptions {
   /** Longest run of tokens that one call may have; the model's context at most. @default 2048 */
   readonly maxTokens?: number | undefined;
   /** Stops the loading. */
@@ -31,6 +34,7 @@ export interface OpenModelOptions extends BackendOptions {
 const SOURCE = { source: required(CHECKPOINT) };
 const ARGUMENTS: Arguments<OpenModelOptions> = {
   ...BACKEND_ARGUMENTS,
+  plugins: ANY,
   maxTokens: NUMBER,
   signal: SIGNAL,
 };
@@ -108,8 +112,10 @@ export async function openRunning(
 ): Promise<RunningModel> {
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   try {
-    const model = readModel(checkpoint);
-    const lease = await Lease.open(options, { largestWeight: largestWeight(model.spec) });
+    const registry = openRegistry(options.plugins);
+    const model = readModel(checkpoint, registry);
+    const work = { largestWeight: largestWeight(model.spec) };
+    const lease = await Lease.open(options, work, registry.operations);
     const notes = lease.note ? [lease.note] : [];
     const close = async () => {
       if (typeof source === "string") await checkpoint.close();

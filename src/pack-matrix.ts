@@ -12,12 +12,14 @@ import { fromFloat32 } from "./checkpoint/dtype.js";
 import { PenjingError } from "./errors.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { findLayout, type LayoutName } from "./layouts/index.js";
+import type { PluginOptions } from "./plugin.js";
+import { openRegistry } from "./registry.js";
 import type { StoredDType } from "./tensor.js";
 
 /** Element types of matrices that layouts pack. */
 export type MatrixDType = "F32" | "F16" | "BF16" | "I8";
 
-export interface PackMatrixOptions {
+export interface PackMatrixOptions extends PluginOptions {
   /**
    * [rows, cols] row-major: numbers, which are rounded to `dtype`; raw bits of F16 or BF16; or int8.
    * Not changed.
@@ -34,6 +36,7 @@ const ARGUMENTS: Arguments<PackMatrixOptions> = {
   rows: required(NUMBER),
   cols: required(NUMBER),
   dtype: ANY,
+  plugins: ANY,
 };
 
 const PACKED: Arguments<PackedMatrix> = {
@@ -101,7 +104,7 @@ export function packMatrix(
       `weight has ${weight.length} elements, must have rows * cols, which are ${rows} and ${cols}.`,
     );
   }
-  const found = findLayout(layout, "packMatrix");
+  const found = findLayout(layout, "packMatrix", openRegistry(options.plugins).layouts);
   const entry: TensorEntry = { name: NAME, dtype, shape: [rows, cols] };
   const bytes =
     weight instanceof Float32Array
@@ -126,10 +129,11 @@ export function packMatrix(
  *
  * @throws PenjingError when the parts are not what `packMatrix` could have made
  */
-export function unpackMatrix(packed: PackedMatrix): Matrix {
+export function unpackMatrix(packed: PackedMatrix, options: PluginOptions = {}): Matrix {
   checkArguments("unpackMatrix", packed, PACKED);
+  checkArguments("unpackMatrix", options, { plugins: ANY });
   const { layout, version, dtype, rows, cols, parts } = packed;
-  const found = findLayout(layout, "unpackMatrix");
+  const found = findLayout(layout, "unpackMatrix", openRegistry(options.plugins).layouts);
   if (version !== found.version) {
     throw new PenjingError(
       "unpackMatrix",

@@ -1,7 +1,8 @@
-import type { Importance, Statistics } from "./method.js";
+import type { Importance } from "./method.js";
 import { type AttentionSpec, type BlockSpec, type Site, sitesOf } from "./model.js";
 import type { GivenOptions, OptionSpecs } from "./options.js";
 import type { Keeper } from "./snapshot.js";
+import type { Statistics } from "./statistic.js";
 import type { Tensor } from "./tensor.js";
 
 /**

@@ -7,15 +7,20 @@ import { contracts } from "./backends/operations/index.js";
 import { pause, TURN } from "./run.js";
 import { rowsOf, type Tensor } from "./tensor.js";
 
-/** Work between whose steps the caller may do something else, or leave. */
-export type WorkSteps = Iterable<void>;
+/**
+ * Work between whose steps the caller may do something else, or leave. The step after one that yields
+ * a promise is taken once that resolves.
+ */
+export type WorkSteps = Iterable<Promise<unknown> | undefined>;
+/** Such work as a generator makes it. */
+export type Work = Generator<Promise<unknown> | undefined, void, void>;
 
 /** Multiply-adds of one step: some tens of milliseconds. */
 const STEP = 2 ** 29;
 /** Fewer rows do not make up for what a product packs first. */
 const LEAST_ROWS = 48;
 
-/** Takes all steps in one go. */
+/** Takes all steps in one go; none of them may yield a promise. */
 export function takeSteps(steps: WorkSteps): void {
   for (const _ of steps);
 }
@@ -27,7 +32,8 @@ export function takeSteps(steps: WorkSteps): void {
  */
 export async function paceSteps(steps: WorkSteps, signal: AbortSignal | undefined): Promise<void> {
   let start = performance.now();
-  for (const _ of steps) {
+  for (const step of steps) {
+    if (step) await step;
     if (performance.now() - start < TURN) continue;
     await pause(signal);
     start = performance.now();
@@ -67,7 +73,7 @@ export function* operationSteps<Name extends RowOperation>(
   backend: Backend,
   name: Name,
   ...args: Parameters<Operations[Name]>
-): Generator<void, void, void> {
+): Work {
   const contract = contracts[name] as Contract<Operations[Name]>;
   const places = contract.rows!;
   const run = backend.ops[name] as (...args: unknown[]) => void;

@@ -4,8 +4,9 @@ import { checkExtras, isRotation } from "./extras.js";
 import { type Form, partsIn } from "./form.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf, plainConfig } from "./layouts/index.js";
-import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD, type ModelFamily } from "./model.js";
-import { families, readModelConfig } from "./models/families/index.js";
+import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD } from "./model.js";
+import { readModelConfig } from "./models/families/index.js";
+import { openRegistry, type RunRegistry } from "./registry.js";
 import { readSource, type TensorSource, tensorSources } from "./sources.js";
 import { checkForms, readForms, type StoredForms, sharedIn } from "./stored-forms.js";
 import type { StoredDType } from "./tensor.js";
@@ -19,6 +20,8 @@ const FLOATS: readonly string[] = ["F32", "F16", "BF16", "F64"];
 export interface StoredModel {
   readonly checkpoint: Checkpoint;
   readonly spec: DecoderSpec;
+  /** What the call that reads it knows. */
+  readonly registry: RunRegistry;
   /** How its packed weights are stored. */
   readonly layout: Layout;
   /** Every weight by its logical name, whichever layout it is stored in. */
@@ -36,13 +39,13 @@ export interface StoredModel {
 /**
  * Matches a checkpoint against its config.json.
  *
- * @param known families by `model_type`. @default those built in
+ * @param registry what the call knows. @default what is built in
  * @throws PenjingError when config.json is missing or not supported, and for a tensor that is
  *   missing, extra, of another shape, or not of a float dtype
  */
 export function readModel(
   checkpoint: Checkpoint,
-  known: Readonly<Record<string, ModelFamily>> = families,
+  registry: RunRegistry = openRegistry(),
 ): StoredModel {
   const { path } = checkpoint.folder;
   if (checkpoint.config === undefined) {
@@ -52,9 +55,14 @@ export function readModel(
     );
   }
   checkExtras(checkpoint.metadata, path);
-  const layout = layoutOf(checkpoint.metadata, path);
+  const layout = layoutOf(checkpoint.metadata, path, registry.layouts);
   const config = plainConfig(checkpoint.config, layout);
-  const spec = readModelConfig(`${path}/config.json`, config, known);
+  const spec = readModelConfig(
+    `${path}/config.json`,
+    config,
+    registry.families,
+    checkpoint.plugins,
+  );
   const stored = [...checkpoint.tensors.values()];
   const packed = layout.name === "dense" ? [] : layout.weights(stored);
   const parts = new Set(packed.flatMap((entry) => layout.entries(entry).map(({ name }) => name)));
@@ -73,6 +81,7 @@ export function readModel(
   const model: StoredModel = {
     checkpoint,
     spec,
+    registry,
     layout,
     weights,
     packed: new Set(packed.map(({ name }) => name)),

@@ -10,6 +10,7 @@ import {
   type TensorDType,
 } from "../tensor.js";
 import type { HalfFormat } from "./operations/convert.js";
+import { refuseCall } from "./plugged.js";
 import type { OperationTable } from "./table.js";
 
 /** Where a host backend's tensors live: hands out typed arrays by address, and takes them back. */
@@ -107,6 +108,7 @@ export class HostBackend implements Backend {
   readonly arithmetic: string;
   readonly halfFormats: readonly HalfFormat[];
   readonly runsAtOnce = true;
+  readonly call = refuseCall;
 
   constructor(
     readonly name: string,

@@ -1,8 +1,15 @@
 import { type Arguments, BACKEND } from "../arguments.js";
-import type { Backend, MemoryUse, OpenBackend, ServedOperation } from "../backend.js";
+import type {
+  Backend,
+  HostOperation,
+  MemoryUse,
+  OpenBackend,
+  ServedOperation,
+} from "../backend.js";
 import { DeviceError } from "../errors.js";
 import { openAuto, type Workload } from "./auto.js";
 import { type BackendName, openBackend } from "./index.js";
+import { withOperations } from "./plugged.js";
 import { checkWasmOptions, WASM_ARGUMENTS, type WasmOptions } from "./wasm/options.js";
 import { openWasm } from "./wasm.js";
 
@@ -22,6 +29,8 @@ export const BACKEND_ARGUMENTS: Arguments<BackendOptions> = {
   ...WASM_ARGUMENTS,
 };
 
+type Operations = Readonly<Record<string, HostOperation>>;
+
 /**
  * The backend of a piece of work: the caller's own, or one that is opened by name. Where `auto`
  * chose a GPU, the work can move to wasm when the GPU fails.
@@ -39,30 +48,38 @@ export class Lease {
     /** Whether `auto` chose. */
     readonly isAuto: boolean,
     private readonly isOwned: boolean,
+    private readonly operations: Operations,
     /** For a move to wasm. */
     private readonly wasm: WasmOptions,
     /** A sentence for the user about the choice, if there is something to say. */
     readonly note?: string,
   ) {
     this.names = present.name;
+    this.present = withOperations(present, operations);
   }
 
   /**
    * @param options what the caller's caller asked for
+   * @param operations those of plug-ins. @default none
    * @throws PenjingError for an unknown name, or when a named backend cannot run here
    */
-  static async open(options: BackendOptions, work: Workload): Promise<Lease> {
+  static async open(
+    options: BackendOptions,
+    work: Workload,
+    operations: Operations = {},
+  ): Promise<Lease> {
     const { backend: wanted = "auto", threads, simd } = options;
     const wasm = { threads, simd };
     checkWasmOptions(wasm);
     if (typeof wanted !== "string") {
-      return new Lease(wanted as Backend, "the caller's own", false, false, wasm);
+      return new Lease(wanted as Backend, "the caller's own", false, false, operations, wasm);
     }
     if (wanted !== "auto") {
-      return new Lease(await openBackend(wanted, wasm), "asked for", false, true, wasm);
+      const opened = await openBackend(wanted, wasm);
+      return new Lease(opened, "asked for", false, true, operations, wasm);
     }
     const { backend, reason, note } = await openAuto(work, wasm);
-    return new Lease(backend, reason, true, true, wasm, note);
+    return new Lease(backend, reason, true, true, operations, wasm, note);
   }
 
   /** Whether a failure of the backend can be survived. */
@@ -90,7 +107,7 @@ export class Lease {
     this.earlier.push(...this.linesOf(this.present));
     this.earlierPeak = this.present.memory().peak;
     this.present.dispose();
-    this.present = await openWasm(this.wasm);
+    this.present = withOperations(await openWasm(this.wasm), this.operations);
     this.names = `${this.names}, then wasm`;
     const [cause] = error.bare.split(";");
     this.reason = `auto: after the GPU failed (${cause.replace(/\.$/, "")})`;

@@ -9,6 +9,7 @@ import { PenjingError } from "../errors.js";
 import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
 import { formOperations } from "./forms.js";
 import { dtypeOf, requireFill, requireRows } from "./host.js";
+import { refuseCall } from "./plugged.js";
 import { joinOperations, type OperationTable } from "./table.js";
 import { blocksClaim } from "./webgpu/block-diagonal.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
@@ -38,6 +39,7 @@ class WebGpuBackend implements Backend {
   readonly arithmetic = "";
   readonly halfFormats = ["f16"] as const;
   readonly runsAtOnce = false;
+  readonly call = refuseCall;
   readonly ops;
   private readonly stream: Stream;
   private readonly table: OperationTable;

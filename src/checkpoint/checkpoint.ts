@@ -40,6 +40,8 @@ export interface Checkpoint {
   readonly config: unknown;
   /** What stands under `forms` in penjing.json, not checked further; undefined when nothing does. */
   readonly forms: unknown;
+  /** The same of `plugins`. */
+  readonly plugins: unknown;
   /** `__metadata__` of the weight files; of two values for a key, the first file's. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: ReadonlyMap<string, CheckpointTensor>;
@@ -75,8 +77,8 @@ export async function openCheckpoint(path: string | Folder): Promise<Checkpoint>
   else throw noWeights(folder, names);
   try {
     const config = names.includes("config.json") ? await readConfig(folder) : undefined;
-    const forms = names.includes(SIDE_FILE) ? await readFormList(folder) : undefined;
-    return makeCheckpoint(folder, names, files, { config, forms }, single !== undefined);
+    const side = names.includes(SIDE_FILE) ? await readSide(folder) : NO_SIDE;
+    return makeCheckpoint(folder, names, files, { config, ...side }, single !== undefined);
   } catch (error) {
     await closeAll(files.values());
     throw error;
@@ -117,10 +119,14 @@ async function readConfig(folder: Folder): Promise<unknown> {
   return parseJson(text, `${folder.path}/config.json`, MAX_CONFIG_DEPTH);
 }
 
-async function readFormList(folder: Folder): Promise<unknown> {
+type Side = Pick<Checkpoint, "forms" | "plugins">;
+const NO_SIDE: Side = { forms: undefined, plugins: undefined };
+
+async function readSide(folder: Folder): Promise<Side> {
   const text = await folder.readText(SIDE_FILE, MAX_INDEX_BYTES);
   const side = parseJson(text, `${folder.path}/${SIDE_FILE}`, MAX_CONFIG_DEPTH);
-  return isJsonObject(side) ? own(side, "forms") : undefined;
+  if (!isJsonObject(side)) return NO_SIDE;
+  return { forms: own(side, "forms"), plugins: own(side, "plugins") };
 }
 
 async function closeAll(files: Iterable<SafetensorsFile>): Promise<void> {
@@ -235,7 +241,7 @@ function makeCheckpoint(
   folder: Folder,
   names: readonly string[],
   files: ReadonlyMap<string, SafetensorsFile>,
-  beside: Pick<Checkpoint, "config" | "forms">,
+  beside: Side & Pick<Checkpoint, "config">,
   single: boolean,
 ): Checkpoint {
   const tensors = new Map<string, CheckpointTensor>();

@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import type { Command } from "commander";
+import { openCompressRegistry } from "../compress/registry.js";
 import { type CompressResult, compress } from "../compress.js";
 import type { Perplexity } from "../evaluate.js";
 import { partialPath } from "../platform/disk.js";
@@ -26,6 +27,7 @@ import {
   readTextFile,
   withCommonOptions,
 } from "./options.js";
+import { loadPlugins } from "./plugins.js";
 import {
   describeSteps,
   type RecipeFlags,
@@ -81,7 +83,9 @@ export function addCompress(program: Command, signal: AbortSignal): void {
 async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
   const { budget, force, out, work: folder } = flags;
   const backend = backendOf(flags);
-  const recipe = await readRecipeFlags(flags);
+  const plugins = await loadPlugins(flags);
+  const registry = openCompressRegistry(plugins);
+  const recipe = await readRecipeFlags(flags, registry);
   const calibration = await readTextFile(flags.calibration);
   const text = flags.eval ? await readTextFile(flags.eval) : undefined;
   for (const input of [flags.calibration, flags.recipe, flags.eval]) {
@@ -90,8 +94,12 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
   const score = (path: string, title: string) =>
     text === undefined
       ? undefined
-      : scoreText({ model: path, text, window: flags.window, ...backend, signal }, title, flags);
-  const options = { model, out, calibration, recipe, force, budget, work: folder, signal };
+      : scoreText(
+          { model: path, text, window: flags.window, plugins, ...backend, signal },
+          title,
+          flags,
+        );
+  const options = { model, out, calibration, recipe, force, budget, work: folder, plugins, signal };
   const work = compress({ ...options, ...backend, shardBytes: flags.shardSize });
   let before: Perplexity | undefined;
   let progress: Progress | undefined;

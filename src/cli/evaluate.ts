@@ -10,6 +10,7 @@ import {
   readTextFile,
   withCommonOptions,
 } from "./options.js";
+import { loadPlugins } from "./plugins.js";
 
 interface EvaluateFlags extends PrintOptions, BackendFlags {
   readonly text: string;
@@ -70,9 +71,10 @@ export async function scoreText(
 
 async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
   const { window } = flags;
+  const plugins = await loadPlugins(flags);
   const text = await readTextFile(flags.text);
   const score = await scoreText(
-    { model, text, window, ...backendOf(flags), signal },
+    { model, text, window, plugins, ...backendOf(flags), signal },
     "eval",
     flags,
   );

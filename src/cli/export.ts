@@ -10,6 +10,7 @@ import {
   LAYOUT_NAMES,
   withCommonOptions,
 } from "./options.js";
+import { loadPlugins } from "./plugins.js";
 
 interface ExportFlags extends PrintOptions, BackendFlags {
   readonly out: string;
@@ -45,7 +46,8 @@ export function addExport(program: Command, signal: AbortSignal): void {
 
 async function run(model: string, flags: ExportFlags, signal: AbortSignal): Promise<void> {
   const { out, layout, reconstruct, force, shardSize: shardBytes } = flags;
-  const options = { model, out, layout, reconstruct, force, shardBytes, signal };
+  const plugins = await loadPlugins(flags);
+  const options = { model, out, layout, reconstruct, force, shardBytes, plugins, signal };
   const work = exportModel({ ...options, ...backendOf(flags) });
   const progress = openProgress("export", flags);
   try {

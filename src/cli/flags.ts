@@ -8,7 +8,10 @@ export function flagOf(option: string, prefix = ""): string {
 }
 
 /** Flags by the library's names of options; those of other names come first. */
-const flags = new Map([["shardBytes", "--shard-size"]]);
+const flags = new Map([
+  ["shardBytes", "--shard-size"],
+  ["plugins", "--plugin"],
+]);
 
 /** Learns which options the commands have flags for. */
 export function learnFlags(program: Command): void {

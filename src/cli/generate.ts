@@ -5,6 +5,7 @@ import { type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
 import { type BackendFlags, number, withCommonOptions } from "./options.js";
+import { loadPlugins } from "./plugins.js";
 
 interface GenerateFlags extends PrintOptions, BackendFlags, SamplingOptions {
   readonly maxNewTokens: number;
@@ -44,8 +45,9 @@ async function run(
   flags: GenerateFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const { json, quiet, explain, verbose: _, ...sampling } = flags;
-  const work = generate({ ...sampling, model: path, prompt, signal });
+  const { json, quiet, explain, verbose: _, plugin: __, ...sampling } = flags;
+  const plugins = await loadPlugins(flags);
+  const work = generate({ ...sampling, model: path, prompt, plugins, signal });
   let shown = json ? "" : prompt;
   for await (const event of work) {
     if (event.type === "note") {

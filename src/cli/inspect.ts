@@ -1,6 +1,8 @@
 import type { Command } from "commander";
 import { inspect } from "../inspect.js";
 import { openProgress, type PrintOptions, print, printJson, size, table } from "./console.js";
+import { type PluginFlags, withPlugins } from "./options.js";
+import { loadPlugins } from "./plugins.js";
 
 const EXAMPLES = `
 Examples:
@@ -9,20 +11,25 @@ Examples:
 `;
 
 export function addInspect(program: Command, signal: AbortSignal): void {
-  program
-    .command("inspect")
-    .description("list a checkpoint's tensors: dtype, shape, sparsity, N:M, layout, bytes")
-    .argument("<model>", "model folder or .safetensors file")
+  withPlugins(
+    program
+      .command("inspect")
+      .description("list a checkpoint's tensors: dtype, shape, sparsity, N:M, layout, bytes")
+      .argument("<model>", "model folder or .safetensors file"),
+  )
     .option("--json", "print one JSON document instead of text")
     .option("--quiet", "no progress")
     .option("--verbose", "print stack traces of errors")
     .addHelpText("after", EXAMPLES)
-    .action((path: string, flags: PrintOptions) => run(path, flags, signal));
+    .action((path: string, flags: InspectFlags) => run(path, flags, signal));
 }
 
-async function run(path: string, flags: PrintOptions, signal: AbortSignal): Promise<void> {
+type InspectFlags = PrintOptions & PluginFlags;
+
+async function run(path: string, flags: InspectFlags, signal: AbortSignal): Promise<void> {
+  const plugins = await loadPlugins(flags);
   const progress = openProgress("inspect", { quiet: flags.quiet || !process.stderr.isTTY });
-  const work = inspect(path, { signal });
+  const work = inspect(path, { signal, plugins });
   try {
     for await (const { name, fraction } of work) progress.update(fraction, name);
   } finally {

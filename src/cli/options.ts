@@ -9,11 +9,11 @@ import { openFile } from "../platform/files.js";
 const MOST_TEXT_BYTES = 500_000_000;
 
 /** What --layout takes, for the help. */
-export const LAYOUT_NAMES = [...layouts.keys()].join(", ");
+export const LAYOUT_NAMES = Object.keys(layouts).join(", ");
 
 /** Options that every command has. */
 export function withCommonOptions(command: Command): Command {
-  return command
+  return withPlugins(command)
     .option("--backend <name>", "auto, webgpu, wasm or reference", "auto")
     .option(
       "--threads <n>",
@@ -32,8 +32,22 @@ export function withCommonOptions(command: Command): Command {
     .option("--explain", "print which backend served each operation");
 }
 
+/** The flag that names plug-ins. */
+export interface PluginFlags {
+  readonly plugin?: readonly string[];
+}
+
+/** Adds that flag. */
+export function withPlugins(command: Command): Command {
+  return command.option(
+    "--plugin <file>",
+    "load a module whose default export is a plug-in or a list of them; repeatable",
+    collect,
+  );
+}
+
 /** The flags that say what to compute on. */
-export type BackendFlags = Pick<BackendOptions, "backend" | "threads" | "simd">;
+export type BackendFlags = Pick<BackendOptions, "backend" | "threads" | "simd"> & PluginFlags;
 
 /** Those alone, of all of a command's flags. */
 export function backendOf({ backend, threads, simd }: BackendFlags): BackendOptions {

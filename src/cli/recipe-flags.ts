@@ -10,10 +10,11 @@ import {
 } from "../compress/recipe.js";
 import { SETTINGS } from "../compress/settings.js";
 import type { StepReach, TransformKind } from "../compress/transform.js";
-import { transforms } from "../compress/transforms/index.js";
+import { transforms, transformsOf } from "../compress/transforms/index.js";
 import { PenjingError } from "../errors.js";
 import { methods } from "../methods/index.js";
 import { defaultText, definedOnly, type OptionSpec, type OptionSpecs } from "../options.js";
+import type { Registry } from "../registry.js";
 import { flagOf } from "./flags.js";
 import { collect, number, readTextFile } from "./options.js";
 
@@ -137,10 +138,14 @@ function flatFlags(flags: RecipeFlags): FlatRecipe {
 /**
  * The recipe that the file, the steps and the flags make together: flags win over the file.
  *
+ * @param registry what the command knows. @default what is built in
  * @throws PenjingError when one of them is wrong, or flags and steps say different things
  */
-export async function readRecipeFlags(flags: RecipeFlags): Promise<StepsRecipe> {
-  const file = flags.recipe ? await readRecipeFile(flags.recipe) : undefined;
+export async function readRecipeFlags(
+  flags: RecipeFlags,
+  registry?: Registry,
+): Promise<StepsRecipe> {
+  const file = flags.recipe ? await readRecipeFile(flags.recipe, registry) : undefined;
   const { method, sparsity, options, ignore, ...settings } = flatFlags(flags);
   const own = { method, sparsity, ...options };
   const turn = given(flags, Object.keys(rotate.options), rotate.name);
@@ -157,7 +162,7 @@ export async function readRecipeFlags(flags: RecipeFlags): Promise<StepsRecipe> 
       );
     }
     const steps = flags.step.map((text) => parse(text, "--step") as RecipeStep);
-    const { version } = readRecipe({ version: 2, steps, ...settings }, "command line");
+    const { version } = readRecipe({ version: 2, steps, ...settings }, "command line", registry);
     return { ...file, ...settings, version, steps };
   }
   const steps = [...(file?.steps ?? [{ prune: {} }])];
@@ -169,7 +174,7 @@ export async function readRecipeFlags(flags: RecipeFlags): Promise<StepsRecipe> 
   // Checked alone for the message: a flag's fault is not the file's.
   const base = isOtherMethod ? {} : definedOnly({ method: before.method });
   const rotated = flags.rotate && { rotate: turn };
-  readRecipe(definedOnly({ ...base, ...flatFlags(flags), ...rotated }), "command line");
+  readRecipe(definedOnly({ ...base, ...flatFlags(flags), ...rotated }), "command line", registry);
   if (said.length > 0 && steps.filter((step) => prune.name in step).length > 1) {
     throw new PenjingError(
       flagOf(said[0]),
@@ -204,10 +209,10 @@ function withRotation(
   throw new PenjingError("--rotate", "its options were given without it; add --rotate denoise.");
 }
 
-async function readRecipeFile(path: string): Promise<StepsRecipe> {
+async function readRecipeFile(path: string, registry?: Registry): Promise<StepsRecipe> {
   const parsed = parse(await readTextFile(path), path);
-  readRecipe(parsed, path);
-  return toSteps(parsed, path);
+  readRecipe(parsed, path, registry);
+  return toSteps(parsed, path, registry && transformsOf(registry));
 }
 
 function parse(text: string, where: string): unknown {

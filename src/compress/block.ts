@@ -1,12 +1,12 @@
 import { type BlockWeights, disposeBlock } from "../decoder.js";
 import type { FinishedTensor } from "../layout.js";
 import { loadBlock } from "../load.js";
-import type { StatisticName } from "../method.js";
 import { blockTensor, sitesOf } from "../model.js";
+import { disposeStatistics } from "../statistic.js";
 import type { StoredModel } from "../stored-model.js";
 import { discardPruned, type PrunedLayer } from "./layer.js";
 import { ErrorSums } from "./layer-error.js";
-import { disposeStatistics, type Steps } from "./pass.js";
+import type { Steps } from "./pass.js";
 import type { BlockState, RunTools, Transform, TransformRun } from "./transform.js";
 import type { Note } from "./unit.js";
 
@@ -97,10 +97,10 @@ function statisticsNeeded(
   { spec }: StoredModel,
   steps: readonly StartedStep[],
   layer: number,
-): Map<string, ReadonlySet<StatisticName>> {
-  const needed = new Map<string, ReadonlySet<StatisticName>>();
+): Map<string, ReadonlySet<string>> {
+  const needed = new Map<string, ReadonlySet<string>>();
   for (const first of sitesOf(spec.blocks[layer]).filter(({ name, input }) => name === input)) {
-    const wanted = steps.reduceRight<readonly StatisticName[]>(
+    const wanted = steps.reduceRight<readonly string[]>(
       (later, { run }) => run.needs(layer, first, later),
       [],
     );

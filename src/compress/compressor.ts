@@ -15,8 +15,10 @@ import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
 import { PenjingError } from "../errors.js";
+import type { Layout } from "../layout.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
+import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
 import type { FormTree } from "../stored-forms.js";
 import {
   embeddingName,
@@ -30,12 +32,13 @@ import { Budget, refuseBudget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
 import { copyBeside, Output } from "./commit.js";
 import type { Journal } from "./journal.js";
-import { type LayerReport, layerParts } from "./layer.js";
+import { type LayerPlan, type LayerReport, layerParts } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { describeOutput, Packing, REPORT_FILE } from "./output.js";
 import { Passes } from "./pass.js";
 import { Course } from "./progress.js";
 import { planRecipe, type Recipe, readRecipe } from "./recipe.js";
+import { openCompressRegistry } from "./registry.js";
 import {
   dropStream,
   hasStream,
@@ -56,6 +59,7 @@ const ARGUMENTS: Arguments<CompressOptions> = {
   out: required(OUTPUT),
   calibration: required(TEXT, "the text that the model is calibrated on"),
   recipe: ANY,
+  plugins: ANY,
   ...BACKEND_ARGUMENTS,
   shardBytes: NUMBER,
   force: FLAG,
@@ -74,20 +78,23 @@ export async function* compressSteps(
   checkArguments("compress", options, ARGUMENTS);
   refuseBudget(options.budget);
   if (shardBytes !== undefined) checkShardBytes(shardBytes);
-  const recipe = readRecipe(options.recipe ?? {});
+  const registry = openCompressRegistry(options.plugins);
+  const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   let lease: Lease | undefined;
   let place: Workplace | undefined;
   try {
-    const sources = new Sources(readModel(checkpoint));
+    const sources = new Sources(readModel(checkpoint, registry));
     const { model } = sources;
     refuseModel(model);
-    const steps = planRecipe(recipe, model.spec, prunableLayers(model.spec));
+    const steps = planRecipe(recipe, model.spec, prunableLayers(model.spec), registry);
     const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
-    const packing = new Packing(model, plan, findLayout(recipe.layout));
-    lease = await Lease.open(options, workload(model.spec));
+    const layout = findLayout(recipe.layout, "layout", registry.layouts);
+    const packing = new Packing(model, plan, layout);
+    const plugins = pluginsOf(model, registry, plan, layout);
+    lease = await Lease.open(options, workload(model.spec), registry.operations);
     const windows = await tokenise(checkpoint, options.calibration, recipe, model);
-    const facts = await RunFacts.of(sources, lease, recipe, windows.facts);
+    const facts = await RunFacts.of(sources, lease, recipe, windows.facts, plugins);
     const start: CompressEvent = {
       type: "start",
       backend: lease.name,
@@ -116,7 +123,8 @@ export async function* compressSteps(
     for (const message of windows.notes) yield note("calibration", message);
     const { warning } = packing.layout;
     if (warning) yield note(recipe.layout, warning);
-    const work = { lease, recipe, steps, windows, packing, journal, units: new Map() };
+    const units = new Map<string, Unit>();
+    const work = { lease, registry, recipe, steps, windows, packing, journal, units };
     yield* blocks(work, options);
     const made = new Output(packing, work.units);
     await made.writeWeights(output, journal, shardBytes, signal);
@@ -131,6 +139,7 @@ export async function* compressSteps(
       // Forms stand once, where they are looked for.
       layers: layers.map(({ form: _, ...report }) => report),
       ...formsOf(layers),
+      ...(plugins.length > 0 && { plugins }),
       totals,
     };
     await output.writeText(SIDE_FILE, describeOutput(model, side));
@@ -179,8 +188,26 @@ function formsOf(layers: readonly LayerReport[]): { forms?: Readonly<Record<stri
   return forms.length > 0 ? { forms: Object.fromEntries(forms) } : {};
 }
 
+/** The plug-ins that the output is made with. */
+function pluginsOf(
+  { checkpoint }: StoredModel,
+  { families, statistics }: Registry,
+  plan: ReadonlyMap<string, LayerPlan>,
+  layout: Layout,
+): UsedPlugin[] {
+  const plans = [...plan.values()];
+  const needs = plans.flatMap(({ method, options }) => method.needs(options));
+  return usedPlugins({
+    methods: plans.map(({ method }) => method),
+    layouts: [layout],
+    families: [families[(checkpoint.config as { model_type: string }).model_type]],
+    statistics: needs.map((name) => statistics[name]),
+  });
+}
+
 /** What the blocks of a run have in common. */
 interface Work {
+  readonly registry: Registry;
   readonly lease: Lease;
   readonly recipe: Recipe;
   readonly steps: readonly Transform[];
@@ -216,7 +243,7 @@ function unitName(block: number): string {
 }
 
 async function* blocksFrom(
-  { lease, recipe, steps, windows, packing, journal, units }: Work,
+  { lease, registry, recipe, steps, windows, packing, journal, units }: Work,
   budget: Budget,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<CompressEvent, void, void> {
@@ -225,7 +252,7 @@ async function* blocksFrom(
   const { backend } = lease;
   const calibration = await openCalibration(model, backend, windows, recipe);
   const { stream } = calibration;
-  const passes = new Passes(backend, calibration, signal);
+  const passes = new Passes(backend, calibration, signal, registry.statistics);
   const { seed, layerError } = recipe;
   const denseAdvances = recipe.statistics === "dense";
   const tools = { model, passes, journal, budget, seed, layerError, denseAdvances };

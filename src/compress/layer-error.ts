@@ -1,6 +1,6 @@
 import type { Backend } from "../backend.js";
 import type { BlockWeights, LinearObserver } from "../decoder.js";
-import { operationSteps } from "../steps.js";
+import { operationSteps, type Work } from "../steps.js";
 import { rowsOf, type Tensor } from "../tensor.js";
 import type { PrunedLayer } from "./layer.js";
 
@@ -19,7 +19,7 @@ export class ErrorSums {
     return difference && this.add(name, input, difference);
   };
 
-  private *add(name: string, input: Tensor, difference: Tensor): Generator<void, void, void> {
+  private *add(name: string, input: Tensor, difference: Tensor): Work {
     const { backend } = this;
     const original = this.dense.linears[name].weight as Tensor;
     const out = backend.zeros([rowsOf(input), rowsOf(original)]);

@@ -6,12 +6,14 @@ import { denseLeaf, openLeaf } from "../forms/leaf.js";
 import { floatName, nameParts } from "../forms/names.js";
 import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
-import type { LinearProblem, PruneOutcome, Statistics } from "../method.js";
-import type { AnyMethod } from "../methods/index.js";
+import type { AnyMethod, LinearProblem, PruneOutcome } from "../method.js";
 import type { Site } from "../model.js";
 import type { OptionValue } from "../options.js";
+import { checkOutcome } from "../outcome.js";
+import type { Brought } from "../plugin.js";
 import type { Snapshot } from "../snapshot.js";
 import { formatSparsity, type Sparsity } from "../sparsity.js";
+import type { Statistics } from "../statistic.js";
 import { type FormTree, formOfTree, treeOf } from "../stored-forms.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { downloadFloats, uploadFloats } from "../weights.js";
@@ -144,7 +146,9 @@ export async function solveLayer(
   let outcome: PruneOutcome | undefined;
   try {
     backend.copy(original, weight);
-    outcome = await method.prune({ ...problem, weight, sparsity, backend }, options);
+    const made = await method.prune({ ...problem, weight, sparsity, backend }, options);
+    checkOutcome(made, original.shape, methodName(method), problem.name);
+    outcome = made;
     const { form, curve, figures, notes } = outcome;
     const mask = (await backend.read(outcome.mask)) as Uint8Array;
     const report: LayerReport = {
@@ -164,6 +168,11 @@ export async function solveLayer(
   } finally {
     outcome?.mask.dispose();
   }
+}
+
+/** What messages call a method. */
+export function methodName({ name, plugin }: Brought<AnyMethod>): string {
+  return plugin ? `plug-in ${plugin.name}: method ${name}` : name;
 }
 
 export function disposeSolved({ weight, form }: Pick<SolvedLayer, "weight" | "form">): void {
@@ -230,8 +239,8 @@ async function openPruned(
     let [error, difference]: [number?, Tensor?] = [];
     if (measure) {
       const effective = form ? await decode(backend, held) : parts[0];
-      if (statistics.hessian) {
-        error = await layerError(backend, original, effective, statistics.hessian, signal);
+      if (statistics.tensors.hessian) {
+        error = await layerError(backend, original, effective, statistics.tensors.hessian, signal);
       } else {
         difference = own(backend.zeros(original.shape));
         backend.ops.subtract(original, effective, difference);

@@ -15,16 +15,19 @@ import { decode, hostLeaf } from "../decode.js";
 import { PenjingError } from "../errors.js";
 import { type Leaf, leavesOf } from "../form.js";
 import { layerError } from "../layer-error.js";
-import type { Statistics } from "../method.js";
 import type { MethodName } from "../methods/index.js";
 import { definedOnly, resolveOptions } from "../options.js";
+import type { PluginOptions } from "../plugin.js";
+import type { Registry } from "../registry.js";
 import { formatSparsity, type SparsityText } from "../sparsity.js";
+import type { Statistic, Statistics } from "../statistic.js";
 import { paceSteps } from "../steps.js";
 import type { Tensor } from "../tensor.js";
 import { disposeSolved, solveLayer } from "./layer.js";
-import { layerPlan, prune } from "./transforms/prune.js";
+import { openCompressRegistry } from "./registry.js";
+import { layerPlan, pruneKind } from "./transforms/prune.js";
 
-export interface PruneLinearOptions extends BackendOptions {
+export interface PruneLinearOptions extends BackendOptions, PluginOptions {
   /** [rows, cols] row-major: rows are output features, cols input features. Not changed. */
   readonly weight: Float32Array;
   readonly rows: number;
@@ -62,6 +65,7 @@ const ARGUMENTS: Arguments<PruneLinearOptions> = {
   tokens: NUMBER,
   seed: NUMBER,
   signal: SIGNAL,
+  plugins: ANY,
   ...BACKEND_ARGUMENTS,
 };
 
@@ -87,12 +91,14 @@ export interface PrunedLinear {
 export async function pruneAlone(options: PruneLinearOptions): Promise<PrunedLinear> {
   checkArguments("pruneLinear", options, ARGUMENTS);
   const { rows, cols } = options;
-  const lease = await Lease.open(options, { largestWeight: rows * cols || 0 });
+  const registry = openCompressRegistry(options.plugins);
+  const work = { largestWeight: rows * cols || 0 };
+  const lease = await Lease.open(options, work, registry.operations);
   const notes = lease.note ? [lease.note] : [];
   try {
     for (;;) {
       try {
-        const pruned = await pruneOn(lease.backend, options);
+        const pruned = await pruneOn(lease.backend, options, registry);
         return { ...pruned, notes: [...notes, ...pruned.notes] };
       } catch (error) {
         notes.push(await lease.moveAfter(error));
@@ -107,11 +113,16 @@ function need(holds: boolean, message: string): void {
   if (!holds) throw new PenjingError("pruneLinear", message);
 }
 
-async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<PrunedLinear> {
+async function pruneOn(
+  backend: Backend,
+  options: PruneLinearOptions,
+  registry: Registry,
+): Promise<PrunedLinear> {
+  const prune = pruneKind(registry);
   const { weight, rows, cols, activations, hessian, sequences = 1 } = options;
   const step = definedOnly({ method: options.method, sparsity: options.sparsity });
   const given = resolveOptions(prune.options, { ...options.options, ...step }, "pruneLinear");
-  const plan = layerPlan(given);
+  const plan = layerPlan(given, registry);
   const { method, sparsity } = plan;
   const isCount = (value: number) => Number.isSafeInteger(value) && value >= 1;
   need(
@@ -154,17 +165,20 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
     const original = upload(weight, [rows, cols]);
     const bad = await backend.ops.countNonFinite(original);
     need(bad === 0, `weight holds ${bad} values that are NaN or infinite; mend them first.`);
+    const needs = method.needs(plan.options);
     const statistics = activations
       ? await gather(
           backend,
           upload(activations, [activations.length / cols, cols]),
           sequences,
-          owned,
+          // The Hessian serves the error too.
+          [...new Set([...needs, "hessian"])].map((one) => registry.statistics[one]),
           options.signal,
         )
       : hessian
-        ? await fromHessian(backend, upload(hessian, [cols, cols]), options, owned)
-        : { sequences, tokens: 0 };
+        ? await fromHessian(backend, upload(hessian, [cols, cols]), options, needs, registry)
+        : { sequences, tokens: 0, tensors: {} };
+    owned.push(...Object.values(statistics.tensors));
     const { seed = 0, signal } = options;
     const name = "pruneLinear";
     const solved = await solveLayer(backend, { name, original, plan, statistics, seed, signal });
@@ -180,8 +194,8 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
       return {
         weight: (await backend.read(pruned)) as Float32Array,
         mask,
-        layerError: statistics.hessian
-          ? await layerError(backend, original, effective, statistics.hessian, signal)
+        layerError: statistics.tensors.hessian
+          ? await layerError(backend, original, effective, statistics.tensors.hessian, signal)
           : undefined,
         ...(form && { factors }),
         sparsity: report.removed,
@@ -196,54 +210,47 @@ async function pruneOn(backend: Backend, options: PruneLinearOptions): Promise<P
   }
 }
 
-/** All statistics of one matrix of inputs; the Hessian serves the error too. */
+/** Statistics of one matrix of inputs. */
 async function gather(
   backend: Backend,
   activations: Tensor,
   sequences: number,
-  owned: Tensor[],
+  wanted: readonly Statistic[],
   signal: AbortSignal | undefined,
 ): Promise<Statistics> {
-  const cols = activations.shape[1];
-  const gatherer = new StatisticsGatherer(
-    backend,
-    cols,
-    sequences,
-    new Set(["columnSquares", "hessian"]),
-  );
+  const gatherer = new StatisticsGatherer(backend, activations.shape[1], sequences, wanted);
   try {
     await paceSteps(gatherer.add(activations), signal);
-    const statistics = await gatherer.finish("pruneLinear");
-    owned.push(statistics.columnSquares!, statistics.hessian!);
-    return statistics;
+    return await gatherer.finish("pruneLinear");
   } catch (error) {
     gatherer.dispose();
     throw error;
   }
 }
 
-/** Column squares follow from the Hessian's diagonal. */
+/** What a Hessian tells of the inputs. */
 async function fromHessian(
   backend: Backend,
   hessian: Tensor,
-  { cols, sequences = 1, tokens = 1 }: PruneLinearOptions,
-  owned: Tensor[],
+  { sequences = 1, tokens = 1 }: PruneLinearOptions,
+  needs: readonly string[],
+  { statistics }: Registry,
 ): Promise<Statistics> {
   need(
     (await backend.ops.countNonFinite(hessian)) === 0,
     "hessian holds NaN or infinity; gather it again.",
   );
-  const columnSquares = backend.zeros([cols]);
-  owned.push(columnSquares);
-  backend.ops.diagonal(hessian, columnSquares);
-  const diagonal = (await backend.read(columnSquares)) as Float32Array;
+  const squares = await statistics.columnSquares.from!.read(backend, hessian, sequences);
+  const tensors: Record<string, Tensor> = { hessian, columnSquares: squares };
+  const diagonal = (await backend.read(squares)) as Float32Array;
   need(
     diagonal.every((h) => h >= 0),
     "hessian has negative elements on its diagonal, which (2 / sequences) XᵀX cannot have.",
   );
-  backend.write(
-    columnSquares,
-    diagonal.map((h) => (h * sequences) / 2),
-  );
-  return { sequences, tokens, columnSquares, hessian };
+  for (const name of needs.filter((one) => !tensors[one])) {
+    const { from } = statistics[name];
+    need(from?.statistic === "hessian", `hessian does not tell ${name}; give activations.`);
+    tensors[name] = await from!.read(backend, hessian, sequences);
+  }
+  return { sequences, tokens, tensors };
 }

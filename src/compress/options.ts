@@ -3,11 +3,12 @@ import type { BackendOptions } from "../backends/lease.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import type { OutputFolder } from "../platform/files.js";
 import type { WorkFolder } from "../platform/work-folder.js";
+import type { PluginOptions } from "../plugin.js";
 import type { LayerReport } from "./layer.js";
 import type { Totals } from "./output.js";
 import type { GivenRecipe } from "./recipe.js";
 
-export interface CompressOptions extends BackendOptions {
+export interface CompressOptions extends BackendOptions, PluginOptions {
   /** A model folder, a .safetensors file, or an open checkpoint. */
   readonly model: string | Checkpoint;
   /** Where the compressed folder is to be: a path that does not exist yet, or an output folder. */

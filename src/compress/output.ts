@@ -1,6 +1,6 @@
 import { PenjingError } from "../errors.js";
 import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
-import { LAYOUT_FILES, layoutConfig } from "../layouts/index.js";
+import { layoutConfig, layoutFiles } from "../layouts/index.js";
 import { HEAD, modelSites } from "../model.js";
 import type { StoredModel } from "../stored-model.js";
 import { VERSION } from "../version.js";
@@ -99,7 +99,7 @@ export interface Beside {
  * @param changes keys of config.json that change for other reasons. @default {}
  */
 export function besideWeights(
-  { checkpoint, spec, layout }: StoredModel,
+  { checkpoint, spec, layout, registry }: StoredModel,
   target: Layout,
   isPacked: (weightName: string) => boolean,
   changes: object = {},
@@ -113,9 +113,10 @@ export function besideWeights(
     ...target.files,
     ...(written && { [CONFIG]: `${JSON.stringify(written, null, 2)}\n` }),
   };
+  const own = layoutFiles(registry.layouts);
   const carried = checkpoint
     .otherFiles()
-    .filter((name) => !LAYOUT_FILES.includes(name) && !Object.hasOwn(texts, name));
+    .filter((name) => !own.includes(name) && !Object.hasOwn(texts, name));
   return { carried, texts };
 }
 

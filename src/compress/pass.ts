@@ -1,9 +1,9 @@
 import type { Backend } from "../backend.js";
 import { StatisticsGatherer } from "../calibrate.js";
 import type { BlockWeights, LinearObserver } from "../decoder.js";
-import type { StatisticName, Statistics } from "../method.js";
 import { blockTensor, sitesOf } from "../model.js";
 import { pause, settlesWithin } from "../run.js";
+import type { Statistic, Statistics } from "../statistic.js";
 import { paceSteps } from "../steps.js";
 import { batchSequences, type Calibration } from "./calibration.js";
 import type { ResidualStream } from "./stream.js";
@@ -35,6 +35,8 @@ export class Passes {
     readonly backend: Backend,
     readonly calibration: Calibration,
     readonly signal: AbortSignal | undefined,
+    /** The statistics that can be gathered, by name. */
+    readonly known: Readonly<Record<string, Statistic>>,
   ) {}
 
   /**
@@ -76,7 +78,7 @@ export class Passes {
   async *gather(
     phase: string,
     block: BlockWeights,
-    needs: ReadonlyMap<string, ReadonlySet<StatisticName>>,
+    needs: ReadonlyMap<string, ReadonlySet<string>>,
     options: Omit<PassOptions, "observe">,
     share?: (fraction: number) => number,
   ): Steps<Map<string, Statistics>> {
@@ -88,7 +90,8 @@ export class Passes {
       for (const { name, shape } of sitesOf(block.spec)) {
         const wanted = needs.get(name);
         if (!wanted) continue;
-        gatherers.set(name, new StatisticsGatherer(backend, shape[1], samples, wanted));
+        const chosen = [...wanted].map((statistic) => this.known[statistic]);
+        gatherers.set(name, new StatisticsGatherer(backend, shape[1], samples, chosen));
       }
       const observe: LinearObserver = (name, input) => gatherers.get(name)?.add(input);
       yield* this.run(phase, block, { ...options, observe }, share);
@@ -133,12 +136,5 @@ export class Passes {
         await work.then(free, () => {});
       }
     }
-  }
-}
-
-export function disposeStatistics(statistics: Iterable<Statistics>): void {
-  for (const { hessian, columnSquares } of statistics) {
-    hessian?.dispose();
-    columnSquares?.dispose();
   }
 }

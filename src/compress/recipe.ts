@@ -1,7 +1,7 @@
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
 import { lookUp } from "../method.js";
-import { type MethodName, methods } from "../methods/index.js";
+import type { MethodName } from "../methods/index.js";
 import type { DecoderSpec } from "../model.js";
 import {
   allSpecs,
@@ -12,12 +12,17 @@ import {
   type OptionSpecs,
   resolveOptions,
 } from "../options.js";
+import type { PluginOptions } from "../plugin.js";
 import { parseSparsity, type SparsityText } from "../sparsity.js";
 import { DEFAULT_IGNORE } from "./globs.js";
+import { openCompressRegistry } from "./registry.js";
 import { SETTINGS, type Settings } from "./settings.js";
 import type { ReadStep, StepOverride, StepReach, Transform, TransformKind } from "./transform.js";
-import { type StepSpecs, transforms } from "./transforms/index.js";
+import { type StepSpecs, transforms, transformsOf } from "./transforms/index.js";
 import type { ROTATE_OPTIONS } from "./transforms/rotate.js";
+
+/** The kinds of steps by their names, whatever their options are. */
+type AnyKinds = Readonly<Record<string, TransformKind>>;
 
 /** A step: its name with its options, and the layers that it acts on beside them. */
 export type RecipeStep = {
@@ -75,14 +80,20 @@ const REACH_KEYS = ["match", "ignore", "overrides"] as const satisfies readonly 
  *
  * @param given of version 2, or flat
  * @param where the file or call that it came from, for messages
+ * @param registry what the call knows. @default what is built in
  * @throws PenjingError for an unknown key, a value that the field cannot have, or an order of steps
  *   that cannot work
  */
-export function readRecipe(given: unknown, where = "recipe"): Recipe {
+export function readRecipe(
+  given: unknown,
+  where = "recipe",
+  registry = openCompressRegistry(),
+): Recipe {
   const isFlat = isMapping(given) && !isVersionTwo(given);
-  const { version, steps, ...settings } = toSteps(given, where);
+  const kinds = transformsOf(registry);
+  const { version, steps, ...settings } = toSteps(given, where, kinds);
   const resolved = resolveOptions(SETTINGS, settings, where);
-  findLayout(resolved.layout, `${where}: layout`);
+  findLayout(resolved.layout, `${where}: layout`, registry.layouts);
   if (!Array.isArray(steps) || steps.length === 0) {
     throw new PenjingError(where, "steps must be a list with a step such as prune: {}.");
   }
@@ -90,7 +101,7 @@ export function readRecipe(given: unknown, where = "recipe"): Recipe {
     // A flat recipe has no list that a place in it would mean something in.
     const at = isFlat ? where : `${where}: steps[${i}]`;
     const isOwn = isFlat && !Object.hasOwn(step, "rotate");
-    return readStep(step, at, (name) => (isOwn ? at : `${at}: ${name}`));
+    return readStep(kinds, step, at, (name) => (isOwn ? at : `${at}: ${name}`));
   });
   refuseOrders(read);
   return { version, ...resolved, steps: read.map(writeStep) };
@@ -105,12 +116,12 @@ function isVersionTwo(given: Readonly<Record<string, unknown>>): boolean {
  *
  * @throws PenjingError when its keys are none of a recipe, or the flat form's are malformed
  */
-export function toSteps(given: unknown, where: string): StepsRecipe {
+export function toSteps(given: unknown, where: string, kinds = transforms): StepsRecipe {
   if (!isMapping(given)) {
     throw new PenjingError(where, "a recipe is a mapping of keys such as method and sparsity.");
   }
   const { version } = given;
-  if (!isVersionTwo(given)) return flatSteps(definedOnly(given), where);
+  if (!isVersionTwo(given)) return flatSteps(definedOnly(given), where, kinds);
   if (version !== 2) {
     throw new PenjingError(
       where,
@@ -131,6 +142,7 @@ export function toSteps(given: unknown, where: string): StepsRecipe {
 function flatSteps(
   { version: _, ...given }: Readonly<Record<string, unknown>>,
   where: string,
+  kinds: AnyKinds,
 ): StepsRecipe {
   if (given.steps !== undefined) {
     throw new PenjingError(where, "steps needs a version beside it; write version: 2.");
@@ -150,17 +162,21 @@ function flatSteps(
   }
   if (rotate !== undefined) steps.push({ rotate });
   steps.push({
-    prune: definedOnly({ method, sparsity, ...ownOptions(options, where) }),
+    prune: definedOnly({ method, sparsity, ...ownOptions(options, where, kinds) }),
     ...definedOnly({
       ignore,
-      overrides: Array.isArray(overrides) ? flatOverrides(overrides, where) : overrides,
+      overrides: Array.isArray(overrides) ? flatOverrides(overrides, where, kinds) : overrides,
     }),
   });
   return { ...settings, version: 2, steps: steps as RecipeStep[] };
 }
 
 /** Options of a method under a key of their own. */
-function ownOptions(options: unknown, where: string): Readonly<Record<string, unknown>> {
+function ownOptions(
+  options: unknown,
+  where: string,
+  kinds: AnyKinds,
+): Readonly<Record<string, unknown>> {
   if (options === undefined) return {};
   if (!isMapping(options)) {
     throw new PenjingError(
@@ -168,20 +184,20 @@ function ownOptions(options: unknown, where: string): Readonly<Record<string, un
       `options is ${JSON.stringify(options)}, must be a mapping of the method's options.`,
     );
   }
-  const { method, sparsity } = transforms.prune.options;
+  const { method, sparsity } = kinds.prune.options;
   const owned = [...allSpecs({ method, sparsity }).keys()].slice(2);
   refuseUnknownKeys(`${where}: options`, options, owned);
   return options;
 }
 
-function flatOverrides(overrides: readonly unknown[], where: string): unknown[] {
+function flatOverrides(overrides: readonly unknown[], where: string, kinds: AnyKinds): unknown[] {
   const before = new Set<string>();
   return overrides.map((override, i) => {
     if (!isMapping(override)) return override;
     const at = `${where}: overrides[${i}]`;
     refuseUnknownKeys(at, override, ["match", "method", "sparsity", "options"]);
     const { options, ...rest } = override;
-    const own = ownOptions(options, at);
+    const own = ownOptions(options, at, kinds);
     // They take the place of all that an earlier override set.
     const back = options === undefined ? [] : [...before].map((name) => [name, null]);
     for (const name of Object.keys(own)) before.add(name);
@@ -189,18 +205,23 @@ function flatOverrides(overrides: readonly unknown[], where: string): unknown[] 
   });
 }
 
-function readStep(step: unknown, at: string, place: (name: string) => string): ReadStep {
+function readStep(
+  kinds: AnyKinds,
+  step: unknown,
+  at: string,
+  place: (name: string) => string,
+): ReadStep {
   const names = isMapping(step)
     ? Object.keys(definedOnly(step)).filter((key) => !REACH_KEYS.includes(key as "match"))
     : [];
   if (!isMapping(step) || names.length !== 1) {
     throw new PenjingError(
       at,
-      `it names ${names.join(" and ") || "nothing to do"}; a step is one of ${Object.keys(transforms).join(", ")} with its options, and match, ignore and overrides beside it.`,
+      `it names ${names.join(" and ") || "nothing to do"}; a step is one of ${Object.keys(kinds).join(", ")} with its options, and match, ignore and overrides beside it.`,
     );
   }
   const [name] = names;
-  const kind: TransformKind = lookUp<TransformKind>(transforms, name, at);
+  const kind = lookUp(kinds, name, at);
   const where = place(name);
   const given = step[name] ?? {};
   if (!isMapping(given)) {
@@ -286,13 +307,13 @@ function refuseOrders(steps: readonly ReadStep[]): void {
 }
 
 /** The steps of a complete recipe. */
-export function stepsOf({ steps }: Recipe): ReadStep[] {
+export function stepsOf({ steps }: Recipe, registry = openCompressRegistry()): ReadStep[] {
+  const kinds: AnyKinds = transformsOf(registry);
   return steps.map((step, i) => {
     const { match, ignore, overrides, ...own } = step as StepReach & object;
     const [[name, options]] = Object.entries(own as Record<string, ReadStep["options"]>);
-    const kind = (transforms as Readonly<Record<string, TransformKind>>)[name];
     const reach = definedOnly({ match, ignore, overrides });
-    return { kind, options, reach, where: `steps[${i}]` };
+    return { kind: kinds[name], options, reach, where: `steps[${i}]` };
   });
 }
 
@@ -300,14 +321,16 @@ export function stepsOf({ steps }: Recipe): ReadStep[] {
  * What a recipe does to a model, in order. Steps of one kind are planned together.
  *
  * @param layers name and [outFeatures, inFeatures] of every linear that could be pruned
+ * @param registry what the call knows. @default what is built in
  * @throws PenjingError when the model does not allow a step, or a glob matches nothing
  */
 export function planRecipe(
   recipe: Recipe,
   spec: DecoderSpec,
   layers: ReadonlyMap<string, readonly number[]>,
+  registry = openCompressRegistry(),
 ): Transform[] {
-  const steps = stepsOf(recipe);
+  const steps = stepsOf(recipe, registry);
   const kinds = [...new Set(steps.map(({ kind }) => kind))];
   return kinds.map((kind, i) => {
     const later = steps.filter((step) => kinds.indexOf(step.kind) > i);
@@ -338,14 +361,14 @@ export interface RecipeDescription {
   >;
 }
 
-export function recipeDescription(): RecipeDescription {
-  const steps = Object.values(transforms).map(({ name, summary, options }) => [
-    name,
-    { summary, options },
-  ]);
-  const described = Object.values(methods).map(({ name, summary, source, options, ...method }) => ({
-    ...{ name, summary, source, options, factorises: method.form !== undefined },
-    refusal: (sparsity: SparsityText | number) => method.refusal?.(parseSparsity(sparsity)),
-  }));
+export function recipeDescription({ plugins }: PluginOptions = {}): RecipeDescription {
+  const registry = openCompressRegistry(plugins);
+  const kinds = Object.values(transformsOf(registry));
+  const steps = kinds.map(({ name, summary, options }) => [name, { summary, options }]);
+  const described = Object.values(registry.methods).map((method) => {
+    const { name, summary, source, options } = method;
+    const refusal = (sparsity: SparsityText | number) => method.refusal?.(parseSparsity(sparsity));
+    return { name, summary, source, options, factorises: method.form !== undefined, refusal };
+  });
   return { settings: SETTINGS, methods: described, steps: Object.fromEntries(steps) };
 }

@@ -6,6 +6,7 @@ import { parseJson } from "../checkpoint/json.js";
 import { type OutputFolder, openFolder, openWorkFolder } from "../platform/files.js";
 import { openOutput, refuseOverlap } from "../platform/overlap.js";
 import { memoryWorkFolder } from "../platform/work-folder.js";
+import type { UsedPlugin } from "../registry.js";
 import type { FormTree } from "../stored-forms.js";
 import type { StoredModel } from "../stored-model.js";
 import { sha256 } from "../text.js";
@@ -47,6 +48,7 @@ export class RunFacts {
     lease: Lease,
     recipe: Recipe,
     calibration: object,
+    plugins: readonly UsedPlugin[],
   ): Promise<RunFacts> {
     // The keys end the sentence "it holds the unfinished work of another ...".
     const inputs = {
@@ -55,6 +57,7 @@ export class RunFacts {
       recipe: JSON.stringify(recipe),
       "calibration text": JSON.stringify(calibration),
       [ARITHMETIC]: arithmeticOf(lease.backend),
+      ...(plugins.length > 0 && { "set of plug-ins": JSON.stringify(plugins) }),
     };
     return new RunFacts(sources, inputs, lease, recipe, calibration);
   }

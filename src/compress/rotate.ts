@@ -1,20 +1,37 @@
 import type { Backend } from "../backend.js";
 import type { BlockWeights, LinearWeight } from "../decoder.js";
-import type { StatisticName, Statistics } from "../method.js";
 import { blockTensor, type Site, sitesOf } from "../model.js";
 import { type BlockRotation, rotateBlock, rotateStatistics } from "../rotation/apply.js";
 import { type RotationObjective, type RotationProblem, turnsOf } from "../rotation.js";
+import { disposeStatistics, type Statistic, type Statistics } from "../statistic.js";
 import type { Tensor } from "../tensor.js";
 
-/** What must be gathered of a linear's inputs for a rotation and the method after it. */
+type Known = Readonly<Record<string, Statistic>>;
+
+/** What must be gathered of a linear's inputs before its block is rotated, and what after it. */
+export interface NeedsWithRotation {
+  readonly before: readonly string[];
+  readonly after: readonly string[];
+}
+
+/**
+ * What must be gathered of a linear's inputs for a rotation and the method after it.
+ *
+ * @param needs what the method reads
+ */
 export function needsWithRotation(
   input: Site,
-  needs: readonly StatisticName[],
+  needs: readonly string[],
   objective: RotationObjective,
-): readonly StatisticName[] {
-  // Column squares of turned inputs are read off the Hessian, and the search needs it too.
-  const wanted = turnsOf(input).reads && (needs.length > 0 || objective !== "magnitude");
-  return wanted ? [...needs, "hessian"] : needs;
+  known: Known,
+): NeedsWithRotation {
+  if (!turnsOf(input).reads) return { before: needs, after: [] };
+  const isTold = (name: string) => known[name].turn ?? known[name].from;
+  const own = needs.filter(isTold);
+  const read = own.flatMap((name) => known[name].from?.statistic ?? []);
+  const search = objective === "magnitude" ? [] : ["hessian"];
+  const after = needs.filter((name) => !isTold(name));
+  return { before: [...own, ...read, ...search], after };
 }
 
 function weightOf(linear: LinearWeight): Tensor {
@@ -75,6 +92,7 @@ export async function applyRotation(
   block: BlockWeights,
   statistics: ReadonlyMap<string, Statistics>,
   rotation: BlockRotation,
+  known: Known,
 ): Promise<RotatedBlock> {
   const sites = sitesOf(block.spec);
   const linears = Object.entries(block.linears).map(([name, linear]) => [
@@ -86,11 +104,8 @@ export async function applyRotation(
   for (const site of sites) {
     const before = statistics.get(site.name);
     if (!before) continue;
-    const after = await rotateStatistics(backend, site, before, rotation);
-    if (after !== before) {
-      before.hessian?.dispose();
-      before.columnSquares?.dispose();
-    }
+    const after = await rotateStatistics(backend, site, before, rotation, known);
+    if (after !== before) disposeStatistics([before]);
     turned.set(site.name, after);
   }
   // Turns are held transposed, and the way back is the transpose of the way there.

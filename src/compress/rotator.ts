@@ -2,7 +2,6 @@ import type { Backend } from "../backend.js";
 import { type BlockWeights, disposeBlock } from "../decoder.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
 import { loadBlock } from "../load.js";
-import type { StatisticName, Statistics } from "../method.js";
 import { attentionOf, blockTensor, type Site, sitesOf } from "../model.js";
 import { rotationMoments } from "../rotation/moments.js";
 import { optimiseRotation } from "../rotation/optimise.js";
@@ -18,13 +17,14 @@ import {
   rotatedInputs,
   turnsOf,
 } from "../rotation.js";
+import { disposeStatistics, type Statistics } from "../statistic.js";
 import type { StoredModel } from "../stored-model.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import { round } from "./layer.js";
 import { foldOuter } from "./outer.js";
-import { disposeStatistics, type Passes, type Steps } from "./pass.js";
+import type { Passes, Steps } from "./pass.js";
 import { applyRotation, foldNorms, needsWithRotation, rotationProblem } from "./rotate.js";
 import type { BlockState, RunTools, TransformRun } from "./transform.js";
 import type { UnitWriter } from "./unit.js";
@@ -56,6 +56,8 @@ export class Rotator implements TransformRun {
   private readonly budget: Budget;
   private readonly objective: RotationObjective;
   private group: GroupRotation | undefined;
+  /** What is gathered of a block's inputs once it is rotated. */
+  private readonly gatheredAfter = new Map<string, ReadonlySet<string>>();
   /** From the coordinates of the last group back to the unrotated ones. */
   private wayBack: Tensor | undefined;
 
@@ -86,8 +88,11 @@ export class Rotator implements TransformRun {
     return this.journal.isLasting ? [rotationPart(this.groupOf(layer))] : [];
   }
 
-  needs(_: number, input: Site, later: readonly StatisticName[]): readonly StatisticName[] {
-    return needsWithRotation(input, later, this.objective);
+  needs(_: number, input: Site, later: readonly string[]): readonly string[] {
+    const { known } = this.passes;
+    const { before, after } = needsWithRotation(input, later, this.objective, known);
+    if (after.length > 0) this.gatheredAfter.set(input.name, new Set(after));
+    return before;
   }
 
   /**
@@ -95,6 +100,7 @@ export class Rotator implements TransformRun {
    * the first of several that share a Q.
    */
   async *begin(layer: number, share: number): Steps<void> {
+    this.gatheredAfter.clear();
     const { first, end } = this.groupOf(layer);
     const sought = first === layer ? end - first : 1;
     const seconds = this.budget.part(share, sought);
@@ -130,10 +136,25 @@ export class Rotator implements TransformRun {
     }
     const { first, q, r2, notes: found } = this.group!;
     const rotation = { q, r2: r2[layer - first], heads: attentionOf(block.spec) };
-    Object.assign(state, await applyRotation(backend, block, statistics, rotation));
+    Object.assign(
+      state,
+      await applyRotation(backend, block, statistics, rotation, this.passes.known),
+    );
+    yield* this.gatherAfter(state);
     if (layer !== first) return;
     const where = blockTensor(layer, "rotation");
     notes.push(...found.map((message) => ({ where, message })));
+  }
+
+  /** Gathers from the rotated block what tells nothing of turned inputs. */
+  private async *gatherAfter({ block, statistics }: BlockState): Steps<void> {
+    if (this.gatheredAfter.size === 0) return;
+    const options = { advance: false };
+    const gathered = yield* this.passes.gather("calibrate", block, this.gatheredAfter, options);
+    for (const [input, after] of gathered) {
+      const before = statistics.get(input)?.tensors;
+      statistics.set(input, { ...after, tensors: { ...before, ...after.tensors } });
+    }
   }
 
   /**

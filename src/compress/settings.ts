@@ -34,10 +34,10 @@ export const SETTINGS = {
   },
   layout: {
     kind: "text",
-    known: [...layouts.keys()] as readonly LayoutName[],
-    rule: `text such as ${[...layouts.keys()].slice(0, 2).join(" or ")}`,
+    known: Object.keys(layouts) as readonly LayoutName[],
+    rule: `text such as ${Object.keys(layouts).slice(0, 2).join(" or ")}`,
     default: "dense",
-    description: `how pruned weights are stored: ${[...layouts.keys()].join(", ")}`,
+    description: `how pruned weights are stored: ${Object.keys(layouts).join(", ")}`,
   },
   stream: {
     kind: "choice",

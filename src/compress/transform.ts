@@ -1,10 +1,11 @@
 import type { BlockWeights } from "../decoder.js";
 import type { FinishedTensor } from "../layout.js";
-import type { Importance, StatisticName, Statistics } from "../method.js";
+import type { Importance } from "../method.js";
 import type { DecoderSpec, Site } from "../model.js";
 import type { OptionSpecs, OptionValue } from "../options.js";
 import type { RotationLoss } from "../rotation.js";
 import type { Sparsity } from "../sparsity.js";
+import type { Statistics } from "../statistic.js";
 import type { StoredModel } from "../stored-model.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
@@ -140,7 +141,7 @@ export interface TransformRun {
   /** Readies a block for its calibration, in place. */
   prepare?(block: BlockWeights): Promise<void>;
   /** What must be gathered of a linear's inputs, given what later steps need of them. */
-  needs(layer: number, input: Site, later: readonly StatisticName[]): readonly StatisticName[];
+  needs(layer: number, input: Site, later: readonly string[]): readonly string[];
   /** @param share of the block's time that it may take */
   apply(state: BlockState, share: number): Steps<void>;
   /** Names in the journal of what other blocks need of it as this one does. */

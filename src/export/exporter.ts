@@ -1,4 +1,5 @@
 import {
+  ANY,
   type Arguments,
   CHECKPOINT,
   checkArguments,
@@ -30,6 +31,7 @@ import { findLayout, LAYOUT_KEY, layoutMetadata } from "../layouts/index.js";
 import { modelSites } from "../model.js";
 import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
+import { openRegistry } from "../registry.js";
 import { pause } from "../run.js";
 import {
   hasExtras,
@@ -55,6 +57,7 @@ const ARGUMENTS: Arguments<ExportOptions> = {
   out: required(OUTPUT),
   layout: TEXT,
   reconstruct: FLAG,
+  plugins: ANY,
   ...BACKEND_ARGUMENTS,
   shardBytes: NUMBER,
   force: FLAG,
@@ -73,10 +76,11 @@ export async function* exportSteps(
   let lease: Lease | undefined;
   let output: OutputFolder | undefined;
   try {
-    const model = readModel(checkpoint);
+    const registry = openRegistry(options.plugins);
+    const model = readModel(checkpoint, registry);
     refuseSources(model);
     const layout = targetLayout(model, options);
-    lease = await Lease.open(options, { largestWeight: 0 });
+    lease = await Lease.open(options, { largestWeight: 0 }, registry.operations);
     const { backend } = lease;
     const opened = await openOutput(options, checkpoint.folder.path, false);
     output = opened.output;
@@ -131,7 +135,7 @@ async function withoutForms({ folder }: Checkpoint): Promise<string> {
 
 function targetLayout(model: StoredModel, { layout, reconstruct }: ExportOptions): Layout {
   if (layout === undefined) return reconstruct ? dense : model.layout;
-  const target = findLayout(layout);
+  const target = findLayout(layout, "layout", model.registry.layouts);
   if (reconstruct && target !== dense && hasExtras(model)) {
     throw new PenjingError(
       "layout",

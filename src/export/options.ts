@@ -3,8 +3,9 @@ import type { BackendOptions } from "../backends/lease.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import type { LayoutName } from "../layouts/index.js";
 import type { OutputFolder } from "../platform/files.js";
+import type { PluginOptions } from "../plugin.js";
 
-export interface ExportOptions extends BackendOptions {
+export interface ExportOptions extends BackendOptions, PluginOptions {
   /** A model folder, a .safetensors file, or an open checkpoint; compressed by penjing or not. */
   readonly model: string | Checkpoint;
   /** Where the new folder is to be: a path that does not exist yet, or an output folder. */

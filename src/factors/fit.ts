@@ -56,7 +56,7 @@ export async function fitFactors(
   options: FitOptions,
 ): Promise<Fit> {
   const { backend, weight: core } = problem;
-  const hessian = problem.statistics.hessian!;
+  const hessian = problem.statistics.tensors.hessian;
   const parts: Parts = { core, mask, ...factors };
   const scratch: Tensor[] = [];
   const copyOf = (tensor: Tensor) => {

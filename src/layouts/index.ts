@@ -1,5 +1,6 @@
 import { nearest, PenjingError } from "../errors.js";
 import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../layout.js";
+import { isPluginId, missingPlugin } from "../plugin-id.js";
 import { cusparseltSm80 } from "./cusparselt-sm80.js";
 import { cusparseltSm90 } from "./cusparselt-sm90.js";
 import { cutlass } from "./cutlass.js";
@@ -24,17 +25,15 @@ export type LayoutName =
   | "cusparselt-sm90+pad";
 
 /** Every layout, by name. */
-export const layouts: ReadonlyMap<string, Layout> = new Map(
-  Object.entries<Layout>({
-    dense,
-    "two-four": twoFour,
-    cutlass,
-    "cusparselt-sm80": cusparseltSm80,
-    "cusparselt-sm90": cusparseltSm90,
-    "sparse-24-bitmask": sparse24Bitmask,
-    "sparse-bitmask": sparseBitmask,
-  } satisfies Record<Exclude<LayoutName, `${string}+pad`>, Layout>),
-);
+export const layouts: Readonly<Record<string, Layout>> = {
+  dense,
+  "two-four": twoFour,
+  cutlass,
+  "cusparselt-sm80": cusparseltSm80,
+  "cusparselt-sm90": cusparseltSm90,
+  "sparse-24-bitmask": sparse24Bitmask,
+  "sparse-bitmask": sparseBitmask,
+} satisfies Record<Exclude<LayoutName, `${string}+pad`>, Layout>;
 
 /** Ending of a layout's name that asks for weights to be padded to shapes that it can take. */
 const PAD = "+pad";
@@ -42,12 +41,13 @@ const PAD = "+pad";
 /**
  * A layout by name. A name such as "cutlass+pad" pads weights with zeros where their shapes do not fit.
  *
+ * @param known layouts by name. @default those built in
  * @throws PenjingError for an unknown name, proposing the nearest
  */
-export function findLayout(name: string, where = "layout"): Layout {
+export function findLayout(name: string, where = "layout", known = layouts): Layout {
   const isPadded = name.endsWith(PAD);
   const plain = isPadded ? name.slice(0, -PAD.length) : name;
-  const layout = layouts.get(plain);
+  const layout = Object.hasOwn(known, plain) ? known[plain] : undefined;
   if (layout && !isPadded) return layout;
   if (layout?.padded) return layout.padded;
   if (layout) {
@@ -56,7 +56,7 @@ export function findLayout(name: string, where = "layout"): Layout {
       `${name} asks for padding, which ${plain} never needs; write ${plain}.`,
     );
   }
-  const valid = [...layouts.keys()];
+  const valid = Object.keys(known);
   const near = nearest(plain, valid);
   throw new PenjingError(
     where,
@@ -73,12 +73,12 @@ export function layoutMetadata(
   layout: Layout,
   weights: readonly TensorEntry[],
 ): Record<string, string> {
-  const { name, version, confirmed } = layout;
+  const { name, version, confirmed, plugin } = layout;
   if (name === dense.name) return {};
   const facts = weights.map((weight) => [weight.name, layout.facts?.(weight)] as const);
   const known = facts.filter(([, fact]) => fact !== undefined);
   const recorded = known.length > 0 ? Object.fromEntries(known) : undefined;
-  return { [LAYOUT_KEY]: JSON.stringify({ name, version, confirmed, weights: recorded }) };
+  return { [LAYOUT_KEY]: JSON.stringify({ name, version, confirmed, plugin, weights: recorded }) };
 }
 
 /** What a file's `__metadata__` says under LAYOUT_KEY. */
@@ -86,15 +86,21 @@ interface Mark {
   readonly name: string;
   readonly version: number;
   readonly facts: ReadonlyMap<string, WeightFacts>;
+  readonly plugin: unknown;
 }
 
 /**
  * The layout that a file's `__metadata__` names; dense when it names none.
  *
  * @param where the file, for messages
+ * @param known layouts by name. @default those built in
  * @throws PenjingError for a mark that cannot be read, or a layout or version unknown here
  */
-export function layoutOf(metadata: Readonly<Record<string, string>>, where: string): Layout {
+export function layoutOf(
+  metadata: Readonly<Record<string, string>>,
+  where: string,
+  known = layouts,
+): Layout {
   if (!Object.hasOwn(metadata, LAYOUT_KEY)) return dense;
   const mark = parseMark(metadata[LAYOUT_KEY]);
   if (!mark) {
@@ -103,7 +109,12 @@ export function layoutOf(metadata: Readonly<Record<string, string>>, where: stri
       `its metadata ${LAYOUT_KEY} must be {"name": ..., "version": ...}; the file is damaged.`,
     );
   }
-  const layout = findLayout(mark.name, where);
+  const { plugin } = mark;
+  if (isPluginId(plugin) && !Object.hasOwn(known, mark.name)) {
+    const what = `its weights are in the layout ${mark.name}`;
+    throw new PenjingError(where, `${what}, ${missingPlugin(plugin)}.`);
+  }
+  const layout = findLayout(mark.name, where, known);
   if (mark.version !== layout.version) {
     throw new PenjingError(
       where,
@@ -120,12 +131,12 @@ export function layoutOf(metadata: Readonly<Record<string, string>>, where: stri
 
 function parseMark(text: string): Mark | undefined {
   try {
-    const { name, version, weights = {} } = JSON.parse(text);
+    const { name, version, plugin, weights = {} } = JSON.parse(text);
     if (typeof name !== "string" || typeof version !== "number") return undefined;
     if (name.endsWith(PAD)) return undefined;
     const facts = Object.entries<WeightFacts>(weights);
     return facts.every(([, fact]) => isFact(fact))
-      ? { name, version, facts: new Map(facts) }
+      ? { name, version, facts: new Map(facts), plugin }
       : undefined;
   } catch {
     // Not JSON, or not an object: the caller names the file.
@@ -140,9 +151,9 @@ function isFact({ shape, values }: WeightFacts): boolean {
 }
 
 /** Files that layouts write beside the weights: not to be carried into another layout. */
-export const LAYOUT_FILES: readonly string[] = [
-  ...new Set([...layouts.values()].flatMap(({ files = {} }) => Object.keys(files))),
-];
+export function layoutFiles(known: Readonly<Record<string, Layout>>): string[] {
+  return Object.values(known).flatMap(({ files = {} }) => Object.keys(files));
+}
 
 /**
  * config.json of a model that goes from one layout into another.

@@ -1,14 +1,10 @@
-import type { Method } from "../method.js";
+import type { AnyMethod } from "../method.js";
 import { armor } from "./armor.js";
 import { armorHessian } from "./armor-hessian.js";
 import { magnitude } from "./magnitude.js";
 import { nowag } from "./nowag.js";
 import { sparsegpt } from "./sparsegpt.js";
 import { wanda } from "./wanda.js";
-
-/** A method whose option names are not known to the type checker; `resolveOptions` checks them. */
-// biome-ignore lint/suspicious/noExplicitAny: the registry holds methods of different options
-export type AnyMethod = Method<any>;
 
 /** The pruning methods that penjing has. */
 export type MethodName = "magnitude" | "wanda" | "sparsegpt" | "nowag" | "armor" | "armor-hessian";

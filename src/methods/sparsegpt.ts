@@ -66,7 +66,7 @@ async function inverseFactor(
   damping: number,
 ): Promise<{ factor: Tensor; dead: number; notes: string[] }> {
   const { ops } = backend;
-  const hessian = statistics.hessian!;
+  const hessian = statistics.tensors.hessian;
   const cols = colsOf(weight);
   const vector = backend.zeros([cols]);
   ops.diagonal(hessian, vector);

@@ -16,7 +16,7 @@ export const wanda: Method<typeof OPTIONS> = {
   rotation: { removed: "wanda", entropy: "sparsegpt" },
   async prune(problem) {
     const { backend, statistics } = problem;
-    const squares = (await backend.read(statistics.columnSquares!)) as Float32Array;
+    const squares = (await backend.read(statistics.tensors.columnSquares)) as Float32Array;
     const norms = squares.map((sum) => Math.sqrt(sum / statistics.sequences));
     const columns = backend.upload(norms, [norms.length]);
     const outcome = keepBest(problem, { columns }, "row");

@@ -1,8 +1,8 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
-import type { Statistics } from "../method.js";
 import type { Site } from "../model.js";
 import { type BlockLinear, type HeadShape, turnsOf } from "../rotation.js";
+import type { InputTurn, Statistic, Statistics } from "../statistic.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 
 /** Rows that are turned at a time, which bounds the scratch that an embedding takes. */
@@ -96,46 +96,50 @@ export async function rotateBlock(
 
 /**
  * The statistics of a linear's inputs after `rotateBlock`, from those before it (and after norms
- * without gains): RᵀHR for the R that turns them, exact but for rounding. Column squares are read
- * off the turned Hessian.
+ * without gains): turned by the R that turns the inputs, or read off one that is. What can be neither
+ * is left out.
  *
  * @param site whose inputs they are
+ * @param known the statistics by name
  * @returns new tensors, except for inputs that no rotation turns: those come back as they are
- * @throws PenjingError when there are column squares and no Hessian: a rotation mixes columns
+ * @throws PenjingError when one is there without the one that it is read off
  */
 export async function rotateStatistics(
   backend: Backend,
   site: Site,
-  statistics: Statistics,
+  before: Statistics,
   rotation: BlockRotation,
+  known: Readonly<Record<string, Statistic>>,
 ): Promise<Statistics> {
-  const { sequences, tokens, hessian, columnSquares } = statistics;
+  const { sequences, tokens, tensors } = before;
+  const names = Object.keys(tensors);
   const { reads } = turnsOf(site);
-  if (!reads) return statistics;
-  if (!hessian) {
-    if (!columnSquares) return statistics;
-    throw new PenjingError(
-      site.name,
-      "the column squares of its inputs alone do not say what they become under a rotation; gather the Hessian, or gather them again from the rotated block.",
-    );
-  }
+  if (!reads || names.length === 0) return before;
+  const turned: Record<string, Tensor> = {};
   const isOfHeads = reads === "r2";
-  const turn = isOfHeads ? await headRotation(backend, rotation, colsOf(hessian)) : rotation.q;
-  const n = colsOf(hessian);
-  const turned = backend.zeros([n, n]);
-  backend.copy(hessian, turned);
-  turnColumns(backend, turned, turn);
-  turnRows(backend, turned, turn);
+  const [, inFeatures] = site.shape;
+  const turn = isOfHeads ? await headRotation(backend, rotation, inFeatures) : rotation.q;
+  const inputs: InputTurn = {
+    columns: (w) => turnColumns(backend, w, turn),
+    rows: (w) => turnRows(backend, w, turn),
+  };
+  for (const name of names.filter((one) => known[one].turn)) {
+    turned[name] = backend.zeros(tensors[name].shape);
+    backend.copy(tensors[name], turned[name]);
+    known[name].turn!(backend, turned[name], inputs);
+  }
   if (isOfHeads) turn.dispose();
-  // Rounding may tell the triangles apart, and methods read either.
-  backend.ops.mirrorUpper(turned);
-  if (!columnSquares) return { sequences, tokens, hessian: turned };
-  const squares = backend.zeros([n]);
-  backend.ops.diagonal(turned, squares);
-  const diagonal = (await backend.read(squares)) as Float32Array;
-  backend.write(
-    squares,
-    diagonal.map((h) => (h * sequences) / 2),
-  );
-  return { sequences, tokens, hessian: turned, columnSquares: squares };
+  for (const name of names) {
+    const { from } = known[name];
+    if (turned[name] || !from) continue;
+    const other = turned[from.statistic];
+    if (!other) {
+      throw new PenjingError(
+        site.name,
+        `the ${name} of its inputs alone do not say what they become under a rotation; gather the ${from.statistic} too, or gather them again from the rotated block.`,
+      );
+    }
+    turned[name] = await from.read(backend, other, sequences);
+  }
+  return { sequences, tokens, tensors: turned };
 }

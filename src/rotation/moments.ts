@@ -34,7 +34,7 @@ export async function rotationMoments(
   try {
     for (const site of inputs) {
       const input = site.name;
-      const hessian = statistics[input]?.hessian;
+      const hessian = statistics[input]?.tensors.hessian;
       const where = `${name}.${input}`;
       if (!hessian) {
         throw new PenjingError(

@@ -4,13 +4,14 @@ import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { closeCalibration, openCalibration } from "../../src/compress/calibration.js";
 import { Journal } from "../../src/compress/journal.js";
 import { pruneLayer } from "../../src/compress/layer.js";
-import { disposeStatistics, Passes, type Steps } from "../../src/compress/pass.js";
+import { Passes, type Steps } from "../../src/compress/pass.js";
 import { readRecipe, stepsOf } from "../../src/compress/recipe.js";
 import type { Settings } from "../../src/compress/settings.js";
 import { planLayers } from "../../src/compress/transforms/prune.js";
 import { disposeBlock } from "../../src/decoder.js";
 import { loadBlock } from "../../src/load.js";
-import type { StatisticName } from "../../src/method.js";
+import { disposeStatistics } from "../../src/statistic.js";
+import { statistics as known } from "../../src/statistics/index.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
 import type { BenchOptions, Figure } from "./measure.js";
@@ -133,19 +134,19 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
     const begun = live();
     const block = await loadBlock(model, backend, 0, { dense: true });
     const weights = live() - begun;
-    const passes = new Passes(backend, { ...calibration, samples }, undefined);
+    const passes = new Passes(backend, { ...calibration, samples }, undefined, known);
     const inputs: readonly string[] = [
       "self_attn.q_proj",
       "self_attn.o_proj",
       "mlp.gate_proj",
       DOWN,
     ];
-    const needs = new Map<string, ReadonlySet<StatisticName>>(
-      inputs.map((input) => [input, new Set(["hessian"] as const)]),
+    const needs = new Map<string, ReadonlySet<string>>(
+      inputs.map((input) => [input, new Set(["hessian"])]),
     );
     tide();
     const gathered = await take(passes.gather("calibrate", block, needs, { advance: false }));
-    const hessians = [...gathered.values()].map(({ hessian }) => 4 * hessian!.size);
+    const hessians = [...gathered.values()].map(({ tensors }) => 4 * tensors.hessian.size);
     const statistics = hessians.reduce((sum, bytes) => sum + bytes, 0);
     const tables = live() - weights - statistics;
     await take(passes.run("advance", block, { advance: true }));

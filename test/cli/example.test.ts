@@ -49,11 +49,12 @@ skipUnless(
   test,
   process.platform !== "win32",
   "Windows has no signals",
-  "Ctrl-C ends it without a trace",
+  "Ctrl-C ends it, and leaves the earlier output and the unfinished one beside it",
   async () => {
     const { code, output } = await start(/pruning 25%/);
     assert.is(code, 130, output);
-    assert.equal(readdirSync(demo), ["stories-1m-24"]);
+    assert.equal(readdirSync(demo).sort(), ["stories-1m-24", "stories-1m-24.partial"]);
+    assert.ok(existsSync(join(demo, "stories-1m-24", "penjing.json")));
     assert.not.match(output, /Error|^ +at /m);
   },
 );

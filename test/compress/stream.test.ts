@@ -21,6 +21,7 @@ import { PenjingError } from "../../src/errors.js";
 import { loadBlock } from "../../src/load.js";
 import { memoryFolder, openWorkFolder } from "../../src/platform/files.js";
 import { memoryWorkFolder, type WorkFolder } from "../../src/platform/work-folder.js";
+import { statistics } from "../../src/statistics/index.js";
 import { readModel, type StoredModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
 import { compressFiles, parseWeights, repeatBlocks, sameFiles, storyFiles } from "./stories.js";
@@ -228,7 +229,7 @@ test("a dense and a compressed stream are carried side by side through the block
   const model = await stories();
   const recipe = { ...readRecipe({}), length: LENGTH };
   const calibration = await openCalibration(model, backend, { ids, samples: SAMPLES }, recipe);
-  const passes = new Passes(backend, calibration, undefined);
+  const passes = new Passes(backend, calibration, undefined, statistics);
   const begun = await readAll(calibration.stream);
   const dense = await calibration.stream.copy("dense");
   const halve = (weight: Tensor) => {
@@ -256,7 +257,7 @@ test("a pass that does not advance leaves the stream; scratch is there only duri
   const model = await stories();
   const recipe = { ...readRecipe({}), length: LENGTH };
   const calibration = await openCalibration(model, backend, { ids, samples: SAMPLES }, recipe);
-  const passes = new Passes(backend, calibration, undefined);
+  const passes = new Passes(backend, calibration, undefined, statistics);
   const begun = await readAll(calibration.stream);
   const block = await loadBlock(model, backend, 0, { dense: true });
   // The first pass makes what the runner keeps.

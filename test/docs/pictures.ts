@@ -70,7 +70,7 @@ async function rotationSpec(): Promise<TopLevelSpec> {
   const { problems } = await foldedModel(backend, "stories-1m", { samples: 64, length: 128 });
   const problem = problems[1];
   const weight = problem.weights["mlp.gate_proj"];
-  const hessian = problem.statistics["mlp.gate_proj"]!.hessian!;
+  const hessian = problem.statistics["mlp.gate_proj"]!.tensors.hessian;
   const cols = hessian.shape[0];
   const measure = async () => {
     const w = (await backend.read(weight)) as Float32Array;

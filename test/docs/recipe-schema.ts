@@ -117,7 +117,7 @@ function stepSchema(kind: TransformKind): Schema {
 export function recipeSchema(): Schema {
   const kinds: readonly TransformKind[] = Object.values(transforms);
   const plain = properties(Object.entries(SETTINGS));
-  const names = { pattern: `^(${[...layouts.keys()].join("|")})(\\+pad)?$` };
+  const names = { pattern: `^(${Object.keys(layouts).join("|")})(\\+pad)?$` };
   const settings = { ...plain, layout: { ...(plain.layout as Schema), ...names } };
   const { prune, rotate } = transforms;
   const { method, sparsity } = prune.options;

@@ -16,7 +16,7 @@ import { exportFiles, packAndUnpack, tensorBytes } from "../exported.js";
 const test = suite("layouts/export");
 
 /** Every layout that packs, padded where a shape of the embedded model needs it, and its dtypes. */
-const PACKING = [...layouts.values()]
+const PACKING = Object.values(layouts)
   .filter(({ name }) => name !== "dense")
   .flatMap((layout) => {
     const refusal = (dtype: "BF16" | "F32") =>
@@ -35,7 +35,7 @@ for (const [layout, dtype] of PACKING) {
     const back = await packAndUnpack(dense, layout);
     const { "penjing-report.json": report, ...rest } = dense;
     assert.ok(report);
-    if (layouts.get(layout)?.configKeys) {
+    if (layouts[layout]?.configKeys) {
       // config.json was written twice, and the tensors of the parts stand in another order.
       assert.equal(configOf(back), configOf(rest));
       assert.equal(Object.keys(back).sort(), Object.keys(rest).sort());

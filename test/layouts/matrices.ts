@@ -96,9 +96,9 @@ export function reopened(layout: Layout, weight: TensorEntry): Layout {
 }
 
 /** Every layout, and the padded form of those that have one. */
-export const allLayouts: readonly [title: string, layout: Layout][] = [...layouts.values()].flatMap(
-  (layout): [string, Layout][] => [
-    [layout.name, layout],
-    ...(layout.padded ? [[`${layout.name}+pad`, layout.padded] as [string, Layout]] : []),
-  ],
-);
+export const allLayouts: readonly [title: string, layout: Layout][] = Object.values(
+  layouts,
+).flatMap((layout): [string, Layout][] => [
+  [layout.name, layout],
+  ...(layout.padded ? [[`${layout.name}+pad`, layout.padded] as [string, Layout]] : []),
+]);

@@ -75,7 +75,7 @@ async function prune(
     return {
       name: "layer",
       weight: copy,
-      statistics: { sequences: 1, tokens, hessian },
+      statistics: { sequences: 1, tokens, tensors: { hessian } },
       sparsity: parseSparsity("2:4"),
       backend,
       ...more,

@@ -48,7 +48,7 @@ export async function prune(
   const problem: LinearProblem = {
     name: "layer",
     weight: backend.upload(weight, [rows, cols]),
-    statistics: { sequences: 1, tokens: 1, columnSquares },
+    statistics: { sequences: 1, tokens: 1, tensors: { columnSquares } },
     sparsity: parseSparsity("2:4"),
     backend,
     ...more,

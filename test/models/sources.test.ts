@@ -13,6 +13,7 @@ import {
 } from "../../src/model.js";
 import { qwen2 } from "../../src/models/families/qwen2.js";
 import { loadDecoder } from "../../src/open-model.js";
+import { openRegistry } from "../../src/registry.js";
 import { readModel, refuseSources, type StoredModel } from "../../src/stored-model.js";
 import { refused } from "../checkpoint/crafted.js";
 import { type StoredTensor, TINY_CONFIG, tinyCheckpoint, tinyTensor } from "./tiny.js";
@@ -102,7 +103,7 @@ function move(tensors: Map<string, StoredTensor>): void {
 const CONFIG = { ...TINY_CONFIG, model_type: "qwen2" };
 
 function readMoved(checkpoint: Checkpoint): StoredModel {
-  return readModel(checkpoint, { qwen2: FAMILY });
+  return readModel(checkpoint, { ...openRegistry(), families: { qwen2: FAMILY } });
 }
 
 test("fused, transposed and renamed linears are read as if each had a tensor of its own", async () => {

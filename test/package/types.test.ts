@@ -14,9 +14,9 @@ const PROGRAM = `
 import {
   type CompressOptions, compress, evaluatePerplexity, exportModel, generate, type LayoutName,
   type MethodName, type OpenBackend, openBackend, openModel, packMatrix, pruneLinear, type Recipe,
-  type Run, type CompressEvent, type CompressResult,
+  PenjingError,
 } from "penjing";
-import type { Run as KitRun } from "penjing/kit";
+import { definePlugin, type Method, PenjingError as KitError, type PruneOutcome } from "penjing/kit";
 
 declare const signal: AbortSignal | undefined;
 declare const name: string;
@@ -24,8 +24,15 @@ const recipe = { version: 2, steps: [{ prune: { method: "wanda", sparsity: "2:4"
 const options: CompressOptions = {
   model: "m", out: "o", calibration: "text", recipe, signal, budget: undefined,
 };
-const run: Run<CompressEvent, CompressResult> = compress(options);
-export const same: KitRun<CompressEvent, CompressResult> = run;
+compress(options);
+export const same: typeof PenjingError = KitError;
+declare const outcome: PruneOutcome;
+const method: Method = {
+  name: "my-method", summary: "is mine", source: "none", options: {},
+  needs: () => [], prune: async () => outcome,
+};
+const plugin = definePlugin({ name: "my-plugin", version: "1.0.0", methods: [method] });
+compress({ ...options, plugins: [plugin] });
 const backend: OpenBackend = await openBackend("wasm", { threads: 1 });
 const model = await openModel("m", { backend, signal });
 generate({ model, prompt: "Once", seed: undefined });

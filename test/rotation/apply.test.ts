@@ -16,6 +16,7 @@ import {
 } from "../../src/rotation/apply.js";
 import { optimiseRotation } from "../../src/rotation/optimise.js";
 import { type BlockLinear, rotatedInputs } from "../../src/rotation.js";
+import { statistics as known } from "../../src/statistics/index.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
@@ -132,8 +133,7 @@ test("turned statistics are those gathered from the rotated block", async () => 
   const gatherers = new Map<string, StatisticsGatherer>();
   for (const { name, shape } of sites) {
     const [, cols] = shape;
-    const needs = new Set(["hessian", "columnSquares"] as const);
-    gatherers.set(name, new StatisticsGatherer(backend, cols, samples, needs));
+    gatherers.set(name, new StatisticsGatherer(backend, cols, samples, Object.values(known)));
   }
   const runner = new BlockRunner(backend, spec, ids.length, length);
   runner.run(hidden, blocks[0], {
@@ -143,10 +143,16 @@ test("turned statistics are those gathered from the rotated block", async () => 
   for (const site of rotatedInputs(blocks[0].spec)) {
     const { name } = site;
     const regathered = await gatherers.get(name)!.finish(name);
-    const turned = await rotateStatistics(backend, site, problems[0].statistics[name]!, rotation);
+    const turned = await rotateStatistics(
+      backend,
+      site,
+      problems[0].statistics[name]!,
+      rotation,
+      known,
+    );
     for (const field of ["hessian", "columnSquares"] as const) {
-      const expected = (await backend.read(regathered[field]!)) as Float32Array;
-      const actual = (await backend.read(turned[field]!)) as Float32Array;
+      const expected = (await backend.read(regathered.tensors[field])) as Float32Array;
+      const actual = (await backend.read(turned.tensors[field])) as Float32Array;
       const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
       const worst = actual.reduce((most, x, i) => Math.max(most, Math.abs(x - expected[i])), 0);
       // Rotated attention and norms round too, hence no tighter bound.
@@ -171,20 +177,23 @@ test("k, v and up share turned statistics; down's stay; column squares alone are
   const given = statistics["self_attn.q_proj"]!;
   const [byQ, byV] = await Promise.all(
     (["self_attn.q_proj", "self_attn.v_proj"] as const).map(async (name) =>
-      backend.read((await rotateStatistics(backend, site(name), given, rotation)).hessian!),
+      backend.read(
+        (await rotateStatistics(backend, site(name), given, rotation, known)).tensors.hessian,
+      ),
     ),
   );
   assert.equal(byQ, byV);
-  assert.is(await rotateStatistics(backend, site("mlp.down_proj"), given, rotation), given);
-  const { hessian: _, ...squaresOnly } = given;
+  assert.is(await rotateStatistics(backend, site("mlp.down_proj"), given, rotation, known), given);
+  const { columnSquares } = given.tensors;
+  const squaresOnly = { ...given, tensors: { columnSquares } };
   try {
-    await rotateStatistics(backend, site("mlp.up_proj"), squaresOnly, rotation);
+    await rotateStatistics(backend, site("mlp.up_proj"), squaresOnly, rotation, known);
     assert.unreachable("column squares were turned");
   } catch (error) {
-    assert.match(String(error), /\[mlp\.up_proj\] the column squares.*gather the Hessian/);
+    assert.match(String(error), /\[mlp\.up_proj\] the columnSquares.*gather the hessian/);
   }
-  const counts = { sequences: 1, tokens: 32 };
-  assert.is(await rotateStatistics(backend, site("mlp.up_proj"), counts, rotation), counts);
+  const counts = { sequences: 1, tokens: 32, tensors: {} };
+  assert.is(await rotateStatistics(backend, site("mlp.up_proj"), counts, rotation, known), counts);
   backend.dispose();
 });
 

@@ -6,9 +6,10 @@ import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
 import { BlockRunner, type BlockWeights, type OuterWeights } from "../../src/decoder.js";
 import { loadBlock, loadOuter } from "../../src/load.js";
-import type { Statistics } from "../../src/method.js";
 import { blockTensor, type DecoderSpec, type Site } from "../../src/model.js";
 import { type RotationProblem, rotatedInputs } from "../../src/rotation.js";
+import type { Statistics } from "../../src/statistic.js";
+import { statistics as known } from "../../src/statistics/index.js";
 import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
@@ -84,8 +85,7 @@ export async function foldedModel(
     const gatherers = new Map<string, StatisticsGatherer>();
     for (const { name: input, shape } of rotatedInputs(block.spec)) {
       const [, cols] = shape;
-      const needs = new Set(["hessian", "columnSquares"] as const);
-      gatherers.set(input, new StatisticsGatherer(backend, cols, samples, needs));
+      gatherers.set(input, new StatisticsGatherer(backend, cols, samples, Object.values(known)));
     }
     const observe = (linear: string, x: Tensor) => gatherers.get(linear)?.add(x);
     runner.run(hidden, block, { sequences: samples, observe });

@@ -284,7 +284,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
 
   test(`${backend.name}: a Hessian that does not factorise gets more damping, and says so`, async () => {
     const problem = problemOf(backend, randomBlock(SHAPES[0], 2));
-    const broken = problem.statistics["mlp.gate_proj"]!.hessian!;
+    const broken = problem.statistics["mlp.gate_proj"]!.tensors.hessian;
     // One direction has a second moment below zero, as rounding can make it.
     const data = new Float32Array(36).fill(1.05);
     for (let i = 0; i < 6; i++) data[7 * i] = 1;

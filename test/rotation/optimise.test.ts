@@ -138,12 +138,12 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   test(`${backend.name}: inputs that were always zero are no obstacle`, async () => {
     for (const objective of ["wanda", "sparsegpt"] as const) {
       const problem = problemOf(backend, randomBlock(SHAPE, 16));
-      for (const { hessian } of Object.values(problem.statistics)) {
-        const n = hessian!.shape[0];
-        const dead = (await floats(backend, hessian!)).map((h, at) =>
+      for (const { tensors } of Object.values(problem.statistics)) {
+        const n = tensors.hessian.shape[0];
+        const dead = (await floats(backend, tensors.hessian)).map((h, at) =>
           at % n === 1 || Math.floor(at / n) === 1 ? 0 : h,
         );
-        backend.write(hessian!, dead);
+        backend.write(tensors.hessian, dead);
       }
       const outcome = await optimiseRotation(backend, [problem], { objective, steps: 20 });
       assert.ok(outcome.loss < outcome.curve[0] && Number.isFinite(outcome.loss));

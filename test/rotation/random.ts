@@ -74,7 +74,10 @@ export function problemOf(backend: Backend, block: RandomBlock): RotationProblem
   const shapes = shapesOf(block.shape);
   const statistics = Object.entries(block.hessians).map(([input, data]) => {
     const n = Math.sqrt(data.length);
-    return [input, { sequences: 4, tokens: 12, hessian: backend.upload(data, [n, n]) }];
+    return [
+      input,
+      { sequences: 4, tokens: 12, tensors: { hessian: backend.upload(data, [n, n]) } },
+    ];
   });
   const weights = Object.entries(shapes).map(([name, shape]) => [
     name,

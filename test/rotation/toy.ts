@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import type { Backend } from "../../src/backend.js";
-import type { Statistics } from "../../src/method.js";
 import { sitesOf } from "../../src/model.js";
 import { type RotationProblem, rotatedInputs } from "../../src/rotation.js";
+import type { Statistics } from "../../src/statistic.js";
 import { floatsOf, intsOf, readShared } from "../golden.js";
 import { sharedPath } from "../shared.js";
 import { blockOf } from "./random.js";
@@ -69,7 +69,7 @@ export async function goldenToy(): Promise<GoldenToy> {
           const statistics: Statistics = {
             sequences: dims.nseq,
             tokens: dims.nseq * dims.seqlen,
-            hessian: backend.upload(data, [n, n]),
+            tensors: { hessian: backend.upload(data, [n, n]) },
           };
           return [input, statistics];
         }),

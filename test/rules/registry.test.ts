@@ -22,7 +22,7 @@ function text(path: string): string {
   return readFileSync(join(repositoryRoot, path), "utf8");
 }
 
-for (const folder of ["src/methods", "src/models/families", "src/layouts"]) {
+for (const folder of ["src/methods", "src/models/families", "src/layouts", "src/statistics"]) {
   test(`${folder}/index.ts registers every file of its folder`, () => {
     const registered = importsOf(text(`${folder}/index.ts`))
       .filter(({ specifier }) => specifier.startsWith("./"))
@@ -37,9 +37,11 @@ test("what a registry imports is under its file's name", async () => {
   const { methods } = await import("../../src/methods/index.js");
   const { families } = await import("../../src/models/families/index.js");
   const { layouts } = await import("../../src/layouts/index.js");
+  const { statistics } = await import("../../src/statistics/index.js");
   assert.equal(Object.keys(methods).sort(), stems("src/methods"));
+  assert.is(Object.keys(statistics).length, stems("src/statistics").length);
   assert.equal(Object.keys(families).sort(), stems("src/models/families"));
-  assert.is(layouts.size, stems("src/layouts").length);
+  assert.is(Object.keys(layouts).length, stems("src/layouts").length);
 });
 
 test("assembly/index.ts lists every kernel", () => {

@@ -4,19 +4,23 @@
  * folder.
  */
 export const PLACES: readonly (readonly string[])[] = [
-  ["errors", "tensor", "random", "version"],
+  ["errors", "tensor", "random", "version", "plugin-id"],
   ["arguments", "form"],
   ["forms"],
   ["backends/operations"],
   ["sparsity", "config-reader", "pack", "snapshot"],
   ["options"],
   ["backend"],
-  ["layer-error", "decode"],
-  ["layout", "method", "model", "run", "sample"],
+  ["layer-error", "decode", "run"],
   ["steps"],
-  ["mask", "extras", "calibrate", "platform"],
+  ["statistic"],
+  ["layout", "method", "model", "sample"],
+  ["mask", "outcome", "extras", "calibrate", "platform"],
   ["normalise", "factors"],
-  ["methods", "models", "layouts", "backends", "checkpoint", "rotation"],
+  ["methods", "models", "layouts", "statistics", "backends", "checkpoint", "rotation"],
+  ["layout-check"],
+  ["plugin"],
+  ["registry"],
   ["sources", "stored-forms", "pack-matrix", "text"],
   ["stored-model", "decoder"],
   ["weights"],
@@ -24,7 +28,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["open-model", "open-backend"],
   ["compress", "evaluate", "generate", "inspect"],
   ["export", "prune"],
-  ["index"],
+  ["index", "kit"],
   ["cli"],
 ];
 

@@ -1,3 +1,5 @@
+import type { HostTensor, Tensor } from "../../tensor.js";
+
 type AnyOperation = (...args: never[]) => unknown;
 
 /** What holds for an operation on every backend, beside what it computes. */
@@ -34,6 +36,36 @@ export type Contracts<Operations> = {
     ? Contract<Operations[Name]>
     : never;
 };
+
+/** Tensors as JavaScript sees them. */
+type OnHost<Args extends readonly unknown[]> = {
+  [Index in keyof Args]: Args[Index] extends Tensor ? HostTensor : Args[Index];
+};
+
+/**
+ * An operation that a plug-in brings. It is computed in JavaScript for every backend: where tensors
+ * live elsewhere, they are copied to the host before it and those that it writes are copied back.
+ *
+ * @typeParam Args its arguments; tensors are not in objects or lists
+ */
+export interface HostOperation<
+  // biome-ignore lint/suspicious/noExplicitAny: a registry holds operations of different arguments
+  Args extends readonly unknown[] = any,
+  Result = unknown,
+> {
+  readonly name: string;
+  /** One line for the docs. */
+  readonly summary: string;
+  /** Places of the tensors that it writes among its arguments, from 0 on. */
+  readonly writes: readonly number[];
+  /** @throws PenjingError for the first argument that does not fit the others */
+  check?(...args: Args): void;
+  run(...args: OnHost<Args>): Result;
+}
+
+/** The arguments of a plug-in's operation. */
+export type ArgumentsOf<Operation> =
+  Operation extends HostOperation<infer Args extends readonly unknown[]> ? Args : never;
 
 /** Work that may take long. */
 export interface Cancellable {

@@ -1,20 +1,31 @@
 import { PenjingError } from "../../errors.js";
-import type { StatisticName } from "../../method.js";
-import { type MethodName, methods } from "../../methods/index.js";
+import { lookUp } from "../../method.js";
+import type { MethodName } from "../../methods/index.js";
 import { blockTensor, type DecoderSpec, type Site, sitesOf } from "../../model.js";
-import { changeOptions, type OptionSpecs } from "../../options.js";
+import {
+  type ChoiceSpec,
+  changeOptions,
+  type OptionSpecs,
+  type SparsitySpec,
+} from "../../options.js";
+import type { Registry } from "../../registry.js";
+import type { RotationLoss } from "../../rotation.js";
 import { formatSparsity, parseSparsity } from "../../sparsity.js";
+import { disposeStatistics } from "../../statistic.js";
 import { openReach } from "../globs.js";
 import {
   denseWeight,
   discardPruned,
   type LayerPlan,
+  methodName,
   type PrunedLayer,
   pruneLayer,
 } from "../layer.js";
-import { disposeStatistics, type Steps } from "../pass.js";
+import type { Steps } from "../pass.js";
+import { openCompressRegistry } from "../registry.js";
 import type {
   BlockState,
+  PlanTarget,
   ReadStep,
   RunTools,
   Transform,
@@ -22,43 +33,70 @@ import type {
   TransformRun,
 } from "../transform.js";
 
-export const PRUNE_OPTIONS = {
-  method: {
-    kind: "choice",
-    values: Object.keys(methods) as readonly (MethodName | (string & {}))[],
-    default: "sparsegpt",
-    brings: Object.fromEntries(Object.values(methods).map(({ name, options }) => [name, options])),
-    description: "which weights are removed, and what becomes of the others",
-  },
-  sparsity: {
-    kind: "sparsity",
-    default: "2:4",
-    description: "N:M, N kept of every M inputs of a row, or the share of weights to remove",
-  },
-} as const satisfies OptionSpecs;
+/** Descriptions of its options. */
+export type PruneSpecs = {
+  readonly method: ChoiceSpec & {
+    readonly values: readonly (MethodName | (string & {}))[];
+    readonly default: string;
+    readonly brings: Readonly<Record<string, OptionSpecs>>;
+  };
+  readonly sparsity: SparsitySpec;
+};
 
-/** Sets weights of the blocks' linears to zero. */
-export const prune = {
-  name: "prune",
-  summary: "remove weights of the blocks' linears",
-  scope: "linear",
-  options: PRUNE_OPTIONS,
-  leaves: "zeros",
-  cannotFollow: {},
-  check(options, where) {
-    const { method, sparsity } = layerPlan(options);
-    const refusal = method.refusal?.(sparsity);
-    if (refusal) throw new PenjingError(`${where}: sparsity`, `${method.name} ${refusal}`);
-  },
-  rotationAim(options) {
-    const { method, sparsity } = layerPlan(options);
-    return { sparsity, importance: (loss) => method.rotation?.[loss] ?? "magnitude" };
-  },
-  plan: (steps, { spec, layers }): Transform => new Pruning(spec, planLayers(steps, layers)),
-} satisfies TransformKind;
+function optionsOf({ methods }: Registry): PruneSpecs {
+  return {
+    method: {
+      kind: "choice",
+      values: Object.keys(methods),
+      default: "sparsegpt",
+      brings: Object.fromEntries(
+        Object.values(methods).map(({ name, options }) => [name, options]),
+      ),
+      description: "which weights are removed, and what becomes of the others",
+    },
+    sparsity: {
+      kind: "sparsity",
+      default: "2:4",
+      description: "N:M, N kept of every M inputs of a row, or the share of weights to remove",
+    },
+  };
+}
+
+/** Sets weights of the blocks' linears to zero, by the methods that a call knows. */
+export function pruneKind(registry: Registry) {
+  const planOf = (options: ReadStep["options"]) => layerPlan(options, registry);
+  const kind = {
+    name: "prune",
+    summary: "remove weights of the blocks' linears",
+    scope: "linear",
+    options: optionsOf(registry),
+    leaves: "zeros",
+    cannotFollow: {},
+    check(options: ReadStep["options"], where: string) {
+      const { method, sparsity, options: own } = planOf(options);
+      const refusal = method.refusal?.(sparsity);
+      if (refusal) throw new PenjingError(`${where}: sparsity`, `${method.name} ${refusal}`);
+      for (const name of method.needs(own))
+        lookUp(registry.statistics, name, `${methodName(method)}: needs`);
+    },
+    rotationAim(options: ReadStep["options"]) {
+      const { method, sparsity } = planOf(options);
+      return {
+        sparsity,
+        importance: (loss: RotationLoss) => method.rotation?.[loss] ?? "magnitude",
+      };
+    },
+    plan: (steps: readonly ReadStep[], { spec, layers }: PlanTarget): Transform =>
+      new Pruning(spec, planLayers(steps, layers, registry)),
+  } as const satisfies TransformKind;
+  return kind;
+}
 
 /** Resolved options of the step as those of its method. */
-export function layerPlan({ method, sparsity, ...options }: ReadStep["options"]): LayerPlan {
+export function layerPlan(
+  { method, sparsity, ...options }: ReadStep["options"],
+  { methods }: Registry,
+): LayerPlan {
   return {
     method: methods[method as string],
     options,
@@ -70,17 +108,19 @@ export function layerPlan({ method, sparsity, ...options }: ReadStep["options"])
  * What pruning steps do with each linear layer; layers that none of them acts on are left out.
  *
  * @param layers name and [outFeatures, inFeatures] of every linear that could be pruned
+ * @param registry what the call knows. @default what is built in
  * @throws PenjingError when a glob matches nothing, nothing is left to prune, two steps act on one
  *   layer, or an N:M pattern does not divide a layer
  */
 export function planLayers(
   steps: readonly ReadStep[],
   layers: ReadonlyMap<string, readonly number[]>,
+  registry = openCompressRegistry(),
 ): Map<string, LayerPlan> {
   const plan = new Map<string, LayerPlan>();
   const owners = new Map<string, string>();
   const names = [...layers.keys()];
-  for (const { options, reach, where } of steps) {
+  for (const { kind, options, reach, where } of steps) {
     const { includes, changes } = openReach(reach, names);
     const own = names.filter(includes);
     if (own.length === 0) {
@@ -94,9 +134,14 @@ export function planLayers(
           `prune acts on ${name}, which prune (${other}) has pruned before it, and what is pruned twice loses the first one's zeros; let match and ignore keep the two apart.`,
         );
       }
-      const changed = changeOptions(PRUNE_OPTIONS, options, changes(name), name);
-      prune.check(changed as ReadStep["options"], name);
-      const layer = layerPlan(changed as ReadStep["options"]);
+      const changed = changeOptions(
+        kind.options,
+        options,
+        changes(name),
+        name,
+      ) as ReadStep["options"];
+      kind.check?.(changed, name);
+      const layer = layerPlan(changed, registry);
       refuseShape(layer, name, layers.get(name)![1]);
       plan.set(name, layer);
       owners.set(name, where);
@@ -150,7 +195,7 @@ class PruningRun implements TransformRun {
     private readonly tools: RunTools,
   ) {}
 
-  needs(block: number, { name }: Site, later: readonly StatisticName[]): StatisticName[] {
+  needs(block: number, { name }: Site, later: readonly string[]): string[] {
     const own = this.pruning
       .planned(block)
       .filter(({ input }) => input === name)
@@ -166,7 +211,7 @@ class PruningRun implements TransformRun {
     const { block, statistics, pruned } = state;
     const planned = this.pruning.planned(block.layer);
     // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
-    const hasHessian = ({ input }: Site) => statistics.get(input)?.hessian;
+    const hasHessian = ({ input }: Site) => statistics.get(input)?.tensors.hessian;
     state.measures = layerError && !planned.every(hasHessian);
     for (const [i, site] of planned.entries()) {
       keepOnly(statistics, planned.slice(i));
@@ -206,6 +251,7 @@ class PruningRun implements TransformRun {
           statistics: statistics.get(site.input) ?? {
             sequences: samples,
             tokens: samples * length,
+            tensors: {},
           },
           seed,
           measure: layerError,

@@ -1,6 +1,7 @@
 import { ConfigReader } from "../../config-reader.js";
 import { PenjingError } from "../../errors.js";
 import type { DecoderSpec, ModelFamily } from "../../model.js";
+import { missingPlugin, plugInOf } from "../../plugin-id.js";
 import { llama } from "./llama.js";
 import { mistral } from "./mistral.js";
 import { qwen2 } from "./qwen2.js";
@@ -17,6 +18,7 @@ const EXPERT_KEYS = ["num_experts", "num_local_experts", "n_routed_experts"];
  *
  * @param where path of the file, for messages
  * @param known families by `model_type`. @default those built in
+ * @param plugins what penjing.json says of the plug-ins that it was made with
  * @throws PenjingError for a family that is not supported, a mixture of experts, a quantized
  *   checkpoint, or a field that is missing or wrong
  */
@@ -24,6 +26,7 @@ export function readModelConfig(
   where: string,
   parsed: unknown,
   known: Readonly<Record<string, ModelFamily>> = families,
+  plugins?: unknown,
 ): DecoderSpec {
   const config = new ConfigReader(where, parsed);
   const type = config.text("model_type", "");
@@ -36,6 +39,10 @@ export function readModelConfig(
     );
   }
   const family = Object.hasOwn(known, type) ? known[type] : undefined;
+  const plugin = plugInOf(plugins, "families", type);
+  if (!family && plugin) {
+    throw new PenjingError(where, `it is of the family ${type}, ${missingPlugin(plugin)}.`);
+  }
   if (!family) {
     throw new PenjingError(
       where,

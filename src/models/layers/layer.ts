@@ -1,5 +1,6 @@
 import type { Backend } from "../../backend.js";
 import type { LayerSpec, Site } from "../../model.js";
+import type { Work } from "../../steps.js";
 import type { Tensor } from "../../tensor.js";
 import type { KeyValueCache } from "./key-value-cache.js";
 
@@ -21,7 +22,7 @@ export interface LayerRun {
   /** Tensors that are made once for all layers that give the same key. */
   constants(key: string, make: () => readonly Tensor[]): readonly Tensor[];
   /** The steps of out = input Wᵀ + bias with a site's weight. */
-  multiply(site: Site, input: Tensor, out: Tensor): Generator<void, void, void>;
+  multiply(site: Site, input: Tensor, out: Tensor): Work;
 }
 
 /** How one kind of layer runs. */
@@ -29,5 +30,5 @@ export interface LayerKind<Spec = LayerSpec> {
   /** Columns of each scratch tensor that a forward takes, by name. */
   scratch(spec: Spec): Readonly<Record<string, number>>;
   /** The steps of x = layer(x), x [tokens, hiddenSize]. */
-  forward(spec: Spec, x: Tensor, run: LayerRun): Generator<void, void, void>;
+  forward(spec: Spec, x: Tensor, run: LayerRun): Work;
 }

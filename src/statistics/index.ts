@@ -1,0 +1,6 @@
+import type { Statistic } from "../statistic.js";
+import { columnSquares } from "./column-squares.js";
+import { hessian } from "./hessian.js";
+
+/** Every statistic by name. */
+export const statistics: Readonly<Record<string, Statistic>> = { columnSquares, hessian };
