@@ -77,7 +77,12 @@ export interface Method<Specs extends OptionSpecs = OptionSpecs> {
    * The importance that a rotation before it concentrates best, by the rotation's loss
    * (docs/methods.md). @default "magnitude"
    */
-  readonly rotation?: { readonly removed?: Importance; readonly entropy?: Importance } | undefined;
+  readonly rotation?:
+    | {
+        readonly removed?: Importance | undefined;
+        readonly entropy?: Importance | undefined;
+      }
+    | undefined;
   /** Whether it is a long optimisation that stops after `LinearProblem.seconds`. @default false */
   readonly isTimed?: boolean | undefined;
   /** Why it cannot prune to this sparsity; the sentence completes "<method> ". @default it can */

@@ -5,12 +5,14 @@ export interface RopeSpec {
   /** Base of the geometric series of wavelengths. */
   readonly theta: number;
   /** Llama-3's stretching of long wavelengths; wavelengths are in positions. */
-  readonly llama3?: {
-    readonly factor: number;
-    readonly lowFreqFactor: number;
-    readonly highFreqFactor: number;
-    readonly originalContext: number;
-  };
+  readonly llama3?:
+    | {
+        readonly factor: number;
+        readonly lowFreqFactor: number;
+        readonly highFreqFactor: number;
+        readonly originalContext: number;
+      }
+    | undefined;
 }
 
 /**
@@ -68,7 +70,10 @@ export interface AttentionSpec {
   /** Positions that a query sees, its own included; undefined = all. */
   readonly window: number | undefined;
   /** Over each head's queries and keys, before the rotation by positions. */
-  readonly norms: { readonly q?: NormSpec; readonly k?: NormSpec };
+  readonly norms: {
+    readonly q?: NormSpec | undefined;
+    readonly k?: NormSpec | undefined;
+  };
   readonly sites: Readonly<Record<"q" | "k" | "v" | "o", Site>>;
 }
 

@@ -15,7 +15,6 @@ import {
 import { layouts } from "../../src/layouts/index.js";
 import { methods } from "../../src/methods/index.js";
 import { readModelConfig } from "../../src/models/families/index.js";
-import type { Plugin } from "../../src/plugin.js";
 import { openRegistry } from "../../src/registry.js";
 import { compressFiles, storyFiles } from "../compress/stories.js";
 import { parts } from "./plugin.js";
