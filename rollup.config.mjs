@@ -7,6 +7,8 @@
 // - build/workerd.js, the same in one file that imports kernels.wasm (and kernels-relaxed.wasm, where
 //   that is given to it) as a compiled module, as a worker may not compile one while it serves.
 // - build/browser/, the page of examples/browser: each of its two scripts with all that it needs.
+// - build/{index,kit}.d.ts, the declarations of the two faces, each in one file with what they share
+//   in faces.d.ts: so that a type of the one is the same type in the other.
 // - build/bench/gpu.js, a benchmark in one file, to be carried to machines without a network.
 // - build/bench/guard.js, what test/bench/guard measures with all that it needs; a copy of it, committed,
 //   is what later builds are compared with.
@@ -17,10 +19,12 @@ import { deflateRawSync } from "node:zlib";
 import commonjs from "@rollup/plugin-commonjs";
 import { nodeResolve } from "@rollup/plugin-node-resolve";
 import { minify } from "@swc/core";
+import { dts } from "rollup-plugin-dts";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 const build = join(root, "build");
 const compiled = (name) => join(build, "out", "src", name);
+const declared = (name) => join(build, "types", "src", name);
 const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
 /** Inlines what package.json's "imports" names, so that the package needs no such field. */
@@ -158,7 +162,7 @@ const guardCases = join(build, "out", "test", "bench", "guard", "cases.js");
 
 export default [
   {
-    input: { index: compiled("index.js"), cli: compiled("cli.js") },
+    input: { index: compiled("index.js"), kit: compiled("kit.js"), cli: compiled("cli.js") },
     external: (id) =>
       id.startsWith("node:") ||
       Object.keys(dependencies).some((name) => id === name || id.startsWith(`${name}/`)),
@@ -172,12 +176,13 @@ export default [
     onwarn,
   },
   {
-    input: { index: compiled("index.js") },
+    input: { index: compiled("index.js"), kit: compiled("kit.js") },
     plugins: [withoutNode, deflated, inlined, ...packages, minified, licences],
     output: {
       dir: join(build, "portable"),
       format: "es",
-      chunkFileNames: ({ name }) => (name === "index" ? "core.js" : `${name.replace("_", "")}.js`),
+      chunkFileNames: ({ name }) =>
+        /^(index|kit)$/.test(name) ? "core.js" : `${name.replace("_", "")}.js`,
     },
     onwarn,
   },
@@ -188,6 +193,19 @@ export default [
       file: join(build, "workerd.js"),
       format: "es",
       inlineDynamicImports: true,
+    },
+    onwarn,
+  },
+  {
+    input: { index: declared("index.d.ts"), kit: declared("kit.d.ts") },
+    plugins: [dts()],
+    output: {
+      dir: build,
+      format: "es",
+      chunkFileNames: "faces.d.ts",
+      minifyInternalExports: false,
+      // Left to itself, rollup puts what both need into index.d.ts and exports it there.
+      manualChunks: (id) => (/\/src\/(index|kit)\.d\.ts$/.test(id) ? undefined : "faces"),
     },
     onwarn,
   },

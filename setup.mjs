@@ -172,7 +172,10 @@ const STEPS = [
       "package.json",
       "package-lock.json",
     ],
-    outputs: ["index.js", "cli.js", "portable/index.js", "workerd.js"],
+    outputs: [
+      ...["index.js", "kit.js", "cli.js", "portable/index.js", "portable/kit.js", "workerd.js"],
+      ...["index.d.ts", "kit.d.ts", "faces.d.ts"],
+    ],
     run() {
       const rollup = "node_modules/rollup/dist/bin/rollup";
       runTool("The bundle cannot be made.", rollup, "-c", "--silent");

@@ -4,7 +4,7 @@ import { PenjingError, refuseUnknownKeys } from "./errors.js";
 export interface Argument {
   /** Completes "give " and "must be ". */
   readonly what: string;
-  readonly isRequired?: boolean;
+  readonly isRequired?: boolean | undefined;
   readonly fits: (value: unknown) => boolean;
 }
 

@@ -19,18 +19,19 @@ export type TransferName = "upload" | "read";
 
 /** One line of "which backend served what": kept for every operation that was called. */
 export interface ServedOperation {
-  readonly operation: OperationName | TransferName | (string & {});
+  /** Name of the operation, or "upload" or "read" for copies. */
+  readonly operation: string;
   /** Backend whose kernel ran. */
   readonly servedBy: string;
   readonly calls: number;
   /** Of `multiply`: how the matrices were held, as in "2:4 x bf16". */
-  readonly held?: string;
+  readonly held?: string | undefined;
   /** Why that one, where it is known. */
-  readonly reason?: string;
+  readonly reason?: string | undefined;
   /** In which way that backend runs, such as "relaxed SIMD, 2 threads", where there is a choice. */
-  readonly how?: string;
+  readonly how?: string | undefined;
   /** Bytes that a transfer copied; absent of operations, and of backends in the host's memory. */
-  readonly copiedBytes?: number;
+  readonly copiedBytes?: number | undefined;
 }
 
 export interface MemoryUse {
@@ -40,11 +41,22 @@ export interface MemoryUse {
   readonly peak: number;
 }
 
-/** A place to compute: storage for tensors and a full table of operations over them. */
-export interface Backend {
+/** A place to compute that is open. Calls take it as `backend`, and do not dispose it. */
+export interface OpenBackend {
   readonly name: string;
   /** What besides the name decides the bits of results: "relaxed SIMD", or "" for nothing. */
   readonly arithmetic: string;
+  /** Which backend served each operation called so far. */
+  served(): readonly ServedOperation[];
+  memory(): MemoryUse;
+  /** Frees everything. The backend cannot be used afterwards. */
+  dispose(): void;
+  /** The same at the end of a block that declared it with `using`. */
+  [Symbol.dispose](): void;
+}
+
+/** Storage for tensors and a full table of operations over them. */
+export interface Backend extends OpenBackend {
   /**
    * Whether operations have run when they return. Otherwise they are queued, and never keep timers
    * waiting.
@@ -81,11 +93,4 @@ export interface Backend {
   rows(tensor: Tensor, start: number, count: number, cols?: number): Tensor;
   /** Copies all elements of `from` to `to`, same dtype and size. */
   copy(from: Tensor, to: Tensor): void;
-  /** Which backend served each operation called so far. */
-  served(): readonly ServedOperation[];
-  memory(): MemoryUse;
-  /** Frees everything. The backend cannot be used afterwards. */
-  dispose(): void;
-  /** The same at the end of a block that declared it with `using`. */
-  [Symbol.dispose](): void;
 }

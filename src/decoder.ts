@@ -10,7 +10,7 @@ import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 /** A linear layer ready to run: y = x Wᵀ + bias, W in whichever form it is held. */
 export interface LinearWeight {
   readonly weight: Weight;
-  readonly bias?: Tensor;
+  readonly bias?: Tensor | undefined;
 }
 
 /** The parameters of one decoder block on a backend. */
@@ -22,9 +22,9 @@ export interface BlockWeights {
   /** By the sites' names. */
   readonly linears: Readonly<Record<string, LinearWeight>>;
   /** Rᵀ [hiddenSize, hiddenSize]: x becomes x R before the block. */
-  readonly inputRotation?: Weight;
+  readonly inputRotation?: Weight | undefined;
   /** Rᵀ [hiddenSize, hiddenSize]: x becomes x R after the block. */
-  readonly outputRotation?: Weight;
+  readonly outputRotation?: Weight | undefined;
 }
 
 /** Everything that a decoder needs beside its blocks. */
@@ -50,12 +50,12 @@ export type LinearObserver = (name: string, input: Tensor) => WorkSteps | undefi
 
 export interface BlockRun {
   /** Sequences that the rows of x are cut into, all of one length. @default 1 */
-  readonly sequences?: number;
+  readonly sequences?: number | undefined;
   /** Positions already seen; only with one sequence. */
-  readonly cache?: KeyValueCache;
-  readonly observe?: LinearObserver;
+  readonly cache?: KeyValueCache | undefined;
+  readonly observe?: LinearObserver | undefined;
   /** Leave x unfinished: its last linear is observed but not multiplied. @default false */
-  readonly observeOnly?: boolean;
+  readonly observeOnly?: boolean | undefined;
 }
 
 /** What a branch reads, and then adds to the residual stream. */

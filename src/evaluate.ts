@@ -37,10 +37,10 @@ export interface EvaluateOptions extends BackendOptions, PluginOptions {
   /** The text to score. */
   readonly text: string;
   /** Tokens in each window. @default the model's context, at most 2048 */
-  readonly window?: number;
+  readonly window?: number | undefined;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
-  readonly backend?: BackendOptions["backend"];
-  readonly signal?: AbortSignal;
+  readonly backend?: BackendOptions["backend"] | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 const ARGUMENTS: Arguments<EvaluateOptions> = {

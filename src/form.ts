@@ -27,7 +27,7 @@ export type Numbers =
       readonly kind: "grid";
       readonly bits: number;
       /** Columns that share a scale. @default the whole row */
-      readonly groupSize?: number;
+      readonly groupSize?: number | undefined;
       readonly symmetric: boolean;
     };
 

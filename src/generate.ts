@@ -33,14 +33,14 @@ export interface GenerateOptions extends BackendOptions, PluginOptions, Sampling
   /** Text to continue; special tokens such as BOS are added as the tokenizer does. */
   readonly prompt: string;
   /** Tokens to generate at most; fewer when the model ends the text or its context is full. @default 256 */
-  readonly maxNewTokens?: number;
+  readonly maxNewTokens?: number | undefined;
   /** Go on after an end-of-text token. @default false */
-  readonly ignoreEos?: boolean;
+  readonly ignoreEos?: boolean | undefined;
   /** Seed of the draws when temperature is above 0. @default 0 */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
-  readonly backend?: BackendOptions["backend"];
-  readonly signal?: AbortSignal;
+  readonly backend?: BackendOptions["backend"] | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 const ARGUMENTS: Arguments<GenerateOptions> = {

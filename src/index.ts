@@ -1,16 +1,24 @@
-export type { Backend, Operations, ServedOperation } from "./backend.js";
+export type { MemoryUse, OpenBackend, ServedOperation } from "./backend.js";
 export type { Workload } from "./backends/auto.js";
-export { openBackend } from "./backends/index.js";
+export type { BackendName } from "./backends/index.js";
 export type { BackendOptions } from "./backends/lease.js";
 export type { Simd } from "./backends/wasm/module.js";
 export type { WasmOptions } from "./backends/wasm/options.js";
-export { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
-export { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
+export { type Checkpoint, type CheckpointTensor, openCheckpoint } from "./checkpoint/checkpoint.js";
+export type { TensorInfo } from "./checkpoint/safetensors.js";
+export {
+  type DecodeOptions,
+  type EncodeOptions,
+  loadTokenizer,
+  type Tokenizer,
+} from "./checkpoint/tokenizer.js";
 export type { LayerReport } from "./compress/layer.js";
+export type { Totals } from "./compress/output.js";
 export type {
   FlatOverride,
   FlatRecipe,
   GivenRecipe,
+  MethodDescription,
   Recipe,
   RecipeStep,
   StepsRecipe,
@@ -37,18 +45,38 @@ export {
   type ExportResult,
   exportModel,
 } from "./export.js";
-export type { Form, Leaf, Numbers, Structure } from "./form.js";
+export type { FloatName, Leaf, MatrixShape, Numbers, Structure } from "./form.js";
 export {
   type GenerateEvent,
   type GenerateOptions,
   type Generation,
   generate,
 } from "./generate.js";
-export { type InspectResult, inspect, type TensorReport } from "./inspect.js";
-export { methods } from "./methods/index.js";
+export {
+  type InspectEvent,
+  type InspectOptions,
+  type InspectResult,
+  inspect,
+  type TensorReport,
+} from "./inspect.js";
+export type { LayoutName } from "./layouts/index.js";
+export type { MethodName } from "./methods/index.js";
+export { type OpenBackendOptions, openBackend } from "./open-backend.js";
 export { type OpenModel, type OpenModelOptions, openModel } from "./open-model.js";
-export type { OptionSpec, OptionSpecs, OptionValue } from "./options.js";
-export { type PackedTwoFour, packTwoFour, unpackTwoFour } from "./pack.js";
+export type {
+  ChoiceSpec,
+  FlagSpec,
+  GivenOptions,
+  NumberSpec,
+  OptionDescription,
+  OptionSpec,
+  OptionSpecs,
+  OptionsOf,
+  OptionValue,
+  SparsitySpec,
+  TextSpec,
+} from "./options.js";
+export { type PackedTwoFour, packTwoFour, unpackTwoFour, type WeightArray } from "./pack.js";
 export {
   type Matrix,
   type MatrixDType,
@@ -59,11 +87,16 @@ export {
   unpackMatrix,
 } from "./pack-matrix.js";
 export {
+  type ByteSink,
+  type ByteSource,
   createOutputFolder,
+  type DiscardOptions,
   type Folder,
+  type MemoryOutputFolder,
   memoryFolder,
   memoryOutputFolder,
   type OutputFolder,
+  type OutputFolderOptions,
   openWorkFolder,
 } from "./platform/files.js";
 export {
@@ -71,12 +104,19 @@ export {
   type DirectoryHandle,
   directoryFolder,
   type FileHandle,
+  type FileWritable,
   openOriginFolder,
   originDirectory,
   removeOriginFolder,
+  type SyncFileAccess,
 } from "./platform/origin-files.js";
 export { memoryWorkFolder, type WorkFolder } from "./platform/work-folder.js";
-export type { Plugin, PluginOptions } from "./plugin.js";
+export type { PluginOptions } from "./plugin.js";
+export type { PluginId } from "./plugin-id.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
 export type { Run } from "./run.js";
+export type { SamplingOptions } from "./sample.js";
+export type { SparsityText } from "./sparsity.js";
+export type { FormTree } from "./stored-forms.js";
+export type { StoredDType, Tensor, TensorDType } from "./tensor.js";
 export { VERSION } from "./version.js";

@@ -39,7 +39,7 @@ export interface TensorReport {
 
 export interface InspectOptions extends PluginOptions {
   /** Stops the work. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface InspectEvent {

@@ -19,9 +19,9 @@ export const LAYOUT_KEY = "penjing.layout";
 /** What the tensors of a packed weight do not tell of it, so that the file's metadata must. */
 export interface WeightFacts {
   /** [rows, cols] of the weight; absent when its tensors tell. */
-  readonly shape?: readonly [rows: number, cols: number];
+  readonly shape?: readonly [rows: number, cols: number] | undefined;
   /** Values that are stored; absent when the shape tells. */
-  readonly values?: number;
+  readonly values?: number | undefined;
 }
 
 /**
@@ -38,15 +38,15 @@ export interface Layout {
   /** Whether every row of a weight is a row of each of its parts, so that a few can be packed alone. */
   readonly byRows: boolean;
   /** The plug-in that brings it, as the registry says. */
-  readonly plugin?: PluginId;
+  readonly plugin?: PluginId | undefined;
   /** What speaks against choosing it, as a sentence. */
-  readonly warning?: string;
+  readonly warning?: string | undefined;
   /** What of it was confirmed on the devices that read it, and what not; goes into the metadata. */
-  readonly confirmed?: string;
+  readonly confirmed?: string | undefined;
   /** Texts that go beside the weights, by file name. */
-  readonly files?: Readonly<Record<string, string>>;
+  readonly files?: Readonly<Record<string, string>> | undefined;
   /** The same layout with weights padded with zeros to the next shape that it can take. */
-  readonly padded?: Layout;
+  readonly padded?: Layout | undefined;
   /**
    * Why this weight cannot be stored so, judged by its name, shape and dtype; undefined when it can.
    * The sentence completes "<name>: " and names the cure.

@@ -277,9 +277,9 @@ async function loadTurn(model: StoredModel, backend: Backend, name: string): Pro
 
 export interface LoadOptions {
   /** Give linears and tables as f32 tensors, to change them. @default as they are multiplied by */
-  readonly dense?: boolean;
+  readonly dense?: boolean | undefined;
   /** Where matrices are that other layers multiply by too. @default such matrices are loaded anew */
-  readonly matrices?: SharedMatrices;
+  readonly matrices?: SharedMatrices | undefined;
 }
 
 /** Loads the parameters of one decoder block. */

@@ -15,7 +15,7 @@ export type SelectionScope = "row" | "matrix";
  */
 export function keepBest(
   { backend, weight, sparsity }: LinearProblem,
-  scale: { readonly columns?: Tensor; readonly rows?: Tensor },
+  scale: { readonly columns?: Tensor | undefined; readonly rows?: Tensor | undefined },
   scope: SelectionScope,
 ): PruneOutcome {
   const { ops } = backend;

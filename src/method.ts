@@ -17,15 +17,15 @@ export interface LinearProblem {
   readonly sparsity: Sparsity;
   readonly backend: Backend;
   /** Where a method that draws random numbers starts. @default 0 */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** Seconds after which a long optimisation stops; results then depend on the machine. */
-  readonly seconds?: number;
+  readonly seconds?: number | undefined;
   /** Keeps a long optimisation's state from time to time, and gives back what was kept. */
-  readonly keeper?: Keeper;
+  readonly keeper?: Keeper | undefined;
   /** Cancels a long optimisation within 100 ms: `prune` rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** How far a long optimisation is, in [0, 1]. */
-  readonly onProgress?: (fraction: number) => void;
+  readonly onProgress?: ((fraction: number) => void) | undefined;
 }
 
 export interface PruneOutcome {
@@ -35,9 +35,9 @@ export interface PruneOutcome {
    * How the layer's weight is held, where `problem.weight` is only a part of it, such as a product
    * around it. The caller disposes its tensors.
    */
-  readonly form?: Form;
+  readonly form?: Form | undefined;
   /** Iteration and proxy loss of an optimisation, at most 100 points from its start to its end. */
-  readonly curve?: readonly (readonly [iteration: number, proxy: number])[];
+  readonly curve?: readonly (readonly [iteration: number, proxy: number])[] | undefined;
   /** Figures for the report, such as the predicted loss. */
   readonly figures: Readonly<Record<string, number>>;
   /** Sentences that a person should read, such as a raised damping. */
@@ -77,9 +77,14 @@ export interface Method<Specs extends OptionSpecs = OptionSpecs> {
    * The importance that a rotation before it concentrates best, by the rotation's loss
    * (docs/methods.md). @default "magnitude"
    */
-  readonly rotation?: { readonly removed?: Importance; readonly entropy?: Importance };
+  readonly rotation?:
+    | {
+        readonly removed?: Importance | undefined;
+        readonly entropy?: Importance | undefined;
+      }
+    | undefined;
   /** Whether it is a long optimisation that stops after `LinearProblem.seconds`. @default false */
-  readonly isTimed?: boolean;
+  readonly isTimed?: boolean | undefined;
   /** Why it cannot prune to this sparsity; the sentence completes "<method> ". @default it can */
   refusal?(sparsity: Sparsity): string | undefined;
   /** For methods whose outcome has a form: that form of a weight of this shape, without its parts. */

@@ -5,12 +5,14 @@ export interface RopeSpec {
   /** Base of the geometric series of wavelengths. */
   readonly theta: number;
   /** Llama-3's stretching of long wavelengths; wavelengths are in positions. */
-  readonly llama3?: {
-    readonly factor: number;
-    readonly lowFreqFactor: number;
-    readonly highFreqFactor: number;
-    readonly originalContext: number;
-  };
+  readonly llama3?:
+    | {
+        readonly factor: number;
+        readonly lowFreqFactor: number;
+        readonly highFreqFactor: number;
+        readonly originalContext: number;
+      }
+    | undefined;
 }
 
 /**
@@ -24,9 +26,9 @@ export interface LinearSource {
   /** Name of the stored linear in the checkpoint, such as "model.layers.3.self_attn.qkv_proj". */
   readonly name: string;
   /** It is the outputs from `first` on of a stored linear that has `of` outputs. @default all */
-  readonly outputs?: { readonly first: number; readonly of: number };
+  readonly outputs?: { readonly first: number; readonly of: number } | undefined;
   /** The weight is stored as [inFeatures, outFeatures]. @default false */
-  readonly transposed?: boolean;
+  readonly transposed?: boolean | undefined;
 }
 
 /** A linear of a block, as its family describes it: y = x Wᵀ + bias. */
@@ -42,9 +44,9 @@ export interface Site {
   readonly writes: Axis;
   readonly bias: boolean;
   /** Positions rotate the outputs afterwards (RoPE), so nothing else may. @default false */
-  readonly roped?: boolean;
+  readonly roped?: boolean | undefined;
   /** Where a checkpoint holds it. @default under its own name, [outFeatures, inFeatures] */
-  readonly source?: LinearSource;
+  readonly source?: LinearSource | undefined;
 }
 
 /** A normalisation. */
@@ -68,7 +70,10 @@ export interface AttentionSpec {
   /** Positions that a query sees, its own included; undefined = all. */
   readonly window: number | undefined;
   /** Over each head's queries and keys, before the rotation by positions. */
-  readonly norms: { readonly q?: NormSpec; readonly k?: NormSpec };
+  readonly norms: {
+    readonly q?: NormSpec | undefined;
+    readonly k?: NormSpec | undefined;
+  };
   readonly sites: Readonly<Record<"q" | "k" | "v" | "o", Site>>;
 }
 

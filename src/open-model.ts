@@ -26,9 +26,9 @@ const LONGEST_RUN = 2048;
 
 export interface OpenModelOptions extends BackendOptions, PluginOptions {
   /** Longest run of tokens that one call may have; the model's context at most. @default 2048 */
-  readonly maxTokens?: number;
+  readonly maxTokens?: number | undefined;
   /** Stops the loading. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 const SOURCE = { source: required(CHECKPOINT) };

@@ -1,53 +1,55 @@
 import { nearest, PenjingError, refuseUnknownKeys } from "./errors.js";
-import { formatSparsity, parseSparsity } from "./sparsity.js";
+import { formatSparsity, parseSparsity, type SparsityText } from "./sparsity.js";
 
 /**
  * Descriptions of options. From one description follow the option's type, its checks, the flag and
  * the help of the command line, the page's control and the recipe's JSON schema.
  */
-interface Described {
+export interface OptionDescription {
   /** What it means: completes "<name>: ". */
   readonly description: string;
   /** Of its value, such as "tokens". */
-  readonly unit?: string;
+  readonly unit?: string | undefined;
   /** What holds when it is not given, for an option without a default of its own. */
-  readonly otherwise?: string;
+  readonly otherwise?: string | undefined;
 }
 
-export interface NumberSpec extends Described {
+export interface NumberSpec extends OptionDescription {
   readonly kind: "number";
-  readonly default?: number;
-  readonly min?: number;
-  readonly max?: number;
+  readonly default?: number | undefined;
+  readonly min?: number | undefined;
+  readonly max?: number | undefined;
   /** Its value is larger than this. */
-  readonly above?: number;
-  readonly integer?: boolean;
+  readonly above?: number | undefined;
+  readonly integer?: boolean | undefined;
 }
 
-export interface ChoiceSpec extends Described {
+export interface ChoiceSpec extends OptionDescription {
   readonly kind: "choice";
   readonly values: readonly string[];
-  readonly default?: string;
+  readonly default?: string | undefined;
   /** Options that a value has; they stand beside this one. */
-  readonly brings?: Readonly<Record<string, OptionSpecs>>;
+  readonly brings?: Readonly<Record<string, OptionSpecs>> | undefined;
 }
 
-export interface FlagSpec extends Described {
+export interface FlagSpec extends OptionDescription {
   readonly kind: "flag";
   readonly default: boolean;
 }
 
-export interface TextSpec extends Described {
+export interface TextSpec extends OptionDescription {
   readonly kind: "text";
   /** A regular expression that all of the text matches. @default any text */
-  readonly pattern?: string;
+  readonly pattern?: string | undefined;
   /** The same in words; completes "must be ". */
   readonly rule: string;
-  readonly default?: string;
+  /** Texts that editors propose. */
+  readonly known?: readonly string[] | undefined;
+  readonly default?: string | undefined;
 }
 
 /** "2:4", or the share of weights to remove such as "50%" or 0.5. */
-export interface SparsitySpec extends Described {
+export interface SparsitySpec extends OptionDescription {
   readonly kind: "sparsity";
   readonly default: string;
 }
@@ -62,9 +64,11 @@ type ValueOf<Spec> = Spec extends { readonly kind: "number" }
     ? boolean
     : Spec extends { readonly kind: "choice"; readonly values: readonly (infer Value)[] }
       ? Value
-      : string;
+      : Spec extends { readonly kind: "text"; readonly known: readonly (infer Known)[] }
+        ? Known | (string & {})
+        : string;
 type GivenValue<Spec> = Spec extends { readonly kind: "sparsity" }
-  ? string | number
+  ? SparsityText | number
   : ValueOf<Spec>;
 /** What the values of a choice bring is known at run time only. */
 type Brought<Specs> = [Extract<Specs[keyof Specs], { readonly brings: object }>] extends [never]
@@ -80,7 +84,7 @@ export type OptionsOf<Specs> = {
 
 /** The same as a person gives them: each may be missing. */
 export type GivenOptions<Specs> = {
-  readonly [Name in keyof Specs]?: GivenValue<Specs[Name]>;
+  readonly [Name in keyof Specs]?: GivenValue<Specs[Name]> | undefined;
 } & Brought<Specs>;
 
 export function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {

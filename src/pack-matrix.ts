@@ -11,7 +11,7 @@ import {
 import { fromFloat32 } from "./checkpoint/dtype.js";
 import { PenjingError } from "./errors.js";
 import type { Layout, TensorEntry } from "./layout.js";
-import { findLayout } from "./layouts/index.js";
+import { findLayout, type LayoutName } from "./layouts/index.js";
 import type { PluginOptions } from "./plugin.js";
 import { openRegistry } from "./registry.js";
 import type { StoredDType } from "./tensor.js";
@@ -28,7 +28,7 @@ export interface PackMatrixOptions extends PluginOptions {
   readonly rows: number;
   readonly cols: number;
   /** @default "F32" for numbers, "I8" for an Int8Array; raw bits need it */
-  readonly dtype?: MatrixDType;
+  readonly dtype?: MatrixDType | undefined;
 }
 
 const ARGUMENTS: Arguments<PackMatrixOptions> = {
@@ -89,7 +89,10 @@ const NAME = "matrix.weight";
  * @throws PenjingError when the layout cannot take the shape or the dtype, naming the nearest shape
  *   that it can; and when a group has more than 2 non-zeros where it needs 2:4, naming it
  */
-export function packMatrix(layout: string, options: PackMatrixOptions): PackedMatrix {
+export function packMatrix(
+  layout: LayoutName | (string & {}),
+  options: PackMatrixOptions,
+): PackedMatrix {
   checkArguments("packMatrix", { layout }, { layout: required(TEXT, "a layout's name") });
   checkArguments("packMatrix", options, ARGUMENTS);
   const { weight, rows, cols } = options;

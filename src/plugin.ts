@@ -17,15 +17,20 @@ export interface Kinds {
 }
 
 /** Methods, layouts, families, statistics and operations from outside of this program. */
-export type Plugin = PluginId & { readonly [Kind in keyof Kinds]?: readonly Kinds[Kind][] };
+export type Plugin = PluginId & {
+  readonly [Kind in keyof Kinds]?: readonly Kinds[Kind][] | undefined;
+};
 
 /** Something that a plug-in brought. */
 export type Brought<Entry> = Entry & { readonly plugin?: PluginId };
 
 /** For every call that takes plug-ins. */
 export interface PluginOptions {
-  /** Plug-ins whose methods, layouts, families, statistics and operations are known in this call. */
-  readonly plugins?: readonly Plugin[];
+  /**
+   * Plug-ins whose methods, layouts, families, statistics and operations are known in this call, as
+   * `definePlugin` of penjing/kit gives them.
+   */
+  readonly plugins?: readonly PluginId[] | undefined;
 }
 
 /** What is looked at of an entry: its type, or its values after "="; "?" where it may be missing. */

@@ -33,13 +33,13 @@ const TAKEN: Partial<Record<keyof Kinds, object>> = { operations: contracts };
  * @param more built-in entries of kinds that only some calls need
  * @throws PenjingError naming the plug-in that is not one, or whose name or whose entry's name is taken
  */
-export function openRegistry(plugins?: readonly Plugin[]): RunRegistry;
+export function openRegistry(plugins?: readonly PluginId[]): RunRegistry;
 export function openRegistry(
-  plugins: readonly Plugin[] | undefined,
+  plugins: readonly PluginId[] | undefined,
   more: Pick<Entries, "methods" | "statistics">,
 ): Registry;
 export function openRegistry(
-  plugins: readonly Plugin[] = [],
+  plugins: readonly PluginId[] = [],
   more: Partial<Entries> = {},
 ): RunRegistry {
   const known: Record<keyof Kinds, Record<string, Brought<object>>> = {

@@ -137,7 +137,7 @@ export interface BlockLinear {
   /** [outFeatures, inFeatures] */
   readonly weight: Tensor;
   /** [outFeatures] */
-  readonly bias?: Tensor;
+  readonly bias?: Tensor | undefined;
 }
 
 /** A decoder block whose rotation is sought. Its tensors are read and never changed. */
@@ -153,7 +153,7 @@ export interface RotationProblem {
    */
   readonly statistics: Readonly<Record<string, Statistics>>;
   /** What `rotationMoments` made of the statistics, which are then not read. */
-  readonly moments?: RotationMoments;
+  readonly moments?: RotationMoments | undefined;
 }
 
 /**
@@ -178,12 +178,12 @@ export interface RotationOptions extends GivenOptions<typeof SEARCH_OPTIONS> {
    *
    * @default { n: 2, m: 4 }
    */
-  readonly pattern?: RotationPattern;
+  readonly pattern?: RotationPattern | undefined;
   /** Keeps the search's state from time to time, and goes on from a state that was kept. */
-  readonly keeper?: Keeper;
-  readonly signal?: AbortSignal;
+  readonly keeper?: Keeper | undefined;
+  readonly signal?: AbortSignal | undefined;
   /** Called after each step with the share of the work done, in [0, 1], and the loss. */
-  readonly onProgress?: (fraction: number, loss: number) => void;
+  readonly onProgress?: ((fraction: number, loss: number) => void) | undefined;
 }
 
 export interface RotationOutcome {

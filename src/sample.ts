@@ -3,11 +3,11 @@ import type { Random } from "./random.js";
 
 export interface SamplingOptions {
   /** 0 takes the likeliest token; higher values flatten the distribution. @default 0 */
-  readonly temperature?: number;
+  readonly temperature?: number | undefined;
   /** Draw from this many likeliest tokens; 0 = all. @default 0 */
-  readonly topK?: number;
+  readonly topK?: number | undefined;
   /** Draw from the likeliest tokens that together reach this probability. @default 1 */
-  readonly topP?: number;
+  readonly topP?: number | undefined;
 }
 
 /** @throws PenjingError for a value out of range */

@@ -11,6 +11,9 @@ export type Sparsity =
   | { readonly kind: "n:m"; readonly n: number; readonly m: number }
   | { readonly kind: "unstructured"; readonly ratio: number };
 
+/** N:M, N kept of every M, or the share to remove; any text of these forms. */
+export type SparsityText = "2:4" | "4:8" | "1:4" | "1:2" | "50%" | "60%" | (string & {});
+
 /**
  * Reads "2:4" (n kept of every m), "50%" or "0.5" (ratio removed).
  *

@@ -44,11 +44,13 @@ export interface Statistic {
   /** Makes of it what it is of turned inputs, in place. */
   turn?(backend: Backend, gathered: Tensor, turn: InputTurn): void;
   /** How another statistic, which is turned, tells it. */
-  readonly from?: {
-    readonly statistic: string;
-    /** @returns a new tensor */
-    read(backend: Backend, other: Tensor, sequences: number): Promise<Tensor>;
-  };
+  readonly from?:
+    | {
+        readonly statistic: string;
+        /** @returns a new tensor */
+        read(backend: Backend, other: Tensor, sequences: number): Promise<Tensor>;
+      }
+    | undefined;
 }
 
 export function disposeStatistics(statistics: Iterable<Statistics>): void {

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { backends, openBackend } from "../src/backends/index.js";
+import { type BackendName, backends, openBackend } from "../src/backends/index.js";
 import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
 import { compress } from "../src/compress.js";
 import { evaluatePerplexity } from "../src/evaluate.js";
@@ -57,7 +57,7 @@ sharedTest(test, "stories260k tells the story that another program tells", async
   note(`stories260k generates ${tokensPerSecond.toFixed(0)} tokens/s`);
 });
 
-for (const backend of Object.keys(backends).filter(canTest)) {
+for (const backend of Object.keys(backends).filter(canTest) as BackendName[]) {
   sharedTest(test, `stories-1m on ${backend}: greedy tokens of another program`, async () => {
     const golden = await readShared("models", "stories-1m", "golden.safetensors");
     const expected = [...(await intsOf(golden, "greedy_ids"))];

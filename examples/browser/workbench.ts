@@ -7,8 +7,8 @@ import {
   evaluatePerplexity,
   type Folder,
   generate,
+  type MethodDescription,
   memoryFolder,
-  methods,
   type OpenModel,
   openCheckpoint,
   openModel,
@@ -61,10 +61,11 @@ export class Workbench {
     }
     this.storage = openStorage();
     const reason = await whyNotGpu();
+    const recipe = await describeRecipe();
     return {
       version: VERSION,
-      methods: Object.values(methods).map(describeMethod),
-      rotate: (await describeRecipe()).steps.rotate,
+      methods: recipe.methods.map(describeMethod),
+      rotate: recipe.steps.rotate,
       compute: reason === undefined ? "WebGPU is there." : wasmBecause(reason),
       storage: (await this.storage).kind,
     };
@@ -295,22 +296,15 @@ export class Workbench {
   }
 }
 
-function describeMethod(method: (typeof methods)[string]): MethodChoice {
-  return {
-    name: method.name,
-    summary: method.summary,
-    sparsities: SPARSITIES.filter((text) => {
-      const [n, m] = text.split(":").map(Number);
-      const isPattern = m !== undefined;
-      return !method.refusal?.(
-        isPattern
-          ? { kind: "n:m", n, m }
-          : { kind: "unstructured", ratio: parseInt(text, 10) / 100 },
-      );
-    }),
-    options: method.options,
-    hasFactors: method.form !== undefined,
-  };
+function describeMethod({
+  name,
+  summary,
+  options,
+  factorises,
+  refusal,
+}: MethodDescription): MethodChoice {
+  const sparsities = SPARSITIES.filter((text) => !refusal(text));
+  return { name, summary, sparsities, options, hasFactors: factorises };
 }
 
 /** A folder name such as "stories-1m-sparsegpt-2-4". */

@@ -25,7 +25,7 @@ export const policy = {
 /** What `auto` looks at of the work to be done. */
 export interface Workload {
   /** Elements of the largest weight that one product reads. @default enough for a GPU */
-  readonly largestWeight?: number;
+  readonly largestWeight?: number | undefined;
 }
 
 /** A backend, and why it is this one. */
@@ -34,7 +34,7 @@ export interface Choice {
   /** For `explain`. */
   readonly reason: string;
   /** A sentence for the user, where a GPU would have been worth it but cannot be used. */
-  readonly note?: string;
+  readonly note?: string | undefined;
 }
 
 /** Opens the backend that suits the work and the machine. */

@@ -93,13 +93,13 @@ export function requireRows(tensor: Tensor, start: number, count: number, cols: 
 /** What sets a host backend apart from others. */
 export interface Traits {
   /** As of `Backend`. @default "" */
-  readonly arithmetic?: string;
+  readonly arithmetic?: string | undefined;
   /** As of `Backend`. @default [] */
-  readonly halfFormats?: readonly HalfFormat[];
+  readonly halfFormats?: readonly HalfFormat[] | undefined;
   /** As of `ServedOperation`. */
-  readonly how?: () => string;
+  readonly how?: (() => string) | undefined;
   /** Called by `dispose`. */
-  readonly end?: () => void;
+  readonly end?: (() => void) | undefined;
 }
 
 /** A backend whose tensors JavaScript can see: everything but its operations and its storage. */

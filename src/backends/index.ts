@@ -5,13 +5,18 @@ import { openReference } from "./reference.js";
 import { checkWasmOptions, type WasmOptions } from "./wasm/options.js";
 import { openWasm } from "./wasm.js";
 
+/** The backends. "auto" is WebGPU where the machine has a GPU and the work is large enough, else wasm. */
+export type BackendName = "auto" | "webgpu" | "wasm" | "reference";
+
+type Open = (options?: WasmOptions) => Promise<Backend>;
+
 /** How to open each backend, by name; `auto` is not one of them. */
-export const backends: Readonly<Record<string, (options?: WasmOptions) => Promise<Backend>>> = {
+export const backends: Readonly<Record<string, Open>> = {
   reference: openReference,
   wasm: openWasm,
   // Loaded when first opened: with its shaders it is a chunk of its own in the portable bundle.
   webgpu: async () => (await import("./webgpu.js")).openWebGpu(),
-};
+} satisfies Record<Exclude<BackendName, "auto">, Open>;
 
 /**
  * Opens a backend by name.

@@ -1,8 +1,14 @@
 import { type Arguments, BACKEND } from "../arguments.js";
-import type { Backend, HostOperation, MemoryUse, ServedOperation } from "../backend.js";
+import type {
+  Backend,
+  HostOperation,
+  MemoryUse,
+  OpenBackend,
+  ServedOperation,
+} from "../backend.js";
 import { DeviceError } from "../errors.js";
 import { openAuto, type Workload } from "./auto.js";
-import { openBackend } from "./index.js";
+import { type BackendName, openBackend } from "./index.js";
 import { withOperations } from "./plugged.js";
 import { checkWasmOptions, WASM_ARGUMENTS, type WasmOptions } from "./wasm/options.js";
 import { openWasm } from "./wasm.js";
@@ -14,7 +20,7 @@ export interface BackendOptions extends WasmOptions {
    * with a weight of 2^20 elements or more, and wasm otherwise or when the GPU fails. `threads` and
    * `simd` are those of a wasm backend that the call opens. @default "auto"
    */
-  readonly backend?: Backend | string;
+  readonly backend?: BackendName | OpenBackend | undefined;
 }
 
 /** Those options, for the lists of what a call takes. */
@@ -66,7 +72,7 @@ export class Lease {
     const wasm = { threads, simd };
     checkWasmOptions(wasm);
     if (typeof wanted !== "string") {
-      return new Lease(wanted, "the caller's own", false, false, operations, wasm);
+      return new Lease(wanted as Backend, "the caller's own", false, false, operations, wasm);
     }
     if (wanted !== "auto") {
       const opened = await openBackend(wanted, wasm);

@@ -7,7 +7,7 @@ export interface OperationSource {
   readonly name: string;
   readonly operations: Partial<Operations>;
   /** Why it serves these, as in "has no kernel". */
-  readonly reason?: string;
+  readonly reason?: string | undefined;
 }
 
 export interface OperationTable {

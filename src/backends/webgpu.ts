@@ -155,16 +155,16 @@ async function openTested(source: GPU, options: DeviceOptions): Promise<Opened> 
 
 export interface WebGpuOptions {
   /** Where adapters are asked for. @default navigator.gpu, else the package webgpu */
-  readonly gpu?: GPU;
+  readonly gpu?: GPU | undefined;
   /** Features that are not used although the adapter has them. @default none */
-  readonly avoid?: readonly ("subgroups" | "shader-f16" | "timestamp-query")[];
+  readonly avoid?: readonly ("subgroups" | "shader-f16" | "timestamp-query")[] | undefined;
   /** Refuse adapters that compute on the CPU. @default false */
-  readonly hardwareOnly?: boolean;
+  readonly hardwareOnly?: boolean | undefined;
   /**
    * Bytes of a buffer that one shader is given at most; larger matrices are gone through in
    * stretches of rows. @default what the adapter allows
    */
-  readonly mostBound?: number;
+  readonly mostBound?: number | undefined;
 }
 
 /**

@@ -23,13 +23,13 @@ export interface CheckpointWriterOptions {
    *
    * @default {}
    */
-  readonly metadata?: Readonly<Record<string, string>>;
+  readonly metadata?: Readonly<Record<string, string>> | undefined;
   /**
    * Most bytes of tensors in one weight file; a larger tensor has a file of its own.
    *
    * @default 5e9
    */
-  readonly shardBytes?: number;
+  readonly shardBytes?: number | undefined;
 }
 
 /** A model folder being written. */
@@ -72,7 +72,7 @@ function shardName(index: number, count: number): string {
 interface Shard {
   readonly name: string;
   readonly entries: readonly TensorEntry[];
-  writer?: Promise<SafetensorsWriter>;
+  writer?: Promise<SafetensorsWriter> | undefined;
   finished: boolean;
 }
 

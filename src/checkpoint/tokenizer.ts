@@ -32,19 +32,19 @@ interface Library {
 /** `bpe` and what follows are there in byte-pair models only. */
 interface LibraryModel {
   readonly tokens_to_ids: Map<string, number>;
-  readonly unk_token_id?: number;
-  readonly end_of_word_suffix?: string;
-  readonly continuing_subword_suffix?: string | null;
-  readonly merges?: [string, string][];
-  readonly max_length_to_cache?: number;
-  bpe?: (word: string) => string[];
+  readonly unk_token_id?: number | undefined;
+  readonly end_of_word_suffix?: string | undefined;
+  readonly continuing_subword_suffix?: string | null | undefined;
+  readonly merges?: [string, string][] | undefined;
+  readonly max_length_to_cache?: number | undefined;
+  bpe?: ((word: string) => string[]) | undefined;
 }
 
 interface LibraryDecoder {
   readonly config: { readonly type: string };
   /** The parts of a decoder of type Sequence. */
-  readonly decoders?: readonly LibraryDecoder[];
-  text_decoder?: TextDecoder;
+  readonly decoders?: readonly LibraryDecoder[] | undefined;
+  text_decoder?: TextDecoder | undefined;
 }
 
 export interface EncodeOptions {
@@ -53,7 +53,7 @@ export interface EncodeOptions {
    *
    * @default false
    */
-  readonly addSpecialTokens?: boolean;
+  readonly addSpecialTokens?: boolean | undefined;
 }
 
 export interface DecodeOptions {
@@ -62,7 +62,7 @@ export interface DecodeOptions {
    *
    * @default false
    */
-  readonly skipSpecialTokens?: boolean;
+  readonly skipSpecialTokens?: boolean | undefined;
 }
 
 /** Text to token ids and back. */

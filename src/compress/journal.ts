@@ -26,9 +26,9 @@ interface Index {
 
 export interface JournalOptions {
   /** @default memory */
-  readonly folder?: WorkFolder;
+  readonly folder?: WorkFolder | undefined;
   /** Whether the run goes on after a failure of its backend. @default false */
-  readonly survives?: boolean;
+  readonly survives?: boolean | undefined;
   /** Given where parts outlive the process, and so are checked when they are read. */
   readonly lasting?: {
     /** What the parts are made of. */

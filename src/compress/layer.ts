@@ -34,13 +34,13 @@ export interface LayerReport {
   /** [outFeatures, inFeatures] */
   readonly shape: readonly [number, number];
   /** How the weight is held and what its tensors are called; absent where it is one, the weight. */
-  readonly form?: FormTree;
+  readonly form?: FormTree | undefined;
   /** Share of the weights that were removed; of a product's core. */
   readonly removed: number;
   /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||² on the calibration inputs; absent when not measured. */
-  readonly layerError?: number;
+  readonly layerError?: number | undefined;
   /** Iteration and loss of the method's optimisation. */
-  readonly curve?: PruneOutcome["curve"];
+  readonly curve?: readonly (readonly [iteration: number, proxy: number])[] | undefined;
   /** Figures that the method reports about itself. */
   readonly figures: Readonly<Record<string, number>>;
   readonly notes: readonly string[];
@@ -54,7 +54,7 @@ export interface PrunedLayer {
   /** What the block runs with from now on; owned by the caller. Shares the dense layer's bias. */
   readonly linear: LinearWeight;
   /** W - Ŵ while the error is still to be measured; owned by the caller. */
-  readonly difference?: Tensor;
+  readonly difference?: Tensor | undefined;
 }
 
 export interface PruneLayerOptions {
@@ -86,7 +86,7 @@ export type SolveOptions = Pick<
 export interface SolvedLayer {
   /** [outFeatures, inFeatures], the dense part of `form` where there is one. */
   readonly weight: Tensor;
-  readonly form?: Form;
+  readonly form?: Form | undefined;
   /** [outFeatures * inFeatures], 1 = kept. */
   readonly mask: Uint8Array;
   readonly report: LayerReport;

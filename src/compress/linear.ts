@@ -15,10 +15,11 @@ import { decode, hostLeaf } from "../decode.js";
 import { PenjingError } from "../errors.js";
 import { type Leaf, leavesOf } from "../form.js";
 import { layerError } from "../layer-error.js";
+import type { MethodName } from "../methods/index.js";
 import { definedOnly, resolveOptions } from "../options.js";
 import type { PluginOptions } from "../plugin.js";
 import type { Registry } from "../registry.js";
-import { formatSparsity } from "../sparsity.js";
+import { formatSparsity, type SparsityText } from "../sparsity.js";
 import type { Statistic, Statistics } from "../statistic.js";
 import { paceSteps } from "../steps.js";
 import type { Tensor } from "../tensor.js";
@@ -32,23 +33,23 @@ export interface PruneLinearOptions extends BackendOptions, PluginOptions {
   readonly rows: number;
   readonly cols: number;
   /** A method's name, as in docs/methods.md. @default "sparsegpt" */
-  readonly method?: string;
+  readonly method?: MethodName | (string & {}) | undefined;
   /** "2:4", or the share to remove such as "50%". @default "2:4" */
-  readonly sparsity?: string | number;
+  readonly sparsity?: SparsityText | number | undefined;
   /** The method's options by name. @default {} */
-  readonly options?: Readonly<Record<string, number>>;
+  readonly options?: Readonly<Record<string, number>> | undefined;
   /** [tokens, cols] row-major: the layer's inputs. Methods other than magnitude need these or `hessian`. */
-  readonly activations?: Float32Array;
+  readonly activations?: Float32Array | undefined;
   /** Sequences that the activations were cut into. @default 1 */
-  readonly sequences?: number;
+  readonly sequences?: number | undefined;
   /** [cols, cols], (2 / sequences) XᵀX, when the activations themselves are not at hand. */
-  readonly hessian?: Float32Array;
+  readonly hessian?: Float32Array | undefined;
   /** Tokens behind `hessian`. @default 1 */
-  readonly tokens?: number;
+  readonly tokens?: number | undefined;
   /** Seed of methods that draw random numbers. @default 0 */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** Stops a long optimisation. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 const ARGUMENTS: Arguments<PruneLinearOptions> = {
@@ -81,7 +82,7 @@ export interface PrunedLinear {
    * For methods that factorise (ARMOR): the matrices whose product the layer multiplies by, from left
    * to right, each with the part "values". One of them, dense, is `weight`.
    */
-  readonly factors?: readonly Leaf<Float32Array>[];
+  readonly factors?: readonly Leaf<Float32Array>[] | undefined;
   readonly figures: Readonly<Record<string, number>>;
   readonly notes: readonly string[];
 }

@@ -6,7 +6,6 @@ import type { WorkFolder } from "../platform/work-folder.js";
 import type { PluginOptions } from "../plugin.js";
 import type { LayerReport } from "./layer.js";
 import type { Totals } from "./output.js";
-import type { BlockStep } from "./pass.js";
 import type { GivenRecipe } from "./recipe.js";
 
 export interface CompressOptions extends BackendOptions, PluginOptions {
@@ -17,33 +16,33 @@ export interface CompressOptions extends BackendOptions, PluginOptions {
   /** Calibration text; its first samples * length tokens are used. */
   readonly calibration: string;
   /** What to do; missing keys take their defaults. @default sparsegpt to 2:4 */
-  readonly recipe?: GivenRecipe;
+  readonly recipe?: GivenRecipe | undefined;
   /**
    * A backend that is open, or the name of one. "auto" takes a GPU for models with a weight of 2^20
    * elements or more, and wasm otherwise; when the GPU fails, the block at hand begins again on wasm.
    * For that, what runs through the blocks is kept in the host's memory (or in `work`). @default "auto"
    */
-  readonly backend?: BackendOptions["backend"];
+  readonly backend?: BackendOptions["backend"] | undefined;
   /** Bytes after which a new shard of weights begins. @default 5e9 */
-  readonly shardBytes?: number;
+  readonly shardBytes?: number | undefined;
   /** Replace `out` when it exists, and begin anew where unfinished work on it lies. @default false */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
   /**
    * Seconds that the run may take: what rotations and long optimisations may use of it is divided
    * over the blocks, and they stop earlier than the recipe says. Results then depend on the machine.
    *
    * @default no limit
    */
-  readonly budget?: number;
+  readonly budget?: number | undefined;
   /**
    * Where finished blocks and the states of long optimisations are kept, so that the same call goes
    * on from there after a crash or an abort: a path or a work folder. Cleared at the end.
    *
    * @default the path of `out` with the ending ".partial"; nothing is kept where `out` is no path
    */
-  readonly work?: string | WorkFolder;
+  readonly work?: string | WorkFolder | undefined;
   /** Stops the work; what is done so far stays where it is kept. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export type CompressEvent =
@@ -58,7 +57,7 @@ export type CompressEvent =
   | { readonly type: "note"; readonly where: string; readonly message: string }
   | {
       readonly type: "progress";
-      readonly phase: BlockStep["phase"];
+      readonly phase: string;
       readonly block: number;
       readonly blocks: number;
       /** Share of the whole work that is done, in [0, 1]. */

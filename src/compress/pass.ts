@@ -22,11 +22,11 @@ export interface BlockStep {
 export type Steps<Result> = AsyncGenerator<BlockStep, Result, void>;
 
 export interface PassOptions {
-  readonly observe?: LinearObserver;
+  readonly observe?: LinearObserver | undefined;
   /** Write the block's outputs over its inputs. */
   readonly advance: boolean;
   /** The residual stream to run over, of the calibration's shape. @default the calibration's */
-  readonly stream?: ResidualStream;
+  readonly stream?: ResidualStream | undefined;
 }
 
 /** Runs blocks over the calibration windows, and follows other long work, as steps. */

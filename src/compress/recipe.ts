@@ -1,6 +1,7 @@
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
 import { lookUp } from "../method.js";
+import type { MethodName } from "../methods/index.js";
 import type { DecoderSpec } from "../model.js";
 import {
   allSpecs,
@@ -12,23 +13,23 @@ import {
   resolveOptions,
 } from "../options.js";
 import type { PluginOptions } from "../plugin.js";
+import { parseSparsity, type SparsityText } from "../sparsity.js";
 import { DEFAULT_IGNORE } from "./globs.js";
 import { openCompressRegistry } from "./registry.js";
 import { SETTINGS, type Settings } from "./settings.js";
 import type { ReadStep, StepOverride, StepReach, Transform, TransformKind } from "./transform.js";
-import { type Transforms, transforms, transformsOf } from "./transforms/index.js";
+import { type StepSpecs, transforms, transformsOf } from "./transforms/index.js";
 import type { ROTATE_OPTIONS } from "./transforms/rotate.js";
 
-type Kinds = Transforms;
 /** The kinds of steps by their names, whatever their options are. */
 type AnyKinds = Readonly<Record<string, TransformKind>>;
 
 /** A step: its name with its options, and the layers that it acts on beside them. */
 export type RecipeStep = {
-  readonly [Name in keyof Kinds]: {
-    readonly [Key in Name]: GivenOptions<Kinds[Name]["options"]>;
+  readonly [Name in keyof StepSpecs]: {
+    readonly [Key in Name]: GivenOptions<StepSpecs[Name]>;
   } & StepReach;
-}[keyof Kinds];
+}[keyof StepSpecs];
 
 /** How to compress a model, complete and in one spelling. It is written into the output folder. */
 export interface Recipe extends Settings {
@@ -46,26 +47,26 @@ export interface StepsRecipe extends GivenOptions<typeof SETTINGS> {
 /** What to do with the layers that a glob matches, where it differs from the rest. */
 export interface FlatOverride {
   readonly match: string;
-  readonly method?: string;
-  readonly sparsity?: string | number;
+  readonly method?: MethodName | (string & {}) | undefined;
+  readonly sparsity?: SparsityText | number | undefined;
   /** They take the place of an earlier override's. */
-  readonly options?: Readonly<Record<string, number | undefined>>;
+  readonly options?: Readonly<Record<string, number | undefined>> | undefined;
 }
 
 /** The short form of a recipe that prunes, after a rotation if it has `rotate`. */
 export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   /** @default "sparsegpt" */
-  readonly method?: string;
+  readonly method?: MethodName | (string & {}) | undefined;
   /** "2:4", or the share of weights to remove such as "50%". @default "2:4" */
-  readonly sparsity?: string | number;
+  readonly sparsity?: SparsityText | number | undefined;
   /** Options of the method by name. @default {} */
-  readonly options?: Readonly<Record<string, number | undefined>>;
+  readonly options?: Readonly<Record<string, number | undefined>> | undefined;
   /** As in `StepReach`. */
-  readonly ignore?: readonly string[];
+  readonly ignore?: readonly string[] | undefined;
   /** Later ones win. @default [] */
-  readonly overrides?: readonly FlatOverride[];
+  readonly overrides?: readonly FlatOverride[] | undefined;
   /** Options of a rotation before. @default no rotation */
-  readonly rotate?: GivenOptions<typeof ROTATE_OPTIONS>;
+  readonly rotate?: GivenOptions<typeof ROTATE_OPTIONS> | undefined;
 }
 
 export type GivenRecipe = FlatRecipe | StepsRecipe;
@@ -141,7 +142,7 @@ export function toSteps(given: unknown, where: string, kinds = transforms): Step
 function flatSteps(
   { version: _, ...given }: Readonly<Record<string, unknown>>,
   where: string,
-  kinds: Transforms,
+  kinds: AnyKinds,
 ): StepsRecipe {
   if (given.steps !== undefined) {
     throw new PenjingError(where, "steps needs a version beside it; write version: 2.");
@@ -174,7 +175,7 @@ function flatSteps(
 function ownOptions(
   options: unknown,
   where: string,
-  kinds: Transforms,
+  kinds: AnyKinds,
 ): Readonly<Record<string, unknown>> {
   if (options === undefined) return {};
   if (!isMapping(options)) {
@@ -189,7 +190,7 @@ function ownOptions(
   return options;
 }
 
-function flatOverrides(overrides: readonly unknown[], where: string, kinds: Transforms): unknown[] {
+function flatOverrides(overrides: readonly unknown[], where: string, kinds: AnyKinds): unknown[] {
   const before = new Set<string>();
   return overrides.map((override, i) => {
     if (!isMapping(override)) return override;
@@ -338,16 +339,36 @@ export function planRecipe(
   });
 }
 
+/** A method of pruning, for programs that let a person choose one. */
+export interface MethodDescription {
+  readonly name: string;
+  readonly summary: string;
+  /** Paper that it follows. */
+  readonly source: string;
+  readonly options: OptionSpecs;
+  /** Whether it holds a weight as a product, which penjing alone reads until it is exported. */
+  readonly factorises: boolean;
+  /** Why it cannot prune to a sparsity; undefined when it can. */
+  refusal(sparsity: SparsityText | number): string | undefined;
+}
+
 /** Every option of a recipe. */
 export interface RecipeDescription {
   readonly settings: OptionSpecs;
+  readonly methods: readonly MethodDescription[];
   readonly steps: Readonly<
     Record<string, { readonly summary: string; readonly options: OptionSpecs }>
   >;
 }
 
 export function recipeDescription({ plugins }: PluginOptions = {}): RecipeDescription {
-  const kinds = Object.values(transformsOf(openCompressRegistry(plugins)));
+  const registry = openCompressRegistry(plugins);
+  const kinds = Object.values(transformsOf(registry));
   const steps = kinds.map(({ name, summary, options }) => [name, { summary, options }]);
-  return { settings: SETTINGS, steps: Object.fromEntries(steps) };
+  const described = Object.values(registry.methods).map((method) => {
+    const { name, summary, source, options } = method;
+    const refusal = (sparsity: SparsityText | number) => method.refusal?.(parseSparsity(sparsity));
+    return { name, summary, source, options, factorises: method.form !== undefined, refusal };
+  });
+  return { settings: SETTINGS, methods: described, steps: Object.fromEntries(steps) };
 }

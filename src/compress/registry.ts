@@ -1,9 +1,9 @@
 import { methods } from "../methods/index.js";
-import type { Plugin } from "../plugin.js";
+import type { PluginId } from "../plugin-id.js";
 import { openRegistry, type Registry } from "../registry.js";
 import { statistics } from "../statistics/index.js";
 
 /** What a call knows that compresses. */
-export function openCompressRegistry(plugins?: readonly Plugin[]): Registry {
+export function openCompressRegistry(plugins?: readonly PluginId[]): Registry {
   return openRegistry(plugins, { methods, statistics });
 }

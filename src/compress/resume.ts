@@ -28,7 +28,7 @@ interface Side extends Pick<CompressResult, "layers" | "totals"> {
   readonly key: string;
   readonly recipe: unknown;
   readonly calibration: unknown;
-  readonly forms?: Readonly<Record<string, FormTree>>;
+  readonly forms?: Readonly<Record<string, FormTree>> | undefined;
 }
 
 type Folders = Pick<CompressOptions, "out" | "work" | "force">;

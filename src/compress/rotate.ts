@@ -62,7 +62,7 @@ export async function foldNorms(backend: Backend, block: BlockWeights): Promise<
 export function rotationProblem(
   block: BlockWeights,
   given: Pick<RotationProblem, "moments"> & {
-    readonly statistics?: ReadonlyMap<string, Statistics>;
+    readonly statistics?: ReadonlyMap<string, Statistics> | undefined;
   },
 ): RotationProblem {
   const weights = Object.entries(block.linears).map(([name, linear]) => [name, weightOf(linear)]);

@@ -1,4 +1,4 @@
-import { layouts } from "../layouts/index.js";
+import { type LayoutName, layouts } from "../layouts/index.js";
 import type { OptionSpecs, OptionsOf } from "../options.js";
 
 /** What a recipe says of the whole run, beside its steps. */
@@ -34,6 +34,7 @@ export const SETTINGS = {
   },
   layout: {
     kind: "text",
+    known: Object.keys(layouts) as readonly LayoutName[],
     rule: `text such as ${Object.keys(layouts).slice(0, 2).join(" or ")}`,
     default: "dense",
     description: `how pruned weights are stored: ${Object.keys(layouts).join(", ")}`,

@@ -15,13 +15,13 @@ export interface StreamOptions {
    *
    * @default "f32"
    */
-  readonly dtype?: Settings["stream"];
+  readonly dtype?: Settings["stream"] | undefined;
   /** Keeps the chunks there, and only one of them in memory. @default all of them in memory */
-  readonly folder?: WorkFolder;
+  readonly folder?: WorkFolder | undefined;
   /** Begins the names of the chunks in the folder. @default "stream" */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /** Most bytes of a chunk; one row at least. @default 256 MiB */
-  readonly chunkBytes?: number;
+  readonly chunkBytes?: number | undefined;
 }
 
 /** Where the chunks of a stream lie. */

@@ -24,16 +24,16 @@ export interface StepOverride {
 /** Which layers a step acts on, and where it does so otherwise. For kinds of the scope "linear". */
 export interface StepReach {
   /** Globs over the names of layers. @default all */
-  readonly match?: readonly string[];
+  readonly match?: readonly string[] | undefined;
   /**
    * Globs over the names of layers that are left as they are. Only the linears of the blocks can be
    * pruned: lm_head and the embedding stay whether they are named or not.
    *
    * @default ["lm_head", "model.embed_tokens"]
    */
-  readonly ignore?: readonly string[];
+  readonly ignore?: readonly string[] | undefined;
   /** Later ones win. @default [] */
-  readonly overrides?: readonly StepOverride[];
+  readonly overrides?: readonly StepOverride[] | undefined;
 }
 
 /** A step of a recipe that was read. */

@@ -1,6 +1,7 @@
 import type { ServedOperation } from "../backend.js";
 import type { BackendOptions } from "../backends/lease.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import type { LayoutName } from "../layouts/index.js";
 import type { OutputFolder } from "../platform/files.js";
 import type { PluginOptions } from "../plugin.js";
 
@@ -14,25 +15,25 @@ export interface ExportOptions extends BackendOptions, PluginOptions {
    *
    * @default the one that the model is stored in; dense with `reconstruct`
    */
-  readonly layout?: string;
+  readonly layout?: LayoutName | (string & {}) | undefined;
   /**
    * Decode forms, as of weights that are products, and undo rotations, so that a plain checkpoint of the same family comes
    * out that any program reads.
    *
    * @default false
    */
-  readonly reconstruct?: boolean;
+  readonly reconstruct?: boolean | undefined;
   /**
    * A backend that is open, or the name of one; only `reconstruct` computes. "auto" is wasm: an export
    * waits for files. @default "auto"
    */
-  readonly backend?: BackendOptions["backend"];
+  readonly backend?: BackendOptions["backend"] | undefined;
   /** Bytes after which a new shard of weights begins. @default 5e9 */
-  readonly shardBytes?: number;
+  readonly shardBytes?: number | undefined;
   /** Replace `out` when it exists. @default false */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
   /** Stops the work; nothing is left behind. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export type ExportEvent =

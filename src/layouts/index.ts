@@ -11,12 +11,29 @@ import { twoFour } from "./two-four.js";
 
 export { LAYOUT_KEY };
 
+/** The layouts that penjing has, and those of them that pad. */
+export type LayoutName =
+  | "dense"
+  | "two-four"
+  | "cutlass"
+  | "cusparselt-sm80"
+  | "cusparselt-sm90"
+  | "sparse-24-bitmask"
+  | "sparse-bitmask"
+  | "cutlass+pad"
+  | "cusparselt-sm80+pad"
+  | "cusparselt-sm90+pad";
+
 /** Every layout, by name. */
-export const layouts: Readonly<Record<string, Layout>> = Object.fromEntries(
-  [dense, twoFour, cutlass, cusparseltSm80, cusparseltSm90, sparse24Bitmask, sparseBitmask].map(
-    (layout) => [layout.name, layout],
-  ),
-);
+export const layouts: Readonly<Record<string, Layout>> = {
+  dense,
+  "two-four": twoFour,
+  cutlass,
+  "cusparselt-sm80": cusparseltSm80,
+  "cusparselt-sm90": cusparseltSm90,
+  "sparse-24-bitmask": sparse24Bitmask,
+  "sparse-bitmask": sparseBitmask,
+} satisfies Record<Exclude<LayoutName, `${string}+pad`>, Layout>;
 
 /** Ending of a layout's name that asks for weights to be padded to shapes that it can take. */
 const PAD = "+pad";

@@ -6,6 +6,9 @@ import { nowag } from "./nowag.js";
 import { sparsegpt } from "./sparsegpt.js";
 import { wanda } from "./wanda.js";
 
+/** The pruning methods that penjing has. */
+export type MethodName = "magnitude" | "wanda" | "sparsegpt" | "nowag" | "armor" | "armor-hessian";
+
 /** Every pruning method by name. */
 export const methods: Readonly<Record<string, AnyMethod>> = {
   magnitude,
@@ -14,4 +17,4 @@ export const methods: Readonly<Record<string, AnyMethod>> = {
   nowag,
   armor,
   "armor-hessian": armorHessian,
-};
+} satisfies Record<MethodName, AnyMethod>;

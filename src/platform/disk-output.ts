@@ -100,7 +100,7 @@ export interface DiskOutput extends OutputFolder {
 
 export interface DiskOutputOptions extends OutputFolderOptions {
   /** Whether unfinished work that lies there may be gone on with. @default false */
-  readonly goesOn?: boolean;
+  readonly goesOn?: boolean | undefined;
 }
 
 /** Opens an output folder on disk, as `createOutputFolder` says. */

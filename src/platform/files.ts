@@ -5,6 +5,7 @@ import { loadFiles, loadPaths } from "./node-modules.js";
 export { createOutputFolder, openWorkFolder } from "./on-disk.js";
 export {
   type ByteSink,
+  type DiscardOptions,
   type MemoryOutputFolder,
   memoryOutputFolder,
   type OutputFolder,

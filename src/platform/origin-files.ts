@@ -26,17 +26,17 @@ export interface DirectoryHandle {
 /** What is used of a FileSystemFileHandle: workers have the first way to write, most pages the other. */
 export interface FileHandle {
   getFile(): Promise<Blob>;
-  createSyncAccessHandle?(): Promise<SyncAccess>;
-  createWritable?(): Promise<Writable>;
+  createSyncAccessHandle?(): Promise<SyncFileAccess>;
+  createWritable?(): Promise<FileWritable>;
 }
 
-interface SyncAccess {
+export interface SyncFileAccess {
   write(bytes: Uint8Array<ArrayBuffer>, options: { at: number }): number;
   flush(): void;
   close(): void;
 }
 
-interface Writable {
+export interface FileWritable {
   write(part: { type: "write"; position: number; data: Uint8Array<ArrayBuffer> }): Promise<unknown>;
   close(): Promise<unknown>;
   abort(): Promise<unknown>;

@@ -38,7 +38,7 @@ export interface OutputFolder {
 
 export interface DiscardOptions {
   /** Leave what is kept in `scratch` on the disk for a later run. @default false */
-  readonly keepScratch?: boolean;
+  readonly keepScratch?: boolean | undefined;
 }
 
 export interface OutputFolderOptions {
@@ -47,7 +47,7 @@ export interface OutputFolderOptions {
    *
    * @default false
    */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
 }
 
 /** An output folder in memory whose committed files can be read. */

@@ -32,7 +32,7 @@ export interface RotationGradients {
 export interface ObjectiveOptions extends MomentOptions {
   readonly loss: RotationLoss;
   /** What "removed" looks at. @default 2:4 */
-  readonly pattern?: RotationPattern;
+  readonly pattern?: RotationPattern | undefined;
 }
 
 /** An input's second moment (or its inverse) M: the scores' scale is the diagonal of QᵀMQ. */

@@ -82,7 +82,8 @@ test("what a method refuses or an operation refuses it is named too", async () =
 test("a family that fails is named, and its refusals are told as they are", () => {
   const read = (made: () => unknown) => {
     const family = { ...parts.bonsai, read: made } as typeof parts.bonsai;
-    const { families } = openRegistry([{ name: "acme", version: "1", families: [family] }]);
+    const acme: Plugin = { name: "acme", version: "1", families: [family] };
+    const { families } = openRegistry([acme]);
     return () => readModelConfig("config.json", { model_type: "bonsai" }, families);
   };
   assert.throws(
@@ -93,7 +94,8 @@ test("a family that fails is named, and its refusals are told as they are", () =
     throw new Error("no");
   };
   assert.throws(read(fail), /\[plug-in acme: family bonsai\] it failed \(no\); tell/);
-  const { families } = openRegistry([{ name: "acme", version: "1", families: [parts.bonsai] }]);
+  const acme: Plugin = { name: "acme", version: "1", families: [parts.bonsai] };
+  const { families } = openRegistry([acme]);
   assert.throws(
     () => readModelConfig("config.json", { model_type: "bonsai" }, families),
     /\[config\.json\] "hidden_size" is missing/,

@@ -25,7 +25,7 @@ test("ARMOR as published reads column norms alone", () => {
   assert.equal(armor.needs({ ...options, rounds: 1 }), ["columnSquares", "hessian"]);
 });
 
-for (const backend of ["reference", "wasm"]) {
+for (const backend of ["reference", "wasm"] as const) {
   test(`${backend}: rounds after the iterations lower the layer's error`, async () => {
     const alone = await prune({ rounds: 0 }, { backend });
     const { layerError, figures, mask } = await prune({ rounds: 6 }, { backend });

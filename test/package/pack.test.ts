@@ -14,12 +14,12 @@ const PUBLISHED = [
   /^README\.md$/,
   /^LICENSE$/,
   /^recipe\.schema\.json$/,
-  /^build\/(index|cli|chunk-[\w-]+)\.js$/,
-  /^build\/portable\/((index|core|webgpu|kernels|kernels-relaxed)\.js|licences\.txt)$/,
-  /^build\/portable\/(calibrate|compressor|exporter|linear|overlap|prune|recipe)\.js$/,
+  /^build\/(index|kit|cli|chunk-[\w-]+)\.js$/,
+  /^build\/portable\/((index|kit|core2?|webgpu|kernels|kernels-relaxed)\.js|licences\.txt)$/,
+  /^build\/portable\/(calibrate|compressor|exporter|linear|overlap|prune|random|recipe)\.js$/,
   /^build\/workerd\.js$/,
   /^build\/kernels(-relaxed)?\.wasm$/,
-  /^build\/types\/src\/[\w/-]+\.d\.ts$/,
+  /^build\/(index|kit|faces)\.d\.ts$/,
 ];
 
 const SCRIPT = `

@@ -23,6 +23,7 @@ const SMALL_SOURCES = {
   "assembly/kernels/add.ts": "export function add(a: i32, b: i32): i32 {\n  return a + b;\n}\n",
   "src/index.ts":
     'import { readKernels } from "#kernels";\nexport const size = String(readKernels).length;\n',
+  "src/kit.ts": 'export { size } from "./index.js";\n',
   "src/cli.ts": 'import { size } from "./index.js";\nconsole.log("kernels:", size > 0);\n',
   "test/run.ts": "process.exitCode = Number(process.argv[2]);\n",
 };

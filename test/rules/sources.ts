@@ -25,7 +25,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["stored-model", "decoder"],
   ["weights"],
   ["load"],
-  ["open-model"],
+  ["open-model", "open-backend"],
   ["compress", "evaluate", "generate", "inspect"],
   ["export", "prune"],
   ["index", "kit"],

@@ -18,7 +18,7 @@ const penjing: typeof Penjing = await load("penjing");
 const input: SmokeInput = JSON.parse(readFileSync("input.json", "utf8"));
 const backends = process.argv.slice(2);
 const results = [];
-for (const name of backends) results.push(await smoke(penjing, input, name));
+for (const name of backends) results.push(await smoke(penjing, input, name as Penjing.BackendName));
 const adapter = backends.includes("webgpu") ? await adapterName() : undefined;
 writeFileSync("output.json", JSON.stringify({ version: penjing.VERSION, adapter, results }));
 // Dawn's instance would keep the process.

@@ -56,7 +56,7 @@ export function decode(text: Text64): Uint8Array {
 export async function smoke(
   penjing: typeof Penjing,
   input: SmokeInput,
-  name: string,
+  name: Penjing.BackendName,
 ): Promise<SmokeResult> {
   const backend = await penjing.openBackend(name);
   try {

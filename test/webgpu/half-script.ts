@@ -2,6 +2,7 @@
 // VK_ICD_FILENAMES=... deno run -A build/out/test/webgpu/half-script.js
 // Prints one line of JSON: the adapter, whether it has shader-f16, and each product's error. The
 // checks run as they are built; the engine is the bundle, whose imports every runtime resolves.
+import type { Backend } from "../../src/backend.js";
 import { checkHalf } from "./half.js";
 
 const bundle = new URL("../../../index.js", import.meta.url).href;
@@ -18,7 +19,7 @@ function random(): number {
 }
 
 const adapter = await navigator.gpu.requestAdapter();
-const backend = await openBackend("webgpu");
+const backend = (await openBackend("webgpu")) as Backend;
 const checks = await checkHalf(backend, random);
 const { vendor = "", description = "" } = adapter?.info ?? {};
 console.log(

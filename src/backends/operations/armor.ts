@@ -9,7 +9,7 @@ export interface ArmorOptions {
   /** Size of B's blocks; divides the columns, a multiple of 4. */
   readonly blockCols: number;
   /** Stops the preparation within 100 ms; nothing is kept then. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -28,7 +28,7 @@ export interface ArmorAdvanceOptions {
   /** Adam's step. */
   readonly learningRate: number;
   /** Stops between rows of blocks, within 100 ms; afterwards the state can only be disposed. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Where `armorRead` writes. */

@@ -8,7 +8,7 @@ export interface AttentionOptions {
   readonly kvHeads: number;
   readonly headDim: number;
   /** A query sees at most this many positions, itself included. @default unlimited */
-  readonly window?: number;
+  readonly window?: number | undefined;
 }
 
 export interface AttentionOperations {

@@ -5,14 +5,14 @@ type AnyOperation = (...args: never[]) => unknown;
 /** What holds for an operation on every backend, beside what it computes. */
 export interface Contract<Operation extends AnyOperation> {
   /** @throws PenjingError for the first argument that does not fit the others */
-  readonly check?: (...args: Parameters<Operation>) => void;
+  readonly check?: ((...args: Parameters<Operation>) => void) | undefined;
   /**
    * For an operation that does the same to every row: the places of the tensors among its arguments
    * that are cut together. The first says how many rows there are.
    */
-  readonly rows?: readonly number[];
+  readonly rows?: readonly number[] | undefined;
   /** The same for an operation that does the same to every element. */
-  readonly elements?: readonly number[];
+  readonly elements?: readonly number[] | undefined;
   /**
    * The result, from what parts of the rows or elements resolved to.
    *
@@ -25,9 +25,9 @@ export interface Contract<Operation extends AnyOperation> {
     ...args: Parameters<Operation>
   ) => number;
   /** Multiply-adds for one row. */
-  readonly rowWork?: (...args: Parameters<Operation>) => number;
+  readonly rowWork?: ((...args: Parameters<Operation>) => number) | undefined;
   /** Fewer rows at a time do not pay. @default 48 */
-  readonly leastRows?: number;
+  readonly leastRows?: number | undefined;
 }
 
 /** The contracts of a set of operations. */
@@ -70,5 +70,5 @@ export type ArgumentsOf<Operation> =
 /** Work that may take long. */
 export interface Cancellable {
   /** Stops the work within 100 ms or so; what it was writing is left half done then. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }

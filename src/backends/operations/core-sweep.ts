@@ -4,7 +4,7 @@ import { diagonalBlocks, dtype, matrix, rule } from "./rules.js";
 
 export interface CoreSweepOptions {
   /** From the last columns to the first. @default false */
-  readonly backwards?: boolean;
+  readonly backwards?: boolean | undefined;
 }
 
 export interface CoreSweepOperations {

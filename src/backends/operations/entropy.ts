@@ -4,13 +4,13 @@ import { dtype, matrix, rule, vector } from "./rules.js";
 
 export interface EntropyOptions {
   /** Factors on w², one for each element along a line that is normalised. @default ones */
-  readonly scale?: Tensor;
+  readonly scale?: Tensor | undefined;
   /** Divide by `scale` instead of multiplying. @default false */
-  readonly inverse?: boolean;
+  readonly inverse?: boolean | undefined;
   /** As long as `scale`: takes the derivatives by it. */
-  readonly scaleGradient?: Tensor;
+  readonly scaleGradient?: Tensor | undefined;
   /** Add the derivatives to what `gradient` and `scaleGradient` hold. @default false */
-  readonly accumulate?: boolean;
+  readonly accumulate?: boolean | undefined;
 }
 
 export interface EntropyOperations {

@@ -14,7 +14,7 @@ export interface PreparedMatrix {
   /** What it is prepared for, as in "2:4 x bf16". */
   readonly held: string;
   /** Why it is not held as it was given, where it is not. */
-  readonly reason?: string;
+  readonly reason?: string | undefined;
   dispose(): void;
 }
 
@@ -23,12 +23,12 @@ export type Weight = Tensor | PreparedMatrix;
 
 export interface LinearOptions {
   /** [outFeatures], added to every row. */
-  readonly bias?: Tensor;
+  readonly bias?: Tensor | undefined;
 }
 
 export interface PrepareOptions {
   /** What the forms of kind "shared" stand for, by name; the result owns and disposes what it gives. */
-  readonly shared?: (of: string) => PreparedMatrix;
+  readonly shared?: ((of: string) => PreparedMatrix) | undefined;
 }
 
 export interface FormOperations {

@@ -4,13 +4,13 @@ import { matrix } from "./rules.js";
 
 export interface GemmOptions {
   /** Read `a` as [K, M] and use its transpose. @default false */
-  readonly transposeA?: boolean;
+  readonly transposeA?: boolean | undefined;
   /** Read `b` as [N, K] and use its transpose. @default false */
-  readonly transposeB?: boolean;
+  readonly transposeB?: boolean | undefined;
   /** Factor on the product. @default 1 */
-  readonly alpha?: number;
+  readonly alpha?: number | undefined;
   /** Add to `out` instead of overwriting it. @default false */
-  readonly accumulate?: boolean;
+  readonly accumulate?: boolean | undefined;
 }
 
 export interface GemmOperations {

@@ -7,13 +7,13 @@ export interface AdamOptions {
   /** Updates done, this one included: from 1. */
   readonly step: number;
   /** Decay of the mean of gradients. @default 0.9 */
-  readonly beta1?: number;
+  readonly beta1?: number | undefined;
   /** Decay of the mean of squared gradients. @default 0.999 */
-  readonly beta2?: number;
+  readonly beta2?: number | undefined;
   /** @default 1e-8 */
-  readonly epsilon?: number;
+  readonly epsilon?: number | undefined;
   /** Factor on the gradient, such as one that clips its norm. @default 1 */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
 }
 
 export interface OrthogonalOperations {

@@ -11,14 +11,14 @@ export interface WasmOptions {
    *
    * @default "auto": as many as there are cores, at most 8
    */
-  readonly threads?: number | "auto";
+  readonly threads?: number | "auto" | undefined;
   /**
    * `relaxed` fuses multiplications with additions where the machine can, which is faster and rounds
    * once less; `baseline` gives the same bytes on every machine.
    *
    * @default "auto": relaxed where the runtime has it
    */
-  readonly simd?: Simd | "auto";
+  readonly simd?: Simd | "auto" | undefined;
 }
 
 /** The same, with what only benchmarks and tests choose. */
@@ -28,7 +28,7 @@ export interface TunedWasmOptions extends WasmOptions {
    *
    * @default the fastest by a measurement of 10 to 80 ms, made once
    */
-  readonly shape?: number;
+  readonly shape?: number | undefined;
 }
 
 /** Those options, for the lists of what a call takes; their values are checked below. */

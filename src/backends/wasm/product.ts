@@ -37,9 +37,9 @@ export interface Product {
   /** Floats between rows of out. */
   readonly ldo: number;
   /** Not applied to an A that is packed. @default 1 */
-  readonly alpha?: number;
+  readonly alpha?: number | undefined;
   /** @default false */
-  readonly overwrite?: boolean;
+  readonly overwrite?: boolean | undefined;
 }
 
 /** Lines that threads pack start at multiples of this: whole tiles of every micro-kernel. */
@@ -50,7 +50,7 @@ interface Packing {
   readonly lines: number;
   readonly k: number;
   /** @default 1 */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
 }
 
 /** Packs an operand into `panels`, gemmPackedBytes(lines, k) bytes, all threads together. */

@@ -64,11 +64,11 @@ export function isSoftware(info: GPUAdapterInfo): boolean {
 
 export interface DeviceOptions {
   /** Features that are left alone although the adapter has them. @default none */
-  readonly avoid?: readonly string[];
+  readonly avoid?: readonly string[] | undefined;
   /** Refuse adapters that compute on the CPU. @default false */
-  readonly hardwareOnly?: boolean;
+  readonly hardwareOnly?: boolean | undefined;
   /** Bytes of a buffer that are bound at once, at most. @default what the adapter allows */
-  readonly mostBound?: number;
+  readonly mostBound?: number | undefined;
 }
 
 /**

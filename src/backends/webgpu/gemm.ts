@@ -13,9 +13,9 @@ export const TOKENS_A_GROUP = 4;
 const ENOUGH_LARGE_TILES = 64;
 
 export interface TiledOptions extends GemmOptions {
-  readonly bias?: Tensor;
+  readonly bias?: Tensor | undefined;
   /** Only elements on and above the diagonal. */
-  readonly upper?: boolean;
+  readonly upper?: boolean | undefined;
 }
 
 /** Rows [start, start + count) of a matrix. */

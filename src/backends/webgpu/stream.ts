@@ -23,7 +23,7 @@ const BYTES = { f32: 4, i32: 4, u16: 2, u8: 1 } as const;
 /** One run of a shader. */
 export interface Dispatch {
   readonly shader: string;
-  readonly constants?: Constants;
+  readonly constants?: Constants | undefined;
   /** In the order of the shader's bindings from 1 on; an absent one is bound to nothing useful. */
   readonly operands: readonly (GpuTensor | undefined)[];
   /** 32-bit words that follow the operands' element offsets in the shader's parameters. */

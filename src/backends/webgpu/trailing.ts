@@ -11,9 +11,9 @@ export interface Part {
 
 export interface TrailingOptions {
   /** Read b as [n, k] and use its transpose. @default false */
-  readonly transposeB?: boolean;
+  readonly transposeB?: boolean | undefined;
   /** Only elements on and below the diagonal of out's part. @default false */
-  readonly lower?: boolean;
+  readonly lower?: boolean | undefined;
 }
 
 const TILE = 64;

@@ -1,14 +1,21 @@
 import type { Registry } from "../../registry.js";
 import { openCompressRegistry } from "../registry.js";
-import { pruneKind } from "./prune.js";
-import { rotate } from "./rotate.js";
+import type { TransformKind } from "../transform.js";
+import { type PruneSpecs, pruneKind } from "./prune.js";
+import { type ROTATE_OPTIONS, rotate } from "./rotate.js";
+
+/** Descriptions of the options of each kind of step. */
+export interface StepSpecs {
+  readonly rotate: typeof ROTATE_OPTIONS;
+  readonly prune: PruneSpecs;
+}
 
 /** Every kind of step by name, with the methods that a call knows. */
 export function transformsOf(registry: Registry) {
-  return { rotate, prune: pruneKind(registry) };
+  return { rotate, prune: pruneKind(registry) } satisfies {
+    readonly [Name in keyof StepSpecs]: TransformKind & { readonly options: StepSpecs[Name] };
+  };
 }
-
-export type Transforms = ReturnType<typeof transformsOf>;
 
 /** Those without plug-ins. */
 export const transforms = transformsOf(openCompressRegistry());

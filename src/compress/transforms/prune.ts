@@ -1,7 +1,13 @@
 import { PenjingError } from "../../errors.js";
 import { lookUp } from "../../method.js";
+import type { MethodName } from "../../methods/index.js";
 import { blockTensor, type DecoderSpec, type Site, sitesOf } from "../../model.js";
-import { changeOptions, type OptionSpecs } from "../../options.js";
+import {
+  type ChoiceSpec,
+  changeOptions,
+  type OptionSpecs,
+  type SparsitySpec,
+} from "../../options.js";
 import type { Registry } from "../../registry.js";
 import type { RotationLoss } from "../../rotation.js";
 import { formatSparsity, parseSparsity } from "../../sparsity.js";
@@ -27,7 +33,17 @@ import type {
   TransformRun,
 } from "../transform.js";
 
-function optionsOf({ methods }: Registry) {
+/** Descriptions of its options. */
+export type PruneSpecs = {
+  readonly method: ChoiceSpec & {
+    readonly values: readonly (MethodName | (string & {}))[];
+    readonly default: string;
+    readonly brings: Readonly<Record<string, OptionSpecs>>;
+  };
+  readonly sparsity: SparsitySpec;
+};
+
+function optionsOf({ methods }: Registry): PruneSpecs {
   return {
     method: {
       kind: "choice",
@@ -43,7 +59,7 @@ function optionsOf({ methods }: Registry) {
       default: "2:4",
       description: "N:M, N kept of every M inputs of a row, or the share of weights to remove",
     },
-  } as const satisfies OptionSpecs;
+  };
 }
 
 /** Sets weights of the blocks' linears to zero, by the methods that a call knows. */
