@@ -13,19 +13,22 @@ import type { ModelFacts } from "./messages.js";
 import { Results } from "./results.js";
 import { SettingsForm } from "./settings.js";
 
-/** What error messages call the fields of the form. */
+/** The fields of the form by the names of the library's options. */
 const FIELDS: Readonly<Record<string, string>> = {
-  "--calibration": "Text to calibrate on",
-  "--text": "Text to measure perplexity on",
-  "--length": "Tokens in each calibration window",
-  "--samples": "Calibration windows",
-  "--temperature": "Temperature",
-  "--max-new-tokens": "Tokens at most",
+  calibration: "Text to calibrate on",
+  text: "Text to measure perplexity on",
+  length: "Tokens in each calibration window",
+  samples: "Calibration windows",
+  temperature: "Temperature",
+  maxNewTokens: "Tokens at most",
 };
 
 function fail(message: string): void {
-  const place = /^\[([^\]]*)\] (.*)$/s.exec(message);
-  say("error", place ? `${FIELDS[place[1]] ?? place[1]}: ${place[2]}` : message);
+  const [, place, rest] = /^\[([^\]]*)\] (.*)$/s.exec(message) ?? [];
+  const named = (rest ?? message).replace(/`(\w+)(: [^`]+)?`/g, (text, name: string, value = "") =>
+    name in FIELDS ? `“${FIELDS[name]}${value}”` : text,
+  );
+  say("error", place ? `${FIELDS[place] ?? place}: ${named}` : named);
   show("error");
   byId("error").scrollIntoView({ block: "nearest" });
 }

@@ -73,9 +73,9 @@ export async function* compressSteps(
   options: CompressOptions,
 ): AsyncGenerator<CompressEvent, CompressResult, void> {
   let started = performance.now();
+  checkArguments("compress", options, ARGUMENTS);
   const { model: source, signal, shardBytes } = options;
   signal?.throwIfAborted();
-  checkArguments("compress", options, ARGUMENTS);
   refuseBudget(options.budget);
   if (shardBytes !== undefined) checkShardBytes(shardBytes);
   const registry = openCompressRegistry(options.plugins);

@@ -69,9 +69,9 @@ export async function* exportSteps(
   options: ExportOptions,
 ): AsyncGenerator<ExportEvent, ExportResult, void> {
   const started = performance.now();
+  checkArguments("exportModel", options, ARGUMENTS);
   const { model: source, shardBytes, signal } = options;
   signal?.throwIfAborted();
-  checkArguments("exportModel", options, ARGUMENTS);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
   let lease: Lease | undefined;
   let output: OutputFolder | undefined;
