@@ -18,7 +18,7 @@ import {
   type RunningModel,
   refuseForeignIds,
   runningModel,
-} from "./open-model.js";
+} from "./models/open.js";
 import type { PluginOptions } from "./plugin.js";
 import { pause, Run } from "./run.js";
 import type { Work } from "./steps.js";

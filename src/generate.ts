@@ -21,7 +21,7 @@ import {
   type RunningModel,
   refuseForeignIds,
   runningModel,
-} from "./open-model.js";
+} from "./models/open.js";
 import type { PluginOptions } from "./plugin.js";
 import { Random } from "./random.js";
 import { pause, Run } from "./run.js";

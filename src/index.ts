@@ -61,8 +61,9 @@ export {
 } from "./inspect.js";
 export type { LayoutName } from "./layouts/index.js";
 export type { MethodName } from "./methods/index.js";
+export { type OpenModel, type OpenModelOptions, openModel } from "./models/open.js";
+export type { FormTree } from "./models/stored-forms.js";
 export { type OpenBackendOptions, openBackend } from "./open-backend.js";
-export { type OpenModel, type OpenModelOptions, openModel } from "./open-model.js";
 export type {
   ChoiceSpec,
   FlagSpec,
@@ -117,6 +118,5 @@ export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune
 export type { Run } from "./run.js";
 export type { SamplingOptions } from "./sample.js";
 export type { SparsityText } from "./sparsity.js";
-export type { FormTree } from "./stored-forms.js";
 export type { StoredDType, Tensor, TensorDType } from "./tensor.js";
 export { VERSION } from "./version.js";

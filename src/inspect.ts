@@ -4,10 +4,10 @@ import { DTYPE_BYTES } from "./checkpoint/dtype.js";
 import { describe } from "./forms/leaf.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf } from "./layouts/index.js";
+import { readForms } from "./models/stored-forms.js";
 import type { PluginOptions } from "./plugin.js";
 import { openRegistry } from "./registry.js";
 import { pause, Run } from "./run.js";
-import { readForms } from "./stored-forms.js";
 import { type StoredDType, sizeOf } from "./tensor.js";
 
 /** Bytes that are looked at at a time. */

@@ -7,7 +7,7 @@ import { type Checkpoint, openCheckpoint } from "../src/checkpoint/checkpoint.js
 import { compress } from "../src/compress.js";
 import { evaluatePerplexity } from "../src/evaluate.js";
 import { generate } from "../src/generate.js";
-import { openModel } from "../src/open-model.js";
+import { openModel } from "../src/models/open.js";
 import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
 import { Random } from "../src/random.js";
 import { operationSteps, takeSteps } from "../src/steps.js";

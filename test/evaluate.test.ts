@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { backends, openBackend } from "../src/backends/index.js";
 import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
 import { type EvaluateEvent, evaluatePerplexity } from "../src/evaluate.js";
-import { openModel, runningModel } from "../src/open-model.js";
+import { openModel, runningModel } from "../src/models/open.js";
 import { memoryFolder } from "../src/platform/files.js";
 import { refused } from "./checkpoint/crafted.js";
 import { note, repositoryRoot, sharedPath, sharedTest } from "./shared.js";

@@ -4,9 +4,9 @@ import { openBackend } from "../src/backends/index.js";
 import { type Checkpoint, openCheckpoint } from "../src/checkpoint/checkpoint.js";
 import { evaluatePerplexity } from "../src/evaluate.js";
 import { exportModel } from "../src/export.js";
-import { loadDecoder } from "../src/open-model.js";
+import { loadDecoder } from "../src/models/open.js";
+import { hasExtras, readModel } from "../src/models/stored.js";
 import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
-import { hasExtras, readModel } from "../src/stored-model.js";
 import { refused } from "./checkpoint/crafted.js";
 import {
   compressFiles,

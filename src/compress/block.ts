@@ -1,9 +1,9 @@
-import { type BlockWeights, disposeBlock } from "../decoder.js";
 import type { FinishedTensor } from "../layout.js";
-import { loadBlock } from "../load.js";
 import { blockTensor, sitesOf } from "../model.js";
+import { type BlockWeights, disposeBlock } from "../models/decoder.js";
+import { loadBlock } from "../models/load.js";
+import type { StoredModel } from "../models/stored.js";
 import { disposeStatistics } from "../statistic.js";
-import type { StoredModel } from "../stored-model.js";
 import { discardPruned, type PrunedLayer } from "./layer.js";
 import { ErrorSums } from "./layer-error.js";
 import type { Steps } from "./pass.js";

@@ -1,8 +1,8 @@
 import type { Backend } from "../backend.js";
 import { DTYPE_BYTES, toFloat32 } from "../checkpoint/dtype.js";
-import { BlockRunner } from "../decoder.js";
-import { embeddingName, PIECE_BYTES, type StoredModel } from "../stored-model.js";
-import { nonFinite } from "../weights.js";
+import { BlockRunner } from "../models/decoder.js";
+import { embeddingName, PIECE_BYTES, type StoredModel } from "../models/stored.js";
+import { nonFinite } from "../models/weights.js";
 import type { Settings } from "./settings.js";
 import { ResidualStream } from "./stream.js";
 import type { Windows } from "./windows.js";

@@ -3,9 +3,9 @@ import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-write
 import { extrasMetadata, isRotation } from "../extras.js";
 import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
 import { LAYOUT_KEY, layoutMetadata } from "../layouts/index.js";
+import { readPieces } from "../models/stored.js";
 import type { OutputFolder } from "../platform/files.js";
 import { pause } from "../run.js";
-import { readPieces } from "../stored-model.js";
 import { sizeOf } from "../tensor.js";
 import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";

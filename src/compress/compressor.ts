@@ -18,15 +18,15 @@ import { PenjingError } from "../errors.js";
 import type { Layout } from "../layout.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
-import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
-import type { FormTree } from "../stored-forms.js";
 import {
   embeddingName,
   hasExtras,
   readModel,
   refuseSources,
   type StoredModel,
-} from "../stored-model.js";
+} from "../models/stored.js";
+import type { FormTree } from "../models/stored-forms.js";
+import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
 import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";

@@ -1,5 +1,5 @@
 import type { Backend } from "../backend.js";
-import type { BlockWeights, LinearObserver } from "../decoder.js";
+import type { BlockWeights, LinearObserver } from "../models/decoder.js";
 import { operationSteps, type Work } from "../steps.js";
 import { rowsOf, type Tensor } from "../tensor.js";
 import type { PrunedLayer } from "./layer.js";

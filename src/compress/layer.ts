@@ -1,6 +1,5 @@
 import type { Backend } from "../backend.js";
 import { decode } from "../decode.js";
-import type { BlockWeights, LinearWeight } from "../decoder.js";
 import { type Form, leavesOf, mapLeaves, partsIn } from "../form.js";
 import { denseLeaf, openLeaf } from "../forms/leaf.js";
 import { floatName, nameParts } from "../forms/names.js";
@@ -8,15 +7,16 @@ import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
 import type { AnyMethod, LinearProblem, PruneOutcome } from "../method.js";
 import type { Site } from "../model.js";
+import type { BlockWeights, LinearWeight } from "../models/decoder.js";
+import { type FormTree, formOfTree, treeOf } from "../models/stored-forms.js";
+import { downloadFloats, uploadFloats } from "../models/weights.js";
 import type { OptionValue } from "../options.js";
 import { checkOutcome } from "../outcome.js";
 import type { Brought } from "../plugin.js";
 import type { Snapshot } from "../snapshot.js";
 import { formatSparsity, type Sparsity } from "../sparsity.js";
 import type { Statistics } from "../statistic.js";
-import { type FormTree, formOfTree, treeOf } from "../stored-forms.js";
 import type { StoredDType, Tensor } from "../tensor.js";
-import { downloadFloats, uploadFloats } from "../weights.js";
 import type { Journal } from "./journal.js";
 
 /** What is done to one linear layer. */

@@ -1,10 +1,10 @@
 import type { Backend } from "../backend.js";
 import { EMBEDDING, FINAL_NORM, HEAD } from "../model.js";
+import { embeddingName, headName, PIECE_BYTES, type StoredModel } from "../models/stored.js";
+import { downloadFloats, loadTensor, uploadFloats } from "../models/weights.js";
 import { turnColumns } from "../rotation/apply.js";
 import { pause } from "../run.js";
-import { embeddingName, headName, PIECE_BYTES, type StoredModel } from "../stored-model.js";
 import type { Tensor } from "../tensor.js";
-import { downloadFloats, loadTensor, uploadFloats } from "../weights.js";
 import type { UnitWriter } from "./unit.js";
 
 /**

@@ -2,7 +2,7 @@ import { PenjingError } from "../errors.js";
 import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
 import { layoutConfig, layoutFiles } from "../layouts/index.js";
 import { HEAD, modelSites } from "../model.js";
-import type { StoredModel } from "../stored-model.js";
+import type { StoredModel } from "../models/stored.js";
 import { VERSION } from "../version.js";
 import type { LayerPlan } from "./layer.js";
 import type { UnitWriter } from "./unit.js";

@@ -1,7 +1,7 @@
 import type { Backend } from "../backend.js";
 import { StatisticsGatherer } from "../calibrate.js";
-import type { BlockWeights, LinearObserver } from "../decoder.js";
 import { blockTensor, sitesOf } from "../model.js";
+import type { BlockWeights, LinearObserver } from "../models/decoder.js";
 import { pause, settlesWithin } from "../run.js";
 import type { Statistic, Statistics } from "../statistic.js";
 import { paceSteps } from "../steps.js";

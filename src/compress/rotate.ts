@@ -1,6 +1,6 @@
 import type { Backend } from "../backend.js";
-import type { BlockWeights, LinearWeight } from "../decoder.js";
 import { blockTensor, type Site, sitesOf } from "../model.js";
+import type { BlockWeights, LinearWeight } from "../models/decoder.js";
 import { type BlockRotation, rotateBlock, rotateStatistics } from "../rotation/apply.js";
 import { type RotationObjective, type RotationProblem, turnsOf } from "../rotation.js";
 import { disposeStatistics, type Statistic, type Statistics } from "../statistic.js";

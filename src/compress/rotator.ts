@@ -1,8 +1,9 @@
 import type { Backend } from "../backend.js";
-import { type BlockWeights, disposeBlock } from "../decoder.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
-import { loadBlock } from "../load.js";
 import { attentionOf, blockTensor, type Site, sitesOf } from "../model.js";
+import { type BlockWeights, disposeBlock } from "../models/decoder.js";
+import { loadBlock } from "../models/load.js";
+import type { StoredModel } from "../models/stored.js";
 import { rotationMoments } from "../rotation/moments.js";
 import { optimiseRotation } from "../rotation/optimise.js";
 import { resolveRotation } from "../rotation/options.js";
@@ -18,7 +19,6 @@ import {
   turnsOf,
 } from "../rotation.js";
 import { disposeStatistics, type Statistics } from "../statistic.js";
-import type { StoredModel } from "../stored-model.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";

@@ -1,4 +1,4 @@
-import { PIECE_BYTES, type StoredModel } from "../stored-model.js";
+import { PIECE_BYTES, type StoredModel } from "../models/stored.js";
 import { digestOf, sha256 } from "../text.js";
 
 /**

@@ -1,12 +1,12 @@
-import type { BlockWeights } from "../decoder.js";
 import type { FinishedTensor } from "../layout.js";
 import type { Importance } from "../method.js";
 import type { DecoderSpec, Site } from "../model.js";
+import type { BlockWeights } from "../models/decoder.js";
+import type { StoredModel } from "../models/stored.js";
 import type { OptionSpecs, OptionValue } from "../options.js";
 import type { RotationLoss } from "../rotation.js";
 import type { Sparsity } from "../sparsity.js";
 import type { Statistics } from "../statistic.js";
-import type { StoredModel } from "../stored-model.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import type { LayerPlan, PrunedLayer } from "./layer.js";

@@ -2,8 +2,8 @@ import { CHARACTERS_PER_TOKEN, calibrationWindows } from "../calibrate.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
 import { PenjingError } from "../errors.js";
-import { refuseForeignIds } from "../open-model.js";
-import type { StoredModel } from "../stored-model.js";
+import { refuseForeignIds } from "../models/open.js";
+import type { StoredModel } from "../models/stored.js";
 import { refuseUnknown, sha256 } from "../text.js";
 import type { Settings } from "./settings.js";
 

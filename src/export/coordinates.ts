@@ -2,14 +2,14 @@ import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
 import { blockTensor } from "../model.js";
+import { loadTensor } from "../models/weights.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
-import { loadTensor } from "../weights.js";
-import { paced, rangesOf, rowsWithin, type Site } from "./site.js";
+import { paced, rangesOf, rowsWithin, type Tools } from "./ranges.js";
 
 /** Largest deviation from the identity that a product of rotations may have. */
 const TOLERANCE = 1e-3;
 
-function damaged({ model }: Site, message: string): PenjingError {
+function damaged({ model }: Tools, message: string): PenjingError {
   return new PenjingError(
     model.checkpoint.folder.path,
     `${message}; the checkpoint is damaged, compress it again.`,
@@ -42,7 +42,7 @@ export class Coordinates {
   /** Q_l [hidden, hidden]; undefined before the first rotation. */
   private current: Tensor | undefined;
 
-  constructor(private readonly site: Site) {}
+  constructor(private readonly tools: Tools) {}
 
   get q(): Tensor | undefined {
     return this.current;
@@ -55,15 +55,15 @@ export class Coordinates {
    *   which turned coordinates do not pass through
    */
   async enter(layer: number): Promise<void> {
-    const { site } = this;
+    const { tools } = this;
     const name = inputRotation(layer);
-    if (site.model.weights.has(name)) {
+    if (tools.model.weights.has(name)) {
       await this.turn(name);
       await this.refuseSkew(name);
     }
     if (!this.current) return;
-    for (const { before } of site.model.spec.blocks[layer].branches) {
-      await refuseGains(site, blockTensor(layer, `${before.name}.weight`));
+    for (const { before } of tools.model.spec.blocks[layer].branches) {
+      await refuseGains(tools, blockTensor(layer, `${before.name}.weight`));
     }
   }
 
@@ -73,16 +73,16 @@ export class Coordinates {
    * @throws PenjingError unless it leads back to the coordinates of the embedding
    */
   async leave(): Promise<void> {
-    const { site } = this;
-    if (site.model.weights.has(OUTPUT_ROTATION)) await this.turn(OUTPUT_ROTATION);
+    const { tools } = this;
+    if (tools.model.weights.has(OUTPUT_ROTATION)) await this.turn(OUTPUT_ROTATION);
     if (!this.current) return;
     const rows = rowsOf(this.current);
-    for await (const { first, count } of rowsOfSquare(rows, site.signal)) {
-      const part = site.backend.rows(this.current, first, count);
-      const off = await deviation(site.backend, part, first);
+    for await (const { first, count } of rowsOfSquare(rows, tools.signal)) {
+      const part = tools.backend.rows(this.current, first, count);
+      const off = await deviation(tools.backend, part, first);
       if (off <= TOLERANCE) continue;
       throw damaged(
-        site,
+        tools,
         `its rotations do not undo one another: their product is off the identity by ${off.toPrecision(2)}, must be within ${TOLERANCE}`,
       );
     }
@@ -90,7 +90,7 @@ export class Coordinates {
 
   /** Q = Q T. */
   private async turn(name: string): Promise<void> {
-    const { model, backend, signal } = this.site;
+    const { model, backend, signal } = this.tools;
     const turn = await loadTensor(model, backend, name);
     if (!this.current) {
       this.current = turn;
@@ -115,7 +115,7 @@ export class Coordinates {
 
   /** Refuses a Q with Q Qᵀ other than the identity: Qᵀ would not undo it. */
   private async refuseSkew(name: string): Promise<void> {
-    const { backend, signal } = this.site;
+    const { backend, signal } = this.tools;
     const q = this.current!;
     const n = rowsOf(q);
     for await (const { first, count } of rowsOfSquare(n, signal)) {
@@ -125,7 +125,7 @@ export class Coordinates {
         const off = await deviation(backend, product, first);
         if (off <= TOLERANCE) continue;
         throw damaged(
-          this.site,
+          this.tools,
           `its rotations up to ${name} are off an orthogonal matrix by ${off.toPrecision(2)}, must be within ${TOLERANCE}`,
         );
       } finally {
@@ -141,13 +141,13 @@ export class Coordinates {
 }
 
 /** Refuses a norm whose gains are not all 1. */
-async function refuseGains(site: Site, name: string): Promise<void> {
-  const gains = await loadTensor(site.model, site.backend, name);
+async function refuseGains(tools: Tools, name: string): Promise<void> {
+  const gains = await loadTensor(tools.model, tools.backend, name);
   try {
-    const data = (await site.backend.read(gains)) as Float32Array;
+    const data = (await tools.backend.read(gains)) as Float32Array;
     const gain = data.find((value) => value !== 1);
     if (gain === undefined) return;
-    throw damaged(site, `the tensor ${name} holds ${gain}, must hold 1 alone in a rotated block`);
+    throw damaged(tools, `the tensor ${name} holds ${gain}, must hold 1 alone in a rotated block`);
   } finally {
     gains.dispose();
   }

@@ -29,17 +29,17 @@ import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
 import { dense } from "../layouts/dense.js";
 import { findLayout, LAYOUT_KEY, layoutMetadata } from "../layouts/index.js";
 import { modelSites } from "../model.js";
-import type { OutputFolder } from "../platform/files.js";
-import { openOutput } from "../platform/overlap.js";
-import { openRegistry } from "../registry.js";
-import { pause } from "../run.js";
 import {
   hasExtras,
   isStored,
   readModel,
   refuseSources,
   type StoredModel,
-} from "../stored-model.js";
+} from "../models/stored.js";
+import type { OutputFolder } from "../platform/files.js";
+import { openOutput } from "../platform/overlap.js";
+import { openRegistry } from "../registry.js";
+import { pause } from "../run.js";
 import { Coordinates } from "./coordinates.js";
 import type { ExportEvent, ExportOptions, ExportResult } from "./options.js";
 import { rebuild, rebuiltTensors } from "./rebuild.js";
@@ -321,14 +321,14 @@ class Job {
   private async *rebuilt(): AsyncGenerator<Stretch & { readonly name: string }, void, void> {
     if (!this.rebuilds) return;
     const { model, backend, signal } = this;
-    const site = { model, backend, signal };
-    const coordinates = new Coordinates(site);
+    const tools = { model, backend, signal };
+    const coordinates = new Coordinates(tools);
     try {
       for (let layer = 0; layer < model.spec.blocks.length; layer++) {
         await coordinates.enter(layer);
         const { q } = coordinates;
         for (const [name, side] of rebuiltTensors(model, layer, q !== undefined)) {
-          for await (const stretch of rebuild(site, name, side, q)) yield { name, ...stretch };
+          for await (const stretch of rebuild(tools, name, side, q)) yield { name, ...stretch };
           if (this.linears.includes(name)) this.reconstructed++;
         }
       }

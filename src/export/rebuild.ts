@@ -6,14 +6,14 @@ import type { Leaf } from "../form.js";
 import { blocksLeaf, denseLeaf } from "../forms/leaf.js";
 import { type CoreInBlocks, coreIn } from "../forms/names.js";
 import type { TensorEntry } from "../layout.js";
-import { loadDense } from "../load.js";
 import { blockTensor, sitesOf } from "../model.js";
+import { loadDense } from "../models/load.js";
+import { PIECE_BYTES, type StoredModel } from "../models/stored.js";
+import { allOrNothing, downloadFloats, loadTensor, uploadFloats } from "../models/weights.js";
 import { pause } from "../run.js";
-import { PIECE_BYTES, type StoredModel } from "../stored-model.js";
 import { rowsOf, type Tensor } from "../tensor.js";
-import { allOrNothing, downloadFloats, loadTensor, uploadFloats } from "../weights.js";
+import { paced, type Range, rangesOf, rowsWithin, type Tools } from "./ranges.js";
 import { matrixOf, readRows, type Stretch } from "./rows.js";
-import { paced, type Range, rangesOf, rowsWithin, type Site } from "./site.js";
 
 /** Columns of a product that are made at a time, so that few rows are needed to make up for packing. */
 const PANEL = 1024;
@@ -60,15 +60,15 @@ interface Panels {
  * @throws PenjingError when a value that comes out is not finite in its dtype
  */
 export async function* rebuild(
-  site: Site,
+  tools: Tools,
   name: string,
   side: Side,
   q: Tensor | undefined,
 ): AsyncGenerator<Stretch, void, void> {
-  const { model, backend, signal } = site;
+  const { model, backend, signal } = tools;
   const { dtype, shape } = model.weights.get(name)!;
   const [rows, cols] = matrixOf({ name, dtype, shape });
-  const loaded = await loadPanels(site, name, side === "output" ? PANEL : cols);
+  const loaded = await loadPanels(tools, name, side === "output" ? PANEL : cols);
   try {
     const panels = side === "input" ? rangesOf(cols, PANEL) : loaded.ranges;
     const width = DTYPE_BYTES[dtype];
@@ -80,7 +80,7 @@ export async function* rebuild(
         const part = product(backend, loaded.tensors, side, q, { first, count }, panel, i);
         try {
           const made = await downloadFloats(backend, part, dtype);
-          await refuseInfinite(site, { name, dtype, shape: [count, panel.count] }, made);
+          await refuseInfinite(tools, { name, dtype, shape: [count, panel.count] }, made);
           for (let row = 0; row < count; row++) {
             const line = made.subarray(row * panel.count * width, (row + 1) * panel.count * width);
             bytes.set(line, (row * cols + panel.first) * width);
@@ -122,8 +122,8 @@ function product(
  * A weight as f32, its form decoded, in panels of about `wanted` columns. A core between blocks is
  * multiplied out panel by panel, blocks of B being whole; other forms are decoded at once.
  */
-async function loadPanels(site: Site, name: string, wanted: number): Promise<Panels> {
-  const { model, backend } = site;
+async function loadPanels(tools: Tools, name: string, wanted: number): Promise<Panels> {
+  const { model, backend } = tools;
   const { dtype, shape } = model.weights.get(name)!;
   const [, cols] = matrixOf({ name, dtype, shape });
   const form = model.forms.get(name);
@@ -133,10 +133,10 @@ async function loadPanels(site: Site, name: string, wanted: number): Promise<Pan
     return { ranges: [{ first: 0, count: cols }], tensors };
   }
   const block = around?.right.structure.size ?? 1;
-  const panels = await readPanels(site, name, rangesOf(cols, Math.ceil(wanted / block) * block));
+  const panels = await readPanels(tools, name, rangesOf(cols, Math.ceil(wanted / block) * block));
   if (!around) return panels;
   try {
-    await multiplyOut(site, around, panels);
+    await multiplyOut(tools, around, panels);
     return panels;
   } catch (error) {
     for (const tensor of panels.tensors) tensor.dispose();
@@ -146,7 +146,7 @@ async function loadPanels(site: Site, name: string, wanted: number): Promise<Pan
 
 /** The values of a stored weight, unpacked, in panels of these columns. */
 async function readPanels(
-  { model, backend, signal }: Site,
+  { model, backend, signal }: Tools,
   name: string,
   ranges: readonly Range[],
 ): Promise<Panels> {
@@ -178,7 +178,7 @@ async function readPanels(
 
 /** core = A core B in place. */
 async function multiplyOut(
-  { model, backend, signal }: Site,
+  { model, backend, signal }: Tools,
   { left, right }: CoreInBlocks,
   { ranges, tensors }: Panels,
 ): Promise<void> {
@@ -211,7 +211,7 @@ async function multiplyOut(
 
 /** Refuses stored values that are not finite: of a damaged weight, or too large for the dtype. */
 async function refuseInfinite(
-  { model, backend }: Site,
+  { model, backend }: Tools,
   entry: TensorEntry,
   bytes: Uint8Array,
 ): Promise<void> {

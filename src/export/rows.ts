@@ -3,8 +3,8 @@ import type { PenjingError } from "../errors.js";
 import type { Layout, TensorEntry } from "../layout.js";
 import { dense } from "../layouts/dense.js";
 import { bitsOf } from "../layouts/parts/elements.js";
+import { PIECE_BYTES, type StoredModel } from "../models/stored.js";
 import { firstMisfit, notTwoFour } from "../pack.js";
-import { PIECE_BYTES, type StoredModel } from "../stored-model.js";
 import { sizeOf } from "../tensor.js";
 
 /** Some bytes of a tensor of the output. */

@@ -6,7 +6,7 @@ import { compress } from "../../src/compress.js";
 import { DeviceError } from "../../src/errors.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { generate } from "../../src/generate.js";
-import { openModel } from "../../src/open-model.js";
+import { openModel } from "../../src/models/open.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import { embeddedCase, type ModelCase } from "./cases.js";
 import { decode } from "./gpu/decode.js";

@@ -4,7 +4,7 @@ import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint
 import { compress } from "../../src/compress.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { generate } from "../../src/generate.js";
-import { type OpenModel, openModel } from "../../src/open-model.js";
+import { type OpenModel, openModel } from "../../src/models/open.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import { embeddedCase } from "./cases.js";
 import { type Figure, median } from "./figures.js";

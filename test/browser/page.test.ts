@@ -213,7 +213,10 @@ browserTest("what cannot be done is said in one sentence", async () => {
   await page.locator("#calibration").fill("too short");
   await page.locator("#start").click();
   await error.getByText("Text to calibrate on:").waitFor();
-  assert.match((await error.textContent()) ?? "", /a smaller “Tokens in each calibration window”\.$/);
+  assert.match(
+    (await error.textContent()) ?? "",
+    /a smaller “Tokens in each calibration window”\.$/,
+  );
   assert.equal(faults, []);
   await page.context().close();
 });

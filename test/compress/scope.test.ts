@@ -3,9 +3,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
+import { hasExtras, readModel } from "../../src/models/stored.js";
 import { memoryFolder } from "../../src/platform/files.js";
 import { rotationGroups } from "../../src/rotation/scope.js";
-import { hasExtras, readModel } from "../../src/stored-model.js";
 import { refused } from "../checkpoint/crafted.js";
 import { sharedPath, sharedTest } from "../shared.js";
 import {

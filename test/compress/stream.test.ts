@@ -16,13 +16,13 @@ import {
 import { Passes, type Steps } from "../../src/compress/pass.js";
 import { readRecipe } from "../../src/compress/recipe.js";
 import { ResidualStream, type StreamOptions } from "../../src/compress/stream.js";
-import { disposeBlock } from "../../src/decoder.js";
 import { PenjingError } from "../../src/errors.js";
-import { loadBlock } from "../../src/load.js";
+import { disposeBlock } from "../../src/models/decoder.js";
+import { loadBlock } from "../../src/models/load.js";
+import { readModel, type StoredModel } from "../../src/models/stored.js";
 import { memoryFolder, openWorkFolder } from "../../src/platform/files.js";
 import { memoryWorkFolder, type WorkFolder } from "../../src/platform/work-folder.js";
 import { statistics } from "../../src/statistics/index.js";
-import { readModel, type StoredModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
 import { compressFiles, parseWeights, repeatBlocks, sameFiles, storyFiles } from "./stories.js";
 

@@ -4,7 +4,7 @@ import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { inspect } from "../../src/inspect.js";
 import { layouts } from "../../src/layouts/index.js";
-import { openModel } from "../../src/open-model.js";
+import { openModel } from "../../src/models/open.js";
 import { memoryFolder } from "../../src/platform/files.js";
 import { refused } from "../checkpoint/crafted.js";
 import {

@@ -7,9 +7,9 @@ import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
 import type { FlatRecipe } from "../../src/compress/recipe.js";
 import { compress } from "../../src/compress.js";
 import { scoreWindows } from "../../src/evaluate.js";
-import { loadDecoder } from "../../src/open-model.js";
+import { loadDecoder } from "../../src/models/open.js";
+import { readModel } from "../../src/models/stored.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
-import { readModel } from "../../src/stored-model.js";
 import { intsOf, readShared, SELECTION_METHODS, unpackBits } from "../golden.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
 

@@ -2,7 +2,6 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openWasm } from "../../src/backends/wasm.js";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.js";
-import { loadBlock } from "../../src/load.js";
 import {
   type BlockSpec,
   type LayerSpec,
@@ -12,9 +11,10 @@ import {
   sitesOf,
 } from "../../src/model.js";
 import { qwen2 } from "../../src/models/families/qwen2.js";
-import { loadDecoder } from "../../src/open-model.js";
+import { loadBlock } from "../../src/models/load.js";
+import { loadDecoder } from "../../src/models/open.js";
+import { readModel, refuseSources, type StoredModel } from "../../src/models/stored.js";
 import { openRegistry } from "../../src/registry.js";
-import { readModel, refuseSources, type StoredModel } from "../../src/stored-model.js";
 import { refused } from "../checkpoint/crafted.js";
 import { type StoredTensor, TINY_CONFIG, tinyCheckpoint, tinyTensor } from "./tiny.js";
 

@@ -4,10 +4,11 @@ import type { Backend } from "../../src/backend.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { StatisticsGatherer } from "../../src/calibrate.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
-import { BlockRunner, type BlockWeights, Decoder } from "../../src/decoder.js";
-import { loadBlock, loadOuter } from "../../src/load.js";
 import { attentionOf, sitesOf } from "../../src/model.js";
-import { loadDecoder } from "../../src/open-model.js";
+import { BlockRunner, type BlockWeights, Decoder } from "../../src/models/decoder.js";
+import { loadBlock, loadOuter } from "../../src/models/load.js";
+import { loadDecoder } from "../../src/models/open.js";
+import { readModel } from "../../src/models/stored.js";
 import {
   type BlockRotation,
   rotateBlock,
@@ -17,7 +18,6 @@ import {
 import { optimiseRotation } from "../../src/rotation/optimise.js";
 import { type BlockLinear, rotatedInputs } from "../../src/rotation.js";
 import { statistics as known } from "../../src/statistics/index.js";
-import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
 import { foldBlock, foldedModel, REAL_MODELS } from "./blocks.js";

@@ -4,13 +4,13 @@ import type { Backend } from "../../src/backend.js";
 import { StatisticsGatherer } from "../../src/calibrate.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
-import { BlockRunner, type BlockWeights, type OuterWeights } from "../../src/decoder.js";
-import { loadBlock, loadOuter } from "../../src/load.js";
 import { blockTensor, type DecoderSpec, type Site } from "../../src/model.js";
+import { BlockRunner, type BlockWeights, type OuterWeights } from "../../src/models/decoder.js";
+import { loadBlock, loadOuter } from "../../src/models/load.js";
+import { readModel } from "../../src/models/stored.js";
 import { type RotationProblem, rotatedInputs } from "../../src/rotation.js";
 import type { Statistics } from "../../src/statistic.js";
 import { statistics as known } from "../../src/statistics/index.js";
-import { readModel } from "../../src/stored-model.js";
 import type { Tensor } from "../../src/tensor.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
 

@@ -1,6 +1,6 @@
 import type { Backend } from "../../../src/backend.js";
-import { Decoder, type LinearWeight } from "../../../src/decoder.js";
 import { type DecoderSpec, normsOf, sitesOf } from "../../../src/model.js";
+import { Decoder, type LinearWeight } from "../../../src/models/decoder.js";
 import { llamaBlock } from "../../../src/models/families/parts/llama-block.js";
 import { KeyValueCache } from "../../../src/models/layers/key-value-cache.js";
 import { Random } from "../../../src/random.js";

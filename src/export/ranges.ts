@@ -1,6 +1,6 @@
 import type { Backend } from "../backend.js";
+import type { StoredModel } from "../models/stored.js";
 import { pause } from "../run.js";
-import type { StoredModel } from "../stored-model.js";
 
 /** Multiply-adds between two looks at the signal: some tens of milliseconds. */
 const MULTIPLY_ADDS = 2 ** 28;
@@ -8,7 +8,7 @@ const MULTIPLY_ADDS = 2 ** 28;
 const LEAST_ROWS = 16;
 
 /** What a model is rebuilt with. */
-export interface Site {
+export interface Tools {
   readonly model: StoredModel;
   readonly backend: Backend;
   readonly signal: AbortSignal | undefined;

@@ -1,9 +1,9 @@
-import type { Backend, HalfFormat } from "./backend.js";
-import { toFloat32 } from "./checkpoint/dtype.js";
-import { PenjingError } from "./errors.js";
-import type { TensorEntry } from "./layout.js";
-import { readWeight, type StoredModel } from "./stored-model.js";
-import { type StoredDType, sizeOf, type Tensor } from "./tensor.js";
+import type { Backend, HalfFormat } from "../backend.js";
+import { toFloat32 } from "../checkpoint/dtype.js";
+import { PenjingError } from "../errors.js";
+import type { TensorEntry } from "../layout.js";
+import { type StoredDType, sizeOf, type Tensor } from "../tensor.js";
+import { readWeight, type StoredModel } from "./stored.js";
 
 /** Puts values stored as `entry.dtype` on a backend as f32; bf16 and f16 are widened there. */
 export function uploadFloats(

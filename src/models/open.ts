@@ -7,18 +7,18 @@ import {
   NUMBER,
   required,
   SIGNAL,
-} from "./arguments.js";
-import type { Backend, ServedOperation } from "./backend.js";
-import { BACKEND_ARGUMENTS, type BackendOptions, Lease } from "./backends/lease.js";
-import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
-import { loadTokenizer, type Tokenizer } from "./checkpoint/tokenizer.js";
+} from "../arguments.js";
+import type { Backend, ServedOperation } from "../backend.js";
+import { BACKEND_ARGUMENTS, type BackendOptions, Lease } from "../backends/lease.js";
+import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.js";
+import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
+import { PenjingError } from "../errors.js";
+import { type DecoderSpec, largestWeight } from "../model.js";
+import type { PluginOptions } from "../plugin.js";
+import { openRegistry } from "../registry.js";
 import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
-import { PenjingError } from "./errors.js";
 import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
-import { type DecoderSpec, largestWeight } from "./model.js";
-import type { PluginOptions } from "./plugin.js";
-import { openRegistry } from "./registry.js";
-import { readModel, type StoredModel } from "./stored-model.js";
+import { readModel, type StoredModel } from "./stored.js";
 import { allOrNothing } from "./weights.js";
 
 /** Longest run of tokens unless asked otherwise: enough for the windows of published tables. */

@@ -1,11 +1,11 @@
-import type { Backend, Weight } from "./backend.js";
-import { type BlockSpec, type DecoderSpec, sitesOf } from "./model.js";
-import { layerKinds } from "./models/layers/index.js";
-import type { KeyValueCache } from "./models/layers/key-value-cache.js";
-import type { LayerRun } from "./models/layers/layer.js";
-import { normalise } from "./models/layers/norm.js";
-import { operationSteps, paceSteps, takeSteps, type Work, type WorkSteps } from "./steps.js";
-import { colsOf, rowsOf, type Tensor } from "./tensor.js";
+import type { Backend, Weight } from "../backend.js";
+import { type BlockSpec, type DecoderSpec, sitesOf } from "../model.js";
+import { operationSteps, paceSteps, takeSteps, type Work, type WorkSteps } from "../steps.js";
+import { colsOf, rowsOf, type Tensor } from "../tensor.js";
+import { layerKinds } from "./layers/index.js";
+import type { KeyValueCache } from "./layers/key-value-cache.js";
+import type { LayerRun } from "./layers/layer.js";
+import { normalise } from "./layers/norm.js";
 
 /** A linear layer ready to run: y = x Wᵀ + bias, W in whichever form it is held. */
 export interface LinearWeight {

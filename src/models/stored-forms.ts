@@ -2,8 +2,8 @@
  * Forms in a checkpoint: penjing.json lists under `forms`, by the weights' names, how each is held
  * that is not simply stored by the layout.
  */
-import { isJsonObject, own, quote } from "./checkpoint/json.js";
-import { PenjingError } from "./errors.js";
+import { isJsonObject, own, quote } from "../checkpoint/json.js";
+import { PenjingError } from "../errors.js";
 import {
   childrenOf,
   type Form,
@@ -13,12 +13,12 @@ import {
   type MatrixShape,
   type Numbers,
   type Structure,
-} from "./form.js";
-import { describe, leafRefusal, NUMBER_KINDS, partRules, STRUCTURE_KINDS } from "./forms/leaf.js";
-import { formsByName } from "./forms/names.js";
-import { shapeOf } from "./forms/shape.js";
-import type { TensorEntry } from "./layout.js";
-import type { StoredDType, TensorDType } from "./tensor.js";
+} from "../form.js";
+import { describe, leafRefusal, NUMBER_KINDS, partRules, STRUCTURE_KINDS } from "../forms/leaf.js";
+import { formsByName } from "../forms/names.js";
+import { shapeOf } from "../forms/shape.js";
+import type { TensorEntry } from "../layout.js";
+import type { StoredDType, TensorDType } from "../tensor.js";
 
 /** A form as JSON, its parts the names of tensors. */
 export type FormTree =

@@ -1,6 +1,6 @@
-import type { Checkpoint } from "./checkpoint/checkpoint.js";
-import { DTYPE_BYTES } from "./checkpoint/dtype.js";
-import { blockTensor, type DecoderSpec, sitesOf } from "./model.js";
+import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import { DTYPE_BYTES } from "../checkpoint/dtype.js";
+import { blockTensor, type DecoderSpec, sitesOf } from "../model.js";
 
 /** Which part of a stored tensor a weight or bias is. */
 export interface TensorSource {

@@ -1,15 +1,15 @@
-import type { Checkpoint } from "./checkpoint/checkpoint.js";
-import { PenjingError } from "./errors.js";
-import { checkExtras, isRotation } from "./extras.js";
-import { type Form, partsIn } from "./form.js";
-import type { Layout, TensorEntry } from "./layout.js";
-import { layoutOf, plainConfig } from "./layouts/index.js";
-import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD } from "./model.js";
-import { readModelConfig } from "./models/families/index.js";
-import { openRegistry, type RunRegistry } from "./registry.js";
+import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import { PenjingError } from "../errors.js";
+import { checkExtras, isRotation } from "../extras.js";
+import { type Form, partsIn } from "../form.js";
+import type { Layout, TensorEntry } from "../layout.js";
+import { layoutOf, plainConfig } from "../layouts/index.js";
+import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD } from "../model.js";
+import { openRegistry, type RunRegistry } from "../registry.js";
+import type { StoredDType } from "../tensor.js";
+import { readModelConfig } from "./families/index.js";
 import { readSource, type TensorSource, tensorSources } from "./sources.js";
 import { checkForms, readForms, type StoredForms, sharedIn } from "./stored-forms.js";
-import type { StoredDType } from "./tensor.js";
 
 /** Names that old checkpoints store beside their parameters and that are computed anew here. */
 const IGNORED = /\.rotary_emb\.inv_freq$/;

@@ -1,10 +1,9 @@
 /** Puts what a stored model multiplies by on a backend: matrices in their forms, blocks, tables. */
-import type { Backend, HalfFormat } from "./backend.js";
-import type { PreparedMatrix, Weight } from "./backends/operations/form.js";
-import { decode } from "./decode.js";
-import type { BlockWeights, LinearWeight, OuterWeights } from "./decoder.js";
-import { PenjingError } from "./errors.js";
-import { inputRotation, OUTPUT_ROTATION } from "./extras.js";
+import type { Backend, HalfFormat } from "../backend.js";
+import type { PreparedMatrix, Weight } from "../backends/operations/form.js";
+import { decode } from "../decode.js";
+import { PenjingError } from "../errors.js";
+import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
 import {
   childrenOf,
   type FloatName,
@@ -13,18 +12,19 @@ import {
   type Leaf,
   mapLeaves,
   partsIn,
-} from "./form.js";
-import { denseLeaf, leafDamage, openLeaf, twoFourLeaf } from "./forms/leaf.js";
-import { isPlainLeaf } from "./forms/names.js";
-import type { PartRule } from "./forms/rules.js";
-import type { TensorEntry } from "./layout.js";
-import { bitsOf } from "./layouts/parts/elements.js";
-import { twoFour } from "./layouts/two-four.js";
-import { blockTensor, FINAL_NORM, normsOf, sitesOf } from "./model.js";
-import { checkTwoFourIndices, firstMisfit } from "./pack.js";
+} from "../form.js";
+import { denseLeaf, leafDamage, openLeaf, twoFourLeaf } from "../forms/leaf.js";
+import { isPlainLeaf } from "../forms/names.js";
+import type { PartRule } from "../forms/rules.js";
+import type { TensorEntry } from "../layout.js";
+import { bitsOf } from "../layouts/parts/elements.js";
+import { twoFour } from "../layouts/two-four.js";
+import { blockTensor, FINAL_NORM, normsOf, sitesOf } from "../model.js";
+import { checkTwoFourIndices, firstMisfit } from "../pack.js";
+import type { Tensor } from "../tensor.js";
+import type { BlockWeights, LinearWeight, OuterWeights } from "./decoder.js";
+import { embeddingName, headName, readWeight, type StoredModel } from "./stored.js";
 import { sharedIn } from "./stored-forms.js";
-import { embeddingName, headName, readWeight, type StoredModel } from "./stored-model.js";
-import type { Tensor } from "./tensor.js";
 import { allOrNothing, loadTensor, refuseNonFinite, uploadFloats } from "./weights.js";
 
 /**
