@@ -57,8 +57,8 @@ export function stepRanges(
   work: number,
   least = LEAST_ROWS,
 ): RowRange[] {
-  if (!backend.runsAtOnce) return [{ first: 0, count: rows }];
   const step = least * Math.max(1, Math.floor(STEP / (work * least)));
+  if (!backend.runsAtOnce || rows <= step) return [{ first: 0, count: rows }];
   return Array.from({ length: Math.ceil(rows / step) }, (_, i) => ({
     first: i * step,
     count: Math.min(step, rows - i * step),
@@ -79,6 +79,11 @@ export function* operationSteps<Name extends RowOperation>(
   const run = backend.ops[name] as (...args: unknown[]) => void;
   const rows = rowsOf(args[places[0]] as Tensor);
   const ranges = stepRanges(backend, rows, contract.rowWork!(...args), contract.leastRows);
+  if (ranges.length === 1) {
+    run(...args);
+    yield;
+    return;
+  }
   for (const { first, count } of ranges) {
     const part = (tensor: unknown) => backend.rows(tensor as Tensor, first, count);
     run(...args.map((arg, i) => (places.includes(i) ? part(arg) : arg)));

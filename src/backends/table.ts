@@ -45,13 +45,14 @@ export function joinOperations(sources: readonly OperationSource[]): OperationTa
 /** Counts the calls of an operation: products of each way that matrices are held on their own. */
 function callsOf(operation: OperationName, facts: Pick<ServedOperation, "servedBy" | "reason">) {
   const lines = new Map<string, ServedOperation & { calls: number }>();
+  const isProduct = operation === "multiply";
   const count = (args: readonly unknown[]) => {
-    const { held = "dense x f32", reason } =
-      operation === "multiply" ? (args[1] as Partial<PreparedMatrix>) : { held: "" };
+    const matrix = isProduct ? (args[1] as Partial<PreparedMatrix>) : undefined;
+    const held = matrix ? (matrix.held ?? "dense x f32") : "";
     let line = lines.get(held);
     if (!line) {
-      const told = { ...(held && { held }), ...(reason && { reason }) };
-      line = { operation, ...facts, calls: 0, ...told };
+      const { reason = facts.reason } = matrix ?? {};
+      line = { operation, ...facts, calls: 0, ...(held && { held }), ...(reason && { reason }) };
       lines.set(held, line);
     }
     line.calls++;

@@ -1,5 +1,5 @@
 import type { Backend, Weight } from "../backend.js";
-import { type BlockSpec, type DecoderSpec, sitesOf } from "../model.js";
+import { type BlockSpec, type DecoderSpec, type Site, sitesOf } from "../model.js";
 import { operationSteps, paceSteps, takeSteps, type Work, type WorkSteps } from "../steps.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 import { layerKinds } from "./layers/index.js";
@@ -100,8 +100,8 @@ export class BlockRunner {
   }
 
   /** out = input Wᵀ + bias. */
-  private *linear(input: Tensor, { weight, bias }: LinearWeight, out: Tensor): Work {
-    yield* operationSteps(this.backend, "multiply", input, weight, out, { bias });
+  private linear(input: Tensor, { weight, bias }: LinearWeight, out: Tensor): Work {
+    return operationSteps(this.backend, "multiply", input, weight, out, { bias });
   }
 
   /** x = x R in place, for the matrix Rᵀ. */
@@ -124,19 +124,27 @@ export class BlockRunner {
     const { layer, norms, linears } = block;
     const { branches } = block.spec;
     const last = observeOnly ? sitesOf(block.spec).at(-1) : undefined;
-    const linear = this.linear.bind(this);
+    const { maxPositions } = this;
+    const linear = (site: Site, input: Tensor, out: Tensor) =>
+      this.linear(input, linears[site.name], out);
+    function* observed(site: Site, input: Tensor, out: Tensor): Work {
+      yield* observe?.(site.name, input) ?? [];
+      if (site !== last) yield* linear(site, input, out);
+    }
     const run: LayerRun = {
-      ...{ backend, layer, sequences, maxPositions: this.maxPositions, cache, norms },
+      backend,
+      layer,
+      sequences,
+      maxPositions,
+      cache,
+      norms,
       scratch: (name, cols) => this.room(name, rowsOf(x), cols),
       constants: (key, make) => {
         const made = this.constants.get(key) ?? make();
         this.constants.set(key, made);
         return made;
       },
-      *multiply(site, input, out) {
-        yield* observe?.(site.name, input) ?? [];
-        if (site !== last) yield* linear(input, linears[site.name], out);
-      },
+      multiply: observe || last ? observed : linear,
     };
     const branch = this.room(BRANCH, rowsOf(x), colsOf(x));
     yield* this.rotate(x, block.inputRotation);

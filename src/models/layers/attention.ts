@@ -67,12 +67,22 @@ export function ropeFrequencies(rope: RopeSpec, headDim: number): Float64Array {
   });
 }
 
+/** Tells tables of angles apart; by the layer, since every token asks for it. */
+const turnKeys = new WeakMap<AttentionSpec, string>();
+
+function turnKey(spec: AttentionSpec): string {
+  const key = turnKeys.get(spec) ?? JSON.stringify(["rope", spec.rope, spec.headDim]);
+  turnKeys.set(spec, key);
+  return key;
+}
+
 /** Cosines and sines of the angles of each position, [maxPositions, headDim / 2] each. */
 function turnsOf(
-  { rope, headDim }: AttentionSpec,
+  spec: AttentionSpec,
   { backend, maxPositions, constants }: LayerRun,
 ): readonly Tensor[] {
-  return constants(JSON.stringify(["rope", rope, headDim]), () => {
+  return constants(turnKey(spec), () => {
+    const { rope, headDim } = spec;
     const frequencies = ropeFrequencies(rope, headDim);
     const half = frequencies.length;
     const table = (f: (angle: number) => number) =>
