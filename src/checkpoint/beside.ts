@@ -9,7 +9,7 @@ const KNOWN =
   /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template|preprocessor_config|processor_config|tekken|penjing|penjing-report)\.json$|^(tokenizer|spiece|sentencepiece(\.bpe)?)\.model$|^[^/]+\.tiktoken$|^(merges|vocab)\.txt$|^chat_template\.jinja$|^additional_chat_templates\/[^/]+\.jinja$/;
 /** Licence, model card and other texts, if they are small: `MAX_TEXT_BYTES`. */
 const TEXTS =
-  /^(licen[cs]e|notice|copying|copyright|authors|use_policy|readme)([-_][\w-]*)?$|^[^/]+\.(md|txt|rst|cff|json|ya?ml|jinja|py)$/i;
+  /^(licen[cs]e|notice|copying|copyright|authors|use_policy|readme)([-_][\w-]*)?$|^([^/]+\/)?[^/]+\.(md|txt|rst)$|^[^/]+\.(cff|json|ya?ml|jinja|py)$/i;
 /** Small texts of training, of adapters and about weight files. */
 const NOT_OF_THE_MODEL =
   /\.index\.json$|^(adapter_|trainer_state|training_|optimizer|scheduler|rng_state|all_results|train_results|params\.json)/i;

@@ -36,6 +36,7 @@ const BELONGING = [
   "config.json",
   "generation_config.json",
   "merges.txt",
+  "notes/readme.md",
   "notes.txt",
   "qwen.tiktoken",
   "special_tokens_map.json",
