@@ -169,8 +169,8 @@ async function openIndex(folder: Folder, names: readonly string[]): Promise<Open
   }
 }
 
-/** What an index of a model with a tied head may list though no shard holds it. */
-const TIED_HEAD = /(^|\.)lm_head\.weight$/;
+/** A tied pair: an index may list both though the shards hold one. */
+const TIED_PAIR = /(^|\.)(lm_head|embed_tokens)\.weight$/;
 
 /**
  * Holds the index against the headers of its shards, both ways.
@@ -185,7 +185,7 @@ function checkIndex(
   const notes: string[] = [];
   for (const [tensor, shard] of shardOf) {
     if (files.get(shard)?.tensors.has(tensor)) continue;
-    if (TIED_HEAD.test(tensor)) {
+    if (TIED_PAIR.test(tensor)) {
       notes.push(`${INDEX_NAME} lists ${tensor}, which is not stored; it is passed over`);
       continue;
     }

@@ -3,14 +3,17 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { Backend } from "../../src/backend.js";
 import { backends } from "../../src/backends/index.js";
 import { attentionOf, type DecoderSpec, type RopeSpec } from "../../src/model.js";
 import { readModelConfig } from "../../src/models/families/index.js";
+import { KeyValueCache } from "../../src/models/layers/key-value-cache.js";
 import { ropeFrequencies } from "../../src/models/layers/rope.js";
 import { loadDecoder } from "../../src/models/open.js";
 import { readModel } from "../../src/models/stored.js";
 import { refused } from "../checkpoint/crafted.js";
 import { repositoryRoot } from "../shared.js";
+import { canTest } from "../webgpu/adapter.js";
 import { type Config, TINY_CONFIG, tinyCheckpoint } from "./tiny.js";
 
 const test = suite("rope");
@@ -253,5 +256,29 @@ test("a context of 10^9 costs nothing until it is used", async () => {
   const some = { max_position_embeddings: 4096 };
   assert.equal(await logitsOf({ max_position_embeddings: 1e9 }, 600), await logitsOf(some, 600));
 });
+
+for (const [name, open] of Object.entries(backends).filter(([name]) => canTest(name))) {
+  test(`${name}: tables that grow while a cache is filled change nothing`, async () => {
+    const checkpoint = await tinyCheckpoint({ max_position_embeddings: 10_000 });
+    const ids = Int32Array.from({ length: 600 }, (_, i) => (i * 7 + 3) % 10);
+    const run = async (backend: Backend, step: number) => {
+      const decoder = await loadDecoder(readModel(checkpoint), backend, step);
+      const cache = new KeyValueCache(backend, decoder.spec, ids.length);
+      const out = backend.zeros([1, 10]);
+      for (let start = 0; start < ids.length; start += step) {
+        decoder.logits(ids.subarray(start, start + step), out, cache);
+      }
+      return (await backend.read(out)) as Float32Array;
+    };
+    const [backend, reference] = [await open(), await backends.reference()];
+    const expected = await run(reference, 600);
+    const actual = await run(backend, 200);
+    actual.forEach((logit, i) => {
+      assert.ok(Math.abs(logit - expected[i]) < 1e-5, `${i}: ${logit}, ${expected[i]}`);
+    });
+    backend.dispose();
+    reference.dispose();
+  });
+}
 
 test.run();
