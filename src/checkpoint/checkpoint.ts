@@ -4,16 +4,10 @@ import type { ByteSource, Folder } from "../platform/files.js";
 import { type BesideFiles, sortBeside } from "./beside.js";
 import { toFloat32 } from "./dtype.js";
 import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson, quote } from "./json.js";
-import { type Located, locate } from "./locate.js";
+import type { Located } from "./locate.js";
 import { openSafetensors, type SafetensorsFile, type TensorInfo } from "./safetensors.js";
 import { listNames } from "./safetensors-writer.js";
-import {
-  completeSet,
-  findWeightFiles,
-  INDEX_NAME,
-  readIndex,
-  WEIGHTS_NAME,
-} from "./weight-files.js";
+import { completeSet, INDEX_NAME, readIndex, WEIGHTS_NAME } from "./weight-files.js";
 
 /** Longest config.json accepted, in bytes; published ones stay below 100 kB. */
 export const MAX_CONFIG_BYTES = 10_000_000;
@@ -71,7 +65,9 @@ export interface Checkpoint {
 export async function openCheckpoint(path: string | Folder): Promise<Checkpoint> {
   checkArguments("openCheckpoint", { path }, { path: required(FOLDER) });
   const { folder, single, notes }: Located =
-    typeof path === "string" ? await locate(path) : { folder: path, notes: [] };
+    typeof path === "string"
+      ? await (await import("./locate.js")).locate(path)
+      : { folder: path, notes: [] };
   const names = await folder.list();
   const opened = await openWeights(folder, names, single);
   const { files } = opened;
@@ -104,6 +100,7 @@ async function openWeights(
   const named = single ?? (names.includes(WEIGHTS_NAME) ? WEIGHTS_NAME : undefined);
   if (named !== undefined) return { files: await openShards(folder, [named]), notes: [] };
   if (names.includes(INDEX_NAME)) return openIndex(folder, names);
+  const { findWeightFiles } = await import("./unusual-files.js");
   const { shards, notes } = await findWeightFiles(folder, names);
   return { files: await openShards(folder, shards), notes };
 }
