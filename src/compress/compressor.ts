@@ -285,7 +285,7 @@ async function* blocksFrom(
     if (journal.isLasting && at < layers) await keepStream(journal, stream, at);
     const unit = await finishBlock(packing, new UnitWriter(journal, unitName(block)), outcome);
     // The stream before this block stays, in case what came of it is damaged.
-    await journal.drop(unit.layers.flatMap(({ name }) => layerParts(name)));
+    journal.drop(unit.layers.flatMap(({ name }) => layerParts(name)));
     await dropStream(journal, block - 1);
     return unit;
   }

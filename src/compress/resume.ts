@@ -197,6 +197,7 @@ export async function openWorkplace(
       notes: [...notes, ...dropped],
       leave,
       async commit() {
+        await journal.settle();
         await output.commit();
         await given?.clear();
       },
@@ -246,5 +247,5 @@ export async function restoreStream(
 
 /** Forgets the residual stream before a block. */
 export async function dropStream(journal: Journal, block: number): Promise<void> {
-  await journal.drop(journal.named(streamPart(block, 0).slice(0, -1)));
+  journal.drop(journal.named(streamPart(block, 0).slice(0, -1)));
 }
