@@ -75,7 +75,7 @@ async function noWeights(
   const fail = (what: string, cure: string) =>
     new PenjingError(
       path,
-      `the folder has neither ${WEIGHTS_NAME} nor ${INDEX_NAME}: ${what}; ${cure}.`,
+      `the folder has neither ${WEIGHTS_NAME} nor ${INDEX_NAME} (${what}); ${cure}.`,
     );
   const [set] = shardSets(own);
   if (set && own.length === set.names.size) {

@@ -120,12 +120,12 @@ const REFUSED: readonly (readonly [what: string, files: Files, message: RegExp])
   [
     "some of the shards",
     { [part(1, 3)]: shard("a"), [part(3, 3)]: shard("c") },
-    /1 of 3 shards are missing; download model-00002-of-00003\.safetensors/,
+    /1 of 3 shards are missing\); download model-00002-of-00003\.safetensors/,
   ],
   [
     "two weight files",
     { "a.safetensors": shard("a"), "b.safetensors": shard("b") },
-    /it holds a\.safetensors, b\.safetensors; give the path of the one to read/,
+    /it holds a\.safetensors, b\.safetensors\); give the path of the one to read/,
   ],
   [
     "two sets of shards",
@@ -140,20 +140,20 @@ const REFUSED: readonly (readonly [what: string, files: Files, message: RegExp])
   [
     "weights one folder below",
     { "checkpoint-9/model.safetensors": shard("a"), "trainer_state.json": "{}" },
-    /one folder below; give ".*\/checkpoint-9"/,
+    /one folder below\); give ".*\/checkpoint-9"/,
   ],
   [
     "pickles",
     { "pytorch_model.bin": "", "config.json": "{}" },
-    /it holds pytorch_model\.bin; load it with the program that wrote it and save it as safeten/,
+    /it holds pytorch_model\.bin\); load it with the program that wrote it and save it as safeten/,
   ],
   [
     "Meta's pickles",
     { "consolidated.00.pth": "", "params.json": "{}" },
-    /consolidated\.00\.pth; load/,
+    /consolidated\.00\.pth\); load/,
   ],
-  ["GGUF", { "m-q4.gguf": "" }, /it holds m-q4\.gguf; .*download the original model/],
-  ["ONNX", { "model.onnx": "" }, /it holds model\.onnx; convert it to safetensors/],
+  ["GGUF", { "m-q4.gguf": "" }, /it holds m-q4\.gguf\); .*download the original model/],
+  ["ONNX", { "model.onnx": "" }, /it holds model\.onnx\); convert it to safetensors/],
   ["a GGUF file of another name", { "model.safetensors": "GGUF\x03\0\0\0\0" }, /it is a GGUF file/],
   ["a pickle of another name", { "model.safetensors": "PK\x03\x04aaaa" }, /zip archive or PyTorch/],
   [
