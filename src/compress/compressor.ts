@@ -139,6 +139,8 @@ export async function* compressSteps(
       key: await facts.key(journal.begun),
       recipe,
       backend: lease.name,
+      // Where it is not named, the adapter decides the last bits.
+      ...(lease.backend.arithmetic && { arithmetic: lease.backend.arithmetic }),
       calibration: windows.facts,
       // Forms stand once, where they are looked for.
       layers: layers.map(({ form: _, ...report }) => report),
