@@ -1,11 +1,13 @@
 import { Command, CommanderError } from "commander";
 import { addCompress } from "./cli/compress.js";
+import { printNote } from "./cli/console.js";
 import { addEvaluate } from "./cli/evaluate.js";
 import { addExport } from "./cli/export.js";
 import { errorLine, learnFlags } from "./cli/flags.js";
 import { addGenerate } from "./cli/generate.js";
 import { addInspect } from "./cli/inspect.js";
-import { PenjingError } from "./errors.js";
+import { LONGEST_MESSAGE, PenjingError } from "./errors.js";
+import { fit, printableLines } from "./quote.js";
 import { VERSION } from "./version.js";
 
 /** What the process ends with. */
@@ -45,8 +47,9 @@ function report(error: unknown, verbose: boolean): number {
   const { message, stack } = error instanceof Error ? error : new Error(String(error));
   const expected = error instanceof PenjingError;
   const hint = expected || verbose ? "" : " (a fault of penjing itself; --verbose shows where)";
-  process.stderr.write(`penjing: ${expected ? errorLine(error) : message}${hint}\n`);
-  if (verbose && stack) process.stderr.write(`${stack}\n`);
+  const line = expected ? errorLine(error) : fit(message, LONGEST_MESSAGE);
+  printNote(`penjing: ${line}${hint}`);
+  if (verbose && stack) process.stderr.write(`${printableLines(stack)}\n`);
   return EXIT.failure;
 }
 

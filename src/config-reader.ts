@@ -1,4 +1,5 @@
 import { PenjingError } from "./errors.js";
+import { quote } from "./quote.js";
 
 /** Reads typed values from a parsed config.json; every error names the file and the key. */
 export class ConfigReader {
@@ -6,11 +7,13 @@ export class ConfigReader {
 
   /**
    * @param where path of the file, for messages
+   * @param tensors that the model's files hold. @default not known
    * @throws PenjingError when the file does not hold an object
    */
   constructor(
     readonly where: string,
     parsed: unknown,
+    private readonly tensors = Number.POSITIVE_INFINITY,
   ) {
     if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
       throw new PenjingError(
@@ -22,9 +25,10 @@ export class ConfigReader {
   }
 
   private fail(key: string, rule: string): never {
+    const value = this.values[key];
     throw new PenjingError(
       this.where,
-      `"${key}" is ${JSON.stringify(this.values[key]) ?? "missing"}, must be ${rule}; take config.json from the model's own folder.`,
+      `"${key}" is ${value === undefined ? "missing" : quote(value)}, must be ${rule}; take config.json from the model's own folder.`,
     );
   }
 
@@ -37,12 +41,30 @@ export class ConfigReader {
     return this.values[key];
   }
 
+  /** Every key that the file gives, null or not. */
+  keys(): string[] {
+    return Object.keys(this.values);
+  }
+
   /** A whole number of at least 1. */
   count(key: string, fallback?: number): number {
     if (!this.has(key) && fallback !== undefined) return fallback;
     const value = this.values[key];
     if (typeof value === "number" && Number.isSafeInteger(value) && value >= 1) return value;
     return this.fail(key, "a whole number of at least 1");
+  }
+
+  /**
+   * How many layers a model has: a whole number of at least 1. Every layer has a tensor of its own, so
+   * there are not more than tensors: a list of one entry for each layer is bounded by the files.
+   */
+  layers(key: string): number {
+    const value = this.count(key);
+    if (value <= this.tensors) return value;
+    throw new PenjingError(
+      this.where,
+      `"${key}" is ${value}, but the model's files hold only ${this.tensors} tensors; take config.json from the model's own folder.`,
+    );
   }
 
   /** A whole number of at least 0. */
@@ -73,10 +95,10 @@ export class ConfigReader {
     return typeof value === "string" ? value : this.fail(key, "text");
   }
 
-  /** One whole number or a list of them, as token ids are given. */
+  /** One whole number or a list of them, as token ids are given; -1 stands for none. */
   ids(key: string): readonly number[] {
     if (!this.has(key)) return [];
-    const list = [this.values[key]].flat();
+    const list = [this.values[key]].flat().filter((id) => id !== -1);
     const valid = list.every((id) => typeof id === "number" && Number.isSafeInteger(id) && id >= 0);
     return valid ? (list as number[]) : this.fail(key, "a token id or a list of them");
   }

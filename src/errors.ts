@@ -1,13 +1,21 @@
+import { fit, printable, quote } from "./quote.js";
+
+/** Longest message of an error, in UTF-16 code units. */
+export const LONGEST_MESSAGE = 500;
+/** Characters of it that the place takes at most. */
+const LONGEST_PLACE = 200;
+
 /**
  * A mistake that a user can cure: bad input, a bad option, a file that lies. Its message is one
- * sentence that says where, what, the rule and the cure; nothing prints its stack unless asked to.
+ * sentence that says where, what, the rule and the cure; nothing prints its stack unless asked to. It
+ * is one line of at most `LONGEST_MESSAGE` characters, whatever names from files are in it.
  */
 export class PenjingError extends Error {
   override readonly name = "PenjingError";
   /** The file, tensor, layer or option that the message is about. */
   readonly where: string;
 
-  /** The message without `where`. */
+  /** The message without the place. */
   readonly bare: string;
 
   /**
@@ -16,9 +24,11 @@ export class PenjingError extends Error {
    *   backticks, as in `force` or `backend: wasm`, which the command line prints as its flags
    */
   constructor(where: string, message: string, options?: ErrorOptions) {
-    super(`[${where}] ${message}`, options);
+    const place = `[${fit(printable(where), LONGEST_PLACE)}] `;
+    const bare = fit(printable(message), LONGEST_MESSAGE - place.length);
+    super(place + bare, options);
     this.where = where;
-    this.bare = message;
+    this.bare = bare;
   }
 }
 
@@ -46,8 +56,13 @@ function distance(a: string, b: string): number {
   return row[b.length];
 }
 
-/** The valid name nearest to `name`, or undefined when none is close. */
+/** Comparisons of two characters that a proposal is worth: some tens of milliseconds. */
+const MOST_COMPARISONS = 10_000_000;
+
+/** The valid name nearest to `name`, or undefined when none is close or there is too much to compare. */
 export function nearest(name: string, valid: readonly string[]): string | undefined {
+  const letters = valid.reduce((sum, candidate) => sum + candidate.length, 0);
+  if (name.length * letters > MOST_COMPARISONS) return undefined;
   const ranked = valid
     .map((candidate) => {
       const [given, wanted] = [name.toLowerCase(), candidate.toLowerCase()];
@@ -67,7 +82,7 @@ export function refuseUnknownKeys(where: string, object: object, valid: readonly
     const near = nearest(key, valid);
     throw new PenjingError(
       where,
-      `"${key}" is not an option here${near ? `; did you mean "${near}"?` : "."} Valid: ${valid.join(", ")}.`,
+      `${quote(key)} is not an option here${near ? `; did you mean "${near}"?` : "."} Valid: ${valid.join(", ")}.`,
     );
   }
 }

@@ -105,6 +105,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
   let own = running ? undefined : await openRunning(source as string | Checkpoint, whole);
   const model = own ?? running!;
   try {
+    for (const message of model.modelNotes) yield { type: "note", where: "model", message };
     for (const message of model.notes) yield { type: "note", where: "backend", message };
     const { spec, tokenizer, decoder } = model;
     const window = asked ?? Math.min(spec.context, LONGEST_DEFAULT_WINDOW);

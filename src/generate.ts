@@ -100,6 +100,7 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
   let own = running ? undefined : await openRunning(source as string | Checkpoint, options);
   const model = own ?? running!;
   try {
+    for (const message of model.modelNotes) yield { type: "note", where: "model", message };
     for (const message of model.notes) yield { type: "note", where: "backend", message };
     const promptIds = firstIds(model, options.prompt);
     const state: Continuation = {

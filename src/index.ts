@@ -4,6 +4,7 @@ export type { BackendName } from "./backends/index.js";
 export type { BackendOptions } from "./backends/lease.js";
 export type { Simd } from "./backends/wasm/module.js";
 export type { WasmOptions } from "./backends/wasm/options.js";
+export type { BesideFiles } from "./checkpoint/beside.js";
 export { type Checkpoint, type CheckpointTensor, openCheckpoint } from "./checkpoint/checkpoint.js";
 export type { TensorInfo } from "./checkpoint/safetensors.js";
 export {
@@ -93,6 +94,7 @@ export {
   createOutputFolder,
   type DiscardOptions,
   type Folder,
+  type LinkTarget,
   type MemoryOutputFolder,
   memoryFolder,
   memoryOutputFolder,

@@ -1,5 +1,5 @@
 import { ANY, CHECKPOINT, checkArguments, required, SIGNAL } from "./arguments.js";
-import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
+import { type Checkpoint, type CheckpointTensor, openCheckpoint } from "./checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "./checkpoint/dtype.js";
 import { describe } from "./forms/leaf.js";
 import type { Layout, TensorEntry } from "./layout.js";
@@ -7,11 +7,14 @@ import { layoutOf } from "./layouts/index.js";
 import { readForms } from "./models/stored-forms.js";
 import type { PluginOptions } from "./plugin.js";
 import { openRegistry } from "./registry.js";
-import { pause, Run } from "./run.js";
+import { pacer, Run } from "./run.js";
 import { type StoredDType, sizeOf } from "./tensor.js";
 
 /** Bytes that are looked at at a time. */
 const CHUNK_BYTES = 4 * 2 ** 20;
+
+/** Tensors up to this size are read several at a time. */
+const SMALL_BYTES = 2 ** 16;
 
 /** Patterns that a matrix is checked against, the strictest first. */
 const PATTERNS = [
@@ -96,8 +99,10 @@ async function* steps(
     const tensors: TensorReport[] = [];
     const total = stored.reduce((sum, { byteLength }) => sum + byteLength, 0);
     let seen = 0;
-    for (const entry of stored) {
-      await pause(signal);
+    const rest = pacer(signal);
+    const readSmall = smallReader(checkpoint, stored);
+    for (const [place, entry] of stored.entries()) {
+      await rest();
       const weight = owner.get(entry.name);
       // A packed weight is reported once, at its first part.
       if (weight && layout.entries(weight)[0].name !== entry.name) continue;
@@ -107,8 +112,10 @@ async function* steps(
       const { name, dtype, shape } = weight ?? entry;
       const read = weight
         ? await unpackedReader(checkpoint, layout, weight)
-        : (start: number, length: number) => checkpoint.readRange(name, start, length);
-      const counts = await countNonZeros({ name, dtype, shape }, read, signal);
+        : entry.byteLength <= SMALL_BYTES
+          ? readSmall(place)
+          : (start: number, length: number) => checkpoint.readRange(name, start, length);
+      const counts = await countNonZeros({ name, dtype, shape }, read, rest);
       const report: TensorReport = {
         name,
         dtype,
@@ -137,23 +144,65 @@ async function* steps(
   }
 }
 
-/** Reads whether element i is non-zero, straight from the bytes of a float dtype. */
-function nonZeroTest(dtype: StoredDType, bytes: Uint8Array): ((i: number) => boolean) | undefined {
+/** The dtypes whose zeros are counted. */
+const FLOATS: readonly StoredDType[] = ["F32", "F64", "F16", "BF16"];
+
+/** Reads whether element i is non-zero, straight from the bytes of one of `FLOATS`. */
+function nonZeroTest(
+  dtype: StoredDType,
+  { buffer, byteOffset, byteLength }: Uint8Array,
+): (i: number) => boolean {
   if (dtype === "F32") {
-    const values = new Float32Array(bytes.buffer);
+    const values = new Float32Array(buffer, byteOffset, byteLength / 4);
     return (i) => values[i] !== 0;
   }
   if (dtype === "F64") {
-    const values = new Float64Array(bytes.buffer);
+    const values = new Float64Array(buffer, byteOffset, byteLength / 8);
     return (i) => values[i] !== 0;
   }
-  if (dtype !== "F16" && dtype !== "BF16") return undefined;
-  const bits = new Uint16Array(bytes.buffer);
+  const bits = new Uint16Array(buffer, byteOffset, byteLength / 2);
   return (i) => (bits[i] & 0x7fff) !== 0;
 }
 
-/** Reads some bytes of a tensor into a buffer of their own. */
+/** Reads some bytes of a tensor, which begin at a multiple of 8 in their buffer. */
 type Read = (start: number, length: number) => Promise<Uint8Array>;
+
+/**
+ * Reads tensors that are small together with the small ones that follow, as most files of very many
+ * tensors hold small ones.
+ *
+ * @param stored in the order of their bytes
+ */
+function smallReader(
+  checkpoint: Checkpoint,
+  stored: readonly CheckpointTensor[],
+): (place: number) => Read {
+  /** Where the bytes of the tensors that were read lie, and which file they are of. */
+  let bytes = new Uint8Array(0);
+  let [first, end] = [0, 0];
+  let file: string | undefined;
+  const readFrom = async (place: number): Promise<void> => {
+    const run: string[] = [];
+    const { byteOffset } = stored[place];
+    [first, end, file] = [byteOffset, byteOffset, stored[place].file];
+    for (let i = place; i < stored.length; i++) {
+      const { name, byteLength, byteOffset, file: other } = stored[i];
+      if (other !== file || byteOffset !== end || byteLength > SMALL_BYTES) break;
+      run.push(name);
+      end += byteLength;
+      if (end - first >= CHUNK_BYTES) break;
+    }
+    bytes = (await checkpoint.readRun(run)) as Uint8Array<ArrayBuffer>;
+  };
+  return (place) => async (start, length) => {
+    const { byteOffset, byteLength, file: own } = stored[place];
+    const isThere = file === own && byteOffset >= first && byteOffset + byteLength <= end;
+    if (!isThere) await readFrom(place);
+    const at = byteOffset - first + start;
+    // A copy where the elements of a type of up to 8 bytes would not be aligned.
+    return at % 8 === 0 ? bytes.subarray(at, at + length) : bytes.slice(at, at + length);
+  };
+}
 
 /** Reads the elements of a packed weight, which is unpacked as a whole. */
 async function unpackedReader(
@@ -171,7 +220,7 @@ async function unpackedReader(
 async function countNonZeros(
   { dtype, shape }: TensorEntry,
   read: Read,
-  signal: AbortSignal | undefined,
+  rest: () => Promise<void>,
 ): Promise<{ nonZeros: number; pattern: string | undefined } | undefined> {
   const size = sizeOf(shape);
   const cols = shape.at(-1) ?? 1;
@@ -182,11 +231,11 @@ async function countNonZeros(
     shape.length === 2 ? PATTERNS.filter(({ m }) => cols > 0 && cols % m === 0) : [],
   );
   let nonZeros = 0;
-  if (!nonZeroTest(dtype, new Uint8Array(0))) return undefined;
+  if (!FLOATS.includes(dtype)) return undefined;
   for (let start = 0; start < byteLength; start += step) {
-    await pause(signal);
+    await rest();
     const bytes = await read(start, Math.min(step, byteLength - start));
-    const isNonZero = nonZeroTest(dtype, bytes)!;
+    const isNonZero = nonZeroTest(dtype, bytes);
     const elements = (bytes.length / rowBytes) * cols;
     for (let i = 0; i < elements; i++) if (isNonZero(i)) nonZeros++;
     for (const pattern of open) {

@@ -1,6 +1,6 @@
 import type { ConfigReader } from "./config-reader.js";
 
-/** Rotary position embedding. */
+/** Rotary position embedding; at most one of the ways to stretch its wavelengths. */
 export interface RopeSpec {
   /** Base of the geometric series of wavelengths. */
   readonly theta: number;
@@ -13,6 +13,24 @@ export interface RopeSpec {
         readonly originalContext: number;
       }
     | undefined;
+  /** All wavelengths are stretched by one factor. */
+  readonly linear?: { readonly factor: number } | undefined;
+  readonly yarn?: YarnRope | undefined;
+}
+
+/** YaRN (Peng et al., arXiv 2309.00071): long wavelengths are stretched, short ones are not. */
+export interface YarnRope {
+  readonly factor: number;
+  /** Positions that the model knew before it was stretched. */
+  readonly originalContext: number;
+  /** Wavelengths that fit this often into the original context, or more often, stay. */
+  readonly betaFast: number;
+  /** Those that fit this often or less are stretched in full. */
+  readonly betaSlow: number;
+  /** Round the pairs of elements where the blend begins and ends outwards. */
+  readonly truncate: boolean;
+  /** Cosines and sines are multiplied by this. */
+  readonly attentionFactor: number;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { PenjingError } from "../errors.js";
 import type { TensorEntry } from "../layout.js";
 import type { OutputFolder } from "../platform/files.js";
-import { type Checkpoint, INDEX_NAME, MAX_SHARDS, WEIGHTS_NAME } from "./checkpoint.js";
+import type { Checkpoint } from "./checkpoint.js";
 import { quote } from "./json.js";
 import {
   byteLengthOf,
@@ -10,6 +10,7 @@ import {
   type SafetensorsWriter,
   writeSafetensors,
 } from "./safetensors-writer.js";
+import { INDEX_NAME, MAX_SHARDS, WEIGHTS_NAME } from "./weight-files.js";
 
 /** Bytes that are in memory at a time while a file is copied. */
 const COPY_BYTES = 1 << 22;
@@ -171,17 +172,17 @@ function indexText(shards: readonly Shard[]): string {
   return `${JSON.stringify(index, null, 2)}\n`;
 }
 
-/** Copies files of a checkpoint unchanged, in pieces; by default all of `otherFiles()`. */
+/** Copies files of a checkpoint unchanged, in pieces; by default all that belong to the model. */
 export async function copyOtherFiles(
   from: Checkpoint,
   output: OutputFolder,
-  names: readonly string[] = from.otherFiles(),
+  names: readonly string[] = from.beside.copied,
 ): Promise<void> {
   for (const name of names) await copyFile(from, output, name);
 }
 
 async function copyFile(from: Checkpoint, output: OutputFolder, name: string): Promise<void> {
-  const others = from.otherFiles();
+  const others = from.beside.copied;
   if (!others.includes(name)) {
     throw new PenjingError(
       from.folder.path,

@@ -1,32 +1,20 @@
 import { checkArguments, FOLDER, required } from "../arguments.js";
 import { nearest, PenjingError } from "../errors.js";
-import { type ByteSource, type Folder, openFolder } from "../platform/files.js";
-import { loadFiles, loadPaths } from "../platform/node-modules.js";
+import type { ByteSource, Folder } from "../platform/files.js";
+import { type BesideFiles, sortBeside } from "./beside.js";
 import { toFloat32 } from "./dtype.js";
 import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson, quote } from "./json.js";
+import type { Located } from "./locate.js";
 import { openSafetensors, type SafetensorsFile, type TensorInfo } from "./safetensors.js";
 import { listNames } from "./safetensors-writer.js";
+import { completeSet, INDEX_NAME, readIndex, WEIGHTS_NAME } from "./weight-files.js";
 
-/** The weights of a model in one file, and the list of shards of one in several. */
-export const WEIGHTS_NAME = "model.safetensors";
-export const INDEX_NAME = "model.safetensors.index.json";
 /** Longest config.json accepted, in bytes; published ones stay below 100 kB. */
 export const MAX_CONFIG_BYTES = 10_000_000;
-/** Longest index accepted, in bytes: the same as a safetensors header. */
-export const MAX_INDEX_BYTES = 100_000_000;
 /** Says how this program made a folder, the same for the same input, recipe and backend. */
 export const SIDE_FILE = "penjing.json";
-/** Most shards accepted; published models have fewer than 1,000. */
-export const MAX_SHARDS = 10_000;
-/** An index is an object that holds objects. */
-const MAX_INDEX_DEPTH = 8;
-
-/** Files that hold a model's weights, in this format or in others. */
-const WEIGHT_FILES =
-  /(^|\/)(model|pytorch_model|consolidated|adapter_model|tf_model|flax_model|rust_model)[^/]*\.(safetensors|bin|pth|pt|h5|msgpack|ot)(\.index\.json)?$|\.gguf$/;
-/** What goes with a checkpoint that was opened as a single file in a folder of anything. */
-const COMPANION_FILES =
-  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json$|^tokenizer\.model$|^merges\.txt$|^chat_template\.jinja$/;
+/** Longest one accepted, in bytes: it describes every layer. */
+export const MAX_SIDE_BYTES = 100_000_000;
 
 /** A tensor and the file that holds it. */
 export interface CheckpointTensor extends TensorInfo {
@@ -49,69 +37,72 @@ export interface Checkpoint {
   read(name: string): Promise<Uint8Array>;
   /** `byteLength` bytes of a tensor from its byte `byteStart` on. */
   readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array>;
+  /**
+   * All bytes of tensors that lie in one file one after another, in this order, read at once.
+   *
+   * @throws PenjingError when they do not lie so
+   */
+  readRun(names: readonly string[]): Promise<Uint8Array>;
   /** A float tensor as f32, see `toFloat32`. */
   readFloat32(name: string): Promise<Float32Array>;
-  /**
-   * Files that belong to the model but hold no weights (config, tokenizer, ...), in order of name.
-   * Weights in other formats, such as pytorch_model.bin, are left out: they would be stale copies.
-   */
-  otherFiles(): string[];
+  /** The files beside the weights: those that belong to the model, and others. */
+  readonly beside: BesideFiles;
+  /** Sentences on what was found in another place or form than usual. */
+  readonly notes: readonly string[];
   close(): Promise<void>;
 }
 
 /**
  * Opens a model folder in Hugging Face form: model.safetensors, or the shards that
- * model.safetensors.index.json lists (the single file wins where both exist, as in transformers).
- * The path of one .safetensors file opens that file alone, with its folder's config and tokenizer.
+ * model.safetensors.index.json lists (the single file wins where both exist, as in transformers), or,
+ * with a note, a complete set of shards or the only .safetensors file. A folder of the Hugging Face
+ * cache opens as the model's snapshot. The path of one .safetensors file opens that file alone, with
+ * its folder's config and tokenizer.
  *
- * Every header is read and checked, and the index must agree with the shards tensor by tensor.
+ * Every header is read and checked, and the index must agree with the shards tensor by tensor; where it
+ * does not but the shards are complete by their names, they are read without it, with a note.
  */
 export async function openCheckpoint(path: string | Folder): Promise<Checkpoint> {
   checkArguments("openCheckpoint", { path }, { path: required(FOLDER) });
-  const { folder, single } = await locate(path);
+  const { folder, single, notes }: Located =
+    typeof path === "string"
+      ? await (await import("./locate.js")).locate(path)
+      : { folder: path, notes: [] };
   const names = await folder.list();
-  let files: Map<string, SafetensorsFile>;
-  if (single !== undefined) files = await openShards(folder, [single]);
-  else if (names.includes(WEIGHTS_NAME)) files = await openShards(folder, [WEIGHTS_NAME]);
-  else if (names.includes(INDEX_NAME)) files = await openIndex(folder, names);
-  else throw noWeights(folder, names);
+  const opened = await openWeights(folder, names, single);
+  const { files } = opened;
   try {
     const config = names.includes("config.json") ? await readConfig(folder) : undefined;
     const side = names.includes(SIDE_FILE) ? await readSide(folder) : NO_SIDE;
-    return makeCheckpoint(folder, names, files, { config, ...side }, single !== undefined);
+    const others = names.filter((name) => !files.has(name) && name !== INDEX_NAME);
+    const beside = await sortBeside(folder, others, single !== undefined);
+    return makeCheckpoint(folder, files, {
+      ...{ config, ...side, beside },
+      notes: [...notes, ...opened.notes],
+    });
   } catch (error) {
     await closeAll(files.values());
     throw error;
   }
 }
 
-async function locate(path: string | Folder): Promise<{ folder: Folder; single?: string }> {
-  if (typeof path !== "string") return { folder: path };
-  const { stat } = await loadFiles();
-  const { basename, dirname, resolve } = await loadPaths();
-  const isFile = (await stat(path).catch(() => undefined))?.isFile() ?? false;
-  if (!isFile) return { folder: await openFolder(path) };
-  if (!path.endsWith(".safetensors")) {
-    throw new PenjingError(
-      path,
-      "a checkpoint is a folder or a .safetensors file, and this is neither; give the model's folder.",
-    );
-  }
-  const full = resolve(path);
-  return { folder: await openFolder(dirname(full)), single: basename(full) };
+/** The weight files, open. */
+interface OpenedWeights {
+  readonly files: Map<string, SafetensorsFile>;
+  readonly notes: readonly string[];
 }
 
-function noWeights(folder: Folder, names: readonly string[]): PenjingError {
-  const foreign = names.filter((name) => WEIGHT_FILES.test(name) && !name.endsWith(".safetensors"));
-  const found = names.length > 0 ? `it holds ${listNames(names)}` : "it is empty";
-  const cure =
-    foreign.length > 0
-      ? `convert ${listNames(foreign)} to safetensors first`
-      : "give the folder that a model was downloaded or saved to";
-  return new PenjingError(
-    folder.path,
-    `the folder has neither ${WEIGHTS_NAME} nor ${INDEX_NAME} (${found}); ${cure}.`,
-  );
+async function openWeights(
+  folder: Folder,
+  names: readonly string[],
+  single: string | undefined,
+): Promise<OpenedWeights> {
+  const named = single ?? (names.includes(WEIGHTS_NAME) ? WEIGHTS_NAME : undefined);
+  if (named !== undefined) return { files: await openShards(folder, [named]), notes: [] };
+  if (names.includes(INDEX_NAME)) return openIndex(folder, names);
+  const { findWeightFiles } = await import("./unusual-files.js");
+  const { shards, notes } = await findWeightFiles(folder, names);
+  return { files: await openShards(folder, shards), notes };
 }
 
 async function readConfig(folder: Folder): Promise<unknown> {
@@ -123,7 +114,7 @@ type Side = Pick<Checkpoint, "forms" | "plugins">;
 const NO_SIDE: Side = { forms: undefined, plugins: undefined };
 
 async function readSide(folder: Folder): Promise<Side> {
-  const text = await folder.readText(SIDE_FILE, MAX_INDEX_BYTES);
+  const text = await folder.readText(SIDE_FILE, MAX_SIDE_BYTES);
   const side = parseJson(text, `${folder.path}/${SIDE_FILE}`, MAX_CONFIG_DEPTH);
   if (!isJsonObject(side)) return NO_SIDE;
   return { forms: own(side, "forms"), plugins: own(side, "plugins") };
@@ -150,50 +141,16 @@ async function openShards(
   }
 }
 
-/** The shard of every tensor, as the index claims. */
-async function readIndex(folder: Folder): Promise<Map<string, string>> {
-  const where = `${folder.path}/${INDEX_NAME}`;
-  const text = await folder.readText(INDEX_NAME, MAX_INDEX_BYTES);
-  const index = parseJson(text, where, MAX_INDEX_DEPTH);
-  const map = isJsonObject(index) ? own(index, "weight_map") : undefined;
-  if (!isJsonObject(map)) {
-    throw new PenjingError(where, "it has no weight_map object; fetch the index again.");
-  }
-  const shardOf = new Map<string, string>();
-  for (const [tensor, shard] of Object.entries(map)) {
-    if (typeof shard !== "string") {
-      throw new PenjingError(
-        where,
-        `the shard of ${quote(tensor)} must be a file name, found ${quote(shard)}.`,
-      );
-    }
-    if (!/^[^/\\:\0]+\.safetensors$/.test(shard)) {
-      throw new PenjingError(
-        where,
-        `the shard of ${quote(tensor)} is ${quote(shard)}; a shard is a .safetensors file in the same folder, without path separators.`,
-      );
-    }
-    shardOf.set(tensor, shard);
-  }
-  if (shardOf.size === 0) throw new PenjingError(where, "its weight_map lists no tensor.");
-  return shardOf;
-}
-
-async function openIndex(
-  folder: Folder,
-  names: readonly string[],
-): Promise<Map<string, SafetensorsFile>> {
+async function openIndex(folder: Folder, names: readonly string[]): Promise<OpenedWeights> {
   const where = `${folder.path}/${INDEX_NAME}`;
   const shardOf = await readIndex(folder);
   const shards = [...new Set(shardOf.values())].sort();
-  if (shards.length > MAX_SHARDS) {
-    throw new PenjingError(
-      where,
-      `it lists ${shards.length} shards; at most ${MAX_SHARDS} are read.`,
-    );
-  }
+  const complete = completeSet(names);
+  const stale = (shards: readonly string[]) =>
+    `${INDEX_NAME} does not fit the files; the ${shards.length} shards that are there are read without it`;
   const missing = shards.filter((shard) => !names.includes(shard));
   if (missing.length > 0) {
+    if (complete) return { files: await openShards(folder, complete), notes: [stale(complete)] };
     throw new PenjingError(
       folder.path,
       `${missing.length} of ${shards.length} shards that ${INDEX_NAME} lists are missing: ${listNames(missing)}; download them.`,
@@ -201,27 +158,38 @@ async function openIndex(
   }
   const files = await openShards(folder, shards);
   try {
-    checkIndex(where, shardOf, files);
-    return files;
+    return { files, notes: checkIndex(where, shardOf, files) };
   } catch (error) {
     await closeAll(files.values());
-    throw error;
+    if (!complete) throw error;
+    return { files: await openShards(folder, complete), notes: [stale(complete)] };
   }
 }
 
-/** Holds the index against the headers of its shards, both ways. */
+/** A tied pair: an index may list both though the shards hold one. */
+const TIED_PAIR = /(^|\.)(lm_head|embed_tokens)\.weight$/;
+
+/**
+ * Holds the index against the headers of its shards, both ways.
+ *
+ * @returns sentences on what was passed over
+ */
 function checkIndex(
   where: string,
   shardOf: ReadonlyMap<string, string>,
   files: ReadonlyMap<string, SafetensorsFile>,
-): void {
+): string[] {
+  const notes: string[] = [];
   for (const [tensor, shard] of shardOf) {
-    if (!files.get(shard)?.tensors.has(tensor)) {
-      throw new PenjingError(
-        where,
-        `it says that ${quote(tensor)} is in ${shard}, but it is not; download index and shards of the same version.`,
-      );
+    if (files.get(shard)?.tensors.has(tensor)) continue;
+    if (TIED_PAIR.test(tensor)) {
+      notes.push(`${INDEX_NAME} lists ${tensor}, which is not stored; it is passed over`);
+      continue;
     }
+    throw new PenjingError(
+      where,
+      `it says that ${quote(tensor)} is in ${shard}, but it is not; download index and shards of the same version.`,
+    );
   }
   for (const [shard, file] of files) {
     for (const tensor of file.tensors.keys()) {
@@ -235,19 +203,28 @@ function checkIndex(
       );
     }
   }
+  return notes;
 }
 
 function makeCheckpoint(
   folder: Folder,
-  names: readonly string[],
   files: ReadonlyMap<string, SafetensorsFile>,
-  beside: Side & Pick<Checkpoint, "config">,
-  single: boolean,
+  facts: Side & Pick<Checkpoint, "config" | "beside" | "notes">,
 ): Checkpoint {
   const tensors = new Map<string, CheckpointTensor>();
   const metadata: Record<string, string> = Object.create(null);
   for (const [file, opened] of files) {
-    for (const info of opened.tensors.values()) tensors.set(info.name, { ...info, file });
+    for (const info of opened.tensors.values()) {
+      const before = tensors.get(info.name);
+      if (before) {
+        throw new PenjingError(
+          folder.path,
+          `${quote(info.name)} is in two shards, ${before.file} and ${file}; a tensor is stored once.`,
+        );
+      }
+      const { name, dtype, shape, byteOffset, byteLength } = info;
+      tensors.set(name, { name, dtype, shape, byteOffset, byteLength, file });
+    }
     for (const [key, text] of Object.entries(opened.metadata)) metadata[key] ??= text;
   }
   const find = (name: string): { file: SafetensorsFile; info: CheckpointTensor } => {
@@ -263,24 +240,24 @@ function makeCheckpoint(
   const read = async (name: string): Promise<Uint8Array> => find(name).file.read(name);
   return {
     folder,
-    ...beside,
+    ...facts,
     metadata,
     tensors,
     read,
     async readRange(name, byteStart, byteLength) {
       return find(name).file.readRange(name, byteStart, byteLength);
     },
+    async readRun(names) {
+      const run = names.map(find);
+      const { file } = run[0];
+      if (run.some((one) => one.file !== file)) {
+        throw new PenjingError(folder.path, "the tensors of a run must lie in one file.");
+      }
+      return file.readRun(run.map(({ info }) => info));
+    },
     async readFloat32(name) {
       return toFloat32(find(name).info, await read(name));
     },
-    otherFiles: () =>
-      names.filter(
-        (name) =>
-          !files.has(name) &&
-          name !== INDEX_NAME &&
-          !WEIGHT_FILES.test(name) &&
-          (!single || COMPANION_FILES.test(name)),
-      ),
     close: () => closeAll(files.values()),
   };
 }

@@ -1,6 +1,7 @@
 import { PenjingError } from "../errors.js";
 import type { TensorEntry } from "../layout.js";
 import type { ByteSink } from "../platform/files.js";
+import { fit } from "../quote.js";
 import { DTYPE_BYTES, isStoredDType } from "./dtype.js";
 import { quote } from "./json.js";
 import {
@@ -44,9 +45,15 @@ export function checkNames(where: string, entries: readonly TensorEntry[]): void
   }
 }
 
+/** Characters that each name of a list takes in a message at most. */
+const LISTED = 72;
+
 /** A list of names for a message, the first few of many. */
 export function listNames(names: readonly string[]): string {
-  const shown = names.slice(0, 5).join(", ");
+  const shown = names
+    .slice(0, 5)
+    .map((name) => fit(name, LISTED))
+    .join(", ");
   return names.length > 5 ? `${shown} and ${names.length - 5} more` : shown;
 }
 

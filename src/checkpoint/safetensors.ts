@@ -2,6 +2,7 @@ import { nearest, PenjingError } from "../errors.js";
 import type { ByteSource } from "../platform/files.js";
 import type { StoredDType } from "../tensor.js";
 import { DTYPE_BYTES, isStoredDType } from "./dtype.js";
+import { lookalike } from "./foreign.js";
 import { isJsonObject, type JsonObject, own, parseJson, quote } from "./json.js";
 
 export { DTYPE_BYTES, fromFloat32, toFloat32 } from "./dtype.js";
@@ -41,17 +42,10 @@ export interface SafetensorsFile {
   read(name: string): Promise<Uint8Array>;
   /** `byteLength` bytes of a tensor from its byte `byteStart` on, in a buffer of their own. */
   readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array>;
+  /** All bytes of tensors of this file that lie one after another, in this order, read at once. */
+  readRun(infos: readonly TensorInfo[]): Promise<Uint8Array>;
   close(): Promise<void>;
 }
-
-/** First bytes of what is often found under the name of a safetensors file. */
-const LOOKALIKES: readonly (readonly [start: string, explanation: string])[] = [
-  ["version ", "it is a Git LFS pointer, not the weights; run `git lfs pull` and try again."],
-  ["<!DOCTYP", "it is a web page, not the weights; download the file itself."],
-  ["<html", "it is a web page, not the weights; download the file itself."],
-  ["GGUF", "it is a GGUF file; convert the model to safetensors first."],
-  ["PK\x03\x04", "it is a zip archive or PyTorch file; convert the model to safetensors first."],
-];
 
 /**
  * Opens a safetensors file and checks its whole header before anything is believed: every length,
@@ -99,6 +93,20 @@ function makeFile(
       checkTensorRange(info, byteStart, byteLength);
       return source.read(info.byteOffset + byteStart, byteLength);
     },
+    async readRun(infos) {
+      const start = infos[0].byteOffset;
+      let end = start;
+      for (const { name, byteOffset, byteLength } of infos) {
+        if (byteOffset !== end) {
+          throw new PenjingError(
+            source.name,
+            `${quote(name)} does not follow the tensors before it in the file.`,
+          );
+        }
+        end += byteLength;
+      }
+      return source.read(start, end - start);
+    },
     close: () => source.close(),
   };
 }
@@ -134,9 +142,8 @@ async function readHeader(source: ByteSource): Promise<{ header: JsonObject; dat
   }
   const start = await source.read(0, 8);
   const text = String.fromCharCode(...start);
-  for (const [prefix, explanation] of LOOKALIKES) {
-    if (text.startsWith(prefix)) fail(explanation);
-  }
+  const explanation = lookalike(text);
+  if (explanation) fail(explanation);
   const wide = new DataView(start.buffer, start.byteOffset, 8).getBigUint64(0, true);
   if (wide > BigInt(MAX_HEADER_BYTES)) {
     fail(

@@ -12,6 +12,7 @@ import {
   type Progress,
   print,
   printJson,
+  printNote,
   size,
   table,
 } from "./console.js";
@@ -136,7 +137,7 @@ async function tellKept({ work, out, force }: CompressFlags): Promise<void> {
   // --force would begin anew, and without it an output that is there is not replaced.
   const first = force && !work && (await isThere(out)) ? `once ${out} is moved away, ` : "";
   const command = force && !work ? "the same command without --force" : "the same command";
-  process.stderr.write(`what is done so far is kept in ${folder}; ${first}${command} goes on\n`);
+  printNote(`what is done so far is kept in ${folder}; ${first}${command} goes on`);
 }
 
 function printResult(

@@ -1,4 +1,5 @@
 import { SingleBar } from "cli-progress";
+import { fit, printable, printableLines } from "../quote.js";
 
 /** What every command understands about its own printing. */
 export interface PrintOptions {
@@ -36,6 +37,9 @@ export function openProgress(title: string, { quiet }: PrintOptions): Progress {
   return process.stderr.isTTY ? bar(title) : plain(title);
 }
 
+/** Characters of what is being done that are shown. */
+const SHOWN = 80;
+
 function bar(title: string): Progress {
   const started = performance.now();
   const single = new SingleBar({
@@ -51,7 +55,7 @@ function bar(title: string): Progress {
   single.start(1000, 0, payload);
   return {
     update(fraction, what, rate) {
-      payload.what = what;
+      payload.what = fit(printable(what), SHOWN);
       payload.rate = rate ? `${rate} | ` : "";
       const seconds = (performance.now() - started) / 1000;
       payload.left = fraction > 0.01 ? duration((seconds / fraction) * (1 - fraction)) : "?";
@@ -59,7 +63,7 @@ function bar(title: string): Progress {
     },
     line(text) {
       // The bar's line is wiped first and drawn again at its next update.
-      process.stderr.write(`\r\u001b[K${text}\n`);
+      process.stderr.write(`\r\u001b[K${printable(text)}\n`);
     },
     stop() {
       single.stop();
@@ -74,11 +78,9 @@ function plain(title: string): Progress {
       if (fraction < next) return;
       next = fraction + PLAIN_STEP;
       const tail = rate ? ` (${rate})` : "";
-      process.stderr.write(`${title} ${Math.floor(fraction * 100)}%: ${what}${tail}\n`);
+      printNote(`${title} ${Math.floor(fraction * 100)}%: ${fit(printable(what), SHOWN)}${tail}`);
     },
-    line(text) {
-      process.stderr.write(`${text}\n`);
-    },
+    line: printNote,
     stop() {},
   };
 }
@@ -105,8 +107,12 @@ export function size(bytes: number): string {
 
 /** Rows as columns of equal width; the first column is flush left, the others flush right. */
 export function table(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0].map((_, c) => Math.max(...rows.map((row) => row[c].length)));
-  return rows
+  // A line break in a cell would forge a row.
+  const cells = rows.map((row) => row.map(printable));
+  const widths = cells[0].map((_, c) =>
+    cells.reduce((most, row) => Math.max(most, row[c].length), 0),
+  );
+  return cells
     .map((row) =>
       row
         .map((cell, c) => (c === 0 ? cell.padEnd(widths[c]) : cell.padStart(widths[c])))
@@ -116,8 +122,24 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join("\n");
 }
 
+/** Prints lines on standard output; what a terminal would act on is written out. */
 export function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+  printPart(`${text}\n`);
+}
+
+/** The same without a line break at the end. */
+export function printPart(text: string): void {
+  process.stdout.write(printableLines(text));
+}
+
+/** Prints one line that names something from a file, such as `metadata KEY: TEXT`. */
+export function printLine(text: string): void {
+  print(printable(text));
+}
+
+/** Prints one line on standard error. */
+export function printNote(text: string): void {
+  process.stderr.write(`${printable(text)}\n`);
 }
 
 export function printJson(value: unknown): void {

@@ -29,8 +29,10 @@ function inFlags(message: string): string {
 }
 
 /** The line for an error of the library. */
-export function errorLine({ where, bare }: PenjingError): string {
-  return `[${flags.get(where) ?? where}] ${inFlags(bare)}`;
+export function errorLine({ where, bare, message }: PenjingError): string {
+  const place = message.slice(0, message.length - bare.length);
+  const flag = flags.get(where);
+  return (flag ? `[${flag}] ` : place) + inFlags(bare);
 }
 
 /** The line for a note of the library. */

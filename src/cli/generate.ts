@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { generate } from "../generate.js";
 import type { SamplingOptions } from "../sample.js";
-import { type PrintOptions, print, printJson } from "./console.js";
+import { type PrintOptions, print, printJson, printNote, printPart } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
 import { type BackendFlags, number, withCommonOptions } from "./options.js";
@@ -51,11 +51,11 @@ async function run(
   let shown = json ? "" : prompt;
   for await (const event of work) {
     if (event.type === "note") {
-      if (!quiet) process.stderr.write(`${noteLine(event)}\n`);
+      if (!quiet) printNote(noteLine(event));
       continue;
     }
     // The prompt waits for the first token: one that is refused is not printed.
-    if (!json) process.stdout.write(shown + event.text);
+    if (!json) printPart(shown + event.text);
     shown = "";
   }
   const { promptIds, ids, ...result } = await work.result();

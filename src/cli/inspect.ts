@@ -1,6 +1,14 @@
 import type { Command } from "commander";
 import { inspect } from "../inspect.js";
-import { openProgress, type PrintOptions, print, printJson, size, table } from "./console.js";
+import {
+  openProgress,
+  type PrintOptions,
+  print,
+  printJson,
+  printLine,
+  size,
+  table,
+} from "./console.js";
 import { type PluginFlags, withPlugins } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 
@@ -52,6 +60,7 @@ async function run(path: string, flags: InspectFlags, signal: AbortSignal): Prom
   print(table([["tensor", "dtype", "shape", "zeros", "N:M", "layout", "bytes"], ...rows]));
   const count = result.tensors.length;
   print(`\n${count} tensors, ${result.parameters} parameters, ${size(result.bytes)}`);
-  for (const [name, form] of Object.entries(result.forms)) print(`${name} is ${form}`);
-  for (const [key, value] of Object.entries(result.metadata)) print(`metadata ${key}: ${value}`);
+  for (const [name, form] of Object.entries(result.forms)) printLine(`${name} is ${form}`);
+  for (const [key, value] of Object.entries(result.metadata))
+    printLine(`metadata ${key}: ${value}`);
 }

@@ -12,12 +12,14 @@ import {
   WORK,
 } from "../arguments.js";
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
+import { tellLeft } from "../checkpoint/beside.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
 import { PenjingError } from "../errors.js";
 import type { Layout } from "../layout.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
+import { modelTypeOf } from "../models/families/index.js";
 import {
   embeddingName,
   hasExtras,
@@ -87,6 +89,7 @@ export async function* compressSteps(
     const sources = new Sources(readModel(checkpoint, registry));
     const { model } = sources;
     refuseModel(model);
+    const modelNotes = notesOf(model);
     const steps = planRecipe(recipe, model.spec, prunableLayers(model.spec), registry);
     const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
     const layout = findLayout(recipe.layout, "layout", registry.layouts);
@@ -118,6 +121,7 @@ export async function* compressSteps(
     const ready = performance.now();
     yield start;
     started += performance.now() - ready;
+    for (const message of modelNotes) yield note("model", message);
     if (lease.note) yield note("backend", lease.note);
     for (const message of place.notes) yield note("work", message);
     for (const message of windows.notes) yield note("calibration", message);
@@ -173,6 +177,11 @@ function note(where: string, message: string): CompressEvent {
   return { type: "note", where, message };
 }
 
+/** What is to be said of a model before it is written anew. */
+function notesOf({ checkpoint: { folder, beside, notes } }: StoredModel): string[] {
+  return [...notes, ...tellLeft(folder.path, beside)];
+}
+
 /** Refuses what cannot be written anew. */
 function refuseModel(model: StoredModel): void {
   if (hasExtras(model)) {
@@ -202,7 +211,7 @@ function pluginsOf(
   return usedPlugins({
     methods: plans.map(({ method }) => method),
     layouts: [layout],
-    families: [families[(checkpoint.config as { model_type: string }).model_type]],
+    families: [families[modelTypeOf(checkpoint.config, families)]],
     statistics: needs.map((name) => statistics[name]),
   });
 }

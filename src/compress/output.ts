@@ -114,9 +114,9 @@ export function besideWeights(
     ...(written && { [CONFIG]: `${JSON.stringify(written, null, 2)}\n` }),
   };
   const own = layoutFiles(registry.layouts);
-  const carried = checkpoint
-    .otherFiles()
-    .filter((name) => !own.includes(name) && !Object.hasOwn(texts, name));
+  const carried = checkpoint.beside.copied.filter(
+    (name) => !own.includes(name) && !Object.hasOwn(texts, name),
+  );
   return { carried, texts };
 }
 

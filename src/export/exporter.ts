@@ -12,9 +12,10 @@ import {
 } from "../arguments.js";
 import type { Backend } from "../backend.js";
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
+import { tellLeft } from "../checkpoint/beside.js";
 import {
   type Checkpoint,
-  MAX_INDEX_BYTES,
+  MAX_SIDE_BYTES,
   openCheckpoint,
   SIDE_FILE,
 } from "../checkpoint/checkpoint.js";
@@ -79,11 +80,14 @@ export async function* exportSteps(
     const registry = openRegistry(options.plugins);
     const model = readModel(checkpoint, registry);
     refuseSources(model);
+    const { notes } = model.checkpoint;
+    const modelNotes = [...notes, ...tellLeft(checkpoint.folder.path, checkpoint.beside)];
     const layout = targetLayout(model, options);
     lease = await Lease.open(options, { largestWeight: 0 }, registry.operations);
     const { backend } = lease;
     const opened = await openOutput(options, checkpoint.folder.path, false);
     output = opened.output;
+    for (const message of modelNotes) yield { type: "note", where: "model", message };
     for (const message of opened.notes) yield { type: "note", where: "out", message };
     const rebuilds = options.reconstruct === true && hasExtras(model);
     const job = new Job(model, layout, rebuilds, backend, signal);
@@ -129,7 +133,7 @@ export async function* exportSteps(
 
 /** The text of penjing.json without its list of forms. */
 async function withoutForms({ folder }: Checkpoint): Promise<string> {
-  const side = JSON.parse(await folder.readText(SIDE_FILE, MAX_INDEX_BYTES));
+  const side = JSON.parse(await folder.readText(SIDE_FILE, MAX_SIDE_BYTES));
   return `${JSON.stringify({ ...side, forms: undefined }, null, 2)}\n`;
 }
 

@@ -69,7 +69,7 @@ export class BlockRunner {
   /** Columns of each scratch tensor: as many as the widest layer takes. */
   private readonly widths = new Map<string, number>();
   private readonly scratch = new Map<string, Tensor>();
-  private readonly constants = new Map<string, readonly Tensor[]>();
+  private readonly tables = new Map<string, readonly Tensor[]>();
 
   /**
    * @param maxTokens rows that one call may have
@@ -139,9 +139,12 @@ export class BlockRunner {
       cache,
       norms,
       scratch: (name, cols) => this.room(name, rowsOf(x), cols),
-      constants: (key, make) => {
-        const made = this.constants.get(key) ?? make();
-        this.constants.set(key, made);
+      table: (key, rows, make) => {
+        const held = this.tables.get(key);
+        if (held && rowsOf(held[0]) >= rows) return held;
+        for (const tensor of held ?? []) tensor.dispose();
+        const made = make();
+        this.tables.set(key, made);
         return made;
       },
       multiply: observe || last ? observed : linear,
@@ -165,7 +168,7 @@ export class BlockRunner {
 
   dispose(): void {
     this.release();
-    for (const tensor of [...this.constants.values()].flat()) tensor.dispose();
+    for (const tensor of [...this.tables.values()].flat()) tensor.dispose();
   }
 }
 

@@ -45,7 +45,7 @@ export interface OpenModel {
   readonly tokenizer: Tokenizer;
   /** Bytes of the stored weights. */
   readonly weightBytes: number;
-  /** Sentences about the backend that a person should read, such as that a GPU failed. */
+  /** Sentences that a person should read, such as that a GPU failed. */
   readonly notes: readonly string[];
   /** The backend's name, with those before it, as in "webgpu, then wasm". */
   readonly backendName: string;
@@ -74,7 +74,8 @@ const RUNNING = Symbol.for("penjing.running");
 
 /** What a user sees of a model. */
 export function faceOf(running: RunningModel): OpenModel {
-  const { path, tokenizer, weightBytes, notes, backendName, served, close } = running;
+  const { path, tokenizer, weightBytes, backendName, served, close } = running;
+  const notes = [...running.modelNotes, ...running.notes];
   const open: OpenModel = { path, tokenizer, weightBytes, notes, backendName, served, close };
   return Object.defineProperty(open, RUNNING, { value: running });
 }
@@ -92,6 +93,10 @@ export const MODEL: Argument = required({
 
 /** A model with what computes it. */
 export interface RunningModel extends OpenModel {
+  /** Sentences about the backend. */
+  readonly notes: readonly string[];
+  /** Sentences about the model's files. */
+  readonly modelNotes: readonly string[];
   readonly spec: DecoderSpec;
   readonly backend: Backend;
   readonly decoder: Decoder;
@@ -167,6 +172,7 @@ async function load(grounds: Grounds, options: OpenModelOptions): Promise<Runnin
     tokenizer,
     weightBytes: [...checkpoint.tensors.values()].reduce((sum, t) => sum + t.byteLength, 0),
     notes,
+    modelNotes: checkpoint.notes,
     backendName: lease.name,
     served: () => lease.served(),
     async close() {

@@ -149,6 +149,7 @@ export function checkForms(
   where: string,
 ): void {
   const settled = new Set<string>();
+  const counted = new Map<string, number>();
   for (const [name, form] of forms) {
     const refuse = (what: string): never => {
       const cure = "the checkpoint is damaged, compress the model again.";
@@ -170,7 +171,31 @@ export function checkForms(
     const isItself = leavesOf(form).some(({ parts }) => [...parts.values()].includes(name));
     if (tensors.has(name) && !isItself) refuse("the weight is also stored as it is");
     checkSharing(forms, name, [], settled, refuse);
+    if (leavesInPlace(forms, form, counted) > MOST_LEAVES) {
+      refuse(`it is made of more than ${MOST_LEAVES} matrices, those that it shares among them`);
+    }
   }
+}
+
+/** Leaves that a form may have once what it shares is put in its place; one of ARMOR has three. */
+const MOST_LEAVES = 10_000;
+
+/** @param counted those of the weights that were looked at */
+function leavesInPlace(
+  forms: StoredForms,
+  form: Form<string>,
+  counted: Map<string, number>,
+): number {
+  if (form.kind === "leaf") return 1;
+  if (form.kind !== "shared") {
+    return childrenOf(form).reduce((sum, one) => sum + leavesInPlace(forms, one, counted), 0);
+  }
+  const known = counted.get(form.of);
+  if (known !== undefined) return known;
+  const other = forms.get(form.of);
+  const count = other ? leavesInPlace(forms, other, counted) : 1;
+  counted.set(form.of, count);
+  return count;
 }
 
 function checkParts(

@@ -4,12 +4,13 @@ import { checkExtras, isRotation } from "../extras.js";
 import { type Form, partsIn } from "../form.js";
 import type { Layout, TensorEntry } from "../layout.js";
 import { layoutOf, plainConfig } from "../layouts/index.js";
-import { type DecoderSpec, decoderTensors, EMBEDDING, HEAD } from "../model.js";
+import { type DecoderSpec, decoderTensors, EMBEDDING, FINAL_NORM, HEAD } from "../model.js";
 import { openRegistry, type RunRegistry } from "../registry.js";
 import type { StoredDType } from "../tensor.js";
 import { readModelConfig } from "./families/index.js";
 import { readSource, type TensorSource, tensorSources } from "./sources.js";
 import { checkForms, readForms, type StoredForms, sharedIn } from "./stored-forms.js";
+import { misplaced, withPlainNames } from "./tensor-names.js";
 
 /** Names that old checkpoints store beside their parameters and that are computed anew here. */
 const IGNORED = /\.rotary_emb\.inv_freq$/;
@@ -43,31 +44,34 @@ export interface StoredModel {
  * @throws PenjingError when config.json is missing or not supported, and for a tensor that is
  *   missing, extra, of another shape, or not of a float dtype
  */
-export function readModel(
-  checkpoint: Checkpoint,
-  registry: RunRegistry = openRegistry(),
-): StoredModel {
-  const { path } = checkpoint.folder;
-  if (checkpoint.config === undefined) {
+export function readModel(given: Checkpoint, registry: RunRegistry = openRegistry()): StoredModel {
+  const { path } = given.folder;
+  if (given.config === undefined) {
+    const wrong = misplaced(given.tensors.keys());
     throw new PenjingError(
       path,
-      "there is no config.json, which says how the model is built; copy it from the model's own folder.",
+      wrong ??
+        "there is no config.json, which says how the model is built; copy it from the model's own folder.",
     );
   }
-  checkExtras(checkpoint.metadata, path);
-  const layout = layoutOf(checkpoint.metadata, path, registry.layouts);
+  checkExtras(given.metadata, path);
+  const layout = layoutOf(given.metadata, path, registry.layouts);
+  const isPlain = layout.name === "dense" && given.forms === undefined;
+  const checkpoint = isPlain ? withPlainNames(given) : given;
   const config = plainConfig(checkpoint.config, layout);
-  const spec = readModelConfig(
-    `${path}/config.json`,
-    config,
-    registry.families,
-    checkpoint.plugins,
-  );
+  const spec = readModelConfig(`${path}/config.json`, config, {
+    known: registry.families,
+    plugins: checkpoint.plugins,
+    tensors: checkpoint.tensors.size,
+  });
   const stored = [...checkpoint.tensors.values()];
   const packed = layout.name === "dense" ? [] : layout.weights(stored);
   const parts = new Set(packed.flatMap((entry) => layout.entries(entry).map(({ name }) => name)));
   const weights = new Map<string, TensorEntry>(packed.map((entry) => [entry.name, entry]));
   for (const entry of stored) if (!parts.has(entry.name)) weights.set(entry.name, entry);
+  const wrong =
+    weights.has(FINAL_NORM) && weights.has(HEAD) ? undefined : misplaced(weights.keys());
+  if (wrong !== undefined) throw new PenjingError(path, wrong);
   const sources = takeSources(spec, weights, path);
   const forms = readForms(checkpoint.forms, weights, path);
   const expected = expectedTensors(spec, weights);
@@ -116,6 +120,12 @@ function checkTensor(
   { name, shape }: Pick<TensorEntry, "name" | "shape">,
   where: string,
 ): TensorEntry {
+  if (!entry && name === HEAD) {
+    throw new PenjingError(
+      where,
+      `the tensor ${name} is missing: the checkpoint has no head that predicts tokens, and config.json does not say that the embedding serves as one; set tie_word_embeddings to true there if it does, or fetch the whole model.`,
+    );
+  }
   if (!entry) {
     throw new PenjingError(
       where,
@@ -162,12 +172,15 @@ function widest(
   weights: ReadonlyMap<string, TensorEntry>,
 ): StoredDType {
   const types = new Set<StoredDType>();
+  const seen = new Set<string>();
   const collect = (one: Form<string>) => {
     for (const part of partsIn(one)) {
       const dtype = weights.get(part)!.dtype;
       if (FLOATS.includes(dtype)) types.add(dtype);
     }
     for (const of of sharedIn(one)) {
+      if (seen.has(of)) continue;
+      seen.add(of);
       const other = forms.get(of);
       if (other) collect(other);
       else types.add(weights.get(of)?.dtype ?? "F32");

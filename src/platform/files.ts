@@ -43,6 +43,20 @@ export interface Folder {
   readText(name: string, maxBytes: number): Promise<string>;
   /** Whether a file (not a folder) of this name exists. */
   has(name: string): Promise<boolean>;
+  /**
+   * The symbolic links that lead out of the folder or to nothing, by the names that `list` gives, or
+   * would give. Links into the Hugging Face cache that the folder is a snapshot of are not among them.
+   *
+   * @default there are none
+   */
+  links?(): Promise<ReadonlyMap<string, LinkTarget>>;
+}
+
+/** Where a symbolic link leads. */
+export interface LinkTarget {
+  readonly leads: "out" | "nowhere";
+  /** A path: the real one, or the one that the link gives where nothing is. */
+  readonly target: string;
 }
 
 /** Refuses a range that is not inside `[0, size)`. */
@@ -206,10 +220,21 @@ export async function openFile(path: string): Promise<ByteSource> {
   };
 }
 
+/** The folder of a model in the Hugging Face cache whose snapshot `path` is; undefined for others. */
+function cacheOf(
+  path: string,
+  { basename, dirname }: Awaited<ReturnType<typeof loadPaths>>,
+): string | undefined {
+  const snapshots = dirname(path);
+  const cache = dirname(snapshots);
+  const isSnapshot = basename(snapshots) === "snapshots" && basename(cache).startsWith("models--");
+  return isSnapshot ? cache : undefined;
+}
+
 /** Opens a folder by path. Node, Deno and Bun only. */
 export async function openFolder(path: string): Promise<Folder> {
   const { readdir, stat } = await loadFiles();
-  const { join, resolve } = await loadPaths();
+  const { join, resolve, sep } = await loadPaths();
   const root = resolve(path);
   try {
     if (!(await stat(root)).isDirectory()) {
@@ -219,10 +244,16 @@ export async function openFolder(path: string): Promise<Folder> {
     throw fileError(root, "opening the folder", error);
   }
 
-  /** File and folder names directly in `folder`; a symbolic link counts as what it leads to. */
-  const scan = async (folder: string): Promise<{ files: string[]; folders: string[] }> => {
+  /**
+   * Names directly in `folder`; a symbolic link counts as what it leads to, and one that leads to
+   * nothing is no file.
+   */
+  const scan = async (
+    folder: string,
+  ): Promise<Record<"files" | "folders" | "broken", string[]>> => {
     const files: string[] = [];
     const folders: string[] = [];
+    const broken: string[] = [];
     for (const entry of await readdir(folder, { withFileTypes: true })) {
       if (entry.name.startsWith(".")) continue;
       const kind = entry.isSymbolicLink()
@@ -230,8 +261,22 @@ export async function openFolder(path: string): Promise<Folder> {
         : entry;
       if (kind?.isFile()) files.push(entry.name);
       else if (kind?.isDirectory()) folders.push(entry.name);
+      else if (!kind) broken.push(entry.name);
     }
-    return { files, folders };
+    return { files, folders, broken };
+  };
+  const list = async (kind: "files" | "broken"): Promise<string[]> => {
+    try {
+      const { folders, ...top } = await scan(root);
+      const names = top[kind];
+      for (const folder of folders) {
+        const below = await scan(join(root, folder));
+        names.push(...below[kind].map((name) => `${folder}/${name}`));
+      }
+      return names.sort();
+    } catch (error) {
+      throw fileError(root, "listing the folder", error);
+    }
   };
   const open = async (name: string): Promise<ByteSource> => {
     checkFileName(root, name);
@@ -239,17 +284,22 @@ export async function openFolder(path: string): Promise<Folder> {
   };
   return {
     path: root,
-    async list() {
-      try {
-        const { files, folders } = await scan(root);
-        for (const folder of folders) {
-          const below = await scan(join(root, folder));
-          files.push(...below.files.map((name) => `${folder}/${name}`));
-        }
-        return files.sort();
-      } catch (error) {
-        throw fileError(root, "listing the folder", error);
+    list: () => list("files"),
+    async links() {
+      const { readlink, realpath } = await loadFiles();
+      const home = await realpath(root);
+      const allowed = [home, cacheOf(home, await loadPaths()) ?? home];
+      const links = new Map<string, LinkTarget>();
+      for (const name of await list("files")) {
+        const target = await realpath(join(root, name)).catch(() => root);
+        if (allowed.some((folder) => target.startsWith(join(folder, sep)))) continue;
+        links.set(name, { leads: "out", target });
       }
+      for (const name of await list("broken")) {
+        const target = await readlink(join(root, name)).catch(() => name);
+        links.set(name, { leads: "nowhere", target });
+      }
+      return links;
     },
     open,
     async readText(name, maxBytes) {

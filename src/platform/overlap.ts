@@ -15,10 +15,28 @@ async function realPath(path: string): Promise<string> {
   }
 }
 
+/** The symbolic links in a folder and in the folders in it, by name, and where they lead. */
+async function linksIn(folder: string): Promise<Map<string, string>> {
+  const { readdir } = await loadFiles();
+  const { join } = await loadPaths();
+  const links = new Map<string, string>();
+  const scan = async (prefix: string, levels: number): Promise<void> => {
+    // A file, and a folder that cannot be read, have none.
+    const entries = await readdir(join(folder, prefix), { withFileTypes: true }).catch(() => []);
+    for (const entry of entries) {
+      const name = join(prefix, entry.name);
+      if (entry.isSymbolicLink()) links.set(name, await realPath(join(folder, name)));
+      else if (entry.isDirectory() && levels > 0) await scan(name, levels - 1);
+    }
+  };
+  await scan("", 1);
+  return links;
+}
+
 /**
  * Refuses an output folder that is an input, holds one or lies in one: replacing it would destroy
- * the input, and an output inside a model's folder would become a part of that model. Node, Deno
- * and Bun only.
+ * the input, and an output inside a model's folder would become a part of that model. What the symbolic
+ * links in an input folder lead to is input too. Node, Deno and Bun only.
  *
  * @param input a file or folder that is read
  * @throws PenjingError when they overlap
@@ -38,7 +56,16 @@ export async function refuseOverlap(output: string, input: string): Promise<void
         : holds(source, out)
           ? `it lies inside the input folder ${source}`
           : undefined;
-  if (overlap === undefined) return;
+  if (overlap === undefined) {
+    for (const [name, target] of await linksIn(source)) {
+      if (!holds(out, target)) continue;
+      throw new PenjingError(
+        output,
+        `it holds ${target}, which the input's symbolic link ${name} leads to and which would be lost; an output folder stands apart from what it is made of: choose another one.`,
+      );
+    }
+    return;
+  }
   throw new PenjingError(
     output,
     `${overlap}; an output folder stands apart from what it is made of: choose another one.`,

@@ -73,8 +73,8 @@ const BAD: readonly (readonly [
 ])[] = [
   ["an empty folder", {}, /it is empty/],
   ["a folder without weights", { "readme.md": "" }, /it holds readme.md/],
-  ["PyTorch weights", { "pytorch_model.bin": "" }, /convert pytorch_model.bin to safetensors/],
-  ["GGUF weights", { "x-q4.gguf": "" }, /convert x-q4.gguf to safetensors/],
+  ["PyTorch weights", { "pytorch_model.bin": "" }, /it holds pytorch_model.bin\); load it/],
+  ["GGUF weights", { "x-q4.gguf": "" }, /it holds x-q4.gguf\); its weights are converted/],
   ["a damaged file", { "model.safetensors": new Uint8Array(3) }, /m\/model.safetensors.*3 bytes/],
   [
     "a damaged config",
@@ -170,10 +170,11 @@ test("a path: folder, single file, neither", async () => {
     await fs.writeFile(join(dir, "model.safetensors"), shard("b"));
     const single = await openCheckpoint(join(dir, "weights.safetensors"));
     assert.equal([...single.tensors.keys()], ["a"]);
-    assert.equal(single.otherFiles(), ["config.json"]);
+    assert.equal(single.beside.copied, ["config.json"]);
     await single.close();
     const folder = await openCheckpoint(dir);
-    assert.equal(folder.otherFiles(), ["config.json", "holiday.jpg", "weights.safetensors"]);
+    assert.equal(folder.beside.copied, ["config.json"]);
+    assert.equal(folder.beside.left, ["holiday.jpg", "weights.safetensors"]);
     await folder.close();
     await refused(() => openCheckpoint(join(dir, "holiday.jpg")), /folder or a .safetensors file/);
     await refused(() => openCheckpoint(join(dir, "none")), /ENOENT/);
@@ -224,7 +225,7 @@ for (const [name, shards] of MODELS) {
         const values = await copy.readFloat32(tensor);
         assert.ok(values.every(Number.isFinite), tensor);
       }
-      assert.equal(copy.otherFiles(), original.otherFiles());
+      assert.equal(copy.beside.copied, original.beside.copied);
       assert.equal(copy.config, original.config);
       await copy.close();
     } finally {

@@ -168,7 +168,7 @@ test("shards are filled in order, finished early, and listed in the index", asyn
   assert.is(read.tensors.size, 7);
   assert.equal(await read.read("big"), filled(400, 98));
   assert.is(read.tensors.get("e")?.file, "model-00004-of-00005.safetensors");
-  assert.equal(read.otherFiles(), []);
+  assert.equal(read.beside.copied, []);
 });
 
 /** An output whose writes take a while, and whose files refuse to finish under a pending one. */
@@ -233,12 +233,17 @@ test("other files are copied unchanged, weights never", async () => {
     memoryFolder({
       ...source.files,
       "config.json": "{}",
-      "sub/t.bin": large,
+      "tokenizer.json": large,
       "pytorch_model.bin": "x",
-      empty: "",
+      "additional_chat_templates/tools.jinja": "",
     }),
   );
-  assert.equal(from.otherFiles(), ["config.json", "empty", "sub/t.bin"]);
+  const [config, tokenizer, template] = [
+    "config.json",
+    "tokenizer.json",
+    "additional_chat_templates/tools.jinja",
+  ];
+  assert.equal(from.beside.copied, [template, config, tokenizer]);
   const output = memoryOutputFolder();
   const writer = createCheckpoint(output, { tensors: [f32("x", 1)] });
   await writer.write("x", filled(4, 1));
@@ -247,12 +252,12 @@ test("other files are copied unchanged, weights never", async () => {
   await writer.finish();
   await output.commit();
   assert.equal(Object.keys(output.files).sort(), [
-    "config.json",
-    "empty",
+    template,
+    config,
     "model.safetensors",
-    "sub/t.bin",
+    tokenizer,
   ]);
-  assert.is(Buffer.compare(output.files["sub/t.bin"], large), 0);
+  assert.is(Buffer.compare(output.files[tokenizer], large), 0);
 });
 
 test.run();

@@ -135,7 +135,7 @@ const bonsai: ModelFamily = {
       hiddenSize,
       vocabSize: config.count("vocab_size"),
       context: config.count("max_position_embeddings"),
-      blocks: Array.from({ length: config.count("num_hidden_layers") }, () => block),
+      blocks: Array.from({ length: config.layers("num_hidden_layers") }, () => block),
       finalNorm: norm("norm"),
       tiedHead: config.flag("tie_word_embeddings", false),
       bosIds: config.ids("bos_token_id"),

@@ -84,7 +84,7 @@ test("a family that fails is named, and its refusals are told as they are", () =
     const family = { ...parts.bonsai, read: made } as typeof parts.bonsai;
     const acme: Plugin = { name: "acme", version: "1", families: [family] };
     const { families } = openRegistry([acme]);
-    return () => readModelConfig("config.json", { model_type: "bonsai" }, families);
+    return () => readModelConfig("config.json", { model_type: "bonsai" }, { known: families });
   };
   assert.throws(
     read(() => ({})),
@@ -97,7 +97,7 @@ test("a family that fails is named, and its refusals are told as they are", () =
   const acme: Plugin = { name: "acme", version: "1", families: [parts.bonsai] };
   const { families } = openRegistry([acme]);
   assert.throws(
-    () => readModelConfig("config.json", { model_type: "bonsai" }, families),
+    () => readModelConfig("config.json", { model_type: "bonsai" }, { known: families }),
     /\[config\.json\] "hidden_size" is missing/,
   );
 });

@@ -278,6 +278,7 @@ test("forms that contradict the tensors are refused in one sentence", async () =
   const good = forms[name] as { structure: Structure; numbers: Numbers; parts: object };
   const edit = (change: object) => ({ ...forms, [name]: { ...good, ...change } });
   const shared = (of: string) => ({ kind: "shared", of });
+  const sumOf = (of: string) => ({ kind: "sum", terms: Array(30).fill(shared(of)) });
   const cases: readonly (readonly [unknown, RegExp])[] = [
     [7, /"forms" must list forms by the names of weights/],
     [{ ...forms, [name]: 7 }, /up_proj\.weight\] 7 is no form; the file is damaged/],
@@ -321,6 +322,10 @@ test("forms that contradict the tensors are refused in one sentence", async () =
     [
       { ...forms, [name]: shared("model.layers.0.self_attn.q_proj.weight") },
       /it is \[128,128\] as that of .*q_proj\.weight, but the model asks for/,
+    ],
+    [
+      { ...forms, [UP(1)]: sumOf(UP(0)), [UP(2)]: sumOf(UP(1)), [UP(3)]: sumOf(UP(2)) },
+      /the form of .*3.*up_proj\.weight: it is made of more than 10000 matrices/,
     ],
     [{}, /the tensor .* is missing|is not part of a/],
     [{ ...forms, [name]: shared(UP(2)) }, /tensor .*up_proj\.weight\.\w+ is not part of a/],

@@ -1,11 +1,9 @@
-import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { backends } from "../../src/backends/index.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
-import { attentionOf, type DecoderSpec, type RopeSpec } from "../../src/model.js";
+import { attentionOf, type DecoderSpec } from "../../src/model.js";
 import { families, readModelConfig } from "../../src/models/families/index.js";
-import { ropeFrequencies } from "../../src/models/layers/attention.js";
 import { loadDecoder } from "../../src/models/open.js";
 import { readModel } from "../../src/models/stored.js";
 import { memoryFolder } from "../../src/platform/files.js";
@@ -24,10 +22,6 @@ function read(config: Config): DecoderSpec {
 
 function windowsOf(config: Config): (number | undefined)[] {
   return read(config).blocks.map((block) => attentionOf(block).window);
-}
-
-function ropeOf(config: Config): RopeSpec {
-  return attentionOf(read(config).blocks[0]).rope;
 }
 
 for (const [name, family] of Object.entries(families)) {
@@ -68,9 +62,16 @@ const BAD_CONFIGS: readonly (readonly [what: string, config: Config, message: Re
   ["Qwen3 MoE", { model_type: "qwen3_moe" }, /mixture of experts.*choose a dense model/],
   ["experts", { num_local_experts: 8 }, /mixture of experts.*choose a dense model/],
   ["routed experts", { n_routed_experts: 64 }, /mixture of experts/],
-  ["yarn", { rope_scaling: { rope_type: "yarn", factor: 4 } }, /rope type "yarn".*refused/],
-  ["old-style rope", { rope_scaling: { type: "linear", factor: 2 } }, /rope type "linear"/],
-  ["new-style rope", { rope_parameters: { rope_type: "dynamic" } }, /rope type "dynamic"/],
+  [
+    "text and images",
+    { model_type: "mistral3", text_config: {} },
+    /"mistral3", a model of text and more, is not supported/,
+  ],
+  [
+    "a class that is not known",
+    { model_type: undefined, architectures: ["GPT2LMHeadModel"] },
+    /model_type "" is not supported/,
+  ],
   ["rope as text", { rope_scaling: "yarn" }, /"rope_scaling" is "yarn", must be an object/],
   ["half of llama3", { rope_scaling: { rope_type: "llama3", factor: 8 } }, /low_freq_factor.*must/],
   ["partial rotation", { partial_rotary_factor: 0.5 }, /partial_rotary_factor.*0\.5/],
@@ -102,8 +103,73 @@ test("a config that holds no object is refused", async () => {
   }
 });
 
-test("one expert is a dense model", () => {
-  assert.is(read({ num_local_experts: 1 }).family, "llama");
+test("one expert, or none, is a dense model", () => {
+  for (const count of [0, 1]) {
+    assert.is(read({ num_local_experts: count, num_experts: count }).family, "llama");
+  }
+});
+
+test("the family may stand under architectures alone", () => {
+  for (const [type, name] of [
+    ["llama", "LlamaForCausalLM"],
+    ["mistral", "MistralForCausalLM"],
+    ["qwen2", "Qwen2ForCausalLM"],
+    ["qwen3", "Qwen3ForCausalLM"],
+  ]) {
+    assert.is(read({ model_type: undefined, architectures: [name] }).family, type);
+  }
+});
+
+test("other ways to say the same", () => {
+  assert.equal(read({ hidden_act: "swish" }), read({ hidden_act: "silu" }));
+  assert.equal(read({ eos_token_id: -1, bos_token_id: -1 }), read({}));
+  assert.equal(read({ eos_token_id: [2, -1] }).eosIds, [2]);
+});
+
+test("numbers that the files do not bear out are refused before anything of their size is made", async () => {
+  const checkpoint = await tinyCheckpoint();
+  for (const [key, message] of [
+    [
+      "num_hidden_layers",
+      /"num_hidden_layers" is 1e\+?9|is 1000000000, but the model's files hold/,
+    ],
+    ["vocab_size", /embed_tokens\.weight is \[10,8\], but config\.json asks for \[1000000000,8\]/],
+    ["intermediate_size", /gate_proj\.weight is \[12,8\], but config\.json asks for \[1000000000/],
+    ["hidden_size", /asks for \[10,1000000000\]|a head of/],
+    ["head_dim", /q_proj\.weight is \[8,8\], but config\.json asks for \[2000000000,8\]/],
+    ["num_attention_heads", /"head_dim" is missing|a head of/],
+    ["num_key_value_heads", /does not divide/],
+  ] as const) {
+    const config = { ...(checkpoint.config as Config), [key]: 1e9 };
+    const started = performance.now();
+    await refused(() => readModel({ ...checkpoint, config }), message, key);
+    assert.ok(performance.now() - started < 200, key);
+  }
+  const config = {
+    ...(checkpoint.config as Config),
+    ...{ num_hidden_layers: Number.MAX_SAFE_INTEGER, layer_types: [] },
+    ...{ model_type: "qwen2", use_sliding_window: true, sliding_window: 4 },
+  };
+  await refused(
+    () => readModel({ ...checkpoint, config }),
+    /the model's files hold only 21 tensors/,
+  );
+});
+
+test("windows and contexts beyond what is counted see everything", async () => {
+  const backend = await backends.wasm();
+  const all = Object.entries({ plain: {}, huge: { sliding_window: 2 ** 53 - 1 } });
+  const results = await Promise.all(
+    all.map(async ([, config]) => {
+      const given = { model_type: "mistral", max_position_embeddings: 2 ** 53 - 1, ...config };
+      const decoder = await loadDecoder(readModel(await tinyCheckpoint(given)), backend, 5);
+      const out = backend.zeros([5, 10]);
+      decoder.logits(Int32Array.of(1, 2, 3, 9, 0), out);
+      return backend.read(out);
+    }),
+  );
+  assert.equal(results[1], results[0]);
+  backend.dispose();
 });
 
 for (const name of ["qwen2", "qwen3"]) {
@@ -140,61 +206,6 @@ test("mistral: every layer has the window, or none", () => {
   const windows = (config: Config) => windowsOf({ model_type: "mistral", ...config });
   assert.equal(windows({ sliding_window: 6 }), [6, 6]);
   assert.equal(windows({ sliding_window: null }), [undefined, undefined]);
-});
-
-test("rope: theta wherever it is stored", () => {
-  assert.is(ropeOf({ rope_theta: 500 }).theta, 500);
-  assert.is(ropeOf({ rope_parameters: { rope_type: "default", rope_theta: 700 } }).theta, 700);
-  assert.is(ropeOf({ rope_theta: 500, rope_scaling: { type: "default" } }).theta, 500);
-});
-
-/**
- * The three cases of Llama 3.1's own formula by wavelength (arXiv 2407.21783; transformers and
- * Meta's release write them in this form).
- */
-function llama3Frequency(
-  frequency: number,
-  factor: number,
-  low: number,
-  high: number,
-  context: number,
-): number {
-  const wavelength = (2 * Math.PI) / frequency;
-  if (wavelength < context / high) return frequency;
-  if (wavelength > context / low) return frequency / factor;
-  const smooth = (context / wavelength - low) / (high - low);
-  return (1 - smooth) * (frequency / factor) + smooth * frequency;
-}
-
-test("rope: llama3 frequencies agree with the formula by wavelength", () => {
-  fc.assert(
-    fc.property(
-      fc.integer({ min: 1, max: 128 }),
-      fc.double({ min: 2, max: 1e6, noNaN: true }),
-      fc.double({ min: 1, max: 64, noNaN: true }),
-      fc.double({ min: 0.5, max: 2, noNaN: true }),
-      fc.double({ min: 0.5, max: 8, noNaN: true }),
-      fc.integer({ min: 8, max: 8192 }),
-      (half, theta, factor, lowFreqFactor, span, originalContext) => {
-        const highFreqFactor = lowFreqFactor + span;
-        const llama3 = { factor, lowFreqFactor, highFreqFactor, originalContext };
-        const plain = ropeFrequencies({ theta }, 2 * half);
-        const scaled = ropeFrequencies({ theta, llama3 }, 2 * half);
-        plain.forEach((frequency, i) => {
-          const own = theta ** (-i / half);
-          assert.ok(Math.abs(frequency / own - 1) < 1e-12, `pair ${i}: ${frequency}`);
-          const expected = llama3Frequency(
-            own,
-            factor,
-            lowFreqFactor,
-            highFreqFactor,
-            originalContext,
-          );
-          assert.ok(Math.abs(scaled[i] / expected - 1) < 1e-9, `pair ${i}: ${scaled[i]}`);
-        });
-      },
-    ),
-  );
 });
 
 type Edit = (tensors: Map<string, StoredTensor>) => void;

@@ -4,6 +4,7 @@
  * folder.
  */
 export const PLACES: readonly (readonly string[])[] = [
+  ["quote"],
   ["errors", "tensor", "random", "version", "plugin-id"],
   ["arguments", "form"],
   ["forms"],

@@ -1,9 +1,10 @@
 import { attentionWork } from "../../backends/operations/attention.js";
-import type { AttentionSpec, NormSpec, RopeSpec, Site } from "../../model.js";
+import type { AttentionSpec, NormSpec, Site } from "../../model.js";
 import { stepRanges } from "../../steps.js";
 import { rowsOf, type Tensor } from "../../tensor.js";
-import type { LayerKind, LayerRun } from "./layer.js";
+import type { LayerKind } from "./layer.js";
 import { normalise } from "./norm.js";
+import { ropeTables } from "./rope.js";
 
 export interface AttentionOptions
   extends Pick<AttentionSpec, "heads" | "kvHeads" | "headDim" | "rope" | "window"> {
@@ -53,49 +54,6 @@ export function attention(prefix: string, options: AttentionOptions): AttentionS
   };
 }
 
-/** Angles of the rotary embedding for each pair of elements, in radians per position. */
-export function ropeFrequencies(rope: RopeSpec, headDim: number): Float64Array {
-  return Float64Array.from({ length: headDim / 2 }, (_, i) => {
-    const frequency = rope.theta ** ((-2 * i) / headDim);
-    if (!rope.llama3) return frequency;
-    const { factor, lowFreqFactor, highFreqFactor, originalContext } = rope.llama3;
-    const turns = (originalContext * frequency) / (2 * Math.PI);
-    // 0 for wavelengths that are stretched in full, 1 for those left alone, between them a blend.
-    const blend = (turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
-    const kept = Math.min(1, Math.max(0, blend));
-    return frequency * (kept + (1 - kept) / factor);
-  });
-}
-
-/** Tells tables of angles apart; by the layer, since every token asks for it. */
-const turnKeys = new WeakMap<AttentionSpec, string>();
-
-function turnKey(spec: AttentionSpec): string {
-  const key = turnKeys.get(spec) ?? JSON.stringify(["rope", spec.rope, spec.headDim]);
-  turnKeys.set(spec, key);
-  return key;
-}
-
-/** Cosines and sines of the angles of each position, [maxPositions, headDim / 2] each. */
-function turnsOf(
-  spec: AttentionSpec,
-  { backend, maxPositions, constants }: LayerRun,
-): readonly Tensor[] {
-  return constants(turnKey(spec), () => {
-    const { rope, headDim } = spec;
-    const frequencies = ropeFrequencies(rope, headDim);
-    const half = frequencies.length;
-    const table = (f: (angle: number) => number) =>
-      backend.upload(
-        Float32Array.from({ length: maxPositions * half }, (_, i) =>
-          f(Math.floor(i / half) * frequencies[i % half]),
-        ),
-        [maxPositions, half],
-      );
-    return [table(Math.cos), table(Math.sin)];
-  });
-}
-
 export const attentionKind: LayerKind<AttentionSpec> = {
   scratch: ({ sites: { q, k, v } }) => ({
     q: q.shape[0],
@@ -122,8 +80,8 @@ export const attentionKind: LayerKind<AttentionSpec> = {
     if (norms.k) normalise(backend, norms.k, k, run.norms[norms.k.name], k);
 
     const shape = { heads, kvHeads, headDim, window };
-    const [cos, sin] = turnsOf(spec, run);
     const length = tokens / sequences;
+    const [cos, sin] = ropeTables(spec, start + length, run);
     for (let s = 0; s < sequences; s++) {
       const part = (tensor: Tensor) => backend.rows(tensor, s * length, length);
       ops.rope(part(q), cos, sin, start);

@@ -19,8 +19,11 @@ export interface LayerRun {
   readonly norms: Readonly<Record<string, Tensor>>;
   /** One of the kind's scratch tensors as [rows of the input, cols]. */
   scratch(name: string, cols: number): Tensor;
-  /** Tensors that are made once for all layers that give the same key. */
-  constants(key: string, make: () => readonly Tensor[]): readonly Tensor[];
+  /**
+   * Tables that are made once for all layers that give the same key, and made anew, longer, when they
+   * have fewer rows than are asked for.
+   */
+  table(key: string, rows: number, make: () => readonly Tensor[]): readonly Tensor[];
   /** The steps of out = input Wᵀ + bias with a site's weight. */
   multiply(site: Site, input: Tensor, out: Tensor): Work;
 }

@@ -1,7 +1,8 @@
 import type { ConfigReader } from "../../../config-reader.js";
 import { PenjingError } from "../../../errors.js";
-import type { DecoderSpec, RopeSpec } from "../../../model.js";
+import type { DecoderSpec } from "../../../model.js";
 import { type LlamaBlockOptions, llamaBlock } from "./llama-block.js";
+import { readRope } from "./rope-config.js";
 
 /** What a family adds to the fields that all families share. */
 export interface FamilyTraits extends Pick<LlamaBlockOptions, "biases" | "qkNorm"> {
@@ -21,7 +22,8 @@ export function readDecoder(
   traits: FamilyTraits,
 ): DecoderSpec {
   const activation = config.text("hidden_act", "silu");
-  if (activation !== "silu") {
+  // Two names of the same function.
+  if (activation !== "silu" && activation !== "swish") {
     throw new PenjingError(
       config.where,
       `hidden_act is "${activation}"; only "silu" (SwiGLU) is supported, so this model cannot be run here.`,
@@ -30,7 +32,7 @@ export function readDecoder(
   const hiddenSize = config.count("hidden_size");
   const heads = config.count("num_attention_heads");
   const kvHeads = config.count("num_key_value_heads", heads);
-  const layers = config.count("num_hidden_layers");
+  const layers = config.layers("num_hidden_layers");
   const headDim = config.count("head_dim", hiddenSize / heads);
   if (heads % kvHeads !== 0) {
     throw new PenjingError(
@@ -63,39 +65,6 @@ export function readDecoder(
     tiedHead: config.flag("tie_word_embeddings", false),
     bosIds: config.ids("bos_token_id"),
     eosIds: config.ids("eos_token_id"),
-  };
-}
-
-function readRope(config: ConfigReader): RopeSpec {
-  // Newer checkpoints put theta and scaling together under rope_parameters.
-  const scaling = config.nested("rope_scaling") ?? config.nested("rope_parameters");
-  const theta = config.has("rope_theta")
-    ? config.positive("rope_theta")
-    : (scaling?.positive("rope_theta", 10000) ?? 10000);
-  for (const reader of [config, scaling]) {
-    const share = reader?.positive("partial_rotary_factor", 1) ?? 1;
-    if (share === 1) continue;
-    throw new PenjingError(
-      config.where,
-      `partial_rotary_factor is ${share}; only whole heads are rotated here, so this model would be run wrong and is refused.`,
-    );
-  }
-  const type = scaling?.text("rope_type", scaling.text("type", "default")) ?? "default";
-  if (type === "default") return { theta };
-  if (type !== "llama3") {
-    throw new PenjingError(
-      config.where,
-      `rope type "${type}" is not supported; only "default" and "llama3" are, so this model would be run wrong and is refused.`,
-    );
-  }
-  return {
-    theta,
-    llama3: {
-      factor: scaling!.positive("factor"),
-      lowFreqFactor: scaling!.positive("low_freq_factor"),
-      highFreqFactor: scaling!.positive("high_freq_factor"),
-      originalContext: scaling!.count("original_max_position_embeddings"),
-    },
   };
 }
 

@@ -1,0 +1,95 @@
+import { PenjingError } from "../errors.js";
+import { type Folder, openFolder } from "../platform/files.js";
+import { loadFiles, loadPaths } from "../platform/node-modules.js";
+import { quote } from "../quote.js";
+import { GGUF_CURE, isGguf, isPickle, PICKLE_CURE } from "./foreign.js";
+
+/** The folder of a model, and the one file in it that was given instead of the folder. */
+export interface Located {
+  readonly folder: Folder;
+  readonly single?: string | undefined;
+  /** Sentences on what was taken for what was given. */
+  readonly notes: readonly string[];
+}
+
+/** Longest text of a reference in the hub's cache, in bytes: a commit's hash. */
+const REFERENCE_BYTES = 200;
+
+/**
+ * Finds the folder that a path stands for: itself, that of a .safetensors file, or a snapshot in the
+ * folder of a model in the Hugging Face cache.
+ *
+ * @throws PenjingError when nothing is there, or it is a file of another kind
+ */
+export async function locate(path: string): Promise<Located> {
+  const { lstat, readlink, stat } = await loadFiles();
+  const { basename, dirname, resolve } = await loadPaths();
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isDirectory()) return locateSnapshot(resolve(path));
+  if (found?.isFile()) {
+    if (!path.endsWith(".safetensors")) throw notWeights(path);
+    const full = resolve(path);
+    return { folder: await openFolder(dirname(full)), single: basename(full), notes: [] };
+  }
+  if (!found && (await lstat(path).catch(() => undefined))?.isSymbolicLink()) {
+    throw new PenjingError(
+      path,
+      `it is a symbolic link to ${quote(await readlink(path))}, where nothing is; download the model again or mend the link.`,
+    );
+  }
+  if (!found && /^[\w.-]+\/[\w.-]+$/.test(path)) {
+    throw new PenjingError(
+      path,
+      `there is nothing at this path; if it is a name on the Hugging Face hub, download it first (hf download ${path} --local-dir ${basename(path)}) and give that folder.`,
+    );
+  }
+  return { folder: await openFolder(path), notes: [] };
+}
+
+function notWeights(path: string): PenjingError {
+  if (isGguf(path)) return new PenjingError(path, `it is a GGUF file; ${GGUF_CURE}.`);
+  if (isPickle(path)) return new PenjingError(path, `it is a PyTorch file; ${PICKLE_CURE}.`);
+  return new PenjingError(
+    path,
+    "a checkpoint is a folder or a .safetensors file, and this is neither; give the model's folder.",
+  );
+}
+
+/** A folder, or the snapshot that a folder of the hub's cache holds. */
+async function locateSnapshot(root: string): Promise<Located> {
+  const { readdir, readFile, stat } = await loadFiles();
+  const { basename, join } = await loadPaths();
+  const folders = async (path: string) => {
+    const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  };
+  const inside = await folders(root);
+  const models = inside.filter((name) => name.startsWith("models--"));
+  if (models.length > 0) {
+    throw new PenjingError(
+      root,
+      `it is a cache of models and no model; give the folder of one, such as ${quote(join(root, models[0]))}.`,
+    );
+  }
+  const isCached = basename(root).startsWith("models--") && inside.includes("snapshots");
+  if (!isCached) return { folder: await openFolder(root), notes: [] };
+  const snapshots = await folders(join(root, "snapshots"));
+  if (snapshots.length === 0) {
+    throw new PenjingError(root, "the cache holds no snapshot of this model; download it again.");
+  }
+  const main = await stat(join(root, "refs", "main"))
+    .then(({ size }) =>
+      size <= REFERENCE_BYTES ? readFile(join(root, "refs", "main"), "utf8") : "",
+    )
+    .catch(() => "");
+  const dated = await Promise.all(
+    snapshots.map(async (name) => ({
+      name,
+      time: (await stat(join(root, "snapshots", name))).mtimeMs,
+    })),
+  );
+  const newest = dated.reduce((best, one) => (one.time > best.time ? one : best)).name;
+  const chosen = snapshots.find((name) => name === main.trim()) ?? newest;
+  const notes = [`the snapshot ${chosen} of the cache is taken`];
+  return { folder: await openFolder(join(root, "snapshots", chosen)), notes };
+}
