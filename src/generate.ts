@@ -61,7 +61,7 @@ export type GenerateEvent =
   | {
       readonly type: "token";
       readonly id: number;
-      /** What this token adds to the text; empty while a character is still incomplete. */
+      /** What this token adds to the text; the bytes of a character come together, or at the end. */
       readonly text: string;
     }
   | { readonly type: "note"; readonly where: string; readonly message: string };
@@ -189,6 +189,12 @@ async function* continueText(
     const id = sample(values, options, random);
     return [id, values[id]];
   };
+  /** Why nothing follows a token, if so. */
+  const stop = (id: number): Generation["stoppedBy"] | undefined => {
+    if (ends.has(id) && !ignoreEos) return "end of text";
+    if (cache.length === spec.context) return "context";
+    return ids.length === maxNewTokens ? "length" : undefined;
+  };
   let started = 0;
   try {
     for (let start = 0; start < seen.length; start += decoder.maxTokens) {
@@ -206,10 +212,11 @@ async function* continueText(
         );
       }
       ids.push(id);
-      yield { type: "token", id, text: text.add(id) };
-      if (ends.has(id) && !ignoreEos) return "end of text";
-      if (cache.length === spec.context) return "context";
-      if (ids.length < maxNewTokens) await run(Int32Array.of(id));
+      const stoppedBy = stop(id);
+      const added = text.add(id);
+      yield { type: "token", id, text: stoppedBy ? added + text.end() : added };
+      if (stoppedBy) return stoppedBy;
+      await run(Int32Array.of(id));
     }
     return "length";
   } finally {
@@ -224,35 +231,50 @@ async function* continueText(
 const NEIGHBOURS = 8;
 
 /** What each token adds to a text, without decoding the whole text anew for each. */
-class TextStream {
+export class TextStream {
   private readonly ids: number[];
   /** The first id that is decoded together with the next one. */
-  private first: number;
-  private shown: string;
+  private first = 0;
+  /** What is decoded from there and was given out. */
+  private shown = "";
 
   constructor(
-    private readonly tokenizer: Tokenizer,
+    private readonly tokenizer: Pick<Tokenizer, "decode">,
     prompt: Int32Array,
   ) {
     this.ids = Array.from(prompt);
-    this.first = Math.max(0, this.ids.length - NEIGHBOURS);
-    this.shown = this.decode();
+    this.moveOn();
   }
 
   private decode(): string {
     return this.tokenizer.decode(this.ids.slice(this.first), { skipSpecialTokens: true });
   }
 
+  /** Leaves out what no new token can change. */
+  private moveOn(): void {
+    this.first = Math.max(this.first, this.ids.length - NEIGHBOURS);
+    this.shown = settled(this.decode());
+  }
+
   add(id: number): string {
     this.ids.push(id);
-    const whole = this.decode();
-    // A replacement character at the end is a character whose bytes are not all there yet.
-    if (whole.endsWith("\uFFFD")) return "";
-    const added = whole.slice(this.shown.length);
-    this.first = Math.max(this.first, this.ids.length - NEIGHBOURS);
-    this.shown = this.decode();
+    const added = settled(this.decode()).slice(this.shown.length);
+    this.moveOn();
     return added;
   }
+
+  /** What was held back although nothing follows. */
+  end(): string {
+    return this.decode().slice(this.shown.length);
+  }
+}
+
+/**
+ * A text without a replacement character at its end: that may stand for a character whose bytes are
+ * not all there yet, which are always one replacement character together.
+ */
+function settled(text: string): string {
+  return text.endsWith("\uFFFD") ? text.slice(0, -1) : text;
 }
 
 /** Ids of the prompt, or of the beginning of a text when the prompt is empty. */

@@ -26,10 +26,21 @@ export function quote(value: unknown): string {
 
 /** Index of the quote that closes the string that opens at `start`, or `text.length`. */
 function endOfString(text: string, start: number): number {
-  let i = start + 1;
-  while (i < text.length && text[i] !== '"') i += text[i] === "\\" ? 2 : 1;
-  return Math.min(i, text.length);
+  for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
+    let first = end;
+    while (text.charCodeAt(first - 1) === BACKSLASH) first--;
+    if ((end - first) % 2 === 0) return end;
+  }
+  return text.length;
 }
+
+const QUOTE = 0x22;
+const COLON = 0x3a;
+const BACKSLASH = 0x5c;
+const isOpening = (code: number) => code === 0x7b || code === 0x5b;
+const isClosing = (code: number) => code === 0x7d || code === 0x5d;
+/** White space of JSON, of which the codes are at most that of a blank. */
+const BLANK = 0x20;
 
 /**
  * `JSON.parse` that also refuses nesting deeper than `maxDepth`, before any of it is built, and a
@@ -38,60 +49,81 @@ function endOfString(text: string, start: number): number {
  * @param where the file that messages name
  */
 export function parseJson(text: string, where: string, maxDepth: number): unknown {
-  // One set of keys per open object, undefined per open array.
-  const open: (Set<string> | undefined)[] = [];
-  for (let i = 0; i < text.length; i++) {
-    switch (text[i]) {
-      case "{":
-      case "[":
-        open.push(text[i] === "{" ? new Set() : undefined);
-        if (open.length > maxDepth) {
-          throw new PenjingError(
-            where,
-            `its JSON is nested deeper than the ${maxDepth} levels accepted here; it is not a file of the expected kind.`,
-          );
-        }
-        break;
-      case "}":
-      case "]":
-        open.pop();
-        break;
-      case '"': {
-        const end = endOfString(text, i);
-        let next = end + 1;
-        while (next < text.length && /\s/.test(text[next])) next++;
-        const keys = open[open.length - 1];
-        if (keys && text[next] === ":") {
-          const raw = text.slice(i, end + 1);
-          const key = raw.includes("\\") ? decodeKey(raw) : raw.slice(1, -1);
-          if (keys.has(key)) {
-            throw new PenjingError(
-              where,
-              `the key ${quote(key)} appears twice in one JSON object, so its meaning is unclear; write the file again.`,
-            );
-          }
-          keys.add(key);
-        }
-        i = end;
-        break;
-      }
-    }
-  }
+  const keys = countKeys(text, where, maxDepth);
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch (error) {
     const reason = (error as Error).message;
     throw new PenjingError(where, `its JSON cannot be read (${reason}); fetch the file again.`, {
       cause: error,
     });
   }
+  if (keysOf(value) !== keys) refuseRepeatedKey(text, where);
+  return value;
 }
 
-/** The key behind an escaped literal; a malformed one stands for itself, and the parse reports it. */
-function decodeKey(raw: string): string {
-  try {
-    return JSON.parse(raw) as string;
-  } catch {
-    return raw;
+/** Keys that stand in a JSON text. */
+function countKeys(text: string, where: string, maxDepth: number): number {
+  let keys = 0;
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === QUOTE) {
+      i = endOfString(text, i);
+      let next = i + 1;
+      while (text.charCodeAt(next) <= BLANK) next++;
+      if (text.charCodeAt(next) === COLON) keys++;
+    } else if (isOpening(code)) {
+      if (++depth > maxDepth) {
+        throw new PenjingError(
+          where,
+          `its JSON is nested deeper than the ${maxDepth} levels accepted here; it is not a file of the expected kind.`,
+        );
+      }
+    } else if (isClosing(code)) {
+      depth--;
+    }
+  }
+  return keys;
+}
+
+/** Keys of a value and of all within it. */
+function keysOf(value: unknown): number {
+  if (typeof value !== "object" || value === null) return 0;
+  const isList = Array.isArray(value);
+  const values: readonly unknown[] = isList ? value : Object.values(value);
+  let keys = isList ? 0 : values.length;
+  for (let i = 0; i < values.length; i++) {
+    const inner = values[i];
+    if (typeof inner === "object" && inner !== null) keys += keysOf(inner);
+  }
+  return keys;
+}
+
+/** Names the first key that appears twice in one object. */
+function refuseRepeatedKey(text: string, where: string): void {
+  // One set of keys per open object, undefined per open array.
+  const open: (Set<string> | undefined)[] = [];
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (isOpening(code)) open.push(text[i] === "{" ? new Set() : undefined);
+    else if (isClosing(code)) open.pop();
+    if (code !== QUOTE) continue;
+    const end = endOfString(text, i);
+    let next = end + 1;
+    while (text.charCodeAt(next) <= BLANK) next++;
+    const keys = open[open.length - 1];
+    if (keys && text.charCodeAt(next) === COLON) {
+      const key = JSON.parse(text.slice(i, end + 1)) as string;
+      if (keys.has(key)) {
+        throw new PenjingError(
+          where,
+          `the key ${quote(key)} appears twice in one JSON object, so its meaning is unclear; write the file again.`,
+        );
+      }
+      keys.add(key);
+    }
+    i = end;
   }
 }

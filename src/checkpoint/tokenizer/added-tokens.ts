@@ -43,14 +43,14 @@ export function readAddedTokens(
     };
     if (token.content === "") continue;
     if (known.has(token.content)) {
-      fields.refuse(`repeats the token ${quote(token.content)}; fetch it again.`);
+      fields.refuse(`repeats the token ${quote(token.content)}; fetch it again`);
     }
     known.add(token.content);
     const next = largest >= vocabulary.size ? largest + 1 : vocabulary.size;
     const id = vocabulary.get(token.content) ?? next;
     if (id !== token.id) {
       fields.refuse(
-        `gives ${quote(token.content)} the id ${token.id}, but the tokenizers library takes ${id}, as ids must follow the vocabulary; save the tokenizer anew with transformers.`,
+        `gives ${quote(token.content)} the id ${token.id}, but the tokenizers library takes ${id}, as ids must follow the vocabulary; save the tokenizer anew with transformers`,
       );
     }
     if (id > largest) largest = id;
@@ -84,7 +84,7 @@ export class AddedTokenFinder {
   /** Whether a token begins with a UTF-16 unit. */
   readonly #begins: Uint8Array | undefined;
 
-  /** @param normalize what the tokens' contents are changed by before they are looked for */
+  /** @param normalize what the tokens' contents are changed by, never to nothing */
   constructor(tokens: readonly AddedToken[], normalize: (text: string) => string) {
     if (tokens.length === 0) return;
     this.#begins = new Uint8Array(0x10000);
@@ -92,7 +92,6 @@ export class AddedTokenFinder {
     const ordered = [...tokens.filter((t) => t.special), ...tokens.filter((t) => !t.special)];
     for (const token of ordered) {
       const content = normalize(token.content);
-      if (content === "") continue;
       this.#begins[content.charCodeAt(0)] = 1;
       let node = this.#root;
       for (let i = 0; i < content.length; i++) {
@@ -131,7 +130,8 @@ export class AddedTokenFinder {
       if (token.lstrip) start = Math.max(spaceBefore(text, start), taken);
       if (token.rstrip) end = spaceBehind(text, end);
       if (taken < start) yield { start: taken, end: start };
-      yield { start, end, token };
+      // One whose text the token before has taken as its white space is lost in the library, too.
+      if (end > start) yield { start, end, token };
       taken = end;
     }
     if (taken < text.length) yield { start: taken, end: text.length };

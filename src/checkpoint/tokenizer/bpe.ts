@@ -11,12 +11,15 @@ const LONG = 256;
 /** Parts of long words whose ids are remembered. */
 const REMEMBERED = 1 << 16;
 
+/** A pair of token texts, as an older or a newer file has it. */
+export type Merge = string | readonly [left: string, right: string];
+
 /** What the encoder of a byte-pair model is made of. */
 export interface BytePairModel {
   /** Ids of the model's tokens, by text. */
   readonly tokenIds: ReadonlyMap<string, number>;
-  /** Pairs of token texts, the one to apply first at the front. */
-  readonly merges: readonly (readonly [left: string, right: string])[];
+  /** Pairs of token texts, the one to apply first at the front; "left right" is one, too. */
+  readonly merges: readonly Merge[];
   /** The token for characters that no token covers; without one they vanish. */
   readonly unknown?: string | undefined;
   /** Neighbouring unknown characters are one token. */
@@ -64,7 +67,8 @@ export class BytePairEncoder {
       );
     };
     for (let rank = 0; rank < merges.length; rank++) {
-      const [left, right] = merges[rank];
+      const left = leftOf(merges[rank]);
+      const right = rightOf(merges[rank]);
       this.#rules.set(idOf(left), idOf(right), rank, idOf(left + right));
     }
     this.#unknownId = unknown === undefined ? undefined : tokenIds.get(unknown);
@@ -136,7 +140,9 @@ export class BytePairEncoder {
    */
   #findJoints(): Set<number> {
     const joints = new Set<number>();
-    for (const [left, right] of this.model.merges) {
+    for (const merge of this.model.merges) {
+      const left = leftOf(merge);
+      const right = rightOf(merge);
       const low = left.charCodeAt(left.length - 1);
       const isPair = left.length > 1 && (low & 0xfc00) === 0xdc00;
       const last = isPair ? (left.codePointAt(left.length - 2) as number) : low;
@@ -241,27 +247,37 @@ export class BytePairEncoder {
   }
 }
 
-/** The merges of a byte-pair model: pairs of texts, or, as older files have them, "left right". */
-export function readMerges(fields: Fields): (readonly [string, string])[] {
-  const merges: (readonly [string, string])[] = [];
+function leftOf(merge: Merge): string {
+  return typeof merge === "string" ? merge.slice(0, merge.indexOf(" ")) : merge[0];
+}
+
+function rightOf(merge: Merge): string {
+  return typeof merge === "string" ? merge.slice(merge.indexOf(" ") + 1) : merge[1];
+}
+
+/**
+ * The merges of a byte-pair model.
+ *
+ * @throws PenjingError for what is no pair
+ */
+export function readMerges(fields: Fields): readonly Merge[] {
   const list = fields.list("merges");
   const areLines = typeof list[0] === "string";
-  for (let i = 0; i < list.length; i++) {
-    const value = list[i];
-    let pair: readonly unknown[] = [];
-    if (areLines && typeof value === "string") {
-      if (value.startsWith("#version")) continue;
-      pair = value.split(" ");
-    } else if (!areLines && Array.isArray(value)) {
-      pair = value;
+  const isPair = (value: unknown): boolean => {
+    if (areLines) {
+      const gap = typeof value === "string" ? value.indexOf(" ") : -1;
+      return gap >= 0 && (value as string).indexOf(" ", gap + 1) < 0;
     }
-    const [left, right] = pair;
-    if (pair.length !== 2 || typeof left !== "string" || typeof right !== "string") {
-      fields.refuse(
-        `has ${quote(value)} among its merges, must be pairs of tokens; fetch it again.`,
-      );
-    }
-    merges.push([left, right]);
+    const isTwo = Array.isArray(value) && value.length === 2;
+    return isTwo && typeof value[0] === "string" && typeof value[1] === "string";
+  };
+  const isNote = (value: unknown) => typeof value === "string" && value.startsWith("#version");
+  const merges = areLines && list.some(isNote) ? list.filter((value) => !isNote(value)) : list;
+  for (let i = 0; i < merges.length; i++) {
+    if (isPair(merges[i])) continue;
+    fields.refuse(
+      `has ${quote(merges[i])} among its merges, must be pairs of tokens; fetch it again`,
+    );
   }
-  return merges;
+  return merges as readonly Merge[];
 }

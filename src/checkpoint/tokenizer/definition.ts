@@ -46,11 +46,15 @@ export function readDefinition(where: string, value: unknown): Definition {
   const added = readAddedTokens(fields, vocabulary.ids);
   const [normalizer, preTokenizer] = [part("normalizer"), part("pre_tokenizer")];
   const normalizers = normalizer ? readNormalizers(normalizer) : [];
+  for (const { content, normalized } of added) {
+    if (normalized && normalizers.reduce((text, { change }) => change(text), content) === "") {
+      normalizer?.refuseUnsupported(`nothing to leave of the added token ${quote(content)}`);
+    }
+  }
   const stages = preTokenizer ? readPreTokenizer(preTokenizer) : [];
-  if (preTokenizer && looksAtStart(stages) && normalizers.some((one) => one.mayCutStart)) {
-    preTokenizer.refuseUnsupported(
-      '`prepend_scheme` "first" behind a normalizer that may cut the start',
-    );
+  // What was changed before may hold several places that stand for the text's first one.
+  if (preTokenizer && looksAtStart(stages, normalizers.length > 0)) {
+    preTokenizer.refuseUnsupported('`prepend_scheme` "first" behind other changes of the text');
   }
   const encoder = readModel(where, model, vocabulary.ids);
   const postProcessor = part("post_processor");
@@ -69,7 +73,7 @@ export function readDefinition(where: string, value: unknown): Definition {
     idOf: (token) => addedIds.get(token) ?? vocabulary.ids.get(token),
     decode(ids, mode) {
       const tokens = ids
-        .map((id) => addedById.get(id)?.content ?? vocabulary.tokens.get(id))
+        .map((id) => addedById.get(id)?.content ?? vocabulary.tokenOf(id))
         .filter((token) => token !== undefined)
         .filter((token) => mode === "keep all" || !special.has(token));
       if (!steps) return tokens.join(" ");
@@ -80,24 +84,23 @@ export function readDefinition(where: string, value: unknown): Definition {
 
 interface Vocabulary {
   readonly ids: ReadonlyMap<string, number>;
-  readonly tokens: ReadonlyMap<number, string>;
   /** The largest id. */
   readonly largest: number;
+  tokenOf(id: number): string | undefined;
 }
 
 function readVocabulary(where: string, model: Fields): Vocabulary {
   const type = model.textOrNone("type");
   // The oldest files do not name the type.
   const isBytePair = type === "BPE" || (type === undefined && model.get("merges") !== undefined);
-  if (!isBytePair) model.refuseUnsupported(`the type ${quote(type)}, not "BPE"`);
+  if (!isBytePair) model.refuseUnsupported(`the type ${quote(type ?? null)}, not "BPE"`);
   const ids = new Map<string, number>();
-  const tokens = new Map<number, string>();
   let largest = -1;
   const vocabulary = model.get("vocab");
-  if (!isJsonObject(vocabulary))
-    model.refuse("has no object of tokens as its `vocab`; fetch it again.");
-  for (const token of Object.keys(vocabulary)) {
-    const id = vocabulary[token] as number;
+  if (!isJsonObject(vocabulary)) {
+    model.refuse("has no object of tokens as its `vocab`; fetch it again");
+  }
+  for (const [token, id] of Object.entries(vocabulary) as [string, number][]) {
     if (!Number.isInteger(id) || id < 0 || id >= 2 ** 31 - 1) {
       throw new PenjingError(
         where,
@@ -105,21 +108,37 @@ function readVocabulary(where: string, model: Fields): Vocabulary {
       );
     }
     ids.set(token, id);
-    tokens.set(id, token);
     if (id > largest) largest = id;
   }
   if (largest < 0) throw new PenjingError(where, "its vocabulary is empty; fetch the file again.");
-  if (tokens.size < ids.size) {
-    for (const [token, id] of ids) {
-      const other = tokens.get(id);
-      if (other === token) continue;
+  refuseSharedIds(where, ids, largest);
+  let tokens: Map<number, string> | undefined;
+  return {
+    ids,
+    largest,
+    tokenOf(id) {
+      tokens ??= new Map(Array.from(ids, ([token, its]) => [its, token]));
+      return tokens.get(id);
+    },
+  };
+}
+
+/** Refuses a vocabulary of which two tokens have one id: which of them it decodes to is unclear. */
+function refuseSharedIds(where: string, ids: ReadonlyMap<string, number>, largest: number): void {
+  const isDense = largest < 8 * ids.size + 1024;
+  const seen = isDense ? new Uint8Array(largest + 1) : new Set<number>();
+  for (const [token, id] of ids) {
+    const isSeen = seen instanceof Set ? seen.has(id) : seen[id] === 1;
+    if (isSeen) {
+      const [other] = [...ids].find(([, its]) => its === id)!;
       throw new PenjingError(
         where,
-        `its tokens ${quote(token)} and ${quote(other)} both have the id ${id}; fetch the file again.`,
+        `its tokens ${quote(other)} and ${quote(token)} both have the id ${id}; fetch the file again.`,
       );
     }
+    if (seen instanceof Set) seen.add(id);
+    else seen[id] = 1;
   }
-  return { ids, tokens, largest };
 }
 
 function readModel(

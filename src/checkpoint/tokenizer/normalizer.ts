@@ -8,8 +8,6 @@ export interface Normalizer {
   change(text: string): string;
   /** The text may be cut before any ASCII letter and its parts changed one by one. */
   readonly isLocal?: boolean | undefined;
-  /** It may remove the beginning of a text. */
-  readonly mayCutStart?: boolean | undefined;
 }
 
 const FORMS = ["NFC", "NFD", "NFKC", "NFKD"] as const;
@@ -20,7 +18,7 @@ const TRAILING_SPACE = /\p{White_Space}+$/u;
 export function readFinder(fields: Fields): Finder {
   const pattern = fields.part("pattern");
   const isText = pattern.get("String") !== undefined;
-  if (isText && pattern.get("Regex") !== undefined) pattern.refuse("names both String and Regex.");
+  if (isText && pattern.get("Regex") !== undefined) pattern.refuse("names both String and Regex");
   const source = pattern.text(isText ? "String" : "Regex");
   if (source === "") pattern.refuseUnsupported("an empty pattern");
   return isText ? textFinder(source) : patternFinder(new Pattern(fields.where, source));
@@ -71,9 +69,7 @@ export function readNormalizers(fields: Fields): Normalizer[] {
       return [{ change: (text) => (text === "" ? text : prefix + text) }];
     }
     case "Replace": {
-      const content = fields.text("content");
-      const change = replacement(readFinder(fields), content);
-      return [{ change, mayCutStart: content === "" }];
+      return [{ change: replacement(readFinder(fields), fields.text("content")) }];
     }
     case "Strip": {
       const left = fields.flag("strip_left");
@@ -82,7 +78,7 @@ export function readNormalizers(fields: Fields): Normalizer[] {
         const rest = left ? text.replace(LEADING_SPACE, "") : text;
         return right ? rest.replace(TRAILING_SPACE, "") : rest;
       };
-      return [{ change, mayCutStart: left }];
+      return [{ change }];
     }
     case "ByteLevel":
       return [{ change: toLetters, isLocal: true }];

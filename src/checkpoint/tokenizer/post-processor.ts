@@ -48,18 +48,18 @@ function readTemplate(fields: Fields): Around {
     const tokens = fields.part("special_tokens");
     if (tokens.get(name) === undefined) {
       fields.refuse(
-        `puts ${quote(name)} around a text, which its special_tokens lack; fetch it again.`,
+        `puts ${quote(name)} around a text, which its special_tokens lack; fetch it again`,
       );
     }
     for (const id of tokens.part(name).list("ids")) {
       if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= 2 ** 31) {
-        fields.refuse(`has the id ${quote(id)}, must be a whole number; fetch it again.`);
+        fields.refuse(`has the id ${quote(id)}, must be a whole number; fetch it again`);
       }
       (texts === 0 ? before : behind).push(id as number);
     }
   }
   if (texts !== 1)
-    fields.refuse(`holds the text ${texts} times, must hold it once; fetch it again.`);
+    fields.refuse(`holds the text ${texts} times, must hold it once; fetch it again`);
   return { before, behind };
 }
 

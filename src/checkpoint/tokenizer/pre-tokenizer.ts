@@ -90,7 +90,7 @@ function readMetaspace(fields: Fields): Stage[] {
   const sign = fields.character("replacement");
   const scheme = fields.choice("prepend_scheme", SCHEMES, "always");
   if (!fields.flag("add_prefix_space", true) && scheme !== "never") {
-    fields.refuse("says both to add a space in front and not to; fetch it again.");
+    fields.refuse("says both to add a space in front and not to; fetch it again");
   }
   const change = (piece: string, isFirst: boolean): string => {
     const changed = piece.replaceAll(" ", sign);
@@ -104,9 +104,15 @@ function readMetaspace(fields: Fields): Stage[] {
   return stages;
 }
 
-/** Whether a pre-tokenizer asks which piece is the first. */
-export function looksAtStart(stages: readonly Stage[]): boolean {
-  return stages.some((stage) => stage.kind === "change" && !stage.isPure);
+/** Whether a stage asks which piece is the first, behind others that change the text. */
+export function looksAtStart(stages: readonly Stage[], wasChanged: boolean): boolean {
+  let changed = wasChanged;
+  for (const stage of stages) {
+    if (stage.kind === "split") continue;
+    if (changed && !stage.isPure) return true;
+    changed = true;
+  }
+  return false;
 }
 
 const NO_PUNCTUATION_RUN = union([RUST_WORD, WHITE_SPACE]);

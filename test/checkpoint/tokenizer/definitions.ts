@@ -94,9 +94,9 @@ const oneNormalizer = fc.oneof(
   fc.record({
     type: fc.constant("Replace"),
     pattern: fc.oneof(string, fc.constantFrom("\\s+", "a+|b").map(asRegex)),
-    content: fc.constantFrom("▁", "b", "$1"),
+    content: fc.constantFrom("▁", "b", "$1", ""),
   }),
-  fc.record({ type: fc.constant("Strip"), strip_left: fc.constant(false), strip_right: flag }),
+  fc.record({ type: fc.constant("Strip"), strip_left: flag, strip_right: flag }),
 );
 const normalizer = fc.oneof(
   { weight: 3, arbitrary: fc.constant(null) },
@@ -209,6 +209,8 @@ export const CASES: fc.Arbitrary<Case> = fc
     const tokens = added.map((token) => ({
       id: Object.hasOwn(made.vocab, token.content) ? made.vocab[token.content] : next++,
       ...token,
+      // The library fails where such a token meets white space that the one before has taken.
+      lstrip: token.lstrip && !/^\s/.test(token.content),
     }));
     const single = [
       { SpecialToken: { id: "<b>", type_id: 0 } },
