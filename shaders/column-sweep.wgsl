@@ -1,8 +1,8 @@
-// The column sweep (arXiv 2301.00774) through up to 32 columns of w [rows, cols], from column `start` on. Of every OF
-// columns those with the `drop` smallest scores go; with RATIO those that the threshold names. A weight
-// that goes leaves the error e = w / u[i][i]. It is taken off the later ones of the 32 columns, and kept
-// in errors [rows, block] at `offset`. `kept` [rows, strips] gets the mask's bits, and `losses` [rows]
-// grow by e²/2. One thread takes a row.
+// The column sweep (arXiv 2301.00774) through up to 32 columns of w [rows, cols], from column `start`
+// on. Of every OF columns those with the `drop` smallest scores go; with RATIO those that the threshold
+// names. A weight that goes leaves the error e = w / u[i][i]. It is taken off the later ones of the 32
+// columns, and kept in errors [rows, block] at `offset`. `kept` [rows, strips] gets the mask's bits, and
+// `losses` [rows] grow by e²/2. One thread takes a row.
 struct Params {
   wAt: u32, uAt: u32, errorsAt: u32, keptAt: u32, lossesAt: u32, scoresAt: u32, thresholdAt: u32,
   rows: u32, cols: u32, start: u32, width: u32, block: u32, offset: u32,

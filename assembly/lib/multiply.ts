@@ -21,7 +21,8 @@ export const IN_COLUMNS: i32 = 1;
 export const PACKED: i32 = 2;
 
 /**
- * Steps of k in each block of k but the last; 0 for none. Results depend on it, so nothing but k may decide it.
+ * Steps of k in each block of k but the last; 0 for none. Results depend on it, so nothing but k may
+ * decide it.
  */
 export function blockDepth(k: i32): i32 {
   const blocks = (k + KC - 1) / KC;

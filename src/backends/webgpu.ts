@@ -14,13 +14,7 @@ import { joinOperations, type OperationTable } from "./table.js";
 import { blocksClaim } from "./webgpu/block-diagonal.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
 import { denseClaim, plain } from "./webgpu/dense.js";
-import {
-  type DeviceOptions,
-  findGpu,
-  type Gpu,
-  openDevice,
-  requireWorking,
-} from "./webgpu/device.js";
+import { findGpu, type Gpu, openDevice, requireWorking } from "./webgpu/device.js";
 import * as parts from "./webgpu/index.js";
 import { Pipelines } from "./webgpu/pipelines.js";
 import { selfTest } from "./webgpu/self-test.js";
@@ -139,9 +133,13 @@ interface Opened {
 /** Devices that passed the self-test, which backends share; they end with the process. */
 const devices = new WeakMap<GPU, Map<string, Promise<Opened>>>();
 
-async function openTested(source: GPU, options: DeviceOptions): Promise<Opened> {
+async function openTested(
+  source: GPU,
+  { isTrusted = false, ...options }: Omit<WebGpuOptions, "gpu">,
+): Promise<Opened> {
   const gpu = await openDevice(source, options);
   const pipelines = new Pipelines(gpu);
+  if (isTrusted) return { gpu, pipelines };
   const backend = new WebGpuBackend(gpu, pipelines);
   try {
     await selfTest(backend, gpu.adapterName);
@@ -165,6 +163,11 @@ export interface WebGpuOptions {
    * stretches of rows. @default what the adapter allows
    */
   readonly mostBound?: number | undefined;
+  /**
+   * Leave out the test of small products, whose shaders take a software adapter seconds to compile:
+   * for who checks what the device computes in another way. @default false
+   */
+  readonly isTrusted?: boolean | undefined;
 }
 
 /**
@@ -177,7 +180,8 @@ export async function openWebGpu({ gpu, ...options }: WebGpuOptions = {}): Promi
   const source = gpu ?? (await findGpu());
   const known = devices.get(source) ?? new Map<string, Promise<Opened>>();
   devices.set(source, known);
-  const key = JSON.stringify([[...(options.avoid ?? [])].sort(), options.mostBound]);
+  const { avoid = [], mostBound, isTrusted } = options;
+  const key = JSON.stringify([[...avoid].sort(), mostBound, isTrusted]);
   const before = await known.get(key)?.catch(() => undefined);
   const isWanted = !(options.hardwareOnly && before?.gpu.isSoftware);
   if (before && isWanted && before.gpu.lost === undefined) {

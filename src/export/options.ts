@@ -17,8 +17,8 @@ export interface ExportOptions extends BackendOptions, PluginOptions {
    */
   readonly layout?: LayoutName | (string & {}) | undefined;
   /**
-   * Decode forms, as of weights that are products, and undo rotations, so that a plain checkpoint of the same family comes
-   * out that any program reads.
+   * Decode forms, as of weights that are products, and undo rotations, so that a plain checkpoint of
+   * the same family comes out that any program reads.
    *
    * @default false
    */

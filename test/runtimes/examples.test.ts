@@ -51,7 +51,8 @@ skipUnless(test, deno !== undefined, "Deno is not here", "examples/deno.ts", asy
   const driver = fs.existsSync(LAVAPIPE) ? { VK_ICD_FILENAMES: LAVAPIPE } : {};
   const printed = await runs(deno!.path, [...args, MODEL, "One day"], driver);
   const [, text, backend] = printed.match(/^([\s\S]*)\n\d+ tokens per second on (\w+)\n$/) ?? [];
-  assert.ok(backend, printed);
+  // A GPU in software is slower than the CPU, and the model is too small for a real one.
+  assert.is(backend, "wasm", printed);
   assert.is(text.split("\n").at(-1), await story(storyFiles(), "One day", 24));
   ran(`${deno!.name}: examples/deno.ts, on ${backend}`);
 });

@@ -58,7 +58,8 @@ let kept: Promise<Backend> | undefined;
  * tests. Disposing it frees the tensors that it made, so that later ones find used memory.
  */
 export async function openSharedGpu(): Promise<Backend> {
-  kept ??= openTestGpu();
+  // Its suites hold every operation against a reference.
+  kept ??= openWebGpu({ gpu: found?.gpu, isTrusted: true });
   const backend = await kept;
   const made: Tensor[] = [];
   const keep = (tensor: Tensor) => {
