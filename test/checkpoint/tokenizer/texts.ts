@@ -57,7 +57,7 @@ export const TEXTS: readonly string[] = [
   " ".repeat(100),
   `${"\n".repeat(40)}end`,
   "ab".repeat(200),
-  "=".repeat(80) + "\n" + "-".repeat(79),
+  `${"=".repeat(80)}\n${"-".repeat(79)}`,
   "The quick brown fox jumps over the lazy dog. ".repeat(8),
   "ﬁﬂﬀ ŉ ǆ Ǆ ǅ ʰʲ ªº ʕ",
 ];
