@@ -11,6 +11,7 @@ import type { Backend, ServedOperation } from "./backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import { PenjingError } from "./errors.js";
+import { BOS, type BosMode, windowBos, withBos } from "./models/bos.js";
 import {
   MODEL,
   type OpenModel,
@@ -23,7 +24,7 @@ import type { PluginOptions } from "./plugin.js";
 import { pause, Run } from "./run.js";
 import type { Work } from "./steps.js";
 import type { Tensor } from "./tensor.js";
-import { refuseUnknown, sha256 } from "./text.js";
+import { encodeText, refuseUnknown, sha256, type TokenizeEvent } from "./text.js";
 
 /** Longest default window, as published tables have it. */
 const LONGEST_DEFAULT_WINDOW = 2048;
@@ -38,6 +39,13 @@ export interface EvaluateOptions extends BackendOptions, PluginOptions {
   readonly text: string;
   /** Tokens in each window. @default the model's context, at most 2048 */
   readonly window?: number | undefined;
+  /**
+   * Begin each window with the model's BOS token, which counts as one of its tokens and is not
+   * scored: "always", "never", or "auto", for families whose results are wrong without.
+   *
+   * @default "auto"
+   */
+  readonly bos?: BosMode | undefined;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
   readonly backend?: BackendOptions["backend"] | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -47,12 +55,14 @@ const ARGUMENTS: Arguments<EvaluateOptions> = {
   model: MODEL,
   text: required(TEXT, "the text to score"),
   window: NUMBER,
+  bos: BOS,
   plugins: ANY,
   ...BACKEND_ARGUMENTS,
   signal: SIGNAL,
 };
 
 export type EvaluateEvent =
+  | TokenizeEvent
   | {
       readonly type: "progress";
       /** Windows scored so far. */
@@ -72,6 +82,8 @@ export interface Perplexity {
   readonly tokens: number;
   readonly windows: number;
   readonly window: number;
+  /** The BOS token that each window began with; absent when none was added. */
+  readonly bosId?: number | undefined;
   /** Tokens of the text that the model does not know. */
   readonly unknownTokens: number;
   /** Hex SHA-256 of the whole text. */
@@ -83,7 +95,7 @@ export interface Perplexity {
 
 /**
  * Perplexity on contiguous windows without overlap: exp of the mean negative log-likelihood of
- * every token of a window but its first. No BOS is added; the remainder is dropped.
+ * every token of a window but its first; the remainder is dropped.
  *
  * @throws PenjingError (from the iteration or `result()`) for a text shorter than one window, a
  *   window longer than the model's context, or a model whose activations overflow
@@ -124,9 +136,11 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
     if (text.trim() === "") {
       throw new PenjingError("text", "the text is empty; give a text file with words in it.");
     }
-    const ids = tokenizer.encode(text);
+    const bosId = windowBos(options.bos, model);
+    const encoded = yield* encodeText(tokenizer, text, { signal });
+    const ids = bosId === undefined ? encoded : withBos(encoded, window, bosId);
     refuseForeignIds(ids, spec);
-    refuseUnknown("text", tokenizer, ids);
+    refuseUnknown("text", tokenizer, encoded);
     const sum: LossSum = { windows: 0, total: 0 };
     let score: Score | undefined;
     while (!score) {
@@ -141,7 +155,8 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
     const last = own ?? model;
     return {
       ...score,
-      unknownTokens: tokenizer.countUnknown(ids),
+      ...(bosId !== undefined && { bosId }),
+      unknownTokens: tokenizer.countUnknown(encoded),
       textSha256: await sha256(text),
       backend: last.backendName,
       served: last.served(),

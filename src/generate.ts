@@ -13,6 +13,7 @@ import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import type { Tokenizer } from "./checkpoint/tokenizer.js";
 import { PenjingError } from "./errors.js";
+import { BOS, type BosMode, requireBos } from "./models/bos.js";
 import { KeyValueCache } from "./models/layers/key-value-cache.js";
 import {
   MODEL,
@@ -26,12 +27,20 @@ import type { PluginOptions } from "./plugin.js";
 import { Random } from "./random.js";
 import { pause, Run } from "./run.js";
 import { checkSampling, type SamplingOptions, sample } from "./sample.js";
+import { encodeText } from "./text.js";
 
 export interface GenerateOptions extends BackendOptions, PluginOptions, SamplingOptions {
   /** A model folder, a .safetensors file, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
-  /** Text to continue; special tokens such as BOS are added as the tokenizer does. */
+  /** Text to continue. */
   readonly prompt: string;
+  /**
+   * Put the model's BOS token in front: "always", "never" (and nothing else around the prompt), or
+   * "auto", as tokenizer.json and tokenizer_config.json say.
+   *
+   * @default "auto"
+   */
+  readonly bos?: BosMode | undefined;
   /** Tokens to generate at most; fewer when the model ends the text or its context is full. @default 256 */
   readonly maxNewTokens?: number | undefined;
   /** Go on after an end-of-text token. @default false */
@@ -46,6 +55,7 @@ export interface GenerateOptions extends BackendOptions, PluginOptions, Sampling
 const ARGUMENTS: Arguments<GenerateOptions> = {
   model: MODEL,
   prompt: required(TEXT, "the text to continue"),
+  bos: BOS,
   maxNewTokens: NUMBER,
   ignoreEos: FLAG,
   temperature: NUMBER,
@@ -61,7 +71,7 @@ export type GenerateEvent =
   | {
       readonly type: "token";
       readonly id: number;
-      /** What this token adds to the text; empty while a character is still incomplete. */
+      /** What this token adds to the text; the bytes of a character come together, or at the end. */
       readonly text: string;
     }
   | { readonly type: "note"; readonly where: string; readonly message: string };
@@ -69,8 +79,10 @@ export type GenerateEvent =
 export interface Generation {
   /** The prompt and what was generated, without special tokens. */
   readonly text: string;
-  /** Ids of the prompt. */
+  /** Ids of the prompt, with what was put around it. */
   readonly promptIds: Int32Array;
+  /** The BOS token that was put in front of the prompt; absent when none was. */
+  readonly bosId?: number | undefined;
   /** Ids that were generated, an end-of-text token included. */
   readonly ids: Int32Array;
   readonly stoppedBy: "end of text" | "length" | "context";
@@ -102,9 +114,10 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
   try {
     for (const message of model.modelNotes) yield { type: "note", where: "model", message };
     for (const message of model.notes) yield { type: "note", where: "backend", message };
-    const promptIds = firstIds(model, options.prompt);
+    const { promptIds, bosId } = await firstIds(model, options);
     const state: Continuation = {
       promptIds,
+      bosId,
       ids: [],
       text: new TextStream(model.tokenizer, promptIds),
       random: new Random(options.seed ?? 0),
@@ -128,6 +141,7 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
 /** How far a generation is: all that it needs to go on with another copy of the model. */
 interface Continuation {
   readonly promptIds: Int32Array;
+  readonly bosId: number | undefined;
   readonly ids: number[];
   readonly text: TextStream;
   readonly random: Random;
@@ -137,12 +151,13 @@ interface Continuation {
 
 function describe(
   { tokenizer, backendName, served }: OpenModel,
-  { promptIds, ids, seconds }: Continuation,
+  { promptIds, bosId, ids, seconds }: Continuation,
   stoppedBy: Generation["stoppedBy"],
 ): Generation {
   return {
     text: tokenizer.decode([...promptIds, ...ids], { skipSpecialTokens: true }),
     promptIds,
+    ...(bosId !== undefined && { bosId }),
     ids: Int32Array.from(ids),
     stoppedBy,
     tokensPerSecond: seconds > 0 ? ids.length / seconds : 0,
@@ -190,6 +205,12 @@ async function* continueText(
     const id = sample(values, options, random);
     return [id, values[id]];
   };
+  /** Why nothing follows a token, if so. */
+  const stop = (id: number): Generation["stoppedBy"] | undefined => {
+    if (ends.has(id) && !ignoreEos) return "end of text";
+    if (cache.length === spec.context) return "context";
+    return ids.length === maxNewTokens ? "length" : undefined;
+  };
   let started = 0;
   try {
     for (let start = 0; start < seen.length; start += decoder.maxTokens) {
@@ -207,10 +228,11 @@ async function* continueText(
         );
       }
       ids.push(id);
-      yield { type: "token", id, text: text.add(id) };
-      if (ends.has(id) && !ignoreEos) return "end of text";
-      if (cache.length === spec.context) return "context";
-      if (ids.length < maxNewTokens) await run(Int32Array.of(id));
+      const stoppedBy = stop(id);
+      const added = text.add(id);
+      yield { type: "token", id, text: stoppedBy ? added + text.end() : added };
+      if (stoppedBy) return stoppedBy;
+      await run(Int32Array.of(id));
     }
     return "length";
   } finally {
@@ -225,42 +247,74 @@ async function* continueText(
 const NEIGHBOURS = 8;
 
 /** What each token adds to a text, without decoding the whole text anew for each. */
-class TextStream {
+export class TextStream {
   private readonly ids: number[];
   /** The first id that is decoded together with the next one. */
-  private first: number;
-  private shown: string;
+  private first = 0;
+  /** What is decoded from there and was given out. */
+  private shown = "";
 
   constructor(
-    private readonly tokenizer: Tokenizer,
+    private readonly tokenizer: Pick<Tokenizer, "decode">,
     prompt: Int32Array,
   ) {
     this.ids = Array.from(prompt);
-    this.first = Math.max(0, this.ids.length - NEIGHBOURS);
-    this.shown = this.decode();
+    this.moveOn();
   }
 
   private decode(): string {
     return this.tokenizer.decode(this.ids.slice(this.first), { skipSpecialTokens: true });
   }
 
+  /** Leaves out what no new token can change. */
+  private moveOn(): void {
+    this.first = Math.max(this.first, this.ids.length - NEIGHBOURS);
+    this.shown = settled(this.decode());
+  }
+
   add(id: number): string {
     this.ids.push(id);
-    const whole = this.decode();
-    // A replacement character at the end is a character whose bytes are not all there yet.
-    if (whole.endsWith("\uFFFD")) return "";
-    const added = whole.slice(this.shown.length);
-    this.first = Math.max(this.first, this.ids.length - NEIGHBOURS);
-    this.shown = this.decode();
+    const added = settled(this.decode()).slice(this.shown.length);
+    this.moveOn();
     return added;
+  }
+
+  /** What was held back although nothing follows. */
+  end(): string {
+    return this.decode().slice(this.shown.length);
   }
 }
 
+/**
+ * A text without a replacement character at its end: that may stand for a character whose bytes are
+ * not all there yet, which are always one replacement character together.
+ */
+function settled(text: string): string {
+  return text.endsWith("\uFFFD") ? text.slice(0, -1) : text;
+}
+
 /** Ids of the prompt, or of the beginning of a text when the prompt is empty. */
-function firstIds({ spec, tokenizer }: RunningModel, prompt: string): Int32Array {
-  const encoded = tokenizer.encode(prompt, { addSpecialTokens: true });
-  const start = tokenizer.bosId ?? spec.bosIds[0];
-  const ids = encoded.length === 0 && start !== undefined ? Int32Array.of(start) : encoded;
+async function firstIds(
+  model: RunningModel,
+  { prompt, bos = "auto", signal }: GenerateOptions,
+): Promise<{ readonly promptIds: Int32Array; readonly bosId: number | undefined }> {
+  const { spec, tokenizer } = model;
+  const start = bos === "always" ? requireBos(model) : (tokenizer.bosId ?? spec.bosIds[0]);
+  const addSpecialTokens = bos !== "never";
+  const steps = encodeText(tokenizer, prompt, { addSpecialTokens, signal });
+  let step = await steps.next();
+  while (!step.done) step = await steps.next();
+  let ids = step.value;
+  const around = tokenizer.encode("", { addSpecialTokens });
+  let isAdded = start !== undefined && around[0] === start;
+  const isWanted = bos === "always" || (bos === "auto" && ids.length === 0);
+  if (isWanted && start !== undefined && ids[0] !== start) {
+    const whole = new Int32Array(ids.length + 1);
+    whole[0] = start;
+    whole.set(ids, 1);
+    ids = whole;
+    isAdded = true;
+  }
   refuseForeignIds(ids, spec);
   if (ids.length === 0) {
     throw new PenjingError(
@@ -274,5 +328,5 @@ function firstIds({ spec, tokenizer }: RunningModel, prompt: string): Int32Array
       `it has ${ids.length} tokens, which fills the model's context of ${spec.context}; shorten it to at most ${spec.context - 1} tokens.`,
     );
   }
-  return ids;
+  return { promptIds: ids, bosId: isAdded ? start : undefined };
 }

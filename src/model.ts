@@ -129,6 +129,8 @@ export interface DecoderSpec {
   /** The output head reuses the embedding. */
   readonly tiedHead: boolean;
   readonly bosIds: readonly number[];
+  /** Its results are wrong for texts that do not begin with a BOS token. @default false */
+  readonly needsBos?: boolean | undefined;
   readonly eosIds: readonly number[];
 }
 

@@ -142,6 +142,7 @@ export class Workbench {
           emit({ type: "note", text: event.message });
           continue;
         }
+        if (event.type === "tokenize") continue;
         const { done, windows, perplexity } = event;
         const so = `${done} of ${windows} windows, perplexity ${perplexity.toFixed(2)}`;
         emit({ type: "progress", fraction: done / windows, text: so });

@@ -19,10 +19,6 @@ export function own(object: JsonObject, key: string): unknown {
   return Object.hasOwn(object, key) ? object[key] : undefined;
 }
 
-/** The characters that JSON's structure is made of, as codes. */
-const [QUOTE, BACKSLASH, COLON] = [0x22, 0x5c, 0x3a];
-const [OPEN_OBJECT, CLOSE_OBJECT, OPEN_LIST, CLOSE_LIST] = [0x7b, 0x7d, 0x5b, 0x5d];
-
 /** Index of the quote that closes the string that opens at `start`, or `text.length`. */
 function endOfString(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
@@ -34,6 +30,14 @@ function endOfString(text: string, start: number): number {
   return text.length;
 }
 
+const QUOTE = 0x22;
+const COLON = 0x3a;
+const BACKSLASH = 0x5c;
+const isOpening = (code: number) => code === 0x7b || code === 0x5b;
+const isClosing = (code: number) => code === 0x7d || code === 0x5d;
+/** White space of JSON, of which the codes are at most that of a blank. */
+const BLANK = 0x20;
+
 /**
  * `JSON.parse` that also refuses nesting deeper than `maxDepth`, before any of it is built, and a
  * key that appears twice in an object, of which `JSON.parse` would silently keep the last.
@@ -41,44 +45,10 @@ function endOfString(text: string, start: number): number {
  * @param where the file that messages name
  */
 export function parseJson(text: string, where: string, maxDepth: number): unknown {
-  // The keys of the open object at each depth, whose set serves the next object there too.
-  const sets: Set<string>[] = [];
-  const isObject: boolean[] = [];
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === OPEN_OBJECT || code === OPEN_LIST) {
-      const depth = isObject.push(code === OPEN_OBJECT);
-      if (depth > maxDepth) {
-        throw new PenjingError(
-          where,
-          `its JSON is nested deeper than the ${maxDepth} levels accepted here; it is not a file of the expected kind.`,
-        );
-      }
-      if (sets.length < depth) sets.push(new Set());
-      else sets[depth - 1].clear();
-    } else if (code === CLOSE_OBJECT || code === CLOSE_LIST) {
-      isObject.pop();
-    } else if (code === QUOTE) {
-      const end = endOfString(text, i);
-      let next = end + 1;
-      while (text.charCodeAt(next) <= 0x20) next++;
-      if (isObject[isObject.length - 1] && text.charCodeAt(next) === COLON) {
-        const keys = sets[isObject.length - 1];
-        const raw = text.slice(i + 1, end);
-        const key = raw.includes("\\") ? decodeKey(`"${raw}"`) : raw;
-        if (keys.has(key)) {
-          throw new PenjingError(
-            where,
-            `the key ${quote(key)} appears twice in one JSON object, so its meaning is unclear; write the file again.`,
-          );
-        }
-        keys.add(key);
-      }
-      i = end;
-    }
-  }
+  const keys = countKeys(text, where, maxDepth);
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch (error) {
     const explanation = lookalike(text.slice(0, 40));
     if (explanation) throw new PenjingError(where, explanation, { cause: error });
@@ -87,13 +57,71 @@ export function parseJson(text: string, where: string, maxDepth: number): unknow
       cause: error,
     });
   }
+  if (keysOf(value) !== keys) refuseRepeatedKey(text, where);
+  return value;
 }
 
-/** The key behind an escaped literal; a malformed one stands for itself, and the parse reports it. */
-function decodeKey(raw: string): string {
-  try {
-    return JSON.parse(raw) as string;
-  } catch {
-    return raw;
+/** Keys that stand in a JSON text. */
+function countKeys(text: string, where: string, maxDepth: number): number {
+  let keys = 0;
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === QUOTE) {
+      i = endOfString(text, i);
+      let next = i + 1;
+      while (text.charCodeAt(next) <= BLANK) next++;
+      if (text.charCodeAt(next) === COLON) keys++;
+    } else if (isOpening(code)) {
+      if (++depth > maxDepth) {
+        throw new PenjingError(
+          where,
+          `its JSON is nested deeper than the ${maxDepth} levels accepted here; it is not a file of the expected kind.`,
+        );
+      }
+    } else if (isClosing(code)) {
+      depth--;
+    }
+  }
+  return keys;
+}
+
+/** Keys of a value and of all within it. */
+function keysOf(value: unknown): number {
+  if (typeof value !== "object" || value === null) return 0;
+  const isList = Array.isArray(value);
+  const values: readonly unknown[] = isList ? value : Object.values(value);
+  let keys = isList ? 0 : values.length;
+  for (let i = 0; i < values.length; i++) {
+    const inner = values[i];
+    if (typeof inner === "object" && inner !== null) keys += keysOf(inner);
+  }
+  return keys;
+}
+
+/** Names the first key that appears twice in one object. */
+function refuseRepeatedKey(text: string, where: string): void {
+  // One set of keys per open object, undefined per open array.
+  const open: (Set<string> | undefined)[] = [];
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (isOpening(code)) open.push(text[i] === "{" ? new Set() : undefined);
+    else if (isClosing(code)) open.pop();
+    if (code !== QUOTE) continue;
+    const end = endOfString(text, i);
+    let next = end + 1;
+    while (text.charCodeAt(next) <= BLANK) next++;
+    const keys = open[open.length - 1];
+    if (keys && text.charCodeAt(next) === COLON) {
+      const key = JSON.parse(text.slice(i, end + 1)) as string;
+      if (keys.has(key)) {
+        throw new PenjingError(
+          where,
+          `the key ${quote(key)} appears twice in one JSON object, so its meaning is unclear; write the file again.`,
+        );
+      }
+      keys.add(key);
+    }
+    i = end;
   }
 }

@@ -1,51 +1,14 @@
-import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { checkArguments, OPEN_FOLDER, required } from "../arguments.js";
 import { PenjingError } from "../errors.js";
 import type { Folder } from "../platform/files.js";
-import { BytePairEncoder } from "./bpe.js";
 import { isJsonObject, type JsonObject, MAX_CONFIG_DEPTH, own, parseJson, quote } from "./json.js";
+import { type Definition, readDefinition } from "./tokenizer/definition.js";
+import type { Encoding } from "./tokenizer/pipeline.js";
 
 /** Longest tokenizer.json accepted, in bytes; the largest published ones have about 35 MB. */
 export const MAX_TOKENIZER_BYTES = 200_000_000;
 /** Longest tokenizer_config.json and the like accepted, in bytes. */
 const MAX_SETTINGS_BYTES = 20_000_000;
-
-/**
- * The parts of the library that are used here. Its own declarations import without file extensions,
- * so that TypeScript resolves them to `any` in an ES module.
- */
-interface Library {
-  readonly model: LibraryModel;
-  readonly decoder: LibraryDecoder | null;
-  encode(
-    text: string,
-    options: { add_special_tokens: boolean },
-  ): { ids: (number | undefined)[]; tokens: string[] };
-  decode(
-    ids: readonly number[],
-    options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean },
-  ): string;
-  token_to_id(token: string): number | undefined;
-  id_to_token(id: number): string | undefined;
-}
-
-/** `bpe` and what follows are there in byte-pair models only. */
-interface LibraryModel {
-  readonly tokens_to_ids: Map<string, number>;
-  readonly unk_token_id?: number | undefined;
-  readonly end_of_word_suffix?: string | undefined;
-  readonly continuing_subword_suffix?: string | null | undefined;
-  readonly merges?: [string, string][] | undefined;
-  readonly max_length_to_cache?: number | undefined;
-  bpe?: ((word: string) => string[]) | undefined;
-}
-
-interface LibraryDecoder {
-  readonly config: { readonly type: string };
-  /** The parts of a decoder of type Sequence. */
-  readonly decoders?: readonly LibraryDecoder[] | undefined;
-  text_decoder?: TextDecoder | undefined;
-}
 
 export interface EncodeOptions {
   /**
@@ -70,8 +33,16 @@ export interface Tokenizer {
   /**
    * Ids of a text, as the original tokenizer gives them. Text that no token covers becomes
    * `unknownId`; a tokenizer that has none drops it.
+   *
+   * @throws PenjingError for text that a pattern of the file takes too long on
    */
   encode(text: string, options?: EncodeOptions): Int32Array;
+  /**
+   * The same in steps of some milliseconds, for long texts: the caller may do something else after
+   * each, or stop there, with the ids of a beginning of the text. One step on, they are never
+   * others.
+   */
+  encodeSteps(text: string, options?: EncodeOptions): Generator<Encoding, Int32Array, void>;
   /** The text of ids. Nothing is tidied; an id that the vocabulary lacks stands for no text. */
   decode(ids: ArrayLike<number>, options?: DecodeOptions): string;
   /** One more than the largest id. A model may have more rows than that, as padding. */
@@ -89,6 +60,13 @@ export interface Tokenizer {
 /**
  * Loads tokenizer.json of a model folder, with tokenizer_config.json, generation_config.json and
  * config.json for the ids that begin and end a text.
+ *
+ * Ids are those of the Rust library "tokenizers" 0.23, which wrote the file. This is our own reading
+ * of it and not `@huggingface/tokenizers`, because that one computes several pre-tokenizers and flags
+ * differently without saying so, and cannot be stopped in a long text. What is not computed exactly
+ * (Unigram, WordPiece, encoder models' normalizers, unusual patterns) is refused by name.
+ *
+ * @throws PenjingError when a file is missing or malformed, or holds what is not supported
  */
 export async function loadTokenizer(folder: Folder): Promise<Tokenizer> {
   checkArguments("loadTokenizer", { folder }, { folder: required(OPEN_FOLDER) });
@@ -103,28 +81,30 @@ export async function loadTokenizer(folder: Folder): Promise<Tokenizer> {
     );
   }
   const text = await folder.readText("tokenizer.json", MAX_TOKENIZER_BYTES);
-  const definition = parseJson(text, where, MAX_CONFIG_DEPTH);
+  const definition = readDefinition(where, parseJson(text, where, MAX_CONFIG_DEPTH));
   const settings = (await readSettings(folder, "tokenizer_config.json")) ?? {};
-  const library = build(where, definition, settings);
-  const size = vocabSize(where, library);
-  const idOf = (token: unknown): number | undefined => {
-    const content = isJsonObject(token) ? own(token, "content") : token;
-    return typeof content === "string" ? library.token_to_id(content) : undefined;
-  };
   const generation = await readSettings(folder, "generation_config.json");
   const config = await readSettings(folder, "config.json");
   const inConfigs = (key: string): number[] =>
     [generation, config].flatMap((file) => {
       const value = file && own(file, key);
       const ids = Array.isArray(value) ? value : [value];
+      const { size } = definition;
       return ids.filter((id) => Number.isInteger(id) && id >= 0 && id < size) as number[];
     });
+  const idOf = (key: string): number | undefined => {
+    const token = own(settings, key);
+    const content = isJsonObject(token) ? own(token, "content") : token;
+    return typeof content === "string" ? definition.idOf(content) : undefined;
+  };
   const bosNamed = Object.hasOwn(settings, "bos_token");
-  const eos = [idOf(own(settings, "eos_token")), ...inConfigs("eos_token_id")];
-  return makeTokenizer(where, library, size, {
-    bosId: bosNamed ? idOf(own(settings, "bos_token")) : inConfigs("bos_token_id")[0],
-    eosIds: [...new Set(eos.filter((id) => id !== undefined))],
-  });
+  const bosId = bosNamed ? idOf("bos_token") : inConfigs("bos_token_id")[0];
+  const eosId = idOf("eos_token");
+  const eos = [eosId, ...inConfigs("eos_token_id")].filter((id) => id !== undefined);
+  return makeTokenizer(
+    { ...definition, around: aroundText(definition, settings, { bosId, eosId }) },
+    { bosId, eosIds: [...new Set(eos)] },
+  );
 }
 
 async function readSettings(folder: Folder, name: string): Promise<JsonObject | undefined> {
@@ -138,99 +118,55 @@ async function readSettings(folder: Folder, name: string): Promise<JsonObject | 
   return value;
 }
 
-/** Keys that the library reads without asking whether they are there. */
-const REQUIRED = ["model", "normalizer", "pre_tokenizer", "post_processor", "decoder"];
-
-function build(where: string, definition: unknown, settings: JsonObject): Library {
-  const fail = (message: string, cause?: unknown): never => {
-    throw new PenjingError(
-      where,
-      `${message}; it must be a tokenizer.json of the Hugging Face tokenizers library: fetch it again.`,
-      { cause },
-    );
-  };
-  if (!isJsonObject(definition)) return fail(`it holds ${quote(definition)}`);
-  const model = own(definition, "model");
-  if (!isJsonObject(model)) return fail('its "model" is not an object');
-  const complete: Record<string, unknown> = { added_tokens: [], ...definition };
-  for (const key of REQUIRED) complete[key] ??= null;
-  if (!Array.isArray(complete.added_tokens)) fail('its "added_tokens" is not a list');
-  try {
-    const library = new LibraryTokenizer(complete, settings) as Library;
-    speedUp(library.model);
-    keepByteOrderMarks(library.decoder);
-    return library;
-  } catch (error) {
-    return fail(`it cannot be understood (${(error as Error).message})`, error);
-  }
-}
-
 /**
- * Gives a byte-pair model our encoder of long words: the library's own gives the same pieces but
- * takes some 15 s for a million characters without a pre-tokenizer, ours about 2.
+ * What is put around a text: as tokenizer.json says, unless `add_bos_token` or `add_eos_token` of
+ * tokenizer_config.json say otherwise, which transformers obeys.
  */
-function speedUp(model: LibraryModel): void {
-  const { merges, bpe, max_length_to_cache: cached = 256 } = model;
-  if (!merges || !bpe || model.end_of_word_suffix || model.continuing_subword_suffix) return;
-  const encoder = new BytePairEncoder({ tokenIds: model.tokens_to_ids, merges });
-  // The library remembers its results below this length, which is faster for words.
-  model.bpe = (word) => (word.length < cached ? bpe.call(model, word) : encoder.split(word));
-}
-
-/** Stops the library's byte fallback from dropping U+FEFF that a text had. */
-function keepByteOrderMarks(decoder: LibraryDecoder | null): void {
-  if (decoder?.config.type === "ByteFallback") {
-    decoder.text_decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  }
-  for (const part of decoder?.decoders ?? []) keepByteOrderMarks(part);
-}
-
-/** Checks that token ids are small whole numbers; returns one more than the largest. */
-function vocabSize(where: string, library: Library): number {
-  let largest = -1;
-  for (const [token, id] of library.model.tokens_to_ids) {
-    if (!Number.isInteger(id) || id < 0 || id >= 2 ** 31) {
-      throw new PenjingError(
-        where,
-        `the id of token ${quote(token)} is ${quote(id)}, not a whole number from 0 to 2^31 - 1; fetch the file again.`,
-      );
-    }
-    if (id > largest) largest = id;
-  }
-  if (largest < 0) throw new PenjingError(where, "its vocabulary is empty; fetch the file again.");
-  return largest + 1;
+function aroundText(
+  { around }: Definition,
+  settings: JsonObject,
+  { bosId, eosId }: { readonly bosId: number | undefined; readonly eosId: number | undefined },
+): Definition["around"] {
+  const set = (ids: readonly number[], id: number | undefined, wanted: unknown) => {
+    if (typeof wanted !== "boolean" || id === undefined) return ids;
+    const others = ids.filter((other) => other !== id);
+    return wanted ? [...others, id] : others;
+  };
+  return {
+    before: set(around.before, bosId, own(settings, "add_bos_token")),
+    behind: set(around.behind, eosId, own(settings, "add_eos_token")),
+  };
 }
 
 function makeTokenizer(
-  where: string,
-  library: Library,
-  size: number,
+  { pipeline, around, size, unknownId, decode }: Definition,
   ends: { readonly bosId: number | undefined; readonly eosIds: readonly number[] },
 ): Tokenizer {
-  const unknownId = library.model.unk_token_id;
+  function* encodeSteps(
+    text: string,
+    { addSpecialTokens = false }: EncodeOptions = {},
+  ): Generator<Encoding, Int32Array, void> {
+    const encoding: Encoding = { ids: addSpecialTokens ? [...around.before] : [], done: 0 };
+    // Half a surrogate pair is no character; Rust's texts cannot hold one.
+    const wellFormed = text.replace(/\p{Surrogate}/gu, "\uFFFD");
+    for (const _ of pipeline.encode(wellFormed, encoding)) yield encoding;
+    if (addSpecialTokens) encoding.ids.push(...around.behind);
+    return new Int32Array(encoding.ids);
+  }
   return {
     vocabSize: size,
     ...ends,
     unknownId,
-    encode(text, { addSpecialTokens = false } = {}) {
-      const { ids, tokens } = library.encode(text, { add_special_tokens: addSpecialTokens });
-      // The library leaves the id of such a token undefined.
-      const lost = ids.indexOf(undefined);
-      if (lost >= 0) {
-        throw new PenjingError(
-          where,
-          `the token ${quote(tokens[lost])} is not in the vocabulary, which has none for unknown text either; fetch the file again.`,
-        );
+    encodeSteps,
+    encode(text, options) {
+      const steps = encodeSteps(text, options);
+      for (;;) {
+        const step = steps.next();
+        if (step.done) return step.value;
       }
-      return Int32Array.from(ids as number[]);
     },
     decode(ids, { skipSpecialTokens = false } = {}) {
-      const known = Array.from(ids).filter((id) => library.id_to_token(id) !== undefined);
-      if (known.length === 0) return "";
-      return library.decode(known, {
-        skip_special_tokens: skipSpecialTokens,
-        clean_up_tokenization_spaces: false,
-      });
+      return decode(Array.from(ids), skipSpecialTokens ? "skip special" : "keep all");
     },
     countUnknown(ids) {
       let count = 0;

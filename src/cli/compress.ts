@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { openCompressRegistry } from "../compress/registry.js";
 import { type CompressResult, compress } from "../compress.js";
 import type { Perplexity } from "../evaluate.js";
+import type { BosMode } from "../models/bos.js";
 import { partialPath } from "../platform/disk.js";
 import { refuseOverlap } from "../platform/overlap.js";
 import {
@@ -26,6 +27,7 @@ import {
   duration,
   number,
   readTextFile,
+  withBosFlag,
   withCommonOptions,
 } from "./options.js";
 import { loadPlugins } from "./plugins.js";
@@ -43,6 +45,7 @@ type CompressFlags = PrintOptions &
     readonly out: string;
     readonly eval?: string;
     readonly window?: number;
+    readonly bos: BosMode;
     readonly shardSize?: number;
     readonly budget?: number;
     readonly work?: string;
@@ -76,13 +79,13 @@ export function addCompress(program: Command, signal: AbortSignal): void {
     .option("--window <n>", "tokens in each window of --eval", number)
     .option("--shard-size <bytes>", "begin a new weights file after this many bytes", byteCount)
     .option("--force", "replace the output folder when it exists, and begin anew");
-  withCommonOptions(command)
+  withCommonOptions(withBosFlag(command, "each window (auto: for families that need it)"))
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: CompressFlags) => run(model, flags, signal));
 }
 
 async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
-  const { budget, force, out, work: folder } = flags;
+  const { bos, budget, force, out, work: folder } = flags;
   const backend = backendOf(flags);
   const plugins = await loadPlugins(flags);
   const registry = openCompressRegistry(plugins);
@@ -96,11 +99,22 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
     text === undefined
       ? undefined
       : scoreText(
-          { model: path, text, window: flags.window, plugins, ...backend, signal },
+          { model: path, text, window: flags.window, bos, plugins, ...backend, signal },
           title,
           flags,
         );
-  const options = { model, out, calibration, recipe, force, budget, work: folder, plugins, signal };
+  const options = {
+    model,
+    out,
+    calibration,
+    bos,
+    recipe,
+    force,
+    budget,
+    work: folder,
+    plugins,
+    signal,
+  };
   const work = compress({ ...options, ...backend, shardBytes: flags.shardSize });
   let before: Perplexity | undefined;
   let progress: Progress | undefined;

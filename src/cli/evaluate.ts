@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { type EvaluateOptions, evaluatePerplexity, type Perplexity } from "../evaluate.js";
+import type { BosMode } from "../models/bos.js";
 import { duration, openProgress, type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
@@ -8,6 +9,7 @@ import {
   backendOf,
   number,
   readTextFile,
+  withBosFlag,
   withCommonOptions,
 } from "./options.js";
 import { loadPlugins } from "./plugins.js";
@@ -15,6 +17,7 @@ import { loadPlugins } from "./plugins.js";
 interface EvaluateFlags extends PrintOptions, BackendFlags {
   readonly text: string;
   readonly window?: number;
+  readonly bos: BosMode;
 }
 
 const EXAMPLES = `
@@ -24,7 +27,7 @@ Examples:
 `;
 
 export function addEvaluate(program: Command, signal: AbortSignal): void {
-  withCommonOptions(
+  const command = withBosFlag(
     program
       .command("eval")
       .description("measure a model's perplexity on a text")
@@ -35,7 +38,9 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
         "tokens in each window (default: the model's context, at most 2048)",
         number,
       ),
-  )
+    "each window (auto: for families that need it)",
+  );
+  withCommonOptions(command)
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: EvaluateFlags) => run(model, flags, signal));
 }
@@ -55,6 +60,13 @@ export async function scoreText(
         progress.line(noteLine(event));
         continue;
       }
+      if (event.type === "tokenize") {
+        progress.update(
+          0,
+          `${Math.floor((100 * event.done) / event.characters)}% of the text read`,
+        );
+        continue;
+      }
       const { done, windows, perplexity } = event;
       const rate = done / ((performance.now() - started) / 1000);
       progress.update(
@@ -70,11 +82,11 @@ export async function scoreText(
 }
 
 async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
-  const { window } = flags;
+  const { window, bos } = flags;
   const plugins = await loadPlugins(flags);
   const text = await readTextFile(flags.text);
   const score = await scoreText(
-    { model, text, window, plugins, ...backendOf(flags), signal },
+    { model, text, window, bos, plugins, ...backendOf(flags), signal },
     "eval",
     flags,
   );
@@ -84,6 +96,7 @@ async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Pr
   }
   print(`perplexity   ${score.perplexity.toFixed(4)}`);
   print(`tokens       ${score.tokens} predicted, ${score.windows} windows of ${score.window}`);
+  if (score.bosId !== undefined) print(`bos          token ${score.bosId} begins each window`);
   if (score.unknownTokens > 0) print(`unknown      ${score.unknownTokens} tokens of the text`);
   print(`text         sha256 ${score.textSha256}`);
   print(`time         ${duration(score.seconds)} on ${score.backend}`);

@@ -1,16 +1,18 @@
 import type { Command } from "commander";
 import { generate } from "../generate.js";
+import type { BosMode } from "../models/bos.js";
 import type { SamplingOptions } from "../sample.js";
 import { type PrintOptions, print, printJson, printNote, printPart } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
-import { type BackendFlags, number, withCommonOptions } from "./options.js";
+import { type BackendFlags, number, withBosFlag, withCommonOptions } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 
 interface GenerateFlags extends PrintOptions, BackendFlags, SamplingOptions {
   readonly maxNewTokens: number;
   readonly seed: number;
   readonly ignoreEos?: boolean;
+  readonly bos: BosMode;
 }
 
 const EXAMPLES = `
@@ -20,7 +22,7 @@ Examples:
 `;
 
 export function addGenerate(program: Command, signal: AbortSignal): void {
-  withCommonOptions(
+  const command = withBosFlag(
     program
       .command("generate")
       .description("continue a text with a model")
@@ -32,7 +34,9 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
       .option("--top-p <p>", "draw from the likeliest tokens of this mass", number, 1)
       .option("--seed <n>", "seed of the draws", number, 0)
       .option("--ignore-eos", "go on after an end-of-text token"),
-  )
+    "the prompt (auto: as the tokenizer says)",
+  );
+  withCommonOptions(command)
     .addHelpText("after", EXAMPLES)
     .action((path: string, prompt: string, flags: GenerateFlags) =>
       run(path, prompt, flags, signal),

@@ -3,6 +3,7 @@ import type { BackendOptions } from "../backends/lease.js";
 import { SIMDS } from "../backends/wasm/module.js";
 import { PenjingError } from "../errors.js";
 import { layouts } from "../layouts/index.js";
+import { BOS_MODES } from "../models/bos.js";
 import { openFile } from "../platform/files.js";
 
 /** Longest text file that is read, in bytes: what one JavaScript string can hold. */
@@ -57,6 +58,13 @@ export function backendOf({ backend, threads, simd }: BackendFlags): BackendOpti
 /** Parses --threads, whose range the backend checks. */
 function threads(text: string): number | "auto" {
   return text === "auto" ? text : number(text);
+}
+
+/** Adds the flag that says whether a BOS token is put in front. */
+export function withBosFlag(command: Command, of: string): Command {
+  return command.addOption(
+    new Option("--bos <when>", `a BOS token in front of ${of}`).choices(BOS_MODES).default("auto"),
+  );
 }
 
 /** Parses a number, as an argument parser of commander. */

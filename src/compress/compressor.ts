@@ -19,6 +19,7 @@ import { PenjingError } from "../errors.js";
 import type { Layout } from "../layout.js";
 import { findLayout } from "../layouts/index.js";
 import { blockTensor } from "../model.js";
+import { BOS } from "../models/bos.js";
 import { modelTypeOf } from "../models/families/index.js";
 import {
   embeddingName,
@@ -60,6 +61,7 @@ const ARGUMENTS: Arguments<CompressOptions> = {
   model: required(CHECKPOINT),
   out: required(OUTPUT),
   calibration: required(TEXT, "the text that the model is calibrated on"),
+  bos: BOS,
   recipe: ANY,
   plugins: ANY,
   ...BACKEND_ARGUMENTS,
@@ -96,7 +98,7 @@ export async function* compressSteps(
     const packing = new Packing(model, plan, layout);
     const plugins = pluginsOf(model, registry, plan, layout);
     lease = await Lease.open(options, workload(model.spec), registry.operations);
-    const windows = await tokenise(checkpoint, options.calibration, recipe, model);
+    const windows = yield* tokenise(checkpoint, options.calibration, recipe, model, options);
     const facts = await RunFacts.of(sources, lease, recipe, windows.facts, plugins);
     const start: CompressEvent = {
       type: "start",

@@ -1,9 +1,11 @@
 import type { ServedOperation } from "../backend.js";
 import type { BackendOptions } from "../backends/lease.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import type { BosMode } from "../models/bos.js";
 import type { OutputFolder } from "../platform/files.js";
 import type { WorkFolder } from "../platform/work-folder.js";
 import type { PluginOptions } from "../plugin.js";
+import type { TokenizeEvent } from "../text.js";
 import type { LayerReport } from "./layer.js";
 import type { Totals } from "./output.js";
 import type { GivenRecipe } from "./recipe.js";
@@ -15,6 +17,13 @@ export interface CompressOptions extends BackendOptions, PluginOptions {
   readonly out: string | OutputFolder;
   /** Calibration text; its first samples * length tokens are used. */
   readonly calibration: string;
+  /**
+   * Begin each calibration window with the model's BOS token, as one of its tokens: "always",
+   * "never", or "auto", for families whose results are wrong without. What was added is recorded.
+   *
+   * @default "auto"
+   */
+  readonly bos?: BosMode | undefined;
   /** What to do; missing keys take their defaults. @default sparsegpt to 2:4 */
   readonly recipe?: GivenRecipe | undefined;
   /**
@@ -54,6 +63,7 @@ export type CompressEvent =
       readonly samples: number;
       readonly length: number;
     }
+  | TokenizeEvent
   | { readonly type: "note"; readonly where: string; readonly message: string }
   | {
       readonly type: "progress";

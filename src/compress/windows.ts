@@ -1,10 +1,11 @@
 import { CHARACTERS_PER_TOKEN, calibrationWindows } from "../calibrate.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
-import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
+import { loadTokenizer } from "../checkpoint/tokenizer.js";
 import { PenjingError } from "../errors.js";
+import { type BosMode, windowBos, withBos } from "../models/bos.js";
 import { refuseForeignIds } from "../models/open.js";
 import type { StoredModel } from "../models/stored.js";
-import { refuseUnknown, sha256 } from "../text.js";
+import { encodeText, refuseUnknown, sha256, type TokenizeEvent } from "../text.js";
 import type { Settings } from "./settings.js";
 
 /** Calibration windows, and what the side file says of them. */
@@ -15,19 +16,10 @@ export interface Windows {
   readonly facts: Readonly<Record<string, number | string>>;
 }
 
-/** Characters for each token that a first look takes; most texts and vocabularies need fewer. */
-const FIRST_LOOK = 6;
-/** Tokens before a cut that may be others than without it. */
-const MARGIN = 1000;
-
-/** At least the first `wanted` tokens of a text, if it has as many, without reading far beyond them. */
-function firstTokens(tokenizer: Tokenizer, text: string, wanted: number): Int32Array {
-  const most = wanted * CHARACTERS_PER_TOKEN;
-  for (let look = FIRST_LOOK * (wanted + MARGIN); look < Math.min(most, text.length); look *= 2) {
-    const ids = tokenizer.encode(text.slice(0, look));
-    if (ids.length >= wanted + MARGIN) return ids.subarray(0, wanted);
-  }
-  return tokenizer.encode(text.slice(0, most));
+export interface WindowOptions {
+  /** Whether each window begins with a BOS token. @default "auto" */
+  readonly bos?: BosMode | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -36,12 +28,13 @@ function firstTokens(tokenizer: Tokenizer, text: string, wanted: number): Int32A
  * @throws PenjingError when windows exceed the model's context, the text gives none, most of it is
  *   unknown to the tokenizer, or the tokenizer has tokens that the model lacks
  */
-export async function tokenise(
+export async function* tokenise(
   checkpoint: Checkpoint,
   text: string,
   recipe: Settings,
   { spec }: StoredModel,
-): Promise<Windows> {
+  { bos: mode, signal }: WindowOptions = {},
+): AsyncGenerator<TokenizeEvent, Windows, void> {
   if (recipe.length > spec.context) {
     throw new PenjingError(
       "length",
@@ -52,8 +45,16 @@ export async function tokenise(
     throw new PenjingError("calibration", "the text is empty; give a text file with words in it.");
   }
   const tokenizer = await loadTokenizer(checkpoint.folder);
-  const wanted = recipe.samples * recipe.length;
-  const ids = firstTokens(tokenizer, text, wanted);
+  const bos = windowBos(mode, { spec, tokenizer });
+  if (bos !== undefined && recipe.length < 2) {
+    throw new PenjingError("length", "windows of 1 token hold only the BOS token; give 2 or more.");
+  }
+  const own = bos === undefined ? recipe.length : recipe.length - 1;
+  // Longer texts are cut where they surely give the tokens that are wanted.
+  const most = recipe.samples * recipe.length * CHARACTERS_PER_TOKEN;
+  const wanted = recipe.samples * own;
+  const encoded = yield* encodeText(tokenizer, text.slice(0, most), { wanted, signal });
+  const ids = bos === undefined ? encoded : withBos(encoded, recipe.length, bos);
   refuseForeignIds(ids, spec);
   refuseUnknown("calibration", tokenizer, ids);
   const windows = calibrationWindows(ids, recipe.samples, recipe.length);
@@ -73,6 +74,7 @@ export async function tokenise(
       samples: windows.samples,
       length: recipe.length,
       unknownTokens: unknown,
+      ...(bos !== undefined && { bosId: bos }),
     },
   };
 }
