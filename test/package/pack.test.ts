@@ -21,7 +21,7 @@ const PUBLISHED = [
   /^build\/workerd\.js$/,
   /^build\/kernels(-relaxed)?\.wasm(\.d\.ts)?$/,
   /^(CHANGELOG|SECURITY)\.md$/,
-  /^docs\/([\w-]+\.md|pictures\/[\w-]+\.svg)$/,
+  /^docs\/([\w-]+\.md|pictures\/[\w-]+\.(svg|png))$/,
   /^build\/(index|kit|faces)\.d\.ts$/,
 ];
 
