@@ -44,7 +44,7 @@ export interface MemoryUse {
 /** A place to compute that is open. Calls take it as `backend`, and do not dispose it. */
 export interface OpenBackend {
   readonly name: string;
-  /** What besides the name decides the bits of results: "relaxed SIMD", or "" for nothing. */
+  /** What besides the name decides the bits of results: "baseline SIMD", "relaxed SIMD", or "". */
   readonly arithmetic: string;
   /** Which backend served each operation called so far. */
   served(): readonly ServedOperation[];

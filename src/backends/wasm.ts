@@ -10,7 +10,7 @@ import { blocksClaim } from "./wasm/block-diagonal.js";
 import { denseClaim, plain } from "./wasm/dense.js";
 import * as parts from "./wasm/index.js";
 import { isSpread, type Kernels } from "./wasm/kernels.js";
-import { hasRelaxedSimd, kernelModule, RELAXED, type Simd } from "./wasm/module.js";
+import { ARITHMETICS, hasRelaxedSimd, kernelModule, type Simd } from "./wasm/module.js";
 import { checkWasmOptions, type TunedWasmOptions } from "./wasm/options.js";
 import { ThreadPool } from "./wasm/pool.js";
 import { sandwichClaim } from "./wasm/sandwich.js";
@@ -80,7 +80,7 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
     { name: "wasm", operations: { ...operations, ...forms } },
   ]);
   const backend: Backend = new HostBackend("wasm", storage, table, {
-    arithmetic: loaded.simd === "relaxed" ? RELAXED : "",
+    arithmetic: ARITHMETICS[loaded.simd],
     halfFormats: ["f16", "bf16"],
     how() {
       const running = pool?.running ?? 1;

@@ -92,7 +92,7 @@ export class Output {
         yield share(bytes);
       }
       // What lies in memory only would be there twice.
-      if (!journal.outlives) await journal.drop([name, ...unit.needs]);
+      if (!journal.outlives) journal.drop([name, ...unit.needs]);
     }
     for (const name of this.rest) {
       for await (const { start, bytes } of readPieces(model, name)) {

@@ -147,6 +147,8 @@ export async function* compressSteps(
       key: await facts.key(journal.begun),
       recipe,
       backend: lease.name,
+      // Where it is not named, the adapter decides the last bits.
+      ...(lease.backend.arithmetic && { arithmetic: lease.backend.arithmetic }),
       calibration: windows.facts,
       // Forms stand once, where they are looked for.
       layers: layers.map(({ form: _, ...report }) => report),
@@ -318,7 +320,7 @@ async function* blocksFrom(
     if (journal.isLasting && at < layers) await keepStream(journal, stream, at);
     const unit = await finishBlock(packing, new UnitWriter(journal, unitName(block)), outcome);
     // The stream before this block stays, in case what came of it is damaged.
-    await journal.drop(unit.layers.flatMap(({ name }) => layerParts(name)));
+    journal.drop(unit.layers.flatMap(({ name }) => layerParts(name)));
     await dropStream(journal, block - 1);
     return unit;
   }

@@ -13,6 +13,8 @@ const KEEP_SHARE = 0.02;
 const INDEX = "index";
 /** A SHA-256 stands before the bytes of each part. */
 const DIGEST_BYTES = 32;
+/** Bytes of parts that may wait to be written while the work goes on. */
+const MOST_WAITING = 2 ** 26;
 
 /** What the results of a run depend on beside its model's tensors: a text for each input. */
 export type RunInputs = Readonly<Record<string, string>>;
@@ -44,6 +46,8 @@ class DamagedPart extends Error {}
 /**
  * Finished and half-finished parts of a run, by name. Where they outlive the process, an index names
  * them with what they were made of, and each carries a checksum of its bytes, its name and its run.
+ * Parts are written beside the work, in the order in which they were given; a failure to write is the
+ * error of a later call.
  */
 export class Journal {
   readonly outlives: boolean;
@@ -55,6 +59,13 @@ export class Journal {
   private inputs: RunInputs = {};
   private run = "";
   private isClaimed = false;
+  /** Those of `parts` that are written. */
+  private readonly kept = new Set<string>();
+  /** Ends when all that was begun is written. */
+  private written: Promise<void> = Promise.resolve();
+  private writes = 0;
+  private waiting = 0;
+  private failure: { readonly reason: unknown } | undefined;
 
   constructor({ folder = memoryWorkFolder(), survives = false, lasting }: JournalOptions = {}) {
     this.outlives = lasting !== undefined;
@@ -87,7 +98,7 @@ export class Journal {
       for (const name of found.parts) {
         const fault = await this.faultOf(name);
         if (fault) notes.push(`${name}: ${fault}; the work goes on from what is left`);
-        else this.parts.add(name);
+        else for (const names of [this.parts, this.kept]) names.add(name);
       }
       const changed = await this.lasting.sources.confirm(found.sources);
       if (changed) throw this.foreign(`model: the tensor ${changed} is not the one it began with`);
@@ -131,8 +142,9 @@ export class Journal {
   private async writeIndex(): Promise<void> {
     if (!this.lasting) return;
     const sources = await this.lasting.sources.known();
-    const index: Index = { inputs: this.inputs, sources, parts: [...this.parts] };
-    await this.write(INDEX, { facts: index as unknown as Snapshot["facts"], arrays: new Map() });
+    const index: Index = { inputs: this.inputs, sources, parts: [...this.kept] };
+    const facts = index as unknown as Snapshot["facts"];
+    await this.write(INDEX, this.encode(INDEX, { facts, arrays: new Map() }));
   }
 
   private async faultOf(name: string): Promise<string | undefined> {
@@ -160,11 +172,35 @@ export class Journal {
     return { facts: facts.facts as Snapshot["facts"], arrays };
   }
 
-  private async write(name: string, { facts, arrays }: Snapshot): Promise<void> {
-    const whole = { facts: { name, run: this.run, facts }, arrays };
-    const bytes = encodeSnapshot(whole, DIGEST_BYTES);
+  private encode(name: string, { facts, arrays }: Snapshot): Uint8Array {
+    return encodeSnapshot({ facts: { name, run: this.run, facts }, arrays }, DIGEST_BYTES);
+  }
+
+  private async write(name: string, bytes: Uint8Array): Promise<void> {
     if (this.outlives) bytes.set(await digestOf(bytes.subarray(DIGEST_BYTES)));
     await this.folder.write(name, bytes);
+  }
+
+  /** Does something in the folder after what was begun before, beside the work. */
+  private begin(write: () => Promise<void>): void {
+    if (this.failure) throw this.failure.reason;
+    this.writes++;
+    this.written = this.written.then(async () => {
+      if (this.failure) return;
+      try {
+        await write();
+        // Parts that come one after another are listed together.
+        if (--this.writes === 0) await this.writeIndex();
+      } catch (reason) {
+        this.failure = { reason };
+      }
+    });
+  }
+
+  /** Waits until all that was begun is written. */
+  async settle(): Promise<void> {
+    await this.written;
+    if (this.failure) throw this.failure.reason;
   }
 
   has(name: string): boolean {
@@ -173,6 +209,7 @@ export class Journal {
 
   async load(name: string): Promise<Snapshot | undefined> {
     if (!this.parts.has(name)) return undefined;
+    await this.settle();
     try {
       const found = await this.read(name);
       if (found) return found;
@@ -190,20 +227,28 @@ export class Journal {
     if (this.isLasting) await this.put(name, snapshot);
   }
 
-  /** Keeps a part in any case, until it is dropped. */
+  /** Keeps a part in any case, until it is dropped; its arrays may change afterwards. */
   async put(name: string, snapshot: Snapshot): Promise<void> {
-    await this.write(name, snapshot);
-    if (this.parts.has(name)) return;
+    const bytes = this.encode(name, snapshot);
+    if (this.waiting + bytes.length > MOST_WAITING) await this.settle();
+    this.waiting += bytes.length;
     this.parts.add(name);
-    await this.writeIndex();
+    this.begin(async () => {
+      await this.write(name, bytes);
+      this.kept.add(name);
+      this.waiting -= bytes.length;
+    });
   }
 
-  async drop(names: Iterable<string>): Promise<void> {
+  drop(names: Iterable<string>): void {
     const dropped = [...names].filter((name) => this.parts.delete(name));
     if (dropped.length === 0) return;
-    // The index first: what it does not name is nobody's.
-    await this.writeIndex();
-    for (const name of dropped) await this.folder.remove(name);
+    this.begin(async () => {
+      for (const name of dropped) this.kept.delete(name);
+      // The index first: what it does not name is nobody's.
+      await this.writeIndex();
+      for (const name of dropped) await this.folder.remove(name);
+    });
   }
 
   /** Names of the parts that begin so. */
@@ -213,7 +258,8 @@ export class Journal {
 
   /** Ends the work here; a folder in which nothing was kept is as if it had never begun. */
   async leave(): Promise<void> {
-    if (this.isClaimed && this.parts.size === 0) await this.folder.remove(INDEX);
+    await this.written;
+    if (this.isClaimed && this.kept.size === 0) await this.folder.remove(INDEX);
   }
 
   /** What the parts were made of: the inputs of the run that began. */
@@ -231,6 +277,7 @@ export class Journal {
       save: async (snapshot) => {
         const start = performance.now();
         await this.save(name, snapshot);
+        await this.settle();
         const now = performance.now();
         next = now + Math.max(KEEP_MS, (now - start) / KEEP_SHARE);
       },

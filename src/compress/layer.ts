@@ -124,7 +124,7 @@ export async function pruneLayer(
   const entries = stored.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
   const arrays = new Map(stored.map((tensor) => [tensor.name, tensor.bytes]));
   await journal.save(part, { facts: { report, entries }, arrays });
-  await journal.drop([state]);
+  journal.drop([state]);
   return openPruned(backend, finished, options);
 }
 

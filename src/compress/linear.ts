@@ -130,10 +130,6 @@ async function pruneOn(
     `rows is ${rows} and cols ${cols}, must be whole numbers of at least 1.`,
   );
   need(isCount(sequences), `sequences is ${sequences}, must be a whole number of at least 1.`);
-  for (const [name, given] of Object.entries({ weight, activations, hessian })) {
-    if (given === undefined || given instanceof Float32Array) continue;
-    need(false, `${name} must be a Float32Array; convert it with Float32Array.from.`);
-  }
   need(
     weight.length === rows * cols,
     `weight has ${weight.length} elements, must have rows * cols = ${rows * cols}.`,

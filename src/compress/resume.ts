@@ -1,6 +1,6 @@
 import type { Backend } from "../backend.js";
 import type { Lease } from "../backends/lease.js";
-import { RELAXED } from "../backends/wasm/module.js";
+import { ARITHMETICS } from "../backends/wasm/module.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { parseJson } from "../checkpoint/json.js";
 import type { StoredModel } from "../models/stored.js";
@@ -125,9 +125,11 @@ export class RunFacts {
 }
 
 const ARITHMETIC = "backend or SIMD mode";
-const CHANCE = ["wasm", "webgpu"].flatMap((name) =>
-  ["", RELAXED].map((arithmetic) => arithmeticOf({ name, arithmetic })),
-);
+/** What `auto` may come to. */
+const CHANCE = [
+  ...Object.values(ARITHMETICS).map((arithmetic) => arithmeticOf({ name: "wasm", arithmetic })),
+  arithmeticOf({ name: "webgpu", arithmetic: "" }),
+];
 
 function arithmeticOf({ name, arithmetic }: Pick<Backend, "name" | "arithmetic">): string {
   return `${name} ${arithmetic}`;
@@ -197,6 +199,7 @@ export async function openWorkplace(
       notes: [...notes, ...dropped],
       leave,
       async commit() {
+        await journal.settle();
         await output.commit();
         await given?.clear();
       },
@@ -246,5 +249,5 @@ export async function restoreStream(
 
 /** Forgets the residual stream before a block. */
 export async function dropStream(journal: Journal, block: number): Promise<void> {
-  await journal.drop(journal.named(streamPart(block, 0).slice(0, -1)));
+  journal.drop(journal.named(streamPart(block, 0).slice(0, -1)));
 }

@@ -113,7 +113,7 @@ export class Rotator implements TransformRun {
     yield* this.survey({ first, end });
     const sources = Array.from({ length: end - first }, (_, i) => this.source(first + i));
     yield* this.search({ first, end }, sources, seconds);
-    await this.journal.drop(sources.map((_, i) => momentsPart(first + i)));
+    this.journal.drop(sources.map((_, i) => momentsPart(first + i)));
   }
 
   prepare(block: BlockWeights): Promise<void> {
@@ -261,7 +261,7 @@ export class Rotator implements TransformRun {
       arrays.set(String(i), (await backend.read(tensor)) as Float32Array);
     }
     await journal.save(rotationPart(group), { facts: { notes }, arrays });
-    await journal.drop([state]);
+    journal.drop([state]);
   }
 
   /** Runs the blocks of a group dense and puts the moments of their inputs into the journal. */

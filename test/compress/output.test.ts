@@ -9,6 +9,7 @@ import { evaluatePerplexity } from "../../src/evaluate.js";
 import { memoryFolder } from "../../src/platform/files.js";
 import { sha256 } from "../../src/text.js";
 import { VERSION } from "../../src/version.js";
+import { MODES } from "../backends/instance.js";
 import { refused } from "../checkpoint/crafted.js";
 import { MODEL, scratch } from "../cli/program.js";
 import { note, repositoryRoot } from "../shared.js";
@@ -181,6 +182,11 @@ test("the side file says what was done, and nothing of when or where", async () 
     },
   ]);
   assert.is(side.backend, "wasm");
+  for (const simd of MODES) {
+    const other = await compressFiles(stories, {}, { simd });
+    const { arithmetic } = JSON.parse(new TextDecoder().decode(other.files["penjing.json"]));
+    assert.is(arithmetic, `${simd} SIMD`);
+  }
   assert.is(side.calibration.sha256, await sha256(CALIBRATION));
   assert.is(side.calibration.samples, 4);
   assert.is(side.calibration.unknownTokens, 0);

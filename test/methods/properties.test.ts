@@ -305,7 +305,10 @@ const BAD: readonly (readonly [wrong: object, message: RegExp])[] = [
   [{ rows: -2, cols: -8 }, /rows is -2 and cols -8, must be whole numbers of at least 1/],
   [{ rows: 0.5, cols: 32 }, /rows is 0\.5 and cols 32/],
   [{ weight: new Float32Array(0), rows: 0 }, /rows is 0/],
-  [{ weight: Float64Array.from(GOOD.weight) }, /weight must be a Float32Array; convert it/],
+  [
+    { weight: Float64Array.from(GOOD.weight) },
+    /weight is an object \(Float64Array\), must be a Float32Array; convert an array/,
+  ],
   [
     { activations: new Float32Array(12) },
     /activations have 12 elements.*whole number of rows of 8/,

@@ -6,8 +6,11 @@ export type Simd = "baseline" | "relaxed";
 
 export const SIMDS: readonly Simd[] = ["baseline", "relaxed"];
 
-/** `Backend.arithmetic` with relaxed SIMD. */
-export const RELAXED = "relaxed SIMD";
+/** What `Backend.arithmetic` says. */
+export const ARITHMETICS: Readonly<Record<Simd, string>> = {
+  baseline: "baseline SIMD",
+  relaxed: "relaxed SIMD",
+};
 
 /** A memory import up to its limits: its module and name, each after its length, and its kind. */
 const MEMORY_IMPORT = [3, ...ascii("env"), 6, ...ascii("memory"), 2];
