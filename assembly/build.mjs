@@ -82,6 +82,11 @@ const DECLARATIONS = `/** The kernels as bytes, or compiled where a runtime allo
 export declare function readKernels(): Promise<Uint8Array<ArrayBuffer> | WebAssembly.Module>;
 `;
 
+/** Of the file itself, as runtimes and bundlers that compile imported WebAssembly give it. */
+const MODULE_DECLARATIONS = `declare const module: WebAssembly.Module;
+export default module;
+`;
+
 /**
  * Compiles the kernels unless build/ already holds the result of the same sources and compiler.
  *
@@ -105,7 +110,7 @@ export function buildKernels(onStart = () => {}) {
   const stamp = join(OUT, "kernels.stamp");
   const output = (name, extension) => join(OUT, `${name}.${extension}`);
   const outputs = Object.keys(MODULES).flatMap((name) =>
-    ["wasm", "js", "d.ts"].map((extension) => output(name, extension)),
+    ["wasm", "js", "d.ts", "wasm.d.ts"].map((extension) => output(name, extension)),
   );
   const fresh =
     [stamp, GENERATED, ...outputs].every(existsSync) && readFileSync(stamp, "utf8") === fingerprint;
@@ -132,6 +137,7 @@ export function buildKernels(onStart = () => {}) {
     renameSync(partial, output(name, "wasm"));
     replaceFile(output(name, "js"), inlineModule(base64));
     replaceFile(output(name, "d.ts"), DECLARATIONS);
+    replaceFile(output(name, "wasm.d.ts"), MODULE_DECLARATIONS);
   }
   // A source saved while the compiler ran may or may not be in the result: build again next time.
   if (hashInputs() === fingerprint) replaceFile(stamp, fingerprint);

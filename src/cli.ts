@@ -1,13 +1,14 @@
 import { Command, CommanderError } from "commander";
 import { addCompress } from "./cli/compress.js";
-import { printNote } from "./cli/console.js";
+import { clearLine, tellError, tellStopped } from "./cli/ending.js";
 import { addEvaluate } from "./cli/evaluate.js";
 import { addExport } from "./cli/export.js";
-import { errorLine, learnFlags } from "./cli/flags.js";
+import { learnFlags } from "./cli/flags.js";
 import { addGenerate } from "./cli/generate.js";
+import { pointAtHelp, tellDefaults } from "./cli/help.js";
 import { addInspect } from "./cli/inspect.js";
-import { LONGEST_MESSAGE, PenjingError } from "./errors.js";
-import { fit, printableLines } from "./quote.js";
+import { addMethods } from "./cli/methods.js";
+import { fileError } from "./platform/file-errors.js";
 import { VERSION } from "./version.js";
 
 /** What the process ends with. */
@@ -15,6 +16,8 @@ const EXIT = { failure: 1, usage: 2, hungUp: 129, interrupted: 130, terminated: 
 
 /** Waits so long for the work to stop by itself before it is ended. */
 const GRACE_MS = 10_000;
+/** On a terminal, stopping says so when it takes longer. */
+const SILENCE_MS = 500;
 
 const abort = new AbortController();
 let interruptedWith: number | undefined;
@@ -25,42 +28,49 @@ for (const [signal, code] of [
   ["SIGTERM", EXIT.terminated],
 ] as const) {
   process.on(signal, () => {
+    const end = () => {
+      tellStopped();
+      process.exit(code);
+    };
     // A second Ctrl-C does not wait for the clean-up.
-    if (interruptedWith !== undefined) process.exit(code);
+    if (interruptedWith !== undefined) return end();
     interruptedWith = code;
-    process.stderr.write("\nstopping ...\n");
     abort.abort(new DOMException("interrupted", "AbortError"));
-    setTimeout(() => process.exit(code), GRACE_MS).unref();
+    setTimeout(end, GRACE_MS).unref();
+    setTimeout(() => {
+      clearLine();
+      if (process.stderr.isTTY) process.stderr.write("stopping ...");
+    }, SILENCE_MS).unref();
   });
 }
 
-/** A reader that went away, as `head` does, ends the printing quietly. */
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  process.exit(error.code === "EPIPE" ? 0 : EXIT.failure);
+  // A reader that went away, as `head` does, ends the printing quietly.
+  if (error.code === "EPIPE") process.exit(0);
+  tellError(fileError("standard output", "writing", error), false);
+  process.exit(EXIT.failure);
 });
 /** Nobody reads the progress any more; the work itself goes on. */
 process.stderr.on("error", () => {});
 
 function report(error: unknown, verbose: boolean): number {
-  if (interruptedWith !== undefined) return interruptedWith;
+  if (interruptedWith !== undefined) {
+    tellStopped(error);
+    return interruptedWith;
+  }
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
-  const { message, stack } = error instanceof Error ? error : new Error(String(error));
-  const expected = error instanceof PenjingError;
-  const hint = expected || verbose ? "" : " (a fault of penjing itself; --verbose shows where)";
-  const line = expected ? errorLine(error) : fit(message, LONGEST_MESSAGE);
-  printNote(`penjing: ${line}${hint}`);
-  if (verbose && stack) process.stderr.write(`${printableLines(stack)}\n`);
+  tellError(error, verbose);
   return EXIT.failure;
 }
 
-const program = new Command("penjing")
+const program = tellDefaults(new Command("penjing"))
   .description("Prune, pack, measure and run large language models.")
   .version(VERSION)
-  .exitOverride()
-  .showHelpAfterError("(penjing --help lists the commands and their options)");
-for (const add of [addCompress, addEvaluate, addExport, addGenerate, addInspect])
+  .exitOverride();
+for (const add of [addCompress, addEvaluate, addExport, addGenerate, addInspect, addMethods])
   add(program, abort.signal);
 for (const command of program.commands) command.exitOverride();
+pointAtHelp(program);
 learnFlags(program);
 
 try {

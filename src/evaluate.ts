@@ -219,7 +219,14 @@ export async function* scoreWindows(
         );
       }
       scored.windows = i + 1;
-      const perplexity = Math.exp(scored.total / ((i + 1) * (window - 1)));
+      const mean = scored.total / ((i + 1) * (window - 1));
+      const perplexity = Math.exp(mean);
+      if (!Number.isFinite(perplexity)) {
+        throw new PenjingError(
+          "model",
+          `after window ${i + 1} of ${windows} its loss is ${mean.toPrecision(4)} nats a token, of which the perplexity is no number any more; the checkpoint is damaged, fetch or compress it again.`,
+        );
+      }
       yield { type: "progress", done: i + 1, windows, perplexity };
     }
   } finally {

@@ -14,7 +14,7 @@ export type WeightArray = Float32Array | Uint8Array | Uint16Array | Uint32Array;
 export interface PackedTwoFour<Values extends WeightArray = Float32Array> {
   /** [rows, cols/2], row-major: the two stored slots of each group, in column order. */
   readonly values: Values;
-  /** [rows, ceil(cols/8)]: two group codes a byte. */
+  /** `[rows, ceil(cols/8)]`: two group codes a byte. */
   readonly indices: Uint8Array;
   readonly rows: number;
   readonly cols: number;

@@ -113,6 +113,27 @@ test("windows and texts that cannot be scored are refused", async () => {
   await model.close();
 });
 
+test("a perplexity beyond what a number holds is an error, not Infinity", async () => {
+  const at = (name: string) => new URL(`examples/stories-1m/${name}`, `file://${repositoryRoot}/`);
+  const weights = readFileSync(at("model.safetensors"));
+  const headerBytes = Number(weights.readBigUInt64LE(0));
+  const header = JSON.parse(weights.subarray(8, 8 + headerBytes).toString());
+  const [start, end] = header["model.norm.weight"].data_offsets.map(
+    (offset: number) => 8 + headerBytes + offset,
+  );
+  // Gains of 10,000 in bfloat16: logits far apart, and losses of thousands of nats.
+  for (let byte = start; byte < end; byte += 2) weights.writeUInt16LE(0x461c, byte);
+  const names = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+  const files = Object.fromEntries(names.map((name) => [name, readFileSync(at(name), "utf8")]));
+  const folder = memoryFolder({ ...files, "model.safetensors": new Uint8Array(weights) });
+  const text = readFileSync(at("evaluation.txt"), "utf8").slice(0, 500);
+  const run = evaluatePerplexity({ model: await openCheckpoint(folder), text, window: 16 });
+  await refused(
+    () => run.result(),
+    /^\[model\] after window 1 of \d+ its loss is \d.* nats a token, of which the perplexity is no number any more; /,
+  );
+});
+
 test("an abort ends it with the signal's reason and frees what it took", async () => {
   const backend = await openBackend();
   const before = backend.memory().live;

@@ -33,6 +33,27 @@ const CHECKS: readonly Job[] = [
     args: ["node_modules/typescript/bin/tsc", "--noEmit"],
     judge: judgeCheck,
   },
+  {
+    name: "check: publint (package)",
+    args: ["node_modules/publint/src/cli.js", "--strict"],
+    judge: judgeCheck,
+  },
+  {
+    name: "check: attw (types of the package)",
+    args: [
+      ...["node_modules/@arethetypeswrong/cli/dist/index.js", "--pack", "."],
+      ...["--profile", "esm-only", "--quiet"],
+    ],
+    judge: judgeCheck,
+  },
+  {
+    name: "check: typedoc (API reference)",
+    args: [
+      ...["--import", "./test/docs/typescript6.mjs"],
+      ...["node_modules/typedoc/bin/typedoc", "--emit", "none"],
+    ],
+    judge: judgeCheck,
+  },
 ];
 
 function namesBelow(folder: string, ending: string): string[] {

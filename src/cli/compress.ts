@@ -13,10 +13,10 @@ import {
   type Progress,
   print,
   printJson,
-  printNote,
   size,
   table,
 } from "./console.js";
+import { EndedEarly } from "./ending.js";
 import { scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
@@ -26,7 +26,6 @@ import {
   byteCount,
   duration,
   number,
-  readTextFile,
   withBosFlag,
   withCommonOptions,
 } from "./options.js";
@@ -37,11 +36,12 @@ import {
   readRecipeFlags,
   withRecipeFlags,
 } from "./recipe-flags.js";
+import { isStdin, readText } from "./text.js";
 
 type CompressFlags = PrintOptions &
   BackendFlags &
   RecipeFlags & {
-    readonly calibration: string;
+    readonly calibration?: string;
     readonly out: string;
     readonly eval?: string;
     readonly window?: number;
@@ -57,6 +57,8 @@ Examples:
   $ penjing compress llama/ --calibration text.txt --out llama-24/
   $ penjing compress llama/ --method wanda --sparsity 50% --calibration text.txt --out out/
   $ penjing compress llama/ --calibration text.txt --out out/ --layout two-four --eval wiki.test.raw
+  $ penjing compress llama/ --method magnitude --out out/
+  $ zcat text.gz | penjing compress llama/ --calibration - --out out/
   $ penjing compress llama/ --recipe recipe.yaml --calibration text.txt --out out/
   $ penjing compress llama/ --step 'rotate: { scope: shared }' \\
       --step 'prune: { method: wanda, sparsity: "2:4" }' --calibration text.txt --out out/
@@ -70,14 +72,32 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       .command("compress")
       .description("prune a model folder and write the result as a new folder")
       .argument("<model>", "model folder (config.json, tokenizer.json, *.safetensors)")
-      .requiredOption("--calibration <file>", "text that the model is calibrated on")
+      .option(
+        "--calibration <file>",
+        "text that the model is calibrated on, or - for standard input (default: none, which will do for methods that read no inputs, such as magnitude)",
+      )
       .requiredOption("--out <folder>", "folder to write"),
   )
-    .option("--budget <time>", "time for the run, such as 90s, 30m or 2h", duration)
-    .option("--work <folder>", "keep unfinished work there instead of at OUT.partial")
-    .option("--eval <file>", "measure perplexity on this text before and after")
-    .option("--window <n>", "tokens in each window of --eval", number)
-    .option("--shard-size <bytes>", "begin a new weights file after this many bytes", byteCount)
+    .option(
+      "--budget <time>",
+      "time for the run, such as 90s, 30m or 2h (default: no limit)",
+      duration,
+    )
+    .option("--work <folder>", "keep unfinished work there (default: OUT.partial)")
+    .option(
+      "--eval <file>",
+      "measure perplexity on this text before and after; - for standard input (default: none)",
+    )
+    .option(
+      "--window <n>",
+      "tokens in each window of --eval (default: the model's context, at most 2048)",
+      number,
+    )
+    .option(
+      "--shard-size <bytes>",
+      "begin a new weights file after this many bytes (default: 5e9)",
+      byteCount,
+    )
     .option("--force", "replace the output folder when it exists, and begin anew");
   withCommonOptions(withBosFlag(command, "each window (auto: for families that need it)"))
     .addHelpText("after", EXAMPLES)
@@ -85,36 +105,30 @@ export function addCompress(program: Command, signal: AbortSignal): void {
 }
 
 async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
-  const { bos, budget, force, out, work: folder } = flags;
+  const begun = performance.now();
+  const { bos, budget, force, out, work: folder, quiet } = flags;
   const backend = backendOf(flags);
   const plugins = await loadPlugins(flags);
   const registry = openCompressRegistry(plugins);
-  const recipe = await readRecipeFlags(flags, registry);
-  const calibration = await readTextFile(flags.calibration);
-  const text = flags.eval ? await readTextFile(flags.eval) : undefined;
+  const recipe = await readRecipeFlags(flags, registry, signal);
+  const read = async (path: string | undefined, reader: string) =>
+    path === undefined ? undefined : readText(path, { reader, signal, quiet });
+  const calibration = await read(flags.calibration, "--calibration");
+  const text = await read(flags.eval, "--eval");
   for (const input of [flags.calibration, flags.recipe, flags.eval]) {
-    if (input) await refuseOverlap(out, input);
+    if (input !== undefined && !isStdin(input)) await refuseOverlap(out, input);
   }
-  const score = (path: string, title: string) =>
-    text === undefined
-      ? undefined
-      : scoreText(
-          { model: path, text, window: flags.window, bos, plugins, ...backend, signal },
-          title,
-          flags,
-        );
-  const options = {
-    model,
-    out,
-    calibration,
-    bos,
-    recipe,
-    force,
-    budget,
-    work: folder,
-    plugins,
-    signal,
+  let scoring = 0;
+  const score = async (path: string, title: string) => {
+    if (text === undefined) return undefined;
+    const { window } = flags;
+    const options = { model: path, text, window, bos, plugins, ...backend, signal };
+    const scored = await scoreText(options, title, flags);
+    scoring += scored.seconds;
+    return scored;
   };
+  const inputs = { model, out, calibration, bos, recipe, force, budget, work: folder };
+  const options = { ...inputs, plugins, signal };
   const work = compress({ ...options, ...backend, shardBytes: flags.shardSize });
   let before: Perplexity | undefined;
   let progress: Progress | undefined;
@@ -125,40 +139,57 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
         before = await score(model, "before ");
         progress = openProgress("compress", flags);
       } else if (event.type === "progress") {
-        const { block, blocks, phase, fraction } = event;
-        progress?.update(fraction, `block ${block + 1} of ${blocks}, ${phase}`);
+        const { phase, fraction, secondsLeft } = event;
+        const what = phase === "write" ? "writing" : `${blockText(event)}, ${phase}`;
+        progress?.update(fraction, what, { secondsLeft });
       } else if (event.type === "note") {
         progress?.line(noteLine(event));
       }
     }
   } catch (error) {
     progress?.stop();
-    if (progress) await tellKept(flags);
-    throw error;
+    const left = progress || signal.aborted ? await whatIsKept(flags) : undefined;
+    throw left || signal.aborted ? new EndedEarly(error, left ?? "nothing was written") : error;
   }
   progress?.stop();
   const result = await work.result();
-  const after = await score(out, "after  ");
-  if (flags.json) printJson({ model, out, ...result, before, after });
-  else printResult(out, result, before, after, flags);
+  let after: Perplexity | undefined;
+  try {
+    after = await score(out, "after  ");
+  } catch (error) {
+    throw new EndedEarly(error, `the model at ${out} is complete, but its perplexity is not known`);
+  }
+  const time = { seconds: (performance.now() - begun) / 1000, scoring };
+  if (flags.json) printJson({ model, out, ...result, seconds: time.seconds, before, after });
+  else printResult(out, result, { before, after }, time, flags);
 }
 
-/** Says where the work of a run that ended too early is kept, if any is. */
-async function tellKept({ work, out, force }: CompressFlags): Promise<void> {
+function blockText({ block, blocks }: { readonly block: number; readonly blocks: number }): string {
+  return `block ${block + 1} of ${blocks}`;
+}
+
+/** Where the work of a run that ended too early is kept; undefined when none is. */
+async function whatIsKept({ work, out, force }: CompressFlags): Promise<string | undefined> {
   const isThere = (path: string) => stat(path).catch(() => undefined);
   const folder = work ?? (await partialPath(out));
-  if (!(await isThere(folder))) return;
+  if (!(await isThere(folder))) return undefined;
   // --force would begin anew, and without it an output that is there is not replaced.
   const first = force && !work && (await isThere(out)) ? `once ${out} is moved away, ` : "";
   const command = force && !work ? "the same command without --force" : "the same command";
-  printNote(`what is done so far is kept in ${folder}; ${first}${command} goes on`);
+  return `what is done so far is kept in ${folder}; ${first}${command} goes on`;
+}
+
+/** Perplexity before and after, where a text to score was given. */
+interface Scores {
+  readonly before: Perplexity | undefined;
+  readonly after: Perplexity | undefined;
 }
 
 function printResult(
   out: string,
-  { layers, totals, seconds, served }: CompressResult,
-  before: Perplexity | undefined,
-  after: Perplexity | undefined,
+  { layers, totals, served }: CompressResult,
+  { before, after }: Scores,
+  { seconds, scoring }: { readonly seconds: number; readonly scoring: number },
   { explain, quiet }: PrintOptions,
 ): void {
   if (!quiet) {
@@ -182,6 +213,7 @@ function printResult(
       `perplexity   ${before.perplexity.toFixed(3)} -> ${after.perplexity.toFixed(3)} (${after.windows} windows of ${after.window} tokens)`,
     );
   }
-  print(`written to   ${out} in ${durationText(seconds)}`);
+  const measured = after ? `, of which ${durationText(scoring)} for the perplexity` : "";
+  print(`written to   ${out} in ${durationText(seconds)}${measured}`);
   if (explain) print(`\n${explainServed(served)}`);
 }

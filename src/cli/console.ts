@@ -13,14 +13,21 @@ export interface PrintOptions {
   readonly explain?: boolean;
 }
 
+/** How fast work goes. */
+export interface Pace {
+  /** Such as "812 tokens/s". */
+  readonly rate?: string | undefined;
+  /** Seconds until the end; undefined where it is not known. @default by the share that is done */
+  readonly secondsLeft?: number | undefined;
+}
+
 /** Follows long work on standard error. */
 export interface Progress {
   /**
    * @param fraction share that is done, in [0, 1]
    * @param what what is being done now
-   * @param rate such as "812 tokens/s"
    */
-  update(fraction: number, what: string, rate?: string): void;
+  update(fraction: number, what: string, pace?: Pace): void;
   /** A line that stays. */
   line(text: string): void;
   stop(): void;
@@ -54,11 +61,13 @@ function bar(title: string): Progress {
   const payload = { what: "starting", rate: "", left: "?" };
   single.start(1000, 0, payload);
   return {
-    update(fraction, what, rate) {
+    update(fraction, what, pace = {}) {
       payload.what = fit(printable(what), SHOWN);
-      payload.rate = rate ? `${rate} | ` : "";
+      payload.rate = pace.rate ? `${pace.rate} | ` : "";
       const seconds = (performance.now() - started) / 1000;
-      payload.left = fraction > 0.01 ? duration((seconds / fraction) * (1 - fraction)) : "?";
+      const even = fraction > 0.01 ? (seconds / fraction) * (1 - fraction) : undefined;
+      const left = "secondsLeft" in pace ? pace.secondsLeft : even;
+      payload.left = left === undefined ? "?" : duration(left);
       single.update(Math.floor(fraction * 1000), payload);
     },
     line(text) {
@@ -74,9 +83,9 @@ function bar(title: string): Progress {
 function plain(title: string): Progress {
   let next = 0;
   return {
-    update(fraction, what, rate) {
-      if (fraction < next) return;
-      next = fraction + PLAIN_STEP;
+    update(fraction, what, { rate } = {}) {
+      if (fraction < next && fraction < 1) return;
+      next = fraction < 1 ? fraction + PLAIN_STEP : Number.POSITIVE_INFINITY;
       const tail = rate ? ` (${rate})` : "";
       printNote(`${title} ${Math.floor(fraction * 100)}%: ${fit(printable(what), SHOWN)}${tail}`);
     },

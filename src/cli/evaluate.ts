@@ -4,15 +4,9 @@ import type { BosMode } from "../models/bos.js";
 import { duration, openProgress, type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
-import {
-  type BackendFlags,
-  backendOf,
-  number,
-  readTextFile,
-  withBosFlag,
-  withCommonOptions,
-} from "./options.js";
+import { type BackendFlags, backendOf, number, withBosFlag, withCommonOptions } from "./options.js";
 import { loadPlugins } from "./plugins.js";
+import { readText } from "./text.js";
 
 interface EvaluateFlags extends PrintOptions, BackendFlags {
   readonly text: string;
@@ -24,6 +18,7 @@ const EXAMPLES = `
 Examples:
   $ penjing eval llama-24/ --text wiki.test.raw
   $ penjing eval llama-24/ --text wiki.test.raw --window 256 --json
+  $ zcat wiki.gz | penjing eval llama-24/ --text -
 `;
 
 export function addEvaluate(program: Command, signal: AbortSignal): void {
@@ -32,7 +27,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       .command("eval")
       .description("measure a model's perplexity on a text")
       .argument("<model>", "model folder")
-      .requiredOption("--text <file>", "UTF-8 text to score")
+      .requiredOption("--text <file>", "UTF-8 text to score, or - for standard input")
       .option(
         "--window <n>",
         "tokens in each window (default: the model's context, at most 2048)",
@@ -69,11 +64,9 @@ export async function scoreText(
       }
       const { done, windows, perplexity } = event;
       const rate = done / ((performance.now() - started) / 1000);
-      progress.update(
-        done / windows,
-        `perplexity ${perplexity.toFixed(3)}`,
-        `${rate.toPrecision(3)} windows/s`,
-      );
+      progress.update(done / windows, `perplexity ${perplexity.toFixed(3)}`, {
+        rate: `${rate.toPrecision(3)} windows/s`,
+      });
     }
   } finally {
     progress.stop();
@@ -84,7 +77,7 @@ export async function scoreText(
 async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
   const { window, bos } = flags;
   const plugins = await loadPlugins(flags);
-  const text = await readTextFile(flags.text);
+  const text = await readText(flags.text, { reader: "--text", signal, quiet: flags.quiet });
   const score = await scoreText(
     { model, text, window, bos, plugins, ...backendOf(flags), signal },
     "eval",

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { type ExportResult, exportModel } from "../export.js";
 import { duration, openProgress, type PrintOptions, print, printJson, size } from "./console.js";
+import { EndedEarly } from "./ending.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
 import {
@@ -38,7 +39,11 @@ export function addExport(program: Command, signal: AbortSignal): void {
       .option("--layout <name>", `${LAYOUT_NAMES} (default: as it is stored)`)
       .option("--reconstruct", "multiply factors and rotations out, for other programs to read")
       .option("--force", "replace the output folder when it exists")
-      .option("--shard-size <bytes>", "begin a new weights file after so many bytes", byteCount),
+      .option(
+        "--shard-size <bytes>",
+        "begin a new weights file after this many bytes (default: 5e9)",
+        byteCount,
+      ),
   )
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: ExportFlags) => run(model, flags, signal));
@@ -55,9 +60,11 @@ async function run(model: string, flags: ExportFlags, signal: AbortSignal): Prom
       if (event.type === "note") progress.line(noteLine(event));
       else progress.update(event.fraction, `${event.phase} ${event.name}`);
     }
-  } finally {
+  } catch (error) {
     progress.stop();
+    throw signal.aborted ? new EndedEarly(error, "nothing was written") : error;
   }
+  progress.stop();
   const result = await work.result();
   if (flags.json) printJson({ model, out, ...result });
   else printResult(out, result, flags);

@@ -7,6 +7,7 @@ import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
 import { type BackendFlags, number, withBosFlag, withCommonOptions } from "./options.js";
 import { loadPlugins } from "./plugins.js";
+import { readText, STDIN } from "./text.js";
 
 interface GenerateFlags extends PrintOptions, BackendFlags, SamplingOptions {
   readonly maxNewTokens: number;
@@ -18,6 +19,7 @@ interface GenerateFlags extends PrintOptions, BackendFlags, SamplingOptions {
 const EXAMPLES = `
 Examples:
   $ penjing generate llama-24/ "Once upon a time"
+  $ echo "Once upon a time" | penjing generate llama-24/ -
   $ penjing generate llama-24/ "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
 `;
 
@@ -27,7 +29,7 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
       .command("generate")
       .description("continue a text with a model")
       .argument("<model>", "model folder")
-      .argument("[prompt]", "text to continue", "")
+      .argument("[prompt]", "text to continue, or - for standard input", "")
       .option("--max-new-tokens <n>", "tokens to generate at most", number, 256)
       .option("--temperature <t>", "0 takes the likeliest token", number, 0)
       .option("--top-k <k>", "draw from the k likeliest tokens; 0 = all", number, 0)
@@ -43,24 +45,39 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
     );
 }
 
+/** The prompt from standard input, without the line break that `echo` puts behind it. */
+async function readPrompt({ quiet }: GenerateFlags, signal: AbortSignal): Promise<string> {
+  const text = await readText(STDIN, { reader: "the prompt", signal, quiet });
+  return text.replace(/\r?\n$/, "");
+}
+
 async function run(
   path: string,
-  prompt: string,
+  given: string,
   flags: GenerateFlags,
   signal: AbortSignal,
 ): Promise<void> {
   const { json, quiet, explain, verbose: _, plugin: __, ...sampling } = flags;
   const plugins = await loadPlugins(flags);
+  const prompt = given === STDIN ? await readPrompt(flags, signal) : given;
   const work = generate({ ...sampling, model: path, prompt, plugins, signal });
   let shown = json ? "" : prompt;
-  for await (const event of work) {
-    if (event.type === "note") {
-      if (!quiet) printNote(noteLine(event));
-      continue;
+  let isMidLine = false;
+  try {
+    for await (const event of work) {
+      if (event.type === "note") {
+        if (!quiet) printNote(noteLine(event));
+        continue;
+      }
+      // The prompt waits for the first token: one that is refused is not printed.
+      if (!json) printPart(shown + event.text);
+      isMidLine = !json;
+      shown = "";
     }
-    // The prompt waits for the first token: one that is refused is not printed.
-    if (!json) printPart(shown + event.text);
-    shown = "";
+  } catch (error) {
+    // What follows begins a line of its own.
+    if (isMidLine) print("");
+    throw error;
   }
   const { promptIds, ids, ...result } = await work.result();
   if (json) {

@@ -1,13 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { BackendOptions } from "../backends/lease.js";
 import { SIMDS } from "../backends/wasm/module.js";
-import { PenjingError } from "../errors.js";
 import { layouts } from "../layouts/index.js";
 import { BOS_MODES } from "../models/bos.js";
-import { openFile } from "../platform/files.js";
-
-/** Longest text file that is read, in bytes: what one JavaScript string can hold. */
-const MOST_TEXT_BYTES = 500_000_000;
 
 /** What --layout takes, for the help. */
 export const LAYOUT_NAMES = Object.keys(layouts).join(", ");
@@ -42,7 +37,7 @@ export interface PluginFlags {
 export function withPlugins(command: Command): Command {
   return command.option(
     "--plugin <file>",
-    "load a module whose default export is a plug-in or a list of them; repeatable",
+    "load a module whose default export is a plug-in or a list of them; repeatable (default: none)",
     collect,
   );
 }
@@ -92,28 +87,4 @@ export function duration(text: string): number {
   const seconds = Number(value) * { s: 1, m: 60, h: 3600 }[unit as "s"];
   if (seconds > 0) return seconds;
   throw new InvalidArgumentError("Give a time above 0, such as 90s, 30m or 2h.");
-}
-
-/**
- * Reads a whole UTF-8 text file.
- *
- * @throws PenjingError when it cannot be read, is too long, or is not UTF-8
- */
-export async function readTextFile(path: string): Promise<string> {
-  const source = await openFile(path);
-  try {
-    if (source.size > MOST_TEXT_BYTES) {
-      throw new PenjingError(
-        path,
-        `it has ${source.size} bytes, more than the ${MOST_TEXT_BYTES} that a text may have; give a part of it.`,
-      );
-    }
-    const bytes = await source.read(0, source.size);
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (cause) {
-    if (!(cause instanceof TypeError)) throw cause;
-    throw new PenjingError(path, "it is not UTF-8 text; convert it to UTF-8.", { cause });
-  } finally {
-    await source.close();
-  }
 }

@@ -16,7 +16,8 @@ import { methods } from "../methods/index.js";
 import { defaultText, definedOnly, type OptionSpec, type OptionSpecs } from "../options.js";
 import type { Registry } from "../registry.js";
 import { flagOf } from "./flags.js";
-import { collect, number, readTextFile } from "./options.js";
+import { collect, number } from "./options.js";
+import { readText } from "./text.js";
 
 const { prune, rotate } = transforms;
 
@@ -62,21 +63,33 @@ export function withRecipeFlags(command: Command): Command {
     for (const [name, spec] of Object.entries(specs)) command.addOption(flag(name, spec, prefix));
   };
   add(prune.options);
-  command.option("--ignore <glob>", "leave these layers as they are; repeatable", collect);
+  command.option(
+    "--ignore <glob>",
+    "leave these layers as they are; repeatable (default: none; lm_head and the embedding are never pruned)",
+    collect,
+  );
   add(SETTINGS);
   command.addOption(
-    new Option("--rotate <method>", "rotate the blocks first: denoise").choices(["denoise"]),
+    new Option("--rotate <method>", "rotate the blocks first (default: no rotation)").choices([
+      "denoise",
+    ]),
   );
   add(rotate.options, "rotate");
   command
     .option(
       "--step <yaml>",
-      "one step of the recipe, instead of all flags above that say what is done; repeatable",
+      "one step of the recipe, instead of all flags above that say what is done; repeatable (default: what they say)",
       collect,
     )
-    .option("--recipe <file>", "YAML or JSON file with these settings; flags win over it");
+    .option(
+      "--recipe <file>",
+      "YAML or JSON file with these settings, or - for standard input; flags win over it (default: none)",
+    );
   for (const [name, owners] of methodOptions()) {
-    command.option(`${flagOf(name)} <n>`, `of ${owners.join(", ")}: see below`, number);
+    const defaults = owners.map((owner) => defaultText(methods[owner].options[name]));
+    const usual = [...new Set(defaults)].join(" or ");
+    const text = `of ${owners.join(", ")}: see below (default: ${usual})`;
+    command.option(`${flagOf(name)} <n>`, text, number);
   }
   return command;
 }
@@ -144,8 +157,9 @@ function flatFlags(flags: RecipeFlags): FlatRecipe {
 export async function readRecipeFlags(
   flags: RecipeFlags,
   registry?: Registry,
+  signal?: AbortSignal,
 ): Promise<StepsRecipe> {
-  const file = flags.recipe ? await readRecipeFile(flags.recipe, registry) : undefined;
+  const file = flags.recipe ? await readRecipeFile(flags.recipe, registry, signal) : undefined;
   const { method, sparsity, options, ignore, ...settings } = flatFlags(flags);
   const own = { method, sparsity, ...options };
   const turn = given(flags, Object.keys(rotate.options), rotate.name);
@@ -209,8 +223,12 @@ function withRotation(
   throw new PenjingError("--rotate", "its options were given without it; add --rotate denoise.");
 }
 
-async function readRecipeFile(path: string, registry?: Registry): Promise<StepsRecipe> {
-  const parsed = parse(await readTextFile(path), path);
+async function readRecipeFile(
+  path: string,
+  registry: Registry | undefined,
+  signal: AbortSignal | undefined,
+): Promise<StepsRecipe> {
+  const parsed = parse(await readText(path, { reader: "--recipe", signal }), path);
   readRecipe(parsed, path, registry);
   return toSteps(parsed, path, registry && transformsOf(registry));
 }

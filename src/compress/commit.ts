@@ -3,7 +3,7 @@ import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-write
 import { extrasMetadata, isRotation } from "../extras.js";
 import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
 import { LAYOUT_KEY, layoutMetadata } from "../layouts/index.js";
-import { readPieces } from "../models/stored.js";
+import { readPieces, type StoredModel } from "../models/stored.js";
 import type { OutputFolder } from "../platform/files.js";
 import { pause } from "../run.js";
 import { sizeOf } from "../tensor.js";
@@ -22,6 +22,11 @@ export async function copyBeside({ model, layout }: Packing, output: OutputFolde
   const written = [CONFIG, SIDE_FILE, REPORT_FILE];
   const names = carried.filter((name) => !written.includes(name));
   await copyOtherFiles(model.checkpoint, output, names);
+}
+
+/** The tensors that the input stores a weight as. */
+function storedParts({ packed, layout }: StoredModel, weight: TensorEntry): readonly TensorEntry[] {
+  return packed.has(weight.name) ? layout.entries(weight) : [weight];
 }
 
 const isTurn = ({ name }: TensorEntry) => isRotation(name);
@@ -59,13 +64,13 @@ export class Output {
     return [...this.units.values()].flatMap((unit) => unit.layers);
   }
 
-  /** Joins the units' tensors and copies what no unit names. */
-  async writeWeights(
+  /** Joins the units' tensors and copies what no unit names; yields the share that is written. */
+  async *writeWeights(
     output: OutputFolder,
     journal: Journal,
     shardBytes: number | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<void> {
+  ): AsyncGenerator<number, void, void> {
     const { packing, layout, tensors } = this;
     const { model } = packing;
     const { [LAYOUT_KEY]: _, ...kept } = model.checkpoint.metadata;
@@ -75,10 +80,16 @@ export class Output {
       ...extrasMetadata(this.layers.some(({ form }) => form) || tensors.some(isTurn)),
     };
     const writer = createCheckpoint(output, { tensors, metadata, shardBytes });
+    let written = 0;
+    const share = (bytes: Uint8Array) => {
+      written += bytes.length;
+      return written / writer.totalBytes;
+    };
     for (const [name, unit] of this.units) {
       for await (const { name: tensor, start, bytes } of readUnit(journal, name, unit)) {
         await pause(signal);
         await writer.writeRange(tensor, start, bytes);
+        yield share(bytes);
       }
       // What lies in memory only would be there twice.
       if (!journal.outlives) journal.drop([name, ...unit.needs]);
@@ -87,6 +98,7 @@ export class Output {
       for await (const { start, bytes } of readPieces(model, name)) {
         await pause(signal);
         await writer.writeRange(name, start, bytes);
+        yield share(bytes);
       }
     }
     await writer.finish();
@@ -106,17 +118,41 @@ export class Output {
   totals(): Totals {
     const all = [...this.units.values()];
     const { model, pruned } = this.packing;
+    const { tensors: stored } = model.checkpoint;
     const names = new Set(pruned.map(({ name }) => name));
     const after = all.flatMap(({ tensors }) => tensors).filter(({ of }) => names.has(of));
     const { layers } = this;
     const weights = layers.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
     const removed = layers.reduce((sum, layer) => sum + layer.removed * sizeOf(layer.shape), 0);
     return {
-      layerBytesBefore: bytesOf(pruned),
+      layerBytesBefore: bytesOf(pruned.flatMap((weight) => storedParts(model, weight))),
       layerBytesAfter: bytesOf(after),
-      bytesBefore: bytesOf([...model.weights.values()]),
+      bytesBefore: bytesOf([...stored.values()]),
       bytesAfter: bytesOf(this.tensors),
       removed: removed / weights,
     };
+  }
+
+  /** The layout in which the output would take the fewest bytes; undefined when it is the one it has. */
+  smallest(): { readonly layout: string; readonly bytes: number } | undefined {
+    const { model, pruned } = this.packing;
+    const removed = new Map(this.layers.map((layer) => [`${layer.name}.weight`, layer.removed]));
+    const own = bytesOf(this.tensors);
+    const names = new Set(pruned.map(({ name }) => name));
+    const cores = this.tensors.filter(({ name }) => names.has(name));
+    let best: { readonly layout: string; readonly bytes: number } | undefined;
+    for (const layout of Object.values(model.registry.layouts)) {
+      let bytes = own;
+      for (const core of cores) {
+        if (!this.packing.isPacked(core.name, layout) || layout.refusal(core)) continue;
+        const values = Math.round((1 - removed.get(core.name)!) * sizeOf(core.shape));
+        const [rows, cols] = core.shape;
+        const facts = new Map([[core.name, { shape: [rows, cols], values } as const]]);
+        const known = layout.measure ? layout.withFacts!(facts) : layout;
+        bytes -= Math.max(0, bytesOf([core]) - bytesOf(known.entries(core)));
+      }
+      if (bytes < (best?.bytes ?? own)) best = { layout: layout.name, bytes };
+    }
+    return best;
   }
 }

@@ -39,7 +39,7 @@ import { type LayerPlan, type LayerReport, layerParts } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { describeOutput, Packing, REPORT_FILE } from "./output.js";
 import { Passes } from "./pass.js";
-import { Course } from "./progress.js";
+import { Course, type Progress } from "./progress.js";
 import { planRecipe, type Recipe, readRecipe } from "./recipe.js";
 import { openCompressRegistry } from "./registry.js";
 import {
@@ -54,13 +54,13 @@ import {
 import { Sources } from "./sources.js";
 import type { Transform } from "./transform.js";
 import { findUnit, type Unit, UnitWriter } from "./unit.js";
-import { tokenise, type Windows } from "./windows.js";
+import { NO_WINDOWS, tokenise, type Windows } from "./windows.js";
 import { prunableLayers, workload } from "./workload.js";
 
 const ARGUMENTS: Arguments<CompressOptions> = {
   model: required(CHECKPOINT),
   out: required(OUTPUT),
-  calibration: required(TEXT, "the text that the model is calibrated on"),
+  calibration: TEXT,
   bos: BOS,
   recipe: ANY,
   plugins: ANY,
@@ -98,7 +98,12 @@ export async function* compressSteps(
     const packing = new Packing(model, plan, layout);
     const plugins = pluginsOf(model, registry, plan, layout);
     lease = await Lease.open(options, workload(model.spec), registry.operations);
-    const windows = yield* tokenise(checkpoint, options.calibration, recipe, model, options);
+    const { calibration } = options;
+    if (calibration === undefined) refuseReaders(steps);
+    const windows =
+      calibration === undefined
+        ? NO_WINDOWS
+        : yield* tokenise(checkpoint, calibration, recipe, model, options);
     const facts = await RunFacts.of(sources, lease, recipe, windows.facts, plugins);
     const start: CompressEvent = {
       type: "start",
@@ -113,6 +118,7 @@ export async function* compressSteps(
       yield start;
       yield note("out", "it was written by an earlier run of the same command");
       for (const report of finished.layers) yield { type: "layer", report };
+      yield written(start.blocks, { fraction: 1, secondsLeft: 0 });
       return finished;
     }
     place = await openWorkplace(options, facts, lease.canMove);
@@ -129,11 +135,17 @@ export async function* compressSteps(
     for (const message of windows.notes) yield note("calibration", message);
     const { warning } = packing.layout;
     if (warning) yield note(recipe.layout, warning);
+    if (calibration === undefined && recipe.layerError) {
+      yield note("calibration", "no text is given, so no layer's error is measured");
+    }
     const units = new Map<string, Unit>();
-    const work = { lease, registry, recipe, steps, windows, packing, journal, units };
+    const course = new Course(steps, start.blocks);
+    const work = { lease, registry, recipe, steps, windows, packing, journal, units, course };
     yield* blocks(work, options);
     const made = new Output(packing, work.units);
-    await made.writeWeights(output, journal, shardBytes, signal);
+    for await (const share of made.writeWeights(output, journal, shardBytes, signal)) {
+      if (share < 1) yield written(start.blocks, course.writing(share));
+    }
     await made.writeBeside(output);
     const { layers } = made;
     const totals = made.totals();
@@ -166,6 +178,8 @@ export async function* compressSteps(
     );
     signal?.throwIfAborted();
     await place.commit();
+    if (totals.bytesAfter >= totals.bytesBefore) yield note("out", sizeNote(made));
+    yield written(start.blocks, { fraction: 1, secondsLeft: 0 });
     return result;
   } finally {
     // After a commit this does nothing.
@@ -182,6 +196,30 @@ function note(where: string, message: string): CompressEvent {
 /** What is to be said of a model before it is written anew. */
 function notesOf({ checkpoint: { folder, beside, notes } }: StoredModel): string[] {
   return [...notes, ...tellLeft(folder.path, beside)];
+}
+
+/** A step of writing the output. */
+function written(blocks: number, progress: Progress): CompressEvent {
+  return { type: "progress", phase: "write", block: blocks - 1, blocks, ...progress };
+}
+
+/** What is said of an output that is no smaller than its input. */
+function sizeNote(made: Output): string {
+  const what = "it takes no fewer bytes than the model that it was made from";
+  const smallest = made.smallest();
+  if (!smallest) return `${what}, and no layout stores it in fewer`;
+  const { layout, bytes } = smallest;
+  return `${what}, as removed weights are stored as zeros; \`layout: ${layout}\` takes ${bytes} bytes`;
+}
+
+/** @throws PenjingError when a step cannot do without a calibration text */
+function refuseReaders(steps: readonly Transform[]): void {
+  const reader = steps.find((step) => step.reader !== undefined)?.reader;
+  if (reader === undefined) return;
+  throw new PenjingError(
+    "calibration",
+    `${reader} reads what goes into each layer; give the text that the model is calibrated on, or take a method that needs none, such as magnitude.`,
+  );
 }
 
 /** Refuses what cannot be written anew. */
@@ -227,6 +265,7 @@ interface Work {
   readonly windows: Windows;
   readonly packing: Packing;
   readonly journal: Journal;
+  readonly course: Course;
   /** Those that are finished, by name, in their order. */
   readonly units: Map<string, Unit>;
 }
@@ -243,6 +282,7 @@ async function* blocks(
     } catch (error) {
       const message = await work.lease.moveAfter(error);
       budget.forget();
+      work.course.forget();
       yield note("backend", message);
     }
   }
@@ -256,7 +296,7 @@ function unitName(block: number): string {
 }
 
 async function* blocksFrom(
-  { lease, registry, recipe, steps, windows, packing, journal, units }: Work,
+  { lease, registry, recipe, steps, windows, packing, journal, units, course }: Work,
   budget: Budget,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<CompressEvent, void, void> {
@@ -266,22 +306,24 @@ async function* blocksFrom(
   const calibration = await openCalibration(model, backend, windows, recipe);
   const { stream } = calibration;
   const passes = new Passes(backend, calibration, signal, registry.statistics);
-  const { seed, layerError } = recipe;
-  const denseAdvances = recipe.statistics === "dense";
+  const { seed } = recipe;
+  // Without windows nothing runs through the blocks.
+  const hasWindows = windows.samples > 0;
+  const layerError = hasWindows && recipe.layerError;
+  const denseAdvances = hasWindows && recipe.statistics === "dense";
   const tools = { model, passes, journal, budget, seed, layerError, denseAdvances };
   const started: StartedStep[] = steps.map((plan) => ({ plan, run: plan.start(tools) }));
-  const course = new Course(steps, layers);
   /** The block that the stream stands before. */
   let at = 0;
 
   /** Makes a block's unit from the stream before it. */
   async function* make(block: number): AsyncGenerator<CompressEvent, Unit, void> {
     budget.begin(block);
-    const work = compressBlock(tools, started, block, block + 1 < layers);
+    const work = compressBlock(tools, started, block, hasWindows && block + 1 < layers);
     let step = await work.next();
     for (; !step.done; step = await work.next()) {
-      const fraction = course.fraction(block, step.value);
-      yield { type: "progress", phase: step.value.phase, block, blocks: layers, fraction };
+      const { phase } = step.value;
+      yield { type: "progress", phase, block, blocks: layers, ...course.at(block, step.value) };
     }
     const outcome = step.value;
     budget.finish();

@@ -15,8 +15,11 @@ export interface CompressOptions extends BackendOptions, PluginOptions {
   readonly model: string | Checkpoint;
   /** Where the compressed folder is to be: a path that does not exist yet, or an output folder. */
   readonly out: string | OutputFolder;
-  /** Calibration text; its first samples * length tokens are used. */
-  readonly calibration: string;
+  /**
+   * Calibration text; its first samples * length tokens are used. May be left out where nothing in the
+   * recipe reads the inputs of layers, as with the method magnitude; then no layer's error is measured.
+   */
+  readonly calibration?: string | undefined;
   /**
    * Begin each calibration window with the model's BOS token, as one of its tokens: "always",
    * "never", or "auto", for families whose results are wrong without. What was added is recorded.
@@ -60,6 +63,7 @@ export type CompressEvent =
       readonly backend: string;
       readonly blocks: number;
       readonly layers: number;
+      /** Calibration windows; 0 without a text. */
       readonly samples: number;
       readonly length: number;
     }
@@ -67,11 +71,15 @@ export type CompressEvent =
   | { readonly type: "note"; readonly where: string; readonly message: string }
   | {
       readonly type: "progress";
+      /** "calibrate", "measure", "advance", "write", or what a step does, such as "prune". */
       readonly phase: string;
+      /** The last one while the output is written. */
       readonly block: number;
       readonly blocks: number;
-      /** Share of the whole work that is done, in [0, 1]. */
+      /** Share of the whole work that is done, in [0, 1]. It never falls, and the last event has 1. */
       readonly fraction: number;
+      /** Seconds until the end, by the pace so far; undefined while nothing tells. */
+      readonly secondsLeft?: number | undefined;
     }
   | { readonly type: "layer"; readonly report: LayerReport };
 

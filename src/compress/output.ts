@@ -12,10 +12,10 @@ export const CONFIG = "config.json";
 export const REPORT_FILE = "penjing-report.json";
 
 export interface Totals {
-  /** Bytes of the pruned layers' weights before and after. */
+  /** Bytes of the pruned layers' weights as they are stored before and after. */
   readonly layerBytesBefore: number;
   readonly layerBytesAfter: number;
-  /** Bytes of all tensors before and after. */
+  /** Bytes of all tensors as they are stored before and after. */
   readonly bytesBefore: number;
   readonly bytesAfter: number;
   /** Share of the pruned layers' weights that were removed. */
@@ -51,11 +51,11 @@ export class Packing {
   }
 
   /** Whether a weight is stored packed: pruned as the layout needs it, in a layout that packs. */
-  isPacked(weightName: string): boolean {
+  isPacked(weightName: string, layout: Layout = this.layout): boolean {
     const sparsity = this.layerOf(weightName)?.sparsity;
     const isTwoFour = sparsity?.kind === "n:m" && sparsity.m === 4 && sparsity.n <= 2;
-    const fits = this.layout.holds === "any" ? sparsity !== undefined : isTwoFour;
-    return fits && this.layout.name !== "dense";
+    const fits = layout.holds === "any" ? sparsity !== undefined : isTwoFour;
+    return fits && layout.name !== "dense";
   }
 
   /** The weights that are packed. */

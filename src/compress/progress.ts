@@ -1,13 +1,43 @@
 import type { BlockStep } from "./pass.js";
 import type { Phase, Transform } from "./transform.js";
 
-/** Says what share of the whole work is done. */
+/** How far a run is. */
+export interface Progress {
+  /** Share of the whole work that is done, in [0, 1]; it never falls. */
+  readonly fraction: number;
+  /** Seconds until the end, by what earlier blocks took; undefined while nothing tells. */
+  readonly secondsLeft: number | undefined;
+}
+
+/** A phase that was begun. */
+interface Begun {
+  readonly name: string;
+  readonly block: number;
+  readonly at: number;
+}
+
+/** Share of a phase that must be done before its pace tells how long it takes. */
+const TELLING = 0.02;
+
+/** What writing the output weighs, for each block. */
+const WRITE_WEIGHT = 1;
+
+/** Says what share of the whole work is done, and when it will be. */
 export class Course {
-  /** The weight of each phase, by block. */
+  /** The phases of each block. */
   private readonly plan: readonly (readonly Phase[])[];
   private readonly total: number;
+  private highest = 0;
+  /** Seconds that a phase took in the last block that had it, for one of its weight. */
+  private readonly rates = new Map<string, number>();
+  private begun: Begun | undefined;
 
-  constructor(steps: readonly Transform[], layers: number) {
+  /** @param now the time in seconds. @default the clock's */
+  constructor(
+    steps: readonly Transform[],
+    private readonly layers: number,
+    private readonly now = () => performance.now() / 1000,
+  ) {
     this.plan = Array.from({ length: layers }, (_, block) => {
       const phases = steps.map((step) => step.phases(block));
       return [
@@ -18,22 +48,79 @@ export class Course {
         ["advance", 5],
       ];
     });
-    this.total = this.weightOf(layers);
+    this.total = this.weightOf(layers) + WRITE_WEIGHT * layers;
   }
 
   /** Of all blocks before one. */
   private weightOf(block: number): number {
-    return this.plan
-      .slice(0, block)
-      .flat()
-      .reduce((sum, [, weight]) => sum + weight, 0);
+    return sum(this.plan.slice(0, block).flat());
   }
 
-  /** In [0, 1]. */
-  fraction(block: number, { phase, fraction }: BlockStep): number {
+  /** A step of a block's work. */
+  at(block: number, { phase, fraction }: BlockStep): Progress {
     const phases = this.plan[block];
     const at = phases.findIndex(([name]) => name === phase);
-    const before = phases.slice(0, at).reduce((sum, [, weight]) => sum + weight, 0);
-    return (this.weightOf(block) + before + phases[at][1] * fraction) / this.total;
+    const now = this.now();
+    if (this.begun?.name !== phase || this.begun.block !== block) {
+      this.close(now);
+      this.begun = { name: phase, block, at: now };
+    }
+    const weight = phases[at][1];
+    const done = this.weightOf(block) + sum(phases.slice(0, at)) + weight * fraction;
+    const pace = fraction > TELLING ? (now - this.begun.at) / (weight * fraction) : undefined;
+    const rates = new Map(this.rates);
+    if (pace !== undefined && !rates.has(phase)) rates.set(phase, pace);
+    const own: Phase = [phase, weight * (1 - fraction)];
+    const rest = [own, ...phases.slice(at + 1), ...this.plan.slice(block + 1).flat()];
+    return this.progress(done, this.secondsOf(rest, rates));
   }
+
+  /** The part of the output that is written, in [0, 1]. */
+  writing(fraction: number): Progress {
+    this.close(this.now());
+    return this.progress(this.total - WRITE_WEIGHT * this.layers * (1 - fraction), undefined);
+  }
+
+  /** Forgets what the phases took, as the rest runs elsewhere. */
+  forget(): void {
+    this.begun = undefined;
+    this.rates.clear();
+  }
+
+  private close(now: number): void {
+    if (!this.begun) return;
+    const { name, block, at } = this.begun;
+    const weight = sum(this.plan[block].filter(([phase]) => phase === name));
+    this.rates.set(name, (now - at) / weight);
+    this.begun = undefined;
+  }
+
+  /** Seconds that phases will take; undefined when one is among them that nothing is known of. */
+  private secondsOf(
+    phases: readonly Phase[],
+    rates: ReadonlyMap<string, number>,
+  ): number | undefined {
+    const passes = [...rates].filter(([name]) => !this.isGuess(name)).map(([, rate]) => rate);
+    // Passes over the windows weigh what they take.
+    const usual = passes.reduce((all, rate) => all + rate, 0) / passes.length;
+    let seconds = 0;
+    for (const [name, weight] of phases) {
+      if (weight === 0) continue;
+      seconds += weight * (rates.get(name) ?? (this.isGuess(name) ? Number.NaN : usual));
+    }
+    return Number.isNaN(seconds) ? undefined : seconds;
+  }
+
+  private isGuess(name: string): boolean {
+    return this.plan.flat().some(([phase, , isGuess]) => phase === name && isGuess);
+  }
+
+  private progress(done: number, secondsLeft: number | undefined): Progress {
+    this.highest = Math.max(this.highest, Math.min(1, done / this.total));
+    return { fraction: this.highest, secondsLeft };
+  }
+}
+
+function sum(phases: readonly Phase[]): number {
+  return phases.reduce((total, [, weight]) => total + weight, 0);
 }

@@ -40,14 +40,14 @@ export class RunFacts {
     readonly inputs: RunInputs,
     private readonly lease: Lease,
     private readonly recipe: Recipe,
-    private readonly calibration: object,
+    private readonly calibration: object | undefined,
   ) {}
 
   static async of(
     sources: Sources,
     lease: Lease,
     recipe: Recipe,
-    calibration: object,
+    calibration: object | undefined,
     plugins: readonly UsedPlugin[],
   ): Promise<RunFacts> {
     // The keys end the sentence "it holds the unfinished work of another ...".
@@ -55,7 +55,7 @@ export class RunFacts {
       "version of penjing": VERSION,
       model: await shapeOf(sources.model),
       recipe: JSON.stringify(recipe),
-      "calibration text": JSON.stringify(calibration),
+      "calibration text": JSON.stringify(calibration ?? null),
       [ARITHMETIC]: arithmeticOf(lease.backend),
       ...(plugins.length > 0 && { "set of plug-ins": JSON.stringify(plugins) }),
     };

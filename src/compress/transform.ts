@@ -84,8 +84,11 @@ export interface PlanTarget {
   readonly later: readonly ReadStep[];
 }
 
-/** A part of a block's work by its name in progress events, and its weight beside the others. */
-export type Phase = readonly [name: string, weight: number];
+/**
+ * A part of a block's work by its name in progress events, and its weight beside the others. How long
+ * an optimisation takes is not known before it runs: its weight is a rough guess.
+ */
+export type Phase = readonly [name: string, weight: number, isGuess?: boolean];
 
 /** A planned step. */
 export interface Transform {
@@ -93,6 +96,8 @@ export interface Transform {
   readonly layers: ReadonlyMap<string, LayerPlan>;
   /** Whether it changes what stands outside the blocks. */
   readonly changesOuter: boolean;
+  /** What reads the inputs of linears, and so needs a calibration text; undefined when nothing does. */
+  readonly reader: string | undefined;
   /** What it does for a block before and after the block's calibration, in order. */
   phases(block: number): { readonly before: readonly Phase[]; readonly after: readonly Phase[] };
   /** Whether it has long optimisations in a block, which a budget can cut short. */

@@ -13,8 +13,17 @@ export interface Windows {
   readonly ids: Int32Array;
   readonly samples: number;
   readonly notes: readonly string[];
-  readonly facts: Readonly<Record<string, number | string>>;
+  /** Undefined without a text. */
+  readonly facts: Readonly<Record<string, number | string>> | undefined;
 }
+
+/** What stands in for windows where nothing reads any. */
+export const NO_WINDOWS: Windows = {
+  ids: new Int32Array(0),
+  samples: 0,
+  notes: [],
+  facts: undefined,
+};
 
 export interface WindowOptions {
   /** Whether each window begins with a BOS token. @default "auto" */

@@ -112,10 +112,11 @@ export async function* exportSteps(
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
     signal?.throwIfAborted();
     await output.commit();
+    yield { type: "progress", phase: "write", name: output.path, fraction: 1 };
     return {
       layoutBefore: model.layout.name,
       layoutAfter: layout.name,
-      bytesBefore: job.bytesBefore,
+      bytesBefore: [...checkpoint.tensors.values()].reduce((sum, one) => sum + one.byteLength, 0),
       bytesAfter: writer.totalBytes,
       packed: job.packed.size,
       reconstructed: job.reconstructed,
@@ -175,7 +176,6 @@ class Job {
   reconstructed = 0;
   /** The layout to write; it knows what it must of the packed weights once these are chosen. */
   layout: Layout;
-  readonly bytesBefore: number;
   private readonly linears: readonly string[];
   /** The weights that come out, in the order in which they or their parts are stored. */
   private readonly names: readonly string[];
@@ -197,7 +197,6 @@ class Job {
     this.names = rebuilds ? plainOrder(model, stored) : stored;
     const bytesOf = (names: readonly string[]) =>
       names.reduce((sum, name) => sum + this.storedBytes(name), 0);
-    this.bytesBefore = bytesOf(stored);
     this.total = bytesOf(this.names) + (layout === dense ? 0 : bytesOf(this.linears));
   }
 

@@ -42,16 +42,16 @@ export type ExportEvent =
       readonly type: "progress";
       /** Weights are checked before a packing layout is written. */
       readonly phase: "check" | "write";
-      /** The weight. */
+      /** The weight; in the last event the folder, which has its name then. */
       readonly name: string;
-      /** Share of the whole work that is done, in [0, 1]. */
+      /** Share of the whole work that is done, in [0, 1]; the last event has 1. */
       readonly fraction: number;
     };
 
 export interface ExportResult {
   readonly layoutBefore: string;
   readonly layoutAfter: string;
-  /** Bytes of all tensors. */
+  /** Bytes of all tensors as they are stored. */
   readonly bytesBefore: number;
   readonly bytesAfter: number;
   /** Weights that the output stores packed. */

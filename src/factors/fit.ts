@@ -156,7 +156,7 @@ async function descend(
         break;
       }
       await descent.round(done % 2 === 1);
-      problem.onProgress?.((done + 1) / rounds);
+      problem.onProgress?.(Math.min(1, Math.max((done + 1) / rounds, spent)));
       await keep(problem, parts, losses);
       problem.signal?.throwIfAborted();
     }

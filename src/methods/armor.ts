@@ -265,7 +265,8 @@ async function optimise(
     }
     const now = performance.now();
     steps = Math.max(1, Math.floor((count * TURN) / (now - start)));
-    problem.onProgress?.((done + count) / iterations);
+    const spent = (now - begun) / (1000 * seconds);
+    problem.onProgress?.(Math.min(1, Math.max((done + count) / iterations, spent)));
     await keep(problem, state, track);
     await breathe();
   }

@@ -171,15 +171,16 @@ export function memoryFolder(
 
 /** Opens a file by path for ranged reads. Node, Deno and Bun only. */
 export async function openFile(path: string): Promise<ByteSource> {
-  const { open } = await loadFiles();
+  const { open, stat } = await loadFiles();
   let handle: Awaited<ReturnType<typeof open>> | undefined;
   let size: number;
   try {
+    const kind = await stat(path);
+    if (kind.isDirectory()) throw Object.assign(new Error("is a folder"), { code: "EISDIR" });
+    // Not opened to find out: that would wait for whoever writes into a named pipe.
+    if (!kind.isFile()) throw new PenjingError(path, "it is not a regular file; give a file.");
     handle = await open(path, "r");
-    const stat = await handle.stat();
-    if (stat.isDirectory()) throw Object.assign(new Error("is a folder"), { code: "EISDIR" });
-    if (!stat.isFile()) throw new PenjingError(path, "it is not a regular file; give a file.");
-    size = stat.size;
+    size = (await handle.stat()).size;
   } catch (error) {
     await handle?.close();
     throw fileError(path, "opening", error);

@@ -97,6 +97,18 @@ test("a pattern that does not divide a layer names it and how to go on", async (
   await fails(compressArgs(out, "--sparsity", "3:7"), message, folder);
 });
 
+test("a method that reads inputs needs a calibration text", async () => {
+  const without = (...more: string[]) => ["compress", MODEL, "--out", out, ...more];
+  for (const [args, reader] of [
+    [["--method", "wanda"], "wanda"],
+    [[], "sparsegpt"],
+    [["--method", "magnitude", "--rotate", "denoise", "--rotate-objective", "wanda"], "rotate"],
+  ] as const) {
+    const message = new RegExp(`^penjing: \\[--calibration\\] ${reader} reads what goes into `);
+    await fails(without(...args), message, folder);
+  }
+});
+
 test("calibration texts", async () => {
   const given = (path: string) => compressArgs(out, "--calibration", path);
   const empty = file("empty.txt", " \n");
@@ -228,7 +240,7 @@ test("usage is answered with 2 and where to look", async () => {
   for (const [args, message] of [
     [["compres", MODEL], /unknown command 'compres'\n\(Did you mean compress\?\)/],
     [compressArgs(out, "--forse"), /unknown option '--forse'\n\(Did you mean --force\?\)/],
-    [["compress", MODEL, "--out", out], /required option '--calibration <file>'/],
+    [["compress", MODEL], /required option '--out <folder>'/],
     [compressArgs(out, "--samples", "few"), /'few' is invalid\. Give a number\./],
     [compressArgs(out, "--shard-size", "0"), /whole number of bytes above 0/],
     [compressArgs(out, "--dampin", "1"), /unknown option '--dampin'\n\(Did you mean --damping\?\)/],
@@ -236,7 +248,10 @@ test("usage is answered with 2 and where to look", async () => {
     [["generate"], /missing required argument 'model'/],
     [[], /^Usage: penjing /],
   ] as const) {
-    await fails(args, message, folder, 2);
+    const { stderr } = await fails(args, message, folder, 2);
+    const isKnown = args.length > 0 && args[0] !== "compres";
+    const place = isKnown ? `${args[0]} --help lists its options` : "--help lists the commands";
+    if (args.length > 0) assert.ok(stderr.endsWith(`(penjing ${place})\n`), stderr);
   }
 });
 

@@ -12,6 +12,7 @@ const test = suite("pack");
 const PUBLISHED = [
   /^package\.json$/,
   /^README\.md$/,
+  /^penjing\.mjs$/,
   /^LICENSE$/,
   /^recipe\.schema\.json$/,
   /^build\/(index|kit|cli|chunk-[\w-]+)\.js$/,
@@ -19,7 +20,9 @@ const PUBLISHED = [
   /^build\/portable\/(calibrate|compressor|exporter|linear|overlap|prune|random|recipe)\.js$/,
   /^build\/portable\/(locate|unusual-files)\.js$/,
   /^build\/workerd\.js$/,
-  /^build\/kernels(-relaxed)?\.wasm$/,
+  /^build\/kernels(-relaxed)?\.wasm(\.d\.ts)?$/,
+  /^(CHANGELOG|SECURITY)\.md$/,
+  /^docs\/([\w-]+\.md|pictures\/[\w-]+\.(svg|png))$/,
   /^build\/(index|kit|faces)\.d\.ts$/,
 ];
 
@@ -74,6 +77,20 @@ test("the package holds what it needs and nothing else", () => {
   for (const name of ["README.md", "LICENSE", "build/index.js", "build/cli.js"]) {
     assert.ok(files.includes(name), `${name} is not in the package`);
   }
+});
+
+test("no link of a document in the package is dead", () => {
+  const documents = files.filter((name) => name.endsWith(".md"));
+  assert.ok(documents.includes("README.md") && documents.includes("docs/methods.md"));
+  const dead = documents.flatMap((name) => {
+    const text = fs.readFileSync(join(repositoryRoot, name), "utf8");
+    return [...text.matchAll(/\]\(([^)#\s]+)(#[^)]*)?\)/g)]
+      .map(([, link]) => link)
+      .filter((link) => !/^https?:/.test(link))
+      .filter((link) => !files.includes(join(dirname(name), link).replaceAll("\\", "/")))
+      .map((link) => `${name}: ${link}`);
+  });
+  assert.equal(dead, []);
 });
 
 test("installed in an empty folder, it runs and type-checks", () => {

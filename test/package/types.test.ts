@@ -48,8 +48,8 @@ export const layouts: readonly LayoutName[] = ["two-four", "cutlass+pad"];
 
 // @ts-expect-error no such option
 compress({ ...options, calibraton: "text" });
-// @ts-expect-error the text is missing
-compress({ model: "m", out: "o" });
+// @ts-expect-error the output is missing
+compress({ model: "m", calibration: "text" });
 // @ts-expect-error no such statistics
 compress({ ...options, recipe: { statistics: "sparse" } });
 // @ts-expect-error no such backend

@@ -115,6 +115,30 @@ skipUnless(test, workerd !== undefined, "workerd is not here", "examples/worker"
     assert.is(one, `200 ${await story(files, "One day", 40)}\n`, served.printed());
     assert.is(other, `200 ${await story(files, "Tom and", 40)}\n`);
     assert.match(await ask("tokens=many"), /^400 \[maxNewTokens\] it is NaN/);
+    const posted = await fetch(served.url, { method: "POST", body: "prompt" });
+    assert.is(`${posted.status} ${posted.headers.get("allow")}`, "405 GET");
+    await posted.text();
+    // A hundred at once: as many as have a place in the line are served, the others told to come again.
+    const crowd = await Promise.all(
+      Array.from({ length: 100 }, async (_, i) => {
+        const response = await fetch(`${served.url}/?prompt=One+day&tokens=${4 + (i % 3)}`);
+        const text = await response.text();
+        return { status: response.status, retry: response.headers.get("retry-after"), text };
+      }),
+    );
+    const told = crowd.filter(({ status }) => status === 200);
+    const sent = crowd.filter(({ status, retry }) => status === 503 && retry === "2");
+    assert.is(told.length + sent.length, 100, served.printed());
+    assert.ok(told.length >= 9, `${told.length} of 100`);
+    for (const { text } of told) assert.ok(text.startsWith("One day"), text);
+    // Who goes away in mid-work holds nobody up.
+    const leave = new AbortController();
+    const left = fetch(`${served.url}/?tokens=200`, { signal: leave.signal }).catch(() => {});
+    setTimeout(() => leave.abort(), 100);
+    await left;
+    const begun = performance.now();
+    assert.is(await ask("prompt=One+day"), `200 ${await story(files, "One day", 40)}\n`);
+    assert.ok(performance.now() - begun < 10_000);
     ran(`${workerd!.name}: examples/worker`);
   } finally {
     await served.close();

@@ -25,6 +25,7 @@ import type { Steps } from "../pass.js";
 import { openCompressRegistry } from "../registry.js";
 import type {
   BlockState,
+  Phase,
   PlanTarget,
   ReadStep,
   RunTools,
@@ -158,6 +159,9 @@ function refuseShape({ method, sparsity }: LayerPlan, name: string, cols: number
   );
 }
 
+/** What the phase of a long optimisation weighs in progress, where a pass over the windows weighs 7. */
+const TIMED_WEIGHT = 60;
+
 class Pruning implements Transform {
   readonly changesOuter = false;
 
@@ -166,8 +170,14 @@ class Pruning implements Transform {
     readonly layers: ReadonlyMap<string, LayerPlan>,
   ) {}
 
-  phases() {
-    return { before: [], after: [["prune", 6]] } as const;
+  get reader(): string | undefined {
+    const plans = [...this.layers.values()];
+    return plans.find(({ method, options }) => method.needs(options).length > 0)?.method.name;
+  }
+
+  phases(block: number): { readonly before: Phase[]; readonly after: Phase[] } {
+    const isTimed = this.isTimed(block);
+    return { before: [], after: [["prune", isTimed ? TIMED_WEIGHT : 6, isTimed]] };
   }
 
   /** The linears of a block that are pruned, in the order in which a forward uses them. */
@@ -236,11 +246,18 @@ class PruningRun implements TransformRun {
       const [rows, cols] = one.shape;
       return this.pruning.plan(block.layer, one).method.isTimed ? rows * cols : 0;
     };
-    const left = planned.slice(at).reduce((sum, one) => sum + size(one), 0);
+    const sizes = (sites: readonly Site[]) => sites.reduce((sum, one) => sum + size(one), 0);
+    const left = sizes(planned.slice(at));
+    // Long optimisations take their time by the size of the layer; others are short beside them.
+    const all = sizes(planned);
+    const progress = (fraction: number) =>
+      all > 0
+        ? (sizes(planned.slice(0, at)) + size(site) * fraction) / all
+        : (at + fraction) / planned.length;
     const seconds = size(site) > 0 ? budget.part((share * size(site)) / left) : undefined;
     const work = passes.follow(
       "prune",
-      (fraction) => (at + fraction) / planned.length,
+      progress,
       (signal, onProgress) =>
         pruneLayer(passes.backend, {
           name,

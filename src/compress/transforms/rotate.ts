@@ -87,6 +87,9 @@ export function planSearch(
   return { ...options, objective, loss, pattern };
 }
 
+/** What the search weighs in progress for each block, where a pass over the windows weighs 7. */
+const SEARCH_WEIGHT = 30;
+
 class Rotation implements Transform {
   readonly layers = new Map<string, never>();
   readonly changesOuter: boolean;
@@ -104,10 +107,14 @@ class Rotation implements Transform {
     this.changesOuter = options.scope === "shared";
   }
 
+  get reader(): string | undefined {
+    return this.search.objective === "magnitude" ? undefined : rotate.name;
+  }
+
   phases(block: number) {
     const group = this.groups.find(({ first }) => first === block);
     const blocks = group ? group.end - group.first : 0;
-    const search: Phase = ["rotate", 7 * blocks];
+    const search: Phase = ["rotate", SEARCH_WEIGHT * blocks, true];
     // A block of its own is rotated after its calibration.
     if (blocks > 1) return { before: [["survey", 7 * blocks], search] as const, after: [] };
     return { before: [], after: [search] };

@@ -1,0 +1,115 @@
+import { constants, openSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { Socket } from "node:net";
+import { addAbortSignal, type Readable } from "node:stream";
+import { PenjingError } from "../errors.js";
+import { fileError } from "../platform/file-errors.js";
+import { openFile } from "../platform/files.js";
+import { printNote } from "./console.js";
+
+/** Longest text that is read, in bytes: what one JavaScript string can hold. */
+const MOST_TEXT_BYTES = 500_000_000;
+
+/** Waits so long for the first bytes of a pipe before it says so. */
+const WAIT_MS = 1000;
+
+/** What names standard input where a file is asked for. */
+export const STDIN = "-";
+
+/** Whether a path names standard input, which only one reader can read. */
+export function isStdin(path: string): boolean {
+  return path === STDIN || path === "/dev/stdin" || path === "/dev/fd/0";
+}
+
+export interface ReadTextOptions {
+  /** What asked for the text, such as "--eval", for messages. */
+  readonly reader: string;
+  /** Stops a read that waits. */
+  readonly signal?: AbortSignal | undefined;
+  /** Does not say that it waits. */
+  readonly quiet?: boolean | undefined;
+}
+
+let stdinReader: string | undefined;
+
+/**
+ * Reads a whole UTF-8 text: a file, a pipe by its path, or standard input for "-".
+ *
+ * @throws PenjingError when it cannot be read, is too long, is not UTF-8, or is standard input for a
+ *   second time; the signal's reason when it is aborted
+ */
+export async function readText(path: string, options: ReadTextOptions): Promise<string> {
+  const { reader, signal } = options;
+  if (isStdin(path)) {
+    if (stdinReader !== undefined) {
+      throw new PenjingError(
+        reader,
+        `standard input was read for ${stdinReader} already; give a file to one of the two.`,
+      );
+    }
+    stdinReader = reader;
+    return decode("standard input", await readStream(process.stdin, "standard input", options));
+  }
+  const kind = await stat(path).catch(() => undefined);
+  if (kind?.isFIFO()) {
+    return decode(path, await readStream(openPipe(path), path, options));
+  }
+  const source = await openFile(path);
+  try {
+    if (source.size > MOST_TEXT_BYTES) throw tooLong(path, `it has ${source.size} bytes`);
+    signal?.throwIfAborted();
+    return decode(path, await source.read(0, source.size));
+  } finally {
+    await source.close();
+  }
+}
+
+/** Opens a named pipe so that neither opening nor reading holds up a thread until somebody writes. */
+function openPipe(path: string): Readable {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    return new Socket({ fd, readable: true, writable: false });
+  } catch (error) {
+    throw fileError(path, "opening", error);
+  }
+}
+
+async function readStream(
+  stream: Readable,
+  where: string,
+  { signal, quiet }: ReadTextOptions,
+): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  const waiting = setTimeout(() => {
+    if (!quiet) printNote(`note: ${where}: waiting for its text`);
+  }, WAIT_MS);
+  if (signal) addAbortSignal(signal, stream);
+  try {
+    for await (const piece of stream) {
+      clearTimeout(waiting);
+      pieces.push(piece as Uint8Array);
+      size += (piece as Uint8Array).length;
+      if (size > MOST_TEXT_BYTES) throw tooLong(where, "more bytes come");
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw fileError(where, "reading", error);
+  } finally {
+    clearTimeout(waiting);
+  }
+  return Buffer.concat(pieces);
+}
+
+function tooLong(where: string, what: string): PenjingError {
+  const most = `than the ${MOST_TEXT_BYTES} that a text may have`;
+  return new PenjingError(where, `${what}, more ${most}; give a part of it.`);
+}
+
+function decode(where: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new PenjingError(where, "it is not UTF-8 text; convert it to UTF-8.", { cause });
+  }
+}
