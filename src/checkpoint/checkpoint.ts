@@ -49,6 +49,8 @@ export interface Checkpoint {
   readonly beside: BesideFiles;
   /** Sentences on what was found in another place or form than usual. */
   readonly notes: readonly string[];
+  /** @throws PenjingError when a weight file was written to since it was opened */
+  checkUnchanged(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -257,6 +259,9 @@ function makeCheckpoint(
     },
     async readFloat32(name) {
       return toFloat32(find(name).info, await read(name));
+    },
+    async checkUnchanged() {
+      for (const file of files.values()) await file.checkUnchanged();
     },
     close: () => closeAll(files.values()),
   };

@@ -44,6 +44,8 @@ export interface SafetensorsFile {
   readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array>;
   /** All bytes of tensors of this file that lie one after another, in this order, read at once. */
   readRun(infos: readonly TensorInfo[]): Promise<Uint8Array>;
+  /** @throws PenjingError when the file was written to since it was opened */
+  checkUnchanged(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -107,6 +109,7 @@ function makeFile(
       }
       return source.read(start, end - start);
     },
+    checkUnchanged: async () => source.checkUnchanged?.(),
     close: () => source.close(),
   };
 }

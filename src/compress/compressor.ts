@@ -177,6 +177,7 @@ export async function* compressSteps(
       `${JSON.stringify({ seconds, peakTensorBytes, served }, null, 2)}\n`,
     );
     signal?.throwIfAborted();
+    await checkpoint.checkUnchanged();
     await place.commit();
     if (totals.bytesAfter >= totals.bytesBefore) yield note("out", sizeNote(made));
     yield written(start.blocks, { fraction: 1, secondsLeft: 0 });

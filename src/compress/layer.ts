@@ -17,6 +17,7 @@ import type { Snapshot } from "../snapshot.js";
 import { formatSparsity, type Sparsity } from "../sparsity.js";
 import type { Statistics } from "../statistic.js";
 import type { StoredDType, Tensor } from "../tensor.js";
+import { checkLayer, checkProduct } from "./check-layer.js";
 import type { Journal } from "./journal.js";
 
 /** What is done to one linear layer. */
@@ -184,7 +185,7 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
   const keeper = options.journal.keeper(layerParts(name)[1]);
   const problem = { name, original, plan, statistics, seed, seconds, keeper, signal, onProgress };
   const solved = await solveLayer(backend, problem);
-  const { weight, form, report } = solved;
+  const { weight, form, mask, report } = solved;
   try {
     const held = form ?? denseLeaf(weight, report.shape);
     const named = nameParts(held, `${name}.weight`, floatName({ dtype }));
@@ -203,6 +204,8 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
         });
       }
     }
+    const dense = form ? undefined : stored[0];
+    checkLayer(backend, { name, stored, mask, sparsity: plan.sparsity, dense });
     return { report: form ? { ...report, form: treeOf(named) } : report, stored };
   } finally {
     disposeSolved(solved);
@@ -247,6 +250,7 @@ async function openPruned(
       }
       if (form) effective.dispose();
     }
+    if (!form) await checkProduct(backend, name, stored[0], parts[0]);
     const weight = form ? own(await backend.ops.prepare(held)) : parts[0];
     const measured = error === undefined ? report : { ...report, layerError: error };
     return { report: measured, stored, linear: { weight, bias }, difference };

@@ -1,6 +1,6 @@
 import type { Backend } from "../backend.js";
 import { fromFloat32, toFloat32 } from "../checkpoint/dtype.js";
-import { PenjingError } from "../errors.js";
+import { DeviceError, PenjingError } from "../errors.js";
 import type { WorkFolder } from "../platform/work-folder.js";
 import { rowsOf, type Tensor } from "../tensor.js";
 import type { Settings } from "./settings.js";
@@ -109,6 +109,17 @@ class FolderChunks implements Chunks {
   }
 }
 
+/** One in seven of the values that a GPU gives is looked at: what it gets wrong, it gets wrong widely. */
+const LOOKED_AT = 7;
+
+function refuseNonFinite(values: Float32Array): void {
+  for (let i = 0; i < values.length; i += LOOKED_AT) {
+    if (Number.isFinite(values[i])) continue;
+    const what = "the GPU gave activations that are NaN or infinite";
+    throw new DeviceError(`${what}; use \`backend: wasm\`, which tells why.`);
+  }
+}
+
 /**
  * The residual stream of the calibration windows between two blocks, [rows, cols] numbers outside the
  * backend, of which a backend holds some rows at a time. Its bytes are little-endian, row by row, cut
@@ -190,9 +201,12 @@ export class ResidualStream {
    *
    * @param first the first row
    * @param values f32 [count, cols] on the backend
+   * @throws DeviceError when a GPU gives values that are not finite
    */
   async write(first: number, values: Tensor): Promise<void> {
-    await this.put(first, (await this.backend.read(values)) as Float32Array);
+    const data = (await this.backend.read(values)) as Float32Array;
+    if (this.backend.name === "webgpu") refuseNonFinite(data);
+    await this.put(first, data);
   }
 
   /** Like `write`, with the values of whole rows. */

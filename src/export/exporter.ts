@@ -111,6 +111,7 @@ export async function* exportSteps(
     }
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
     signal?.throwIfAborted();
+    await checkpoint.checkUnchanged();
     await output.commit();
     yield { type: "progress", phase: "write", name: output.path, fraction: 1 };
     return {

@@ -24,6 +24,12 @@ export interface ByteSource {
    * `size`, throw a PenjingError.
    */
   read(offset: number, length: number): Promise<Uint8Array>;
+  /**
+   * Left out where nothing can change the bytes, or a read would fail.
+   *
+   * @throws PenjingError when the file was written to since it was opened
+   */
+  checkUnchanged?(): Promise<void>;
   /** Frees the handle; a second call does nothing. */
   close(): Promise<void>;
 }
@@ -173,19 +179,20 @@ export function memoryFolder(
 export async function openFile(path: string): Promise<ByteSource> {
   const { open, stat } = await loadFiles();
   let handle: Awaited<ReturnType<typeof open>> | undefined;
-  let size: number;
+  let found: Awaited<ReturnType<typeof stat>>;
   try {
     const kind = await stat(path);
     if (kind.isDirectory()) throw Object.assign(new Error("is a folder"), { code: "EISDIR" });
     // Not opened to find out: that would wait for whoever writes into a named pipe.
     if (!kind.isFile()) throw new PenjingError(path, "it is not a regular file; give a file.");
     handle = await open(path, "r");
-    size = (await handle.stat()).size;
+    found = await handle.stat();
   } catch (error) {
     await handle?.close();
     throw fileError(path, "opening", error);
   }
   const file = handle;
+  const { size, mtimeMs } = found;
   let closed = false;
   return {
     name: path,
@@ -212,6 +219,14 @@ export async function openFile(path: string): Promise<ByteSource> {
         done += bytesRead;
       }
       return bytes;
+    },
+    async checkUnchanged() {
+      const now = await file.stat();
+      if (now.size === size && now.mtimeMs === mtimeMs) return;
+      throw new PenjingError(
+        path,
+        "it was written to while it was read, so that what was read of it may not fit together; run again when nothing writes to it.",
+      );
     },
     async close() {
       if (closed) return;

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -120,6 +120,26 @@ test("leaving the loop early keeps what is done; a caller's folder is discarded"
   assert.equal(await leave(path), ["left.partial"]);
   rmSync(`${path}.partial`, { recursive: true });
   assert.equal(await leave(await createOutputFolder(path)), []);
+});
+
+test("a model that is written to during the run is refused, and nothing is committed", async () => {
+  const model = join(folder, "changing");
+  cpSync(MODEL, model, { recursive: true });
+  const out = join(folder, "changed");
+  const weights = join(model, "model.safetensors");
+  const work = async () => {
+    for await (const { type } of compress({
+      model,
+      calibration: CALIBRATION,
+      recipe: QUICK,
+      out,
+    })) {
+      if (type === "start") appendFileSync(weights, "more");
+    }
+  };
+  await refused(work, /changing.model\.safetensors\] it was written to while it was read/);
+  assert.not(existsSync(out));
+  for (const left of [model, `${out}.partial`]) rmSync(left, { recursive: true });
 });
 
 test("a failure in the middle frees what was taken", async () => {
