@@ -7,6 +7,7 @@ export type { WasmOptions } from "./backends/wasm/options.js";
 export type { BesideFiles } from "./checkpoint/beside.js";
 export { type Checkpoint, type CheckpointTensor, openCheckpoint } from "./checkpoint/checkpoint.js";
 export type { TensorInfo } from "./checkpoint/safetensors.js";
+export type { Encoding } from "./checkpoint/tokenizer/pipeline.js";
 export {
   type DecodeOptions,
   type EncodeOptions,
@@ -62,6 +63,7 @@ export {
 } from "./inspect.js";
 export type { LayoutName } from "./layouts/index.js";
 export type { MethodName } from "./methods/index.js";
+export type { BosMode } from "./models/bos.js";
 export { type OpenModel, type OpenModelOptions, openModel } from "./models/open.js";
 export type { FormTree } from "./models/stored-forms.js";
 export { type OpenBackendOptions, openBackend } from "./open-backend.js";
@@ -121,4 +123,5 @@ export type { Run } from "./run.js";
 export type { SamplingOptions } from "./sample.js";
 export type { SparsityText } from "./sparsity.js";
 export type { StoredDType, Tensor, TensorDType } from "./tensor.js";
+export type { TokenizeEvent } from "./text.js";
 export { VERSION } from "./version.js";

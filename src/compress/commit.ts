@@ -115,6 +115,15 @@ export class Output {
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
   }
 
+  /** What is said of an output that is no smaller than its input. */
+  sizeNote(): string {
+    const what = "it takes no fewer bytes than the model that it was made from";
+    const smallest = this.smallest();
+    if (!smallest) return `${what}, and no layout stores it in fewer`;
+    const { layout, bytes } = smallest;
+    return `${what}, as removed weights are stored as zeros; \`layout: ${layout}\` takes ${bytes} bytes`;
+  }
+
   totals(): Totals {
     const all = [...this.units.values()];
     const { model, pruned } = this.packing;

@@ -52,7 +52,7 @@ import {
   type Workplace,
 } from "./resume.js";
 import { Sources } from "./sources.js";
-import type { Transform } from "./transform.js";
+import { refuseReaders, type Transform } from "./transform.js";
 import { findUnit, type Unit, UnitWriter } from "./unit.js";
 import { NO_WINDOWS, tokenise, type Windows } from "./windows.js";
 import { prunableLayers, workload } from "./workload.js";
@@ -179,7 +179,7 @@ export async function* compressSteps(
     signal?.throwIfAborted();
     await checkpoint.checkUnchanged();
     await place.commit();
-    if (totals.bytesAfter >= totals.bytesBefore) yield note("out", sizeNote(made));
+    if (totals.bytesAfter >= totals.bytesBefore) yield note("out", made.sizeNote());
     yield written(start.blocks, { fraction: 1, secondsLeft: 0 });
     return result;
   } finally {
@@ -202,25 +202,6 @@ function notesOf({ checkpoint: { folder, beside, notes } }: StoredModel): string
 /** A step of writing the output. */
 function written(blocks: number, progress: Progress): CompressEvent {
   return { type: "progress", phase: "write", block: blocks - 1, blocks, ...progress };
-}
-
-/** What is said of an output that is no smaller than its input. */
-function sizeNote(made: Output): string {
-  const what = "it takes no fewer bytes than the model that it was made from";
-  const smallest = made.smallest();
-  if (!smallest) return `${what}, and no layout stores it in fewer`;
-  const { layout, bytes } = smallest;
-  return `${what}, as removed weights are stored as zeros; \`layout: ${layout}\` takes ${bytes} bytes`;
-}
-
-/** @throws PenjingError when a step cannot do without a calibration text */
-function refuseReaders(steps: readonly Transform[]): void {
-  const reader = steps.find((step) => step.reader !== undefined)?.reader;
-  if (reader === undefined) return;
-  throw new PenjingError(
-    "calibration",
-    `${reader} reads what goes into each layer; give the text that the model is calibrated on, or take a method that needs none, such as magnitude.`,
-  );
 }
 
 /** Refuses what cannot be written anew. */

@@ -1,3 +1,4 @@
+import { PenjingError } from "../errors.js";
 import type { FinishedTensor } from "../layout.js";
 import type { Importance } from "../method.js";
 import type { DecoderSpec, Site } from "../model.js";
@@ -158,4 +159,14 @@ export interface TransformRun {
    */
   finish?(unit: UnitWriter, signal: AbortSignal | undefined): Promise<Record<string, unknown>>;
   dispose?(): void;
+}
+
+/** @throws PenjingError when a step cannot do without a calibration text */
+export function refuseReaders(steps: readonly Transform[]): void {
+  const reader = steps.find((step) => step.reader !== undefined)?.reader;
+  if (reader === undefined) return;
+  throw new PenjingError(
+    "calibration",
+    `${reader} reads what goes into each layer; give the text that the model is calibrated on, or take a method that needs none, such as magnitude.`,
+  );
 }

@@ -184,9 +184,11 @@ gpuTest("a device lost while compressing: auto begins the block again on wasm", 
   await choosing(gpu, async () => {
     const out = memoryOutputFolder();
     const { events, result } = await compressBreaking({ ...COMPRESS, out }, destroy);
-    const notes = events.filter((event) => event.type === "note");
+    const notes = events.flatMap((event) =>
+      event.type === "note" && event.where !== "out" ? [event.message] : [],
+    );
     assert.is(notes.length, 1);
-    assert.match(notes[0].message, /^the device .+ was lost \(.+\); the work goes on on wasm\.$/);
+    assert.match(notes[0], /^the device .+ was lost \(.+\); the work goes on on wasm\.$/);
     const names = events.flatMap((event) => (event.type === "layer" ? [event.report.name] : []));
     assert.equal(
       names,
@@ -216,7 +218,8 @@ gpuTest("a device lost under --backend webgpu stops, and loses no finished block
   const options = { ...COMPRESS, backend: next, out: memoryOutputFolder(), work };
   const notes: string[] = [];
   for await (const event of compress(options)) {
-    if (event.type === "note") notes.push(event.where);
+    // The output is dense, and so no smaller, which is said.
+    if (event.type === "note" && event.where !== "out") notes.push(event.where);
   }
   assert.equal(notes, ["model.layers.0"]);
   next.dispose();
@@ -240,7 +243,8 @@ gpuTest("auto goes on with the work folder of a run on the other backend", async
   const notes: string[] = [];
   for await (const event of compress({ ...options, out: memoryOutputFolder() })) {
     if (event.type === "start") assert.is(event.backend, "wasm");
-    if (event.type === "note") notes.push(event.where);
+    // The output is dense, and so no smaller, which is said.
+    if (event.type === "note" && event.where !== "out") notes.push(event.where);
   }
   assert.equal(notes, ["model.layers.0"]);
 });
