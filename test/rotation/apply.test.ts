@@ -20,7 +20,7 @@ import { type BlockLinear, rotatedInputs } from "../../src/rotation.js";
 import { statistics as known } from "../../src/statistics/index.js";
 import type { Tensor } from "../../src/tensor.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
-import { foldBlock, foldedModel, REAL_MODELS } from "./blocks.js";
+import { foldBlock, foldedModel, realModel } from "./blocks.js";
 import { randomOrthogonal } from "./random.js";
 
 const test = suite("rotation apply");
@@ -91,7 +91,7 @@ async function rotatedDifference(backend: Backend, folder: string): Promise<numb
 
 test("a model rotated on both sides gives the same logits: stories-1m", async () => {
   const backend = await openWasm();
-  const difference = await rotatedDifference(backend, REAL_MODELS["stories-1m"].folder);
+  const difference = await rotatedDifference(backend, realModel("stories-1m").folder);
   note(`stories-1m: logits differ by ${difference.toExponential(1)} of the largest when rotated`);
   assert.ok(difference < 1e-5, `${difference}`);
   backend.dispose();

@@ -24,21 +24,15 @@ export interface FoldedModel {
   readonly ids: Int32Array;
 }
 
-/** Folders of the real models and the text that each is calibrated on. */
-export const REAL_MODELS: Readonly<Record<string, { folder: string; text: string }>> = {
-  "stories-1m": {
-    folder: join(repositoryRoot, "examples", "stories-1m"),
-    text: join(repositoryRoot, "examples", "stories-1m", "calibration.txt"),
-  },
-  stories260k: {
-    folder: sharedPath("models", "stories260k"),
-    text: sharedPath("data", "tinystories", "train-slice.txt"),
-  },
-  "tinystories-656k": {
-    folder: sharedPath("models", "tinystories-656k"),
-    text: sharedPath("data", "tinystories", "train-slice.txt"),
-  },
-};
+/** The folder of a real model and the text that it is calibrated on. */
+export function realModel(name: string): { readonly folder: string; readonly text: string } {
+  if (name === "stories-1m") {
+    const folder = join(repositoryRoot, "examples", "stories-1m");
+    return { folder, text: join(folder, "calibration.txt") };
+  }
+  const text = sharedPath("data", "tinystories", "train-slice.txt");
+  return { folder: sharedPath("models", name), text };
+}
 
 /** The block with its norms' gains moved into the linears after them. */
 export function foldBlock(backend: Backend, block: BlockWeights): BlockWeights {
@@ -64,10 +58,10 @@ export function weightsOf(block: BlockWeights): Record<string, Tensor> {
 /** Loads a model, folds its gains, and gathers dense statistics of every block. */
 export async function foldedModel(
   backend: Backend,
-  name: keyof typeof REAL_MODELS,
+  name: string,
   { samples, length }: { readonly samples: number; readonly length: number },
 ): Promise<FoldedModel> {
-  const { folder, text } = REAL_MODELS[name];
+  const { folder, text } = realModel(name);
   const checkpoint = await openCheckpoint(folder);
   const model = readModel(checkpoint);
   const { spec } = model;
