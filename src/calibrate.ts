@@ -1,5 +1,5 @@
 import type { Backend } from "./backend.js";
-import { DeviceError, PenjingError } from "./errors.js";
+import { gpuGaveNonFinite, PenjingError } from "./errors.js";
 import type { Statistic, Statistics } from "./statistic.js";
 import type { Work } from "./steps.js";
 import { rowsOf, type Tensor } from "./tensor.js";
@@ -71,10 +71,7 @@ export class StatisticsGatherer {
       const gathered = tensors[statistic.name];
       statistic.finish?.(backend, gathered);
       if ((await backend.ops.countNonFinite(gathered)) === 0) continue;
-      if (backend.name === "webgpu") {
-        const what = "the GPU gave calibration inputs that are NaN or infinite";
-        throw new DeviceError(`${name}: ${what}; use \`backend: wasm\`, which tells why.`);
-      }
+      if (backend.name === "webgpu") throw gpuGaveNonFinite(`inputs of ${name}`);
       throw new PenjingError(
         name,
         "its calibration inputs hold NaN, infinity or values too large for float32; the checkpoint is damaged or the text is not what the model expects.",

@@ -42,6 +42,18 @@ export class DeviceError extends PenjingError {
   }
 }
 
+/**
+ * The error of a GPU that gives values which are NaN or infinite. A damaged model has them too; wasm
+ * tells the two apart.
+ *
+ * @param what the values, as in "activations"
+ */
+export function gpuGaveNonFinite(what: string): DeviceError {
+  return new DeviceError(
+    `the GPU gave ${what} that are NaN or infinite; use \`backend: wasm\`, which tells why.`,
+  );
+}
+
 /** The edit distance of two short words, used to propose the nearest valid name. */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);

@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { loadTokenizer } from "../src/checkpoint/tokenizer.js";
 import { TextStream } from "../src/generate.js";
 import { memoryFolder } from "../src/platform/files.js";
+import { LLAMA_DECODER } from "./checkpoint/tokenizer/definitions.js";
 
 const test = suite("text stream");
 
@@ -15,15 +16,7 @@ function byteTokenizer() {
   const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
   const definition = {
     added_tokens: [{ id: 258, content: "</s>", special: true, ...flags }],
-    decoder: {
-      type: "Sequence",
-      decoders: [
-        { type: "Replace", pattern: { String: "▁" }, content: " " },
-        { type: "ByteFallback" },
-        { type: "Fuse" },
-        { type: "Strip", content: " ", start: 1, stop: 0 },
-      ],
-    },
+    decoder: LLAMA_DECODER,
     model: {
       type: "BPE",
       byte_fallback: true,

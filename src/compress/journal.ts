@@ -15,6 +15,8 @@ const INDEX = "index";
 const DIGEST_BYTES = 32;
 /** Bytes of parts that may wait to be written while the work goes on. */
 const MOST_WAITING = 2 ** 26;
+/** The index lists parts that come one after another together, this late at most, in milliseconds. */
+const LIST_MS = 1000;
 
 /** What the results of a run depend on beside its model's tensors: a text for each input. */
 export type RunInputs = Readonly<Record<string, string>>;
@@ -61,6 +63,9 @@ export class Journal {
   private isClaimed = false;
   /** Those of `parts` that are written. */
   private readonly kept = new Set<string>();
+  /** Whether the index names what is in `kept`, and when it is written next although more comes. */
+  private isListed = true;
+  private listDue = 0;
   /** Ends when all that was begun is written. */
   private written: Promise<void> = Promise.resolve();
   private writes = 0;
@@ -189,12 +194,18 @@ export class Journal {
       if (this.failure) return;
       try {
         await write();
-        // Parts that come one after another are listed together.
-        if (--this.writes === 0) await this.writeIndex();
+        if (--this.writes === 0 || performance.now() >= this.listDue) await this.list();
       } catch (reason) {
         this.failure = { reason };
       }
     });
+  }
+
+  private async list(): Promise<void> {
+    if (this.isListed) return;
+    await this.writeIndex();
+    this.isListed = true;
+    this.listDue = performance.now() + LIST_MS;
   }
 
   /** Waits until all that was begun is written. */
@@ -236,6 +247,7 @@ export class Journal {
     this.begin(async () => {
       await this.write(name, bytes);
       this.kept.add(name);
+      this.isListed = false;
       this.waiting -= bytes.length;
     });
   }
@@ -245,8 +257,9 @@ export class Journal {
     if (dropped.length === 0) return;
     this.begin(async () => {
       for (const name of dropped) this.kept.delete(name);
+      this.isListed = false;
       // The index first: what it does not name is nobody's.
-      await this.writeIndex();
+      await this.list();
       for (const name of dropped) await this.folder.remove(name);
     });
   }

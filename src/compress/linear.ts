@@ -158,14 +158,19 @@ async function pruneOn(
     return tensor;
   };
   try {
-    const original = upload(weight, [rows, cols]);
-    const bad = await backend.ops.countNonFinite(original);
-    need(bad === 0, `weight holds ${bad} values that are NaN or infinite; mend them first.`);
+    const finite = async (name: string, tensor: Tensor) => {
+      const bad = await backend.ops.countNonFinite(tensor);
+      need(bad === 0, `${name} ${bad} values that are NaN or infinite; mend them first.`);
+      return tensor;
+    };
+    const original = await finite("weight holds", upload(weight, [rows, cols]));
+    const inputs = activations && upload(activations, [activations.length / cols, cols]);
+    if (inputs) await finite("activations hold", inputs);
     const needs = method.needs(plan.options);
-    const statistics = activations
+    const statistics = inputs
       ? await gather(
           backend,
-          upload(activations, [activations.length / cols, cols]),
+          inputs,
           sequences,
           // The Hessian serves the error too.
           [...new Set([...needs, "hessian"])].map((one) => registry.statistics[one]),

@@ -8,6 +8,7 @@ import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
 import { memoryFolder, openFile, openFolder } from "../../src/platform/files.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
 import { refused } from "./crafted.js";
+import { LLAMA_DECODER } from "./tokenizer/definitions.js";
 
 const test = suite("tokenizer");
 
@@ -87,14 +88,8 @@ function definition(bytes: boolean, changes: object = {}): string {
       pair: [],
       special_tokens: { "<s>": { id: "<s>", ids: [1], tokens: ["<s>"] } },
     },
-    decoder: {
-      type: "Sequence",
-      decoders: [
-        { type: "Replace", pattern: { String: "▁" }, content: " " },
-        { type: "ByteFallback" },
-        { type: "Fuse" },
-      ],
-    },
+    // This one keeps the blank at the start.
+    decoder: { ...LLAMA_DECODER, decoders: LLAMA_DECODER.decoders.slice(0, 3) },
     model: {
       type: "BPE",
       unk_token: "<unk>",

@@ -109,20 +109,23 @@ const normalizer = fc.oneof(
   },
 );
 
+/** Of byte-fallback tokenizers such as Llama 2's. */
+export const LLAMA_DECODER = {
+  type: "Sequence",
+  decoders: [
+    { type: "Replace", pattern: { String: "▁" }, content: " " },
+    { type: "ByteFallback" },
+    { type: "Fuse" },
+    { type: "Strip", content: " ", start: 1, stop: 0 },
+  ],
+};
+
 const decoder = fc.constantFrom<object | null>(
   null,
   { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
   { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true },
   { type: "Metaspace", replacement: "▁", prepend_scheme: "never", split: false },
-  {
-    type: "Sequence",
-    decoders: [
-      { type: "Replace", pattern: { String: "▁" }, content: " " },
-      { type: "ByteFallback" },
-      { type: "Fuse" },
-      { type: "Strip", content: " ", start: 1, stop: 0 },
-    ],
-  },
+  LLAMA_DECODER,
   { type: "Replace", pattern: { Regex: "a+" }, content: "$0" },
 );
 
