@@ -45,31 +45,27 @@ export function checkLayer(backend: Backend, made: MadeLayer): void {
   const { name, stored, mask, sparsity, dense } = made;
   for (const tensor of stored.filter(({ dtype }) => dtype !== "U8")) {
     let bad = 0;
+    let remains = false;
+    let at = 0;
     for (const values of piecesOf(tensor)) {
-      for (const value of values) if (!Number.isFinite(value)) bad++;
+      for (let i = 0; i < values.length; i++, at++) {
+        if (values[i] === 0) continue;
+        if (!Number.isFinite(values[i])) bad++;
+        if (tensor === dense && mask[at] === 0) remains = true;
+      }
     }
     if (bad > 0) {
       const kind = `NaN or infinite in ${tensor.dtype}`;
       throw wrong(backend, name, `${bad} values of ${tensor.name} came out ${kind}`);
     }
+    if (remains) throw wrong(backend, name, "a weight that its mask removes is not 0");
   }
-  if (sparsity.kind === "n:m") {
-    const { n, m } = sparsity;
-    for (let at = 0; at < mask.length; at += m) {
-      let kept = 0;
-      for (let i = at; i < at + m; i++) kept += mask[i];
-      if (kept > n) throw wrong(backend, name, `its mask keeps ${kept} of ${m} weights, not ${n}`);
-    }
-  }
-  if (!dense) return;
-  let at = 0;
-  for (const values of piecesOf(dense)) {
-    for (const value of values) {
-      if (value !== 0 && mask[at] === 0) {
-        throw wrong(backend, name, "a weight that its mask removes is not 0");
-      }
-      at++;
-    }
+  if (sparsity.kind !== "n:m") return;
+  const { n, m } = sparsity;
+  for (let at = 0; at < mask.length; at += m) {
+    let kept = 0;
+    for (let i = at; i < at + m; i++) kept += mask[i];
+    if (kept > n) throw wrong(backend, name, `its mask keeps ${kept} of ${m} weights, not ${n}`);
   }
 }
 
@@ -181,16 +177,18 @@ function timesForm(x: Row, form: Form<string>, stored: readonly FinishedTensor[]
   }
   const [rows, cols] = form.shape;
   const [values, sizes] = [new Float64Array(rows), new Float64Array(rows)];
-  const add = (value: number, at: number) => {
-    const [row, col] = [Math.floor(at / cols), at % cols];
+  const add = (value: number, row: number, col: number) => {
     values[row] += value * x.values[col];
     sizes[row] += Math.abs(value) * x.sizes[col];
   };
   const tensorOf = (name: string) => stored.find((one) => one.name === name)!;
   if (form.structure.kind === "dense" && form.numbers.kind === "float") {
-    let at = 0;
+    let [row, col] = [0, 0];
     for (const piece of piecesOf(tensorOf(form.parts.get("values")!))) {
-      for (const value of piece) add(value, at++);
+      for (let i = 0; i < piece.length; i++) {
+        if (piece[i] !== 0) add(piece[i], row, col);
+        if (++col === cols) [row, col] = [row + 1, 0];
+      }
     }
     return { values, sizes };
   }
@@ -199,7 +197,9 @@ function timesForm(x: Row, form: Form<string>, stored: readonly FinishedTensor[]
     const { bytes, ...tensor } = tensorOf(form.parts.get(name)!);
     parts.set(name, dtype === "u8" ? bytes : toFloat32(tensor, bytes));
   }
-  visitLeaf(floatsAsF32({ ...form, parts }), add);
+  visitLeaf(floatsAsF32({ ...form, parts }), (value, at) => {
+    add(value, Math.floor(at / cols), at % cols);
+  });
   return { values, sizes };
 }
 
