@@ -7,6 +7,7 @@ import type { TensorEntry } from "../../src/layout.js";
 import { findLayout } from "../../src/layouts/index.js";
 import { scratch } from "../cli/program.js";
 import { compressFiles, parseWeights, storyFiles } from "../compress/stories.js";
+import { hasModules, PYTHON, withoutPython } from "../oracles/oracles.js";
 import { skipUnless } from "../shared.js";
 import { SIZES, sparseMatrix } from "./matrices.js";
 
@@ -17,11 +18,7 @@ const NVIDIA = ["cutlass", "cusparselt-sm80", "cusparselt-sm90"];
 
 function python(folder: string, program: string) {
   const env = { ...process.env, PYTHONDONTWRITEBYTECODE: "1", PYTHONWARNINGS: "ignore" };
-  return spawnSync("python3", ["-c", program], { cwd: folder, env, encoding: "utf8" });
-}
-
-function hasModules(...names: string[]): boolean {
-  return python(".", `import ${names.join(", ")}`).status === 0;
+  return spawnSync(PYTHON, ["-c", program], { cwd: folder, env, encoding: "utf8" });
 }
 
 function runPython(folder: string, program: string): string {
@@ -46,7 +43,7 @@ test("one loader serves the layouts for NVIDIA, and no other has files", () => {
 });
 
 const withNumpy = (name: string, run: () => void) =>
-  skipUnless(test, hasModules("numpy"), "python3 with numpy is not there", name, run);
+  skipUnless(test, hasModules("numpy"), withoutPython("numpy"), name, run);
 
 withNumpy("its decoder, in numpy, gives back what was packed", () => {
   writeFileSync(join(folder, LOADER), findLayout("cutlass").files![LOADER]);
@@ -94,7 +91,7 @@ const withTorch = (name: string, run: () => Promise<void>) =>
   skipUnless(
     test,
     hasModules("numpy", "safetensors", "torch"),
-    "python3 with torch and safetensors is not there",
+    withoutPython("torch", "safetensors"),
     name,
     run,
   );

@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
+import { PYTHON } from "../../oracles/oracles.js";
 import { repositoryRoot } from "../../shared.js";
 
 /** What the tokenizers library says of a text. */
@@ -15,13 +16,6 @@ export interface Question {
   readonly definition?: string;
   readonly path?: string;
   readonly texts: readonly string[];
-}
-
-const PYTHON = process.env.PENJING_PYTHON ?? "python3";
-
-/** Whether a Python with the tokenizers library is there; PENJING_PYTHON may name one. */
-export function hasLibrary(): boolean {
-  return spawnSync(PYTHON, ["-c", "import tokenizers"]).status === 0;
 }
 
 /** The library's answers: for each text, or the reason for which it refuses the definition. */

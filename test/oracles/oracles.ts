@@ -1,0 +1,30 @@
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { repositoryRoot } from "../shared.js";
+
+const sources = join(repositoryRoot, "test", "oracles");
+const { oraclesPlace } = (await import(join(sources, "place.mjs"))) as {
+  oraclesPlace(folder: string): string;
+};
+const place = oraclesPlace(sources);
+const isReady = existsSync(join(place, "ready"));
+
+/** Python: what PENJING_PYTHON names, that of test/oracles/install.mjs, or the system's. */
+export const PYTHON =
+  process.env.PENJING_PYTHON ?? (isReady ? join(place, "python", "bin", "python") : "python3");
+
+/** What a skipped test says is missing. */
+export function withoutPython(...modules: readonly string[]): string {
+  return `no Python with ${modules.join(" and ")}; test/oracles/install.mjs installs it`;
+}
+
+export function hasModules(...modules: readonly string[]): boolean {
+  return spawnSync(PYTHON, ["-c", `import ${modules.join(", ")}`]).status === 0;
+}
+
+/** The folder of a real model's tokenizer, as in "qwen3"; undefined where it is not installed. */
+export function tokenizerFolder(name: string): string | undefined {
+  const folder = join(place, "tokenizers", name);
+  return isReady && existsSync(folder) ? folder : undefined;
+}
