@@ -245,6 +245,30 @@ test("a part that is damaged, cut, missing or another's is named, and the bytes 
   }
 });
 
+test("an index that another version wrote otherwise is refused", async () => {
+  const [, parts] = await fullFolder({ method: "wanda" });
+  const { facts } = decodeSnapshot(parts.get("index")!.subarray(32), "here");
+  const index = facts.facts as Record<string, unknown>;
+  const changes = [
+    { parts: 5 },
+    { parts: [5] },
+    { inputs: null },
+    { sources: { a: 1 } },
+    undefined,
+  ];
+  for (const change of changes) {
+    const other = { ...facts, facts: change && { ...index, ...change } };
+    const bytes = encodeSnapshot({ facts: other, arrays: new Map() }, 32);
+    bytes.set(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.slice(32))));
+    const work = memoryWorkFolder();
+    await work.write("index", bytes);
+    await refused(
+      () => compressFiles(storyFiles(), { method: "wanda" }, { work }),
+      /its index cannot be understood, so that nothing tells what it holds/,
+    );
+  }
+});
+
 test("snapshots come back as they went, and cut ones are refused", async () => {
   const arrays = new Map<string, Uint8Array | Float32Array | Float64Array | Int32Array>([
     ["a", Uint8Array.of(1, 2, 3)],
