@@ -1,4 +1,5 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -10,6 +11,7 @@ import { memoryFolder, memoryOutputFolder, openWorkFolder } from "../../src/plat
 import { memoryWorkFolder, type WorkFolder } from "../../src/platform/work-folder.js";
 import { decodeSnapshot, encodeSnapshot } from "../../src/snapshot.js";
 import { refused } from "../checkpoint/crafted.js";
+import { skipUnless } from "../shared.js";
 import {
   CALIBRATION,
   compressFiles,
@@ -244,6 +246,35 @@ test("a part that is damaged, cut, missing or another's is named, and the bytes 
     }
   }
 });
+
+skipUnless(
+  test,
+  process.platform !== "win32",
+  "Windows has no pipes with a path",
+  "a pipe, a device or a link to nothing in a work folder is refused, and nothing waits for it",
+  async () => {
+    const [, parts] = await fullFolder({ method: "wanda" });
+    for (const [name, put] of [
+      ["index.kept", (path: string) => execFileSync("mkfifo", [path])],
+      ["index.kept", (path: string) => symlinkSync("/dev/zero", path)],
+      ["index.kept", (path: string) => mkdirSync(path)],
+      ["lock", (path: string) => execFileSync("mkfifo", [path])],
+      ["lock", (path: string) => symlinkSync("nowhere", path)],
+      ["lock", (path: string) => mkdirSync(path)],
+    ] as const) {
+      const path = mkdtempSync(join(root, "odd-"));
+      const work = await openWorkFolder(path);
+      for (const [one, bytes] of parts) await work.write(one, bytes);
+      await work.close();
+      rmSync(join(path, name), { force: true });
+      put(join(path, name));
+      await refused(
+        () => compressFiles(storyFiles(), { method: "wanda" }, { work: path }),
+        new RegExp(`odd-\\w+/${name}\\] it is no file; remove it`),
+      );
+    }
+  },
+);
 
 test("an index that another version wrote otherwise is refused", async () => {
   const [, parts] = await fullFolder({ method: "wanda" });

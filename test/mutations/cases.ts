@@ -1,6 +1,7 @@
 import type { Backend } from "../../src/backend.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { configs } from "./configs.js";
+import { onDisk } from "./disk-folders.js";
 import { Draw } from "./draw.js";
 import { packed, works } from "./folders.js";
 import type { Case, Kind } from "./kind.js";
@@ -13,7 +14,7 @@ export const [SEED, ONLY] = (process.env.PENJING_MUTATIONS ?? "1").split(":").ma
 export const COUNT = 10_000;
 
 const KINDS: readonly Kind[] = [
-  ...[weights, indexes, configs, tokenizers, settings, recipes, works, packed],
+  ...[weights, indexes, configs, tokenizers, settings, recipes, works, onDisk, packed],
 ];
 
 /** The kinds of 100 cases, one after another. */

@@ -5,10 +5,10 @@ import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import type { AttentionSpec, DecoderSpec } from "../../src/model.js";
 import { openModel, runningModel } from "../../src/models/open.js";
 import { memoryFolder } from "../../src/platform/files.js";
-import { CONFIGS, once, tinyFiles } from "./base.js";
 import type { Draw } from "./draw.js";
 import { mutateJson } from "./json.js";
 import type { Case, Files, Kind } from "./kind.js";
+import { CONFIGS, once, tinyFiles } from "./originals.js";
 import { strictly } from "./strict.js";
 
 type Mapping = Record<string, unknown>;

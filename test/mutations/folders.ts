@@ -3,19 +3,19 @@ import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import type { FlatRecipe } from "../../src/compress/recipe.js";
-import { compress } from "../../src/compress.js";
+import { type CompressOptions, type CompressResult, compress } from "../../src/compress.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import { memoryWorkFolder } from "../../src/platform/work-folder.js";
-import { once, TINY_TEXT, tinyFiles } from "./base.js";
 import type { Draw } from "./draw.js";
 import { jsonText, mutateBytes, mutateJson, mutateTree } from "./json.js";
 import type { Case, Files, Kind } from "./kind.js";
+import { once, TINY_TEXT, tinyFiles } from "./originals.js";
 import { readWhole } from "./weights.js";
 
 const QUICK: FlatRecipe = { samples: 2, length: 8 };
 
 /** Runs that leave every kind of part behind. */
-const RECIPES: readonly FlatRecipe[] = [
+export const RECIPES: readonly FlatRecipe[] = [
   { ...QUICK, method: "wanda", layout: "two-four" },
   { ...QUICK, method: "sparsegpt" },
   { ...QUICK, method: "wanda", rotate: { steps: 2, scope: "shared" } },
@@ -24,46 +24,57 @@ const RECIPES: readonly FlatRecipe[] = [
 const model = () =>
   once("compressed", () => tinyFiles({ intermediate_size: 8, num_hidden_layers: 3 }));
 
-/** Compresses the tiny model; undefined when it was stopped. */
-async function run(
+/** Compresses the tiny model; undefined when it was stopped at an event. */
+export async function compressTiny(
   recipe: FlatRecipe,
   backend: Backend,
-  work = memoryWorkFolder("work"),
+  where: Pick<CompressOptions, "out" | "work">,
   stopAt = Number.POSITIVE_INFINITY,
-): Promise<Files | undefined> {
-  const out = memoryOutputFolder("out");
+): Promise<CompressResult | undefined> {
   const abort = new AbortController();
   const options = {
-    ...{
-      model: await openCheckpoint(memoryFolder(await model(), "model")),
-      out,
-      recipe,
-      work,
-      backend,
-    },
-    ...{ calibration: TINY_TEXT, signal: abort.signal },
+    ...{ model: await openCheckpoint(memoryFolder(await model(), "model")), recipe, backend },
+    ...{ calibration: TINY_TEXT, signal: abort.signal, ...where },
   };
   let seen = 0;
+  const run = compress(options);
   try {
-    for await (const event of compress(options)) {
+    for await (const event of run) {
       if (event.type === "progress" && ++seen === stopAt) abort.abort();
     }
-    return out.files;
+    return await run.result();
   } catch (error) {
     if (abort.signal.aborted) return undefined;
     throw error;
   }
 }
 
+/** The files of an undisturbed run, without the report, which tells times. */
+export function undisturbed(recipe: FlatRecipe, backend: Backend): Promise<Files> {
+  return once(recipe, async () => {
+    const out = memoryOutputFolder("out");
+    await compressTiny(recipe, backend, { out });
+    return lasting(out.files);
+  });
+}
+
 /** The parts that a run leaves which is stopped at an event. */
-function stopped(recipe: FlatRecipe, backend: Backend, at: number): Promise<Files> {
+export function stopped(recipe: FlatRecipe, backend: Backend, at: number): Promise<Files> {
   return once(`${JSON.stringify(recipe)} ${at}`, async () => {
     const work = memoryWorkFolder("work");
-    await run(recipe, backend, work, at);
+    await compressTiny(recipe, backend, { out: memoryOutputFolder("out"), work }, at);
     const parts: Record<string, Uint8Array> = {};
     for (const name of await work.list()) parts[name] = (await work.read(name))!;
     return parts;
   });
+}
+
+/** Asserts that a run gave what an undisturbed one gives. */
+export function compareFiles(found: Files, expected: Files): void {
+  assert.equal(Object.keys(lasting(found)).sort(), Object.keys(expected).sort());
+  for (const [name, bytes] of Object.entries(expected)) {
+    assert.is(Buffer.compare(found[name], bytes), 0, `${name} differs from an undisturbed run's`);
+  }
 }
 
 const DIGEST_BYTES = 32;
@@ -147,19 +158,9 @@ async function workCase(draw: Draw, backend: Backend): Promise<Case> {
     async read() {
       const work = memoryWorkFolder("work");
       for (const [name, bytes] of Object.entries(parts)) await work.write(name, bytes);
-      const files = await run(recipe, backend, work);
-      assert.ok(files);
-      if (!isTold) return;
-      const straight = await once(recipe, async () => (await run(recipe, backend))!);
-      const [found, expected] = [lasting(files), lasting(straight)];
-      assert.equal(Object.keys(found).sort(), Object.keys(expected).sort());
-      for (const [name, bytes] of Object.entries(expected)) {
-        assert.is(
-          Buffer.compare(found[name], bytes),
-          0,
-          `${name} differs from an undisturbed run's`,
-        );
-      }
+      const out = memoryOutputFolder("out");
+      assert.ok(await compressTiny(recipe, backend, { out, work }));
+      if (isTold) compareFiles(out.files, await undisturbed(recipe, backend));
       assert.equal(await work.list(), []);
     },
   };
@@ -175,7 +176,7 @@ const MADE: readonly FlatRecipe[] = [
 /** A model that penjing wrote, whose weights or penjing.json were changed. */
 async function packedCase(draw: Draw, backend: Backend): Promise<Case> {
   const recipe = draw.pick(MADE);
-  const made = await once(recipe, async () => (await run(recipe, backend))!);
+  const made = await undisturbed(recipe, backend);
   const files: Record<string, Uint8Array> = { ...made };
   const side = () => JSON.parse(new TextDecoder().decode(made["penjing.json"]));
   draw.pick<() => void>([

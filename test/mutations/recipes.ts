@@ -9,10 +9,10 @@ import { planRecipe, type Recipe, readRecipe } from "../../src/compress/recipe.j
 import { prunableLayers } from "../../src/compress/workload.js";
 import { PenjingError } from "../../src/errors.js";
 import { readModelConfig } from "../../src/models/families/index.js";
-import { CONFIGS } from "./base.js";
 import type { Draw } from "./draw.js";
 import { jsonText, mutateBytes, mutateTree, oddValue, Raw } from "./json.js";
 import type { Case, Kind } from "./kind.js";
+import { CONFIGS } from "./originals.js";
 
 type Tree = Record<string, unknown>;
 

@@ -60,6 +60,13 @@ function wholeNumbers(value: unknown): readonly number[] {
   return value;
 }
 
+/** Keys of a value and of all within it. */
+function keysIn(value: unknown): number {
+  if (typeof value !== "object" || value === null) return 0;
+  const own = Array.isArray(value) ? 0 : Object.keys(value).length;
+  return Object.values(value).reduce((sum, inner) => sum + keysIn(inner), own);
+}
+
 /**
  * Reads a safetensors file by the rules of the format: whole numbers are written as digits alone, texts
  * are of whole characters, tensors lie one after another and fill the file.
@@ -74,6 +81,7 @@ export function strictSafetensors(file: Uint8Array): StrictFile {
   check(isMapping(header), "no object");
   const text = new TextDecoder().decode(bytes).replace(/"(?:[^"\\]|\\.)*"/g, '""');
   check(!/\d[.eE]|-/.test(text), "a number that is not digits alone");
+  check((text.match(/""\s*:/g) ?? []).length === keysIn(header), "a key twice");
   const names: string[] = [];
   const metadata = new Map<string, string>();
   const tensors = new Map<string, StrictTensor>();

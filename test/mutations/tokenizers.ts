@@ -5,10 +5,10 @@ import { loadTokenizer, type Tokenizer } from "../../src/checkpoint/tokenizer.js
 import { PenjingError } from "../../src/errors.js";
 import { memoryFolder } from "../../src/platform/files.js";
 import { CASES, type Case as Definition } from "../checkpoint/tokenizer/definitions.js";
-import { TINY_TOKENIZER } from "./base.js";
 import type { Draw } from "./draw.js";
 import { jsonText, mutateJson, mutateTree, neutralText } from "./json.js";
 import type { Case, Files, Kind } from "./kind.js";
+import { TINY_TOKENIZER } from "./originals.js";
 import { strictly } from "./strict.js";
 
 const encode = (text: string) => new TextEncoder().encode(text);

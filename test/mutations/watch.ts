@@ -67,7 +67,8 @@ async function readIn(
     return { index: Atomics.load(at, 0), reason: error.message };
   } finally {
     clearInterval(timer);
-    await worker.terminate();
+    // A thread that waits in the system never ends.
+    await Promise.race([worker.terminate(), new Promise((resolve) => setTimeout(resolve, 1000))]);
   }
 }
 

@@ -102,7 +102,7 @@ interface Vocabulary {
 }
 
 function readVocabulary(where: string, model: Fields): Vocabulary {
-  const type = model.textOrNone("type");
+  const type = model.get("type");
   // The oldest files do not name the type.
   const isBytePair = type === "BPE" || (type === undefined && model.get("merges") !== undefined);
   if (!isBytePair) model.refuseUnsupported(`the type ${quote(type ?? null)}, not "BPE"`);
