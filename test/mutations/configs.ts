@@ -10,6 +10,7 @@ import { mutateJson } from "./json.js";
 import type { Case, Files, Kind } from "./kind.js";
 import { CONFIGS, once, tinyFiles } from "./originals.js";
 import { strictly } from "./strict.js";
+import { useModel } from "./use.js";
 
 type Mapping = Record<string, unknown>;
 
@@ -91,6 +92,13 @@ function windowsOf(config: Mapping, layers: number): unknown[] {
   );
 }
 
+function compareSpec(spec: DecoderSpec, strict: Mapping): void {
+  assert.equal(readingOf(spec), plainReading(strict));
+  compareRope(spec, strict);
+  const windows = spec.blocks.map(({ branches }) => (branches[0].layer as AttentionSpec).window);
+  assert.equal(windows, windowsOf(strict, windows.length));
+}
+
 async function configCase(draw: Draw, backend: Backend): Promise<Case> {
   const config = draw.pick(CONFIGS);
   const model = await once(config, () => tinyFiles(config));
@@ -102,14 +110,12 @@ async function configCase(draw: Draw, backend: Backend): Promise<Case> {
       const strict = strictly(files["config.json"]) as Mapping;
       assert.is(JSON.stringify(checkpoint.config), JSON.stringify(strict));
       const open = await openModel(checkpoint, { backend });
-      const { spec } = runningModel(open)!;
-      await open.close();
-      assert.equal(readingOf(spec), plainReading(strict));
-      compareRope(spec, strict);
-      const windows = spec.blocks.map(
-        ({ branches }) => (branches[0].layer as AttentionSpec).window,
-      );
-      assert.equal(windows, windowsOf(strict, windows.length));
+      try {
+        compareSpec(runningModel(open)!.spec, strict);
+        await useModel(open);
+      } finally {
+        await open.close();
+      }
     },
   };
 }

@@ -10,6 +10,7 @@ import { jsonText, mutateBytes, mutateJson, mutateTree, Raw } from "./json.js";
 import type { Case, Files, Kind } from "./kind.js";
 import { once, sharded, tinyFiles } from "./originals.js";
 import { strictly, strictSafetensors } from "./strict.js";
+import { useModel } from "./use.js";
 
 type Header = Record<string, unknown>;
 interface Entry {
@@ -221,7 +222,11 @@ export async function readWhole(checkpoint: Checkpoint, backend: Backend): Promi
   }
   if (checkpoint.config === undefined) return;
   const model = await openModel(checkpoint, { backend });
-  await model.close();
+  try {
+    await useModel(model);
+  } finally {
+    await model.close();
+  }
 }
 
 async function weightsCase(draw: Draw, backend: Backend): Promise<Case> {
