@@ -1,4 +1,5 @@
 import { nearest, PenjingError, refuseUnknownKeys } from "./errors.js";
+import { quote } from "./quote.js";
 import { formatSparsity, parseSparsity, type SparsityText } from "./sparsity.js";
 
 /**
@@ -145,12 +146,11 @@ function resolveOption(
   const value = given === undefined ? spec.default : given;
   if (value === undefined) return undefined;
   if (!fits(spec, value)) {
-    const shown = typeof value === "number" ? String(value) : JSON.stringify(value);
     const near = spec.kind === "choice" && typeof value === "string" && nearest(value, spec.values);
     const usual = defaultText(spec);
     throw new PenjingError(
       where,
-      `${name} is ${shown}, must be ${ruleOf(spec)}${near ? `; did you mean "${near}"?` : ""}${usual === undefined ? "" : ` (default ${usual})`}: ${spec.description}.`,
+      `${name} is ${quote(value)}, must be ${ruleOf(spec)}${near ? `; did you mean "${near}"?` : ""}${usual === undefined ? "" : ` (default ${usual})`}: ${spec.description}.`,
     );
   }
   if (spec.kind !== "sparsity") return value as OptionValue;

@@ -33,12 +33,25 @@ export function fit(text: string, most: number): string {
   return text.slice(0, most - gap.length - end) + gap + text.slice(text.length - end);
 }
 
+/** Any value as text, as JSON where that can be written. */
+function textOf(value: unknown): string {
+  if (typeof value === "number") return String(value);
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "function") return "a function";
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    // It holds itself, is nested too deep, or holds what JSON has not.
+    return `${Array.isArray(value) ? "a list" : "an object"} that cannot be written as JSON`;
+  }
+}
+
 /** A value from outside for a message: as JSON, in one line; of what is long, the beginning. */
 export function quote(value: unknown): string {
   if (typeof value === "string" && value.length > QUOTED) {
     return `${printable(JSON.stringify(value.slice(0, QUOTED)))}...`;
   }
-  const text = JSON.stringify(value) ?? String(value);
+  const text = textOf(value);
   const isCut = typeof value !== "string" && text.length > QUOTED;
   return printable(isCut ? `${text.slice(0, QUOTED)}...` : text);
 }

@@ -248,6 +248,36 @@ test("globs that match nothing, and recipes that leave nothing, are refused", as
   await refused(() => planned({ ignore: ["*"] }), /^\[ignore\] every layer is ignored/);
 });
 
+test("texts that are no globs, and too many steps, are refused", async () => {
+  for (const glob of ["x".repeat(1001), "?".repeat(70_000), "*".repeat(1001)]) {
+    await refused(
+      () => planned({ ignore: [glob] }),
+      /^\[ignore\] "[x?*]{200}"\.\.\. is no glob \(it has more than 1000 characters\)/,
+    );
+  }
+  const steps = Array.from({ length: 101 }, () => ({ prune: {} }));
+  await refused(() => readRecipe({ version: 2, steps }), /101 steps, more than the 100 accepted/);
+});
+
+test("values that JSON cannot hold are refused as others are", async () => {
+  const cyclic: Record<string, unknown> = {};
+  cyclic.itself = cyclic;
+  let deep: unknown = 1;
+  for (let i = 0; i < 20_000; i++) deep = [deep];
+  for (const [value, shown] of [
+    [cyclic, "an object that cannot be written as JSON"],
+    [deep, "a list that cannot be written as JSON"],
+    [12n, "12n"],
+    [Symbol("a"), "Symbol\\(a\\)"],
+    [() => 1, "a function"],
+    [Number.NaN, "NaN"],
+  ] as const) {
+    for (const key of ["method", "samples", "ignore", "version"]) {
+      await refused(() => readRecipe({ [key]: value }), new RegExp(`${key} is ${shown}, must be`));
+    }
+  }
+});
+
 test("N:M must divide a layer's inputs unless it is ignored", async () => {
   const message =
     /^\[sparsegpt\] model\.layers\.0\.mlp\.down_proj: its 18 inputs are not a multiple of M=4, which 2:4 needs; leave it out with `ignore: "model\.layers\.0\.mlp\.down_proj"` or .*50%/;

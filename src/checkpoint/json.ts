@@ -32,20 +32,44 @@ function endOfString(text: string, start: number): number {
 
 const QUOTE = 0x22;
 const COLON = 0x3a;
+const POINT = 0x2e;
+const MINUS = 0x2d;
+const isExponent = (code: number) => code === 0x45 || code === 0x65;
+const isDigit = (code: number) => code >= 0x30 && code <= 0x39;
 const BACKSLASH = 0x5c;
 const isOpening = (code: number) => code === 0x7b || code === 0x5b;
 const isClosing = (code: number) => code === 0x7d || code === 0x5d;
 /** White space of JSON, of which the codes are at most that of a blank. */
 const BLANK = 0x20;
 
+export interface JsonRules {
+  /** Refuse whole numbers that are not written as digits alone, such as -0, 8.0 and 1e3. @default false */
+  readonly digitsAlone?: boolean | undefined;
+}
+
+/** An escape that may be half a surrogate pair. */
+const SURROGATE_ESCAPE = /\\u[dD][89a-fA-F]/;
+
 /**
- * `JSON.parse` that also refuses nesting deeper than `maxDepth`, before any of it is built, and a
- * key that appears twice in an object, of which `JSON.parse` would silently keep the last.
+ * `JSON.parse` that also refuses what other strict readers do: a byte order mark, half a surrogate pair
+ * and a key that appears twice in an object, of which `JSON.parse` would silently keep the last; and
+ * nesting deeper than `maxDepth`, before any of it is built.
  *
  * @param where the file that messages name
  */
-export function parseJson(text: string, where: string, maxDepth: number): unknown {
-  const keys = countKeys(text, where, maxDepth);
+export function parseJson(
+  text: string,
+  where: string,
+  maxDepth: number,
+  rules: JsonRules = {},
+): unknown {
+  if (text.startsWith("\ufeff")) {
+    throw new PenjingError(
+      where,
+      "it begins with a byte order mark, which JSON has none of; save it as UTF-8 without one.",
+    );
+  }
+  const keys = scan(text, where, maxDepth, rules);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -58,11 +82,31 @@ export function parseJson(text: string, where: string, maxDepth: number): unknow
     });
   }
   if (keysOf(value) !== keys) refuseRepeatedKey(text, where);
+  if (SURROGATE_ESCAPE.test(text)) refuseHalves(value, where);
   return value;
 }
 
-/** Keys that stand in a JSON text. */
-function countKeys(text: string, where: string, maxDepth: number): number {
+/** Refuses texts that are not made of whole characters, keys among them. */
+function refuseHalves(value: unknown, where: string): void {
+  if (typeof value === "string" && /\p{Surrogate}/u.test(value)) {
+    throw new PenjingError(
+      where,
+      `its text ${quote(value)} has half a surrogate pair, which is no character; fetch the file again.`,
+    );
+  }
+  if (typeof value !== "object" || value === null) return;
+  for (const [key, inner] of Object.entries(value)) {
+    refuseHalves(key, where);
+    refuseHalves(inner, where);
+  }
+}
+
+/**
+ * Holds a text against the rules that `JSON.parse` has not.
+ *
+ * @returns how many keys stand in it
+ */
+function scan(text: string, where: string, maxDepth: number, { digitsAlone }: JsonRules): number {
   let keys = 0;
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
@@ -81,9 +125,28 @@ function countKeys(text: string, where: string, maxDepth: number): number {
       }
     } else if (isClosing(code)) {
       depth--;
+    } else if (digitsAlone && code !== COLON) {
+      const isOther = isExponent(code) && isDigit(text.charCodeAt(i - 1));
+      if (isOther || code === POINT || code === MINUS) refuseSpelling(numberAt(text, i), where);
     }
   }
   return keys;
+}
+
+/** Refuses a whole number in a spelling that other readers do not take for one. */
+function refuseSpelling(number: string, where: string): void {
+  const value = Number(number);
+  if (!Number.isInteger(value) || value < 0) return;
+  throw new PenjingError(
+    where,
+    `it has the number ${quote(number)}; sizes and offsets are written as digits alone: fetch it again.`,
+  );
+}
+
+/** The number around a place, as it is written. */
+function numberAt(text: string, at: number): string {
+  const before = /[-+\d.eE]*$/.exec(text.slice(Math.max(0, at - 40), at))![0];
+  return before + /^[-+\d.eE]*/.exec(text.slice(at, at + 40))![0];
 }
 
 /** Keys of a value and of all within it. */

@@ -174,7 +174,9 @@ async function readHeader(source: ByteSource): Promise<{ header: JsonObject; dat
   if (/[^ ]/.test(json.slice(end + 1))) {
     fail("its header ends with something other than } and spaces; it is damaged.");
   }
-  const header = parseJson(json.slice(0, end + 1), source.name, MAX_HEADER_DEPTH);
+  const header = parseJson(json.slice(0, end + 1), source.name, MAX_HEADER_DEPTH, {
+    digitsAlone: true,
+  });
   if (!isJsonObject(header)) return fail("its header is not a JSON object; it is damaged.");
   return { header, dataStart: 8 + length };
 }

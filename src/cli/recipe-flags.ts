@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { parse as parseYaml } from "yaml";
+import { type Document, isScalar, parseDocument, visit } from "yaml";
 import { DEFAULT_IGNORE } from "../compress/globs.js";
 import {
   type FlatRecipe,
@@ -14,6 +14,7 @@ import { transforms, transformsOf } from "../compress/transforms/index.js";
 import { PenjingError } from "../errors.js";
 import { methods } from "../methods/index.js";
 import { defaultText, definedOnly, type OptionSpec, type OptionSpecs } from "../options.js";
+import { quote } from "../quote.js";
 import type { Registry } from "../registry.js";
 import { flagOf } from "./flags.js";
 import { collect, number } from "./options.js";
@@ -233,13 +234,42 @@ async function readRecipeFile(
   return toSteps(parsed, path, registry && transformsOf(registry));
 }
 
+/** Longest recipe, in UTF-16 code units: an override for each layer of a large model takes 100,000. */
+const LONGEST_RECIPE = 250_000;
+
 function parse(text: string, where: string): unknown {
+  if (text.length > LONGEST_RECIPE) {
+    throw new PenjingError(
+      where,
+      `it has ${text.length} characters, more than the ${LONGEST_RECIPE} accepted for a recipe; name many layers at once with *, as in model.layers.*.mlp.*.`,
+    );
+  }
   try {
-    return parseYaml(text, { maxAliasCount: 100 });
+    // The library compares every key with every other one: it takes seconds where there are many.
+    const document = parseDocument(text, { uniqueKeys: false, stringKeys: true });
+    // A warning is of something that was not understood, such as a tag.
+    const [fault] = [...document.errors, ...document.warnings];
+    if (fault) throw fault;
+    refuseRepeatedKeys(document);
+    return document.toJS({ maxAliasCount: 100 });
   } catch (cause) {
     const reason = (cause as Error).message.split("\n")[0].replace(/:$/, "");
     throw new PenjingError(where, `it is neither YAML nor JSON (${reason}); mend it there.`, {
       cause,
     });
   }
+}
+
+/** @throws Error naming the first key that stands twice in one mapping */
+function refuseRepeatedKeys(document: Document): void {
+  visit(document, {
+    Map(_, { items }) {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        const name = isScalar(key) ? key.value : key;
+        if (seen.has(name)) throw new Error(`the key ${quote(name)} stands twice in one mapping`);
+        seen.add(name);
+      }
+    },
+  });
 }

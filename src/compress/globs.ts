@@ -1,7 +1,11 @@
 import picomatch from "picomatch";
 import { PenjingError } from "../errors.js";
 import { EMBEDDING, HEAD } from "../model.js";
+import { quote } from "../quote.js";
 import type { StepReach } from "./transform.js";
+
+/** Longest glob, in UTF-16 code units: names of layers are shorter. */
+const LONGEST_GLOB = 1000;
 
 const OUTER = [HEAD, EMBEDDING].map((name) => name.replace(/\.weight$/, ""));
 
@@ -13,6 +17,20 @@ export interface Reach {
   includes(name: string): boolean;
   /** The overrides that apply, merged: later ones win. */
   changes(name: string): Readonly<Record<string, unknown>>;
+}
+
+/** @throws PenjingError for a text that is no glob, or one that is too long to be one */
+function compileGlob(glob: string, where: string): (name: string) => boolean {
+  const fail = (reason: string, cause?: unknown): never => {
+    const cure = "write * for any characters, as in model.layers.0.*";
+    throw new PenjingError(where, `${quote(glob)} is no glob (${reason}); ${cure}.`, { cause });
+  };
+  if (glob.length > LONGEST_GLOB) return fail(`it has more than ${LONGEST_GLOB} characters`);
+  try {
+    return picomatch(glob);
+  } catch (error) {
+    return fail((error as Error).message, error);
+  }
 }
 
 /**
@@ -27,11 +45,11 @@ export function openReach(
 ): Reach {
   const known = [...names, ...OUTER];
   const matcher = (glob: string, where: string) => {
-    const matches = picomatch(glob);
+    const matches = compileGlob(glob, where);
     if (known.some((name) => matches(name))) return matches;
     throw new PenjingError(
       where,
-      `"${glob}" matches no layer; names look like ${known[0]}, and * stands for any characters.`,
+      `${quote(glob)} matches no layer; names look like ${known[0]}, and * stands for any characters.`,
     );
   };
   const matched = match?.map((glob) => matcher(glob, "match"));

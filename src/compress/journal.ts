@@ -28,6 +28,18 @@ interface Index {
   readonly parts: readonly string[];
 }
 
+function isTexts(value: unknown): boolean {
+  return typeof value === "object" && value !== null && Object.values(value).every(isText);
+}
+
+const isText = (value: unknown) => typeof value === "string";
+
+/** Whether what an index says can be gone by. */
+function isIndex(facts: unknown): boolean {
+  const { inputs, sources, parts } = (facts ?? {}) as Partial<Record<keyof Index, unknown>>;
+  return isTexts(inputs) && isTexts(sources) && Array.isArray(parts) && parts.every(isText);
+}
+
 export interface JournalOptions {
   /** @default memory */
   readonly folder?: WorkFolder | undefined;
@@ -131,6 +143,8 @@ export class Journal {
   private async readIndex(): Promise<Index | undefined> {
     try {
       const found = await this.read(INDEX);
+      // Another version may have written it.
+      if (found && !isIndex(found.facts)) throw new DamagedPart("cannot be understood");
       if (found) return found.facts as unknown as Index;
     } catch (error) {
       if (!(error instanceof DamagedPart)) throw error;
@@ -172,7 +186,7 @@ export class Journal {
       if (!isWhole) throw new DamagedPart("is damaged");
     }
     const { facts, arrays } = decodeSnapshot(body, `${this.folder.path}: ${name}`);
-    const isOwn = facts.name === name && (name === INDEX || facts.run === this.run);
+    const isOwn = facts?.name === name && (name === INDEX || facts.run === this.run);
     if (!isOwn) throw new DamagedPart("is of another run");
     return { facts: facts.facts as Snapshot["facts"], arrays };
   }

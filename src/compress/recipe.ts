@@ -13,6 +13,7 @@ import {
   resolveOptions,
 } from "../options.js";
 import type { PluginOptions } from "../plugin.js";
+import { quote } from "../quote.js";
 import { parseSparsity, type SparsityText } from "../sparsity.js";
 import { DEFAULT_IGNORE } from "./globs.js";
 import { openCompressRegistry } from "./registry.js";
@@ -72,6 +73,8 @@ export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
 export type GivenRecipe = FlatRecipe | StepsRecipe;
 
 const FLAT_KEYS = ["method", "sparsity", "options", "ignore", "overrides", "rotate"];
+/** Most steps of a recipe; sensible ones have a few. */
+const MOST_STEPS = 100;
 const REACH_KEYS = ["match", "ignore", "overrides"] as const satisfies readonly (keyof StepReach)[];
 
 /**
@@ -96,6 +99,12 @@ export function readRecipe(
   findLayout(resolved.layout, `${where}: layout`, registry.layouts);
   if (!Array.isArray(steps) || steps.length === 0) {
     throw new PenjingError(where, "steps must be a list with a step such as prune: {}.");
+  }
+  if (steps.length > MOST_STEPS) {
+    throw new PenjingError(
+      where,
+      `it has ${steps.length} steps, more than the ${MOST_STEPS} accepted; let one step act on many layers.`,
+    );
   }
   const read = steps.map((step, i) => {
     // A flat recipe has no list that a place in it would mean something in.
@@ -125,7 +134,7 @@ export function toSteps(given: unknown, where: string, kinds = transforms): Step
   if (version !== 2) {
     throw new PenjingError(
       where,
-      `version is ${JSON.stringify(version)}, must be 2, or left out in a recipe without steps.`,
+      `version is ${quote(version)}, must be 2, or left out in a recipe without steps.`,
     );
   }
   const own = Object.keys(definedOnly(given)).find((key) => FLAT_KEYS.includes(key));
@@ -181,7 +190,7 @@ function ownOptions(
   if (!isMapping(options)) {
     throw new PenjingError(
       where,
-      `options is ${JSON.stringify(options)}, must be a mapping of the method's options.`,
+      `options is ${quote(options)}, must be a mapping of the method's options.`,
     );
   }
   const { method, sparsity } = kinds.prune.options;
@@ -250,7 +259,7 @@ function readReach(
   }
   const need = (holds: boolean, key: string, rule: string) => {
     if (holds) return;
-    throw new PenjingError(at, `${key} is ${JSON.stringify(step[key])}, must be ${rule}.`);
+    throw new PenjingError(at, `${key} is ${quote(step[key])}, must be ${rule}.`);
   };
   const texts = (value: unknown) =>
     value === undefined ||

@@ -243,7 +243,9 @@ export async function openDiskOutput(
         await work.clear();
       } catch (error) {
         const note = `the new output is complete at ${target}; remove ${partial} yourself`;
-        throw fileError(partial, "removing what is no longer needed", error, note);
+        // What the work folder says of itself does not tell that the output is whole.
+        const reason = error instanceof PenjingError ? (error.cause ?? error) : error;
+        throw fileError(partial, "removing what is no longer needed", reason, note);
       }
     },
     async discard({ keepScratch = false } = {}) {

@@ -72,8 +72,13 @@ export async function openDiskWork(path: string): Promise<WorkFolder> {
       throw fileError(folder, "removing the work folder", error);
     }
   };
-  // What a killed process was writing.
-  for (const name of await namesEnding(PARTIAL)) await fs.rm(join(folder, name), { force: true });
+  try {
+    // What a killed process was writing.
+    for (const name of await namesEnding(PARTIAL)) await fs.rm(join(folder, name), { force: true });
+  } catch (error) {
+    await lock.release();
+    throw fileError(folder, "opening the work folder", error);
+  }
   return {
     path: folder,
     async list() {
@@ -84,12 +89,16 @@ export async function openDiskWork(path: string): Promise<WorkFolder> {
       }
     },
     async read(name) {
+      const path = place(name);
       try {
-        const bytes = await fs.readFile(place(name));
+        // A pipe or a device would be read for ever.
+        const found = await fs.stat(path);
+        if (!found.isFile()) throw new PenjingError(path, "it is no file; remove it.");
+        const bytes = await fs.readFile(path);
         return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       } catch (error) {
         if (errorCode(error) === "ENOENT") return undefined;
-        throw fileError(place(name), "reading unfinished work", error);
+        throw fileError(path, "reading unfinished work", error);
       }
     },
     async write(name, bytes) {

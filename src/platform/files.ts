@@ -45,7 +45,7 @@ export interface Folder {
   list(): Promise<string[]>;
   /** Opens a file by a name as `list` gives it. */
   open(name: string): Promise<ByteSource>;
-  /** The text of a file of at most `maxBytes`; invalid UTF-8 is an error. */
+  /** The text of a file of at most `maxBytes`, as it stands there; invalid UTF-8 is an error. */
   readText(name: string, maxBytes: number): Promise<string>;
   /** Whether a file (not a folder) of this name exists. */
   has(name: string): Promise<boolean>;
@@ -93,10 +93,10 @@ function allocate(name: string, length: number): Uint8Array {
   }
 }
 
-/** Decodes UTF-8 strictly, dropping a byte order mark. */
+/** Decodes UTF-8 strictly, a byte order mark included. */
 function strictText(name: string, bytes: Uint8Array): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
     throw new PenjingError(name, "its bytes are not valid UTF-8 text; fetch the file again.", {
       cause: error,

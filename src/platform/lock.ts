@@ -34,8 +34,10 @@ export interface Lock {
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 async function textOf(path: string): Promise<string | undefined> {
-  const { readFile } = await loadFiles();
+  const { lstat, readFile } = await loadFiles();
   try {
+    // A link to nothing would never be free, and a pipe would be read for ever.
+    if (!(await lstat(path)).isFile()) throw new PenjingError(path, "it is no file; remove it.");
     return await readFile(path, "utf8");
   } catch (error) {
     if (errorCode(error) === "ENOENT") return undefined;

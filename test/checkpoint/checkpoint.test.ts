@@ -88,6 +88,16 @@ const BAD: readonly (readonly [
     /"a" appears twice/,
   ],
   [
+    "a byte order mark before the config",
+    { "model.safetensors": shard("a"), "config.json": "\ufeff{}" },
+    /m\/config\.json\] it begins with a byte order mark/,
+  ],
+  [
+    "half a surrogate pair in the config",
+    { "model.safetensors": shard("a"), "config.json": '{"a":["\\udc00"]}' },
+    /its text "\\udc00" has half a surrogate pair/,
+  ],
+  [
     "a large config",
     { "model.safetensors": shard("a"), "config.json": " ".repeat(10_000_001) },
     /more than the 10000000/,

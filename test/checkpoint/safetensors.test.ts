@@ -56,6 +56,26 @@ const LIES: readonly (readonly [what: string, file: Uint8Array, message: RegExp]
     crafted('{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}', 4),
     /"dtype" appears twice/,
   ],
+  ...["4.0", "4e0", "40e-1", "4E+0"].map((end): (typeof LIES)[number] => [
+    `the offset ${end}`,
+    crafted(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,${end}]}}`, 4),
+    new RegExp(`the number "${end.replace("+", "\\+")}"; sizes and offsets are written as digits`),
+  ]),
+  [
+    "the size 1.0",
+    crafted('{"a":{"dtype":"F32","shape":[ 1.0],"data_offsets":[0,4]}}', 4),
+    /the number "1\.0"/,
+  ],
+  [
+    "the offset -0",
+    crafted('{"a":{"dtype":"F32","shape":[1],"data_offsets":[-0,4]}}', 4),
+    /the number "-0"/,
+  ],
+  [
+    "half a surrogate pair in the metadata",
+    crafted(`{"__metadata__":{"b":"x\\ud83d"},"a":${F32_AT(0, 4)}}`, 4),
+    /its text "x\\ud83d" has half a surrogate pair/,
+  ],
   ["a number as entry", crafted('{"a":1}'), /must be an object, found 1/],
   ["null as entry", crafted('{"a":null}'), /must be an object, found null/],
   ["a list as entry", crafted('{"a":[]}'), /must be an object/],

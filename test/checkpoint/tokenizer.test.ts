@@ -193,6 +193,10 @@ const MALFORMED: readonly (readonly [what: string, text: string, message: RegExp
   ["a list", "[]", /it holds \[\]/],
   ["no model", "{}", /"model" is not an object/],
   ["deep nesting", "[".repeat(1e5), /deeper/],
+  ["a model of null type", bytePair({ type: null }), /the type null, not "BPE"/],
+  ["a strange key", definition(true, { extra: 1 }), /the key "extra", which is not understood/],
+  ["another version", definition(true, { version: "2.0" }), /version is "2\.0", must be "1\.0"/],
+  ["a list as padding", definition(true, { padding: [] }), /`padding` is \[\], must be an object/],
   [
     "an unknown model",
     definition(true, { model: { type: "Magic" } }),

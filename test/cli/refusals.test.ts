@@ -193,6 +193,11 @@ test("recipe files", async () => {
     ["ignore: lm_head", /recipe\.yaml\] ignore is "lm_head", must be a list/],
     ["ignore: ['*.nine.*']", /"\*\.nine\.\*" matches no layer/],
     ["a: [1,\n b: }", /recipe\.yaml\] it is neither YAML nor JSON \(/],
+    ["method: !custom wanda", /neither YAML nor JSON \(Unresolved tag: !custom at line 1/],
+    ["? [a]\n: b", /neither YAML nor JSON \(With stringKeys, all keys must be strings/],
+    ["seed: 1\nseed: 2", /the key "seed" stands twice in one mapping/],
+    ["method: &m [*m]", /method is a list that cannot be written as JSON, must be/],
+    ["#".repeat(250_001), /it has 250001 characters, more than the 250000 accepted/],
     ["", /recipe\.yaml\] a recipe is a mapping/],
     ["- method: wanda", /recipe\.yaml\] a recipe is a mapping/],
   ] as const) {

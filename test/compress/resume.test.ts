@@ -1,4 +1,5 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -10,6 +11,7 @@ import { memoryFolder, memoryOutputFolder, openWorkFolder } from "../../src/plat
 import { memoryWorkFolder, type WorkFolder } from "../../src/platform/work-folder.js";
 import { decodeSnapshot, encodeSnapshot } from "../../src/snapshot.js";
 import { refused } from "../checkpoint/crafted.js";
+import { skipUnless } from "../shared.js";
 import {
   CALIBRATION,
   compressFiles,
@@ -242,6 +244,59 @@ test("a part that is damaged, cut, missing or another's is named, and the bytes 
       assert.match(told[0], message, label);
       sameFiles(withoutReport(straight.files), withoutReport(resumed.files));
     }
+  }
+});
+
+skipUnless(
+  test,
+  process.platform !== "win32",
+  "Windows has no pipes with a path",
+  "a pipe, a device or a link to nothing in a work folder is refused, and nothing waits for it",
+  async () => {
+    const [, parts] = await fullFolder({ method: "wanda" });
+    for (const [name, put] of [
+      ["index.kept", (path: string) => execFileSync("mkfifo", [path])],
+      ["index.kept", (path: string) => symlinkSync("/dev/zero", path)],
+      ["index.kept", (path: string) => mkdirSync(path)],
+      ["lock", (path: string) => execFileSync("mkfifo", [path])],
+      ["lock", (path: string) => symlinkSync("nowhere", path)],
+      ["lock", (path: string) => mkdirSync(path)],
+    ] as const) {
+      const path = mkdtempSync(join(root, "odd-"));
+      const work = await openWorkFolder(path);
+      for (const [one, bytes] of parts) await work.write(one, bytes);
+      await work.close();
+      rmSync(join(path, name), { force: true });
+      put(join(path, name));
+      await refused(
+        () => compressFiles(storyFiles(), { method: "wanda" }, { work: path }),
+        new RegExp(`odd-\\w+/${name}\\] it is no file; remove it`),
+      );
+    }
+  },
+);
+
+test("an index that another version wrote otherwise is refused", async () => {
+  const [, parts] = await fullFolder({ method: "wanda" });
+  const { facts } = decodeSnapshot(parts.get("index")!.subarray(32), "here");
+  const index = facts.facts as Record<string, unknown>;
+  const changes = [
+    { parts: 5 },
+    { parts: [5] },
+    { inputs: null },
+    { sources: { a: 1 } },
+    undefined,
+  ];
+  for (const change of changes) {
+    const other = { ...facts, facts: change && { ...index, ...change } };
+    const bytes = encodeSnapshot({ facts: other, arrays: new Map() }, 32);
+    bytes.set(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.slice(32))));
+    const work = memoryWorkFolder();
+    await work.write("index", bytes);
+    await refused(
+      () => compressFiles(storyFiles(), { method: "wanda" }, { work }),
+      /its index cannot be understood, so that nothing tells what it holds/,
+    );
   }
 });
 

@@ -20,6 +20,12 @@ export interface Definition {
   decode(ids: readonly number[], special: "skip special" | "keep all"): string;
 }
 
+/** All that a tokenizer.json may hold, as the library has it, which refuses any other key. */
+const KEYS = [
+  ...["version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer"],
+  ...["post_processor", "decoder", "model"],
+];
+
 /**
  * Reads a parsed tokenizer.json. `truncation` and `padding` are left aside, as transformers does.
  *
@@ -36,11 +42,17 @@ export function readDefinition(where: string, value: unknown): Definition {
   if (!isJsonObject(value)) return fail(`it holds ${quote(value)}`);
   if (!isJsonObject(own(value, "model"))) return fail('its "model" is not an object');
   if (!Array.isArray(own(value, "added_tokens") ?? [])) fail('its "added_tokens" is not a list');
+  const strange = Object.keys(value).find((key) => !KEYS.includes(key));
+  if (strange !== undefined) fail(`it has the key ${quote(strange)}, which is not understood`);
+  const version = own(value, "version");
+  if (version !== undefined && version !== "1.0")
+    fail(`its version is ${quote(version)}, must be "1.0"`);
   const fields = new Fields(where, "tokenizer", value);
   const part = (name: string): Fields | undefined => {
     const found = own(value, name);
     return found === undefined || found === null ? undefined : Fields.of(where, name, found);
   };
+  for (const name of ["truncation", "padding"]) part(name);
   const model = Fields.of(where, "model", own(value, "model"));
   const vocabulary = readVocabulary(where, model);
   const added = readAddedTokens(fields, vocabulary.ids);
@@ -90,7 +102,7 @@ interface Vocabulary {
 }
 
 function readVocabulary(where: string, model: Fields): Vocabulary {
-  const type = model.textOrNone("type");
+  const type = model.get("type");
   // The oldest files do not name the type.
   const isBytePair = type === "BPE" || (type === undefined && model.get("merges") !== undefined);
   if (!isBytePair) model.refuseUnsupported(`the type ${quote(type ?? null)}, not "BPE"`);
