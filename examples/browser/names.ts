@@ -1,0 +1,24 @@
+/** The library's words for options, as the page's own. */
+
+/** The fields of the form by the names of the library's options. */
+const FIELDS: Readonly<Record<string, string>> = {
+  calibration: "Text to calibrate on",
+  text: "Text to measure perplexity on",
+  length: "Tokens in each calibration window",
+  samples: "Calibration windows",
+  layout: "Stored as",
+  temperature: "Temperature",
+  maxNewTokens: "Tokens at most",
+  prompt: "Your text",
+  messages: "The conversation",
+  out: "Result",
+};
+
+/** A message of the library, such as "[length] it is 1", with the fields of the form in it. */
+export function onPage(message: string): string {
+  const [, place, rest] = /^\[([^\]]*)\] (.*)$/s.exec(message) ?? [];
+  const named = (rest ?? message).replace(/`(\w+)(: [^`]+)?`/g, (text, name: string, value = "") =>
+    name in FIELDS ? `“${FIELDS[name]}${value}”` : text,
+  );
+  return place ? `${FIELDS[place] ?? place}: ${named}` : named;
+}
