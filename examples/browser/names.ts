@@ -17,7 +17,9 @@ const FIELDS: Readonly<Record<string, string>> = {
 /** A message of the library, such as "[length] it is 1", with the fields of the form in it. */
 export function onPage(message: string): string {
   const [, place, rest] = /^\[([^\]]*)\] (.*)$/s.exec(message) ?? [];
-  const named = (rest ?? message).replace(/`(\w+)(: [^`]+)?`/g, (text, name: string, value = "") =>
+  // The page leaves the window at its default.
+  const cures = (rest ?? message).replace(" or a smaller `window`", "");
+  const named = cures.replace(/`(\w+)(: [^`]+)?`/g, (text, name: string, value = "") =>
     name in FIELDS ? `“${FIELDS[name]}${value}”` : text,
   );
   return place ? `${FIELDS[place] ?? place}: ${named}` : named;
