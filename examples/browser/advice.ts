@@ -29,7 +29,7 @@ export function adviceFor(
   if (!/^(sparsegpt|armor)/.test(method)) {
     advice.push("Method sparsegpt, which repairs the weights that stay");
   } else if (method === "sparsegpt" && sparsity === "2:4") {
-    advice.push("Method armor, which puts each layer between two small matrices; slow");
+    advice.push("Method armor-hessian, which puts each layer between two small matrices");
   }
   if (sparsity in GENTLER) advice.push(GENTLER[sparsity]);
   if (calibration && samples < MANY_SAMPLES) {

@@ -14,13 +14,22 @@ const FIELDS: Readonly<Record<string, string>> = {
   out: "Result",
 };
 
+/** What the page calls values of these. */
+const VALUES: Readonly<Record<string, string>> = {
+  "two-four": "packed 2:4",
+  "sparse-bitmask": "packed with a bit mask",
+};
+
 /** A message of the library, such as "[length] it is 1", with the fields of the form in it. */
 export function onPage(message: string): string {
   const [, place, rest] = /^\[([^\]]*)\] (.*)$/s.exec(message) ?? [];
   // The page leaves the window at its default.
   const cures = (rest ?? message).replace(" or a smaller `window`", "");
-  const named = cures.replace(/`(\w+)(: [^`]+)?`/g, (text, name: string, value = "") =>
-    name in FIELDS ? `“${FIELDS[name]}${value}”` : text,
-  );
+  const named = cures.replace(/`(\w+)(?:: ([^`]+))?`/g, (text, name: string, value?: string) => {
+    if (!(name in FIELDS)) return text;
+    return value === undefined
+      ? `“${FIELDS[name]}”`
+      : `“${FIELDS[name]}: ${VALUES[value] ?? value}”`;
+  });
   return place ? `${FIELDS[place] ?? place}: ${named}` : named;
 }
