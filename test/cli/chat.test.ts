@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { skipUnless } from "../shared.js";
 import { copyModel, fails, MODEL, PROGRAM, penjing, scratch } from "./program.js";
 
 const test = suite("chat by the command line");
@@ -46,6 +47,27 @@ test("--chat answers the prompt, which may come from a pipe, and prints the answ
   assert.equal(promptIds, JSON.parse(longer.stdout).promptIds);
   assert.is(`Hi.\nA ball.\nTom saw${text}`, JSON.parse(longer.stdout).text);
 });
+
+skipUnless(
+  test,
+  spawnSync("script", ["-qec", "true", "/dev/null"]).status === 0,
+  "script, which makes a terminal, is not there",
+  "on a terminal it is a conversation, each line with what was said before",
+  async () => {
+    const program = [process.execPath, PROGRAM, "generate", chatty, "--chat", ...QUICK].join(" ");
+    const { stdout } = spawnSync("script", ["-qec", program, "/dev/null"], {
+      input: "A ball.\nA tree.\n",
+      encoding: "utf8",
+    });
+    const ask = async (prompt: string) =>
+      (await penjing(["generate", chatty, prompt, "--chat", ...QUICK])).stdout.trimEnd();
+    const first = await ask("A ball.");
+    const second = await ask(`A ball.\n${first}\nA tree.`);
+    const told = stdout.replaceAll("\r", "");
+    assert.ok(told.includes(`${first}\n`), told);
+    assert.ok(told.slice(told.indexOf(first) + first.length).includes(`${second}\n`), told);
+  },
+);
 
 test("what cannot chat says what to do", async () => {
   await fails(
