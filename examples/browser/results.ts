@@ -67,6 +67,8 @@ export class Results {
   private enter(stage: Stage): void {
     this.stageStarted = performance.now();
     this.setProgress(0);
+    // What the stage before said last does not stand while this one begins.
+    say("doing", "loading the model");
     for (const item of byId("stages").children) {
       const at = STAGES.indexOf(item.getAttribute("data-stage") as Stage);
       const now = STAGES.indexOf(stage);

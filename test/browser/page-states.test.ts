@@ -85,6 +85,7 @@ async function prune(sparsity: string, characters: number): Promise<void> {
   await page.locator("#method").selectOption("magnitude");
   await page.locator("#sparsity").selectOption(sparsity);
   await page.locator("#evaluation").fill(EVALUATION.slice(0, characters));
+  await page.locator("#samples").fill("2");
   await page.locator("#start").click();
   await finish(page);
 }
