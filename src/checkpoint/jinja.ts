@@ -56,8 +56,22 @@ function range(start: number, stop?: number, step = 1): number[] {
   return Array.from({ length }, (_, i) => first + i * step);
 }
 
-interface Value {
+interface Node {
+  readonly type: string;
+}
+
+interface Value extends Node {
   readonly value: unknown;
+}
+
+/** Statements without a text; what else gives nothing is an expression. */
+const SILENT: readonly string[] = ["Set", "Macro", "Comment"];
+
+/** What a node of a template adds to the text: constants as Python writes them. */
+function printed({ type }: Node, result: Value): string {
+  if (result.type === "BooleanValue") return result.value ? "True" : "False";
+  if (result.type === "NullValue") return SILENT.includes(type) ? "" : "None";
+  return result.type === "UndefinedValue" ? "" : String(result);
 }
 
 /** What the package's own declarations do not tell a compiler that resolves as Node does. */
@@ -68,7 +82,7 @@ const Unbounded = Interpreter as new (
   /** Every node of a template comes through here, and every part of one. */
   evaluate(node: unknown, environment: unknown): Value;
   /** And here every turn of a loop, whatever stands in it. */
-  evaluateBlock(nodes: readonly unknown[], environment: unknown): Value;
+  evaluateBlock(nodes: readonly Node[], environment: unknown): Value;
 };
 
 /** An interpreter that gives up on what takes too long or grows too large. */
@@ -80,12 +94,12 @@ class Bounded extends Unbounded {
     if (++this.steps > MOST_STEPS) throw new Excess(`it takes more than ${MOST_STEPS} steps`);
   }
 
-  override evaluateBlock(nodes: readonly unknown[], environment: unknown): Value {
+  override evaluateBlock(nodes: readonly Node[], environment: unknown): Value {
     this.count();
     let value = "";
     for (const node of nodes) {
       try {
-        value += super.evaluateBlock([node], environment).value;
+        value += printed(node, this.evaluate(node, environment));
       } catch (error) {
         // The errors that carry a `break` or `continue` have no message; the package loses the text.
         if (value === "" || (error as Error).message !== "") throw error;
@@ -94,7 +108,7 @@ class Bounded extends Unbounded {
         );
       }
     }
-    return super.evaluateBlock([{ type: "StringLiteral", value }], environment);
+    return super.evaluateBlock([{ type: "StringLiteral", value } as Node], environment);
   }
 
   override evaluate(node: unknown, environment: unknown): Value {
