@@ -1,42 +1,49 @@
 import {
   ANY,
+  type Argument,
   type Arguments,
   checkArguments,
   FLAG,
   NUMBER,
-  required,
   SIGNAL,
   TEXT,
 } from "./arguments.js";
 import type { ServedOperation } from "./backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
+import type { ChatMessage } from "./checkpoint/chat-template.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import type { Tokenizer } from "./checkpoint/tokenizer.js";
 import { PenjingError } from "./errors.js";
-import { BOS, type BosMode, requireBos } from "./models/bos.js";
+import { firstIds } from "./models/beginning.js";
+import { BOS, type BosMode } from "./models/bos.js";
 import { KeyValueCache } from "./models/layers/key-value-cache.js";
 import {
   MODEL,
   type OpenModel,
   openRunning,
   type RunningModel,
-  refuseForeignIds,
   runningModel,
 } from "./models/open.js";
 import type { PluginOptions } from "./plugin.js";
+import { quote } from "./quote.js";
 import { Random } from "./random.js";
 import { pause, Run } from "./run.js";
 import { checkSampling, type SamplingOptions, sample } from "./sample.js";
-import { encodeText } from "./text.js";
 
 export interface GenerateOptions extends BackendOptions, PluginOptions, SamplingOptions {
   /** A model folder, a .safetensors file, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** Text to continue. */
-  readonly prompt: string;
+  readonly prompt?: string | undefined;
+  /**
+   * In place of a prompt: a conversation that the model answers, put into the form that it was trained
+   * on by its chat template. The last message is the user's.
+   */
+  readonly messages?: readonly ChatMessage[] | undefined;
   /**
    * Put the model's BOS token in front: "always", "never" (and nothing else around the prompt), or
-   * "auto", as tokenizer.json and tokenizer_config.json say.
+   * "auto", as tokenizer.json and tokenizer_config.json say. In front of `messages` the chat template
+   * puts what belongs there, and "auto" is the one choice.
    *
    * @default "auto"
    */
@@ -52,9 +59,18 @@ export interface GenerateOptions extends BackendOptions, PluginOptions, Sampling
   readonly signal?: AbortSignal | undefined;
 }
 
+const MESSAGES: Argument = {
+  what: "a list of messages, each with a role and a content that are texts",
+  fits: (value) =>
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((one) => typeof one?.role === "string" && typeof one.content === "string"),
+};
+
 const ARGUMENTS: Arguments<GenerateOptions> = {
   model: MODEL,
-  prompt: required(TEXT, "the text to continue"),
+  prompt: TEXT,
+  messages: MESSAGES,
   bos: BOS,
   maxNewTokens: NUMBER,
   ignoreEos: FLAG,
@@ -77,9 +93,9 @@ export type GenerateEvent =
   | { readonly type: "note"; readonly where: string; readonly message: string };
 
 export interface Generation {
-  /** The prompt and what was generated, without special tokens. */
+  /** The prompt and what was generated, without special tokens; of `messages` the answer alone. */
   readonly text: string;
-  /** Ids of the prompt, with what was put around it. */
+  /** Ids of the prompt or the messages, with what was put around. */
   readonly promptIds: Int32Array;
   /** The BOS token that was put in front of the prompt; absent when none was. */
   readonly bosId?: number | undefined;
@@ -94,10 +110,11 @@ export interface Generation {
 }
 
 /**
- * Continues a text token by token with a key-value cache.
+ * Continues a text, or answers messages, token by token with a key-value cache.
  *
- * @throws PenjingError (from the iteration or `result()`) for a prompt that fills the context, a
- *   sampling option out of range, or a model whose activations overflow
+ * @throws PenjingError (from the iteration or `result()`) for a prompt that fills the context, messages
+ *   for a model without a chat template, a sampling option out of range, or a model whose activations
+ *   overflow
  */
 export function generate(options: GenerateOptions): Run<GenerateEvent, Generation> {
   return new Run(steps(options));
@@ -105,6 +122,7 @@ export function generate(options: GenerateOptions): Run<GenerateEvent, Generatio
 
 async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, Generation, void> {
   checkArguments("generate", options, ARGUMENTS);
+  checkPrompt(options);
   checkSampling(options);
   checkCounts(options);
   const { model: source } = options;
@@ -119,6 +137,7 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
       promptIds,
       bosId,
       ids: [],
+      answer: "",
       text: new TextStream(model.tokenizer, promptIds),
       random: new Random(options.seed ?? 0),
       seconds: 0,
@@ -126,7 +145,7 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
     for (;;) {
       try {
         const stoppedBy = yield* continueText(own ?? model, options, state);
-        return describe(own ?? model, state, stoppedBy);
+        return describe(own ?? model, options, state, stoppedBy);
       } catch (error) {
         if (!own) throw error;
         own = await own.moveAfter(error);
@@ -143,6 +162,8 @@ interface Continuation {
   readonly promptIds: Int32Array;
   readonly bosId: number | undefined;
   readonly ids: number[];
+  /** What was generated so far. */
+  answer: string;
   readonly text: TextStream;
   readonly random: Random;
   /** Seconds of generating, the passes over what was there before left out. */
@@ -151,11 +172,12 @@ interface Continuation {
 
 function describe(
   { tokenizer, backendName, served }: OpenModel,
-  { promptIds, bosId, ids, seconds }: Continuation,
+  { messages }: GenerateOptions,
+  { promptIds, bosId, ids, answer, seconds }: Continuation,
   stoppedBy: Generation["stoppedBy"],
 ): Generation {
   return {
-    text: tokenizer.decode([...promptIds, ...ids], { skipSpecialTokens: true }),
+    text: messages ? answer : tokenizer.decode([...promptIds, ...ids], { skipSpecialTokens: true }),
     promptIds,
     ...(bosId !== undefined && { bosId }),
     ids: Int32Array.from(ids),
@@ -164,6 +186,24 @@ function describe(
     backend: backendName,
     served: served(),
   };
+}
+
+/** @throws PenjingError unless there is either a prompt or messages */
+function checkPrompt({ prompt, messages, bos = "auto" }: GenerateOptions): void {
+  if ((prompt === undefined) === (messages === undefined)) {
+    const what =
+      prompt === undefined ? "prompt is missing" : "prompt and messages exclude one another";
+    throw new PenjingError(
+      "generate",
+      `${what}; give the text to continue, or messages to answer.`,
+    );
+  }
+  if (messages && bos !== "auto") {
+    throw new PenjingError(
+      "bos",
+      `it is ${quote(bos)}, but before messages the chat template puts what belongs there; leave it out.`,
+    );
+  }
 }
 
 /** @throws PenjingError for a number of tokens or a seed that is not whole */
@@ -229,8 +269,9 @@ async function* continueText(
       }
       ids.push(id);
       const stoppedBy = stop(id);
-      const added = text.add(id);
-      yield { type: "token", id, text: stoppedBy ? added + text.end() : added };
+      const added = text.add(id) + (stoppedBy ? text.end() : "");
+      state.answer += added;
+      yield { type: "token", id, text: added };
       if (stoppedBy) return stoppedBy;
       await run(Int32Array.of(id));
     }
@@ -291,42 +332,4 @@ export class TextStream {
  */
 function settled(text: string): string {
   return text.endsWith("\uFFFD") ? text.slice(0, -1) : text;
-}
-
-/** Ids of the prompt, or of the beginning of a text when the prompt is empty. */
-async function firstIds(
-  model: RunningModel,
-  { prompt, bos = "auto", signal }: GenerateOptions,
-): Promise<{ readonly promptIds: Int32Array; readonly bosId: number | undefined }> {
-  const { spec, tokenizer } = model;
-  const start = bos === "always" ? requireBos(model) : (tokenizer.bosId ?? spec.bosIds[0]);
-  const addSpecialTokens = bos !== "never";
-  const steps = encodeText(tokenizer, prompt, { addSpecialTokens, signal });
-  let step = await steps.next();
-  while (!step.done) step = await steps.next();
-  let ids = step.value;
-  const around = tokenizer.encode("", { addSpecialTokens });
-  let isAdded = start !== undefined && around[0] === start;
-  const isWanted = bos === "always" || (bos === "auto" && ids.length === 0);
-  if (isWanted && start !== undefined && ids[0] !== start) {
-    const whole = new Int32Array(ids.length + 1);
-    whole[0] = start;
-    whole.set(ids, 1);
-    ids = whole;
-    isAdded = true;
-  }
-  refuseForeignIds(ids, spec);
-  if (ids.length === 0) {
-    throw new PenjingError(
-      "prompt",
-      "it is empty, and the model names no token to begin with; give some text.",
-    );
-  }
-  if (ids.length >= spec.context) {
-    throw new PenjingError(
-      "prompt",
-      `it has ${ids.length} tokens, which fills the model's context of ${spec.context}; shorten it to at most ${spec.context - 1} tokens.`,
-    );
-  }
-  return { promptIds: ids, bosId: isAdded ? start : undefined };
 }

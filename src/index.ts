@@ -5,6 +5,12 @@ export type { BackendOptions } from "./backends/lease.js";
 export type { Simd } from "./backends/wasm/module.js";
 export type { WasmOptions } from "./backends/wasm/options.js";
 export type { BesideFiles } from "./checkpoint/beside.js";
+export {
+  type ChatMessage,
+  type ChatTemplate,
+  loadChatTemplate,
+  type RenderOptions,
+} from "./checkpoint/chat-template.js";
 export { type Checkpoint, type CheckpointTensor, openCheckpoint } from "./checkpoint/checkpoint.js";
 export type { TensorInfo } from "./checkpoint/safetensors.js";
 export type { Encoding } from "./checkpoint/tokenizer/pipeline.js";
@@ -64,6 +70,7 @@ export {
 export type { LayoutName } from "./layouts/index.js";
 export type { MethodName } from "./methods/index.js";
 export type { BosMode } from "./models/bos.js";
+export { describeModel, type ModelDescription } from "./models/describe.js";
 export { type OpenModel, type OpenModelOptions, openModel } from "./models/open.js";
 export type { FormTree } from "./models/stored-forms.js";
 export { type OpenBackendOptions, openBackend } from "./open-backend.js";

@@ -44,8 +44,15 @@ export function count(value: number): string {
   return value >= 1e4 ? `${Math.round(value / 1e3)} thousand` : String(value);
 }
 
-/** "8 s" or "3 min" */
+/** "under a second", "8 seconds" or "3 minutes" */
 export function duration(seconds: number): string {
-  if (seconds < 1) return "under 1 s";
-  return seconds < 100 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
+  if (seconds < 1) return "under a second";
+  if (seconds < 100) return plural(Math.round(seconds), "second");
+  const minutes = Math.round(seconds / 60);
+  return minutes < 100 ? plural(minutes, "minute") : `${(minutes / 60).toFixed(1)} hours`;
+}
+
+/** "1 window" or "2 windows" */
+export function plural(number: number, thing: string): string {
+  return `${number} ${thing}${number === 1 ? "" : "s"}`;
 }

@@ -10,25 +10,12 @@ import {
   hasEmbedded,
 } from "./folders.js";
 import type { ModelFacts } from "./messages.js";
+import { onPage } from "./names.js";
 import { Results } from "./results.js";
 import { SettingsForm } from "./settings.js";
 
-/** The fields of the form by the names of the library's options. */
-const FIELDS: Readonly<Record<string, string>> = {
-  calibration: "Text to calibrate on",
-  text: "Text to measure perplexity on",
-  length: "Tokens in each calibration window",
-  samples: "Calibration windows",
-  temperature: "Temperature",
-  maxNewTokens: "Tokens at most",
-};
-
 function fail(message: string): void {
-  const [, place, rest] = /^\[([^\]]*)\] (.*)$/s.exec(message) ?? [];
-  const named = (rest ?? message).replace(/`(\w+)(: [^`]+)?`/g, (text, name: string, value = "") =>
-    name in FIELDS ? `“${FIELDS[name]}${value}”` : text,
-  );
-  say("error", place ? `${FIELDS[place] ?? place}: ${named}` : named);
+  say("error", onPage(message));
   show("error");
   byId("error").scrollIntoView({ block: "nearest" });
 }
@@ -53,6 +40,7 @@ async function start(): Promise<void> {
   const results = new Results();
   const chat = new Chat(caller, fail);
   let running: Call<"compress"> | undefined;
+  let isPacking = false;
   say("version", hello.version);
   say("compute-text", hello.compute);
   say(
@@ -76,8 +64,14 @@ async function start(): Promise<void> {
   const setBusy = (isBusy: boolean): void => {
     byId<HTMLFieldSetElement>("fields").disabled = isBusy;
     for (const control of [input("folder"), button("try")]) control.disabled = isBusy;
-    byId("model").classList.toggle("busy", isBusy);
+    document.body.classList.toggle("working", isBusy);
+    say("chosen", isBusy ? form.summary() : "");
+    show("chosen", isBusy);
   };
+  // Closing the page would lose what is not done; the browser asks in its own words.
+  window.addEventListener("beforeunload", (event) => {
+    if (running || isPacking) event.preventDefault();
+  });
 
   const open = (choose: () => Promise<Chosen>) =>
     attempt(async () => {
@@ -86,14 +80,18 @@ async function start(): Promise<void> {
       for (const id of ["facts", "work", "result", "chat"]) show(id, false);
       byId<HTMLFieldSetElement>("fields").disabled = true;
       const facts = await caller.call("open", chosen).result;
-      chat.clear();
+      chat.useModel(facts);
       showFacts(facts);
       await form.useModel(facts, chosen.files);
     });
 
   input("folder").onchange = () => {
     const { files } = input("folder");
-    if (files?.length) void open(async () => chosenFolder(files));
+    if (!files?.length) return;
+    const chosen = chosenFolder(files);
+    // So that the same folder can be chosen again, once it is mended.
+    input("folder").value = "";
+    void open(async () => chosen);
   };
   button("try").onclick = () => void open(embeddedFolder);
   show("try", await hasEmbedded());
@@ -119,10 +117,10 @@ async function start(): Promise<void> {
     void attempt(async () => {
       const settings = form.read();
       if (typeof settings === "string") throw new Error(settings);
-      results.begin(settings.evaluation !== undefined);
+      results.begin(settings);
       chat.clear();
       setBusy(true);
-      byId("work").scrollIntoView({ block: "nearest" });
+      byId("work").scrollIntoView({ block: "start" });
       running = caller.call("compress", settings, (happened) => results.hear(happened));
       try {
         results.finish(await running.result);
@@ -141,6 +139,7 @@ async function start(): Promise<void> {
   button("download").onclick = () =>
     void attempt(async () => {
       button("download").disabled = true;
+      isPacking = true;
       try {
         const packing = caller.call("pack", undefined, (fraction) =>
           say("download-text", `packing, ${Math.floor(fraction * 100)}%`),
@@ -153,6 +152,7 @@ async function start(): Promise<void> {
         // The browser reads the file while it saves it, so the address stays until the page goes.
         say("download-text", `${name}, ${size(blob.size)}`);
       } finally {
+        isPacking = false;
         button("download").disabled = false;
       }
     });

@@ -1,5 +1,5 @@
 /** What the page asks of its worker, and what it hears back. */
-import type { CompressResult, LayerReport, OptionSpecs, OptionValue } from "penjing";
+import type { ChatMessage, CompressResult, LayerReport, OptionSpecs, OptionValue } from "penjing";
 
 export interface MethodChoice {
   readonly name: string;
@@ -9,6 +9,8 @@ export interface MethodChoice {
   readonly options: OptionSpecs;
   /** Whether it puts the pruned weights between two factors, which penjing alone can read. */
   readonly hasFactors: boolean;
+  /** Whether it reads a calibration text. */
+  readonly readsText: boolean;
 }
 
 export interface Hello {
@@ -30,6 +32,10 @@ export interface ModelFacts {
   readonly bytes: number;
   /** Longest text that it takes, in tokens. */
   readonly context: number;
+  /** Whether it has a chat template, so that it answers messages. */
+  readonly isChatty: boolean;
+  /** Why the chat template that it has is of no use. */
+  readonly chatProblem?: string;
   /** Files of the folder that hold texts to calibrate on and to measure with, when there are any. */
   readonly texts: { readonly calibration?: string; readonly evaluation?: string };
 }
@@ -40,7 +46,7 @@ export type ComputeChoice = "auto" | "webgpu" | "wasm" | "exact";
 export interface Settings {
   readonly method: string;
   readonly sparsity: string;
-  readonly layout: "dense" | "two-four";
+  readonly layout: "dense" | "two-four" | "sparse-bitmask";
   readonly samples: number;
   readonly length: number;
   /** Options of the method that are not its defaults. */
@@ -48,7 +54,8 @@ export interface Settings {
   /** The same of a rotation; absent without one. */
   readonly rotate?: Readonly<Record<string, OptionValue>>;
   readonly compute: ComputeChoice;
-  readonly calibration: Blob;
+  /** For methods that read one. */
+  readonly calibration?: Blob;
   /** Perplexity is measured when there is one. */
   readonly evaluation?: Blob;
 }
@@ -58,7 +65,14 @@ export type Stage = "before" | "prune" | "after";
 export type WorkEvent =
   | { readonly type: "compute"; readonly text: string }
   | { readonly type: "stage"; readonly stage: Stage }
-  | { readonly type: "progress"; readonly fraction: number; readonly text: string }
+  | {
+      readonly type: "progress";
+      /** Share of the stage that is done, in [0, 1]. */
+      readonly fraction: number;
+      readonly text: string;
+      /** Seconds until the stage's end; by its pace so far where it is not given. */
+      readonly secondsLeft?: number;
+    }
   | { readonly type: "perplexity"; readonly stage: Stage; readonly value: number }
   | { readonly type: "layer"; readonly report: LayerReport }
   | { readonly type: "note"; readonly text: string };
@@ -75,7 +89,9 @@ export interface Outcome {
 
 export interface Ask {
   readonly which: "original" | "compressed";
-  readonly prompt: string;
+  /** A text to continue, or messages to answer. */
+  readonly prompt?: string;
+  readonly messages?: readonly ChatMessage[];
   readonly maxNewTokens: number;
   readonly temperature: number;
   readonly seed: number;

@@ -1,21 +1,40 @@
 /** How far the work is, and what came of it. */
-import { byId, duration, make, say, show, size } from "./elements.js";
-import type { Outcome, Stage, WorkEvent } from "./messages.js";
+import { adviceFor } from "./advice.js";
+import { byId, duration, make, plural, say, show, size } from "./elements.js";
+import type { Outcome, Settings, Stage, WorkEvent } from "./messages.js";
+import { onPage } from "./names.js";
 
 const STAGES: readonly Stage[] = ["before", "prune", "after"];
 
+/** Windows under which a perplexity is a rough figure. */
+const ENOUGH_WINDOWS = 8;
+
+/** How one perplexity compares with another, in words and for the style sheet. */
+function comparison(before: number, after: number): { words: string; kind: string } {
+  const percent = (after / before - 1) * 100;
+  if (Math.abs(percent) < 0.05) return { words: "as good as before", kind: "same" };
+  const digits = Math.abs(percent) < 10 ? 1 : 0;
+  const share = `${Math.abs(percent).toFixed(digits)}%`;
+  return percent > 0
+    ? { words: `${share} worse`, kind: "worse" }
+    : { words: `${share} better`, kind: "better" };
+}
+
 export class Results {
   private stageStarted = 0;
+  private settings: Settings | undefined;
   private errors: { readonly row: HTMLElement; readonly error: number }[] = [];
 
-  begin(measures: boolean): void {
+  begin(settings: Settings): void {
+    this.settings = settings;
     this.errors = [];
     for (const id of ["layers", "notes"]) byId(id).replaceChildren();
     for (const id of ["before", "after", "doing", "status", "download-text"]) say(id, "");
     for (const item of byId("stages").children) {
       item.classList.remove("done");
       item.removeAttribute("aria-current");
-      (item as HTMLElement).hidden = !measures && item.getAttribute("data-stage") !== "prune";
+      const isPruning = item.getAttribute("data-stage") === "prune";
+      (item as HTMLElement).hidden = settings.evaluation === undefined && !isPruning;
     }
     this.setProgress(0);
     show("work");
@@ -31,20 +50,25 @@ export class Results {
     if (event.type === "compute") say("compute-text", event.text);
     else if (event.type === "stage") this.enter(event.stage);
     else if (event.type === "progress") {
+      const { fraction, text } = event;
       const seconds = (performance.now() - this.stageStarted) / 1000;
-      const left = (seconds / event.fraction) * (1 - event.fraction);
-      const isKnown = seconds > 2 && event.fraction > 0.02 && event.fraction < 1;
-      this.setProgress(event.fraction);
-      say("doing", `${event.text}${isKnown ? `, about ${duration(left)} left` : ""}`);
+      const byPace =
+        seconds > 2 && fraction > 0.02 ? (seconds / fraction) * (1 - fraction) : undefined;
+      const left = fraction < 1 ? (event.secondsLeft ?? byPace) : undefined;
+      this.setProgress(fraction);
+      const about = left !== undefined && left >= 1 ? "about " : "";
+      say("doing", left === undefined ? text : `${text}, ${about}${duration(left)} left`);
     } else if (event.type === "perplexity") {
       say(event.stage, event.value.toFixed(2));
-    } else if (event.type === "note") byId("notes").append(make("li", event.text));
+    } else if (event.type === "note") byId("notes").append(make("li", onPage(event.text)));
     else this.addLayer(event);
   }
 
   private enter(stage: Stage): void {
     this.stageStarted = performance.now();
     this.setProgress(0);
+    // What the stage before said last does not stand while this one begins.
+    say("doing", "loading the model");
     for (const item of byId("stages").children) {
       const at = STAGES.indexOf(item.getAttribute("data-stage") as Stage);
       const now = STAGES.indexOf(stage);
@@ -58,19 +82,19 @@ export class Results {
 
   private addLayer({ report }: Extract<WorkEvent, { type: "layer" }>): void {
     const row = make("tr");
-    const { name, removed, layerError = 0 } = report;
+    const { name, removed, layerError } = report;
     row.append(
       make("td", name.replace(/^model\.layers\./, "")),
       make("td", `${(removed * 100).toFixed(1)}%`),
-      make("td", layerError.toPrecision(3)),
+      make("td", layerError?.toPrecision(3) ?? "not measured"),
       make("td"),
     );
     byId("layers").append(row);
-    this.errors.push({ row, error: layerError });
+    if (layerError !== undefined) this.errors.push({ row, error: layerError });
   }
 
   finish(outcome: Outcome): void {
-    const { totals, layers, seconds, before, after } = outcome;
+    const { totals, layers, seconds } = outcome;
     const most = Math.max(...this.errors.map(({ error }) => error), Number.MIN_VALUE);
     for (const { row, error } of this.errors) {
       const bar = document.createElement("meter");
@@ -78,22 +102,34 @@ export class Results {
       bar.setAttribute("aria-hidden", "true");
       row.lastElementChild!.append(bar);
     }
-    show("perplexity-figure", before !== undefined && after !== undefined);
-    if (before !== undefined && after !== undefined) {
-      // All digits, for whoever looks closer.
-      byId("before").title = String(before);
-      byId("after").title = String(after);
-      say("windows", `over ${outcome.windows} windows of ${outcome.window} tokens`);
-    }
+    this.showPerplexity(outcome);
     say("bytes-before", size(totals.bytesBefore));
     say("bytes-after", size(totals.bytesAfter));
     say(
       "layer-bytes",
-      `${layers} layers, ${(totals.removed * 100).toFixed(1)}% of their weights removed in ${duration(seconds)}`,
+      `${plural(layers, "layer")}, ${(totals.removed * 100).toFixed(1)}% of their weights removed in ${duration(seconds)}`,
     );
     show("work", false);
     show("result");
     show("chat");
     byId("result-title").focus();
+  }
+
+  private showPerplexity({ before, after, windows = 0, window }: Outcome): void {
+    const isMeasured = before !== undefined && after !== undefined;
+    show("perplexity-figure", isMeasured);
+    show("advice", false);
+    if (!isMeasured) return;
+    // All digits, for whoever looks closer.
+    byId("before").title = String(before);
+    byId("after").title = String(after);
+    const { words, kind } = comparison(before, after);
+    byId("perplexity-figure").dataset.change = kind;
+    say("change", words);
+    const few = windows < ENOUGH_WINDOWS ? `, too few for more than a rough figure` : "";
+    say("windows", `measured on ${plural(windows, "window")} of ${window} tokens${few}`);
+    const advice = adviceFor(this.settings!, after / before);
+    byId("advice-list").replaceChildren(...advice.map((text) => make("li", text)));
+    show("advice", advice.length > 0);
   }
 }

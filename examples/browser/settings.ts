@@ -1,5 +1,5 @@
 /** The form: how to compress, and on which texts. */
-import { area, byId, input, say, select, show, size } from "./elements.js";
+import { area, byId, input, plural, say, select, show, size } from "./elements.js";
 import type { Hello, MethodChoice, ModelFacts, Settings } from "./messages.js";
 import { OptionFields } from "./option-fields.js";
 
@@ -17,6 +17,10 @@ const MOST_SHOWN = 200_000;
 export class SettingsForm {
   /** Files that stand for the text areas. */
   private readonly files: Partial<Record<TextName, { name: string; blob: Blob }>> = {};
+  /** Texts that came with the model's folder, and go with it. */
+  private readonly ofFolder = new Set<TextName>();
+  /** Whether the person wants a packed result where there can be one. */
+  private wantsPacked = true;
   private readonly methodFields = new OptionFields("method-options");
   private readonly rotateFields = new OptionFields("rotate-options", "rotate-");
 
@@ -26,14 +30,19 @@ export class SettingsForm {
     select("method").onchange = () => this.showMethod();
     select("sparsity").onchange = () => this.showSparsity();
     input("rotate").onchange = () => this.showSparsity();
-    select("layout").onchange = () => this.showLayout();
+    select("layout").onchange = () => {
+      this.wantsPacked = select("layout").value !== "dense";
+      this.showLayout();
+    };
     for (const name of ["calibration", "evaluation"] as const) {
       area(name).oninput = () => {
         this.files[name] = undefined;
+        this.ofFolder.delete(name);
         this.showText(name);
       };
       input(`${name}-file`).onchange = () => {
         const file = input(`${name}-file`).files?.[0];
+        this.ofFolder.delete(name);
         if (file) void this.takeFile(name, file.name, file);
       };
       this.showText(name);
@@ -50,6 +59,7 @@ export class SettingsForm {
   private showMethod(): void {
     const { summary, sparsities, options } = this.method();
     say("method-hint", summary);
+    this.showText("calibration");
     const before = select("sparsity").value;
     select("sparsity").replaceChildren(...sparsities.map((text) => new Option(text, text)));
     select("sparsity").value = sparsities.includes(before) ? before : sparsities[0];
@@ -66,31 +76,31 @@ export class SettingsForm {
     const packs = value === "2:4";
     const packed = select("layout").options[0];
     packed.disabled = !packs;
-    if (!packs) select("layout").value = "dense";
+    const { value: layout } = select("layout");
+    if (!packs && layout === "two-four") select("layout").value = "dense";
+    if (packs && layout === "dense" && this.wantsPacked) select("layout").value = "two-four";
     show("rotate-options", input("rotate").checked);
     this.showLayout();
   }
 
   private showLayout(): void {
-    const isPacked = select("layout").value === "two-four";
+    const isPacked = select("layout").value !== "dense";
     const needsPenjing = input("rotate").checked || this.method().hasFactors;
-    say(
-      "layout-hint",
-      isPacked
-        ? "smaller; penjing reads and runs it packed"
-        : needsPenjing
-          ? "penjing reads it; its export makes a plain one"
-          : "as large as before; any program reads it",
-    );
+    const dense = needsPenjing
+      ? "penjing reads it; its export makes a plain one"
+      : "as large as before; any program reads it";
+    say("layout-hint", isPacked ? "smaller; penjing reads and runs it packed" : dense);
   }
 
   private showText(name: TextName): void {
     const file = this.files[name];
     const { value } = area(name);
     const purpose =
-      name === "calibration"
-        ? "of the kind that the model is used on"
-        : "leave it empty to measure nothing";
+      name === "evaluation"
+        ? "leave it empty to measure nothing"
+        : this.method().readsText
+          ? "of the kind that the model is used on"
+          : "only to measure the error of each layer: this method reads none";
     if (file) say(`${name}-hint`, `${file.name}, ${size(file.blob.size)}`);
     else if (value) say(`${name}-hint`, `${value.length} characters`);
     else say(`${name}-hint`, `or paste one, ${purpose}`);
@@ -104,11 +114,21 @@ export class SettingsForm {
     this.showText(name);
   }
 
+  private clearText(name: TextName): void {
+    this.files[name] = undefined;
+    area(name).value = "";
+    area(name).placeholder = "";
+    this.showText(name);
+  }
+
   /** Fits the form to a model that was opened. */
   async useModel(facts: ModelFacts, files: Readonly<Record<string, Blob>>): Promise<void> {
     for (const name of ["calibration", "evaluation"] as const) {
       const file = facts.texts[name];
-      if (file) await this.takeFile(name, file, files[file]);
+      if (file) {
+        await this.takeFile(name, file, files[file]);
+        this.ofFolder.add(name);
+      } else if (this.ofFolder.delete(name)) this.clearText(name);
     }
     if (facts.context > 0) {
       input("length").max = String(facts.context);
@@ -124,10 +144,23 @@ export class SettingsForm {
     return this.files[name]?.blob ?? (value.trim() ? new Blob([value]) : undefined);
   }
 
+  /** What was chosen, in a line. */
+  summary(): string {
+    const [sparsity, layout] = ["sparsity", "layout"].map(
+      (id) => select(id).selectedOptions[0].text,
+    );
+    const parts = [select("method").value, sparsity, `stored ${layout}`];
+    if (input("rotate").checked) parts.push("rotated");
+    const windows = `${plural(input("samples").valueAsNumber, "window")} of ${input("length").value} tokens`;
+    if (this.text("calibration")) parts.push(windows);
+    return parts.join(", ");
+  }
+
   /** What the form says; a sentence when a text is missing. */
   read(): Settings | string {
+    const { readsText } = this.method();
     const calibration = this.text("calibration");
-    if (!calibration) {
+    if (readsText && !calibration) {
       return "There is no text to calibrate on: paste some under “Texts and more settings”, or take a file.";
     }
     return {

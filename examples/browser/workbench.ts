@@ -3,10 +3,12 @@ import { makeZip } from "client-zip";
 import {
   type Checkpoint,
   compress,
+  describeModel,
   describeRecipe,
   evaluatePerplexity,
   type Folder,
   generate,
+  loadChatTemplate,
   type MethodDescription,
   memoryFolder,
   type OpenModel,
@@ -14,6 +16,7 @@ import {
   openModel,
   PenjingError,
   type Perplexity,
+  type TokenizeEvent,
   VERSION,
 } from "penjing";
 import { backendOf, explainFailure, wasmBecause, whereItRan, whyNotGpu } from "./compute.js";
@@ -71,33 +74,24 @@ export class Workbench {
     };
   }
 
+  /** @throws PenjingError for a folder that cannot be compressed, measured and told from */
   async open({ name, files }: Calls["open"]["args"]): Promise<Calls["open"]["result"]> {
     await this.leave();
     const folder = memoryFolder(files, name);
     const checkpoint = await openCheckpoint(folder);
-    this.source = checkpoint;
-    const config = checkpoint.config as Record<string, unknown> | undefined;
-    const tensors = [...checkpoint.tensors.values()];
-    const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
+    const { family, blocks, context, parameters, bytes } = await describeModel(checkpoint);
     const found = (file: string) => (file in files ? file : undefined);
+    const template = await loadChatTemplate(folder).catch((error: Error) => error.message);
+    this.source = checkpoint;
     return {
-      name,
-      family: String(config?.model_type ?? "unknown"),
-      blocks: Number(config?.num_hidden_layers ?? 0),
-      context: Number(config?.max_position_embeddings ?? 0),
-      parameters: sum(tensors.map(({ shape }) => shape.reduce((a, b) => a * b, 1))),
-      bytes: this.bytes(),
+      ...{ name, family, blocks, context, parameters, bytes },
+      isChatty: typeof template === "object",
+      ...(typeof template === "string" && { chatProblem: template }),
       texts: {
         calibration: found(TEXT_FILES.calibration),
         evaluation: found(TEXT_FILES.evaluation),
       },
     };
-  }
-
-  private bytes(): number {
-    let total = 0;
-    for (const { byteLength } of this.model().tensors.values()) total += byteLength;
-    return total;
   }
 
   private model(): Checkpoint {
@@ -127,7 +121,7 @@ export class Workbench {
     const model = this.model();
     await this.closeTold();
     this.result = undefined;
-    const calibration = await settings.calibration.text();
+    const calibration = await settings.calibration?.text();
     const text = await settings.evaluation?.text();
     const backend = backendOf(settings.compute);
     const measure = async (
@@ -142,7 +136,10 @@ export class Workbench {
           emit({ type: "note", text: event.message });
           continue;
         }
-        if (event.type === "tokenize") continue;
+        if (event.type === "tokenize") {
+          emit(reading(event));
+          continue;
+        }
         const { done, windows, perplexity } = event;
         const so = `${done} of ${windows} windows, perplexity ${perplexity.toFixed(2)}`;
         emit({ type: "progress", fraction: done / windows, text: so });
@@ -181,7 +178,7 @@ export class Workbench {
 
   private async prune(
     settings: Settings,
-    calibration: string,
+    calibration: string | undefined,
     emit: (event: WorkEvent) => void,
     signal: AbortSignal,
   ) {
@@ -207,14 +204,17 @@ export class Workbench {
       if (event.type === "progress") {
         const doing = PHASES[event.phase] ?? event.phase;
         const text = `${doing} block ${event.block + 1} of ${event.blocks}`;
-        emit({ type: "progress", fraction: event.fraction, text });
+        const { fraction, secondsLeft } = event;
+        emit({ type: "progress", fraction, text, secondsLeft });
+      } else if (event.type === "tokenize") {
+        emit(reading(event));
       } else if (event.type === "layer") {
         emit(event);
       } else if (event.type === "note") {
-        const isOfBackend = event.where === "--backend";
+        const isOfBackend = event.where === "backend";
         emit({
           type: "note",
-          text: isOfBackend ? event.message : `${event.where}: ${event.message}`,
+          text: isOfBackend ? event.message : `[${event.where}] ${event.message}`,
         });
       }
     }
@@ -297,15 +297,22 @@ export class Workbench {
   }
 }
 
-function describeMethod({
-  name,
-  summary,
-  options,
-  factorises,
-  refusal,
-}: MethodDescription): MethodChoice {
+function describeMethod(method: MethodDescription): MethodChoice {
+  const { name, summary, options, factorises, reads, refusal } = method;
   const sparsities = SPARSITIES.filter((text) => !refusal(text));
-  return { name, summary, sparsities, options, hasFactors: factorises };
+  return {
+    name,
+    summary,
+    sparsities,
+    options,
+    hasFactors: factorises,
+    readsText: reads.length > 0,
+  };
+}
+
+/** How far the encoding of a text is; it comes before the rest of a stage, which then begins anew. */
+function reading({ done, characters }: TokenizeEvent): WorkEvent {
+  return { type: "progress", fraction: done / characters, text: "reading the text" };
 }
 
 /** A folder name such as "stories-1m-sparsegpt-2-4". */

@@ -107,7 +107,8 @@ export async function loadTokenizer(folder: Folder): Promise<Tokenizer> {
   );
 }
 
-async function readSettings(folder: Folder, name: string): Promise<JsonObject | undefined> {
+/** A JSON object beside the weights; undefined when there is no such file. */
+export async function readSettings(folder: Folder, name: string): Promise<JsonObject | undefined> {
   if (!(await folder.has(name))) return undefined;
   const where = `${folder.path}/${name}`;
   const text = await folder.readText(name, MAX_SETTINGS_BYTES);

@@ -1,12 +1,16 @@
 import type { Command } from "commander";
-import { generate } from "../generate.js";
+import { PenjingError } from "../errors.js";
+import { type GenerateEvent, type Generation, generate } from "../generate.js";
 import type { BosMode } from "../models/bos.js";
+import { openModel } from "../models/open.js";
+import type { Run } from "../run.js";
 import type { SamplingOptions } from "../sample.js";
 import { type PrintOptions, print, printJson, printNote, printPart } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
-import { type BackendFlags, number, withBosFlag, withCommonOptions } from "./options.js";
+import { type BackendFlags, backendOf, number, withBosFlag, withCommonOptions } from "./options.js";
 import { loadPlugins } from "./plugins.js";
+import { talk } from "./talk.js";
 import { readText, STDIN } from "./text.js";
 
 interface GenerateFlags extends PrintOptions, BackendFlags, SamplingOptions {
@@ -14,6 +18,8 @@ interface GenerateFlags extends PrintOptions, BackendFlags, SamplingOptions {
   readonly seed: number;
   readonly ignoreEos?: boolean;
   readonly bos: BosMode;
+  readonly chat?: boolean;
+  readonly system?: string;
 }
 
 const EXAMPLES = `
@@ -21,6 +27,8 @@ Examples:
   $ penjing generate llama-24/ "Once upon a time"
   $ echo "Once upon a time" | penjing generate llama-24/ -
   $ penjing generate llama-24/ "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
+  $ penjing generate llama-instruct-24/ "Why is the sky blue?" --chat
+  $ penjing generate llama-instruct-24/ --chat --system "Answer in one sentence."
 `;
 
 export function addGenerate(program: Command, signal: AbortSignal): void {
@@ -30,6 +38,11 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
       .description("continue a text with a model")
       .argument("<model>", "model folder")
       .argument("[prompt]", "text to continue, or - for standard input", "")
+      .option(
+        "--chat",
+        "answer the prompt as a message, by the model's chat template; without one, talk on a terminal",
+      )
+      .option("--system <text>", "with --chat: the system message (default: the template's own)")
       .option("--max-new-tokens <n>", "tokens to generate at most", number, 256)
       .option("--temperature <t>", "0 takes the likeliest token", number, 0)
       .option("--top-k <k>", "draw from the k likeliest tokens; 0 = all", number, 0)
@@ -45,6 +58,9 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
     );
 }
 
+/** An open model runs where it was opened. */
+const OWN_BACKEND = { backend: undefined, threads: undefined, simd: undefined } as const;
+
 /** The prompt from standard input, without the line break that `echo` puts behind it. */
 async function readPrompt({ quiet }: GenerateFlags, signal: AbortSignal): Promise<string> {
   const text = await readText(STDIN, { reader: "the prompt", signal, quiet });
@@ -57,11 +73,49 @@ async function run(
   flags: GenerateFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const { json, quiet, explain, verbose: _, plugin: __, ...sampling } = flags;
-  const plugins = await loadPlugins(flags);
-  const prompt = given === STDIN ? await readPrompt(flags, signal) : given;
-  const work = generate({ ...sampling, model: path, prompt, plugins, signal });
-  let shown = json ? "" : prompt;
+  const { json, quiet, explain, chat, system, verbose: _, plugin: __, ...sampling } = flags;
+  if (system !== undefined && !chat) {
+    throw new PenjingError("--system", "it is the first message of a chat; give --chat with it.");
+  }
+  const options = { ...sampling, model: path, plugins: await loadPlugins(flags), signal };
+  const opening = system === undefined ? [] : [{ role: "system", content: system }];
+  const isTalk = chat && given === "" && process.stdin.isTTY && !json;
+  if (isTalk) {
+    const model = await openModel(path, { ...backendOf(flags), plugins: options.plugins, signal });
+    try {
+      await talk({ messages: opening, signal }, (messages) =>
+        tell(generate({ ...options, ...OWN_BACKEND, model, messages }), "", flags),
+      );
+    } finally {
+      await model.close();
+    }
+    return;
+  }
+  const isRead = given === STDIN || (chat && given === "");
+  const prompt = isRead ? await readPrompt(flags, signal) : given;
+  const asked = chat ? { messages: [...opening, { role: "user", content: prompt }] } : { prompt };
+  const work = generate({ ...options, ...asked });
+  const { promptIds, ids, ...result } = await tell(work, chat ? "" : prompt, flags);
+  if (json) {
+    printJson({ ...result, promptIds: Array.from(promptIds), ids: Array.from(ids) });
+    return;
+  }
+  if (!quiet) {
+    const rate = result.tokensPerSecond.toFixed(1);
+    process.stderr.write(
+      `${ids.length} tokens at ${rate} tokens/s on ${result.backend}; stopped by ${result.stoppedBy}\n`,
+    );
+  }
+  if (explain) print(`\n${explainServed(result.served)}`);
+}
+
+/** Prints a text as it is generated, behind what is shown before. */
+async function tell(
+  work: Run<GenerateEvent, Generation>,
+  before: string,
+  { json, quiet }: PrintOptions,
+): Promise<Generation> {
+  let shown = json ? "" : before;
   let isMidLine = false;
   try {
     for await (const event of work) {
@@ -79,17 +133,6 @@ async function run(
     if (isMidLine) print("");
     throw error;
   }
-  const { promptIds, ids, ...result } = await work.result();
-  if (json) {
-    printJson({ ...result, promptIds: Array.from(promptIds), ids: Array.from(ids) });
-    return;
-  }
-  print("");
-  if (!quiet) {
-    const rate = result.tokensPerSecond.toFixed(1);
-    process.stderr.write(
-      `${ids.length} tokens at ${rate} tokens/s on ${result.backend}; stopped by ${result.stoppedBy}\n`,
-    );
-  }
-  if (explain) print(`\n${explainServed(result.served)}`);
+  if (!json) print("");
+  return work.result();
 }

@@ -357,6 +357,11 @@ export interface MethodDescription {
   readonly options: OptionSpecs;
   /** Whether it holds a weight as a product, which penjing alone reads until it is exported. */
   readonly factorises: boolean;
+  /**
+   * Statistics of the layers' inputs that it reads with its default options; without any it needs no
+   * calibration text.
+   */
+  readonly reads: readonly string[];
   /** Why it cannot prune to a sparsity; undefined when it can. */
   refusal(sparsity: SparsityText | number): string | undefined;
 }
@@ -377,7 +382,10 @@ export function recipeDescription({ plugins }: PluginOptions = {}): RecipeDescri
   const described = Object.values(registry.methods).map((method) => {
     const { name, summary, source, options } = method;
     const refusal = (sparsity: SparsityText | number) => method.refusal?.(parseSparsity(sparsity));
-    return { name, summary, source, options, factorises: method.form !== undefined, refusal };
+    const usual = Object.entries(options as OptionSpecs).map(([key, spec]) => [key, spec.default]);
+    const reads = method.needs(Object.fromEntries(usual));
+    const factorises = method.form !== undefined;
+    return { name, summary, source, options, factorises, reads, refusal };
   });
   return { settings: SETTINGS, methods: described, steps: Object.fromEntries(steps) };
 }

@@ -14,6 +14,7 @@ import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.js";
 import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
 import { PenjingError } from "../errors.js";
 import { type DecoderSpec, largestWeight } from "../model.js";
+import type { Folder } from "../platform/files.js";
 import type { PluginOptions } from "../plugin.js";
 import { openRegistry } from "../registry.js";
 import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
@@ -93,6 +94,8 @@ export const MODEL: Argument = required({
 
 /** A model with what computes it. */
 export interface RunningModel extends OpenModel {
+  /** The model's files. */
+  readonly folder: Folder;
   /** Sentences about the backend. */
   readonly notes: readonly string[];
   /** Sentences about the model's files. */
@@ -166,6 +169,7 @@ async function load(grounds: Grounds, options: OpenModelOptions): Promise<Runnin
   }
   return {
     path: checkpoint.folder.path,
+    folder: checkpoint.folder,
     spec,
     backend,
     decoder,

@@ -19,7 +19,7 @@ export async function drawPage(path: string): Promise<void> {
     await page.locator("#tokens").fill("40");
     await page.locator("#temperature").fill("0");
     await page.locator("#send").click();
-    await page.locator("#log small").getByText("per second").waitFor();
+    await page.locator("#log small").nth(1).getByText("per second").waitFor();
     await page.locator("#log").evaluate((log) => log.scrollTo(0, 0));
     await page.screenshot({ path, fullPage: true });
   } finally {

@@ -81,6 +81,7 @@ test("the portable core with its WASM is small", () => {
     `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
       `kernels for relaxed SIMD, loaded in their place: ${relaxed}; ` +
       `what only compress loads: ${compressor}; ` +
+      `what only chat templates need: ${zipped(readFileSync(build("portable/jinja.js")))}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
   );
   assert.ok(core <= MOST_CORE, `${core} bytes gzipped are more than ${MOST_CORE}`);
@@ -103,7 +104,7 @@ test("the portable bundle imports nothing but its own files, and names no module
   assert.equal(packages, []);
   const backends = ["./kernels-relaxed.js", "./kernels.js", "./webgpu.js"];
   const work = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
-  const folders = ["./locate.js", "./unusual-files.js"];
+  const folders = ["./jinja.js", "./locate.js", "./unusual-files.js"];
   assert.equal(dynamic, [...work, ...folders, ...backends].sort());
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
@@ -122,17 +123,17 @@ test("the bundle for workerd is one file and the kernels as a module", () => {
   assert.not.match(readFileSync(build("workerd.js"), "utf8"), /["'`]node:|\brequire\(/);
 });
 
-test("the library needs one package; the others are the command line's", () => {
+test("the library needs two packages; the others are the command line's", () => {
   const { packages, dynamic } = closure(build("index.js"));
   const later = dynamic.filter((name) => name.startsWith("./chunk-"));
   const all = later.flatMap((name) => closure(build(name)).packages);
   const own = [...new Set([...packages, ...all])].filter(
     (name) => !/^(\.|node:|webgpu$)/.test(name),
   );
-  assert.equal(own.sort(), ["picomatch"]);
+  assert.equal(own.sort(), ["@huggingface/jinja", "picomatch"]);
   const inlined = readFileSync(build("portable/licences.txt"), "utf8");
   const names = [...inlined.matchAll(/^(\S+) \d+\.\d+\.\d+$/gm)].map(([, name]) => name);
-  assert.equal(names, ["picomatch"]);
+  assert.equal(names, ["@huggingface/jinja", "picomatch"]);
 });
 
 test.run();

@@ -1,0 +1,212 @@
+/** Jinja templates as transformers runs them, within bounds. Loaded where a model has a chat template. */
+import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
+import { PenjingError } from "../errors.js";
+import { quote } from "../quote.js";
+
+/** Nodes of a template that one rendering evaluates at most; real ones take 20 to 50 for a message. */
+const MOST_STEPS = 500_000;
+/** Characters of a text, and items of a list, that any part of a rendering may give. */
+const MOST_SIZE = 10_000_000;
+/** Parts of a template within one another, macros that call macros among them. */
+const MOST_DEPTH = 400;
+/** Longest range, which is that of the sandbox that transformers renders in. */
+const LONGEST_RANGE = 100_000;
+
+const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const MONTHS = [
+  ...["January", "February", "March", "April", "May", "June", "July"],
+  ...["August", "September", "October", "November", "December"],
+];
+
+/** The local time in a format of Python's `strftime`, in English; what it does not know stays. */
+export function formatTime(time: Date, format: string): string {
+  const padded = (value: number, width = 2) => String(value).padStart(width, "0");
+  const hour = time.getHours();
+  const parts: Readonly<Record<string, string>> = {
+    Y: String(time.getFullYear()),
+    y: padded(time.getFullYear() % 100),
+    m: padded(time.getMonth() + 1),
+    B: MONTHS[time.getMonth()],
+    b: MONTHS[time.getMonth()].slice(0, 3),
+    d: padded(time.getDate()),
+    A: DAYS[time.getDay()],
+    a: DAYS[time.getDay()].slice(0, 3),
+    H: padded(hour),
+    I: padded(hour % 12 || 12),
+    M: padded(time.getMinutes()),
+    S: padded(time.getSeconds()),
+    p: hour < 12 ? "AM" : "PM",
+    "%": "%",
+  };
+  return format.replace(/%([A-Za-z%])/g, (whole, letter: string) => parts[letter] ?? whole);
+}
+
+/** What a template refuses by its own rules. */
+class Raised extends Error {}
+/** A bound that was reached, or what this engine does otherwise than the original. */
+class Excess extends Error {}
+
+function range(start: number, stop?: number, step = 1): number[] {
+  const [first, end] = stop === undefined ? [0, start] : [start, stop];
+  if (!step) throw new Error("range() takes a step other than 0");
+  const length = Math.max(0, Math.ceil((end - first) / step));
+  if (length > LONGEST_RANGE) {
+    throw new Excess(`it takes a range of ${length}, more than the ${LONGEST_RANGE} allowed`);
+  }
+  return Array.from({ length }, (_, i) => first + i * step);
+}
+
+interface Node {
+  readonly type: string;
+}
+
+interface Value extends Node {
+  readonly value: unknown;
+}
+
+/** Statements without a text; what else gives nothing is an expression. */
+const SILENT: readonly string[] = ["Set", "Macro", "Comment"];
+
+/** What a node of a template adds to the text: constants as Python writes them. */
+function printed({ type }: Node, result: Value): string {
+  if (result.type === "BooleanValue") return result.value ? "True" : "False";
+  if (result.type === "NullValue") return SILENT.includes(type) ? "" : "None";
+  return result.type === "UndefinedValue" ? "" : String(result);
+}
+
+/** What the package's own declarations do not tell a compiler that resolves as Node does. */
+const Unbounded = Interpreter as new (
+  environment: unknown,
+) => {
+  run(program: unknown): Value;
+  /** Every node of a template comes through here, and every part of one. */
+  evaluate(node: unknown, environment: unknown): Value;
+  /** And here every turn of a loop, whatever stands in it. */
+  evaluateBlock(nodes: readonly Node[], environment: unknown): Value;
+};
+
+/** An interpreter that gives up on what takes too long or grows too large. */
+class Bounded extends Unbounded {
+  private steps = 0;
+  private depth = 0;
+
+  private count(): void {
+    if (++this.steps > MOST_STEPS) throw new Excess(`it takes more than ${MOST_STEPS} steps`);
+  }
+
+  override evaluateBlock(nodes: readonly Node[], environment: unknown): Value {
+    this.count();
+    let value = "";
+    for (const node of nodes) {
+      try {
+        value += printed(node, this.evaluate(node, environment));
+      } catch (error) {
+        // The errors that carry a `break` or `continue` have no message; the package loses the text.
+        if (value === "" || (error as Error).message !== "") throw error;
+        throw new Excess(
+          "it has a break or continue behind text in a loop, which is not supported",
+        );
+      }
+    }
+    return super.evaluateBlock([{ type: "StringLiteral", value } as Node], environment);
+  }
+
+  override evaluate(node: unknown, environment: unknown): Value {
+    this.count();
+    if (++this.depth > MOST_DEPTH) {
+      throw new Excess(`its parts stand more than ${MOST_DEPTH} deep in one another`);
+    }
+    let result: Value;
+    try {
+      result = super.evaluate(node, environment);
+    } finally {
+      this.depth--;
+    }
+    const held = result.value;
+    if ((typeof held === "string" || Array.isArray(held)) && held.length > MOST_SIZE) {
+      throw new Excess(`it makes a text or a list longer than ${MOST_SIZE}`);
+    }
+    return result;
+  }
+}
+
+/** The names that transformers gives to every template. */
+const GLOBALS: Readonly<Record<string, unknown>> = {
+  true: true,
+  True: true,
+  false: false,
+  False: false,
+  none: null,
+  None: null,
+  range,
+  raise_exception(message: unknown) {
+    throw new Raised(String(message));
+  },
+  strftime_now: (format: string) => formatTime(new Date(), format),
+};
+
+/** Renders a template with variables. */
+export type Render = (variables: Readonly<Record<string, unknown>>) => string;
+
+/**
+ * Reads a template, whose blocks take the white space before them and the line break behind.
+ *
+ * @param where the file that messages name
+ * @returns a function that renders it, which throws PenjingError for what the template refuses, cannot do
+ *   or takes too long for
+ * @throws PenjingError when it is no template
+ */
+export function compileTemplate(text: string, where: string): Render {
+  const program = read(text, where);
+  return (variables) => {
+    const environment = new Environment();
+    for (const [name, value] of Object.entries({ ...GLOBALS, ...variables })) {
+      environment.set(name, value);
+    }
+    try {
+      return String(new Bounded(environment).run(program).value);
+    } catch (error) {
+      throw explain(where, error as Error);
+    }
+  };
+}
+
+function read(text: string, where: string): unknown {
+  try {
+    return parse(tokenize(text, { lstrip_blocks: true, trim_blocks: true }));
+  } catch (cause) {
+    throw new PenjingError(
+      where,
+      `its chat template is not a Jinja template that can be read (${reasonOf(cause as Error)}); fetch the file again.`,
+      { cause },
+    );
+  }
+}
+
+/** A reason without the stop behind it. */
+function reasonOf(error: Error): string {
+  return error.message.replace(/\.$/, "");
+}
+
+function explain(where: string, error: Error): PenjingError {
+  const cause = { cause: error };
+  if (error instanceof Raised) {
+    return new PenjingError(
+      where,
+      `its chat template refuses these messages: ${quote(error.message)}; give messages that the model was trained on.`,
+      cause,
+    );
+  }
+  if (error instanceof Excess) {
+    return new PenjingError(
+      where,
+      `its chat template was stopped: ${error.message}; give shorter messages or another template.`,
+      cause,
+    );
+  }
+  return new PenjingError(
+    where,
+    `its chat template fails on these messages (${reasonOf(error)}); fetch the file again, or give a prompt in place of messages.`,
+    cause,
+  );
+}

@@ -1,0 +1,45 @@
+import { createInterface } from "node:readline";
+import type { ChatMessage } from "../checkpoint/chat-template.js";
+
+export interface Talk {
+  /** What stands before the first line, such as a system message. */
+  readonly messages: readonly ChatMessage[];
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Answers each line that is typed on the terminal, with all that was said before, until Ctrl-D.
+ *
+ * @param answer prints the model's answer to a conversation and returns it
+ * @throws the signal's reason when it is aborted
+ */
+export async function talk(
+  { messages: opening, signal }: Talk,
+  answer: (messages: readonly ChatMessage[]) => Promise<{ readonly text: string }>,
+): Promise<void> {
+  const messages = [...opening];
+  const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: "> " });
+  // A terminal that edits lines sends no signal by itself.
+  lines.on("SIGINT", () => process.kill(process.pid, "SIGINT"));
+  let isOpen = true;
+  lines.on("close", () => {
+    isOpen = false;
+  });
+  const close = () => lines.close();
+  signal.addEventListener("abort", close);
+  try {
+    lines.prompt();
+    for await (const content of lines) {
+      if (content.trim() !== "") {
+        messages.push({ role: "user", content });
+        const { text } = await answer(messages);
+        messages.push({ role: "assistant", content: text });
+      }
+      if (isOpen) lines.prompt();
+    }
+    signal.throwIfAborted();
+  } finally {
+    signal.removeEventListener("abort", close);
+    lines.close();
+  }
+}
