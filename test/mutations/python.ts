@@ -1,13 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
+import { PYTHON } from "../oracles/oracles.js";
 import { repositoryRoot } from "../shared.js";
-
-const PYTHON = process.env.PENJING_PYTHON ?? "python3";
-
-/** Whether a Python with the safetensors library is there; PENJING_PYTHON may name one. */
-export function hasSafetensors(): boolean {
-  return spawnSync(PYTHON, ["-c", "import safetensors"]).status === 0;
-}
 
 /** A file that Python shall read. */
 export interface Question {

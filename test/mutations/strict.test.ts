@@ -6,16 +6,17 @@ import * as assert from "uvu/assert";
 import { loadTokenizer, type Tokenizer } from "../../src/checkpoint/tokenizer.js";
 import { PenjingError } from "../../src/errors.js";
 import { memoryFolder } from "../../src/platform/files.js";
-import { type Answer, askLibrary, hasLibrary } from "../checkpoint/tokenizer/library.js";
+import { type Answer, askLibrary } from "../checkpoint/tokenizer/library.js";
+import { hasModules, withoutPython } from "../oracles/oracles.js";
 import { note, skipUnless } from "../shared.js";
 import { COUNT, kindOf, makeCase, ONLY, openSmall, SEED } from "./cases.js";
-import { askPython, hasSafetensors, type Question } from "./python.js";
+import { askPython, type Question } from "./python.js";
 import { strictJson, strictSafetensors } from "./strict.js";
 import type { TokenizerCase } from "./tokenizers.js";
 
 const test = suite("strict readers");
-const NO_PYTHON = "no Python with the safetensors package; PENJING_PYTHON may name one";
-const NO_LIBRARY = "no Python with the tokenizers package; PENJING_PYTHON may name one";
+const NO_PYTHON = withoutPython("safetensors");
+const NO_LIBRARY = withoutPython("tokenizers");
 const NUMBERS = Array.from({ length: COUNT }, (_, i) => i).filter(
   (index) => ONLY === undefined || index === ONLY,
 );
@@ -61,43 +62,49 @@ function sorted(value: unknown): unknown {
   return entries.sort(([a], [b]) => compare(a, b));
 }
 
-skipUnless(test, hasSafetensors(), NO_PYTHON, "Python's readers say the same", async () => {
-  const backend = await openSmall();
-  // What is not mutated stands in many cases.
-  const seen = new Set<Uint8Array>();
-  const questions: (Question & { readonly index: number; readonly name: string })[] = [];
-  for (const index of NUMBERS) {
-    if (!["weights", "index", "config", "settings"].includes(kindOf(index).name)) continue;
-    const { files } = await makeCase(SEED, index, backend);
-    for (const [name, bytes] of Object.entries(files)) {
-      const isWeights = name.endsWith(".safetensors");
-      if (isWeights && kindOf(index).name === "config") continue;
-      if (!isWeights && !name.endsWith(".json")) continue;
-      if (seen.has(bytes)) continue;
-      seen.add(bytes);
-      questions.push({ index, name, kind: isWeights ? "safetensors" : "json", bytes });
+skipUnless(
+  test,
+  hasModules("safetensors"),
+  NO_PYTHON,
+  "Python's readers say the same",
+  async () => {
+    const backend = await openSmall();
+    // What is not mutated stands in many cases.
+    const seen = new Set<Uint8Array>();
+    const questions: (Question & { readonly index: number; readonly name: string })[] = [];
+    for (const index of NUMBERS) {
+      if (!["weights", "index", "config", "settings"].includes(kindOf(index).name)) continue;
+      const { files } = await makeCase(SEED, index, backend);
+      for (const [name, bytes] of Object.entries(files)) {
+        const isWeights = name.endsWith(".safetensors");
+        if (isWeights && kindOf(index).name === "config") continue;
+        if (!isWeights && !name.endsWith(".json")) continue;
+        if (seen.has(bytes)) continue;
+        seen.add(bytes);
+        questions.push({ index, name, kind: isWeights ? "safetensors" : "json", bytes });
+      }
     }
-  }
-  const answers = askPython(questions);
-  let read = 0;
-  for (const [i, question] of questions.entries()) {
-    let expected: unknown;
-    try {
-      expected = strictReading(question);
-    } catch {
-      continue;
+    const answers = askPython(questions);
+    let read = 0;
+    for (const [i, question] of questions.entries()) {
+      let expected: unknown;
+      try {
+        expected = strictReading(question);
+      } catch {
+        continue;
+      }
+      read++;
+      const label = `PENJING_MUTATIONS=${SEED}:${question.index}: ${question.name}`;
+      assert.ok(answers[i], `${label}: Python refuses it`);
+      assert.is(
+        JSON.stringify(sorted(answers[i]?.read)),
+        JSON.stringify(sorted(expected)),
+        `${label}: Python reads it otherwise`,
+      );
     }
-    read++;
-    const label = `PENJING_MUTATIONS=${SEED}:${question.index}: ${question.name}`;
-    assert.ok(answers[i], `${label}: Python refuses it`);
-    assert.is(
-      JSON.stringify(sorted(answers[i]?.read)),
-      JSON.stringify(sorted(expected)),
-      `${label}: Python reads it otherwise`,
-    );
-  }
-  note(`${questions.length} files, ${read} of which Python's safetensors and json read the same`);
-});
+    note(`${questions.length} files, ${read} of which Python's safetensors and json read the same`);
+  },
+);
 
 /** Ids without and with special tokens; undefined for a text that a pattern takes too long on. */
 function encoded(tokenizer: Tokenizer, text: string): number[][] | undefined {
@@ -112,7 +119,7 @@ function encoded(tokenizer: Tokenizer, text: string): number[][] | undefined {
 
 skipUnless(
   test,
-  hasLibrary(),
+  hasModules("tokenizers"),
   NO_LIBRARY,
   "mutated tokenizers give the library's ids",
   async () => {
