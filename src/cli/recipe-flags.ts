@@ -15,11 +15,15 @@ import { PenjingError } from "../errors.js";
 import { methods } from "../methods/index.js";
 import { defaultText, definedOnly, type OptionSpec, type OptionSpecs } from "../options.js";
 import type { Registry } from "../registry.js";
+import { pause } from "../run.js";
 import { flagOf } from "./flags.js";
 import { collect, number } from "./options.js";
 import { readText } from "./text.js";
 
 const { prune, rotate } = transforms;
+
+/** Longest recipe file that is read, in UTF-16 units: YAML is read at about 2 MB a second. */
+const MOST_RECIPE = 2 ** 20;
 
 /** The name under which commander keeps a flag's value. */
 function keyOf(option: string, prefix: string): string {
@@ -228,8 +232,18 @@ async function readRecipeFile(
   registry: Registry | undefined,
   signal: AbortSignal | undefined,
 ): Promise<StepsRecipe> {
-  const parsed = parse(await readText(path, { reader: "--recipe", signal }), path);
+  const text = await readText(path, { reader: "--recipe", signal });
+  if (text.length > MOST_RECIPE) {
+    throw new PenjingError(
+      path,
+      `it has ${text.length} characters, more than the ${MOST_RECIPE} that a recipe may have; let globs stand for many layers.`,
+    );
+  }
+  await pause(signal);
+  const parsed = parse(text, path);
+  await pause(signal);
   readRecipe(parsed, path, registry);
+  await pause(signal);
   return toSteps(parsed, path, registry && transformsOf(registry));
 }
 

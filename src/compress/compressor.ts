@@ -30,6 +30,7 @@ import {
 } from "../models/stored.js";
 import type { FormTree } from "../models/stored-forms.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
+import { pause } from "../run.js";
 import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
@@ -84,20 +85,24 @@ export async function* compressSteps(
   if (shardBytes !== undefined) checkShardBytes(shardBytes);
   const registry = openCompressRegistry(options.plugins);
   const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
-  const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
+  const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   let lease: Lease | undefined;
   let place: Workplace | undefined;
   try {
-    const sources = new Sources(readModel(checkpoint, registry));
+    const sources = new Sources(readModel(checkpoint, registry), signal);
     const { model } = sources;
     refuseModel(model);
+    await pause(signal);
     const modelNotes = notesOf(model);
-    const steps = planRecipe(recipe, model.spec, prunableLayers(model.spec), registry);
+    const linears = prunableLayers(model.spec);
+    const steps = await planRecipe(recipe, model.spec, linears, registry, signal);
+    await pause(signal);
     const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
     const layout = findLayout(recipe.layout, "layout", registry.layouts);
     const packing = new Packing(model, plan, layout);
     const plugins = pluginsOf(model, registry, plan, layout);
     lease = await Lease.open(options, workload(model.spec), registry.operations);
+    await pause(signal);
     const { calibration } = options;
     if (calibration === undefined) refuseReaders(steps);
     const windows =
@@ -123,7 +128,7 @@ export async function* compressSteps(
     }
     place = await openWorkplace(options, facts, lease.canMove);
     const { output, journal } = place;
-    await copyBeside(packing, output);
+    await copyBeside(packing, output, signal);
     // The stream begins there; what else the units are made of is read as a whole.
     await sources.digest(embeddingName(model));
     const ready = performance.now();
@@ -285,7 +290,7 @@ async function* blocksFrom(
   const { model } = packing;
   const { length: layers } = model.spec.blocks;
   const { backend } = lease;
-  const calibration = await openCalibration(model, backend, windows, recipe);
+  const calibration = await openCalibration(model, backend, windows, recipe, signal);
   const { stream } = calibration;
   const passes = new Passes(backend, calibration, signal, registry.statistics);
   const { seed } = recipe;
