@@ -1,5 +1,6 @@
 import { PenjingError } from "../errors.js";
 import { quote } from "../quote.js";
+import { type Restful, withoutRest } from "../run.js";
 import { lookalike } from "./foreign.js";
 
 export { quote };
@@ -45,7 +46,13 @@ const BLANK = 0x20;
  * @param where the file that messages name
  */
 export function parseJson(text: string, where: string, maxDepth: number): unknown {
+  return withoutRest(jsonSteps(text, where, maxDepth));
+}
+
+/** The same for long texts: it may rest in between. */
+export function* jsonSteps(text: string, where: string, maxDepth: number): Restful<unknown> {
   const keys = countKeys(text, where, maxDepth);
+  yield;
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -57,6 +64,7 @@ export function parseJson(text: string, where: string, maxDepth: number): unknow
       cause: error,
     });
   }
+  yield;
   if (keysOf(value) !== keys) refuseRepeatedKey(text, where);
   return value;
 }

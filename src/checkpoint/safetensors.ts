@@ -1,10 +1,10 @@
 import { nearest, PenjingError } from "../errors.js";
 import { allocate, type ByteSource } from "../platform/files.js";
-import { pacer } from "../run.js";
+import { pacer, withRest } from "../run.js";
 import type { StoredDType } from "../tensor.js";
 import { DTYPE_BYTES, isStoredDType } from "./dtype.js";
 import { lookalike } from "./foreign.js";
-import { isJsonObject, type JsonObject, own, parseJson, quote } from "./json.js";
+import { isJsonObject, type JsonObject, jsonSteps, own, quote } from "./json.js";
 
 export { DTYPE_BYTES, fromFloat32, toFloat32 } from "./dtype.js";
 
@@ -69,8 +69,9 @@ export async function openSafetensors(
   signal?: AbortSignal,
 ): Promise<SafetensorsFile> {
   try {
-    const { header, dataStart } = await readHeader(source);
-    const { tensors, metadata } = await checkHeader(source, header, dataStart, pacer(signal));
+    const rest = pacer(signal);
+    const { header, dataStart } = await readHeader(source, rest);
+    const { tensors, metadata } = await checkHeader(source, header, dataStart, rest);
     return makeFile(source, tensors, metadata, signal);
   } catch (error) {
     await source.close();
@@ -152,7 +153,10 @@ export function checkTensorRange(
   }
 }
 
-async function readHeader(source: ByteSource): Promise<{ header: JsonObject; dataStart: number }> {
+async function readHeader(
+  source: ByteSource,
+  rest: () => Promise<void>,
+): Promise<{ header: JsonObject; dataStart: number }> {
   const fail = (message: string): never => {
     throw new PenjingError(source.name, message);
   };
@@ -192,7 +196,10 @@ async function readHeader(source: ByteSource): Promise<{ header: JsonObject; dat
   if (/[^ ]/.test(json.slice(end + 1))) {
     fail("its header ends with something other than } and spaces; it is damaged.");
   }
-  const header = parseJson(json.slice(0, end + 1), source.name, MAX_HEADER_DEPTH);
+  await rest();
+  const parsing = jsonSteps(json.slice(0, end + 1), source.name, MAX_HEADER_DEPTH);
+  const header = await withRest(parsing, rest);
+  await rest();
   if (!isJsonObject(header)) return fail("its header is not a JSON object; it is damaged.");
   return { header, dataStart: 8 + length };
 }

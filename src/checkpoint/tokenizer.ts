@@ -1,8 +1,16 @@
 import { checkArguments, OPEN_FOLDER, required, SIGNAL } from "../arguments.js";
 import { PenjingError } from "../errors.js";
 import type { Folder } from "../platform/files.js";
-import { pause } from "../run.js";
-import { isJsonObject, type JsonObject, MAX_CONFIG_DEPTH, own, parseJson, quote } from "./json.js";
+import { pacer, pause, withRest } from "../run.js";
+import {
+  isJsonObject,
+  type JsonObject,
+  jsonSteps,
+  MAX_CONFIG_DEPTH,
+  own,
+  parseJson,
+  quote,
+} from "./json.js";
 import { type Definition, readDefinition } from "./tokenizer/definition.js";
 import type { Encoding } from "./tokenizer/pipeline.js";
 
@@ -93,8 +101,9 @@ export async function loadTokenizer(
     );
   }
   const text = await folder.readText("tokenizer.json", MAX_TOKENIZER_BYTES);
-  await pause(signal);
-  const parsed = parseJson(text, where, MAX_CONFIG_DEPTH);
+  const rest = pacer(signal);
+  await rest();
+  const parsed = await withRest(jsonSteps(text, where, MAX_CONFIG_DEPTH), rest);
   await pause(signal);
   const definition = readDefinition(where, parsed);
   await pause(signal);

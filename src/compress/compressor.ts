@@ -24,7 +24,7 @@ import { modelTypeOf } from "../models/families/index.js";
 import {
   embeddingName,
   hasExtras,
-  readModel,
+  readLargeModel,
   refuseSources,
   type StoredModel,
 } from "../models/stored.js";
@@ -89,7 +89,7 @@ export async function* compressSteps(
   let lease: Lease | undefined;
   let place: Workplace | undefined;
   try {
-    const sources = new Sources(readModel(checkpoint, registry), signal);
+    const sources = new Sources(await readLargeModel(checkpoint, registry, signal), signal);
     const { model } = sources;
     refuseModel(model);
     await pause(signal);
@@ -99,6 +99,7 @@ export async function* compressSteps(
     await pause(signal);
     const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
     const layout = findLayout(recipe.layout, "layout", registry.layouts);
+    await pause(signal);
     const packing = new Packing(model, plan, layout);
     const plugins = pluginsOf(model, registry, plan, layout);
     lease = await Lease.open(options, workload(model.spec), registry.operations);
@@ -109,6 +110,7 @@ export async function* compressSteps(
       calibration === undefined
         ? NO_WINDOWS
         : yield* tokenise(checkpoint, calibration, recipe, model, options);
+    await pause(signal);
     const facts = await RunFacts.of(sources, lease, recipe, windows.facts, plugins);
     const start: CompressEvent = {
       type: "start",
@@ -118,6 +120,7 @@ export async function* compressSteps(
       samples: windows.samples,
       length: recipe.length,
     };
+    await pause(signal);
     const finished = await facts.findResult(options);
     if (finished) {
       yield start;
@@ -144,9 +147,11 @@ export async function* compressSteps(
       yield note("calibration", "no text is given, so no layer's error is measured");
     }
     const units = new Map<string, Unit>();
+    await pause(signal);
     const course = new Course(steps, start.blocks);
     const work = { lease, registry, recipe, steps, windows, packing, journal, units, course };
     yield* blocks(work, options);
+    await pause(signal);
     const made = new Output(packing, work.units);
     for await (const share of made.writeWeights(output, journal, shardBytes, signal)) {
       if (share < 1) yield written(start.blocks, course.writing(share));

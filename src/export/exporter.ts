@@ -33,7 +33,7 @@ import { modelSites } from "../model.js";
 import {
   hasExtras,
   isStored,
-  readModel,
+  readLargeModel,
   refuseSources,
   type StoredModel,
 } from "../models/stored.js";
@@ -78,7 +78,7 @@ export async function* exportSteps(
   let output: OutputFolder | undefined;
   try {
     const registry = openRegistry(options.plugins);
-    const model = readModel(checkpoint, registry);
+    const model = await readLargeModel(checkpoint, registry, signal);
     refuseSources(model);
     await pause(signal);
     const { notes } = model.checkpoint;

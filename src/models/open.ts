@@ -19,7 +19,7 @@ import { openRegistry } from "../registry.js";
 import { pacer, pause } from "../run.js";
 import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
 import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
-import { readModel, type StoredModel } from "./stored.js";
+import { readLargeModel, type StoredModel } from "./stored.js";
 import { allOrNothing } from "./weights.js";
 
 /** Longest run of tokens unless asked otherwise: enough for the windows of published tables. */
@@ -120,7 +120,7 @@ export async function openRunning(
   const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   try {
     const registry = openRegistry(options.plugins);
-    const model = readModel(checkpoint, registry);
+    const model = await readLargeModel(checkpoint, registry, signal);
     await pause(signal);
     const work = { largestWeight: largestWeight(model.spec) };
     const lease = await Lease.open(options, work, registry.operations);
