@@ -5,12 +5,18 @@ export type { BackendOptions } from "./backends/lease.js";
 export type { Simd } from "./backends/wasm/module.js";
 export type { WasmOptions } from "./backends/wasm/options.js";
 export type { BesideFiles } from "./checkpoint/beside.js";
-export { type Checkpoint, type CheckpointTensor, openCheckpoint } from "./checkpoint/checkpoint.js";
+export {
+  type Checkpoint,
+  type CheckpointTensor,
+  type OpenCheckpointOptions,
+  openCheckpoint,
+} from "./checkpoint/checkpoint.js";
 export type { TensorInfo } from "./checkpoint/safetensors.js";
 export type { Encoding } from "./checkpoint/tokenizer/pipeline.js";
 export {
   type DecodeOptions,
   type EncodeOptions,
+  type LoadTokenizerOptions,
   loadTokenizer,
   type Tokenizer,
 } from "./checkpoint/tokenizer.js";

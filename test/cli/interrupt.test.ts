@@ -35,12 +35,10 @@ function slowness(): number {
 
 /** Seconds after the start at which a command is interrupted, or what it prints before. */
 const MOMENTS: Readonly<Record<string, readonly (number | RegExp)[]>> = {
-  methods: [0.02, 0.1],
-  "inspect, 10^5 tensors": [0.5, 0.9],
+  methods: [0.05],
+  "inspect, 10^5 tensors": [0.8],
   "eval, 40 MB of text": [/of the text read/],
   "eval, one word of 10 MB": [1.5],
-  "generate, 1024 wide": [1.5],
-  "compress, sparsegpt": [/, prune/],
   "compress, rotation": [/, rotate/],
   "compress, 10^5 tensors": [1.2],
   "compress, 10^4 overrides": [2],
@@ -63,21 +61,21 @@ skipUnless(
         const [seconds, when] =
           typeof moment === "number" ? [moment, undefined] : [PATIENCE, moment];
         let best = Number.POSITIVE_INFINITY;
-        let limit = 0;
-        for (let tried = 0; tried < TRIES && best > limit; tried++) {
-          limit = LIMITS.worst * slowness();
+        for (let tried = 0; tried < TRIES && best > LIMITS.worst; tried++) {
           const reaction = await interrupt(own, seconds, { when });
           assert.ok(reaction, `${name} has ended before ${moment}`);
           checkEnd(reaction, name, out);
           best = Math.min(best, reaction.milliseconds);
         }
-        assert.ok(best <= limit, `${name} at ${moment}: ${best.toFixed(0)} ms`);
+        const said = `${name} at ${moment}: ${best.toFixed(0)} ms`;
+        assert.ok(best <= LIMITS.worst || best <= LIMITS.worst * slowness(), said);
         times.push(best);
       }
     }
     const [typical, worst] = [median(times), Math.max(...times)];
     note(`from Ctrl-C to the exit: ${typical.toFixed(0)} ms, at most ${worst.toFixed(0)}`);
-    assert.ok(typical <= LIMITS.median * slowness(), times.map(Math.round).join(", "));
+    const isSoon = typical <= LIMITS.median || typical <= LIMITS.median * slowness();
+    assert.ok(isSoon, times.map(Math.round).join(", "));
   },
 );
 
