@@ -1,5 +1,6 @@
 import type { Backend } from "./backend.js";
 import { gpuGaveNonFinite, PenjingError } from "./errors.js";
+import { HessianCheck } from "./hessian-check.js";
 import type { Statistic, Statistics } from "./statistic.js";
 import type { Work } from "./steps.js";
 import { rowsOf, type Tensor } from "./tensor.js";
@@ -32,6 +33,8 @@ export function calibrationWindows(
 export class StatisticsGatherer {
   private tokens = 0;
   private readonly tensors: Readonly<Record<string, Tensor>>;
+  /** A GPU may lie. */
+  private readonly check?: HessianCheck;
 
   /**
    * @param wanted what is gathered
@@ -47,6 +50,9 @@ export class StatisticsGatherer {
       (one) => [one.name, backend.zeros(one.shape(inFeatures))] as const,
     );
     this.tensors = Object.fromEntries(made);
+    if (backend.name === "webgpu" && this.tensors.hessian) {
+      this.check = new HessianCheck(backend, inFeatures);
+    }
   }
 
   /**
@@ -59,14 +65,16 @@ export class StatisticsGatherer {
     for (const statistic of this.wanted) {
       yield* statistic.add(this.backend, input, this.tensors[statistic.name], this.sequences);
     }
+    if (this.check) yield* this.check.add(input);
   }
 
   /**
    * @param name the layer, for the message
    * @throws PenjingError when the inputs held NaN or infinity
+   * @throws DeviceError when a GPU gathered what cannot be
    */
   async finish(name: string): Promise<Statistics> {
-    const { backend, sequences, tokens, tensors } = this;
+    const { backend, sequences, tokens, tensors, check } = this;
     for (const statistic of this.wanted) {
       const gathered = tensors[statistic.name];
       statistic.finish?.(backend, gathered);
@@ -77,10 +85,13 @@ export class StatisticsGatherer {
         "its calibration inputs hold NaN, infinity or values too large for float32; the checkpoint is damaged or the text is not what the model expects.",
       );
     }
+    await check?.finish(name, tensors.hessian, sequences);
+    check?.dispose();
     return { sequences, tokens, tensors };
   }
 
   dispose(): void {
+    this.check?.dispose();
     for (const tensor of Object.values(this.tensors)) tensor.dispose();
   }
 }

@@ -1,11 +1,15 @@
 import type { Backend } from "../backend.js";
+import { type Weight, weightShape } from "../backends/operations/form.js";
 import { DTYPE_BYTES, toFloat32 } from "../checkpoint/dtype.js";
 import { DeviceError, PenjingError } from "../errors.js";
+import type { Form } from "../form.js";
+import { floatsAsF32, partRules, visitLeaf } from "../forms/leaf.js";
+import { layerError } from "../layer-error.js";
 import type { FinishedTensor } from "../layout.js";
 import { Random } from "../random.js";
 import { pacer } from "../run.js";
 import type { Sparsity } from "../sparsity.js";
-import { sizeOf, type Tensor } from "../tensor.js";
+import { sizeOf, type Tensor, type TensorData } from "../tensor.js";
 
 /** Values that are looked at together. */
 const PIECE = 2 ** 20;
@@ -47,77 +51,164 @@ export async function checkLayer(
   const { name, stored, mask, sparsity, dense } = made;
   for (const tensor of stored.filter(({ dtype }) => dtype !== "U8")) {
     let bad = 0;
+    let remains = false;
+    let at = 0;
     for (const values of piecesOf(tensor)) {
       await rest();
-      for (const value of values) if (!Number.isFinite(value)) bad++;
+      for (let i = 0; i < values.length; i++, at++) {
+        if (values[i] === 0) continue;
+        if (!Number.isFinite(values[i])) bad++;
+        if (tensor === dense && mask[at] === 0) remains = true;
+      }
     }
     if (bad > 0) {
       const kind = `NaN or infinite in ${tensor.dtype}`;
       throw wrong(backend, name, `${bad} values of ${tensor.name} came out ${kind}`);
     }
+    if (remains) throw wrong(backend, name, "a weight that its mask removes is not 0");
   }
-  if (sparsity.kind === "n:m") {
-    const { n, m } = sparsity;
-    for (let at = 0; at < mask.length; at += m) {
-      if (at % (PIECE * m) === 0) await rest();
-      let kept = 0;
-      for (let i = at; i < at + m; i++) kept += mask[i];
-      if (kept > n) throw wrong(backend, name, `its mask keeps ${kept} of ${m} weights, not ${n}`);
-    }
-  }
-  if (!dense) return;
-  let at = 0;
-  for (const values of piecesOf(dense)) {
-    await rest();
-    for (const value of values) {
-      if (value !== 0 && mask[at] === 0) {
-        throw wrong(backend, name, "a weight that its mask removes is not 0");
-      }
-      at++;
-    }
+  if (sparsity.kind !== "n:m") return;
+  const { n, m } = sparsity;
+  for (let at = 0; at < mask.length; at += m) {
+    if (at % (PIECE * m) === 0) await rest();
+    let kept = 0;
+    for (let i = at; i < at + m; i++) kept += mask[i];
+    if (kept > n) throw wrong(backend, name, `its mask keeps ${kept} of ${m} weights, not ${n}`);
   }
 }
 
+/** A row of numbers in float64, and for each the sum of the sizes of its terms. */
+interface Row {
+  readonly values: Float64Array;
+  readonly sizes: Float64Array;
+}
+
 /**
- * Holds a GPU's product of one random row with the weight against the sums in float64.
+ * Holds a GPU's product of one random row with what is to be kept against the sums in float64.
  *
- * @param weight [outFeatures, inFeatures], what `dense` was uploaded as
+ * @param form names of tensors of `stored`
+ * @param weight what they were uploaded and prepared as
  * @throws DeviceError when they differ by more than rounding
  */
 export async function checkProduct(
   backend: Backend,
   name: string,
-  dense: FinishedTensor,
-  weight: Tensor,
+  form: Form<string>,
+  stored: readonly FinishedTensor[],
+  weight: Weight,
 ): Promise<void> {
   if (backend.name !== "webgpu") return;
-  const [rows, cols] = dense.shape;
+  const [rows, cols] = weightShape(weight);
   const random = new Random(cols);
   const x = Float32Array.from({ length: cols }, () => random.next() - 0.5);
   const [input, out] = [backend.upload(x, [1, cols]), backend.zeros([1, rows])];
   try {
     backend.ops.multiply(input, weight, out);
     const found = (await backend.read(out)) as Float32Array;
-    let at = 0;
-    let [sum, size] = [0, 0];
-    for (const values of piecesOf(dense)) {
-      for (const value of values) {
-        const term = value * x[at % cols];
-        sum += term;
-        size += Math.abs(term);
-        if (++at % cols > 0) continue;
-        const row = at / cols - 1;
-        // NaN is not within anything.
-        if (!(Math.abs(found[row] - sum) <= TOLERANCE * size)) {
-          throw wrong(backend, name, `the GPU's product with it is ${found[row]}, must be ${sum}`);
-        }
-        [sum, size] = [0, 0];
-      }
+    const row = { values: Float64Array.from(x), sizes: Float64Array.from(x, Math.abs) };
+    const { values, sizes } = timesForm(row, form, stored);
+    for (const [i, value] of values.entries()) {
+      // NaN is not within anything.
+      if (Math.abs(found[i] - value) <= TOLERANCE * sizes[i]) continue;
+      throw wrong(backend, name, `the GPU's product with it is ${found[i]}, must be ${value}`);
     }
   } finally {
     input.dispose();
     out.dispose();
   }
+}
+
+/**
+ * Holds the error that a GPU finds of one random row of a layer against the CPU's, which takes the
+ * row's product with the Hessian from another kernel.
+ *
+ * @param original f32 [outFeatures, inFeatures], as is `pruned`
+ * @throws DeviceError when they differ by more than rounding
+ */
+export async function checkError(
+  backend: Backend,
+  name: string,
+  original: Tensor,
+  pruned: Tensor,
+  hessian: Tensor,
+): Promise<void> {
+  if (backend.name !== "webgpu") return;
+  const [rows, cols] = original.shape;
+  const at = Math.floor(new Random(cols).next() * rows);
+  const [whole, kept] = [backend.rows(original, at, 1), backend.rows(pruned, at, 1)];
+  const found = await layerError(backend, whole, kept, hessian);
+  const w = (await backend.read(whole)) as Float32Array;
+  const both = new Float32Array(2 * cols);
+  both.set(w);
+  ((await backend.read(kept)) as Float32Array).forEach((value, i) => {
+    both[cols + i] = w[i] - value;
+  });
+  const [input, out] = [backend.upload(both, [2, cols]), backend.zeros([2, cols])];
+  try {
+    backend.ops.multiply(input, hessian, out);
+    const products = (await backend.read(out)) as Float32Array;
+    const dot = (first: number) => {
+      let [sum, size] = [0, 0];
+      for (let i = first; i < first + cols; i++) {
+        sum += both[i] * products[i];
+        size += Math.abs(both[i] * products[i]);
+      }
+      return { sum, size };
+    };
+    const [all, lost] = [dot(0), dot(cols)];
+    const expected = all.sum > 0 ? lost.sum / all.sum : 0;
+    const slack = all.sum > 0 ? (lost.size + expected * all.size) / all.sum : 0;
+    if (!(Math.abs(found - expected) <= TOLERANCE * slack)) {
+      throw wrong(backend, name, `the GPU's error of row ${at} is ${found}, must be ${expected}`);
+    }
+  } finally {
+    input.dispose();
+    out.dispose();
+  }
+}
+
+/** x Wᵀ for the matrix W that a form stands for. */
+function timesForm(x: Row, form: Form<string>, stored: readonly FinishedTensor[]): Row {
+  if (form.kind === "product") {
+    return form.factors.reduceRight((row, factor) => timesForm(row, factor, stored), x);
+  }
+  if (form.kind === "sum") {
+    const terms = form.terms.map((term) => timesForm(x, term, stored));
+    for (const { values, sizes } of terms.slice(1)) {
+      for (const [i, value] of values.entries()) terms[0].values[i] += value;
+      for (const [i, size] of sizes.entries()) terms[0].sizes[i] += size;
+    }
+    return terms[0];
+  }
+  if (form.kind === "shared") {
+    throw new PenjingError(form.of, "it is shared by a form that is checked; check it itself.");
+  }
+  const [rows, cols] = form.shape;
+  const [values, sizes] = [new Float64Array(rows), new Float64Array(rows)];
+  const add = (value: number, row: number, col: number) => {
+    values[row] += value * x.values[col];
+    sizes[row] += Math.abs(value) * x.sizes[col];
+  };
+  const tensorOf = (name: string) => stored.find((one) => one.name === name)!;
+  if (form.structure.kind === "dense" && form.numbers.kind === "float") {
+    let [row, col] = [0, 0];
+    for (const piece of piecesOf(tensorOf(form.parts.get("values")!))) {
+      for (let i = 0; i < piece.length; i++) {
+        if (piece[i] !== 0) add(piece[i], row, col);
+        if (++col === cols) [row, col] = [row + 1, 0];
+      }
+    }
+    return { values, sizes };
+  }
+  const parts = new Map<string, TensorData>();
+  for (const { name, dtype } of partRules(form)) {
+    const { bytes, ...tensor } = tensorOf(form.parts.get(name)!);
+    parts.set(name, dtype === "u8" ? bytes : toFloat32(tensor, bytes));
+  }
+  visitLeaf(floatsAsF32({ ...form, parts }), (value, at) => {
+    add(value, Math.floor(at / cols), at % cols);
+  });
+  return { values, sizes };
 }
 
 /** The values of a tensor, some at a time. */

@@ -17,7 +17,7 @@ import type { Snapshot } from "../snapshot.js";
 import { formatSparsity, type Sparsity } from "../sparsity.js";
 import type { Statistics } from "../statistic.js";
 import type { StoredDType, Tensor } from "../tensor.js";
-import { checkLayer, checkProduct } from "./check-layer.js";
+import { checkError, checkLayer, checkProduct } from "./check-layer.js";
 import type { Journal } from "./journal.js";
 
 /** What is done to one linear layer. */
@@ -242,16 +242,21 @@ async function openPruned(
     let [error, difference]: [number?, Tensor?] = [];
     if (measure) {
       const effective = form ? await decode(backend, held) : parts[0];
-      if (statistics.tensors.hessian) {
-        error = await layerError(backend, original, effective, statistics.tensors.hessian, signal);
-      } else {
-        difference = own(backend.zeros(original.shape));
-        backend.ops.subtract(original, effective, difference);
+      const { hessian } = statistics.tensors;
+      try {
+        if (hessian) {
+          error = await layerError(backend, original, effective, hessian, signal);
+          await checkError(backend, name, original, effective, hessian);
+        } else {
+          difference = own(backend.zeros(original.shape));
+          backend.ops.subtract(original, effective, difference);
+        }
+      } finally {
+        if (form) effective.dispose();
       }
-      if (form) effective.dispose();
     }
-    if (!form) await checkProduct(backend, name, stored[0], parts[0]);
     const weight = form ? own(await backend.ops.prepare(held)) : parts[0];
+    await checkProduct(backend, name, named, stored, weight);
     const measured = error === undefined ? report : { ...report, layerError: error };
     return { report: measured, stored, linear: { weight, bias }, difference };
   } catch (cause) {

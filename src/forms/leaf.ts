@@ -51,21 +51,36 @@ export function leafDamage({ parts, ...leaf }: Leaf<TensorData>): string | undef
 }
 
 /**
+ * Visits each value that a leaf holds, computed in float64.
+ *
+ * @param leaf its parts on the host
+ * @param visit takes the value's place in the matrix [rows, cols], row-major
+ */
+export function visitLeaf(
+  leaf: Leaf<TensorData>,
+  visit: (value: number, at: number) => void,
+): void {
+  const { structureRules, numberRules } = rulesOf(leaf);
+  const { structure, shape, parts } = leaf;
+  const place = structureRules.places(structure, shape, parts);
+  const value = numberRules.reader(leaf.numbers, shape, parts);
+  for (let i = 0; i < parts.get("values")!.length; i++) {
+    const at = place(i);
+    visit(value(i, at), at);
+  }
+}
+
+/**
  * A leaf as a dense matrix.
  *
  * @param leaf its parts on the host
  * @returns [rows, cols], row-major; numbers are computed in float64 and rounded
  */
 export function decodeLeaf(leaf: Leaf<TensorData>): Float32Array {
-  const { structureRules, numberRules } = rulesOf(leaf);
-  const { structure, shape, parts } = leaf;
-  const place = structureRules.places(structure, shape, parts);
-  const value = numberRules.reader(leaf.numbers, shape, parts);
-  const out = new Float32Array(shape[0] * shape[1]);
-  for (let i = 0; i < parts.get("values")!.length; i++) {
-    const at = place(i);
-    out[at] = value(i, at);
-  }
+  const out = new Float32Array(leaf.shape[0] * leaf.shape[1]);
+  visitLeaf(leaf, (value, at) => {
+    out[at] = value;
+  });
   return out;
 }
 
@@ -78,8 +93,13 @@ export async function openLeaf<From, To>(
   for (const rule of partRules(leaf)) {
     parts.set(rule.name, await open(leaf.parts.get(rule.name)!, rule));
   }
-  const isFloat = leaf.numbers.kind === "float";
-  return { ...leaf, numbers: isFloat ? { kind: "float", dtype: "f32" } : leaf.numbers, parts };
+  return floatsAsF32({ ...leaf, parts });
+}
+
+/** A leaf whose floats have become f32. */
+export function floatsAsF32<Part>(leaf: Leaf<Part>): Leaf<Part> {
+  if (leaf.numbers.kind !== "float") return leaf;
+  return { ...leaf, numbers: { kind: "float", dtype: "f32" } };
 }
 
 /** A form in words, as in "4:8 x int8" or "(blocks of 8 x f32) (2:4 x bf16) (blocks of 8 x f32)". */

@@ -40,7 +40,8 @@ export async function refused(
     await action();
   } catch (error) {
     assert.instance(error, PenjingError, `${label}: ${error}`);
-    assert.match((error as Error).message, pattern, label);
+    const { message } = error as Error;
+    assert.ok(pattern.test(message), `${label}: "${message}" does not match ${pattern}`);
     return error as PenjingError;
   }
   assert.unreachable(`${label}: nothing was refused, expected ${pattern}`);

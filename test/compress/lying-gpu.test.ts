@@ -1,12 +1,12 @@
 // A GPU that computes or reads wrong after its self-test. A wasm backend under its name stands in.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { Backend } from "../../src/backend.js";
+import type { Backend, Operations } from "../../src/backend.js";
 import { policy } from "../../src/backends/auto.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { compress } from "../../src/compress.js";
 import { memoryOutputFolder } from "../../src/platform/files.js";
-import type { Tensor, TensorData } from "../../src/tensor.js";
+import { f32, type Tensor, type TensorData } from "../../src/tensor.js";
 import { refused } from "../checkpoint/crafted.js";
 import { MODEL } from "../cli/program.js";
 import { CALIBRATION, compressFiles, QUICK, sameFiles, storyFiles } from "./stories.js";
@@ -14,36 +14,39 @@ import { CALIBRATION, compressFiles, QUICK, sameFiles, storyFiles } from "./stor
 const test = suite("lying GPU");
 
 interface Lie {
-  /** Changes what is read. */
-  readonly read?: (data: TensorData, tensor: Tensor) => void;
-  /** Changes the result of a product. */
-  readonly multiply?: (out: Tensor) => void;
+  /** Changes what is read of a weight or its mask. */
+  readonly read?: (data: TensorData) => void;
+  /** Operations that take the place of the honest ones. */
+  readonly ops?: (honest: Operations) => Partial<Operations>;
 }
 
 /** A backend that calls itself webgpu and lies. */
-async function openLiar({ read, multiply }: Lie): Promise<Backend> {
+async function openLiar({ read, ops }: Lie): Promise<Backend> {
   const backend = await openWasm({ threads: 1, simd: "baseline" });
-  const { ops } = backend;
   const isWeight = ({ shape: [rows, cols] }: Tensor) => rows >= 128 && cols >= 128;
   return Object.create(backend, {
     name: { value: "webgpu" },
     read: {
       value: async (tensor: Tensor) => {
         const data = await backend.read(tensor);
-        if (isWeight(tensor)) read?.(data, tensor);
+        if (isWeight(tensor)) read?.(data);
         return data;
       },
     },
-    ops: {
-      value: {
-        ...ops,
-        multiply: (...args: Parameters<typeof ops.multiply>) => {
-          ops.multiply(...args);
-          multiply?.(args[2]);
-        },
-      },
-    },
+    ops: { value: { ...backend.ops, ...ops?.(backend.ops) } },
   });
+}
+
+/** Products whose results are changed. */
+function products(change: (out: Float32Array, shape: readonly number[]) => void): Lie {
+  return {
+    ops: ({ multiply }) => ({
+      multiply(x, weight, out, options) {
+        multiply(x, weight, out, options);
+        change(f32(out), out.shape);
+      },
+    }),
+  };
 }
 
 /** The embedded model's weights are read as 16 bits. */
@@ -62,14 +65,71 @@ const LIES: Readonly<Record<string, readonly [lie: Lie, message: RegExp]>> = {
   ],
   "an activation that is read as NaN": [
     { read: (data) => data instanceof Float32Array && data.fill(Number.NaN, 0, 9) },
+    /the GPU gave inputs of model\.layers\.0\.self_attn\.q_proj that are NaN or infinite/,
+  ],
+  "an activation that is written as NaN": [
+    {
+      ops: ({ add, quadraticForm }) => {
+        let isMeasured = false;
+        return {
+          quadraticForm(d, h) {
+            isMeasured = true;
+            return quadraticForm(d, h);
+          },
+          // From then on the block's outputs are computed for the next one.
+          add(x, y) {
+            add(x, y);
+            if (isMeasured) f32(x).fill(Number.NaN, 0, 9);
+          },
+        };
+      },
+    },
     /the GPU gave activations that are NaN or infinite/,
   ],
-  "a product that is zero": [
+  "a product of the finished weight that is zero": [
     {
-      multiply: (out) =>
-        out.shape[0] === 1 && (out as unknown as { data: Float32Array }).data.fill(0),
+      ops: ({ multiply, quadraticForm }) => {
+        let isMeasured = false;
+        return {
+          quadraticForm(d, h) {
+            isMeasured = true;
+            return quadraticForm(d, h);
+          },
+          multiply(x, weight, out, options) {
+            multiply(x, weight, out, options);
+            // After the checks of the Hessian, which multiply one row too.
+            if (isMeasured && out.shape[0] === 1) f32(out).fill(0);
+          },
+        };
+      },
     },
     /q_proj: the GPU's product with it is 0, must be /,
+  ],
+  "a Hessian of which a part is missing": [
+    {
+      ops: ({ mirrorUpper }) => ({
+        mirrorUpper(hessian) {
+          mirrorUpper(hessian);
+          f32(hessian).fill(0, 64 * 128);
+        },
+      }),
+    },
+    /q_proj: the GPU's Hessian gives \S+ along a random direction, must give /,
+  ],
+  "sums over the first batch that are wrong": [
+    products((out, shape) => shape[1] === 1 && out.fill(1)),
+    /q_proj: the GPU's squares of its inputs sum to \d+, must be /,
+  ],
+  "a layer's error that is too small": [
+    {
+      ops: ({ quadraticForm }) => {
+        let calls = 0;
+        return {
+          quadraticForm: async (d, h) => (await quadraticForm(d, h)) * (++calls % 2 ? 0.9 : 1),
+        };
+      },
+    },
+    /q_proj: the GPU's error of row \d+ is \S+, must be /,
   ],
 };
 
@@ -99,5 +159,23 @@ for (const [what, [lie, message]] of Object.entries(LIES)) {
     }
   });
 }
+
+test("a product with ARMOR's factors that is wrong is noticed before the layer is kept", async () => {
+  const backend = await openLiar({
+    ops: ({ multiply }) => ({
+      multiply(x, weight, out, options) {
+        multiply(x, weight, out, options);
+        // No tensor: what `prepare` made of the factors.
+        if (!("dtype" in weight)) f32(out)[7] *= 1.01;
+      },
+    }),
+  });
+  const out = memoryOutputFolder("out");
+  const recipe = { ...QUICK, method: "armor", options: { iterations: 2, blockSize: 8 } };
+  const options = { model: MODEL, calibration: CALIBRATION, recipe, out, backend };
+  const message = /q_proj: the GPU's product with it is \S+, must be /;
+  await refused(() => compress(options).result(), message);
+  backend.dispose();
+});
 
 test.run();

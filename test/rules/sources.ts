@@ -14,7 +14,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["backend"],
   ["layer-error", "decode", "run"],
   ["steps"],
-  ["statistic"],
+  ["statistic", "hessian-check"],
   ["layout", "method", "model", "sample"],
   ["mask", "outcome", "extras", "calibrate", "platform"],
   ["normalise", "factors"],
