@@ -16,11 +16,14 @@ const EXIT = { failure: 1, usage: 2, hungUp: 129, interrupted: 130, terminated: 
 
 /** Waits so long for the work to stop by itself before it is ended. */
 const GRACE_MS = 10_000;
+/** Signals that follow within this time are one press of Ctrl-C. */
+const SAME_PRESS_MS = 150;
 /** On a terminal, stopping says so when it takes longer. */
 const SILENCE_MS = 500;
 
 const abort = new AbortController();
 let interruptedWith: number | undefined;
+let interruptedAt = 0;
 
 for (const [signal, code] of [
   ["SIGHUP", EXIT.hungUp],
@@ -32,9 +35,14 @@ for (const [signal, code] of [
       tellStopped();
       process.exit(code);
     };
-    // A second Ctrl-C does not wait for the clean-up.
-    if (interruptedWith !== undefined) return end();
+    // A second Ctrl-C does not wait for the clean-up. One press may come twice: from the terminal, and
+    // from a program such as npx that passes it on.
+    if (interruptedWith !== undefined) {
+      if (performance.now() - interruptedAt > SAME_PRESS_MS) end();
+      return;
+    }
     interruptedWith = code;
+    interruptedAt = performance.now();
     abort.abort(new DOMException("interrupted", "AbortError"));
     setTimeout(end, GRACE_MS).unref();
     setTimeout(() => {

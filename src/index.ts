@@ -11,12 +11,18 @@ export {
   loadChatTemplate,
   type RenderOptions,
 } from "./checkpoint/chat-template.js";
-export { type Checkpoint, type CheckpointTensor, openCheckpoint } from "./checkpoint/checkpoint.js";
+export {
+  type Checkpoint,
+  type CheckpointTensor,
+  type OpenCheckpointOptions,
+  openCheckpoint,
+} from "./checkpoint/checkpoint.js";
 export type { TensorInfo } from "./checkpoint/safetensors.js";
 export type { Encoding } from "./checkpoint/tokenizer/pipeline.js";
 export {
   type DecodeOptions,
   type EncodeOptions,
+  type LoadTokenizerOptions,
   loadTokenizer,
   type Tokenizer,
 } from "./checkpoint/tokenizer.js";

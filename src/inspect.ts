@@ -84,7 +84,7 @@ async function* steps(
   checkArguments("inspect", options, { signal: SIGNAL, plugins: ANY });
   const { signal, plugins } = options;
   const { layouts } = openRegistry(plugins);
-  const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
+  const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   try {
     const layout = layoutOf(checkpoint.metadata, checkpoint.folder.path, layouts);
     const stored = [...checkpoint.tensors.values()];

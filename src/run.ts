@@ -77,6 +77,29 @@ export function pacer(signal: AbortSignal | undefined): () => Promise<void> {
   };
 }
 
+/** Work that ends in a result, and yields where it may rest. */
+export type Restful<Result> = Generator<undefined, Result, void>;
+
+/** Does such work in one go. */
+export function withoutRest<Result>(steps: Restful<Result>): Result {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** Does such work and rests where it may, such as by a `pacer`. */
+export async function withRest<Result>(
+  steps: Restful<Result>,
+  rest: () => Promise<void>,
+): Promise<Result> {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+    await rest();
+  }
+}
+
 /** What a report says of an optimisation that its time ended. */
 export function timeSpent(seconds: number, done: number, all: number, what: string): string {
   return `its time of ${Number(seconds.toPrecision(3))} s was spent after ${done} of ${all} ${what}`;

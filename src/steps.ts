@@ -3,9 +3,10 @@
 // sums only where the backend has another kernel for fewer rows.
 import type { Backend, Operations } from "./backend.js";
 import type { Contract } from "./backends/operations/contract.js";
+import type { GemmOptions } from "./backends/operations/gemm.js";
 import { contracts } from "./backends/operations/index.js";
 import { pause, TURN } from "./run.js";
-import { rowsOf, type Tensor } from "./tensor.js";
+import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 
 /**
  * Work between whose steps the caller may do something else, or leave. The step after one that yields
@@ -88,5 +89,37 @@ export function* operationSteps<Name extends RowOperation>(
     const part = (tensor: unknown) => backend.rows(tensor as Tensor, first, count);
     run(...args.map((arg, i) => (places.includes(i) ? part(arg) : arg)));
     yield;
+  }
+}
+
+/**
+ * Runs `gemm` in steps of some rows of `out` each, with the same sums: an A that is read transposed is
+ * turned first, so that its rows can be cut.
+ */
+export function* gemmSteps(
+  backend: Backend,
+  a: Tensor,
+  b: Tensor,
+  out: Tensor,
+  options: GemmOptions = {},
+): Work {
+  const { transposeA = false } = options;
+  const k = transposeA ? rowsOf(a) : colsOf(a);
+  const ranges = stepRanges(backend, rowsOf(out), colsOf(out) * k);
+  if (ranges.length === 1) {
+    backend.ops.gemm(a, b, out, options);
+    yield;
+    return;
+  }
+  const turned = transposeA ? backend.zeros([rowsOf(out), k]) : undefined;
+  try {
+    if (turned) backend.ops.transpose(a, turned);
+    for (const { first, count } of ranges) {
+      const [from, to] = [turned ?? a, out].map((tensor) => backend.rows(tensor, first, count));
+      backend.ops.gemm(from, b, to, { ...options, transposeA: false });
+      yield;
+    }
+  } finally {
+    turned?.dispose();
   }
 }

@@ -4,13 +4,17 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openWasm } from "../src/backends/wasm.js";
 import { type Checkpoint, openCheckpoint } from "../src/checkpoint/checkpoint.js";
+import { loadTokenizer } from "../src/checkpoint/tokenizer.js";
 import { compress } from "../src/compress.js";
 import { evaluatePerplexity } from "../src/evaluate.js";
+import { exportModel } from "../src/export.js";
 import { generate } from "../src/generate.js";
+import { inspect } from "../src/inspect.js";
 import { openModel } from "../src/models/open.js";
 import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
+import { pruneLinear } from "../src/prune.js";
 import { Random } from "../src/random.js";
-import { operationSteps, takeSteps } from "../src/steps.js";
+import { gemmSteps, operationSteps, takeSteps } from "../src/steps.js";
 import { writeSynthetic } from "./bench/synthetic.js";
 import { CALIBRATION, EVALUATION } from "./compress/stories.js";
 import { note } from "./shared.js";
@@ -98,6 +102,48 @@ test("a compression stops within a block", async () => {
   });
 });
 
+test("every long call keeps a deadline", async () => {
+  const model = await wideModel();
+  const { folder } = model;
+  const size = 1024;
+  const weight = Float32Array.from({ length: size * size }, (_, i) => Math.sin(i));
+  const activations = weight.subarray(0, 256 * size);
+  const shape = { weight, rows: size, cols: size };
+  const [backend, text, prompt] = ["wasm" as const, EVALUATION.repeat(20), "Tom"];
+  const calls: Readonly<Record<string, (signal: AbortSignal) => Promise<unknown>>> = {
+    openCheckpoint: (signal) => openCheckpoint(folder, { signal }),
+    loadTokenizer: (signal) => loadTokenizer(folder, { signal }),
+    openModel: (signal) => openModel(model, { backend, signal }),
+    inspect: (signal) => inspect(model, { signal }).result(),
+    exportModel: (signal) =>
+      exportModel({ model, out: memoryOutputFolder("out"), backend, signal }).result(),
+    evaluatePerplexity: (signal) => evaluatePerplexity({ model, text, backend, signal }).result(),
+    generate: (signal) => generate({ model, prompt, backend, signal }).result(),
+    pruneLinear: (signal) => pruneLinear({ ...shape, activations, backend, signal }),
+    compress: (signal) =>
+      compress({
+        model,
+        out: memoryOutputFolder("out"),
+        calibration: CALIBRATION,
+        signal,
+      }).result(),
+  };
+  for (const [name, call] of Object.entries(calls)) {
+    for (const milliseconds of [0, 1]) {
+      const signal = AbortSignal.timeout(milliseconds);
+      // The first is over when the call begins, the second comes while it works.
+      if (milliseconds === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      const ended = await call(signal).then(
+        () => "it was over before",
+        (error: Error) => error.name,
+      );
+      // What only reads small files may be done first.
+      const isShort = milliseconds > 0 && /^(openCheckpoint|loadTokenizer)$/.test(name);
+      if (!isShort) assert.is(ended, "TimeoutError", name);
+    }
+  }
+});
+
 test("two callers of one open model get what each gets alone", async () => {
   const model = await openModel(await wideModel(), { backend: "wasm" });
   try {
@@ -136,6 +182,19 @@ test("a product in steps is the product", async () => {
   assert.is(steps, 3);
   const [expected, actual] = await Promise.all([whole, parts].map((t) => backend.read(t)));
   assert.equal(actual, expected);
+  // The same of two tensors, however they are read.
+  for (const options of [{}, { transposeA: true }, { transposeB: true, alpha: -1.5 }]) {
+    const { transposeA } = options as { transposeA?: boolean };
+    const given = transposeA ? [w, w, backend.zeros([n, n])] : [x, w, backend.zeros([rows, n])];
+    const [a, b, out] = given;
+    const other = backend.zeros(out.shape);
+    for (const accumulate of [false, true]) {
+      backend.ops.gemm(a, b, out, { ...options, accumulate });
+      const taken = [...gemmSteps(backend, a, b, other, { ...options, accumulate })].length;
+      assert.is(taken, 3);
+      assert.equal(await backend.read(other), await backend.read(out));
+    }
+  }
   backend.dispose();
 });
 

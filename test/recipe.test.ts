@@ -46,8 +46,8 @@ const DEFAULT: Recipe = {
 };
 
 /** Each layer's last words with its method and sparsity, such as "0.mlp.up_proj wanda 2:4". */
-function planned(given: GivenRecipe): string[] {
-  return [...planLayers(stepsOf(readRecipe(given)), LAYERS)].map(
+async function planned(given: GivenRecipe): Promise<string[]> {
+  return [...(await planLayers(stepsOf(readRecipe(given)), LAYERS))].map(
     ([name, { method, sparsity }]) =>
       `${name.slice("model.layers.".length)} ${method.name} ${formatSparsity(sparsity)}`,
   );
@@ -112,7 +112,7 @@ test("formatSparsity gives what parseSparsity reads back", () => {
   );
 });
 
-test("an empty recipe is the default, and undefined keys count as missing", () => {
+test("an empty recipe is the default, and undefined keys count as missing", async () => {
   assert.equal(readRecipe({}), DEFAULT);
   assert.equal(readRecipe({ method: undefined, samples: undefined }), DEFAULT);
   assert.equal(readRecipe({ version: 1 }), DEFAULT);
@@ -126,8 +126,8 @@ for (const [given, message] of [...BAD_RECIPES, ...BAD_TOGETHER]) {
   });
 }
 
-test("every layer follows the recipe unless an override matches; later ones win", () => {
-  assert.equal(planned({ sparsity: "1:2", method: "wanda" }), [
+test("every layer follows the recipe unless an override matches; later ones win", async () => {
+  assert.equal(await planned({ sparsity: "1:2", method: "wanda" }), [
     "0.self_attn.q_proj wanda 1:2",
     "0.mlp.up_proj wanda 1:2",
     "0.mlp.down_proj wanda 1:2",
@@ -140,7 +140,7 @@ test("every layer follows the recipe unless an override matches; later ones win"
     { match: "model.layers.1.*", sparsity: "70%" },
     { match: "*.{q,k}_proj", method: "nowag", sparsity: undefined },
   ];
-  assert.equal(planned({ overrides }), [
+  assert.equal(await planned({ overrides }), [
     "0.self_attn.q_proj nowag 2:4",
     "0.mlp.up_proj sparsegpt 2:4",
     "0.mlp.down_proj magnitude 30%",
@@ -166,7 +166,7 @@ test("a flat recipe and its steps are one recipe", () => {
 test("steps act where they match, and no layer is pruned twice", async () => {
   const attention = { prune: { method: "wanda" }, match: ["*.self_attn.*"] };
   const rest = { prune: { sparsity: "1:2" }, ignore: ["*.self_attn.*"] };
-  assert.equal(planned({ version: 2, steps: [rest, attention] }).slice(0, 3), [
+  assert.equal((await planned({ version: 2, steps: [rest, attention] })).slice(0, 3), [
     "0.self_attn.q_proj wanda 2:4",
     "0.mlp.up_proj sparsegpt 1:2",
     "0.mlp.down_proj sparsegpt 1:2",
@@ -182,9 +182,10 @@ test("steps act where they match, and no layer is pruned twice", async () => {
   );
 });
 
-test("later overrides win option by option in steps, and as a whole in a flat recipe", () => {
-  const optionsOf = (given: GivenRecipe) =>
-    planLayers(stepsOf(readRecipe(given)), LAYERS).get("model.layers.0.mlp.up_proj")?.options;
+test("later overrides win option by option in steps, and as a whole in a flat recipe", async () => {
+  const optionsOf = async (given: GivenRecipe) =>
+    (await planLayers(stepsOf(readRecipe(given)), LAYERS)).get("model.layers.0.mlp.up_proj")
+      ?.options;
   const sparsity = "1:2";
   const steps = [
     {
@@ -195,22 +196,22 @@ test("later overrides win option by option in steps, and as a whole in a flat re
       ],
     },
   ];
-  assert.equal(optionsOf({ version: 2, steps }), { damping: 0.1, blockSize: 8 });
+  assert.equal(await optionsOf({ version: 2, steps }), { damping: 0.1, blockSize: 8 });
   const overrides = [
     { match: "*.up_proj", options: { damping: 0.1 } },
     { match: "model.layers.0.*", options: { blockSize: 8 } },
   ];
   const flat = { sparsity, options: { damping: 0.5 }, overrides };
-  assert.equal(optionsOf(flat), { damping: 0.5, blockSize: 8 });
+  assert.equal(await optionsOf(flat), { damping: 0.5, blockSize: 8 });
 });
 
-test("options go with their method", () => {
+test("options go with their method", async () => {
   const options = { damping: 0.5 };
   const overrides = [
     { match: "*.q_proj", options: { blockSize: 8 } },
     { match: "*.mlp.*", method: "wanda", sparsity: "50%" },
   ];
-  const plan = planLayers(stepsOf(readRecipe({ options, overrides })), LAYERS);
+  const plan = await planLayers(stepsOf(readRecipe({ options, overrides })), LAYERS);
   assert.equal(plan.get("model.layers.0.self_attn.q_proj")?.options, {
     damping: 0.5,
     blockSize: 8,
@@ -229,8 +230,8 @@ test("options that an earlier override's method does not have are refused", asyn
   );
 });
 
-test("ignored layers are left out", () => {
-  assert.equal(planned({ ignore: ["*.mlp.*", "model.layers.0.*", "lm_head"] }), [
+test("ignored layers are left out", async () => {
+  assert.equal(await planned({ ignore: ["*.mlp.*", "model.layers.0.*", "lm_head"] }), [
     "1.self_attn.q_proj sparsegpt 2:4",
   ]);
 });
@@ -282,8 +283,8 @@ test("N:M must divide a layer's inputs unless it is ignored", async () => {
   const message =
     /^\[sparsegpt\] model\.layers\.0\.mlp\.down_proj: its 18 inputs are not a multiple of M=4, which 2:4 needs; leave it out with `ignore: "model\.layers\.0\.mlp\.down_proj"` or .*50%/;
   await refused(() => planned({}), message);
-  assert.is(planned({ ignore: ["*.down_proj"] }).length, 4);
-  assert.is(planned({ sparsity: "3:6" }).length, 6);
+  assert.is((await planned({ ignore: ["*.down_proj"] })).length, 4);
+  assert.is((await planned({ sparsity: "3:6" })).length, 6);
 });
 
 test("every method's options: defaults are in range, and each limit is kept", async () => {

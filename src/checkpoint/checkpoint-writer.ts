@@ -177,11 +177,17 @@ export async function copyOtherFiles(
   from: Checkpoint,
   output: OutputFolder,
   names: readonly string[] = from.beside.copied,
+  signal?: AbortSignal,
 ): Promise<void> {
-  for (const name of names) await copyFile(from, output, name);
+  for (const name of names) await copyFile(from, output, name, signal);
 }
 
-async function copyFile(from: Checkpoint, output: OutputFolder, name: string): Promise<void> {
+async function copyFile(
+  from: Checkpoint,
+  output: OutputFolder,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const others = from.beside.copied;
   if (!others.includes(name)) {
     throw new PenjingError(
@@ -193,6 +199,7 @@ async function copyFile(from: Checkpoint, output: OutputFolder, name: string): P
   try {
     const sink = await output.create(name);
     for (let offset = 0; offset < source.size; offset += COPY_BYTES) {
+      signal?.throwIfAborted();
       const length = Math.min(COPY_BYTES, source.size - offset);
       await sink.write(offset, await source.read(offset, length));
     }

@@ -1,6 +1,7 @@
-import { checkArguments, FOLDER, required } from "../arguments.js";
+import { checkArguments, FOLDER, required, SIGNAL } from "../arguments.js";
 import { nearest, PenjingError } from "../errors.js";
 import type { ByteSource, Folder } from "../platform/files.js";
+import { pause } from "../run.js";
 import { type BesideFiles, sortBeside } from "./beside.js";
 import { toFloat32 } from "./dtype.js";
 import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson, quote } from "./json.js";
@@ -54,6 +55,11 @@ export interface Checkpoint {
   close(): Promise<void>;
 }
 
+export interface OpenCheckpointOptions {
+  /** Stops the opening, and the reading of large tensors later on. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Opens a model folder in Hugging Face form: model.safetensors, or the shards that
  * model.safetensors.index.json lists (the single file wins where both exist, as in transformers), or,
@@ -64,14 +70,20 @@ export interface Checkpoint {
  * Every header is read and checked, and the index must agree with the shards tensor by tensor; where it
  * does not but the shards are complete by their names, they are read without it, with a note.
  */
-export async function openCheckpoint(path: string | Folder): Promise<Checkpoint> {
+export async function openCheckpoint(
+  path: string | Folder,
+  options: OpenCheckpointOptions = {},
+): Promise<Checkpoint> {
   checkArguments("openCheckpoint", { path }, { path: required(FOLDER) });
+  checkArguments("openCheckpoint", options, { signal: SIGNAL });
+  const { signal } = options;
+  signal?.throwIfAborted();
   const { folder, single, notes }: Located =
     typeof path === "string"
       ? await (await import("./locate.js")).locate(path)
       : { folder: path, notes: [] };
   const names = await folder.list();
-  const opened = await openWeights(folder, names, single);
+  const opened = await openWeights(folder, names, single, signal);
   const { files } = opened;
   try {
     const config = names.includes("config.json") ? await readConfig(folder) : undefined;
@@ -98,13 +110,14 @@ async function openWeights(
   folder: Folder,
   names: readonly string[],
   single: string | undefined,
+  signal: AbortSignal | undefined,
 ): Promise<OpenedWeights> {
   const named = single ?? (names.includes(WEIGHTS_NAME) ? WEIGHTS_NAME : undefined);
-  if (named !== undefined) return { files: await openShards(folder, [named]), notes: [] };
-  if (names.includes(INDEX_NAME)) return openIndex(folder, names);
+  if (named !== undefined) return { files: await openShards(folder, [named], signal), notes: [] };
+  if (names.includes(INDEX_NAME)) return openIndex(folder, names, signal);
   const { findWeightFiles } = await import("./unusual-files.js");
   const { shards, notes } = await findWeightFiles(folder, names);
-  return { files: await openShards(folder, shards), notes };
+  return { files: await openShards(folder, shards, signal), notes };
 }
 
 async function readConfig(folder: Folder): Promise<unknown> {
@@ -129,12 +142,14 @@ async function closeAll(files: Iterable<SafetensorsFile>): Promise<void> {
 async function openShards(
   folder: Folder,
   shards: readonly string[],
+  signal: AbortSignal | undefined,
 ): Promise<Map<string, SafetensorsFile>> {
   const files = new Map<string, SafetensorsFile>();
   try {
     for (const shard of shards) {
       const source: ByteSource = await folder.open(shard);
-      files.set(shard, await openSafetensors(source));
+      files.set(shard, await openSafetensors(source, signal));
+      await pause(signal);
     }
     return files;
   } catch (error) {
@@ -143,28 +158,34 @@ async function openShards(
   }
 }
 
-async function openIndex(folder: Folder, names: readonly string[]): Promise<OpenedWeights> {
+async function openIndex(
+  folder: Folder,
+  names: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<OpenedWeights> {
   const where = `${folder.path}/${INDEX_NAME}`;
   const shardOf = await readIndex(folder);
+  await pause(signal);
   const shards = [...new Set(shardOf.values())].sort();
   const complete = completeSet(names);
   const stale = (shards: readonly string[]) =>
     `${INDEX_NAME} does not fit the files; the ${shards.length} shards that are there are read without it`;
   const missing = shards.filter((shard) => !names.includes(shard));
   if (missing.length > 0) {
-    if (complete) return { files: await openShards(folder, complete), notes: [stale(complete)] };
+    if (complete)
+      return { files: await openShards(folder, complete, signal), notes: [stale(complete)] };
     throw new PenjingError(
       folder.path,
       `${missing.length} of ${shards.length} shards that ${INDEX_NAME} lists are missing: ${listNames(missing)}; download them.`,
     );
   }
-  const files = await openShards(folder, shards);
+  const files = await openShards(folder, shards, signal);
   try {
     return { files, notes: checkIndex(where, shardOf, files) };
   } catch (error) {
     await closeAll(files.values());
     if (!complete) throw error;
-    return { files: await openShards(folder, complete), notes: [stale(complete)] };
+    return { files: await openShards(folder, complete, signal), notes: [stale(complete)] };
   }
 }
 

@@ -1,5 +1,6 @@
 import { PenjingError } from "../errors.js";
 import { quote } from "../quote.js";
+import { type Restful, withoutRest } from "../run.js";
 import { lookalike } from "./foreign.js";
 
 export { quote };
@@ -63,6 +64,16 @@ export function parseJson(
   maxDepth: number,
   rules: JsonRules = {},
 ): unknown {
+  return withoutRest(jsonSteps(text, where, maxDepth, rules));
+}
+
+/** The same for long texts: it may rest in between. */
+export function* jsonSteps(
+  text: string,
+  where: string,
+  maxDepth: number,
+  rules: JsonRules = {},
+): Restful<unknown> {
   if (text.startsWith("\ufeff")) {
     throw new PenjingError(
       where,
@@ -70,6 +81,7 @@ export function parseJson(
     );
   }
   const keys = scan(text, where, maxDepth, rules);
+  yield;
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -81,6 +93,7 @@ export function parseJson(
       cause: error,
     });
   }
+  yield;
   if (keysOf(value) !== keys) refuseRepeatedKey(text, where);
   if (SURROGATE_ESCAPE.test(text)) refuseHalves(value, where);
   return value;

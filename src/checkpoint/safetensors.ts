@@ -1,9 +1,10 @@
 import { nearest, PenjingError } from "../errors.js";
-import type { ByteSource } from "../platform/files.js";
+import { allocate, type ByteSource } from "../platform/files.js";
+import { pacer, withRest } from "../run.js";
 import type { StoredDType } from "../tensor.js";
 import { DTYPE_BYTES, isStoredDType } from "./dtype.js";
 import { lookalike } from "./foreign.js";
-import { isJsonObject, type JsonObject, own, parseJson, quote } from "./json.js";
+import { isJsonObject, type JsonObject, jsonSteps, own, quote } from "./json.js";
 
 export { DTYPE_BYTES, fromFloat32, toFloat32 } from "./dtype.js";
 
@@ -17,6 +18,10 @@ export const MAX_DIMENSIONS = 64;
 export const MAX_NAME_LENGTH = 4096;
 /** Header, entry, and the shape or offsets in it. */
 const MAX_HEADER_DEPTH = 3;
+/** A tensor is read in pieces of this many bytes where the reading can be stopped. */
+const PIECE_BYTES = 2 ** 24;
+/** Entries of a header that are checked between looks at the clock. */
+const ENTRIES = 1024;
 /** The header key that holds free text about the file. */
 export const METADATA_KEY = "__metadata__";
 
@@ -55,13 +60,19 @@ export interface SafetensorsFile {
  * nor leave gaps. Only the header is read; tensors are read when asked for. `source` is closed if
  * the check fails.
  *
+ * @param signal stops the opening, and the reading of large tensors
+ *
  * Format: https://huggingface.co/docs/safetensors
  */
-export async function openSafetensors(source: ByteSource): Promise<SafetensorsFile> {
+export async function openSafetensors(
+  source: ByteSource,
+  signal?: AbortSignal,
+): Promise<SafetensorsFile> {
   try {
-    const { header, dataStart } = await readHeader(source);
-    const { tensors, metadata } = checkHeader(source, header, dataStart);
-    return makeFile(source, tensors, metadata);
+    const rest = pacer(signal);
+    const { header, dataStart } = await readHeader(source, rest);
+    const { tensors, metadata } = await checkHeader(source, header, dataStart, rest);
+    return makeFile(source, tensors, metadata, signal);
   } catch (error) {
     await source.close();
     throw error;
@@ -72,6 +83,7 @@ function makeFile(
   source: ByteSource,
   tensors: ReadonlyMap<string, TensorInfo>,
   metadata: Readonly<Record<string, string>>,
+  signal: AbortSignal | undefined,
 ): SafetensorsFile {
   const find = (name: string): TensorInfo => {
     const info = tensors.get(name);
@@ -87,8 +99,15 @@ function makeFile(
     tensors,
     metadata,
     async read(name) {
-      const info = find(name);
-      return source.read(info.byteOffset, info.byteLength);
+      const { byteOffset, byteLength } = find(name);
+      if (!signal || byteLength <= PIECE_BYTES) return source.read(byteOffset, byteLength);
+      const bytes = allocate(source.name, byteLength);
+      for (let at = 0; at < byteLength; at += PIECE_BYTES) {
+        signal.throwIfAborted();
+        const length = Math.min(PIECE_BYTES, byteLength - at);
+        bytes.set(await source.read(byteOffset + at, length), at);
+      }
+      return bytes;
     },
     async readRange(name, byteStart, byteLength) {
       const info = find(name);
@@ -134,7 +153,10 @@ export function checkTensorRange(
   }
 }
 
-async function readHeader(source: ByteSource): Promise<{ header: JsonObject; dataStart: number }> {
+async function readHeader(
+  source: ByteSource,
+  rest: () => Promise<void>,
+): Promise<{ header: JsonObject; dataStart: number }> {
   const fail = (message: string): never => {
     throw new PenjingError(source.name, message);
   };
@@ -174,18 +196,22 @@ async function readHeader(source: ByteSource): Promise<{ header: JsonObject; dat
   if (/[^ ]/.test(json.slice(end + 1))) {
     fail("its header ends with something other than } and spaces; it is damaged.");
   }
-  const header = parseJson(json.slice(0, end + 1), source.name, MAX_HEADER_DEPTH, {
+  await rest();
+  const parsing = jsonSteps(json.slice(0, end + 1), source.name, MAX_HEADER_DEPTH, {
     digitsAlone: true,
   });
+  const header = await withRest(parsing, rest);
+  await rest();
   if (!isJsonObject(header)) return fail("its header is not a JSON object; it is damaged.");
   return { header, dataStart: 8 + length };
 }
 
-function checkHeader(
+async function checkHeader(
   source: ByteSource,
   header: JsonObject,
   dataStart: number,
-): { tensors: ReadonlyMap<string, TensorInfo>; metadata: Readonly<Record<string, string>> } {
+  rest: () => Promise<void>,
+): Promise<Pick<SafetensorsFile, "tensors" | "metadata">> {
   const names = Object.keys(header).filter((name) => name !== METADATA_KEY);
   if (names.length > MAX_TENSORS) {
     throw new PenjingError(
@@ -193,10 +219,16 @@ function checkHeader(
       `it lists ${names.length} tensors, more than the ${MAX_TENSORS} accepted in one file.`,
     );
   }
-  const infos = names.map((name) => checkEntry(source, name, header[name], dataStart));
+  const infos: TensorInfo[] = [];
+  for (const [i, name] of names.entries()) {
+    if (i % ENTRIES === 0) await rest();
+    infos.push(checkEntry(source, name, header[name], dataStart));
+  }
   // Empty tensors before a full one at the same offset.
   infos.sort((a, b) => a.byteOffset - b.byteOffset || a.byteLength - b.byteLength);
+  await rest();
   checkCoverage(source, infos, dataStart);
+  await rest();
   return {
     tensors: new Map(infos.map((info) => [info.name, info])),
     metadata: checkMetadata(source, own(header, METADATA_KEY)),

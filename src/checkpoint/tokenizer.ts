@@ -1,7 +1,16 @@
-import { checkArguments, OPEN_FOLDER, required } from "../arguments.js";
+import { checkArguments, OPEN_FOLDER, required, SIGNAL } from "../arguments.js";
 import { PenjingError } from "../errors.js";
 import type { Folder } from "../platform/files.js";
-import { isJsonObject, type JsonObject, MAX_CONFIG_DEPTH, own, parseJson, quote } from "./json.js";
+import { pacer, pause, withRest } from "../run.js";
+import {
+  isJsonObject,
+  type JsonObject,
+  jsonSteps,
+  MAX_CONFIG_DEPTH,
+  own,
+  parseJson,
+  quote,
+} from "./json.js";
 import { type Definition, readDefinition } from "./tokenizer/definition.js";
 import type { Encoding } from "./tokenizer/pipeline.js";
 
@@ -9,6 +18,11 @@ import type { Encoding } from "./tokenizer/pipeline.js";
 export const MAX_TOKENIZER_BYTES = 200_000_000;
 /** Longest tokenizer_config.json and the like accepted, in bytes. */
 const MAX_SETTINGS_BYTES = 20_000_000;
+
+export interface LoadTokenizerOptions {
+  /** Stops the loading. */
+  readonly signal?: AbortSignal | undefined;
+}
 
 export interface EncodeOptions {
   /**
@@ -68,8 +82,14 @@ export interface Tokenizer {
  *
  * @throws PenjingError when a file is missing or malformed, or holds what is not supported
  */
-export async function loadTokenizer(folder: Folder): Promise<Tokenizer> {
+export async function loadTokenizer(
+  folder: Folder,
+  options: LoadTokenizerOptions = {},
+): Promise<Tokenizer> {
   checkArguments("loadTokenizer", { folder }, { folder: required(OPEN_FOLDER) });
+  checkArguments("loadTokenizer", options, { signal: SIGNAL });
+  const { signal } = options;
+  signal?.throwIfAborted();
   const where = `${folder.path}/tokenizer.json`;
   if (!(await folder.has("tokenizer.json"))) {
     const model = (await folder.has("tokenizer.model")) || (await folder.has("vocab.json"));
@@ -81,7 +101,12 @@ export async function loadTokenizer(folder: Folder): Promise<Tokenizer> {
     );
   }
   const text = await folder.readText("tokenizer.json", MAX_TOKENIZER_BYTES);
-  const definition = readDefinition(where, parseJson(text, where, MAX_CONFIG_DEPTH));
+  const rest = pacer(signal);
+  await rest();
+  const parsed = await withRest(jsonSteps(text, where, MAX_CONFIG_DEPTH), rest);
+  await pause(signal);
+  const definition = readDefinition(where, parsed);
+  await pause(signal);
   const settings = (await readSettings(folder, "tokenizer_config.json")) ?? {};
   const generation = await readSettings(folder, "generation_config.json");
   const config = await readSettings(folder, "config.json");

@@ -16,6 +16,7 @@ import { methods } from "../methods/index.js";
 import { defaultText, definedOnly, type OptionSpec, type OptionSpecs } from "../options.js";
 import { quote } from "../quote.js";
 import type { Registry } from "../registry.js";
+import { pause } from "../run.js";
 import { flagOf } from "./flags.js";
 import { collect, number } from "./options.js";
 import { readText } from "./text.js";
@@ -229,13 +230,17 @@ async function readRecipeFile(
   registry: Registry | undefined,
   signal: AbortSignal | undefined,
 ): Promise<StepsRecipe> {
-  const parsed = parse(await readText(path, { reader: "--recipe", signal }), path);
+  const text = await readText(path, { reader: "--recipe", signal });
+  await pause(signal);
+  const parsed = parse(text, path);
+  await pause(signal);
   readRecipe(parsed, path, registry);
+  await pause(signal);
   return toSteps(parsed, path, registry && transformsOf(registry));
 }
 
-/** Longest recipe, in UTF-16 code units: an override for each layer of a large model takes 100,000. */
-const LONGEST_RECIPE = 250_000;
+/** Longest recipe, in UTF-16 code units: YAML is read at about 2 MB a second. */
+const LONGEST_RECIPE = 2 ** 20;
 
 function parse(text: string, where: string): unknown {
   if (text.length > LONGEST_RECIPE) {

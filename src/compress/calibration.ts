@@ -3,6 +3,7 @@ import { DTYPE_BYTES, toFloat32 } from "../checkpoint/dtype.js";
 import { BlockRunner } from "../models/decoder.js";
 import { embeddingName, PIECE_BYTES, type StoredModel } from "../models/stored.js";
 import { nonFinite } from "../models/weights.js";
+import { pacer } from "../run.js";
 import type { Settings } from "./settings.js";
 import { ResidualStream } from "./stream.js";
 import type { Windows } from "./windows.js";
@@ -34,10 +35,11 @@ export async function openCalibration(
   backend: Backend,
   { ids, samples }: Pick<Windows, "ids" | "samples">,
   { length, stream: dtype }: Pick<Settings, "length" | "stream">,
+  signal?: AbortSignal,
 ): Promise<Calibration> {
   const { spec } = model;
   const stream = new ResidualStream(backend, ids.length, spec.hiddenSize, { dtype });
-  await embedTokens(model, ids, stream);
+  await embedTokens(model, ids, stream, signal);
   const runner = new BlockRunner(backend, spec, batchSequences(samples, length) * length, length);
   return { runner, stream, samples, length };
 }
@@ -58,16 +60,19 @@ export async function embedTokens(
   model: StoredModel,
   ids: Int32Array,
   stream: ResidualStream,
+  signal?: AbortSignal,
 ): Promise<void> {
   const name = embeddingName(model);
   const { dtype, shape } = model.weights.get(name)!;
   const [vocabSize, cols] = shape;
   const rowBytes = DTYPE_BYTES[dtype] * cols;
   const rows = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+  const rest = pacer(signal);
   for (let start = 0; start < ids.length; start += stream.rowsAtHand) {
     const some = ids.subarray(start, start + stream.rowsAtHand);
     const order = Array.from(some.keys()).sort((a, b) => some[a] - some[b]);
     for (let next = 0; next < order.length; ) {
+      await rest();
       const first = some[order[next]];
       const count = Math.min(rows, vocabSize - first);
       const bytes = await model.checkpoint.readRange(name, first * rowBytes, count * rowBytes);

@@ -7,6 +7,7 @@ import { floatsAsF32, partRules, visitLeaf } from "../forms/leaf.js";
 import { layerError } from "../layer-error.js";
 import type { FinishedTensor } from "../layout.js";
 import { Random } from "../random.js";
+import { pacer } from "../run.js";
 import type { Sparsity } from "../sparsity.js";
 import { sizeOf, type Tensor, type TensorData } from "../tensor.js";
 
@@ -39,15 +40,21 @@ function wrong({ name }: Backend, layer: string, what: string): PenjingError {
  * Holds a layer against what every result keeps to, on the bytes that are to be kept: its values are
  * finite, its mask keeps N of every M where that is asked for, and what the mask removes is 0.
  *
- * @throws DeviceError where a GPU made it, else PenjingError
+ * @throws DeviceError where a GPU made it, else PenjingError; the signal's reason when it was aborted
  */
-export function checkLayer(backend: Backend, made: MadeLayer): void {
+export async function checkLayer(
+  backend: Backend,
+  made: MadeLayer,
+  signal?: AbortSignal,
+): Promise<void> {
+  const rest = pacer(signal);
   const { name, stored, mask, sparsity, dense } = made;
   for (const tensor of stored.filter(({ dtype }) => dtype !== "U8")) {
     let bad = 0;
     let remains = false;
     let at = 0;
     for (const values of piecesOf(tensor)) {
+      await rest();
       for (let i = 0; i < values.length; i++, at++) {
         if (values[i] === 0) continue;
         if (!Number.isFinite(values[i])) bad++;
@@ -63,6 +70,7 @@ export function checkLayer(backend: Backend, made: MadeLayer): void {
   if (sparsity.kind !== "n:m") return;
   const { n, m } = sparsity;
   for (let at = 0; at < mask.length; at += m) {
+    if (at % (PIECE * m) === 0) await rest();
     let kept = 0;
     for (let i = at; i < at + m; i++) kept += mask[i];
     if (kept > n) throw wrong(backend, name, `its mask keeps ${kept} of ${m} weights, not ${n}`);

@@ -5,7 +5,7 @@ import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
 import { LAYOUT_KEY, layoutMetadata } from "../layouts/index.js";
 import { readPieces, type StoredModel } from "../models/stored.js";
 import type { OutputFolder } from "../platform/files.js";
-import { pause } from "../run.js";
+import { pacer } from "../run.js";
 import { sizeOf } from "../tensor.js";
 import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";
@@ -16,12 +16,16 @@ import { bytesOf, readUnit, type Unit } from "./unit.js";
  * Copies the files beside the weights that come out as they went in. Done before the work, so that one
  * that cannot be read is found at once.
  */
-export async function copyBeside({ model, layout }: Packing, output: OutputFolder): Promise<void> {
+export async function copyBeside(
+  { model, layout }: Packing,
+  output: OutputFolder,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const { carried } = besideWeights(model, layout, () => true);
   // config.json may change by what is found on the way; the others this run writes anew.
   const written = [CONFIG, SIDE_FILE, REPORT_FILE];
   const names = carried.filter((name) => !written.includes(name));
-  await copyOtherFiles(model.checkpoint, output, names);
+  await copyOtherFiles(model.checkpoint, output, names, signal);
 }
 
 /** The tensors that the input stores a weight as. */
@@ -80,6 +84,7 @@ export class Output {
       ...extrasMetadata(this.layers.some(({ form }) => form) || tensors.some(isTurn)),
     };
     const writer = createCheckpoint(output, { tensors, metadata, shardBytes });
+    const rest = pacer(signal);
     let written = 0;
     const share = (bytes: Uint8Array) => {
       written += bytes.length;
@@ -87,7 +92,7 @@ export class Output {
     };
     for (const [name, unit] of this.units) {
       for await (const { name: tensor, start, bytes } of readUnit(journal, name, unit)) {
-        await pause(signal);
+        await rest();
         await writer.writeRange(tensor, start, bytes);
         yield share(bytes);
       }
@@ -96,7 +101,7 @@ export class Output {
     }
     for (const name of this.rest) {
       for await (const { start, bytes } of readPieces(model, name)) {
-        await pause(signal);
+        await rest();
         await writer.writeRange(name, start, bytes);
         yield share(bytes);
       }

@@ -24,12 +24,13 @@ import { modelTypeOf } from "../models/families/index.js";
 import {
   embeddingName,
   hasExtras,
-  readModel,
+  readLargeModel,
   refuseSources,
   type StoredModel,
 } from "../models/stored.js";
 import type { FormTree } from "../models/stored-forms.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
+import { pause } from "../run.js";
 import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
@@ -84,26 +85,32 @@ export async function* compressSteps(
   if (shardBytes !== undefined) checkShardBytes(shardBytes);
   const registry = openCompressRegistry(options.plugins);
   const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
-  const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
+  const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   let lease: Lease | undefined;
   let place: Workplace | undefined;
   try {
-    const sources = new Sources(readModel(checkpoint, registry));
+    const sources = new Sources(await readLargeModel(checkpoint, registry, signal), signal);
     const { model } = sources;
     refuseModel(model);
+    await pause(signal);
     const modelNotes = notesOf(model);
-    const steps = planRecipe(recipe, model.spec, prunableLayers(model.spec), registry);
+    const linears = prunableLayers(model.spec);
+    const steps = await planRecipe(recipe, model.spec, linears, registry, signal);
+    await pause(signal);
     const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
     const layout = findLayout(recipe.layout, "layout", registry.layouts);
+    await pause(signal);
     const packing = new Packing(model, plan, layout);
     const plugins = pluginsOf(model, registry, plan, layout);
     lease = await Lease.open(options, workload(model.spec), registry.operations);
+    await pause(signal);
     const { calibration } = options;
     if (calibration === undefined) refuseReaders(steps);
     const windows =
       calibration === undefined
         ? NO_WINDOWS
         : yield* tokenise(checkpoint, calibration, recipe, model, options);
+    await pause(signal);
     const facts = await RunFacts.of(sources, lease, recipe, windows.facts, plugins);
     const start: CompressEvent = {
       type: "start",
@@ -113,6 +120,7 @@ export async function* compressSteps(
       samples: windows.samples,
       length: recipe.length,
     };
+    await pause(signal);
     const finished = await facts.findResult(options);
     if (finished) {
       yield start;
@@ -123,7 +131,7 @@ export async function* compressSteps(
     }
     place = await openWorkplace(options, facts, lease.canMove);
     const { output, journal } = place;
-    await copyBeside(packing, output);
+    await copyBeside(packing, output, signal);
     // The stream begins there; what else the units are made of is read as a whole.
     await sources.digest(embeddingName(model));
     const ready = performance.now();
@@ -139,9 +147,11 @@ export async function* compressSteps(
       yield note("calibration", "no text is given, so no layer's error is measured");
     }
     const units = new Map<string, Unit>();
+    await pause(signal);
     const course = new Course(steps, start.blocks);
     const work = { lease, registry, recipe, steps, windows, packing, journal, units, course };
     yield* blocks(work, options);
+    await pause(signal);
     const made = new Output(packing, work.units);
     for await (const share of made.writeWeights(output, journal, shardBytes, signal)) {
       if (share < 1) yield written(start.blocks, course.writing(share));
@@ -285,7 +295,7 @@ async function* blocksFrom(
   const { model } = packing;
   const { length: layers } = model.spec.blocks;
   const { backend } = lease;
-  const calibration = await openCalibration(model, backend, windows, recipe);
+  const calibration = await openCalibration(model, backend, windows, recipe, signal);
   const { stream } = calibration;
   const passes = new Passes(backend, calibration, signal, registry.statistics);
   const { seed } = recipe;

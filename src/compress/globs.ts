@@ -37,14 +37,17 @@ function compileGlob(glob: string, where: string): (name: string) => boolean {
  * Compiles a step's globs.
  *
  * @param names of all layers
+ * @param rest called after each glob, to let timers run
  * @throws PenjingError for a glob that matches none of them
  */
-export function openReach(
+export async function openReach(
   { match, ignore = DEFAULT_IGNORE, overrides = [] }: StepReach,
   names: readonly string[],
-): Reach {
+  rest: () => Promise<void>,
+): Promise<Reach> {
   const known = [...names, ...OUTER];
-  const matcher = (glob: string, where: string) => {
+  const matcher = async (glob: string, where: string) => {
+    await rest();
     const matches = compileGlob(glob, where);
     if (known.some((name) => matches(name))) return matches;
     throw new PenjingError(
@@ -52,10 +55,17 @@ export function openReach(
       `${quote(glob)} matches no layer; names look like ${known[0]}, and * stands for any characters.`,
     );
   };
-  const matched = match?.map((glob) => matcher(glob, "match"));
-  const ignored = ignore.map((glob) => matcher(glob, "ignore"));
-  const changed = overrides.map(({ match: glob, ...changes }) => ({
-    matches: matcher(glob, "overrides"),
+  const matchers = async (globs: readonly string[], where: string) => {
+    const made: Awaited<ReturnType<typeof matcher>>[] = [];
+    for (const glob of globs) made.push(await matcher(glob, where));
+    return made;
+  };
+  const matched = match && (await matchers(match, "match"));
+  const ignored = await matchers(ignore, "ignore");
+  const overridden = overrides.map(({ match: glob }) => glob);
+  const matches = await matchers(overridden, "overrides");
+  const changed = overrides.map(({ match: _, ...changes }, i) => ({
+    matches: matches[i],
     changes,
   }));
   return {

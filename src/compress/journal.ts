@@ -15,6 +15,8 @@ const INDEX = "index";
 const DIGEST_BYTES = 32;
 /** Bytes of parts that may wait to be written while the work goes on. */
 const MOST_WAITING = 2 ** 26;
+/** And how many writes may: whoever leaves waits for them. */
+const MOST_WRITES = 8;
 /** The index lists parts that come one after another together, this late at most, in milliseconds. */
 const LIST_MS = 1000;
 
@@ -80,7 +82,8 @@ export class Journal {
   private listDue = 0;
   /** Ends when all that was begun is written. */
   private written: Promise<void> = Promise.resolve();
-  private writes = 0;
+  /** The writes that have not begun, in order. */
+  private readonly writes: Promise<void>[] = [];
   private waiting = 0;
   private failure: { readonly reason: unknown } | undefined;
 
@@ -113,6 +116,7 @@ export class Journal {
       this.inputs = found.inputs;
       this.run = await sha256(JSON.stringify(this.inputs));
       for (const name of found.parts) {
+        this.lasting.sources.signal?.throwIfAborted();
         const fault = await this.faultOf(name);
         if (fault) notes.push(`${name}: ${fault}; the work goes on from what is left`);
         else for (const names of [this.parts, this.kept]) names.add(name);
@@ -203,16 +207,17 @@ export class Journal {
   /** Does something in the folder after what was begun before, beside the work. */
   private begin(write: () => Promise<void>): void {
     if (this.failure) throw this.failure.reason;
-    this.writes++;
     this.written = this.written.then(async () => {
+      this.writes.shift();
       if (this.failure) return;
       try {
         await write();
-        if (--this.writes === 0 || performance.now() >= this.listDue) await this.list();
+        if (this.writes.length === 0 || performance.now() >= this.listDue) await this.list();
       } catch (reason) {
         this.failure = { reason };
       }
     });
+    this.writes.push(this.written);
   }
 
   private async list(): Promise<void> {
@@ -256,6 +261,7 @@ export class Journal {
   async put(name: string, snapshot: Snapshot): Promise<void> {
     const bytes = this.encode(name, snapshot);
     if (this.waiting + bytes.length > MOST_WAITING) await this.settle();
+    await this.writes.at(-MOST_WRITES);
     this.waiting += bytes.length;
     this.parts.add(name);
     this.begin(async () => {

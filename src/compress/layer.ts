@@ -205,7 +205,7 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
       }
     }
     const dense = form ? undefined : stored[0];
-    checkLayer(backend, { name, stored, mask, sparsity: plan.sparsity, dense });
+    await checkLayer(backend, { name, stored, mask, sparsity: plan.sparsity, dense }, signal);
     return { report: form ? { ...report, form: treeOf(named) } : report, stored };
   } finally {
     disposeSolved(solved);

@@ -26,6 +26,12 @@ const WRITE_WEIGHT = 1;
 export class Course {
   /** The phases of each block. */
   private readonly plan: readonly (readonly Phase[])[];
+  /** What all blocks before each weigh together. */
+  private readonly before: readonly number[];
+  /** What each phase weighs in all blocks from each on. */
+  private readonly from: ReadonlyMap<string, Float64Array>;
+  /** Phases that are guesses in some block. */
+  private readonly guesses: ReadonlySet<string>;
   private readonly total: number;
   private highest = 0;
   /** Seconds that a phase took in the last block that had it, for one of its weight. */
@@ -48,12 +54,18 @@ export class Course {
         ["advance", 5],
       ];
     });
-    this.total = this.weightOf(layers) + WRITE_WEIGHT * layers;
-  }
-
-  /** Of all blocks before one. */
-  private weightOf(block: number): number {
-    return sum(this.plan.slice(0, block).flat());
+    const before = [0];
+    for (const phases of this.plan) before.push(before[before.length - 1] + sum(phases));
+    this.before = before;
+    const all = this.plan.flat();
+    this.guesses = new Set(all.filter(([, , isGuess]) => isGuess).map(([name]) => name));
+    const names = new Set(all.map(([name]) => name));
+    this.from = new Map(Array.from(names, (name) => [name, new Float64Array(layers + 1)]));
+    for (let block = layers - 1; block >= 0; block--) {
+      for (const weights of this.from.values()) weights[block] = weights[block + 1];
+      for (const [name, weight] of this.plan[block]) this.from.get(name)![block] += weight;
+    }
+    this.total = before[layers] + WRITE_WEIGHT * layers;
   }
 
   /** A step of a block's work. */
@@ -66,12 +78,13 @@ export class Course {
       this.begun = { name: phase, block, at: now };
     }
     const weight = phases[at][1];
-    const done = this.weightOf(block) + sum(phases.slice(0, at)) + weight * fraction;
+    const done = this.before[block] + sum(phases.slice(0, at)) + weight * fraction;
     const pace = fraction > TELLING ? (now - this.begun.at) / (weight * fraction) : undefined;
     const rates = new Map(this.rates);
     if (pace !== undefined && !rates.has(phase)) rates.set(phase, pace);
     const own: Phase = [phase, weight * (1 - fraction)];
-    const rest = [own, ...phases.slice(at + 1), ...this.plan.slice(block + 1).flat()];
+    const later = [...this.from].map(([name, weights]): Phase => [name, weights[block + 1]]);
+    const rest = [own, ...phases.slice(at + 1), ...later];
     return this.progress(done, this.secondsOf(rest, rates));
   }
 
@@ -100,19 +113,15 @@ export class Course {
     phases: readonly Phase[],
     rates: ReadonlyMap<string, number>,
   ): number | undefined {
-    const passes = [...rates].filter(([name]) => !this.isGuess(name)).map(([, rate]) => rate);
+    const passes = [...rates].filter(([name]) => !this.guesses.has(name)).map(([, rate]) => rate);
     // Passes over the windows weigh what they take.
     const usual = passes.reduce((all, rate) => all + rate, 0) / passes.length;
     let seconds = 0;
     for (const [name, weight] of phases) {
       if (weight === 0) continue;
-      seconds += weight * (rates.get(name) ?? (this.isGuess(name) ? Number.NaN : usual));
+      seconds += weight * (rates.get(name) ?? (this.guesses.has(name) ? Number.NaN : usual));
     }
     return Number.isNaN(seconds) ? undefined : seconds;
-  }
-
-  private isGuess(name: string): boolean {
-    return this.plan.flat().some(([phase, , isGuess]) => phase === name && isGuess);
   }
 
   private progress(done: number, secondsLeft: number | undefined): Progress {

@@ -14,6 +14,7 @@ import {
 } from "../options.js";
 import type { PluginOptions } from "../plugin.js";
 import { quote } from "../quote.js";
+import { pacer } from "../run.js";
 import { parseSparsity, type SparsityText } from "../sparsity.js";
 import { DEFAULT_IGNORE } from "./globs.js";
 import { openCompressRegistry } from "./registry.js";
@@ -331,21 +332,26 @@ export function stepsOf({ steps }: Recipe, registry = openCompressRegistry()): R
  *
  * @param layers name and [outFeatures, inFeatures] of every linear that could be pruned
  * @param registry what the call knows. @default what is built in
- * @throws PenjingError when the model does not allow a step, or a glob matches nothing
+ * @throws PenjingError when the model does not allow a step, or a glob matches nothing; the signal's
+ *   reason when it was aborted
  */
-export function planRecipe(
+export async function planRecipe(
   recipe: Recipe,
   spec: DecoderSpec,
   layers: ReadonlyMap<string, readonly number[]>,
   registry = openCompressRegistry(),
-): Transform[] {
+  signal?: AbortSignal,
+): Promise<Transform[]> {
   const steps = stepsOf(recipe, registry);
   const kinds = [...new Set(steps.map(({ kind }) => kind))];
-  return kinds.map((kind, i) => {
+  const rest = pacer(signal);
+  const planned: Transform[] = [];
+  for (const [i, kind] of kinds.entries()) {
     const later = steps.filter((step) => kinds.indexOf(step.kind) > i);
     const own = steps.filter((step) => step.kind === kind);
-    return kind.plan(own, { spec, layers, later });
-  });
+    planned.push(await kind.plan(own, { spec, layers, later, rest }));
+  }
+  return planned;
 }
 
 /** A method of pruning, for programs that let a person choose one. */

@@ -93,18 +93,19 @@ export async function applyRotation(
   statistics: ReadonlyMap<string, Statistics>,
   rotation: BlockRotation,
   known: Known,
+  signal?: AbortSignal,
 ): Promise<RotatedBlock> {
   const sites = sitesOf(block.spec);
   const linears = Object.entries(block.linears).map(([name, linear]) => [
     name,
     { weight: weightOf(linear), bias: linear.bias },
   ]);
-  await rotateBlock(backend, sites, Object.fromEntries(linears), rotation);
+  await rotateBlock(backend, sites, Object.fromEntries(linears), rotation, signal);
   const turned = new Map<string, Statistics>();
   for (const site of sites) {
     const before = statistics.get(site.name);
     if (!before) continue;
-    const after = await rotateStatistics(backend, site, before, rotation, known);
+    const after = await rotateStatistics(backend, site, before, rotation, known, signal);
     if (after !== before) disposeStatistics([before]);
     turned.set(site.name, after);
   }

@@ -135,11 +135,9 @@ export class Rotator implements TransformRun {
       yield* this.search({ first: layer, end: layer + 1 }, [problem], seconds);
     }
     const { first, q, r2, notes: found } = this.group!;
+    const { known, signal } = this.passes;
     const rotation = { q, r2: r2[layer - first], heads: attentionOf(block.spec) };
-    Object.assign(
-      state,
-      await applyRotation(backend, block, statistics, rotation, this.passes.known),
-    );
+    Object.assign(state, await applyRotation(backend, block, statistics, rotation, known, signal));
     yield* this.gatherAfter(state);
     if (layer !== first) return;
     const where = blockTensor(layer, "rotation");

@@ -5,9 +5,15 @@ import { digestOf, sha256 } from "../text.js";
  * Hex SHA-256 of the SHA-256s of a tensor's pieces of `PIECE_BYTES`, so that it is the same whether
  * the tensor is read at once or piece by piece.
  */
-async function digestPieces(pieces: AsyncIterable<Uint8Array>): Promise<string> {
+async function digestPieces(
+  pieces: AsyncIterable<Uint8Array>,
+  signal?: AbortSignal,
+): Promise<string> {
   const digests: string[] = [];
-  for await (const piece of pieces) digests.push(String(await digestOf(piece)));
+  for await (const piece of pieces) {
+    signal?.throwIfAborted();
+    digests.push(String(await digestOf(piece)));
+  }
   return sha256(digests.join(" "));
 }
 
@@ -17,7 +23,11 @@ export class Sources {
   readonly model: StoredModel;
   private readonly digests = new Map<string, Promise<string>>();
 
-  constructor(private readonly original: StoredModel) {
+  constructor(
+    private readonly original: StoredModel,
+    /** Stops what is read for its digest alone. */
+    readonly signal?: AbortSignal,
+  ) {
     const { checkpoint } = original;
     const read = async (name: string) => {
       const bytes = await checkpoint.read(name);
@@ -42,7 +52,11 @@ export class Sources {
     );
   }
 
-  /** The digest of a tensor, which is read for it unless it was before. */
+  /**
+   * The digest of a tensor, which is read for it unless it was before.
+   *
+   * @throws the signal's reason when it was aborted
+   */
   digest(name: string): Promise<string> {
     const known = this.digests.get(name);
     if (known) return known;
@@ -54,15 +68,22 @@ export class Sources {
           yield await checkpoint.readRange(name, at, Math.min(PIECE_BYTES, byteLength - at));
         }
       })(),
+      this.signal,
     );
     this.digests.set(name, found);
+    found.catch(() => this.digests.delete(name));
     return found;
   }
 
-  /** The digests so far. */
+  /** The digests so far; none of a tensor whose reading was stopped. */
   async known(): Promise<Record<string, string>> {
-    const entries = [...this.digests].map(async ([name, digest]) => [name, await digest] as const);
-    return Object.fromEntries(await Promise.all(entries));
+    const names = [...this.digests.keys()];
+    const found = await Promise.allSettled(this.digests.values());
+    const entries = names.flatMap((name, i) => {
+      const digest = found[i];
+      return digest.status === "fulfilled" ? [[name, digest.value]] : [];
+    });
+    return Object.fromEntries(entries);
   }
 
   /** The first tensor that is not what it was; undefined when all are. */

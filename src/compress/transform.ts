@@ -73,7 +73,7 @@ export interface TransformKind {
    *
    * @throws PenjingError when the model does not allow it
    */
-  plan(steps: readonly ReadStep[], target: PlanTarget): Transform;
+  plan(steps: readonly ReadStep[], target: PlanTarget): Transform | Promise<Transform>;
 }
 
 /** What a kind plans for. */
@@ -83,6 +83,8 @@ export interface PlanTarget {
   readonly layers: ReadonlyMap<string, readonly number[]>;
   /** Steps of other kinds that come after. */
   readonly later: readonly ReadStep[];
+  /** Lets timers run now and then, and throws when the run is to stop. */
+  readonly rest: () => Promise<void>;
 }
 
 /**

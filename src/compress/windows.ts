@@ -53,7 +53,7 @@ export async function* tokenise(
   if (text.trim() === "") {
     throw new PenjingError("calibration", "the text is empty; give a text file with words in it.");
   }
-  const tokenizer = await loadTokenizer(checkpoint.folder);
+  const tokenizer = await loadTokenizer(checkpoint.folder, { signal });
   const bos = windowBos(mode, { spec, tokenizer });
   if (bos !== undefined && recipe.length < 2) {
     throw new PenjingError("length", "windows of 1 token hold only the BOS token; give 2 or more.");

@@ -33,14 +33,14 @@ import { modelSites } from "../model.js";
 import {
   hasExtras,
   isStored,
-  readModel,
+  readLargeModel,
   refuseSources,
   type StoredModel,
 } from "../models/stored.js";
 import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
 import { openRegistry } from "../registry.js";
-import { pause } from "../run.js";
+import { pacer, pause } from "../run.js";
 import { Coordinates } from "./coordinates.js";
 import type { ExportEvent, ExportOptions, ExportResult } from "./options.js";
 import { rebuild, rebuiltTensors } from "./rebuild.js";
@@ -73,13 +73,14 @@ export async function* exportSteps(
   checkArguments("exportModel", options, ARGUMENTS);
   const { model: source, shardBytes, signal } = options;
   signal?.throwIfAborted();
-  const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
+  const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   let lease: Lease | undefined;
   let output: OutputFolder | undefined;
   try {
     const registry = openRegistry(options.plugins);
-    const model = readModel(checkpoint, registry);
+    const model = await readLargeModel(checkpoint, registry, signal);
     refuseSources(model);
+    await pause(signal);
     const { notes } = model.checkpoint;
     const modelNotes = [...notes, ...tellLeft(checkpoint.folder.path, checkpoint.beside)];
     const layout = targetLayout(model, options);
@@ -94,6 +95,7 @@ export async function* exportSteps(
     const { warning: message } = layout;
     if (message && layout !== model.layout) yield { type: "note", where: layout.name, message };
     yield* job.choosePacked();
+    await pause(signal);
     const { tensors, metadata } = job;
     const writer = createCheckpoint(output, { tensors, metadata, shardBytes });
     for await (const { event, parts } of job.stretches()) {
@@ -104,10 +106,9 @@ export async function* exportSteps(
     const { carried, texts } = besideWeights(model, job.layout, (name) => job.packed.has(name));
     const dropsForms = rebuilds && checkpoint.forms !== undefined;
     for (const name of carried) {
-      await pause(signal);
       if (name === SIDE_FILE && dropsForms)
         await output.writeText(name, await withoutForms(checkpoint));
-      else if (name !== REPORT_FILE) await copyOtherFiles(checkpoint, output, [name]);
+      else if (name !== REPORT_FILE) await copyOtherFiles(checkpoint, output, [name], signal);
     }
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
     signal?.throwIfAborted();
@@ -183,6 +184,7 @@ class Job {
   /** Stored bytes that are to be looked at or written, and those that were. */
   private readonly total: number;
   private done = 0;
+  private readonly rest: () => Promise<void>;
 
   constructor(
     private readonly model: StoredModel,
@@ -193,6 +195,7 @@ class Job {
     private readonly signal: AbortSignal | undefined,
   ) {
     this.layout = layout;
+    this.rest = pacer(signal);
     this.linears = [...modelSites(model.spec).keys()].map((name) => `${name}.weight`);
     const stored = storedOrder(model);
     this.names = rebuilds ? plainOrder(model, stored) : stored;
@@ -262,7 +265,7 @@ class Job {
     if (layout.holds === "2:4" && layoutOfWeight(model, name).holds === "2:4") return undefined;
     let values = 0;
     for await (const rows of readRows(model, name)) {
-      await pause(this.signal);
+      await this.rest();
       const piece = { name, dtype, shape: [rows.count, shape[1]] };
       values += layout.measure?.(piece, rows.bytes).values ?? 0;
       const misfit = layout.holds === "2:4" ? firstMisfitOf(weight, rows) : undefined;
@@ -315,7 +318,7 @@ class Job {
         ? copyParts(this.model, name)
         : convertRows(this.model, name, this.layoutAfter(name));
       for await (const { parts, share } of read) {
-        await pause(this.signal);
+        await this.rest();
         yield { parts, share, event: this.progress("write", name, share) };
       }
     }

@@ -17,9 +17,10 @@ import { type DecoderSpec, largestWeight } from "../model.js";
 import type { Folder } from "../platform/files.js";
 import type { PluginOptions } from "../plugin.js";
 import { openRegistry } from "../registry.js";
+import { pacer, pause } from "../run.js";
 import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
 import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
-import { readModel, type StoredModel } from "./stored.js";
+import { readLargeModel, type StoredModel } from "./stored.js";
 import { allOrNothing } from "./weights.js";
 
 /** Longest run of tokens unless asked otherwise: enough for the windows of published tables. */
@@ -118,10 +119,12 @@ export async function openRunning(
   source: string | Checkpoint,
   options: OpenModelOptions = {},
 ): Promise<RunningModel> {
-  const checkpoint = typeof source === "string" ? await openCheckpoint(source) : source;
+  const { signal } = options;
+  const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   try {
     const registry = openRegistry(options.plugins);
-    const model = readModel(checkpoint, registry);
+    const model = await readLargeModel(checkpoint, registry, signal);
+    await pause(signal);
     const work = { largestWeight: largestWeight(model.spec) };
     const lease = await Lease.open(options, work, registry.operations);
     const notes = lease.note ? [lease.note] : [];
@@ -161,7 +164,8 @@ async function load(grounds: Grounds, options: OpenModelOptions): Promise<Runnin
   let decoder: Decoder;
   let tokenizer: Tokenizer;
   try {
-    tokenizer = await loadTokenizer(checkpoint.folder);
+    tokenizer = await loadTokenizer(checkpoint.folder, { signal });
+    await pause(signal);
     const maxTokens = Math.min(options.maxTokens ?? LONGEST_RUN, spec.context);
     decoder = await loadDecoder(model, backend, maxTokens, signal);
   } catch (error) {
@@ -196,13 +200,14 @@ export function loadDecoder(
   signal?: AbortSignal,
 ): Promise<Decoder> {
   return allOrNothing(async (own) => {
+    const rest = pacer(signal);
     const outer = await loadOuter(model, backend);
     for (const tensor of Object.values(outer)) own(tensor);
     const matrices = new SharedMatrices();
     const blocks: BlockWeights[] = [];
     own({ dispose: () => blocks.forEach(disposeBlock) });
     for (let layer = 0; layer < model.spec.blocks.length; layer++) {
-      signal?.throwIfAborted();
+      await rest();
       blocks.push(await loadBlock(model, backend, layer, { matrices }));
     }
     return new Decoder(backend, model.spec, outer, blocks, maxTokens, model.spec.context);

@@ -6,6 +6,7 @@ import type { Layout, TensorEntry } from "../layout.js";
 import { layoutOf, plainConfig } from "../layouts/index.js";
 import { type DecoderSpec, decoderTensors, EMBEDDING, FINAL_NORM, HEAD } from "../model.js";
 import { openRegistry, type RunRegistry } from "../registry.js";
+import { pacer, type Restful, withoutRest, withRest } from "../run.js";
 import type { StoredDType } from "../tensor.js";
 import { readModelConfig } from "./families/index.js";
 import { readSource, type TensorSource, tensorSources } from "./sources.js";
@@ -45,6 +46,23 @@ export interface StoredModel {
  *   missing, extra, of another shape, or not of a float dtype
  */
 export function readModel(given: Checkpoint, registry: RunRegistry = openRegistry()): StoredModel {
+  return withoutRest(readSteps(given, registry));
+}
+
+/**
+ * The same for a model of very many tensors.
+ *
+ * @throws the signal's reason when it was aborted
+ */
+export function readLargeModel(
+  given: Checkpoint,
+  registry: RunRegistry,
+  signal: AbortSignal | undefined,
+): Promise<StoredModel> {
+  return withRest(readSteps(given, registry), pacer(signal));
+}
+
+function* readSteps(given: Checkpoint, registry: RunRegistry): Restful<StoredModel> {
   const { path } = given.folder;
   if (given.config === undefined) {
     const wrong = misplaced(given.tensors.keys());
@@ -58,12 +76,14 @@ export function readModel(given: Checkpoint, registry: RunRegistry = openRegistr
   const layout = layoutOf(given.metadata, path, registry.layouts);
   const isPlain = layout.name === "dense" && given.forms === undefined;
   const checkpoint = isPlain ? withPlainNames(given) : given;
+  yield;
   const config = plainConfig(checkpoint.config, layout);
   const spec = readModelConfig(`${path}/config.json`, config, {
     known: registry.families,
     plugins: checkpoint.plugins,
     tensors: checkpoint.tensors.size,
   });
+  yield;
   const stored = [...checkpoint.tensors.values()];
   const packed = layout.name === "dense" ? [] : layout.weights(stored);
   const parts = new Set(packed.flatMap((entry) => layout.entries(entry).map(({ name }) => name)));
@@ -72,9 +92,12 @@ export function readModel(given: Checkpoint, registry: RunRegistry = openRegistr
   const wrong =
     weights.has(FINAL_NORM) && weights.has(HEAD) ? undefined : misplaced(weights.keys());
   if (wrong !== undefined) throw new PenjingError(path, wrong);
+  yield;
   const sources = takeSources(spec, weights, path);
+  yield;
   const forms = readForms(checkpoint.forms, weights, path);
   const expected = expectedTensors(spec, weights);
+  yield;
   checkForms(forms, weights, expected, path);
   const extras = new Set([...weights.keys()].filter(isRotation));
   for (const [name, form] of forms) {
@@ -93,6 +116,7 @@ export function readModel(given: Checkpoint, registry: RunRegistry = openRegistr
     extras,
     sources,
   };
+  yield;
   checkTensors(model, expected);
   return model;
 }

@@ -81,7 +81,8 @@ function checkRange(name: string, size: number, offset: number, length: number):
   }
 }
 
-function allocate(name: string, length: number): Uint8Array {
+/** @throws PenjingError where there is no memory for so many bytes in one piece */
+export function allocate(name: string, length: number): Uint8Array {
   try {
     return new Uint8Array(length);
   } catch (error) {

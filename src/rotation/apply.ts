@@ -2,7 +2,9 @@ import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import type { Site } from "../model.js";
 import { type BlockLinear, type HeadShape, turnsOf } from "../rotation.js";
+import { pause } from "../run.js";
 import type { InputTurn, Statistic, Statistics } from "../statistic.js";
+import { gemmSteps, paceSteps, takeSteps, type Work } from "../steps.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 
 /** Rows that are turned at a time, which bounds the scratch that an embedding takes. */
@@ -22,23 +24,39 @@ export interface BlockRotation {
  * embedding, which begins it, and for the head.
  */
 export function turnColumns(backend: Backend, w: Tensor, q: Tensor): void {
+  takeSteps(columnSteps(backend, w, q));
+}
+
+/** The same in steps. */
+function* columnSteps(backend: Backend, w: Tensor, q: Tensor): Work {
   const [rows, n] = [rowsOf(w), colsOf(w)];
   const scratch = backend.zeros([Math.min(rows, ROWS_AT_ONCE), n]);
-  for (let start = 0; start < rows; start += ROWS_AT_ONCE) {
-    const count = Math.min(ROWS_AT_ONCE, rows - start);
-    const [part, turned] = [backend.rows(w, start, count), backend.rows(scratch, 0, count)];
-    backend.ops.gemm(part, q, turned);
-    backend.copy(turned, part);
+  try {
+    for (let start = 0; start < rows; start += ROWS_AT_ONCE) {
+      const count = Math.min(ROWS_AT_ONCE, rows - start);
+      const [part, turned] = [backend.rows(w, start, count), backend.rows(scratch, 0, count)];
+      yield* gemmSteps(backend, part, q, turned);
+      backend.copy(turned, part);
+    }
+  } finally {
+    scratch.dispose();
   }
-  scratch.dispose();
 }
 
 /** w [n, cols] = Qᵀ w, in place: for linears that write to the residual stream. */
 export function turnRows(backend: Backend, w: Tensor, q: Tensor): void {
+  takeSteps(rowSteps(backend, w, q));
+}
+
+/** The same in steps. */
+function* rowSteps(backend: Backend, w: Tensor, q: Tensor): Work {
   const turned = backend.zeros(w.shape);
-  backend.ops.gemm(q, w, turned, { transposeA: true });
-  backend.copy(turned, w);
-  turned.dispose();
+  try {
+    yield* gemmSteps(backend, q, w, turned, { transposeA: true });
+    backend.copy(turned, w);
+  } finally {
+    turned.dispose();
+  }
 }
 
 /** R2's matrices along a diagonal [n, n], each as often as heads share it. */
@@ -64,31 +82,35 @@ async function headRotation(
  * the linears before.
  *
  * @param linears by site
+ * @throws the signal's reason when it was aborted
  */
 export async function rotateBlock(
   backend: Backend,
   sites: readonly Site[],
   linears: Readonly<Record<string, BlockLinear>>,
   rotation: BlockRotation,
+  signal?: AbortSignal,
 ): Promise<void> {
   const { q } = rotation;
+  const take = (steps: Work) => paceSteps(steps, signal);
   for (const site of sites) {
     const { weight, bias } = linears[site.name];
     const { reads, writes } = turnsOf(site);
-    const turnOutputs = (turn: Tensor) => {
-      turnRows(backend, weight, turn);
-      if (bias) turnColumns(backend, bias, turn);
+    const turnOutputs = async (turn: Tensor) => {
+      await take(rowSteps(backend, weight, turn));
+      if (bias) await take(columnSteps(backend, bias, turn));
     };
-    if (reads === "q") turnColumns(backend, weight, q);
-    if (writes === "q") turnOutputs(q);
+    await pause(signal);
+    if (reads === "q") await take(columnSteps(backend, weight, q));
+    if (writes === "q") await turnOutputs(q);
     if (reads === "r2") {
       const inputs = await headRotation(backend, rotation, colsOf(weight));
-      turnColumns(backend, weight, inputs);
+      await take(columnSteps(backend, weight, inputs));
       inputs.dispose();
     }
     if (writes === "r2") {
       const outputs = await headRotation(backend, rotation, rowsOf(weight));
-      turnOutputs(outputs);
+      await turnOutputs(outputs);
       outputs.dispose();
     }
   }
@@ -110,6 +132,7 @@ export async function rotateStatistics(
   before: Statistics,
   rotation: BlockRotation,
   known: Readonly<Record<string, Statistic>>,
+  signal?: AbortSignal,
 ): Promise<Statistics> {
   const { sequences, tokens, tensors } = before;
   const names = Object.keys(tensors);
@@ -124,6 +147,7 @@ export async function rotateStatistics(
     rows: (w) => turnRows(backend, w, turn),
   };
   for (const name of names.filter((one) => known[one].turn)) {
+    await pause(signal);
     turned[name] = backend.zeros(tensors[name].shape);
     backend.copy(tensors[name], turned[name]);
     known[name].turn!(backend, turned[name], inputs);

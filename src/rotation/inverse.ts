@@ -1,5 +1,6 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
+import { gemmSteps, paceSteps } from "../steps.js";
 import { colsOf, type Tensor } from "../tensor.js";
 
 /** Damping is raised tenfold at most this often before the block is given up. */
@@ -10,6 +11,7 @@ export interface InverseOptions {
   readonly damping: number;
   /** Added to the inverse's diagonal, as a share of the same mean. */
   readonly scoreDamping: number;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -23,7 +25,7 @@ export async function dampedInverse(
   backend: Backend,
   where: string,
   hessian: Tensor,
-  { damping, scoreDamping }: InverseOptions,
+  { damping, scoreDamping, signal }: InverseOptions,
 ): Promise<{ inverse: Tensor; notes: string[] }> {
   const { ops } = backend;
   const n = colsOf(hessian);
@@ -43,7 +45,7 @@ export async function dampedInverse(
         dead.map((one) => one + used * mean),
       );
       ops.addDiagonal(factor, vector);
-      if ((await ops.cholesky(factor)) !== -1) continue;
+      if ((await ops.cholesky(factor, { signal })) !== -1) continue;
       if (used !== damping) {
         notes.push(
           `${where}: damping was raised from ${damping} to ${used} so that the Hessian factorises`,
@@ -51,8 +53,9 @@ export async function dampedInverse(
       }
       const inverse = backend.zeros([n, n]);
       const triangle = backend.zeros([n, n]);
-      await ops.triangularInverse(factor, triangle);
-      ops.gemm(triangle, triangle, inverse, { transposeA: true });
+      await ops.triangularInverse(factor, triangle, { signal });
+      const square = gemmSteps(backend, triangle, triangle, inverse, { transposeA: true });
+      await paceSteps(square, signal);
       triangle.dispose();
       backend.write(vector, new Float32Array(n).fill(scoreDamping * mean));
       ops.addDiagonal(inverse, vector);

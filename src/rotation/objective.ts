@@ -8,6 +8,7 @@ import {
   type RotationProblem,
   turnsOf,
 } from "../rotation.js";
+import { gemmSteps, paceSteps, type Work } from "../steps.js";
 import type { Tensor } from "../tensor.js";
 import {
   entropies,
@@ -187,21 +188,23 @@ export class BlockObjective {
    * @param q [hidden, hidden]
    * @param r2 [kvHeads * headDim, headDim]
    * @param accumulate add to `gradients.q` instead of overwriting it
+   * @throws the signal's reason when it was aborted
    */
   async loss(
     q: Tensor,
     r2: Tensor,
     gradients: RotationGradients,
     accumulate: boolean,
+    signal?: AbortSignal,
   ): Promise<number> {
-    const { ops } = this.backend;
-    const { stack, product, gradient } = this;
-    ops.gemm(stack, q, product);
+    const { backend, stack, product, gradient } = this;
+    await paceSteps(gemmSteps(backend, stack, q, product), signal);
     this.turnHeads(r2);
-    this.scaleInputs(q, r2);
+    await paceSteps(this.scaleInputs(q, r2), signal);
     const losses = this.losses();
     this.gradientOfHeads(r2, gradients.r2);
-    ops.gemm(stack, gradient, gradients.q, { transposeA: true, accumulate });
+    const back = gemmSteps(backend, stack, gradient, gradients.q, { transposeA: true, accumulate });
+    await paceSteps(back, signal);
     this.gradientOfScales(gradients);
     return (await Promise.all(losses)).reduce((sum, part) => sum + part, 0);
   }
@@ -238,12 +241,13 @@ export class BlockObjective {
   }
 
   /** Fills every input's scale: the diagonal of QᵀMQ, of heads that of R2ᵀ M R2 head by head. */
-  private scaleInputs(q: Tensor, r2: Tensor): void {
+  private *scaleInputs(q: Tensor, r2: Tensor): Work {
     const { ops } = this.backend;
     for (const [input, { moment, product, scale }] of this.moments) {
       if (input === this.headInput) continue;
-      ops.gemm(moment, q, product);
+      yield* gemmSteps(this.backend, moment, q, product);
       ops.columnDots(q, product, scale);
+      yield;
     }
     this.forOutputHeads(({ moment, product, scale }, rotation) => {
       ops.gemm(moment, rotation(r2), product);

@@ -35,7 +35,11 @@ const WAYS: Readonly<
       readonly learningRate: (n: number, loss: RotationLoss) => number;
       /** Factor on the learning rate of a step, from 1, when a share in [0, 1) of the work is done. */
       readonly schedule: (step: number, done: number) => number;
-      readonly create: (backend: Backend, value: Tensor) => OrthogonalParameter;
+      readonly create: (
+        backend: Backend,
+        value: Tensor,
+        signal: AbortSignal | undefined,
+      ) => OrthogonalParameter;
     }
   >
 > = {
@@ -45,12 +49,12 @@ const WAYS: Readonly<
     learningRate: (n, loss) => (loss === "removed" ? 1.6 : 0.4) / Math.sqrt(n),
     // Adam's first steps are as long for noise as for what matters, so they start small.
     schedule: (step, done) => (Math.min(1, step / WARM_UP) * (1 + Math.cos(Math.PI * done))) / 2,
-    create: (backend, value) => new RiemannianParameter(backend, value),
+    create: (...args) => new RiemannianParameter(...args),
   },
   qr: {
     learningRate: () => 0.01,
     schedule: () => 1,
-    create: (backend, value) => new QrParameter(backend, value),
+    create: (...args) => new QrParameter(...args),
   },
 };
 
@@ -140,7 +144,7 @@ class Search {
     const make = () => this.own(backend.zeros([heads.kvHeads * heads.headDim, heads.headDim]));
     const [r2, bestR2, gradient] = [make(), make(), make()];
     const parameters = Array.from({ length: heads.kvHeads }, (_, h) =>
-      this.own(this.way.create(backend, square(backend, r2, heads, h))),
+      this.own(this.way.create(backend, square(backend, r2, heads, h), this.options.signal)),
     );
     this.members.push({ heads, r2, bestR2, gradient, parameters, acquire, release });
   }
@@ -156,7 +160,7 @@ class Search {
     this.learningRate = this.options.learningRate ?? this.way.learningRate(blockSize, loss);
     const make = () => this.own(backend.zeros([hidden, hidden]));
     [this.q, this.bestQ, this.gradient] = [make(), make(), make()];
-    this.parameter = this.own(this.way.create(backend, this.q));
+    this.parameter = this.own(this.way.create(backend, this.q, this.options.signal));
     if (blockSize < hidden) {
       this.mask = this.own(backend.upload(blockMask(hidden, blockSize), [hidden, hidden]));
     }
@@ -170,7 +174,7 @@ class Search {
       const objective = await acquire();
       for (const note of objective.notes) this.notes.add(note);
       const gradients = { q: this.gradient, r2: gradient };
-      loss += await objective.loss(this.q, r2, gradients, i > 0);
+      loss += await objective.loss(this.q, r2, gradients, i > 0, this.options.signal);
       release(objective);
     }
     return loss;

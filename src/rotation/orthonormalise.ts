@@ -1,9 +1,7 @@
 import type { Backend } from "../backend.js";
-import { pause } from "../run.js";
+import { pacer } from "../run.js";
+import { gemmSteps, paceSteps } from "../steps.js";
 import type { Tensor } from "../tensor.js";
-
-/** Columns between two pauses of the host's orthonormalisation. */
-const COLUMNS_PER_PAUSE = 64;
 
 /**
  * QR factorisation of square matrices through the Cholesky factor of AᵀA = LLᵀ: Q = A L⁻ᵀ and
@@ -16,6 +14,7 @@ export class CholeskyQr {
   constructor(
     private readonly backend: Backend,
     n: number,
+    private readonly signal: AbortSignal | undefined,
   ) {
     this.gram = backend.zeros([n, n]);
   }
@@ -27,11 +26,11 @@ export class CholeskyQr {
    * @returns false when A is singular or not finite; `q` is unchanged then
    */
   async factor(a: Tensor, q: Tensor, inverse: Tensor): Promise<boolean> {
-    const { ops } = this.backend;
-    ops.gemm(a, a, this.gram, { transposeA: true });
-    if ((await ops.cholesky(this.gram)) !== -1) return false;
-    await ops.triangularInverse(this.gram, inverse);
-    ops.gemm(a, inverse, q, { transposeB: true });
+    const { backend, gram, signal } = this;
+    await paceSteps(gemmSteps(backend, a, a, gram, { transposeA: true }), signal);
+    if ((await backend.ops.cholesky(gram, { signal })) !== -1) return false;
+    await backend.ops.triangularInverse(gram, inverse, { signal });
+    await paceSteps(gemmSteps(backend, a, inverse, q, { transposeB: true }), signal);
     return true;
   }
 
@@ -56,8 +55,9 @@ export async function orthonormalise(
   for (let i = 0; i < n; i++) {
     for (let j = 0; j < n; j++) columns[j * n + i] = matrix[i * n + j];
   }
+  const breathe = pacer(signal);
   for (let j = 0; j < n; j++) {
-    if (j % COLUMNS_PER_PAUSE === COLUMNS_PER_PAUSE - 1) await pause(signal);
+    await breathe();
     const column = columns.subarray(j * n, (j + 1) * n);
     const length = Math.sqrt(dot(column, column));
     for (let i = 0; i < n; i++) column[i] /= length;

@@ -1,4 +1,5 @@
 import type { Backend } from "../backend.js";
+import { gemmSteps, paceSteps } from "../steps.js";
 import { colsOf, type Tensor } from "../tensor.js";
 import { CholeskyQr } from "./orthonormalise.js";
 
@@ -25,6 +26,9 @@ export interface OrthogonalParameter {
   readonly state: readonly Tensor[];
   dispose(): void;
 }
+
+/** What `gemm` takes. */
+type Multiplied = Parameters<Backend["ops"]["gemm"]>;
 
 /** A tensor of shape [n, n] for each name. */
 function squares<Name extends string>(
@@ -60,9 +64,10 @@ export class QrParameter implements OrthogonalParameter {
   constructor(
     private readonly backend: Backend,
     private readonly value: Tensor,
+    private readonly signal?: AbortSignal,
   ) {
     const n = colsOf(value);
-    this.qr = new CholeskyQr(backend, n);
+    this.qr = new CholeskyQr(backend, n, signal);
     const names = ["free", "first", "second", "gradient", "work", "inner", "outer"] as const;
     this.own = squares(backend, n, names);
     this.reset();
@@ -88,12 +93,14 @@ export class QrParameter implements OrthogonalParameter {
   async receive(gradient: Tensor): Promise<number> {
     const { ops } = this.backend;
     const { work, inner, outer } = this.own;
-    ops.gemm(this.value, gradient, work, { transposeA: true, alpha: -1 });
+    const multiply = (...args: Multiplied) =>
+      paceSteps(gemmSteps(this.backend, ...args), this.signal);
+    await multiply(this.value, gradient, work, { transposeA: true, alpha: -1 });
     ops.mirrorUpper(work);
-    ops.gemm(this.value, work, gradient, { accumulate: true });
+    await multiply(this.value, work, gradient, { accumulate: true });
     // R⁻ᵀ = R₂⁻ᵀ R₁⁻ᵀ
-    ops.gemm(gradient, outer, work);
-    ops.gemm(work, inner, this.own.gradient);
+    await multiply(gradient, outer, work);
+    await multiply(work, inner, this.own.gradient);
     return ops.sumOfSquares(this.own.gradient);
   }
 
@@ -125,9 +132,10 @@ export class RiemannianParameter implements OrthogonalParameter {
   constructor(
     private readonly backend: Backend,
     private readonly value: Tensor,
+    private readonly signal?: AbortSignal,
   ) {
     const n = colsOf(value);
-    this.qr = new CholeskyQr(backend, n);
+    this.qr = new CholeskyQr(backend, n, signal);
     const names = ["identity", "turn", "moved", "first", "second", "velocity", "inverse"] as const;
     this.own = squares(backend, n, names);
     this.reset();
@@ -146,7 +154,8 @@ export class RiemannianParameter implements OrthogonalParameter {
   async receive(gradient: Tensor): Promise<number> {
     const { ops } = this.backend;
     const { velocity } = this.own;
-    ops.gemm(this.value, gradient, velocity, { transposeA: true });
+    const product = gemmSteps(this.backend, this.value, gradient, velocity, { transposeA: true });
+    await paceSteps(product, this.signal);
     ops.antisymmetrise(velocity);
     return ops.sumOfSquares(velocity);
   }
@@ -158,7 +167,7 @@ export class RiemannianParameter implements OrthogonalParameter {
     // A gradient that turns often as Q moves is better forgotten sooner than usual.
     const options = { learningRate, step, scale, beta1: 0.8 };
     ops.adam(turn, velocity, first, second, options);
-    ops.gemm(this.value, turn, moved);
+    await paceSteps(gemmSteps(this.backend, this.value, turn, moved), this.signal);
     return this.qr.factor(moved, this.value, inverse);
   }
 

@@ -169,7 +169,9 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
         original,
         bias: undefined,
         dtype: "BF16",
-        plan: planLayers(stepsOf(readRecipe({})), new Map([[name, original.shape]])).get(name)!,
+        plan: (await planLayers(stepsOf(readRecipe({})), new Map([[name, original.shape]]))).get(
+          name,
+        )!,
         statistics: last,
         seed: 0,
         measure: true,

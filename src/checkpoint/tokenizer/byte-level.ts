@@ -22,8 +22,23 @@ export function byteOfLetter(code: number): number | undefined {
   return BYTES.get(code);
 }
 
+/** UTF-16 units from which a text is changed in pieces: grown letter by letter it would take much memory. */
+const LONG = 1 << 13;
+
 /** A text's UTF-8 bytes as letters of the byte-level alphabet. */
 export function toLetters(text: string): string {
+  if (text.length < LONG) return lettersOf(text);
+  const bytes = new TextEncoder().encode(text);
+  const codes = new Uint16Array(bytes.length);
+  for (let i = 0; i < bytes.length; i++) codes[i] = LETTERS[bytes[i]].charCodeAt(0);
+  const parts: string[] = [];
+  for (let start = 0; start < codes.length; start += LONG) {
+    parts.push(String.fromCharCode(...codes.subarray(start, start + LONG)));
+  }
+  return parts.join("");
+}
+
+function lettersOf(text: string): string {
   let letters = "";
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);

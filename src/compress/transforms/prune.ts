@@ -87,8 +87,10 @@ export function pruneKind(registry: Registry) {
         importance: (loss: RotationLoss) => method.rotation?.[loss] ?? "magnitude",
       };
     },
-    plan: (steps: readonly ReadStep[], { spec, layers }: PlanTarget): Transform =>
-      new Pruning(spec, planLayers(steps, layers, registry)),
+    plan: async (
+      steps: readonly ReadStep[],
+      { spec, layers, rest }: PlanTarget,
+    ): Promise<Transform> => new Pruning(spec, await planLayers(steps, layers, registry, rest)),
   } as const satisfies TransformKind;
   return kind;
 }
@@ -110,24 +112,31 @@ export function layerPlan(
  *
  * @param layers name and [outFeatures, inFeatures] of every linear that could be pruned
  * @param registry what the call knows. @default what is built in
+ * @param rest called between the layers, to let timers run. @default nothing
  * @throws PenjingError when a glob matches nothing, nothing is left to prune, two steps act on one
  *   layer, or an N:M pattern does not divide a layer
  */
-export function planLayers(
+export async function planLayers(
   steps: readonly ReadStep[],
   layers: ReadonlyMap<string, readonly number[]>,
   registry = openCompressRegistry(),
-): Map<string, LayerPlan> {
+  rest = async () => {},
+): Promise<Map<string, LayerPlan>> {
   const plan = new Map<string, LayerPlan>();
   const owners = new Map<string, string>();
   const names = [...layers.keys()];
   for (const { kind, options, reach, where } of steps) {
-    const { includes, changes } = openReach(reach, names);
-    const own = names.filter(includes);
+    const { includes, changes } = await openReach(reach, names, rest);
+    const own: string[] = [];
+    for (const name of names) {
+      await rest();
+      if (includes(name)) own.push(name);
+    }
     if (own.length === 0) {
       throw new PenjingError("ignore", "every layer is ignored, so nothing is left to prune.");
     }
     for (const name of own) {
+      await rest();
       const other = owners.get(name);
       if (other) {
         throw new PenjingError(
