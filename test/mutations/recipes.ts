@@ -162,12 +162,12 @@ function compareScalars(given: unknown, read: Recipe): void {
 const spec = readModelConfig("tiny", CONFIGS[0]);
 const layers = prunableLayers(spec);
 
-function readValue(given: unknown): void {
+async function readValue(given: unknown): Promise<void> {
   const recipe = readRecipe(given);
   compareScalars(given, recipe);
   // What a recipe gives is a recipe.
   assert.equal(readRecipe(JSON.parse(JSON.stringify(recipe))), recipe);
-  planRecipe(recipe, spec, layers);
+  await planRecipe(recipe, spec, layers);
 }
 
 let folder: string | undefined;
@@ -203,7 +203,7 @@ async function recipeCase(draw: Draw): Promise<Case> {
     const given =
       value === undefined ? changed : draw.chance(0.3) ? value : { ...recipe, [key]: value };
     const shown = () => encode(String((given as object)?.constructor?.name));
-    return { files: { value: shown() }, read: async () => readValue(given) };
+    return { files: { value: shown() }, read: () => readValue(given) };
   }
   const changed = draw.chance(0.2) ? withGlob(draw, recipe) : mutateTree(draw, recipe);
   const spelled = hasRaw(changed) || draw.chance(0.5) ? jsonText(changed) : stringify(changed);
@@ -218,7 +218,7 @@ async function recipeCase(draw: Draw): Promise<Case> {
     async read() {
       const path = scratch();
       writeFileSync(path, bytes);
-      readValue(await readRecipeFlags({ recipe: path }));
+      await readValue(await readRecipeFlags({ recipe: path }));
     },
   };
 }
