@@ -10,9 +10,8 @@
  *   byte 0 of bitmask    bit   7  6  5  4  3  2  1  0
  *                     column   7  6  5  4  3  2  1  0
  *
- * Bits beyond the last column are 0. Every non-zero is stored. Where a pattern such as 2:4 says how
- * many values there are before they are known, the first zeros of the matrix fill up what is missing.
- * The shape and the number of values stand in the file's metadata too. config.json has a
+ * Bits beyond the last column are 0. Non-zeros alone are stored here; files of others may store zeros
+ * too. The shape and the number of values stand in the file's metadata too. config.json has a
  * quantization_config with sparsity_config.format "sparse-bitmask". A legacy layout: the programs that
  * read it dropped it in 2026.
  */
@@ -65,7 +64,6 @@ function entries(facts: Facts, weight: TensorEntry): TensorEntry[] {
   ];
 }
 
-/** Sets a bit for every non-zero, and for the first zeros until `values` bits are set. */
 function pack(facts: Facts, weight: TensorEntry, bytes: Uint8Array): Map<string, Uint8Array> {
   refuse(weight, refusal(weight));
   const all = entries(facts, weight);
@@ -73,11 +71,11 @@ function pack(facts: Facts, weight: TensorEntry, bytes: Uint8Array): Map<string,
   const [rows, cols] = weight.shape;
   const bits = bitsOf(weight, bytes);
   const isZero = zeroTest(bits);
-  let spare = values - countNonZeros(weight, bytes);
-  if (spare < 0 || values > bits.length) {
+  const found = countNonZeros(weight, bytes);
+  if (found !== values) {
     throw new PenjingError(
       weight.name,
-      `it has ${values - spare} non-zeros of ${bits.length}, which cannot be stored as ${values} values; measure it again.`,
+      `it has ${found} non-zeros of ${bits.length}, which cannot be stored as ${values} values; measure it again.`,
     );
   }
   const compressed = new Uint8Array(values * elementBytes(weight));
@@ -90,7 +88,7 @@ function pack(facts: Facts, weight: TensorEntry, bytes: Uint8Array): Map<string,
     offsets.push(count);
     for (let col = 0; col < cols; col++) {
       const i = row * cols + col;
-      if (isZero(i) && spare-- <= 0) continue;
+      if (isZero(i)) continue;
       bitmask[row * width + (col >> 3)] |= 1 << (col & 7);
       stored[count++] = bits[i];
     }

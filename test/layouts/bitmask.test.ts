@@ -85,16 +85,17 @@ test("sparse-bitmask stores a known matrix byte for byte", () => {
   assert.equal(parts.get("m.shape"), numbers(3, 9));
 });
 
-test("sparse-bitmask fills a count that was promised with the first zeros", () => {
+test("sparse-bitmask stores as many values as it was told of, and reads zeros that others store", () => {
   const weight: TensorEntry = { name: "m.weight", dtype: "F32", shape: [2, 4] };
   const bytes = bytesOf([0, 5, 0, 0, 0, 6, 0, 7]);
-  const layout = storing({ shape: [2, 4], values: 5 });
-  const parts = layout.pack(weight, bytes);
-  assert.equal(parts.get("m.compressed"), bytesOf([0, 5, 0, 6, 7]));
-  assert.equal(parts.get("m.bitmask"), Uint8Array.from([0b0111, 0b1010]));
-  assert.equal(parts.get("m.row_offsets"), numbers(0, 3));
-  assert.equal(layout.unpack(weight, parts), bytes);
-  for (const values of [2, 9]) {
+  const parts = new Map([
+    ["m.compressed", bytesOf([0, 5, 0, 6, 7])],
+    ["m.bitmask", Uint8Array.from([0b0111, 0b1010])],
+    ["m.row_offsets", numbers(0, 3)],
+    ["m.shape", numbers(2, 4)],
+  ]);
+  assert.equal(storing({ shape: [2, 4], values: 5 }).unpack(weight, parts), bytes);
+  for (const values of [2, 5, 9]) {
     const wrong = storing({ shape: [2, 4], values });
     assert.throws(() => wrong.pack(weight, bytes), new RegExp(`3 non-zeros of 8, .* ${values}`));
   }
