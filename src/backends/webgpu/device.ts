@@ -51,7 +51,8 @@ export async function findGpu(): Promise<GPU> {
   }
 }
 
-function nameOf({ vendor, architecture, device, description }: GPUAdapterInfo): string {
+/** Vendor, architecture and name, as far as the adapter tells. */
+export function nameOf({ vendor, architecture, device, description }: GPUAdapterInfo): string {
   const parts = [vendor, architecture, description || device].filter((part) => part);
   return [...new Set(parts)].join(" ") || "unnamed adapter";
 }

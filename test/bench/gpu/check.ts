@@ -5,7 +5,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findGpu } from "../../../src/backends/webgpu/device.js";
+import { findGpu, isSoftware, nameOf } from "../../../src/backends/webgpu/device.js";
 import { findLayout } from "../../../src/layouts/index.js";
 import { sparseMatrix } from "../../layouts/matrices.js";
 import { PYTHON } from "../../oracles/oracles.js";
@@ -56,7 +56,8 @@ const SHAPES = [
   [512, 256],
   [1024, 4096],
 ] as const;
-const DTYPES = ["F16", "BF16", "I8"] as const;
+/** Those that the layouts take. */
+const DTYPES = ["F16", "BF16"] as const;
 
 /** Major compute capability; why there is none otherwise. */
 const CAPABILITY = `
@@ -75,7 +76,7 @@ import json, sys
 import numpy as np
 import torch
 
-TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "I8": torch.int8}
+TYPES = {"F16": torch.float16, "BF16": torch.bfloat16}
 wrong = 0
 for name, dtype, rows, cols in json.load(open("cases.json")):
     raw = torch.from_numpy(np.fromfile(name + ".dense", np.uint8))
@@ -146,10 +147,13 @@ const STEPS: readonly Step[] = [
 /** The adapter, where it is not software. */
 async function findAdapter(): Promise<string | undefined> {
   const adapter = await (await findGpu()).requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) return undefined;
-  const { vendor, architecture, device, description } = adapter.info;
-  const name = [vendor, architecture, device, description].filter((part) => part).join(" ");
-  return /swiftshader|llvmpipe|lavapipe/i.test(name) ? undefined : name;
+  return adapter && !isSoftware(adapter.info) ? nameOf(adapter.info) : undefined;
+}
+
+/** What a step comes to that cannot even be run. */
+function failed(error: unknown): Verdict {
+  console.error(error);
+  return "FAILED";
 }
 
 const adapter = await findAdapter().catch(() => undefined);
@@ -164,7 +168,7 @@ const lines: string[] = [];
 for (const { name, limit, run } of STEPS) {
   const seconds = Math.min(limit, secondsLeft());
   console.log(`\n== ${name}`);
-  const verdict = seconds > 1 ? await run(seconds) : "out of time";
+  const verdict = seconds > 1 ? await run(seconds).catch(failed) : "out of time";
   const isSkipped = typeof verdict === "object";
   lines.push(isSkipped ? `skipped: ${name} (${verdict.skipped})` : `${verdict}: ${name}`);
   if (!isSkipped && verdict !== "ok") process.exitCode = 1;

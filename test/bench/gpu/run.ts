@@ -1,7 +1,7 @@
 // Measures the WebGPU backend on the adapter that the runtime prefers: npm run bench:gpu. As
 // build/bench/gpu.js it is one file that needs nothing but Node and the package `webgpu`, or Deno.
 // Usage: node build/bench/gpu.js [--quick]
-import { findGpu } from "../../../src/backends/webgpu/device.js";
+import { findGpu, nameOf } from "../../../src/backends/webgpu/device.js";
 import { openWebGpu } from "../../../src/backends/webgpu.js";
 import { PenjingError } from "../../../src/errors.js";
 import { type Figure, table } from "../figures.js";
@@ -48,12 +48,10 @@ const QUICK: Plan = {
 async function describe(): Promise<void> {
   const adapter = await (await findGpu()).requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) return;
-  const { vendor, architecture, device, description } = adapter.info;
-  const name = [vendor, architecture, device, description].filter((part) => part).join(" ");
   const features = ["shader-f16", "subgroups"].map(
     (feature) => `${feature} ${adapter.features.has(feature) ? "yes" : "no"}`,
   );
-  console.log(`adapter: ${name}; ${features.join(", ")}`);
+  console.log(`adapter: ${nameOf(adapter.info)}; ${features.join(", ")}`);
 }
 
 async function main(plan: Plan): Promise<void> {
