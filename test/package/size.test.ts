@@ -12,6 +12,9 @@ const test = suite("size");
 const MOST_CORE = 120_000;
 const MOST_SHADERS = 60_000;
 
+/** Sizes by their rows in docs/runtimes.md. */
+const told = new Map<string, number>();
+
 const build = (name: string) => join(repositoryRoot, "build", name);
 
 function zipped(text: string | Uint8Array): number {
@@ -77,11 +80,15 @@ test("the portable core with its WASM is small", () => {
   const compressor = zipped(textOf(more));
   const module = zipped(readFileSync(build("workerd.js")));
   const wasm = zipped(readFileSync(build("kernels.wasm")));
+  const jinja = zipped(readFileSync(build("portable/jinja.js")));
+  told.set("portable core", core).set("kernels with relaxed SIMD", relaxed);
+  told.set("what only `compress`", compressor).set("what only chat templates", jinja);
+  told.set("workerd.js", module).set("kernels.wasm", wasm);
   note(
     `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
       `kernels for relaxed SIMD, loaded in their place: ${relaxed}; ` +
       `what only compress loads: ${compressor}; ` +
-      `what only chat templates need: ${zipped(readFileSync(build("portable/jinja.js")))}; ` +
+      `what only chat templates need: ${jinja}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
   );
   assert.ok(core <= MOST_CORE, `${core} bytes gzipped are more than ${MOST_CORE}`);
@@ -90,6 +97,7 @@ test("the portable core with its WASM is small", () => {
 test("the shaders are small, and load with the WebGPU backend only", () => {
   const shaders = zipped(readFileSync(build("shaders.js")));
   const chunk = zipped(readFileSync(build("portable/webgpu.js")));
+  told.set("shaders |", shaders).set("shaders with the WebGPU backend", chunk);
   note(
     `shaders: ${shaders} bytes gzipped (at most ${MOST_SHADERS}); with the backend that uses them: ${chunk}`,
   );
@@ -134,6 +142,23 @@ test("the library needs two packages; the others are the command line's", () => 
   const inlined = readFileSync(build("portable/licences.txt"), "utf8");
   const names = [...inlined.matchAll(/^(\S+) \d+\.\d+\.\d+$/gm)].map(([, name]) => name);
   assert.equal(names, ["@huggingface/jinja", "picomatch"]);
+});
+
+test("docs/runtimes.md and README.md tell these sizes", () => {
+  const page = readFileSync(join(repositoryRoot, "docs", "runtimes.md"), "utf8").split("\n");
+  for (const [row, bytes] of told) {
+    const line = page.find((one) => one.startsWith(`| ${row}`));
+    const said = Number(/ ([\d,]+) \|/.exec(line ?? "")?.[1].replaceAll(",", ""));
+    assert.ok(Math.abs(said / bytes - 1) < 0.05, `${row}: ${bytes} bytes, not ${said}`);
+  }
+  const readme = readFileSync(join(repositoryRoot, "README.md"), "utf8");
+  const [, core, gpu] = /(\d+) KB gzipped [^.]* WebGPU adds (\d+) KB/.exec(readme)!.map(Number);
+  for (const [said, row] of [
+    [core, "portable core"],
+    [gpu, "shaders with the WebGPU backend"],
+  ] as const) {
+    assert.ok(Math.abs((1000 * said) / told.get(row)! - 1) < 0.05, `README.md: ${said} KB, ${row}`);
+  }
 });
 
 test.run();
