@@ -184,12 +184,14 @@ export function modelSites({ blocks }: DecoderSpec): Map<string, Site> {
 
 /** Elements of the largest weight that a model's linears have. */
 export function largestWeight(spec: DecoderSpec): number {
-  return Math.max(...[...modelSites(spec).values()].map(({ shape: [rows, cols] }) => rows * cols));
+  let most = 0;
+  for (const { shape } of modelSites(spec).values()) most = Math.max(most, shape[0] * shape[1]);
+  return most;
 }
 
 /**
  * Name and shape of every tensor of the decoder. The head is left out when it is tied; see
- * `weights.ts` for checkpoints that store a tied pair under the head's name.
+ * `models/stored.ts` for checkpoints that store a tied pair under the head's name.
  */
 export function decoderTensors(spec: DecoderSpec): Map<string, readonly number[]> {
   const tensors = new Map<string, readonly number[]>();

@@ -288,7 +288,7 @@ export async function openFolder(path: string): Promise<Folder> {
       const names = top[kind];
       for (const folder of folders) {
         const below = await scan(join(root, folder));
-        names.push(...below[kind].map((name) => `${folder}/${name}`));
+        for (const name of below[kind]) names.push(`${folder}/${name}`);
       }
       return names.sort();
     } catch (error) {

@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { backends } from "../../src/backends/index.js";
 import type { BlockSpec, DecoderSpec } from "../../src/model.js";
-import { normsOf, sitesOf } from "../../src/model.js";
+import { largestWeight, normsOf, sitesOf } from "../../src/model.js";
 import { BlockRunner, type BlockWeights, Decoder } from "../../src/models/decoder.js";
 import { llamaBlock } from "../../src/models/families/parts/llama-block.js";
 import { KeyValueCache } from "../../src/models/layers/key-value-cache.js";
@@ -134,5 +134,11 @@ for (const [name, open] of Object.entries(backends).filter(([name]) => canTest(n
     backend.dispose();
   });
 }
+
+test("the largest weight is found among more layers than a call has arguments for", () => {
+  const blocks = Array.from({ length: 30_000 }, (_, i) => BLOCKS[i === 7 ? 1 : 0]);
+  const spec = { blocks } as unknown as DecoderSpec;
+  assert.is(largestWeight(spec), 40 * HIDDEN);
+});
 
 test.run();
