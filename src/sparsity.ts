@@ -45,11 +45,6 @@ export function formatSparsity(sparsity: Sparsity): string {
   return `${Number((sparsity.ratio * 100).toPrecision(12))}%`;
 }
 
-/** Share of weights that a sparsity removes. */
-export function removedShare(sparsity: Sparsity): number {
-  return sparsity.kind === "n:m" ? 1 - sparsity.n / sparsity.m : sparsity.ratio;
-}
-
 /**
  * How many of `count` weights an unstructured ratio removes: floor(count * ratio), where a product
  * that is whole but for rounding counts as whole (0.29 * 100 is 28.999... in floating point).

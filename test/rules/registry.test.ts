@@ -16,7 +16,7 @@ function stems(folder: string): string[] {
 }
 
 /** What measures the machine and is no operation of a backend. */
-const NOT_OPERATIONS = ["gemm-packed", "peak"];
+const NOT_OPERATIONS = ["peak"];
 
 function text(path: string): string {
   return readFileSync(join(repositoryRoot, path), "utf8");

@@ -8,7 +8,6 @@ export class MergeQueue {
   readonly #left: number[] = [];
   readonly #right: number[] = [];
   /** The entry that `pop` took out. */
-  rank = 0;
   at = 0;
   left = 0;
   right = 0;
@@ -28,7 +27,6 @@ export class MergeQueue {
   pop(): boolean {
     const last = this.#rank.length - 1;
     if (last < 0) return false;
-    this.rank = this.#rank[0];
     this.at = this.#at[0];
     this.left = this.#left[0];
     this.right = this.#right[0];

@@ -64,12 +64,4 @@ export class MergeRules {
   result(rule: number): number {
     return this.#result[rule];
   }
-
-  /** Whether an id is a part of any rule's pair. */
-  joins(id: number): boolean {
-    return (
-      this.#left.subarray(0, this.#count).includes(id) ||
-      this.#right.subarray(0, this.#count).includes(id)
-    );
-  }
 }
