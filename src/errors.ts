@@ -98,3 +98,14 @@ export function refuseUnknownKeys(where: string, object: object, valid: readonly
     );
   }
 }
+
+/** The entry of `registry` called `name`, or an error that lists the names and the nearest one. */
+export function lookUp<T>(registry: Readonly<Record<string, T>>, name: string, where: string): T {
+  if (Object.hasOwn(registry, name)) return registry[name];
+  const valid = Object.keys(registry);
+  const near = nearest(name, valid);
+  throw new PenjingError(
+    where,
+    `"${name}" is not known${near ? `; did you mean "${near}"?` : "."} Valid: ${valid.join(", ")}.`,
+  );
+}

@@ -1,5 +1,4 @@
 import type { Backend } from "./backend.js";
-import { nearest, PenjingError } from "./errors.js";
 import type { Form, MatrixShape } from "./form.js";
 import type { OptionSpecs, OptionsOf } from "./options.js";
 import type { Keeper } from "./snapshot.js";
@@ -96,14 +95,3 @@ export interface Method<Specs extends OptionSpecs = OptionSpecs> {
 /** A method whose option names are not known to the type checker; `resolveOptions` checks them. */
 // biome-ignore lint/suspicious/noExplicitAny: registries hold methods of different options
 export type AnyMethod = Method<any>;
-
-/** The entry of `registry` called `name`, or an error that lists the names and the nearest one. */
-export function lookUp<T>(registry: Readonly<Record<string, T>>, name: string, where: string): T {
-  if (Object.hasOwn(registry, name)) return registry[name];
-  const valid = Object.keys(registry);
-  const near = nearest(name, valid);
-  throw new PenjingError(
-    where,
-    `"${name}" is not known${near ? `; did you mean "${near}"?` : "."} Valid: ${valid.join(", ")}.`,
-  );
-}

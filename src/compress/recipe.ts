@@ -1,6 +1,5 @@
-import { PenjingError, refuseUnknownKeys } from "../errors.js";
+import { lookUp, PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
-import { lookUp } from "../method.js";
 import type { MethodName } from "../methods/index.js";
 import type { DecoderSpec } from "../model.js";
 import {
@@ -391,7 +390,7 @@ export function recipeDescription({ plugins }: PluginOptions = {}): RecipeDescri
     const usual = Object.entries(options as OptionSpecs).map(([key, spec]) => [key, spec.default]);
     const reads = method.needs(Object.fromEntries(usual));
     const factorises = method.form !== undefined;
-    return { name, summary, source, options, factorises, reads, refusal };
+    return { name, summary, source, reads, factorises, options, refusal };
   });
   return { settings: SETTINGS, methods: described, steps: Object.fromEntries(steps) };
 }

@@ -1,5 +1,4 @@
-import { PenjingError } from "../../errors.js";
-import { lookUp } from "../../method.js";
+import { lookUp, PenjingError } from "../../errors.js";
 import type { MethodName } from "../../methods/index.js";
 import { blockTensor, type DecoderSpec, type Site, sitesOf } from "../../model.js";
 import {
