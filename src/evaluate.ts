@@ -10,9 +10,11 @@ import {
 import type { Backend, ServedOperation } from "./backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
+import { sha256 } from "./digest.js";
 import { PenjingError } from "./errors.js";
 import { BOS, type BosMode, windowBos, withBos } from "./models/bos.js";
 import {
+  LONGEST_RUN,
   MODEL,
   type OpenModel,
   openRunning,
@@ -24,10 +26,7 @@ import type { PluginOptions } from "./plugin.js";
 import { pause, Run } from "./run.js";
 import type { Work } from "./steps.js";
 import type { Tensor } from "./tensor.js";
-import { encodeText, refuseUnknown, sha256, type TokenizeEvent } from "./text.js";
-
-/** Longest default window, as published tables have it. */
-const LONGEST_DEFAULT_WINDOW = 2048;
+import { encodeText, refuseUnknown, type TokenizeEvent } from "./text.js";
 
 /** Most logits that are held at a time: 64 MiB of them. */
 const LOGIT_ELEMENTS = 2 ** 24;
@@ -120,7 +119,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
     for (const message of model.modelNotes) yield { type: "note", where: "model", message };
     for (const message of model.notes) yield { type: "note", where: "backend", message };
     const { spec, tokenizer, decoder } = model;
-    const window = asked ?? Math.min(spec.context, LONGEST_DEFAULT_WINDOW);
+    const window = asked ?? Math.min(spec.context, LONGEST_RUN);
     if (window > spec.context) {
       throw new PenjingError(
         "window",

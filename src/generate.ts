@@ -14,7 +14,6 @@ import type { ChatMessage } from "./checkpoint/chat-template.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import type { Tokenizer } from "./checkpoint/tokenizer.js";
 import { PenjingError } from "./errors.js";
-import { firstIds } from "./models/beginning.js";
 import { BOS, type BosMode } from "./models/bos.js";
 import { KeyValueCache } from "./models/layers/key-value-cache.js";
 import {
@@ -24,6 +23,7 @@ import {
   type RunningModel,
   runningModel,
 } from "./models/open.js";
+import { promptIdsOf } from "./models/prompt-ids.js";
 import type { PluginOptions } from "./plugin.js";
 import { quote } from "./quote.js";
 import { Random } from "./random.js";
@@ -132,7 +132,7 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
   try {
     for (const message of model.modelNotes) yield { type: "note", where: "model", message };
     for (const message of model.notes) yield { type: "note", where: "backend", message };
-    const { promptIds, bosId } = await firstIds(model, options);
+    const { promptIds, bosId } = await promptIdsOf(model, options);
     const state: Continuation = {
       promptIds,
       bosId,

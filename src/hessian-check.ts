@@ -18,6 +18,7 @@ export class HessianCheck {
   private readonly direction: Tensor;
   /** [1], |X rᵀ|² of the batches so far. */
   private readonly squares: Tensor;
+  /** |X rᵀ|² of the first batch, by the CPU and by the GPU. */
   private first?: { readonly expected: number; readonly found: number };
 
   constructor(
@@ -44,6 +45,7 @@ export class HessianCheck {
     if (!this.first) yield this.look(batch);
   }
 
+  /** Adds up the first batch on the CPU, from its bytes. */
   private async look(batch: Tensor): Promise<void> {
     const { backend, values } = this;
     const [found] = (await backend.read(this.squares)) as Float32Array;
@@ -67,7 +69,7 @@ export class HessianCheck {
     if (!first) return;
     const { expected, found } = first;
     if (!Number.isFinite(expected)) throw gpuGaveNonFinite(`inputs of ${name}`);
-    // NaN is not within anything.
+    // Not "differs by more": NaN must not pass.
     if (!(Math.abs(found - expected) <= TOLERANCE * expected)) {
       throw wrong(name, `squares of its inputs sum to ${found}, must be ${expected}`);
     }

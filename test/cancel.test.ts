@@ -15,6 +15,7 @@ import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
 import { pruneLinear } from "../src/prune.js";
 import { Random } from "../src/random.js";
 import { gemmSteps, operationSteps, takeSteps } from "../src/steps.js";
+import { median } from "./bench/figures.js";
 import { writeSynthetic } from "./bench/synthetic.js";
 import { CALIBRATION, EVALUATION } from "./compress/stories.js";
 import { note } from "./shared.js";
@@ -37,8 +38,6 @@ function wideModel(): Promise<Checkpoint> {
   })();
   return made;
 }
-
-const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1];
 
 /** Milliseconds from when an abort was due to when the work that `start` begins had ended. */
 async function lateness(

@@ -1,7 +1,8 @@
 import { checkArguments, OPEN_FOLDER, required } from "../arguments.js";
 import { PenjingError } from "../errors.js";
 import type { Folder } from "../platform/files.js";
-import { isJsonObject, type JsonObject, own, quote } from "./json.js";
+import { quote } from "../quote.js";
+import { isJsonObject, type JsonObject, own } from "./json.js";
 import { readSettings } from "./tokenizer.js";
 
 /** Longest template accepted, in bytes; the largest published ones have about 40 KB. */

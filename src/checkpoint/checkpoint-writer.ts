@@ -1,10 +1,11 @@
 import { PenjingError } from "../errors.js";
 import type { TensorEntry } from "../layout.js";
 import type { OutputFolder } from "../platform/files.js";
+import { quote } from "../quote.js";
 import type { Checkpoint } from "./checkpoint.js";
-import { quote } from "./json.js";
 import {
   byteLengthOf,
+  bytesOf,
   checkNames,
   listNames,
   type SafetensorsWriter,
@@ -143,7 +144,7 @@ export function createCheckpoint(
   };
   return {
     files: shards.map((shard) => shard.name),
-    totalBytes: tensors.reduce((sum, tensor) => sum + byteLengthOf(tensor), 0),
+    totalBytes: bytesOf(tensors),
     write: (name, bytes) => put(name, (writer) => writer.write(name, bytes)),
     writeRange: (name, byteStart, bytes) =>
       put(name, (writer) => writer.writeRange(name, byteStart, bytes)),

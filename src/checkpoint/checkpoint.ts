@@ -1,10 +1,11 @@
 import { checkArguments, FOLDER, required, SIGNAL } from "../arguments.js";
 import { nearest, PenjingError } from "../errors.js";
 import type { ByteSource, Folder } from "../platform/files.js";
+import { quote } from "../quote.js";
 import { pause } from "../run.js";
 import { type BesideFiles, sortBeside } from "./beside.js";
 import { toFloat32 } from "./dtype.js";
-import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson, quote } from "./json.js";
+import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson } from "./json.js";
 import type { Located } from "./locate.js";
 import { openSafetensors, type SafetensorsFile, type TensorInfo } from "./safetensors.js";
 import { listNames } from "./safetensors-writer.js";

@@ -64,7 +64,7 @@ interface Value extends Node {
   readonly value: unknown;
 }
 
-/** Statements without a text; what else gives nothing is an expression. */
+/** Statements print nothing; an expression whose value is null prints None. */
 const SILENT: readonly string[] = ["Set", "Macro", "Comment"];
 
 /** What a node of a template adds to the text: constants as Python writes them. */
@@ -74,7 +74,7 @@ function printed({ type }: Node, result: Value): string {
   return result.type === "UndefinedValue" ? "" : String(result);
 }
 
-/** What the package's own declarations do not tell a compiler that resolves as Node does. */
+/** What is used of the package's interpreter; a compiler that resolves as Node does finds no declarations. */
 const Unbounded = Interpreter as new (
   environment: unknown,
 ) => {
@@ -108,6 +108,7 @@ class Bounded extends Unbounded {
         );
       }
     }
+    // The package would print constants in its own way, so it is given the finished text.
     return super.evaluateBlock([{ type: "StringLiteral", value } as Node], environment);
   }
 

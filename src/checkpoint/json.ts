@@ -3,8 +3,6 @@ import { quote } from "../quote.js";
 import { type Restful, withoutRest } from "../run.js";
 import { lookalike } from "./foreign.js";
 
-export { quote };
-
 /** Nesting accepted in configuration files; real ones stay below 10. */
 export const MAX_CONFIG_DEPTH = 64;
 

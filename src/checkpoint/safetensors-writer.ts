@@ -1,9 +1,8 @@
 import { PenjingError } from "../errors.js";
 import type { TensorEntry } from "../layout.js";
 import type { ByteSink } from "../platform/files.js";
-import { fit } from "../quote.js";
+import { fit, quote } from "../quote.js";
 import { DTYPE_BYTES, isStoredDType } from "./dtype.js";
-import { quote } from "./json.js";
 import {
   checkTensorRange,
   countElements,
@@ -28,6 +27,13 @@ export function byteLengthOf(entry: TensorEntry): number {
   const count = countElements(entry.shape);
   if (typeof count === "string") throw new PenjingError(entry.name, `${count}.`);
   return count * elementBytes(entry);
+}
+
+/** Bytes of tensors together, as they are stored. */
+export function bytesOf(entries: Iterable<TensorEntry>): number {
+  let bytes = 0;
+  for (const entry of entries) bytes += byteLengthOf(entry);
+  return bytes;
 }
 
 /** Refuses names that a file cannot hold, and a name given twice. */

@@ -1,12 +1,11 @@
 import { nearest, PenjingError } from "../errors.js";
 import { allocate, type ByteSource } from "../platform/files.js";
+import { quote } from "../quote.js";
 import { pacer, withRest } from "../run.js";
 import type { StoredDType } from "../tensor.js";
 import { DTYPE_BYTES, isStoredDType } from "./dtype.js";
 import { lookalike } from "./foreign.js";
-import { isJsonObject, type JsonObject, jsonSteps, own, quote } from "./json.js";
-
-export { DTYPE_BYTES, fromFloat32, toFloat32 } from "./dtype.js";
+import { isJsonObject, type JsonObject, jsonSteps, own } from "./json.js";
 
 /** Longest header accepted, in bytes: the limit of the reference implementation. */
 export const MAX_HEADER_BYTES = 100_000_000;

@@ -1,6 +1,7 @@
 import { checkArguments, OPEN_FOLDER, required, SIGNAL } from "../arguments.js";
 import { PenjingError } from "../errors.js";
 import type { Folder } from "../platform/files.js";
+import { quote } from "../quote.js";
 import { pacer, pause, withRest } from "../run.js";
 import {
   isJsonObject,
@@ -9,7 +10,6 @@ import {
   MAX_CONFIG_DEPTH,
   own,
   parseJson,
-  quote,
 } from "./json.js";
 import { type Definition, readDefinition } from "./tokenizer/definition.js";
 import type { Encoding } from "./tokenizer/pipeline.js";

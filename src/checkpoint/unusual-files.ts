@@ -1,8 +1,10 @@
 /** Folders without model.safetensors and without an index: what is found in them, or what they are. */
+
 import { PenjingError } from "../errors.js";
 import type { Folder } from "../platform/files.js";
+import { quote } from "../quote.js";
 import { GGUF_CURE, isForeign, isGguf, isPickle, PICKLE_CURE } from "./foreign.js";
-import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson, quote } from "./json.js";
+import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson } from "./json.js";
 import { listNames } from "./safetensors-writer.js";
 import { completeSet, INDEX_NAME, shardSets, WEIGHTS_NAME } from "./weight-files.js";
 

@@ -1,7 +1,9 @@
 /** The files of a folder that hold a model's weights: one, or shards with an index or by their names. */
+
 import { PenjingError } from "../errors.js";
 import type { Folder } from "../platform/files.js";
-import { isJsonObject, own, parseJson, quote } from "./json.js";
+import { quote } from "../quote.js";
+import { isJsonObject, own, parseJson } from "./json.js";
 
 /** The weights of a model in one file, and the list of shards of one in several. */
 export const WEIGHTS_NAME = "model.safetensors";

@@ -16,6 +16,7 @@ const PIECE = 2 ** 20;
 /** How far a device's sum may be from the exact one, as a share of the sum of its terms' sizes. */
 const TOLERANCE = 1e-4;
 
+/** A layer as it is to be kept. */
 export interface MadeLayer {
   readonly name: string;
   /** What is to be kept of it. */
@@ -108,7 +109,7 @@ export async function checkProduct(
     const row = { values: Float64Array.from(x), sizes: Float64Array.from(x, Math.abs) };
     const { values, sizes } = timesForm(row, form, stored);
     for (const [i, value] of values.entries()) {
-      // NaN is not within anything.
+      // Not "differs by more": NaN must not pass.
       if (Math.abs(found[i] - value) <= TOLERANCE * sizes[i]) continue;
       throw wrong(backend, name, `the GPU's product with it is ${found[i]}, must be ${value}`);
     }

@@ -1,8 +1,9 @@
 import { SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
+import { bytesOf } from "../checkpoint/safetensors-writer.js";
 import { extrasMetadata, isRotation } from "../extras.js";
-import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
-import { LAYOUT_KEY, layoutMetadata } from "../layouts/index.js";
+import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../layout.js";
+import { layoutMetadata } from "../layouts/index.js";
 import { readPieces, type StoredModel } from "../models/stored.js";
 import type { OutputFolder } from "../platform/files.js";
 import { pacer } from "../run.js";
@@ -10,7 +11,7 @@ import { sizeOf } from "../tensor.js";
 import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";
 import { besideWeights, CONFIG, type Packing, REPORT_FILE, type Totals } from "./output.js";
-import { bytesOf, readUnit, type Unit } from "./unit.js";
+import { readUnit, type Unit } from "./unit.js";
 
 /**
  * Copies the files beside the weights that come out as they went in. Done before the work, so that one
@@ -141,7 +142,7 @@ export class Output {
     return {
       layerBytesBefore: bytesOf(pruned.flatMap((weight) => storedParts(model, weight))),
       layerBytesAfter: bytesOf(after),
-      bytesBefore: bytesOf([...stored.values()]),
+      bytesBefore: bytesOf(stored.values()),
       bytesAfter: bytesOf(this.tensors),
       removed: removed / weights,
     };

@@ -1,7 +1,7 @@
+import { digestOf, sha256 } from "../digest.js";
 import { PenjingError } from "../errors.js";
 import { memoryWorkFolder, type WorkFolder } from "../platform/work-folder.js";
 import { decodeSnapshot, encodeSnapshot, type Keeper, type Snapshot } from "../snapshot.js";
-import { digestOf, sha256 } from "../text.js";
 import type { Sources } from "./sources.js";
 
 /** States of running optimisations are kept this often at most, in milliseconds. */

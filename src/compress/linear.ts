@@ -10,7 +10,6 @@ import {
 } from "../arguments.js";
 import type { Backend } from "../backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions, Lease } from "../backends/lease.js";
-import { StatisticsGatherer } from "../calibrate.js";
 import { decode, hostLeaf } from "../decode.js";
 import { PenjingError } from "../errors.js";
 import { type Leaf, leavesOf } from "../form.js";
@@ -21,6 +20,7 @@ import type { PluginOptions } from "../plugin.js";
 import type { Registry } from "../registry.js";
 import { formatSparsity, type SparsityText } from "../sparsity.js";
 import type { Statistic, Statistics } from "../statistic.js";
+import { StatisticsGatherer } from "../statistics-gatherer.js";
 import { paceSteps } from "../steps.js";
 import type { Tensor } from "../tensor.js";
 import { disposeSolved, solveLayer } from "./layer.js";

@@ -1,9 +1,9 @@
 import type { Backend } from "../backend.js";
-import { StatisticsGatherer } from "../calibrate.js";
 import { blockTensor, sitesOf } from "../model.js";
 import type { BlockWeights, LinearObserver } from "../models/decoder.js";
 import { pause, settlesWithin } from "../run.js";
 import type { Statistic, Statistics } from "../statistic.js";
+import { StatisticsGatherer } from "../statistics-gatherer.js";
 import { paceSteps } from "../steps.js";
 import { batchSequences, type Calibration } from "./calibration.js";
 import type { ResidualStream } from "./stream.js";

@@ -3,13 +3,14 @@ import type { Lease } from "../backends/lease.js";
 import { ARITHMETICS } from "../backends/wasm/module.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { parseJson } from "../checkpoint/json.js";
+import { bytesOf } from "../checkpoint/safetensors-writer.js";
+import { sha256 } from "../digest.js";
 import type { StoredModel } from "../models/stored.js";
 import type { FormTree } from "../models/stored-forms.js";
 import { type OutputFolder, openFolder, openWorkFolder } from "../platform/files.js";
 import { openOutput, refuseOverlap } from "../platform/overlap.js";
 import { memoryWorkFolder } from "../platform/work-folder.js";
 import type { UsedPlugin } from "../registry.js";
-import { sha256 } from "../text.js";
 import { VERSION } from "../version.js";
 import { Journal, type RunInputs } from "./journal.js";
 import type { CompressOptions, CompressResult } from "./options.js";
@@ -117,8 +118,7 @@ export class RunFacts {
     });
     const { tensors, close } = await openCheckpoint(folder);
     await close();
-    const bytes = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
-    if (bytes !== totals.bytesAfter) return undefined;
+    if (bytesOf(tensors.values()) !== totals.bytesAfter) return undefined;
     const { served, seconds, peakTensorBytes } = await read<CompressResult>(REPORT_FILE);
     return { layers, totals, served, seconds, peakTensorBytes };
   }

@@ -1,5 +1,5 @@
+import { digestOf, sha256 } from "../digest.js";
 import { PIECE_BYTES, type StoredModel } from "../models/stored.js";
-import { digestOf, sha256 } from "../text.js";
 
 /**
  * Hex SHA-256 of the SHA-256s of a tensor's pieces of `PIECE_BYTES`, so that it is the same whether

@@ -1,7 +1,6 @@
-import { DTYPE_BYTES } from "../checkpoint/dtype.js";
+import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
 import type { FinishedTensor, Layout, TensorEntry, WeightFacts } from "../layout.js";
 import type { Snapshot } from "../snapshot.js";
-import { sizeOf } from "../tensor.js";
 import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";
 
@@ -32,10 +31,6 @@ export interface Unit {
   readonly config: Readonly<Record<string, unknown>>;
   /** Other parts of the journal without which the unit cannot be used. */
   readonly needs: readonly string[];
-}
-
-export function bytesOf(entries: readonly TensorEntry[]): number {
-  return entries.reduce((sum, { dtype, shape }) => sum + sizeOf(shape) * DTYPE_BYTES[dtype], 0);
 }
 
 /** Writes the tensors of a unit into the journal one after another, and at the end the unit. */
@@ -128,7 +123,7 @@ export async function* readUnit(
   let parts = 0;
   let at = 0;
   for (const tensor of tensors) {
-    const size = bytesOf([tensor]);
+    const size = byteLengthOf(tensor);
     let start = 0;
     do {
       if (at === part.length && start < size) {

@@ -1,11 +1,11 @@
-import { CHARACTERS_PER_TOKEN, calibrationWindows } from "../calibrate.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { loadTokenizer } from "../checkpoint/tokenizer.js";
+import { sha256 } from "../digest.js";
 import { PenjingError } from "../errors.js";
 import { type BosMode, windowBos, withBos } from "../models/bos.js";
 import { refuseForeignIds } from "../models/open.js";
 import type { StoredModel } from "../models/stored.js";
-import { encodeText, refuseUnknown, sha256, type TokenizeEvent } from "../text.js";
+import { encodeText, refuseUnknown, type TokenizeEvent } from "../text.js";
 import type { Settings } from "./settings.js";
 
 /** Calibration windows, and what the side file says of them. */
@@ -24,6 +24,30 @@ export const NO_WINDOWS: Windows = {
   notes: [],
   facts: undefined,
 };
+
+/** Characters of text read for each wanted token; longer texts are cut there before tokenising. */
+const CHARACTERS_PER_TOKEN = 64;
+
+/**
+ * Cuts token ids into windows from the start.
+ *
+ * @returns at most `samples` windows of `length` ids, [windows * length]
+ * @throws PenjingError when there is not one whole window
+ */
+function cutWindows(
+  ids: Int32Array,
+  samples: number,
+  length: number,
+): { readonly ids: Int32Array; readonly samples: number } {
+  const windows = Math.min(samples, Math.floor(ids.length / length));
+  if (windows === 0) {
+    throw new PenjingError(
+      "calibration",
+      `the text has ${ids.length} tokens, fewer than one window of ${length}; give a longer text or a smaller \`length\`.`,
+    );
+  }
+  return { ids: ids.slice(0, windows * length), samples: windows };
+}
 
 export interface WindowOptions {
   /** Whether each window begins with a BOS token. @default "auto" */
@@ -66,7 +90,7 @@ export async function* tokenise(
   const ids = bos === undefined ? encoded : withBos(encoded, recipe.length, bos);
   refuseForeignIds(ids, spec);
   refuseUnknown("calibration", tokenizer, ids);
-  const windows = calibrationWindows(ids, recipe.samples, recipe.length);
+  const windows = cutWindows(ids, recipe.samples, recipe.length);
   const unknown = tokenizer.countUnknown(windows.ids);
   const notes: string[] = [];
   if (windows.samples < recipe.samples) {

@@ -20,15 +20,15 @@ import {
   SIDE_FILE,
 } from "../checkpoint/checkpoint.js";
 import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
-import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
+import { byteLengthOf, bytesOf } from "../checkpoint/safetensors-writer.js";
 import { besideWeights, REPORT_FILE } from "../compress/output.js";
 import { PenjingError } from "../errors.js";
 import { EXTRAS_KEY, extrasMetadata } from "../extras.js";
 import { partsIn } from "../form.js";
 import { describe } from "../forms/leaf.js";
-import type { Layout, TensorEntry, WeightFacts } from "../layout.js";
+import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../layout.js";
 import { dense } from "../layouts/dense.js";
-import { findLayout, LAYOUT_KEY, layoutMetadata } from "../layouts/index.js";
+import { findLayout, layoutMetadata } from "../layouts/index.js";
 import { modelSites } from "../model.js";
 import {
   hasExtras,
@@ -118,7 +118,7 @@ export async function* exportSteps(
     return {
       layoutBefore: model.layout.name,
       layoutAfter: layout.name,
-      bytesBefore: [...checkpoint.tensors.values()].reduce((sum, one) => sum + one.byteLength, 0),
+      bytesBefore: bytesOf(checkpoint.tensors.values()),
       bytesAfter: writer.totalBytes,
       packed: job.packed.size,
       reconstructed: job.reconstructed,
@@ -199,9 +199,9 @@ class Job {
     this.linears = [...modelSites(model.spec).keys()].map((name) => `${name}.weight`);
     const stored = storedOrder(model);
     this.names = rebuilds ? plainOrder(model, stored) : stored;
-    const bytesOf = (names: readonly string[]) =>
+    const bytesOfAll = (names: readonly string[]) =>
       names.reduce((sum, name) => sum + this.storedBytes(name), 0);
-    this.total = bytesOf(this.names) + (layout === dense ? 0 : bytesOf(this.linears));
+    this.total = bytesOfAll(this.names) + (layout === dense ? 0 : bytesOfAll(this.linears));
   }
 
   private storedBytes(name: string): number {
@@ -274,7 +274,7 @@ class Job {
     if (!layout.measure) return undefined;
     const fact: WeightFacts = { shape: [shape[0], shape[1]], values };
     const parts = layout.withFacts!(new Map([[name, fact]])).entries(weight);
-    const bytes = parts.reduce((sum, part) => sum + byteLengthOf(part), 0);
+    const bytes = bytesOf(parts);
     if (bytes < byteLengthOf(weight)) {
       facts.set(name, fact);
       return undefined;

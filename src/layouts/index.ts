@@ -9,8 +9,6 @@ import { sparse24Bitmask } from "./sparse-24-bitmask.js";
 import { sparseBitmask } from "./sparse-bitmask.js";
 import { twoFour } from "./two-four.js";
 
-export { LAYOUT_KEY };
-
 /** The layouts that penjing has, and those of them that pad. */
 export type LayoutName =
   | "dense"

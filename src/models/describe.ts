@@ -1,5 +1,6 @@
 import { ANY, type Arguments, CHECKPOINT, checkArguments, required } from "../arguments.js";
 import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.js";
+import { bytesOf } from "../checkpoint/safetensors-writer.js";
 import { loadTokenizer } from "../checkpoint/tokenizer.js";
 import type { PluginOptions } from "../plugin.js";
 import { openRegistry } from "../registry.js";
@@ -43,15 +44,14 @@ export async function describeModel(
   try {
     const { spec, weights, layout } = readModel(checkpoint, openRegistry(options.plugins));
     await loadTokenizer(checkpoint.folder);
-    const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
     return {
       path: checkpoint.folder.path,
       family: spec.family,
       blocks: spec.blocks.length,
       context: spec.context,
       vocabSize: spec.vocabSize,
-      parameters: sum([...weights.values()].map(({ shape }) => sizeOf(shape))),
-      bytes: sum([...checkpoint.tensors.values()].map(({ byteLength }) => byteLength)),
+      parameters: [...weights.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
+      bytes: bytesOf(checkpoint.tensors.values()),
       layout: layout.name,
     };
   } finally {

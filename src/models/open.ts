@@ -11,6 +11,7 @@ import {
 import type { Backend, ServedOperation } from "../backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions, Lease } from "../backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.js";
+import { bytesOf } from "../checkpoint/safetensors-writer.js";
 import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
 import { PenjingError } from "../errors.js";
 import { type DecoderSpec, largestWeight } from "../model.js";
@@ -24,7 +25,7 @@ import { readLargeModel, type StoredModel } from "./stored.js";
 import { allOrNothing } from "./weights.js";
 
 /** Longest run of tokens unless asked otherwise: enough for the windows of published tables. */
-const LONGEST_RUN = 2048;
+export const LONGEST_RUN = 2048;
 
 export interface OpenModelOptions extends BackendOptions, PluginOptions {
   /** Longest run of tokens that one call may have; the model's context at most. @default 2048 */
@@ -178,7 +179,7 @@ async function load(grounds: Grounds, options: OpenModelOptions): Promise<Runnin
     backend,
     decoder,
     tokenizer,
-    weightBytes: [...checkpoint.tensors.values()].reduce((sum, t) => sum + t.byteLength, 0),
+    weightBytes: bytesOf(checkpoint.tensors.values()),
     notes,
     modelNotes: checkpoint.notes,
     backendName: lease.name,

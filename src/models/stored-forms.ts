@@ -2,7 +2,8 @@
  * Forms in a checkpoint: penjing.json lists under `forms`, by the weights' names, how each is held
  * that is not simply stored by the layout.
  */
-import { isJsonObject, own, quote } from "../checkpoint/json.js";
+
+import { isJsonObject, own } from "../checkpoint/json.js";
 import { PenjingError } from "../errors.js";
 import {
   childrenOf,
@@ -18,6 +19,7 @@ import { describe, leafRefusal, NUMBER_KINDS, partRules, STRUCTURE_KINDS } from 
 import { formsByName } from "../forms/names.js";
 import { shapeOf } from "../forms/shape.js";
 import type { TensorEntry } from "../layout.js";
+import { quote } from "../quote.js";
 import type { StoredDType, TensorDType } from "../tensor.js";
 
 /** A form as JSON, its parts the names of tensors. */

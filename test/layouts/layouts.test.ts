@@ -2,10 +2,9 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { PenjingError } from "../../src/errors.js";
-import type { TensorEntry } from "../../src/layout.js";
+import { LAYOUT_KEY, type TensorEntry } from "../../src/layout.js";
 import {
   findLayout,
-  LAYOUT_KEY,
   layoutConfig,
   layoutFiles,
   layoutMetadata,

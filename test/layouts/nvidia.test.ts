@@ -1,7 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { Layout, TensorEntry } from "../../src/layout.js";
-import { findLayout, LAYOUT_KEY, layoutMetadata } from "../../src/layouts/index.js";
+import { LAYOUT_KEY, type Layout, type TensorEntry } from "../../src/layout.js";
+import { findLayout, layoutMetadata } from "../../src/layouts/index.js";
 import { reopened, sparseMatrix } from "./matrices.js";
 
 const test = suite("layouts/nvidia");

@@ -17,7 +17,7 @@ const PUBLISHED = [
   /^recipe\.schema\.json$/,
   /^build\/(index|kit|cli|chunk-[\w-]+)\.js$/,
   /^build\/portable\/((index|kit|core2?|webgpu|kernels|kernels-relaxed)\.js|licences\.txt)$/,
-  /^build\/portable\/(calibrate|compressor|exporter|linear|overlap|prune|random|recipe)\.js$/,
+  /^build\/portable\/(compressor|exporter|linear|overlap|prune|random|recipe|statistics-gatherer)\.js$/,
   /^build\/portable\/(jinja|locate|unusual-files)\.js$/,
   /^build\/workerd\.js$/,
   /^build\/kernels(-relaxed)?\.wasm(\.d\.ts)?$/,

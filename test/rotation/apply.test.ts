@@ -2,7 +2,6 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { openWasm } from "../../src/backends/wasm.js";
-import { StatisticsGatherer } from "../../src/calibrate.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { attentionOf, sitesOf } from "../../src/model.js";
 import { BlockRunner, type BlockWeights, Decoder } from "../../src/models/decoder.js";
@@ -18,6 +17,7 @@ import {
 import { optimiseRotation } from "../../src/rotation/optimise.js";
 import { type BlockLinear, rotatedInputs } from "../../src/rotation.js";
 import { statistics as known } from "../../src/statistics/index.js";
+import { StatisticsGatherer } from "../../src/statistics-gatherer.js";
 import type { Tensor } from "../../src/tensor.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
 import { foldBlock, foldedModel, realModel } from "./blocks.js";

@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Backend } from "../../src/backend.js";
-import { StatisticsGatherer } from "../../src/calibrate.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
 import { blockTensor, type DecoderSpec, type Site } from "../../src/model.js";
@@ -11,6 +10,7 @@ import { readModel } from "../../src/models/stored.js";
 import { type RotationProblem, rotatedInputs } from "../../src/rotation.js";
 import type { Statistics } from "../../src/statistic.js";
 import { statistics as known } from "../../src/statistics/index.js";
+import { StatisticsGatherer } from "../../src/statistics-gatherer.js";
 import type { Tensor } from "../../src/tensor.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
 

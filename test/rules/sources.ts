@@ -4,7 +4,7 @@
  * folder.
  */
 export const PLACES: readonly (readonly string[])[] = [
-  ["quote"],
+  ["quote", "digest"],
   ["errors", "tensor", "random", "version", "plugin-id"],
   ["arguments", "form"],
   ["forms"],
@@ -16,7 +16,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["steps"],
   ["statistic", "hessian-check"],
   ["layout", "method", "model", "sample"],
-  ["mask", "outcome", "extras", "calibrate", "platform"],
+  ["mask", "outcome", "extras", "statistics-gatherer", "platform"],
   ["normalise", "factors"],
   ["methods", "layouts", "statistics", "backends", "checkpoint", "rotation"],
   ["models/layers"],

@@ -1,5 +1,5 @@
 import { DeviceError, PenjingError } from "../../errors.js";
-import type { Tensor, TensorData } from "../../tensor.js";
+import { BYTES_PER_ELEMENT, type Tensor, type TensorData } from "../../tensor.js";
 import { ARRAYS } from "../host.js";
 import { Meter } from "../memory.js";
 import {
@@ -17,8 +17,6 @@ import type { Constants } from "./shader-text.js";
 const MOST_BIND_GROUPS = 4096;
 /** Dispatches after which work is handed to the device although nothing is read yet. */
 const DISPATCHES_A_SUBMIT = 256;
-
-const BYTES = { f32: 4, i32: 4, u16: 2, u8: 1 } as const;
 
 /** One run of a shader. */
 export interface Dispatch {
@@ -85,7 +83,7 @@ export class Stream {
     { zeroed = false, mirrored = false } = {},
   ): GpuTensor {
     const size = shape.reduce((product, dimension) => product * dimension, 1);
-    const bytes = size * BYTES[dtype];
+    const bytes = size * BYTES_PER_ELEMENT[dtype];
     const { block, isDirty } = this.pool.take(roundUp(bytes, 16));
     this.meter.add(bytes);
     const ids = mirrored && dtype === "i32" ? new Int32Array(size) : undefined;
@@ -138,7 +136,9 @@ export class Stream {
   stretches(rows: number, ...tensors: readonly Tensor[]): [start: number, count: number][] {
     // A binding begins at a multiple of the alignment, which may be before the operand.
     const room = this.gpu.mostBound - 2 * BINDING_ALIGNMENT;
-    const widest = Math.max(...tensors.map(({ size, dtype }) => (size / rows) * BYTES[dtype]));
+    const widest = Math.max(
+      ...tensors.map(({ size, dtype }) => (size / rows) * BYTES_PER_ELEMENT[dtype]),
+    );
     if (rows === 0 || widest * rows <= room) return rows === 0 ? [] : [[0, rows]];
     const most = Math.max(1, Math.floor(room / widest));
     const step = most < 64 ? most : most - (most % 64);
@@ -168,7 +168,7 @@ export class Stream {
       if (operand && operand.size > 0) {
         block = operand.storage;
         start = operand.byteOffset - (operand.byteOffset % BINDING_ALIGNMENT);
-        offset = (operand.byteOffset - start) / BYTES[operand.dtype];
+        offset = (operand.byteOffset - start) / BYTES_PER_ELEMENT[operand.dtype];
         const end = roundUp(operand.byteOffset + operand.bytes, 16);
         size = Math.min(end, block.buffer.size) - start;
         if (size > this.gpu.mostBound) {

@@ -1,4 +1,4 @@
-import { quote } from "../json.js";
+import { quote } from "../../quote.js";
 import { RUST_WORD, WHITE_SPACE } from "./characters.js";
 import type { Fields } from "./fields.js";
 

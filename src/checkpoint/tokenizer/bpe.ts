@@ -1,5 +1,5 @@
 import { PenjingError } from "../../errors.js";
-import { quote } from "../json.js";
+import { quote } from "../../quote.js";
 import type { Fields } from "./fields.js";
 import { MergeQueue } from "./merge-queue.js";
 import { MergeRules } from "./merge-rules.js";

@@ -1,5 +1,6 @@
 import { PenjingError } from "../../errors.js";
-import { isJsonObject, own, quote } from "../json.js";
+import { quote } from "../../quote.js";
+import { isJsonObject, own } from "../json.js";
 import { readAddedTokens } from "./added-tokens.js";
 import { BytePairEncoder, readMerges } from "./bpe.js";
 import { readDecoder } from "./decoder.js";

@@ -1,5 +1,6 @@
 import { PenjingError } from "../../errors.js";
-import { isJsonObject, type JsonObject, own, quote } from "../json.js";
+import { quote } from "../../quote.js";
+import { isJsonObject, type JsonObject, own } from "../json.js";
 
 /** Reads a part of tokenizer.json, and refuses by name what it does not hold or cannot mean. */
 export class Fields {

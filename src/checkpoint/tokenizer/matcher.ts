@@ -1,5 +1,5 @@
 import { PenjingError } from "../../errors.js";
-import { quote } from "../json.js";
+import { quote } from "../../quote.js";
 import { type CharacterSet, union } from "./characters.js";
 import { type Node, PatternFault, parsePattern } from "./pattern.js";
 

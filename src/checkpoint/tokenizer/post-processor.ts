@@ -1,4 +1,4 @@
-import { quote } from "../json.js";
+import { quote } from "../../quote.js";
 import { Fields } from "./fields.js";
 
 /** Ids that are put around a text. */

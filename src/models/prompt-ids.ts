@@ -5,14 +5,14 @@ import { type BosMode, requireBos } from "./bos.js";
 import { type RunningModel, refuseForeignIds } from "./open.js";
 
 /** What a generation begins with. */
-export interface Beginning {
+export interface Prompt {
   readonly promptIds: Int32Array;
   /** The BOS token that was put in front, if one was. */
   readonly bosId: number | undefined;
 }
 
 /** One of prompt and messages is there. */
-export interface BeginningOptions {
+export interface PromptOptions {
   readonly prompt?: string | undefined;
   readonly messages?: readonly ChatMessage[] | undefined;
   readonly bos?: BosMode | undefined;
@@ -24,15 +24,15 @@ export interface BeginningOptions {
  *
  * @throws PenjingError when they fill the context, or the model lacks what they need
  */
-export async function firstIds(model: RunningModel, options: BeginningOptions): Promise<Beginning> {
+export async function promptIdsOf(model: RunningModel, options: PromptOptions): Promise<Prompt> {
   const { spec } = model;
   const { prompt, messages, signal } = options;
   const what = messages ? "messages" : "prompt";
-  const beginning = messages
+  const begun = messages
     ? await idsOfMessages(model, messages, signal)
     : await idsOfPrompt(model, { ...options, prompt: prompt! });
-  const { length } = beginning.promptIds;
-  refuseForeignIds(beginning.promptIds, spec);
+  const { length } = begun.promptIds;
+  refuseForeignIds(begun.promptIds, spec);
   if (length === 0) {
     throw new PenjingError(
       what,
@@ -45,7 +45,7 @@ export async function firstIds(model: RunningModel, options: BeginningOptions): 
       `it has ${length} tokens, which fills the model's context of ${spec.context}; shorten it to at most ${spec.context - 1} tokens.`,
     );
   }
-  return beginning;
+  return begun;
 }
 
 async function encodeWhole(
@@ -64,7 +64,7 @@ async function idsOfMessages(
   model: RunningModel,
   messages: readonly ChatMessage[],
   signal: AbortSignal | undefined,
-): Promise<Beginning> {
+): Promise<Prompt> {
   const template = await requireChatTemplate(model.folder);
   const text = template.render(messages, { addGenerationPrompt: true });
   const promptIds = await encodeWhole(model, text, { signal });
@@ -75,8 +75,8 @@ async function idsOfMessages(
 /** Ids of the prompt, or of the beginning of a text when the prompt is empty. */
 async function idsOfPrompt(
   model: RunningModel,
-  { prompt, bos = "auto", signal }: BeginningOptions & { readonly prompt: string },
-): Promise<Beginning> {
+  { prompt, bos = "auto", signal }: PromptOptions & { readonly prompt: string },
+): Promise<Prompt> {
   const { spec, tokenizer } = model;
   const start = bos === "always" ? requireBos(model) : (tokenizer.bosId ?? spec.bosIds[0]);
   const addSpecialTokens = bos !== "never";

@@ -5,35 +5,11 @@ import type { Statistic, Statistics } from "./statistic.js";
 import type { Work } from "./steps.js";
 import { rowsOf, type Tensor } from "./tensor.js";
 
-/** Characters of text read for each wanted token; longer texts are cut there before tokenising. */
-export const CHARACTERS_PER_TOKEN = 64;
-
-/**
- * Cuts token ids into windows from the start.
- *
- * @returns at most `samples` windows of `length` ids, [windows * length]
- * @throws PenjingError when there is not one whole window
- */
-export function calibrationWindows(
-  ids: Int32Array,
-  samples: number,
-  length: number,
-): { readonly ids: Int32Array; readonly samples: number } {
-  const windows = Math.min(samples, Math.floor(ids.length / length));
-  if (windows === 0) {
-    throw new PenjingError(
-      "calibration",
-      `the text has ${ids.length} tokens, fewer than one window of ${length}; give a longer text or a smaller \`length\`.`,
-    );
-  }
-  return { ids: ids.slice(0, windows * length), samples: windows };
-}
-
 /** Gathers statistics of one linear layer's inputs, and only those that were asked for. */
 export class StatisticsGatherer {
   private tokens = 0;
   private readonly tensors: Readonly<Record<string, Tensor>>;
-  /** A GPU may lie. */
+  /** What a Hessian is held against that a GPU gathers, which may compute wrong. */
   private readonly check?: HessianCheck;
 
   /**
