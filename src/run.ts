@@ -60,7 +60,14 @@ export class Run<Event, Result> implements AsyncIterable<Event> {
 
 /** Throws the signal's reason when it was aborted; lets timers and signals run in between. */
 export async function pause(signal: AbortSignal | undefined): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 0));
+  await new Promise<void>((resolve) => {
+    try {
+      setTimeout(resolve, 0);
+    } catch {
+      // workerd has no timers outside of requests, where a model may be opened.
+      resolve();
+    }
+  });
   signal?.throwIfAborted();
 }
 

@@ -51,15 +51,16 @@ export async function checkLayer(
   const rest = pacer(signal);
   const { name, stored, mask, sparsity, dense } = made;
   for (const tensor of stored.filter(({ dtype }) => dtype !== "U8")) {
+    const { bits, exponent, size } = bitsOf(tensor);
     let bad = 0;
     let remains = false;
-    let at = 0;
-    for (const values of piecesOf(tensor)) {
+    for (let first = 0; first < bits.length; first += PIECE) {
       await rest();
-      for (let i = 0; i < values.length; i++, at++) {
-        if (values[i] === 0) continue;
-        if (!Number.isFinite(values[i])) bad++;
-        if (tensor === dense && mask[at] === 0) remains = true;
+      const end = Math.min(bits.length, first + PIECE);
+      for (let i = first; i < end; i++) {
+        // An exponent of ones alone is infinity or NaN.
+        if ((bits[i] & exponent) === exponent) bad++;
+        if (tensor === dense && mask[i] === 0 && (bits[i] & size) !== 0) remains = true;
       }
     }
     if (bad > 0) {
@@ -210,6 +211,18 @@ function timesForm(x: Row, form: Form<string>, stored: readonly FinishedTensor[]
     add(value, Math.floor(at / cols), at % cols);
   });
   return { values, sizes };
+}
+
+/** The bits of a tensor's floats, and which of them are the exponent and all but the sign. */
+function bitsOf({ name, dtype, bytes }: FinishedTensor) {
+  const { buffer, byteOffset, length } = bytes;
+  if (dtype === "F16" || dtype === "BF16") {
+    const bits = new Uint16Array(buffer, byteOffset, length / 2);
+    return { bits, exponent: dtype === "F16" ? 0x7c00 : 0x7f80, size: 0x7fff };
+  }
+  const values = dtype === "F32" ? bytes : new Uint8Array(toFloat32({ name, dtype }, bytes).buffer);
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length / 4);
+  return { bits, exponent: 0x7f800000, size: 0x7fffffff };
 }
 
 /** The values of a tensor, some at a time. */
