@@ -86,7 +86,10 @@ export interface Method<Specs extends OptionSpecs = OptionSpecs> {
   readonly isTimed?: boolean | undefined;
   /** Why it cannot prune to this sparsity; the sentence completes "<method> ". @default it can */
   refusal?(sparsity: Sparsity): string | undefined;
-  /** For methods whose outcome has a form: that form of a weight of this shape, without its parts. */
+  /**
+   * For methods whose outcome has a form: that form of a weight of this shape, without its parts. What
+   * comes out is held against it.
+   */
   form?(shape: MatrixShape, options: OptionsOf<Specs>): Form<undefined>;
   /** Prunes `problem.weight` in place. */
   prune(problem: LinearProblem, options: OptionsOf<Specs>): Promise<PruneOutcome>;

@@ -1,6 +1,7 @@
 import { contracts } from "./backends/operations/index.js";
 import { PenjingError } from "./errors.js";
-import { leavesOf } from "./form.js";
+import { type Form, leavesOf } from "./form.js";
+import { describe } from "./forms/leaf.js";
 import { shapeOf } from "./forms/shape.js";
 import type { PruneOutcome } from "./method.js";
 import { sizeOf } from "./tensor.js";
@@ -11,14 +12,16 @@ import { sizeOf } from "./tensor.js";
  * @param shape [outFeatures, inFeatures] of the layer
  * @param where the method, for messages
  * @param layer its name, for messages
- * @throws PenjingError for a mask of another dtype or size, a form that cannot be or that stands for a
- *   matrix of another shape, and figures and notes that are none
+ * @param promised the form that the method says it gives
+ * @throws PenjingError for a mask of another dtype or size, a form that cannot be, that is not the
+ *   promised one or that stands for a matrix of another shape, and figures and notes that are none
  */
 export function checkOutcome(
   outcome: PruneOutcome,
   shape: readonly number[],
   where: string,
   layer: string,
+  promised?: Form<undefined>,
 ): void {
   const need = (holds: unknown, what: string) => {
     if (holds) return;
@@ -33,7 +36,10 @@ export function checkOutcome(
   need(Object.values(figures ?? [""]).every(isNumber), "its figures must be numbers by name");
   const areTexts = Array.isArray(notes) && notes.every((note) => typeof note === "string");
   need(areTexts, "its notes must be a list of texts");
-  if (!form) return;
+  if (!form) {
+    need(!promised, `it gave no form, must be ${promised && describe(promised)}`);
+    return;
+  }
   let whole: readonly number[] | undefined;
   try {
     contracts.prepare.check!(form);
@@ -46,5 +52,7 @@ export function checkOutcome(
   const isFloat = leavesOf(form).every(
     ({ numbers }) => numbers.kind !== "float" || numbers.dtype === "f32",
   );
+  const isPromised = !promised || describe(form) === describe(promised);
+  need(isPromised, `its form is ${describe(form)}, must be ${promised && describe(promised)}`);
   need(isFloat, "floats of its form must be f32; they are rounded when they are stored");
 }

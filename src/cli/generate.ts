@@ -73,7 +73,7 @@ async function run(
   flags: GenerateFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const { json, quiet, explain, chat, system, verbose: _, plugin: __, ...sampling } = flags;
+  const { json, quiet: _, explain: __, chat, system, verbose, plugin, ...sampling } = flags;
   if (system !== undefined && !chat) {
     throw new PenjingError("--system", "it is the first message of a chat; give --chat with it.");
   }
@@ -83,9 +83,12 @@ async function run(
   if (isTalk) {
     const model = await openModel(path, { ...backendOf(flags), plugins: options.plugins, signal });
     try {
-      await talk({ messages: opening, signal }, (messages) =>
-        tell(generate({ ...options, ...OWN_BACKEND, model, messages }), "", flags),
-      );
+      await talk({ messages: opening, signal }, async (messages) => {
+        const work = generate({ ...options, ...OWN_BACKEND, model, messages });
+        const result = await tell(work, "", flags);
+        summarise(result, flags);
+        return result;
+      });
     } finally {
       await model.close();
     }
@@ -95,18 +98,19 @@ async function run(
   const prompt = isRead ? await readPrompt(flags, signal) : given;
   const asked = chat ? { messages: [...opening, { role: "user", content: prompt }] } : { prompt };
   const work = generate({ ...options, ...asked });
-  const { promptIds, ids, ...result } = await tell(work, chat ? "" : prompt, flags);
-  if (json) {
-    printJson({ ...result, promptIds: Array.from(promptIds), ids: Array.from(ids) });
-    return;
-  }
+  const result = await tell(work, chat ? "" : prompt, flags);
+  if (!json) return summarise(result, flags);
+  const { promptIds, ids } = result;
+  printJson({ ...result, promptIds: Array.from(promptIds), ids: Array.from(ids) });
+}
+
+function summarise(result: Generation, { quiet, explain }: GenerateFlags): void {
+  const { ids, tokensPerSecond, backend, stoppedBy, served } = result;
   if (!quiet) {
-    const rate = result.tokensPerSecond.toFixed(1);
-    process.stderr.write(
-      `${ids.length} tokens at ${rate} tokens/s on ${result.backend}; stopped by ${result.stoppedBy}\n`,
-    );
+    const rate = tokensPerSecond.toFixed(1);
+    printNote(`${ids.length} tokens at ${rate} tokens/s on ${backend}; stopped by ${stoppedBy}`);
   }
-  if (explain) print(`\n${explainServed(result.served)}`);
+  if (explain) print(`\n${explainServed(served)}`);
 }
 
 /** Prints a text as it is generated, behind what is shown before. */

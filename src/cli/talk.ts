@@ -1,5 +1,7 @@
 import { createInterface } from "node:readline";
 import type { ChatMessage } from "../checkpoint/chat-template.js";
+import { PenjingError } from "../errors.js";
+import { tellError } from "./ending.js";
 
 export interface Talk {
   /** What stands before the first line, such as a system message. */
@@ -17,7 +19,7 @@ export async function talk(
   { messages: opening, signal }: Talk,
   answer: (messages: readonly ChatMessage[]) => Promise<{ readonly text: string }>,
 ): Promise<void> {
-  const messages = [...opening];
+  const messages: ChatMessage[] = [...opening];
   const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: "> " });
   // A terminal that edits lines sends no signal by itself.
   lines.on("SIGINT", () => process.kill(process.pid, "SIGINT"));
@@ -31,9 +33,15 @@ export async function talk(
     lines.prompt();
     for await (const content of lines) {
       if (content.trim() !== "") {
-        messages.push({ role: "user", content });
-        const { text } = await answer(messages);
-        messages.push({ role: "assistant", content: text });
+        const asked = [...messages, { role: "user", content }];
+        try {
+          const { text } = await answer(asked);
+          messages.splice(0, messages.length, ...asked, { role: "assistant", content: text });
+        } catch (error) {
+          // A message that is refused, as one that is too long, was not said.
+          if (signal.aborted || !(error instanceof PenjingError)) throw error;
+          tellError(error, false);
+        }
       }
       if (isOpen) lines.prompt();
     }

@@ -148,7 +148,9 @@ export async function solveLayer(
   try {
     backend.copy(original, weight);
     const made = await method.prune({ ...problem, weight, sparsity, backend }, options);
-    checkOutcome(made, original.shape, methodName(method), problem.name);
+    const shape = [original.shape[0], original.shape[1]] as const;
+    const promised = method.form?.(shape, options);
+    checkOutcome(made, shape, methodName(method), problem.name, promised);
     outcome = made;
     const { form, curve, figures, notes } = outcome;
     const mask = (await backend.read(outcome.mask)) as Uint8Array;
@@ -156,7 +158,7 @@ export async function solveLayer(
       name: problem.name,
       method: method.name,
       sparsity: formatSparsity(sparsity),
-      shape: [original.shape[0], original.shape[1]],
+      shape,
       removed: 1 - mask.reduce((sum, one) => sum + one, 0) / mask.length,
       curve,
       figures,

@@ -67,9 +67,11 @@ export async function fitFactors(
   };
   const errorNow = async () => {
     const dense = await decode(backend, coreForm(core, factors));
-    const error = await layerError(backend, original, dense, hessian);
-    dense.dispose();
-    return error;
+    try {
+      return await layerError(backend, original, dense, hessian, problem.signal);
+    } finally {
+      dense.dispose();
+    }
   };
   try {
     const target = copyOf(original);
@@ -134,11 +136,11 @@ async function descend(
   { rounds, dampingAt }: FitOptions,
   goal: { readonly target: Tensor; readonly hessian: Tensor; readonly diagonal: Tensor },
 ): Promise<{ losses: readonly number[]; notes: string[] }> {
-  const { backend, seconds = Number.POSITIVE_INFINITY } = problem;
+  const { backend, signal, seconds = Number.POSITIVE_INFINITY } = problem;
   const { core, mask, left, right } = parts;
-  const breathe = pacer(problem.signal);
+  const breathe = pacer(signal);
   const notes: string[] = [];
-  const whole = await backend.ops.quadraticForm(goal.target, goal.hessian);
+  const whole = await backend.ops.quadraticForm(goal.target, goal.hessian, { signal });
   if (!(whole > 0)) return { losses: [0], notes };
   const losses = await resume(problem, parts);
   const begun = performance.now();
@@ -158,7 +160,7 @@ async function descend(
       await descent.round(done % 2 === 1);
       problem.onProgress?.(Math.min(1, Math.max((done + 1) / rounds, spent)));
       await keep(problem, parts, losses);
-      problem.signal?.throwIfAborted();
+      signal?.throwIfAborted();
     }
   } finally {
     descent.dispose();

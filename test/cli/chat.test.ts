@@ -56,7 +56,8 @@ skipUnless(
   async () => {
     const program = [process.execPath, PROGRAM, "generate", chatty, "--chat", ...QUICK].join(" ");
     const { stdout } = spawnSync("script", ["-qec", program, "/dev/null"], {
-      input: "A ball.\nA tree.\n",
+      // What does not fit is told, and was not said.
+      input: `A ball.\n${"A ball. ".repeat(200)}\nA tree.\n`,
       encoding: "utf8",
     });
     const ask = async (prompt: string) =>
@@ -65,6 +66,7 @@ skipUnless(
     const second = await ask(`A ball.\n${first}\nA tree.`);
     const told = stdout.replaceAll("\r", "");
     assert.ok(told.includes(`${first}\n`), told);
+    assert.match(told, /penjing: \[.*\] .*256/);
     assert.ok(told.slice(told.indexOf(first) + first.length).includes(`${second}\n`), told);
   },
 );

@@ -16,6 +16,7 @@ import { layouts } from "../../src/layouts/index.js";
 import { methods } from "../../src/methods/index.js";
 import { readModelConfig } from "../../src/models/families/index.js";
 import { openRegistry } from "../../src/registry.js";
+import { colsOf, rowsOf } from "../../src/tensor.js";
 import { compressFiles, storyFiles } from "../compress/stories.js";
 import { parts } from "./plugin.js";
 
@@ -152,6 +153,28 @@ test("a form of another shape, or of parts that do not fit, is refused", async (
       async prune(problem, options) {
         const outcome = await methods.magnitude.prune(problem, options);
         return { ...outcome, form: denseLeaf(problem.backend.zeros([8, 4]), shape) };
+      },
+    });
+    assert.match(error.message, message);
+  }
+});
+
+test("a form that is not the one that the method promises is refused", async () => {
+  const form = (shape: readonly [number, number]) => ({
+    ...denseLeaf(undefined, shape),
+    structure: { kind: "n:m", n: 2, m: 4 } as const,
+  });
+  for (const [given, message] of [
+    [undefined, /it gave no form, must be 2:4 x f32/],
+    ["dense", /its form is dense x f32, must be 2:4 x f32/],
+  ] as const) {
+    const { error } = await refusal({
+      form,
+      async prune(problem, options) {
+        const outcome = await methods.magnitude.prune(problem, options);
+        const { backend, weight } = problem;
+        const shape = [rowsOf(weight), colsOf(weight)] as const;
+        return given ? { ...outcome, form: denseLeaf(backend.zeros(shape), shape) } : outcome;
       },
     });
     assert.match(error.message, message);

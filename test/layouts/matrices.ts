@@ -26,12 +26,12 @@ function putElement(bytes: Uint8Array, at: number, size: number, random: Random)
   bytes[at] |= 1;
 }
 
-/** A matrix whose groups of 4 have 0 to `most` non-zeros, as many of each. */
+/** A matrix whose groups of 4 have `least` to `most` non-zeros, as many of each. */
 export function sparseMatrix(
   dtype: TensorEntry["dtype"],
   rows: number,
   cols: number,
-  { most = 2, seed = 1, name = "m.weight" } = {},
+  { least = 0, most = 2, seed = 1, name = "m.weight" } = {},
 ): Case {
   const size = SIZES[dtype];
   const random = new Random(seed);
@@ -39,7 +39,7 @@ export function sparseMatrix(
   for (let row = 0; row < rows; row++) {
     for (let col = 0; col < cols; col += 4) {
       const free = [col, col + 1, col + 2, col + 3].filter((i) => i < cols);
-      let count = Math.min(free.length, Math.floor(random.next() * (most + 1)));
+      let count = Math.min(free.length, least + Math.floor(random.next() * (most - least + 1)));
       for (; count > 0; count--) {
         const [place] = free.splice(Math.floor(random.next() * free.length), 1);
         putElement(bytes, (row * cols + place) * size, size, random);
