@@ -256,15 +256,20 @@ browserTest("reading a long text shows how far it is", async () => {
   await page.locator("details summary").first().click();
   await page.locator("#evaluation-file").setInputFiles(long);
   await page.locator("#evaluation-hint").getByText("long.txt, 4").waitFor();
-  // It is read in a moment: what is shown in between is written down.
-  await page.evaluate(() => {
-    const doing = document.querySelector("#doing")!;
-    const told: string[] = Object.assign(globalThis, { told: [] }).told;
-    const watch = new MutationObserver(() => told.push(doing.textContent));
-    watch.observe(doing, { characterData: true, childList: true, subtree: true });
-  });
+  // It is read in a moment, so the page itself looks out for it.
+  const told = page.evaluate(
+    (wanted) =>
+      new Promise<void>((resolve) => {
+        const doing = document.querySelector("#doing")!;
+        const watch = new MutationObserver(() => {
+          if (doing.textContent.includes(wanted)) resolve();
+        });
+        watch.observe(doing, { characterData: true, childList: true, subtree: true });
+      }),
+    "reading the text",
+  );
   await page.locator("#start").click();
-  await page.waitForFunction('told.some((text) => text.includes("reading the text"))');
+  await told;
   await page.locator("#cancel").click();
   await page.locator("#work").waitFor({ state: "hidden" });
 });
