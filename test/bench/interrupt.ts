@@ -23,7 +23,11 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
       const times = new Map<string, number[]>();
       for (let i = 0; i < moments; i++) {
         const reaction = await interrupt(own, (span * (i + 0.5)) / moments);
-        if (!reaction) continue;
+        if (!reaction) {
+          // It had ended before.
+          rmSync(out, { recursive: true, force: true });
+          continue;
+        }
         checkEnd(reaction, name, out);
         const { phase, milliseconds } = reaction;
         times.set(phase, [...(times.get(phase) ?? []), milliseconds]);
