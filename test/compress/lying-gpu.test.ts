@@ -49,6 +49,24 @@ function products(change: (out: Float32Array, shape: readonly number[]) => void)
   };
 }
 
+/** A GPU that lies when it has found the error of a layer. */
+function afterErrors(
+  lies: (honest: Operations, isMeasured: () => boolean) => Partial<Operations>,
+): Lie {
+  return {
+    ops(honest) {
+      let isMeasured = false;
+      return {
+        quadraticForm(d, h) {
+          isMeasured = true;
+          return honest.quadraticForm(d, h);
+        },
+        ...lies(honest, () => isMeasured),
+      };
+    },
+  };
+}
+
 /** The embedded model's weights are read as 16 bits. */
 const LIES: Readonly<Record<string, readonly [lie: Lie, message: RegExp]>> = {
   "a read that gives NaN": [
@@ -68,41 +86,23 @@ const LIES: Readonly<Record<string, readonly [lie: Lie, message: RegExp]>> = {
     /the GPU gave inputs of model\.layers\.0\.self_attn\.q_proj that are NaN or infinite/,
   ],
   "an activation that is written as NaN": [
-    {
-      ops: ({ add, quadraticForm }) => {
-        let isMeasured = false;
-        return {
-          quadraticForm(d, h) {
-            isMeasured = true;
-            return quadraticForm(d, h);
-          },
-          // From then on the block's outputs are computed for the next one.
-          add(x, y) {
-            add(x, y);
-            if (isMeasured) f32(x).fill(Number.NaN, 0, 9);
-          },
-        };
+    afterErrors(({ add }, isMeasured) => ({
+      // From then on the block's outputs are computed for the next one.
+      add(x, y) {
+        add(x, y);
+        if (isMeasured()) f32(x).fill(Number.NaN, 0, 9);
       },
-    },
+    })),
     /the GPU gave activations that are NaN or infinite/,
   ],
   "a product of the finished weight that is zero": [
-    {
-      ops: ({ multiply, quadraticForm }) => {
-        let isMeasured = false;
-        return {
-          quadraticForm(d, h) {
-            isMeasured = true;
-            return quadraticForm(d, h);
-          },
-          multiply(x, weight, out, options) {
-            multiply(x, weight, out, options);
-            // After the checks of the Hessian, which multiply one row too.
-            if (isMeasured && out.shape[0] === 1) f32(out).fill(0);
-          },
-        };
+    afterErrors(({ multiply }, isMeasured) => ({
+      multiply(x, weight, out, options) {
+        multiply(x, weight, out, options);
+        // After the checks of the Hessian, which multiply one row too.
+        if (isMeasured() && out.shape[0] === 1) f32(out).fill(0);
       },
-    },
+    })),
     /q_proj: the GPU's product with it is 0, must be /,
   ],
   "a Hessian of which a part is missing": [

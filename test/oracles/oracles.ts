@@ -23,6 +23,17 @@ export function hasModules(...modules: readonly string[]): boolean {
   return spawnSync(PYTHON, ["-c", `import ${modules.join(", ")}`]).status === 0;
 }
 
+/** What a program of test/, by the parts of its path, prints as JSON when it reads a question as JSON. */
+export function askProgram(question: unknown, ...parts: readonly string[]): unknown {
+  const { status, stdout, stderr } = spawnSync(PYTHON, [join(repositoryRoot, "test", ...parts)], {
+    input: JSON.stringify(question),
+    encoding: "utf8",
+    maxBuffer: 2 ** 30,
+  });
+  if (status !== 0) throw new Error(`${parts.at(-1)} failed: ${stderr}`);
+  return JSON.parse(stdout);
+}
+
 /** The folder of a real model's tokenizer, as in "qwen3"; undefined where it is not installed. */
 export function tokenizerFolder(name: string): string | undefined {
   const folder = join(place, "tokenizers", name);

@@ -1,7 +1,4 @@
-import { spawnSync } from "node:child_process";
-import { join } from "node:path";
-import { PYTHON } from "../../oracles/oracles.js";
-import { repositoryRoot } from "../../shared.js";
+import { askProgram } from "../../oracles/oracles.js";
 
 /** What the tokenizers library says of a text. */
 export type Answer = readonly [
@@ -20,12 +17,6 @@ export interface Question {
 
 /** The library's answers: for each text, or the reason for which it refuses the definition. */
 export function askLibrary(questions: readonly Question[]): (readonly Answer[] | string)[] {
-  const script = join(repositoryRoot, "test", "checkpoint", "tokenizer", "oracle.py");
-  const { status, stdout, stderr } = spawnSync(PYTHON, [script], {
-    input: JSON.stringify(questions),
-    encoding: "utf8",
-    maxBuffer: 2 ** 30,
-  });
-  if (status !== 0) throw new Error(`oracle.py failed: ${stderr}`);
-  return JSON.parse(stdout);
+  const answers = askProgram(questions, "checkpoint", "tokenizer", "oracle.py");
+  return answers as ReturnType<typeof askLibrary>;
 }
