@@ -56,7 +56,13 @@ export function encodeSnapshot({ facts, arrays }: Snapshot, room = 0): Uint8Arra
   return bytes;
 }
 
+/** A copy where a view of larger numbers could not begin. */
+function aligned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return bytes.byteOffset % 8 === 0 ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice();
+}
+
 /**
+ * @param bytes which the arrays become views of
  * @param where the file, for the message
  * @throws PenjingError when the bytes are not a whole snapshot
  */
@@ -69,10 +75,10 @@ export function decodeSnapshot(bytes: Uint8Array, where: string): Snapshot {
     let at = padded(8 + length);
     const read = arrays.map(({ name, type, length: count }) => {
       const size = count * TYPES[type].BYTES_PER_ELEMENT;
-      // A copy, since views need aligned offsets.
-      const part = bytes.slice(at, at + size);
+      const part = aligned(bytes.subarray(at, at + size));
+      if (part.length !== size) throw new RangeError("length");
       at += padded(size);
-      return [name, new TYPES[type](part.buffer, 0, count)] as const;
+      return [name, new TYPES[type](part.buffer, part.byteOffset, count)] as const;
     });
     if (at !== bytes.byteLength) throw new RangeError("length");
     return { facts, arrays: new Map(read) };

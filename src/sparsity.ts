@@ -52,3 +52,10 @@ export function formatSparsity(sparsity: Sparsity): string {
 export function removedCount(count: number, ratio: number): number {
   return Math.floor(count * ratio * (1 + 2 ** -50));
 }
+
+/** The ones of a mask, whose values are 0 and 1. */
+export function countKept(mask: Uint8Array): number {
+  let kept = 0;
+  for (let i = 0; i < mask.length; i++) kept += mask[i];
+  return kept;
+}

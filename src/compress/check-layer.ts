@@ -52,31 +52,53 @@ export async function checkLayer(
   const { name, stored, mask, sparsity, dense } = made;
   for (const tensor of stored.filter(({ dtype }) => dtype !== "U8")) {
     const { bits, exponent, size } = bitsOf(tensor);
-    let bad = 0;
-    let remains = false;
     for (let first = 0; first < bits.length; first += PIECE) {
       await rest();
-      const end = Math.min(bits.length, first + PIECE);
-      for (let i = first; i < end; i++) {
-        // An exponent of ones alone is infinity or NaN.
-        if ((bits[i] & exponent) === exponent) bad++;
-        if (tensor === dense && mask[i] === 0 && (bits[i] & size) !== 0) remains = true;
+      const piece = bits.subarray(first, first + PIECE);
+      if (!areFinite(piece, exponent, size)) {
+        let bad = 0;
+        for (const one of bits) if ((one & exponent) === exponent) bad++;
+        const kind = `NaN or infinite in ${tensor.dtype}`;
+        throw wrong(backend, name, `${bad} values of ${tensor.name} came out ${kind}`);
+      }
+      if (tensor === dense && !areZero(piece, mask.subarray(first, first + PIECE), size)) {
+        throw wrong(backend, name, "a weight that its mask removes is not 0");
       }
     }
-    if (bad > 0) {
-      const kind = `NaN or infinite in ${tensor.dtype}`;
-      throw wrong(backend, name, `${bad} values of ${tensor.name} came out ${kind}`);
-    }
-    if (remains) throw wrong(backend, name, "a weight that its mask removes is not 0");
   }
-  if (sparsity.kind !== "n:m") return;
-  const { n, m } = sparsity;
-  for (let at = 0; at < mask.length; at += m) {
-    if (at % (PIECE * m) === 0) await rest();
-    let kept = 0;
-    for (let i = at; i < at + m; i++) kept += mask[i];
+  const { n, m } = sparsity.kind === "n:m" ? sparsity : { n: 1, m: 1 };
+  for (let first = 0; first < mask.length; first += PIECE * m) {
+    await rest();
+    const kept = mostKept(mask.subarray(first, first + PIECE * m), m);
     if (kept > n) throw wrong(backend, name, `its mask keeps ${kept} of ${m} weights, not ${n}`);
   }
+}
+
+/** Whether no exponent is of ones alone, as infinity's and NaN's are. */
+function areFinite(bits: Bits, exponent: number, size: number): boolean {
+  // The exponent's lowest bit, added, goes over into the sign only where all of its bits are set.
+  const one = size + 1 - exponent;
+  let sums = 0;
+  for (let i = 0; i < bits.length; i++) sums |= (bits[i] & size) + one;
+  return (sums & (size + 1)) === 0;
+}
+
+/** Whether what a mask removes is 0 or -0. */
+function areZero(bits: Bits, mask: Uint8Array, size: number): boolean {
+  let remains = 0;
+  for (let i = 0; i < bits.length; i++) remains |= bits[i] & (mask[i] - 1);
+  return (remains & size) === 0;
+}
+
+/** The most that is kept of any M. */
+function mostKept(mask: Uint8Array, m: number): number {
+  let most = 0;
+  for (let at = 0; at < mask.length; at += m) {
+    let kept = 0;
+    for (let i = at; i < at + m; i++) kept += mask[i];
+    if (kept > most) most = kept;
+  }
+  return most;
 }
 
 /** A row of numbers in float64, and for each the sum of the sizes of its terms. */
@@ -212,6 +234,8 @@ function timesForm(x: Row, form: Form<string>, stored: readonly FinishedTensor[]
   });
   return { values, sizes };
 }
+
+type Bits = Uint16Array | Uint32Array;
 
 /** The bits of a tensor's floats, and which of them are the exponent and all but the sign. */
 function bitsOf({ name, dtype, bytes }: FinishedTensor) {

@@ -14,7 +14,7 @@ import type { OptionValue } from "../options.js";
 import { checkOutcome } from "../outcome.js";
 import type { Brought } from "../plugin.js";
 import type { Snapshot } from "../snapshot.js";
-import { formatSparsity, type Sparsity } from "../sparsity.js";
+import { countKept, formatSparsity, type Sparsity } from "../sparsity.js";
 import type { Statistics } from "../statistic.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { checkError, checkLayer, checkProduct } from "./check-layer.js";
@@ -159,7 +159,7 @@ export async function solveLayer(
       method: method.name,
       sparsity: formatSparsity(sparsity),
       shape,
-      removed: 1 - mask.reduce((sum, one) => sum + one, 0) / mask.length,
+      removed: 1 - countKept(mask) / mask.length,
       curve,
       figures,
       notes,

@@ -84,16 +84,11 @@ export class UnitWriter {
 
   private async flush(): Promise<void> {
     if (this.size === 0) return;
-    const bytes = new Uint8Array(this.size);
-    let at = 0;
-    for (const piece of this.pending) {
-      bytes.set(piece, at);
-      at += piece.length;
-    }
+    const arrays = new Map(this.pending.map((piece, i) => [String(i), piece]));
     const name = `${this.name}.${this.parts.length}`;
     this.pending = [];
     this.size = 0;
-    await this.journal.put(name, { facts: {}, arrays: new Map([["bytes", bytes]]) });
+    await this.journal.put(name, { facts: {}, arrays });
     this.parts.push(name);
   }
 
@@ -119,22 +114,19 @@ export async function* readUnit(
   name: string,
   { tensors }: Unit,
 ): AsyncGenerator<{ readonly name: string; readonly start: number; readonly bytes: Uint8Array }> {
-  let part: Uint8Array = new Uint8Array(0);
+  let pieces: Uint8Array[] = [];
   let parts = 0;
-  let at = 0;
   for (const tensor of tensors) {
     const size = byteLengthOf(tensor);
     let start = 0;
     do {
-      if (at === part.length && start < size) {
+      if (pieces.length === 0 && start < size) {
         const { arrays } = (await journal.load(`${name}.${parts++}`)) as Snapshot;
-        part = arrays.get("bytes") as Uint8Array;
-        at = 0;
+        pieces = [...arrays.values()] as Uint8Array[];
       }
-      const bytes = part.subarray(at, at + size - start);
+      const bytes = start < size ? pieces.shift()! : new Uint8Array(0);
       yield { name: tensor.name, start, bytes };
       start += bytes.length;
-      at += bytes.length;
     } while (start < size);
   }
 }

@@ -8,6 +8,7 @@ export interface WorkFolder {
   list(): Promise<string[]>;
   /** A file's bytes in a buffer of their own, or undefined when there is none. */
   read(name: string): Promise<Uint8Array | undefined>;
+  /** The bytes may be kept as they are: whoever gives them does not change them afterwards. */
   write(name: string, bytes: Uint8Array): Promise<void>;
   /** Removes a file; nothing happens when there is none. */
   remove(name: string): Promise<void>;
@@ -29,7 +30,7 @@ export function memoryWorkFolder(path = "memory"): WorkFolder {
       return files.get(name)?.slice();
     },
     async write(name, bytes) {
-      files.set(name, bytes.slice());
+      files.set(name, bytes);
     },
     async remove(name) {
       files.delete(name);
