@@ -38,9 +38,10 @@ export class HessianCheck {
    */
   *add(batch: Tensor): Work {
     const { backend, direction, squares } = this;
-    const along = backend.zeros([rowsOf(batch), 1]);
-    backend.ops.multiply(batch, direction, along);
-    backend.ops.accumulateColumnSquares(along, squares);
+    const along = backend.zeros([1, rowsOf(batch)]);
+    // The batch as the matrix of a product with one row: its numbers are read once.
+    backend.ops.multiply(direction, batch, along);
+    backend.ops.accumulateColumnSquares(backend.rows(along, 0, rowsOf(batch), 1), squares);
     along.dispose();
     if (!this.first) yield this.look(batch);
   }

@@ -5,6 +5,7 @@
  *   header    UTF-8 JSON: { facts, arrays: [{ name, type, length }, ...] }
  *   arrays    one after another, each at a multiple of 8 bytes from the header's end
  */
+import { aligned } from "./checkpoint/dtype.js";
 import { PenjingError } from "./errors.js";
 
 const TYPES = { Uint8Array, Int32Array, Float32Array, Float64Array } as const;
@@ -56,11 +57,6 @@ export function encodeSnapshot({ facts, arrays }: Snapshot, room = 0): Uint8Arra
   return bytes;
 }
 
-/** A copy where a view of larger numbers could not begin. */
-function aligned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  return bytes.byteOffset % 8 === 0 ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice();
-}
-
 /**
  * @param bytes which the arrays become views of
  * @param where the file, for the message
@@ -75,7 +71,7 @@ export function decodeSnapshot(bytes: Uint8Array, where: string): Snapshot {
     let at = padded(8 + length);
     const read = arrays.map(({ name, type, length: count }) => {
       const size = count * TYPES[type].BYTES_PER_ELEMENT;
-      const part = aligned(bytes.subarray(at, at + size));
+      const part = aligned(bytes.subarray(at, at + size), 8);
       if (part.length !== size) throw new RangeError("length");
       at += padded(size);
       return [name, new TYPES[type](part.buffer, part.byteOffset, count)] as const;

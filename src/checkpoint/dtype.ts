@@ -70,8 +70,8 @@ function halves(): Uint32Array {
 }
 
 /** `bytes` where a typed array of `width`-byte elements can view it: itself, or a copy. */
-function aligned(bytes: Uint8Array, width: number): Uint8Array {
-  return bytes.byteOffset % width === 0 ? bytes : bytes.slice();
+export function aligned(bytes: Uint8Array, width: number): Uint8Array<ArrayBuffer> {
+  return bytes.byteOffset % width === 0 ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice();
 }
 
 /**

@@ -45,7 +45,7 @@ export async function* compressBlock(
   const isReplaced = (name: string) =>
     steps.some(({ plan }) => plan.layers.has(blockTensor(layer, name)));
   const state: BlockState = {
-    block: await loadBlock(model, backend, layer, { dense: true }),
+    block: await loadBlock(model, backend, layer, { dense: true, signal: passes.signal }),
     statistics: new Map(),
     replaced: sitesOf(model.spec.blocks[layer]).filter(({ name }) => isReplaced(name)),
     pruned: new Map(),

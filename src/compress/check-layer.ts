@@ -9,7 +9,7 @@ import type { FinishedTensor } from "../layout.js";
 import { Random } from "../random.js";
 import { pacer } from "../run.js";
 import type { Sparsity } from "../sparsity.js";
-import { sizeOf, type Tensor, type TensorData } from "../tensor.js";
+import type { Tensor, TensorData } from "../tensor.js";
 
 /** Values that are looked at together. */
 const PIECE = 2 ** 20;
@@ -215,12 +215,10 @@ function timesForm(x: Row, form: Form<string>, stored: readonly FinishedTensor[]
   };
   const tensorOf = (name: string) => stored.find((one) => one.name === name)!;
   if (form.structure.kind === "dense" && form.numbers.kind === "float") {
-    let [row, col] = [0, 0];
-    for (const piece of piecesOf(tensorOf(form.parts.get("values")!))) {
-      for (let i = 0; i < piece.length; i++) {
-        if (piece[i] !== 0) add(piece[i], row, col);
-        if (++col === cols) [row, col] = [row + 1, 0];
-      }
+    const each = Math.max(1, Math.floor(PIECE / cols));
+    for (let first = 0; first < rows; first += each) {
+      const piece = rowsOf(tensorOf(form.parts.get("values")!), first, each, cols);
+      addRows(piece, x, { values: values.subarray(first), sizes: sizes.subarray(first) });
     }
     return { values, sizes };
   }
@@ -249,13 +247,28 @@ function bitsOf({ name, dtype, bytes }: FinishedTensor) {
   return { bits, exponent: 0x7f800000, size: 0x7fffffff };
 }
 
-/** The values of a tensor, some at a time. */
-function* piecesOf({ name, dtype, shape, bytes }: FinishedTensor): Generator<Float32Array> {
-  const width = DTYPE_BYTES[dtype];
-  const all = sizeOf(shape);
-  for (let first = 0; first < all; first += PIECE) {
-    const count = Math.min(PIECE, all - first);
-    const part = bytes.slice(first * width, (first + count) * width);
-    yield toFloat32({ name, dtype }, part);
+/** Some rows of a matrix as f32. */
+function rowsOf(
+  { name, dtype, bytes }: FinishedTensor,
+  first: number,
+  count: number,
+  cols: number,
+): Float32Array {
+  const rowBytes = cols * DTYPE_BYTES[dtype];
+  return toFloat32({ name, dtype }, bytes.subarray(first * rowBytes, (first + count) * rowBytes));
+}
+
+/** out += x Wᵀ for whole rows of W. */
+function addRows(weights: Float32Array, x: Row, out: Row): void {
+  const { values, sizes } = x;
+  const cols = values.length;
+  for (let at = 0, row = 0; at < weights.length; at += cols, row++) {
+    let [value, size] = [0, 0];
+    for (let i = 0; i < cols; i++) {
+      value += weights[at + i] * values[i];
+      size += Math.abs(weights[at + i]) * sizes[i];
+    }
+    out.values[row] += value;
+    out.sizes[row] += size;
   }
 }

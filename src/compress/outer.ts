@@ -22,7 +22,7 @@ export async function foldOuter(
   unit: UnitWriter,
   signal: AbortSignal | undefined,
 ): Promise<Record<string, unknown>> {
-  const gain = await loadTensor(model, backend, FINAL_NORM);
+  const gain = await loadTensor(model, backend, FINAL_NORM, signal);
   /** Turns the rows of a table [vocabSize, hidden], scaled by a gain before where one is given. */
   const turn = async (name: string, from: string, scale?: Tensor) => {
     const { dtype, shape } = model.weights.get(from)!;

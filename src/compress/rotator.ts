@@ -271,7 +271,10 @@ export class Rotator implements TransformRun {
     const stream = await passes.calibration.stream.copy("survey");
     try {
       for (let layer = first; layer < end; layer++) {
-        const block = await loadBlock(model, backend, layer, { dense: true });
+        const block = await loadBlock(model, backend, layer, {
+          dense: true,
+          signal: passes.signal,
+        });
         const needs = new Map(
           rotatedInputs(block.spec).map(({ name }) => [name, new Set(["hessian"] as const)]),
         );
@@ -308,10 +311,11 @@ export class Rotator implements TransformRun {
   /** A block of a group, loaded anew for each step. */
   private source(layer: number): RotationSource {
     const { backend, model, journal } = this;
+    const { signal } = this.passes;
     const opened = new Map<RotationProblem, BlockWeights>();
     return {
       open: async () => {
-        const block = await loadBlock(model, backend, layer, { dense: true });
+        const block = await loadBlock(model, backend, layer, { dense: true, signal });
         const moments = new Map<string, Tensor>();
         try {
           await foldNorms(backend, block);

@@ -91,7 +91,7 @@ export class Coordinates {
   /** Q = Q T. */
   private async turn(name: string): Promise<void> {
     const { model, backend, signal } = this.tools;
-    const turn = await loadTensor(model, backend, name);
+    const turn = await loadTensor(model, backend, name, signal);
     if (!this.current) {
       this.current = turn;
       return;
@@ -142,7 +142,7 @@ export class Coordinates {
 
 /** Refuses a norm whose gains are not all 1. */
 async function refuseGains(tools: Tools, name: string): Promise<void> {
-  const gains = await loadTensor(tools.model, tools.backend, name);
+  const gains = await loadTensor(tools.model, tools.backend, name, tools.signal);
   try {
     const data = (await tools.backend.read(gains)) as Float32Array;
     const gain = data.find((value) => value !== 1);

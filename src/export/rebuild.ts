@@ -129,7 +129,7 @@ async function loadPanels(tools: Tools, name: string, wanted: number): Promise<P
   const form = model.forms.get(name);
   const around = form && coreIn(form);
   if (form && !around) {
-    const tensors = [await loadDense(model, backend, name)];
+    const tensors = [await loadDense(model, backend, name, tools.signal)];
     return { ranges: [{ first: 0, count: cols }], tensors };
   }
   const block = around?.right.structure.size ?? 1;
@@ -182,7 +182,8 @@ async function multiplyOut(
   { left, right }: CoreInBlocks,
   { ranges, tensors }: Panels,
 ): Promise<void> {
-  const load = (leaf: Leaf<string>) => loadTensor(model, backend, leaf.parts.get("values")!);
+  const load = (leaf: Leaf<string>) =>
+    loadTensor(model, backend, leaf.parts.get("values")!, signal);
   await allOrNothing(async (own) => {
     const [a, b] = [left.structure.size, right.structure.size];
     const lefts = own(await load(left));

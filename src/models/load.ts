@@ -4,15 +4,7 @@ import type { PreparedMatrix, Weight } from "../backends/operations/form.js";
 import { decode } from "../decode.js";
 import { PenjingError } from "../errors.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
-import {
-  childrenOf,
-  type FloatName,
-  type Form,
-  formOf,
-  type Leaf,
-  mapLeaves,
-  partsIn,
-} from "../form.js";
+import { childrenOf, type Form, formOf, type Leaf, mapLeaves, partsIn } from "../form.js";
 import { denseLeaf, leafDamage, openLeaf, twoFourLeaf } from "../forms/leaf.js";
 import { isPlainLeaf } from "../forms/names.js";
 import type { PartRule } from "../forms/rules.js";
@@ -25,7 +17,7 @@ import type { Tensor } from "../tensor.js";
 import type { BlockWeights, LinearWeight, OuterWeights } from "./decoder.js";
 import { embeddingName, headName, readWeight, type StoredModel } from "./stored.js";
 import { sharedIn } from "./stored-forms.js";
-import { allOrNothing, loadTensor, refuseNonFinite, uploadFloats } from "./weights.js";
+import { allOrNothing, loadFactors, loadTensor, parameterOf } from "./weights.js";
 
 /**
  * The parts of a packed weight in the layout two-four, the one that the kernels read; undefined when it
@@ -49,72 +41,48 @@ async function readTwoFour(
   return twoFour.pack(entry, bytes);
 }
 
-/** Weights on a backend, and what they are: f32, or u16 holding f16 or bf16. */
-interface Factors {
-  readonly tensor: Tensor;
-  readonly dtype: FloatName;
-}
-
-/**
- * Loads a linear's weight, or the values of one, to multiply by: in 16 bits as stored where the backend
- * reads them; bf16 as f16 where it reads that alone and no value changes by more than 2^-25; else f32.
- * bf16 has less precision than f16 but a wider range: values beyond it stay f32.
- */
-async function loadFactors(
+/** A weight as the layout stores it, to multiply by: 2:4 where it is packed so, else dense. */
+async function loadStored(
   model: StoredModel,
   backend: Backend,
-  entry: TensorEntry,
-  bytes: Uint8Array,
-): Promise<Factors> {
-  const tensor = uploadFloats(backend, entry, bytes);
-  await refuseNonFinite(backend, tensor, model.checkpoint.folder.path, entry.name);
-  if (entry.dtype !== "F16" && entry.dtype !== "BF16") return { tensor, dtype: "f32" };
-  const stored = entry.dtype.toLowerCase() as HalfFormat;
-  const format = backend.halfFormats.includes(stored) ? stored : backend.halfFormats[0];
-  if (!format) return { tensor, dtype: "f32" };
-  const half = backend.zeros(tensor.shape, "u16");
-  backend.ops.narrow(tensor, half, format);
-  backend.ops.widen(half, tensor, format);
-  const overflown = format === stored ? 0 : await backend.ops.countNonFinite(tensor);
-  tensor.dispose();
-  if (overflown === 0) return { tensor: half, dtype: format };
-  half.dispose();
-  return { tensor: uploadFloats(backend, entry, bytes), dtype: "f32" };
-}
-
-/** A weight as the layout stores it, to multiply by: 2:4 where it is packed so, else dense. */
-async function loadStored(model: StoredModel, backend: Backend, name: string): Promise<Leaf> {
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<Leaf> {
   const entry = model.weights.get(name)!;
   const [rows, cols] = entry.shape;
   const packed = model.packed.has(name) ? await readTwoFour(model, entry) : undefined;
   if (!packed) {
-    const bytes = await readWeight(model, name);
-    const { tensor, dtype } = await loadFactors(model, backend, entry, bytes);
+    const { tensor, dtype } = await loadFactors(backend, parameterOf(model, entry, signal));
     return denseLeaf(tensor, [rows, cols], dtype);
   }
   const [valueEntry, indexEntry] = twoFour.entries(entry);
   const indices = packed.get(indexEntry.name)!;
   checkTwoFourIndices(indexEntry.name, indices, rows, cols);
-  const valueBytes = packed.get(valueEntry.name)!;
-  const { tensor, dtype } = await loadFactors(model, backend, { ...valueEntry, name }, valueBytes);
+  const values = packed.get(valueEntry.name)!;
+  const parameter = parameterOf(model, { ...valueEntry, name }, signal, values);
+  const { tensor, dtype } = await loadFactors(backend, parameter);
   const codes = backend.upload(indices, indexEntry.shape);
   return twoFourLeaf(tensor, codes, [rows, cols], dtype);
+}
+
+interface FormOptions {
+  /** Widen all floats. @default false */
+  readonly exact?: boolean;
+  readonly signal: AbortSignal | undefined;
 }
 
 /**
  * A leaf's parts on the backend: floats of a dense or an n:m leaf as they are multiplied by, others
  * widened to f32.
- *
- * @param exact widen all floats. @default false
  */
 function loadLeaf(
   model: StoredModel,
   backend: Backend,
   leaf: Leaf<string>,
-  { exact = false } = {},
+  { exact = false, signal }: FormOptions,
 ): Promise<Leaf> {
   const values = leaf.parts.get("values")!;
-  if (isPlainLeaf(leaf) && !exact) return loadStored(model, backend, values);
+  if (isPlainLeaf(leaf) && !exact) return loadStored(model, backend, values, signal);
   return allOrNothing(async (own) => {
     const codes = new Map<string, Uint8Array>();
     let { numbers } = leaf;
@@ -125,10 +93,10 @@ function loadLeaf(
         return own(backend.upload(bytes, shape));
       }
       if (name === "scales" || leaf.structure.kind !== "n:m" || exact) {
-        return own(await loadTensor(model, backend, tensor));
+        return own(await loadTensor(model, backend, tensor, signal));
       }
       const entry = model.weights.get(tensor)!;
-      const factors = await loadFactors(model, backend, entry, await readWeight(model, tensor));
+      const factors = await loadFactors(backend, parameterOf(model, entry, signal));
       numbers = { kind: "float", dtype: factors.dtype };
       return own(factors.tensor);
     };
@@ -152,7 +120,7 @@ function loadForm(
   model: StoredModel,
   backend: Backend,
   form: Form<string>,
-  options?: { readonly exact: boolean },
+  options: FormOptions,
 ): Promise<Form> {
   return allOrNothing((own) =>
     mapLeaves(form, async (leaf) => {
@@ -172,13 +140,14 @@ export async function loadDense(
   model: StoredModel,
   backend: Backend,
   name: string,
+  signal?: AbortSignal,
 ): Promise<Tensor> {
   const form = model.forms.get(name);
-  if (!form) return loadTensor(model, backend, name);
-  if (form.kind === "shared") return loadDense(model, backend, form.of);
+  if (!form) return loadTensor(model, backend, name, signal);
+  if (form.kind === "shared") return loadDense(model, backend, form.of, signal);
   // What a part shares is put in its place: here nothing is held by two.
   const whole = inPlace(model, form);
-  const loaded = await loadForm(model, backend, whole, { exact: true });
+  const loaded = await loadForm(model, backend, whole, { exact: true, signal });
   try {
     return await decode(backend, loaded);
   } finally {
@@ -226,17 +195,17 @@ async function loadMatrix(
   model: StoredModel,
   backend: Backend,
   name: string,
-  matrices: SharedMatrices,
+  { matrices, signal }: LoadOptions & { readonly matrices: SharedMatrices },
 ): Promise<Weight> {
   const shape = model.weights.get(name)!.shape;
   const form = model.forms.get(name) ?? denseLeaf(name, [shape[0], shape[1]]);
   const prepare = async (): Promise<PreparedMatrix> => {
     const taken = new Map<string, PreparedMatrix[]>();
     for (const of of sharedIn(form)) {
-      const matrix = await loadMatrix(model, backend, of, matrices);
+      const matrix = await loadMatrix(model, backend, of, { matrices, signal });
       taken.set(of, [...(taken.get(of) ?? []), matrix as PreparedMatrix]);
     }
-    const loaded = await loadForm(model, backend, form);
+    const loaded = await loadForm(model, backend, form, { signal });
     try {
       return await backend.ops.prepare(loaded, { shared: (of) => taken.get(of)!.pop()! });
     } finally {
@@ -246,7 +215,7 @@ async function loadMatrix(
   const isShared = [...model.forms.values()].some((other) => sharedIn(other).includes(name));
   if (isShared) return matrices.take(name, prepare);
   if (!isPlainLeaf(form)) return prepare();
-  const leaf = await loadStored(model, backend, name);
+  const leaf = await loadStored(model, backend, name, signal);
   if (isPlainLeaf(leaf) && leaf.numbers.kind === "float" && leaf.numbers.dtype === "f32") {
     return leaf.parts.get("values")!;
   }
@@ -258,17 +227,27 @@ async function loadMatrix(
 }
 
 /** Loads the embedding or the head, in 16 bits where the backend reads them as they are stored. */
-async function loadTable(model: StoredModel, backend: Backend, name: string): Promise<Weight> {
+async function loadTable(
+  model: StoredModel,
+  backend: Backend,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<Weight> {
   const format = model.weights.get(name)!.dtype.toLowerCase() as HalfFormat;
   if (model.forms.has(name) || !backend.halfFormats.includes(format)) {
-    return loadDense(model, backend, name);
+    return loadDense(model, backend, name, signal);
   }
-  return loadMatrix(model, backend, name, new SharedMatrices());
+  return loadMatrix(model, backend, name, { matrices: new SharedMatrices(), signal });
 }
 
 /** Loads a turn x R of the residual stream as the matrix Rᵀ to multiply by. */
-async function loadTurn(model: StoredModel, backend: Backend, name: string): Promise<Tensor> {
-  const turn = await loadTensor(model, backend, name);
+async function loadTurn(
+  model: StoredModel,
+  backend: Backend,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<Tensor> {
+  const turn = await loadTensor(model, backend, name, signal);
   const matrix = backend.zeros(turn.shape);
   backend.ops.transpose(turn, matrix);
   turn.dispose();
@@ -280,6 +259,7 @@ export interface LoadOptions {
   readonly dense?: boolean | undefined;
   /** Where matrices are that other layers multiply by too. @default such matrices are loaded anew */
   readonly matrices?: SharedMatrices | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Loads the parameters of one decoder block. */
@@ -287,21 +267,21 @@ export function loadBlock(
   model: StoredModel,
   backend: Backend,
   layer: number,
-  { dense = false, matrices = new SharedMatrices() }: LoadOptions = {},
+  { dense = false, matrices = new SharedMatrices(), signal }: LoadOptions = {},
 ): Promise<BlockWeights> {
   const { blocks } = model.spec;
   const spec = blocks[layer];
   return allOrNothing(async (own) => {
     const load = async (name: string) =>
-      own(await loadTensor(model, backend, blockTensor(layer, name)));
+      own(await loadTensor(model, backend, blockTensor(layer, name), signal));
     const turn = async (name: string) =>
-      model.weights.has(name) ? own(await loadTurn(model, backend, name)) : undefined;
+      model.weights.has(name) ? own(await loadTurn(model, backend, name, signal)) : undefined;
     const linears: Record<string, LinearWeight> = {};
     for (const { name, bias: hasBias } of sitesOf(spec)) {
       const weightName = blockTensor(layer, `${name}.weight`);
       const weight = dense
-        ? await loadDense(model, backend, weightName)
-        : await loadMatrix(model, backend, weightName, matrices);
+        ? await loadDense(model, backend, weightName, signal)
+        : await loadMatrix(model, backend, weightName, { matrices, signal });
       own(weight);
       const bias = hasBias ? await load(`${name}.bias`) : undefined;
       linears[name] = { weight, bias };
@@ -320,14 +300,14 @@ export function loadBlock(
 export function loadOuter(
   model: StoredModel,
   backend: Backend,
-  { dense = false }: LoadOptions = {},
+  { dense = false, signal }: LoadOptions = {},
 ): Promise<OuterWeights> {
   const load = dense ? loadDense : loadTable;
   return allOrNothing(async (own) => {
-    const embedding = own(await load(model, backend, embeddingName(model)));
-    const finalNorm = own(await loadTensor(model, backend, FINAL_NORM));
+    const embedding = own(await load(model, backend, embeddingName(model), signal));
+    const finalNorm = own(await loadTensor(model, backend, FINAL_NORM, signal));
     const tied = headName(model) === embeddingName(model);
-    const head = tied ? embedding : await load(model, backend, headName(model));
+    const head = tied ? embedding : own(await load(model, backend, headName(model), signal));
     return { embedding, finalNorm, head };
   });
 }

@@ -202,14 +202,14 @@ export function loadDecoder(
 ): Promise<Decoder> {
   return allOrNothing(async (own) => {
     const rest = pacer(signal);
-    const outer = await loadOuter(model, backend);
+    const outer = await loadOuter(model, backend, { signal });
     for (const tensor of Object.values(outer)) own(tensor);
     const matrices = new SharedMatrices();
     const blocks: BlockWeights[] = [];
     own({ dispose: () => blocks.forEach(disposeBlock) });
     for (let layer = 0; layer < model.spec.blocks.length; layer++) {
       await rest();
-      blocks.push(await loadBlock(model, backend, layer, { matrices }));
+      blocks.push(await loadBlock(model, backend, layer, { matrices, signal }));
     }
     return new Decoder(backend, model.spec, outer, blocks, maxTokens, model.spec.context);
   });

@@ -292,18 +292,32 @@ export async function readWeight(model: StoredModel, name: string): Promise<Uint
 /** Bytes of a weight that are read at a time where the whole is not needed. */
 export const PIECE_BYTES = 2 ** 22;
 
-/** The bytes of a weight piece by piece, unless it is packed and must be unpacked as a whole. */
+/** Some of a weight's bytes, from byte `start` on. */
+export interface Piece {
+  readonly start: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Bytes that are at hand piece by piece. */
+export function* inPieces(bytes: Uint8Array, pieceBytes = PIECE_BYTES): Generator<Piece> {
+  for (let start = 0; start < bytes.length; start += pieceBytes) {
+    yield { start, bytes: bytes.subarray(start, start + pieceBytes) };
+  }
+}
+
+/** The bytes of a weight piece by piece; one that is packed is read and unpacked as a whole. */
 export async function* readPieces(
   model: StoredModel,
   name: string,
-): AsyncGenerator<{ readonly start: number; readonly bytes: Uint8Array }, void, void> {
+  pieceBytes = PIECE_BYTES,
+): AsyncGenerator<Piece, void, void> {
   if (model.packed.has(name) || model.sources.has(name)) {
-    yield { start: 0, bytes: await readWeight(model, name) };
+    yield* inPieces(await readWeight(model, name), pieceBytes);
     return;
   }
   const { byteLength } = model.checkpoint.tensors.get(name)!;
-  for (let start = 0; start < byteLength; start += PIECE_BYTES) {
-    const length = Math.min(PIECE_BYTES, byteLength - start);
+  for (let start = 0; start < byteLength; start += pieceBytes) {
+    const length = Math.min(pieceBytes, byteLength - start);
     yield { start, bytes: await model.checkpoint.readRange(name, start, length) };
   }
 }

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { COMMANDS, checkEnd, interrupt } from "../cli/interrupt.js";
 import { Inputs } from "../cli/interrupt-inputs.js";
+import { hasWebGpu } from "../webgpu/adapter.js";
 import { type Figure, median } from "./figures.js";
 import type { BenchOptions } from "./measure.js";
 
@@ -18,7 +19,8 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   const figures: Figure[] = [];
   const all: number[] = [];
   try {
-    for (const { name, args, span } of COMMANDS) {
+    for (const { name, args, span, isOnGpu = false } of COMMANDS) {
+      if (isOnGpu && !hasWebGpu) continue;
       const own = await args(inputs, out);
       const times = new Map<string, number[]>();
       for (let i = 0; i < moments; i++) {

@@ -10,13 +10,15 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { DTYPE_BYTES } from "../../src/checkpoint/dtype.js";
+import { compress } from "../../src/compress.js";
 import { decoderTensors } from "../../src/model.js";
 import { readModelConfig } from "../../src/models/families/index.js";
 import { createOutputFolder } from "../../src/platform/files.js";
 import { Random } from "../../src/random.js";
-import { sizeOf } from "../../src/tensor.js";
+import { type StoredDType, sizeOf } from "../../src/tensor.js";
 import { writeSynthetic } from "../bench/synthetic.js";
-import { EVALUATION, MODEL } from "./program.js";
+import { CALIBRATION, EVALUATION, MODEL } from "./program.js";
 
 const LLAMA = { model_type: "llama", tie_word_embeddings: true, max_position_embeddings: 1024 };
 
@@ -24,15 +26,15 @@ const LLAMA = { model_type: "llama", tie_word_embeddings: true, max_position_emb
 const MANY_LAYERS = 11_000;
 
 /** Writes a model whose weights are all zero, which takes no room on the disk. */
-function writeZeros(folder: string, own: object): void {
+function writeZeros(folder: string, own: object, dtype: StoredDType = "F32"): void {
   const config = { ...LLAMA, ...own };
   mkdirSync(folder);
   let at = 0;
   const entries = [...decoderTensors(readModelConfig("config.json", config))].map(
     ([name, shape]) => {
-      const offsets = [at, at + 4 * sizeOf(shape)];
+      const offsets = [at, at + DTYPE_BYTES[dtype] * sizeOf(shape)];
       at = offsets[1];
-      return [name, { dtype: "F32", shape, data_offsets: offsets }];
+      return [name, { dtype, shape, data_offsets: offsets }];
     },
   );
   const header = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
@@ -70,6 +72,31 @@ const MAKERS = {
     }),
   /** Random weights, 1024 wide. */
   wide: async (path: string) => writeSynthetic(await createOutputFolder(path), WIDE),
+  /** The same model in rotations and factors. */
+  turned: async (path: string) => {
+    const model = `${path}.dense`;
+    await writeSynthetic(await createOutputFolder(model), WIDE);
+    await compress({
+      ...{ model, out: path, backend: "wasm", calibration: readFileSync(CALIBRATION, "utf8") },
+      recipe: {
+        ...{ method: "armor", options: { iterations: 2 }, rotate: { steps: 1 } },
+        ...{ samples: 1, length: 64 },
+      },
+    }).result();
+  },
+  /** Of which the embedding is 0.5 GB in 16 bits. */
+  half: (path: string) =>
+    writeZeros(
+      path,
+      {
+        hidden_size: 1024,
+        intermediate_size: 4096,
+        num_hidden_layers: 2,
+        num_attention_heads: 16,
+        vocab_size: 262_144,
+      },
+      "BF16",
+    ),
   /** 40 MB of words. */
   text: (path: string) => writeFileSync(path, words(4e7)),
   /** 10 MB without a place to cut at. */

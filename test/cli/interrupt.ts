@@ -15,6 +15,8 @@ export interface Interruptible {
   readonly args: (inputs: Inputs, out: string) => Promise<readonly string[]>;
   /** Seconds within which signals are worth sending. */
   readonly span: number;
+  /** Whether it needs an adapter for WebGPU. @default false */
+  readonly isOnGpu?: boolean;
 }
 
 const wide = async (inputs: Inputs, out: string, length: number, ...more: string[]) => [
@@ -55,6 +57,23 @@ export const COMMANDS: readonly Interruptible[] = [
     name: "eval, 1.2 GB",
     args: async (inputs) => ["eval", await inputs.path("big"), "--text", EVALUATION],
     span: 4,
+  },
+  {
+    name: "eval, 0.6 GB in 16 bits",
+    args: async (inputs) => ["eval", await inputs.path("half"), "--text", EVALUATION],
+    span: 4,
+  },
+  {
+    name: "eval, on WebGPU",
+    args: async () => ["eval", MODEL, "--text", EVALUATION, "--backend", "webgpu"],
+    span: 4,
+    isOnGpu: true,
+  },
+  {
+    name: "compress, on WebGPU",
+    args: async (inputs, out) => wide(inputs, out, 128, "--backend", "webgpu"),
+    span: 12,
+    isOnGpu: true,
   },
   {
     name: "eval, long windows",
@@ -132,6 +151,13 @@ export const COMMANDS: readonly Interruptible[] = [
     name: "export, 10^5 tensors",
     args: async (inputs, out) => ["export", await inputs.path("many"), "--out", out],
     span: 8,
+  },
+  {
+    name: "export, multiplied out",
+    args: async (inputs, out) => [
+      ...["export", await inputs.path("turned"), "--reconstruct", "--out", out],
+    ],
+    span: 3,
   },
   {
     name: "export, 1.2 GB",
