@@ -1,5 +1,10 @@
 import { ANY, CHECKPOINT, checkArguments, required, SIGNAL } from "./arguments.js";
-import { type Checkpoint, type CheckpointTensor, openCheckpoint } from "./checkpoint/checkpoint.js";
+import {
+  type Checkpoint,
+  type CheckpointTensor,
+  openCheckpoint,
+  storedBytes,
+} from "./checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "./checkpoint/dtype.js";
 import { describe } from "./forms/leaf.js";
 import type { Layout, TensorEntry } from "./layout.js";
@@ -28,6 +33,8 @@ export interface TensorReport {
   readonly dtype: StoredDType;
   /** Logical shape; that of the unpacked weight for packed ones. */
   readonly shape: readonly number[];
+  /** The type that it has in its file where it is decoded from another, as in "Q4_K". */
+  readonly storedAs?: string | undefined;
   /** Bytes stored. */
   readonly bytes: number;
   /** File that holds it. */
@@ -65,7 +72,7 @@ export interface InspectResult {
 }
 
 /**
- * Looks at every tensor of a model folder or a .safetensors file, in pieces of a few MiB.
+ * Looks at every tensor of a model folder, a .safetensors file or a .gguf file, in pieces of a few MiB.
  *
  * @param source a path or an open checkpoint
  */
@@ -97,7 +104,7 @@ async function* steps(
     const logical = [...stored, ...packed].map((entry) => [entry.name, entry] as const);
     const forms = readForms(checkpoint.forms, new Map(logical), checkpoint.folder.path);
     const tensors: TensorReport[] = [];
-    const total = stored.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const total = storedBytes(stored);
     let seen = 0;
     const rest = pacer(signal);
     const readSmall = smallReader(checkpoint, stored);
@@ -120,7 +127,8 @@ async function* steps(
         name,
         dtype,
         shape,
-        bytes: parts.reduce((sum, part) => sum + part.byteLength, 0),
+        ...(entry.stored && { storedAs: entry.stored.type }),
+        bytes: storedBytes(parts),
         file: entry.file,
         layout: weight ? layout.name : "dense",
         sparsity: counts && sizeOf(shape) > 0 ? 1 - counts.nonZeros / sizeOf(shape) : undefined,
@@ -162,6 +170,25 @@ function nonZeroTest(
   }
   const bits = new Uint16Array(buffer, byteOffset, byteLength / 2);
   return (i) => (bits[i] & 0x7fff) !== 0;
+}
+
+/** How many elements of one of `FLOATS` are not zero; loops over one kind of array are quick. */
+function countIn(dtype: StoredDType, { buffer, byteOffset, byteLength }: Uint8Array): number {
+  let count = 0;
+  if (dtype === "F64") {
+    for (const value of new Float64Array(buffer, byteOffset, byteLength / 8)) {
+      if (value !== 0) count++;
+    }
+    return count;
+  }
+  if (dtype === "F32") {
+    const bits = new Int32Array(buffer, byteOffset, byteLength / 4);
+    for (let i = 0; i < bits.length; i++) if (bits[i] << 1 !== 0) count++;
+    return count;
+  }
+  const bits = new Uint16Array(buffer, byteOffset, byteLength / 2);
+  for (let i = 0; i < bits.length; i++) if ((bits[i] & 0x7fff) !== 0) count++;
+  return count;
 }
 
 /** Reads some bytes of a tensor, which begin at a multiple of 8 in their buffer. */
@@ -237,7 +264,7 @@ async function countNonZeros(
     const bytes = await read(start, Math.min(step, byteLength - start));
     const isNonZero = nonZeroTest(dtype, bytes);
     const elements = (bytes.length / rowBytes) * cols;
-    for (let i = 0; i < elements; i++) if (isNonZero(i)) nonZeros++;
+    nonZeros += countIn(dtype, bytes);
     for (const pattern of open) {
       if (exceeds(isNonZero, elements, pattern.n, pattern.m)) open.delete(pattern);
     }

@@ -69,6 +69,11 @@ function halves(): Uint32Array {
   return halfTable;
 }
 
+/** The value of every half by its bits. */
+export function halfValues(): Float32Array {
+  return new Float32Array(halves().buffer);
+}
+
 /** `bytes` where a typed array of `width`-byte elements can view it: itself, or a copy. */
 export function aligned(bytes: Uint8Array, width: number): Uint8Array<ArrayBuffer> {
   return bytes.byteOffset % width === 0 ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice();

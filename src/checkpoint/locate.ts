@@ -2,7 +2,7 @@ import { PenjingError } from "../errors.js";
 import { type Folder, openFolder } from "../platform/files.js";
 import { loadFiles, loadPaths } from "../platform/node-modules.js";
 import { quote } from "../quote.js";
-import { GGUF_CURE, isGguf, isPickle, PICKLE_CURE } from "./foreign.js";
+import { isGguf, isPickle, PICKLE_CURE } from "./foreign.js";
 
 /** The folder of a model, and the one file in it that was given instead of the folder. */
 export interface Located {
@@ -16,7 +16,7 @@ export interface Located {
 const REFERENCE_BYTES = 200;
 
 /**
- * Finds the folder that a path stands for: itself, that of a .safetensors file, or a snapshot in the
+ * Finds the folder that a path stands for: itself, that of a .safetensors or .gguf file, or a snapshot in the
  * folder of a model in the Hugging Face cache.
  *
  * @throws PenjingError when nothing is there, or it is a file of another kind
@@ -27,8 +27,8 @@ export async function locate(path: string): Promise<Located> {
   const found = await stat(path).catch(() => undefined);
   if (found?.isDirectory()) return locateSnapshot(resolve(path));
   if (found?.isFile()) {
-    if (!path.endsWith(".safetensors")) throw notWeights(path);
     const full = resolve(path);
+    if (!path.endsWith(".safetensors") && !isGguf(basename(full))) throw notWeights(path);
     return { folder: await openFolder(dirname(full)), single: basename(full), notes: [] };
   }
   if (!found && (await lstat(path).catch(() => undefined))?.isSymbolicLink()) {
@@ -47,11 +47,10 @@ export async function locate(path: string): Promise<Located> {
 }
 
 function notWeights(path: string): PenjingError {
-  if (isGguf(path)) return new PenjingError(path, `it is a GGUF file; ${GGUF_CURE}.`);
   if (isPickle(path)) return new PenjingError(path, `it is a PyTorch file; ${PICKLE_CURE}.`);
   return new PenjingError(
     path,
-    "a checkpoint is a folder or a .safetensors file, and this is neither; give the model's folder.",
+    "a checkpoint is a folder, a .safetensors file or a .gguf file, and this is none; give the model's folder.",
   );
 }
 

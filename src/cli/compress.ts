@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
+import { CAST_DTYPES, type CastDType } from "../checkpoint/cast.js";
 import { openCompressRegistry } from "../compress/registry.js";
 import { type CompressResult, compress } from "../compress.js";
 import type { Perplexity } from "../evaluate.js";
@@ -26,8 +27,10 @@ import {
   byteCount,
   duration,
   number,
+  type TokenizerFlags,
   withBosFlag,
   withCommonOptions,
+  withTokenizerFlag,
 } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 import {
@@ -40,7 +43,9 @@ import { isStdin, readText } from "./text.js";
 
 type CompressFlags = PrintOptions &
   BackendFlags &
+  TokenizerFlags &
   RecipeFlags & {
+    readonly dtype?: CastDType;
     readonly calibration?: string;
     readonly out: string;
     readonly eval?: string;
@@ -58,6 +63,7 @@ Examples:
   $ penjing compress llama/ --method wanda --sparsity 50% --calibration text.txt --out out/
   $ penjing compress llama/ --calibration text.txt --out out/ --layout two-four --eval wiki.test.raw
   $ penjing compress llama/ --method magnitude --out out/
+  $ penjing compress model-Q4_K_M.gguf --calibration text.txt --out out/ --dtype f16
   $ zcat text.gz | penjing compress llama/ --calibration - --out out/
   $ penjing compress llama/ --recipe recipe.yaml --calibration text.txt --out out/
   $ penjing compress llama/ --step 'rotate: { scope: shared }' \\
@@ -71,7 +77,10 @@ export function addCompress(program: Command, signal: AbortSignal): void {
     program
       .command("compress")
       .description("prune a model folder and write the result as a new folder")
-      .argument("<model>", "model folder (config.json, tokenizer.json, *.safetensors)")
+      .argument(
+        "<model>",
+        "model folder (config.json, tokenizer.json, *.safetensors) or .gguf file",
+      )
       .option(
         "--calibration <file>",
         "text that the model is calibrated on, or - for standard input (default: none, which will do for methods that read no inputs, such as magnitude)",
@@ -93,20 +102,27 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       "tokens in each window of --eval (default: the model's context, at most 2048)",
       number,
     )
+    .addOption(
+      new Option(
+        "--dtype <dtype>",
+        "of all floats of the output (default: as the model stores them; of a GGUF file bf16)",
+      ).choices(CAST_DTYPES),
+    )
     .option(
       "--shard-size <bytes>",
       "begin a new weights file after this many bytes (default: 5e9)",
       byteCount,
     )
     .option("--force", "replace the output folder when it exists, and begin anew");
-  withCommonOptions(withBosFlag(command, "each window (auto: for families that need it)"))
+  const asked = withBosFlag(command, "each window (auto: for families that need it)");
+  withCommonOptions(withTokenizerFlag(asked))
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: CompressFlags) => run(model, flags, signal));
 }
 
 async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
   const begun = performance.now();
-  const { bos, budget, force, out, work: folder, quiet } = flags;
+  const { bos, budget, dtype, force, out, tokenizer, work: folder, quiet } = flags;
   const backend = backendOf(flags);
   const plugins = await loadPlugins(flags);
   const registry = openCompressRegistry(plugins);
@@ -122,13 +138,16 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
   const score = async (path: string, title: string) => {
     if (text === undefined) return undefined;
     const { window } = flags;
-    const options = { model: path, text, window, bos, plugins, ...backend, signal };
+    // The output has it as its own.
+    const own = path === out ? undefined : tokenizer;
+    const given = { model: path, text, window, bos, tokenizer: own };
+    const options = { ...given, plugins, ...backend, signal };
     const scored = await scoreText(options, title, flags);
     scoring += scored.seconds;
     return scored;
   };
   const inputs = { model, out, calibration, bos, recipe, force, budget, work: folder };
-  const options = { ...inputs, plugins, signal };
+  const options = { ...inputs, dtype, tokenizer, plugins, signal };
   const work = compress({ ...options, ...backend, shardBytes: flags.shardSize });
   let before: Perplexity | undefined;
   let progress: Progress | undefined;

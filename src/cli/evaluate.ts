@@ -4,11 +4,19 @@ import type { BosMode } from "../models/bos.js";
 import { duration, openProgress, type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
-import { type BackendFlags, backendOf, number, withBosFlag, withCommonOptions } from "./options.js";
+import {
+  type BackendFlags,
+  backendOf,
+  number,
+  type TokenizerFlags,
+  withBosFlag,
+  withCommonOptions,
+  withTokenizerFlag,
+} from "./options.js";
 import { loadPlugins } from "./plugins.js";
 import { readText } from "./text.js";
 
-interface EvaluateFlags extends PrintOptions, BackendFlags {
+interface EvaluateFlags extends PrintOptions, BackendFlags, TokenizerFlags {
   readonly text: string;
   readonly window?: number;
   readonly bos: BosMode;
@@ -18,6 +26,7 @@ const EXAMPLES = `
 Examples:
   $ penjing eval llama-24/ --text wiki.test.raw
   $ penjing eval llama-24/ --text wiki.test.raw --window 256 --json
+  $ penjing eval model-Q4_K_M.gguf --text wiki.test.raw
   $ zcat wiki.gz | penjing eval llama-24/ --text -
 `;
 
@@ -26,7 +35,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
     program
       .command("eval")
       .description("measure a model's perplexity on a text")
-      .argument("<model>", "model folder")
+      .argument("<model>", "model folder or .gguf file")
       .requiredOption("--text <file>", "UTF-8 text to score, or - for standard input")
       .option(
         "--window <n>",
@@ -35,7 +44,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       ),
     "each window (auto: for families that need it)",
   );
-  withCommonOptions(command)
+  withCommonOptions(withTokenizerFlag(command))
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: EvaluateFlags) => run(model, flags, signal));
 }
@@ -75,11 +84,11 @@ export async function scoreText(
 }
 
 async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
-  const { window, bos } = flags;
+  const { window, bos, tokenizer } = flags;
   const plugins = await loadPlugins(flags);
   const text = await readText(flags.text, { reader: "--text", signal, quiet: flags.quiet });
   const score = await scoreText(
-    { model, text, window, bos, plugins, ...backendOf(flags), signal },
+    { model, text, window, bos, tokenizer, plugins, ...backendOf(flags), signal },
     "eval",
     flags,
   );

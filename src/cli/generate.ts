@@ -8,12 +8,20 @@ import type { SamplingOptions } from "../sample.js";
 import { type PrintOptions, print, printJson, printNote, printPart } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
-import { type BackendFlags, backendOf, number, withBosFlag, withCommonOptions } from "./options.js";
+import {
+  type BackendFlags,
+  backendOf,
+  number,
+  type TokenizerFlags,
+  withBosFlag,
+  withCommonOptions,
+  withTokenizerFlag,
+} from "./options.js";
 import { loadPlugins } from "./plugins.js";
 import { talk } from "./talk.js";
 import { readText, STDIN } from "./text.js";
 
-interface GenerateFlags extends PrintOptions, BackendFlags, SamplingOptions {
+interface GenerateFlags extends PrintOptions, BackendFlags, SamplingOptions, TokenizerFlags {
   readonly maxNewTokens: number;
   readonly seed: number;
   readonly ignoreEos?: boolean;
@@ -27,6 +35,7 @@ Examples:
   $ penjing generate llama-24/ "Once upon a time"
   $ echo "Once upon a time" | penjing generate llama-24/ -
   $ penjing generate llama-24/ "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
+  $ penjing generate model-Q4_K_M.gguf "Once upon a time"
   $ penjing generate llama-instruct-24/ "Why is the sky blue?" --chat
   $ penjing generate llama-instruct-24/ --chat --system "Answer in one sentence."
 `;
@@ -36,7 +45,7 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
     program
       .command("generate")
       .description("continue a text with a model")
-      .argument("<model>", "model folder")
+      .argument("<model>", "model folder or .gguf file")
       .argument("[prompt]", "text to continue, or - for standard input", "")
       .option(
         "--chat",
@@ -51,7 +60,7 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
       .option("--ignore-eos", "go on after an end-of-text token"),
     "the prompt (auto: as the tokenizer says)",
   );
-  withCommonOptions(command)
+  withCommonOptions(withTokenizerFlag(command))
     .addHelpText("after", EXAMPLES)
     .action((path: string, prompt: string, flags: GenerateFlags) =>
       run(path, prompt, flags, signal),
@@ -81,7 +90,8 @@ async function run(
   const opening = system === undefined ? [] : [{ role: "system", content: system }];
   const isTalk = chat && given === "" && process.stdin.isTTY && !json;
   if (isTalk) {
-    const model = await openModel(path, { ...backendOf(flags), plugins: options.plugins, signal });
+    const { plugins, tokenizer } = options;
+    const model = await openModel(path, { ...backendOf(flags), plugins, tokenizer, signal });
     try {
       await talk({ messages: opening, signal }, async (messages) => {
         const work = generate({ ...options, ...OWN_BACKEND, model, messages });

@@ -16,6 +16,7 @@ const EXAMPLES = `
 Examples:
   $ penjing inspect llama-24/
   $ penjing inspect model-00001-of-00002.safetensors --json
+  $ penjing inspect model-Q4_K_M.gguf
 `;
 
 export function addInspect(program: Command, signal: AbortSignal): void {
@@ -23,7 +24,7 @@ export function addInspect(program: Command, signal: AbortSignal): void {
     program
       .command("inspect")
       .description("list a checkpoint's tensors: dtype, shape, sparsity, N:M, layout, bytes")
-      .argument("<model>", "model folder or .safetensors file"),
+      .argument("<model>", "model folder, .safetensors file or .gguf file"),
   )
     .option("--json", "print one JSON document instead of text")
     .option("--quiet", "no progress")
@@ -50,7 +51,7 @@ async function run(path: string, flags: InspectFlags, signal: AbortSignal): Prom
   }
   const rows = result.tensors.map((tensor) => [
     tensor.name,
-    tensor.dtype,
+    tensor.storedAs ?? tensor.dtype,
     `[${tensor.shape.join(", ")}]`,
     tensor.sparsity === undefined ? "-" : `${(tensor.sparsity * 100).toFixed(1)}%`,
     tensor.pattern ?? "-",

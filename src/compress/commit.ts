@@ -1,4 +1,4 @@
-import { SIDE_FILE } from "../checkpoint/checkpoint.js";
+import { SIDE_FILE, storedBytes } from "../checkpoint/checkpoint.js";
 import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
 import { bytesOf } from "../checkpoint/safetensors-writer.js";
 import { extrasMetadata, isRotation } from "../extras.js";
@@ -140,9 +140,11 @@ export class Output {
     const weights = layers.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
     const removed = layers.reduce((sum, layer) => sum + layer.removed * sizeOf(layer.shape), 0);
     return {
-      layerBytesBefore: bytesOf(pruned.flatMap((weight) => storedParts(model, weight))),
+      layerBytesBefore: storedBytes(
+        pruned.flatMap((weight) => storedParts(model, weight)).map(({ name }) => stored.get(name)!),
+      ),
       layerBytesAfter: bytesOf(after),
-      bytesBefore: bytesOf(stored.values()),
+      bytesBefore: storedBytes(stored.values()),
       bytesAfter: bytesOf(this.tensors),
       removed: removed / weights,
     };
