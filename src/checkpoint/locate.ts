@@ -50,7 +50,7 @@ function notWeights(path: string): PenjingError {
   if (isPickle(path)) return new PenjingError(path, `it is a PyTorch file; ${PICKLE_CURE}.`);
   return new PenjingError(
     path,
-    "a checkpoint is a folder, a .safetensors file or a .gguf file, and this is none; give the model's folder.",
+    "a checkpoint is a folder or a .safetensors file or a .gguf file, and this is none of them; give the model's folder.",
   );
 }
 

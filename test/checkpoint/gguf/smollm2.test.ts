@@ -6,8 +6,8 @@ import { castCheckpoint } from "../../../src/checkpoint/cast.js";
 import { openCheckpoint } from "../../../src/checkpoint/checkpoint.js";
 import { generate } from "../../../src/generate.js";
 import { inspect } from "../../../src/inspect.js";
-import { faceOf, openRunning, type RunningModel } from "../../../src/models/open.js";
-import type { Work } from "../../../src/steps.js";
+import { faceOf, openRunning } from "../../../src/models/open.js";
+import { losses } from "../../losses.js";
 import { execute, findNode } from "../../runtimes/programs.js";
 import { ASKED_VARIABLE, note } from "../../shared.js";
 import { yardstickFigures, yardstickPath, yardstickTest } from "../../yardstick.js";
@@ -26,29 +26,6 @@ interface Logits extends Record<"smollm2.q4_1.gguf" | "smollm2", Figures> {
     readonly ids: readonly number[];
     readonly answer: string;
   };
-}
-
-/** The negative log-likelihood of each token but the first. */
-async function losses(model: RunningModel, ids: Int32Array): Promise<Float32Array> {
-  const { backend, decoder, spec } = model;
-  const count = ids.length - 1;
-  const logits = backend.zeros([count, spec.vocabSize]);
-  const targets = backend.zeros([count, 1], "i32");
-  const found = backend.zeros([count, 1]);
-  try {
-    await decoder.pace(
-      (function* (): Work {
-        yield* decoder.forward(ids);
-        backend.write(targets, ids.slice(1));
-        yield* decoder.project(0, logits);
-        backend.ops.crossEntropy(logits, targets, found);
-      })(),
-      undefined,
-    );
-    return (await backend.read(found)) as Float32Array;
-  } finally {
-    for (const tensor of [logits, targets, found]) tensor.dispose();
-  }
 }
 
 const MODES = { baseline: 2e-4, relaxed: 2e-3 } as const;
