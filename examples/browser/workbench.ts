@@ -81,7 +81,9 @@ export class Workbench {
     const checkpoint = await openCheckpoint(folder);
     const { family, blocks, context, parameters, bytes } = await describeModel(checkpoint);
     const found = (file: string) => (file in files ? file : undefined);
-    const template = await loadChatTemplate(folder).catch((error: Error) => error.message);
+    const template = await loadChatTemplate(checkpoint.folder).catch(
+      (error: Error) => error.message,
+    );
     this.source = checkpoint;
     return {
       ...{ name, family, blocks, context, parameters, bytes },

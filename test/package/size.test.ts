@@ -81,14 +81,16 @@ test("the portable core with its WASM is small", () => {
   const module = zipped(readFileSync(build("workerd.js")));
   const wasm = zipped(readFileSync(build("kernels.wasm")));
   const jinja = zipped(readFileSync(build("portable/jinja.js")));
+  const gguf = zipped(readFileSync(build("portable/gguf.js")));
   told.set("portable core", core).set("kernels with relaxed SIMD", relaxed);
   told.set("what only `compress`", compressor).set("what only chat templates", jinja);
+  told.set("what only GGUF files", gguf);
   told.set("workerd.js", module).set("kernels.wasm", wasm);
   note(
     `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
       `kernels for relaxed SIMD, loaded in their place: ${relaxed}; ` +
       `what only compress loads: ${compressor}; ` +
-      `what only chat templates need: ${jinja}; ` +
+      `what only chat templates need: ${jinja}; what only GGUF files need: ${gguf}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
   );
   assert.ok(core <= MOST_CORE, `${core} bytes gzipped are more than ${MOST_CORE}`);
@@ -112,7 +114,7 @@ test("the portable bundle imports nothing but its own files, and names no module
   assert.equal(packages, []);
   const backends = ["./kernels-relaxed.js", "./kernels.js", "./webgpu.js"];
   const work = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
-  const folders = ["./jinja.js", "./locate.js", "./unusual-files.js"];
+  const folders = ["./gguf.js", "./jinja.js", "./locate.js", "./unusual-files.js"];
   assert.equal(dynamic, [...work, ...folders, ...backends].sort());
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
