@@ -131,7 +131,7 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
     path === undefined ? undefined : readText(path, { reader, signal, quiet });
   const calibration = await read(flags.calibration, "--calibration");
   const text = await read(flags.eval, "--eval");
-  for (const input of [flags.calibration, flags.recipe, flags.eval]) {
+  for (const input of [flags.calibration, flags.recipe, flags.eval, tokenizer]) {
     if (input !== undefined && !isStdin(input)) await refuseOverlap(out, input);
   }
   let scoring = 0;
