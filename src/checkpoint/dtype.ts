@@ -1,5 +1,5 @@
 import { PenjingError } from "../errors.js";
-import type { StoredDType } from "../tensor.js";
+import { aligned, type StoredDType } from "../tensor.js";
 
 /** Bytes per element. */
 export const DTYPE_BYTES: Readonly<Record<StoredDType, number>> = {
@@ -72,11 +72,6 @@ function halves(): Uint32Array {
 /** The value of every half by its bits. */
 export function halfValues(): Float32Array {
   return new Float32Array(halves().buffer);
-}
-
-/** `bytes` where a typed array of `width`-byte elements can view it: itself, or a copy. */
-export function aligned(bytes: Uint8Array, width: number): Uint8Array<ArrayBuffer> {
-  return bytes.byteOffset % width === 0 ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice();
 }
 
 /**
