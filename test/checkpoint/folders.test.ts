@@ -156,7 +156,7 @@ const REFUSED: readonly (readonly [what: string, files: Files, message: RegExp])
   [
     "several GGUF files",
     { "m-q4.gguf": "", "m-q8.gguf": "" },
-    /several GGUF files \(m-q4\.gguf and m-q8\.gguf\); give/,
+    /several GGUF files \(m-q4\.gguf, m-q8\.gguf\); give/,
   ],
   ["ONNX", { "model.onnx": "" }, /it holds model\.onnx\); convert it to safetensors/],
   ["a GGUF file of another name", { "model.safetensors": "GGUF\x03\0\0\0\0" }, /it is a GGUF file/],
