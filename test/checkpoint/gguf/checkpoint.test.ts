@@ -9,7 +9,7 @@ import { evaluatePerplexity } from "../../../src/evaluate.js";
 import { generate } from "../../../src/generate.js";
 import { inspect } from "../../../src/inspect.js";
 import { readModelConfig } from "../../../src/models/families/index.js";
-import { memoryFolder, memoryOutputFolder } from "../../../src/platform/files.js";
+import { type Folder, memoryFolder, memoryOutputFolder } from "../../../src/platform/files.js";
 import type { Config } from "../../models/tiny.js";
 import { tinyFile, tinyGguf } from "./models.js";
 import { TYPE, type Typed, writeGguf } from "./writer.js";
@@ -193,6 +193,46 @@ test("a tokenizer of another folder is taken in the place of the model's", async
     new TextDecoder().decode(out.files["tokenizer.json"] as Uint8Array),
     await tokenizer.readText("tokenizer.json", 1e6),
   );
+});
+
+test("scales that are no numbers are refused when the model is loaded", async () => {
+  const { written } = await tinyGguf({ hidden_size: 32 });
+  const [nan, infinite] = [0x7e00, 0x7c00];
+  for (const scale of [nan, infinite]) {
+    const tensors = written.tensors!.map((one) => {
+      if (one.name !== "blk.1.ffn_up.weight") return one;
+      const block = Uint8Array.from([scale & 255, scale >> 8, ...Array(32).fill(1)]);
+      const bytes = Uint8Array.from({ length: 12 * 34 }, (_, i) => block[i % 34]);
+      return { ...one, type: TYPE.Q8_0, bytes };
+    });
+    const model = await open(writeGguf({ ...written, tensors }));
+    const message = await refusal(generate({ model, prompt: "a" }).result());
+    assert.match(message, /model\.layers\.1\.mlp\.up_proj\.weight.*(NaN|infinit)/);
+  }
+});
+
+test("only what is asked for is read", async () => {
+  const large = { name: "a", shape: [2 ** 20], type: TYPE.F32, bytes: new Uint8Array(2 ** 22) };
+  const folder = memoryFolder({ [NAME]: writeGguf({ keys: {}, tensors: [large] }) });
+  let read = 0;
+  const watched: Folder = {
+    ...folder,
+    async open(name) {
+      const source = await folder.open(name);
+      return {
+        ...source,
+        read(offset, length) {
+          read += length;
+          return source.read(offset, length);
+        },
+      };
+    },
+  };
+  const model = await openCheckpoint(watched);
+  assert.ok(read <= 2 ** 18, `${read} bytes`);
+  read = 0;
+  await model.readRange("a", 400, 100);
+  assert.is(read, 100);
 });
 
 test("a model in several files is one, and what is missing is named", async () => {

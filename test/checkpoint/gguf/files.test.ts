@@ -1,4 +1,4 @@
-// Files that llama.cpp's own quantizer made, held against what the Python package gguf reads in them.
+// Files that others made, llama.cpp's own quantizer among them, held against what the Python package gguf reads in them.
 import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,11 +6,11 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../../src/checkpoint/checkpoint.js";
-import { askProgram, hasModules, LLAMA_CPP } from "../../oracles/oracles.js";
+import { askProgram, hasModules, LLAMA_CPP, withoutPython } from "../../oracles/oracles.js";
 import { note, skipUnless } from "../../shared.js";
 import { ggmlName, interleave, tinyFile } from "./models.js";
 
-const test = suite("files of llama.cpp");
+const test = suite("GGUF files of others");
 
 /** llama.cpp's numbers of mixtures of types. */
 const FTYPES = {
@@ -57,6 +57,41 @@ skipUnless(
         await found.close();
       }
       note(`files of llama.cpp's quantizer: ${[...types].join(", ")}, the same bits as gguf reads`);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+);
+
+/** What the package gguf quantizes. */
+const TYPES = [
+  ...["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "TQ1_0", "TQ2_0", "MXFP4"],
+];
+
+skipUnless(
+  test,
+  hasModules("gguf"),
+  withoutPython("gguf"),
+  "what gguf writes is read as it reads it, bit for bit",
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), "penjing-gguf-"));
+    try {
+      const to = join(folder, "made.gguf");
+      const question = { types: TYPES, to };
+      const [answers] = askProgram(question, "checkpoint", "gguf", "files.py") as Record<
+        string,
+        readonly [type: string, hash: string]
+      >[];
+      const found = await openCheckpoint(to);
+      assert.equal([...found.tensors.keys()].sort(), Object.keys(answers).sort());
+      for (const [name, { stored, shape }] of found.tensors) {
+        const [type, hash] = answers[name];
+        const values = await found.readFloat32(name);
+        const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+        assert.equal([stored?.type, shape], [type, [6, 512]], name);
+        assert.is(createHash("sha256").update(bytes).digest("hex"), hash, name);
+      }
+      await found.close();
     } finally {
       rmSync(folder, { recursive: true });
     }
