@@ -1,5 +1,7 @@
 /** Folders of which some files come from elsewhere. */
+import { PenjingError } from "../errors.js";
 import { type Folder, memoryFolder, openFolder } from "../platform/files.js";
+import { quote } from "../quote.js";
 import type { Checkpoint } from "./checkpoint.js";
 
 /**
@@ -85,7 +87,7 @@ export interface TokenizerOptions {
  * The same checkpoint with the tokenizer of another folder, its chat template too.
  *
  * @param tokenizer a folder that has tokenizer.json; undefined changes nothing
- * @throws PenjingError when the folder cannot be opened
+ * @throws PenjingError when the folder cannot be opened, or has no tokenizer.json
  */
 export async function withTokenizer(
   checkpoint: Checkpoint,
@@ -94,6 +96,12 @@ export async function withTokenizer(
   if (tokenizer === undefined) return checkpoint;
   const given = typeof tokenizer === "string" ? await openFolder(tokenizer) : tokenizer;
   const above = tokenizerOf(given);
+  if (!(await above.has("tokenizer.json"))) {
+    throw new PenjingError(
+      "tokenizer",
+      `${quote(given.path)} has no tokenizer.json; give the folder of a model that has the wanted tokenizer.`,
+    );
+  }
   const isHidden = (name: string) => TOKENIZER_FILES.test(name);
   const kept = checkpoint.beside.copied.filter((name) => !isHidden(name));
   const copied = [...kept, ...(await above.list())].sort();

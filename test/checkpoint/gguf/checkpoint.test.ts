@@ -184,6 +184,11 @@ test("a tokenizer of another folder is taken in the place of the model's", async
     await refusal(generate(options).result()),
     /its pre-tokenizer is "no-such".*as `tokenizer`/,
   );
+  const empty = memoryFolder({ "config.json": "{}" }, "empty");
+  assert.match(
+    await refusal(generate({ ...options, tokenizer: empty }).result()),
+    /^\[tokenizer\] "empty" has no tokenizer\.json; give the folder/,
+  );
   const tokenizer = right.folder;
   const found = await generate({ ...options, tokenizer }).result();
   assert.equal(found.ids, ids);
