@@ -12,6 +12,11 @@ async function refuse(): Promise<never> {
 export const loadFiles = refuse;
 export const loadPaths = refuse;
 export const loadSystem = refuse;
+export const loadHashing = refuse;
+
+export const HAS_FILES = false;
+
+export function variable(_: string): undefined {}
 
 export const openDiskOutput = refuse;
 export const openDiskWork = refuse;
