@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import type { Command } from "commander";
+import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { openCompressRegistry } from "../compress/registry.js";
 import { type CompressResult, compress } from "../compress.js";
 import type { Perplexity } from "../evaluate.js";
@@ -20,6 +21,7 @@ import { EndedEarly } from "./ending.js";
 import { scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
+import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import {
   type BackendFlags,
   backendOf,
@@ -40,6 +42,7 @@ import { isStdin, readText } from "./text.js";
 
 type CompressFlags = PrintOptions &
   BackendFlags &
+  HubFlags &
   RecipeFlags & {
     readonly calibration?: string;
     readonly out: string;
@@ -58,6 +61,7 @@ Examples:
   $ penjing compress llama/ --method wanda --sparsity 50% --calibration text.txt --out out/
   $ penjing compress llama/ --calibration text.txt --out out/ --layout two-four --eval wiki.test.raw
   $ penjing compress llama/ --method magnitude --out out/
+  $ penjing compress HuggingFaceTB/SmolLM2-135M --calibration text.txt --out out/
   $ zcat text.gz | penjing compress llama/ --calibration - --out out/
   $ penjing compress llama/ --recipe recipe.yaml --calibration text.txt --out out/
   $ penjing compress llama/ --step 'rotate: { scope: shared }' \\
@@ -71,7 +75,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
     program
       .command("compress")
       .description("prune a model folder and write the result as a new folder")
-      .argument("<model>", "model folder (config.json, tokenizer.json, *.safetensors)")
+      .argument("<model>", MODEL_HELP)
       .option(
         "--calibration <file>",
         "text that the model is calibrated on, or - for standard input (default: none, which will do for methods that read no inputs, such as magnitude)",
@@ -99,15 +103,26 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       byteCount,
     )
     .option("--force", "replace the output folder when it exists, and begin anew");
-  withCommonOptions(withBosFlag(command, "each window (auto: for families that need it)"))
+  withHubFlags(
+    withCommonOptions(withBosFlag(command, "each window (auto: for families that need it)")),
+  )
     .addHelpText("after", EXAMPLES)
-    .action((model: string, flags: CompressFlags) => run(model, flags, signal));
+    .action((name: string, flags: CompressFlags) => run(name, flags, signal));
 }
 
-async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
-  const begun = performance.now();
-  const { bos, budget, force, out, work: folder, quiet } = flags;
-  const backend = backendOf(flags);
+/** What the flags name besides the model, read. */
+interface Inputs {
+  readonly name: string;
+  readonly flags: CompressFlags;
+  readonly plugins: Awaited<ReturnType<typeof loadPlugins>>;
+  readonly recipe: Awaited<ReturnType<typeof readRecipeFlags>>;
+  readonly calibration: string | undefined;
+  /** To score before and after. */
+  readonly text: string | undefined;
+}
+
+async function run(name: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
+  const { out, quiet } = flags;
   const plugins = await loadPlugins(flags);
   const registry = openCompressRegistry(plugins);
   const recipe = await readRecipeFlags(flags, registry, signal);
@@ -118,11 +133,24 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
   for (const input of [flags.calibration, flags.recipe, flags.eval]) {
     if (input !== undefined && !isStdin(input)) await refuseOverlap(out, input);
   }
+  // Only now: a model on the hub may be a long download.
+  const inputs = { name, flags, plugins, recipe, calibration, text };
+  await onModel(name, flags, signal, (model) => runOn(model, inputs, signal));
+}
+
+async function runOn(
+  model: string | Checkpoint,
+  { name, flags, plugins, recipe, calibration, text }: Inputs,
+  signal: AbortSignal,
+): Promise<void> {
+  const begun = performance.now();
+  const { bos, budget, force, out, work: folder } = flags;
+  const backend = backendOf(flags);
   let scoring = 0;
-  const score = async (path: string, title: string) => {
+  const score = async (model: string | Checkpoint, title: string) => {
     if (text === undefined) return undefined;
     const { window } = flags;
-    const options = { model: path, text, window, bos, plugins, ...backend, signal };
+    const options = { model, text, window, bos, plugins, ...backend, signal };
     const scored = await scoreText(options, title, flags);
     scoring += scored.seconds;
     return scored;
@@ -160,7 +188,7 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
     throw new EndedEarly(error, `the model at ${out} is complete, but its perplexity is not known`);
   }
   const time = { seconds: (performance.now() - begun) / 1000, scoring };
-  if (flags.json) printJson({ model, out, ...result, seconds: time.seconds, before, after });
+  if (flags.json) printJson({ model: name, out, ...result, seconds: time.seconds, before, after });
   else printResult(out, result, { before, after }, time, flags);
 }
 

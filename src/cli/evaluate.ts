@@ -4,11 +4,12 @@ import type { BosMode } from "../models/bos.js";
 import { duration, openProgress, type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
+import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import { type BackendFlags, backendOf, number, withBosFlag, withCommonOptions } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 import { readText } from "./text.js";
 
-interface EvaluateFlags extends PrintOptions, BackendFlags {
+interface EvaluateFlags extends PrintOptions, BackendFlags, HubFlags {
   readonly text: string;
   readonly window?: number;
   readonly bos: BosMode;
@@ -26,7 +27,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
     program
       .command("eval")
       .description("measure a model's perplexity on a text")
-      .argument("<model>", "model folder")
+      .argument("<model>", MODEL_HELP)
       .requiredOption("--text <file>", "UTF-8 text to score, or - for standard input")
       .option(
         "--window <n>",
@@ -35,7 +36,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       ),
     "each window (auto: for families that need it)",
   );
-  withCommonOptions(command)
+  withHubFlags(withCommonOptions(command))
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: EvaluateFlags) => run(model, flags, signal));
 }
@@ -78,10 +79,9 @@ async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Pr
   const { window, bos } = flags;
   const plugins = await loadPlugins(flags);
   const text = await readText(flags.text, { reader: "--text", signal, quiet: flags.quiet });
-  const score = await scoreText(
-    { model, text, window, bos, plugins, ...backendOf(flags), signal },
-    "eval",
-    flags,
+  const options = { text, window, bos, plugins, ...backendOf(flags), signal };
+  const score = await onModel(model, flags, signal, (model) =>
+    scoreText({ ...options, model }, "eval", flags),
   );
   if (flags.json) {
     printJson({ model, text: flags.text, ...score });

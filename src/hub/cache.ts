@@ -13,7 +13,7 @@ import { openFolder } from "../platform/files.js";
 import { type Lock, lockFolder } from "../platform/lock.js";
 import { loadFiles, loadPaths } from "../platform/node-modules.js";
 import { quote } from "../quote.js";
-import { type HubName, textOf } from "./names.js";
+import { type HubName, noPath, textOf } from "./names.js";
 import type { RepositoryFile } from "./repository.js";
 
 const COMMIT = /^[0-9a-f]{40}$/;
@@ -150,13 +150,14 @@ export class Cache {
     const fail = (what: string): never => {
       throw new PenjingError(
         textOf(this.name),
-        `${what}; run it once without \`offline\` (HF_HUB_OFFLINE), or penjing download first.`,
+        `${what}; run once without \`offline\` (HF_HUB_OFFLINE) to download it.`,
       );
     };
     const commit = await this.commitOf(revision);
     const path = commit && this.snapshot(commit);
     const folder = path && (await openFolder(path).catch(() => undefined));
-    if (!commit || !folder) return fail(`the cache at ${quote(this.folder)} does not hold it`);
+    if (!commit || !folder)
+      return fail(`${noPath(this.name)}the cache at ${quote(this.folder)} does not hold it`);
     for (const [name, { leads }] of await folder.links!()) {
       if (leads !== "nowhere" || (file !== undefined && file !== name)) continue;
       fail(`in the cache ${quote(name)} is a link to a file that is not there`);

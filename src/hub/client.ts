@@ -319,12 +319,12 @@ function waitOf(text: string | null): number | undefined {
   return Number.isNaN(wait) ? undefined : Math.max(0, wait);
 }
 
-function unreachable({ where }: Asked, { host }: URL, error: unknown): PenjingError {
+function unreachable({ where, noPath }: Asked, { host }: URL, error: unknown): PenjingError {
   const thrown = error instanceof Error ? error : new Error(String(error));
   const reason = thrown.cause instanceof Error ? thrown.cause.message : thrown.message;
   return new UnreachableError(
     where,
-    `${host} cannot be reached, or the connection is cut again and again (${reason}); check the network, or take what is downloaded already with \`offline\`.`,
+    `${noPath}${host} cannot be reached, or the connection is cut again and again (${reason}); check the network, or take what is downloaded already with \`offline\`.`,
     { cause: thrown },
   );
 }

@@ -253,7 +253,7 @@ class Job {
     if (free === undefined || free >= needed) return;
     throw new PenjingError(
       textOf(repository.name),
-      `${needed} bytes are to be downloaded, and the disk of the cache has room for ${free}; free space there, or name a cache on another disk (HF_HUB_CACHE, in code \`cacheDir\`).`,
+      `${needed} bytes are to be downloaded, and the disk of the cache has room for ${free}; free space there, or name a cache on another disk (HF_HUB_CACHE or \`cacheDir\`).`,
     );
   }
 }

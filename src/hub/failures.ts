@@ -9,6 +9,8 @@ export interface Asked {
   /** Its page on the hub. */
   readonly page: string;
   readonly revision: string | undefined;
+  /** Begins a sentence that says that the name leads nowhere. */
+  readonly noPath: string;
   readonly hasToken: boolean;
 }
 
@@ -30,7 +32,7 @@ export class UnreachableError extends PenjingError {}
 
 /** The sentence for an answer that is no success. */
 export function refusalError(
-  { where, page, revision, hasToken }: Asked,
+  { where, page, revision, noPath, hasToken }: Asked,
   { status, code, message }: Refusal,
 ): PenjingError {
   const fail = (sentence: string) => new PenjingError(where, sentence);
@@ -61,7 +63,7 @@ export function refusalError(
       ? "take a token of an account that may read it"
       : `if it is private, ${GIVE}`;
     return fail(
-      `the hub has nothing of this name, or it is private; check the spelling, and ${cure}.`,
+      `${noPath}the hub has nothing of this name, or it is private; check the spelling, and ${cure}.`,
     );
   }
   if (status === 403) return fail(`the hub denies access to it${said}; ${GIVE}.`);

@@ -12,6 +12,8 @@ export interface HubName {
   readonly revision: string | undefined;
   /** A file in it; undefined for all that make the model. */
   readonly file: string | undefined;
+  /** Whether it was given as "org/name", which may have been meant as a path. */
+  readonly isPlain: boolean;
 }
 
 const SCHEME = "hf://";
@@ -64,7 +66,7 @@ export function parseHubName(text: string, revision?: string): HubName {
   const chosen = own ?? revision;
   if (chosen !== undefined) checkRevision(text, chosen);
   if (file !== undefined) checkFileName(text, file);
-  return { kind, repository, revision: chosen, file };
+  return { kind, repository, revision: chosen, file, isPlain: bare === text };
 }
 
 function decoded(text: string): string {
@@ -88,10 +90,16 @@ function checkRevision(where: string, revision: string): void {
 }
 
 /** The name as messages have it. */
-export function textOf({ kind, repository, revision, file }: HubName): string {
+export function textOf({ kind, repository, revision, file, isPlain }: HubName): string {
+  if (isPlain && revision === undefined && file === undefined) return repository;
   const set = kind === "datasets" ? "datasets/" : "";
   const at = revision === undefined ? "" : `@${revision}`;
   return `${SCHEME}${set}${repository}${at}${file === undefined ? "" : `/${file}`}`;
+}
+
+/** Begins a sentence that says that a name leads nowhere. */
+export function noPath({ isPlain }: HubName): string {
+  return isPlain ? "there is no such path here, and " : "";
 }
 
 /** A path of a URL, each part of it encoded. */

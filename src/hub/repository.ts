@@ -3,7 +3,7 @@ import { PenjingError } from "../errors.js";
 import { checkFileName } from "../platform/file-errors.js";
 import { type Client, notTheHub } from "./client.js";
 import type { Asked } from "./failures.js";
-import { encoded, type HubName, textOf } from "./names.js";
+import { encoded, type HubName, noPath, textOf } from "./names.js";
 
 /** A file of a repository. */
 export interface RepositoryFile {
@@ -53,7 +53,7 @@ export async function readRepository(client: Client, name: HubName): Promise<Rep
   const set = kind === "datasets" ? "datasets/" : "";
   const page = client.url(set + repository).href;
   const { hasToken } = client;
-  const asked: Asked = { where: textOf(name), page, revision, hasToken };
+  const asked: Asked = { where: textOf(name), page, revision, noPath: noPath(name), hasToken };
   const at = revision === undefined ? "" : `/revision/${encodeURIComponent(revision)}`;
   const about = client.url(`api/${kind}/${encoded(repository)}${at}`);
   const facts = fieldsOf((await client.json(about, asked)).body);

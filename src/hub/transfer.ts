@@ -52,7 +52,7 @@ async function receive(
           if (!(await receiver.restart())) {
             throw new PenjingError(
               asked.where,
-              "the server sends whole files where a part is asked for, so that nothing can be streamed from it; leave out `stream`, so that the model is downloaded.",
+              "the server sends whole files where a part is asked for, so that nothing can be streamed from it; download the model instead.",
             );
           }
           at = 0;

@@ -42,6 +42,10 @@ export interface Heard {
 }
 
 export const COMMIT = "a".repeat(40);
+/** What the branch "dev" is at, where there are two commits. */
+export const OTHER = "d".repeat(40);
+/** Bytes that a client may lose of what was sent to it before a cut. */
+export const LOST = 2 ** 16;
 export const TOKEN = "hf_ok";
 
 const CORS = {
@@ -167,7 +171,8 @@ export class FakeHub {
     }
     const commits = repository.commits ?? { [COMMIT]: repository.files ?? {} };
     const revision = api?.[4] ?? file?.[2] ?? "main";
-    const commit = revision === "main" ? Object.keys(commits)[0] : revision;
+    const branches: Record<string, string> = { main: Object.keys(commits)[0], dev: OTHER };
+    const commit = branches[revision] ?? revision;
     const files = commits[commit];
     if (!files) return this.json(response, 404, {}, { "x-error-code": "RevisionNotFound" });
     if (api && api[3] !== "tree") {
@@ -295,6 +300,6 @@ export class FakeHub {
     this.sent += part.length;
     this.fileBytes += part.length;
     if (cut === undefined) return response.end(part);
-    return response.write(part, () => setTimeout(() => response.destroy(), 20));
+    return response.write(part, () => response.socket?.end());
   }
 }
