@@ -201,7 +201,10 @@ export class FakeHub {
     }
     const bytes = bytesOf(files[name]);
     const tag = tagOf(name, bytes);
-    if (!isLarge(name) || !this.hasCdn) return this.file(request, response, name, bytes, tag);
+    if (!isLarge(name) || !this.hasCdn) {
+      response.setHeader("x-repo-commit", commit);
+      return this.file(request, response, name, bytes, tag);
+    }
     this.large.set(tag, bytes);
     const moved = this.fault(`link ${name}`, undefined);
     const linked = moved && "tag" in moved ? moved.tag : tag;
@@ -213,6 +216,7 @@ export class FakeHub {
       .writeHead(302, {
         ...CORS,
         location,
+        "x-repo-commit": commit,
         "x-linked-etag": `"${linked}"`,
         "x-linked-size": bytes.length,
       })
