@@ -2,6 +2,7 @@
 import pLimit from "p-limit";
 import pRetry from "p-retry";
 import { PenjingError } from "../errors.js";
+import { HAS_FILES } from "../platform/node-modules.js";
 import { quote } from "../quote.js";
 import { type Asked, rateSentence, refusalError, UnreachableError } from "./failures.js";
 import { type HubSettings, isLocal } from "./settings.js";
@@ -229,7 +230,8 @@ export class Client {
       const headers: Record<string, string> = {};
       // Compressed, the bytes would be others than those that are counted.
       if (range) Object.assign(headers, { range, "accept-encoding": "identity" });
-      if (ifRange && isOwn && this.redirects === "manual") headers["if-range"] = ifRange;
+      // A browser would first ask whether this header is allowed, which it is not.
+      if (ifRange && isOwn && HAS_FILES) headers["if-range"] = ifRange;
       if (token && isOwn) headers.authorization = `Bearer ${token}`;
       const response = await fetch(at, { headers, redirect: this.redirects, signal });
       if (response.type === "opaqueredirect") {

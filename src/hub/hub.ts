@@ -3,14 +3,13 @@ import { type Arguments, checkArguments, FLAG } from "../arguments.js";
 import type { Folder } from "../platform/files.js";
 import { HAS_FILES } from "../platform/node-modules.js";
 import { Run } from "../run.js";
-import { Cache } from "./cache.js";
-import { downloadSteps } from "./download.js";
+import { downloadSteps, findCached } from "./disk.js";
 import { UnreachableError } from "./failures.js";
 import { parseHubName } from "./names.js";
-import { cacheFolder, HUB_ARGUMENTS, type HubOptions, readSettings } from "./settings.js";
+import { HUB_ARGUMENTS, type HubOptions, readSettings } from "./settings.js";
 import { namesNoFile, openRemote } from "./stream.js";
 
-export { downloadSteps } from "./download.js";
+export { downloadSteps } from "./disk.js";
 export { openRemote, openRemoteFile } from "./stream.js";
 
 /** How a model on the hub is opened. */
@@ -43,9 +42,7 @@ export async function locateOnHub(text: string, access: HubAccess = {}): Promise
       return { folder, single, notes: [`commit ${commit} is read from the hub`, ...notes] };
     } catch (error) {
       if (!HAS_FILES || !(error instanceof UnreachableError)) throw error;
-      const name = parseHubName(text, options.revision);
-      const cache = await Cache.of(await cacheFolder(options.cacheDir), name);
-      const cached = await cache.find().catch(() => undefined);
+      const cached = await findCached(text, options);
       if (!cached) throw error;
       const note = `the hub cannot be reached; commit ${cached.commit} of the cache is taken`;
       return { path: cached.path, notes: [note] };

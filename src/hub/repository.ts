@@ -70,7 +70,8 @@ export async function readRepository(client: Client, name: HubName): Promise<Rep
     ...{ name, commit, files, notes },
     path: textOf({ ...name, revision: commit, file: undefined }),
     url: ({ path }) => client.url(`${set}${encoded(now)}/resolve/${commit}/${encoded(path)}`),
-    asked: (file) => (file ? { ...asked, where: textOf({ ...name, file: file.path }) } : asked),
+    asked: (file) =>
+      file ? { ...asked, where: textOf({ ...name, file: file.path }), noPath: "" } : asked,
   };
 }
 
