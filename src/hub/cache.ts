@@ -26,6 +26,9 @@ export interface Snapshot {
   readonly commit: string;
   /** The folder, or the file that the name is of. */
   readonly path: string;
+  readonly folder: string;
+  /** Names of files in the folder. */
+  readonly files: readonly string[];
 }
 
 /** The part of the cache that holds one repository. */
@@ -165,11 +168,11 @@ export class Cache {
     const names = await folder.list();
     if (file !== undefined) {
       if (!(await folder.has(file))) fail("the cache holds other files of it, and not this one");
-      return { commit, path: this.join(path, ...file.split("/")) };
+      return { commit, path: this.join(path, ...file.split("/")), folder: path, files: [file] };
     }
     if (!names.includes("config.json") || !names.some((name) => WEIGHTS.test(name))) {
       fail("the cache holds a part of it, without configuration or weights");
     }
-    return { commit, path };
+    return { commit, path, folder: path, files: names };
   }
 }

@@ -45,8 +45,12 @@ export type DownloadEvent =
 export interface DownloadedModel {
   /** The snapshot's folder; of a name with a file, that file. */
   readonly path: string;
+  /** The snapshot's folder. */
+  readonly folder: string;
   /** The commit that it is of. */
   readonly commit: string;
+  /** Names of the model's files in the snapshot's folder. */
+  readonly files: readonly string[];
   /** Bytes that came over the network. */
   readonly fetchedBytes: number;
 }
@@ -57,7 +61,7 @@ class Ledger {
   done = 0;
   /** Bytes that arrived, not those that were there. */
   fetched = 0;
-  private readonly steps: { readonly time: number; readonly fetched: number }[] = [];
+  private readonly steps = [{ time: performance.now(), fetched: 0 }];
 
   constructor(readonly bytes: number) {}
 
@@ -145,7 +149,7 @@ class Job {
         while (!(await settlesWithin(work, TELL_MS))) {
           lock.check();
           yield* told();
-          yield this.ledger.event();
+          if (this.ledger.done < bytes) yield this.ledger.event();
         }
         await work;
       } finally {
@@ -160,7 +164,8 @@ class Job {
     await cache.setRevision(name.revision ?? "main", commit);
     const folder = cache.snapshot(commit);
     const path = name.file === undefined ? folder : `${folder}/${name.file}`;
-    return { path, commit, fetchedBytes: this.ledger.fetched };
+    const names = files.map((file) => file.path).sort();
+    return { path, folder, commit, files: names, fetchedBytes: this.ledger.fetched };
   }
 
   private async missingOf(files: readonly RepositoryFile[]): Promise<RepositoryFile[]> {

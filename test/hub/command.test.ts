@@ -1,6 +1,6 @@
 // The command line with models on a fake hub.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -44,9 +44,22 @@ test("download prints the folder, with progress, and takes what is there", async
   assert.match(stderr, /^download 100%: .*\/s\)$/m);
   assert.equal(new Uint8Array(readFileSync(join(snapshot(), WEIGHTS))), stories[WEIGHTS]);
   const again = await works("download", "hf://org/stories", "--json", "--offline");
-  assert.equal(JSON.parse(again.stdout), {
-    ...{ name: "hf://org/stories", commit: COMMIT, path: snapshot(), fetchedBytes: 0 },
+  const { files, ...told } = JSON.parse(again.stdout);
+  assert.equal(told, {
+    ...{ name: "hf://org/stories", commit: COMMIT, fetchedBytes: 0 },
+    ...{ path: snapshot(), folder: snapshot() },
   });
+  assert.equal(files, readdirSync(snapshot()).sort());
+  const out = join(folder, "copy");
+  const copied = await works("download", "org/stories", "--out", out);
+  assert.is(copied.stdout, `${out}\n`);
+  assert.equal(readdirSync(out).sort(), files);
+  assert.ok(lstatSync(join(out, WEIGHTS)).isFile());
+  await fails(
+    ["download", "org/stories", "--out", out],
+    /the folder exists and is not empty/,
+    folder,
+  );
   const cache = join(folder, "other");
   const named = await works("download", "org/stories", "--cache", cache, "--revision", "dev");
   assert.is(named.stdout, `${join(cache, "models--org--stories", "snapshots", OTHER)}\n`);

@@ -18,7 +18,7 @@ const PUBLISHED = [
   /^build\/(index|kit|cli|chunk-[\w-]+)\.js$/,
   /^build\/portable\/((index|kit|core2?|webgpu|kernels|kernels-relaxed)\.js|licences\.txt)$/,
   /^build\/portable\/(compressor|exporter|linear|overlap|prune|random|recipe|statistics-gatherer)\.js$/,
-  /^build\/portable\/(jinja|locate|unusual-files)\.js$/,
+  /^build\/portable\/(hub|jinja|locate|names|unusual-files)\.js$/,
   /^build\/workerd\.js$/,
   /^build\/kernels(-relaxed)?\.wasm(\.d\.ts)?$/,
   /^(CHANGELOG|SECURITY)\.md$/,
