@@ -8,7 +8,7 @@ import {
   OUTPUT,
   required,
   SIGNAL,
-  TEXT,
+  TEXTS,
   WORK,
 } from "../arguments.js";
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
@@ -61,7 +61,7 @@ import { prunableLayers, workload } from "./workload.js";
 const ARGUMENTS: Arguments<CompressOptions> = {
   model: required(CHECKPOINT),
   out: required(OUTPUT),
-  calibration: TEXT,
+  calibration: TEXTS,
   bos: BOS,
   recipe: ANY,
   plugins: ANY,
@@ -102,7 +102,7 @@ export async function* compressSteps(
     await pause(signal);
     const packing = new Packing(model, plan, layout);
     const plugins = pluginsOf(model, registry, plan, layout);
-    lease = await Lease.open(options, workload(model.spec), registry.operations);
+    lease = await Lease.open(options, workload(model.spec), registry.operations, options.signal);
     await pause(signal);
     const { calibration } = options;
     if (calibration === undefined) refuseReaders(steps);

@@ -13,6 +13,8 @@ const BESIDE =
 const SHARD = /^[^/\\:\0]+\.safetensors$/;
 /** A part of a file that was split: the name of all, its number, and how many there are. */
 const SPLIT = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/;
+/** Longest index that is read, in bytes: the limit of what opens it later. */
+export const LONGEST_INDEX = 100_000_000;
 /** Names that a message lists. */
 const LISTED = 6;
 
@@ -72,6 +74,13 @@ async function weightsOf(repository: Repository, readText: ReadText): Promise<st
   const { files } = repository;
   if (files.has(WEIGHTS)) return [WEIGHTS];
   const index = files.get(INDEX);
+  if (index && index.size > LONGEST_INDEX) {
+    const { where } = repository.asked(index);
+    throw new PenjingError(
+      where,
+      `it has ${index.size} bytes, more than the ${LONGEST_INDEX} accepted; take another model.`,
+    );
+  }
   if (index) return [INDEX, ...shardsIn(await readText(index), repository)];
   const own = [...files.keys()].filter((one) => SHARD.test(one) && !one.startsWith("adapter_"));
   const isSet = own.every((one) => /-\d+-of-\d+\.safetensors$/.test(one));

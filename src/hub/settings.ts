@@ -1,7 +1,7 @@
 /** What a caller and the environment say of the hub, by the rules of Python's huggingface_hub. */
 import { type Arguments, FLAG, SIGNAL, TEXT } from "../arguments.js";
 import { PenjingError } from "../errors.js";
-import { fileError } from "../platform/file-errors.js";
+import { errorCode, fileError } from "../platform/file-errors.js";
 import { HAS_FILES, loadFiles, loadPaths, loadSystem, variable } from "../platform/node-modules.js";
 import { quote } from "../quote.js";
 
@@ -146,7 +146,7 @@ async function storedToken(): Promise<string | undefined> {
     return (await readFile(path, "utf8")).trim();
   } catch (error) {
     // Most people have none. One that cannot be read is missed only where it was asked for.
-    if (named === undefined) return undefined;
+    if (named === undefined || errorCode(error) === "ENOENT") return undefined;
     throw fileError(path, "reading the token", error);
   }
 }

@@ -11,7 +11,7 @@ import { quote } from "../quote.js";
 import { Client } from "./client.js";
 import { parseHubName } from "./names.js";
 import { type Repository, type RepositoryFile, readRepository } from "./repository.js";
-import { selectFiles } from "./selection.js";
+import { LONGEST_INDEX, selectFiles } from "./selection.js";
 import { type HubOptions, readSettings } from "./settings.js";
 import { fetchRange } from "./transfer.js";
 
@@ -22,8 +22,6 @@ const PIECE = 2 ** 25;
  * a rule, and its length stands in the first eight.
  */
 const HEAD = 2 ** 13;
-/** Longest text that decides which files there are, in bytes. */
-const LONGEST_INDEX = 100_000_000;
 
 /** A repository as a folder, and what is to be said of it. */
 export interface RemoteFolder {

@@ -1,6 +1,7 @@
 // Signals at any moment of a command, and how the command ends.
 import { spawn } from "node:child_process";
 import { existsSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { basename, dirname } from "node:path";
 import * as assert from "uvu/assert";
 import { repositoryRoot } from "../shared.js";
@@ -202,7 +203,8 @@ export function interrupt(
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [PROGRAM, ...args], {
       cwd: repositoryRoot,
-      env: { ...process.env, NO_COLOR: "1" },
+      // Without a folder there, Vulkan's loader complains on standard error.
+      env: { XDG_RUNTIME_DIR: tmpdir(), ...process.env, NO_COLOR: "1" },
       stdio: ["ignore", "pipe", "pipe"],
     });
     const printed = { stdout: "", stderr: "" };
@@ -233,7 +235,7 @@ export function interrupt(
 
 /**
  * Holds the end of an interrupted command against what it must be: killed at once before anything was
- * begun, or exit code 130, one sentence, a clean line, and nothing left but what the sentence names.
+ * begun, or exit code 130 or the signal itself, one sentence, a clean line, and nothing left but what the sentence names.
  *
  * @param out the path of its output; what lies beside it is removed
  */
@@ -246,16 +248,17 @@ export function checkEnd(
   const left = readdirSync(dirname(out)).filter((name) => name.startsWith(basename(out)));
   const text = `${label}, at ${phase}: ${stderr}`;
   try {
-    if (signal !== null) {
-      assert.is(signal, "SIGINT", text);
-      assert.is(phase, "start", text);
-      assert.is(stderr, "", text);
+    // It does not wait for a GPU that is at work.
+    if (signal !== null) assert.is(signal, "SIGINT", text);
+    if (signal !== null && stderr === "") {
+      // Its own handling of signals had not begun, or had ended with its work.
+      assert.ok(phase === "start" || phase === "answer", text);
       assert.equal(left, [], text);
       return;
     }
     // The signal may come when all is done.
     if (code === 0) return;
-    assert.is(code, 130, text);
+    if (signal === null) assert.is(code, 130, text);
     assert.match(stderr, /(^|\n)penjing: stopped(; [^\n]*)?\n$/, text);
     assert.is(stderr.match(/stopped/g)?.length, 1, text);
     assert.not.match(stderr, /^ +at .*\.[jt]s:\d/m, text);

@@ -93,6 +93,25 @@ test("compress, eval, generate and export take a name, downloaded or streamed", 
   assert.ok(!existsSync(process.env.HF_HOME), "nothing was written");
 });
 
+test("texts come from datasets on the hub", async () => {
+  const text = readFileSync(EVALUATION, "utf8").slice(0, 3000);
+  const lines = `${JSON.stringify({ text })}\n`;
+  hub.add({ id: "datasets/org/texts", files: { "data/test.jsonl": lines } });
+  const args = ["eval", STORIES, "--json", "--text"];
+  const streamed = await works(...args, "hf://datasets/org/texts/data/test.jsonl");
+  const own = join(folder, "own.jsonl");
+  writeFileSync(own, lines);
+  const [found, expected] = [streamed, await works(...args, own)].map(({ stdout }) =>
+    JSON.parse(stdout),
+  );
+  assert.is(found.perplexity, expected.perplexity);
+  await fails(
+    [...args, "hf://datasets/org/texts/none.jsonl"],
+    /has no such file; it has "data/,
+    folder,
+  );
+});
+
 test("inspect reads headers alone, and zeros when it is asked to", async () => {
   const { stdout, stderr } = await works("inspect", "org/stories");
   assert.match(stdout, /^model\.embed_tokens\.weight +\S+ +\[.*\] +- +- +dense/m);

@@ -82,15 +82,17 @@ test("the portable core with its WASM is small", () => {
   const wasm = zipped(readFileSync(build("kernels.wasm")));
   const jinja = zipped(readFileSync(build("portable/jinja.js")));
   const hub = zipped(readFileSync(build("portable/hub.js")));
+  const parquet = zipped(readFileSync(build("portable/parquet.js")));
   told.set("portable core", core).set("kernels with relaxed SIMD", relaxed);
   told.set("what only `compress`", compressor).set("what only chat templates", jinja);
-  told.set("what only models on a hub", hub);
+  told.set("what only models on a hub", hub).set("what only Parquet", parquet);
   told.set("workerd.js", module).set("kernels.wasm", wasm);
   note(
     `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
       `kernels for relaxed SIMD, loaded in their place: ${relaxed}; ` +
       `what only compress loads: ${compressor}; ` +
-      `what only chat templates need: ${jinja}; what only models on a hub: ${hub}; ` +
+      `what only chat templates need: ${jinja}; what only Parquet needs: ${parquet}; ` +
+      `what only models on a hub: ${hub}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
   );
   assert.ok(core <= MOST_CORE, `${core} bytes gzipped are more than ${MOST_CORE}`);
@@ -115,7 +117,8 @@ test("the portable bundle imports nothing but its own files, and names no module
   const backends = ["./kernels-relaxed.js", "./kernels.js", "./webgpu.js"];
   const work = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
   const folders = ["./hub.js", "./jinja.js", "./locate.js", "./unusual-files.js"];
-  assert.equal(dynamic, [...work, ...folders, ...backends].sort());
+  const datasets = ["./lines.js", "./parquet.js"];
+  assert.equal(dynamic, [...work, ...folders, ...datasets, ...backends].sort());
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
     const later = importsOf(build(join("portable", name))).dynamic;
@@ -133,18 +136,21 @@ test("the bundle for workerd is one file and the kernels as a module", () => {
   assert.not.match(readFileSync(build("workerd.js"), "utf8"), /["'`]node:|\brequire\(/);
 });
 
-test("the library needs four packages; the others are the command line's", () => {
+test("the library needs few packages; the others are the command line's", () => {
   const { packages, dynamic } = closure(build("index.js"));
   const later = dynamic.filter((name) => name.startsWith("./chunk-"));
   const all = later.flatMap((name) => closure(build(name)).packages);
   const own = [...new Set([...packages, ...all])].filter(
     (name) => !/^(\.|node:|webgpu$)/.test(name),
   );
-  assert.equal(own.sort(), ["@huggingface/jinja", "p-limit", "p-retry", "picomatch"]);
+  const parquet = ["hyparquet", "hyparquet-compressors"];
+  const known = ["@huggingface/jinja", ...parquet, "p-limit", "p-retry", "picomatch"];
+  assert.equal(own.sort(), known);
   const inlined = readFileSync(build("portable/licences.txt"), "utf8");
   const names = [...inlined.matchAll(/^(\S+) \d+\.\d+\.\d+$/gm)].map(([, name]) => name);
-  const theirs = ["is-network-error", "yocto-queue"];
-  assert.equal(names, [...own, ...theirs].sort());
+  // With those that these bring.
+  const theirs = ["fzstd", "hysnappy", "is-network-error", "yocto-queue"];
+  assert.equal(names, [...known, ...theirs].sort());
 });
 
 test("docs/runtimes.md and README.md tell these sizes", () => {
