@@ -31,7 +31,7 @@ import { pause, Run } from "./run.js";
 import { checkSampling, type SamplingOptions, sample } from "./sample.js";
 
 export interface GenerateOptions extends BackendOptions, PluginOptions, SamplingOptions {
-  /** A model folder, a .safetensors file, an open checkpoint or an open model. */
+  /** A model folder, a .safetensors file, a name on the hub, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** Text to continue. */
   readonly prompt?: string | undefined;
