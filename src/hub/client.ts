@@ -13,7 +13,7 @@ const AT_A_TIME = 4;
 const RETRIES = 4;
 const FIRST_WAIT = 250;
 /** The hub may ask to be left alone for so long, in seconds; what is longer ends the run. */
-const LONGEST_WAIT = 120;
+const LONGEST_WAIT = 300;
 const MOST_REDIRECTS = 8;
 /** Longest list or description that is read, in bytes. */
 const LONGEST_JSON = 100_000_000;
@@ -239,8 +239,9 @@ export class Client {
         this.redirects = "follow";
         continue;
       }
-      if (isOwn && !response.redirected) tag = tagOf(response.headers) ?? tag;
-      if (!REDIRECTS.includes(response.status)) return { response, tag, at };
+      const isRedirect = REDIRECTS.includes(response.status);
+      if (isOwn && !response.redirected) tag ??= tagOf(response.headers, hop === 0 && !isRedirect);
+      if (!isRedirect) return { response, tag, at };
       await response.body?.cancel().catch(() => {});
       at = this.target(response.headers.get("location"), at, asked);
     }
@@ -308,9 +309,13 @@ function answerOf(response: Response, { tag, at, watch, asked, signal }: Grounds
   };
 }
 
-/** The tag of the file that an address of the hub stands for, by itself or by where it leads. */
-function tagOf(headers: Headers): string | undefined {
-  const tag = headers.get("x-linked-etag") ?? headers.get("etag");
+/**
+ * The tag of the file that an address of the hub stands for.
+ *
+ * @param isFile whether the answer is the file itself, whose own tag then is the same
+ */
+function tagOf(headers: Headers, isFile: boolean): string | undefined {
+  const tag = headers.get("x-linked-etag") ?? (isFile ? headers.get("etag") : null);
   return tag?.replace(/^W\//, "").replace(/^"|"$/g, "");
 }
 
