@@ -35,7 +35,7 @@ import { encodeText, refuseUnknown, type TokenizeEvent } from "./text.js";
 const LOGIT_ELEMENTS = 2 ** 24;
 
 export interface EvaluateOptions extends BackendOptions, PluginOptions, TokenizerOptions {
-  /** A model folder, a .safetensors or .gguf file, an open checkpoint or an open model. */
+  /** A model folder, a .safetensors or .gguf file, a name on the hub, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** The text to score, or a dataset of texts or conversations (`openDataset`). */
   readonly text: string | Dataset;

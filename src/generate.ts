@@ -37,7 +37,7 @@ export interface GenerateOptions
     PluginOptions,
     SamplingOptions,
     TokenizerOptions {
-  /** A model folder, a .safetensors or .gguf file, an open checkpoint or an open model. */
+  /** A model folder, a .safetensors or .gguf file, a name on the hub, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** Text to continue. */
   readonly prompt?: string | undefined;

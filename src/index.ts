@@ -77,6 +77,14 @@ export {
   generate,
 } from "./generate.js";
 export {
+  type DownloadEvent,
+  type DownloadedModel,
+  downloadModel,
+  type HubAccess,
+  type HubOptions,
+  openHubFolder,
+} from "./hub.js";
+export {
   type InspectEvent,
   type InspectOptions,
   type InspectResult,

@@ -1,4 +1,4 @@
-import { ANY, CHECKPOINT, checkArguments, required, SIGNAL } from "./arguments.js";
+import { ANY, CHECKPOINT, checkArguments, FLAG, MAPPING, required, SIGNAL } from "./arguments.js";
 import {
   type Checkpoint,
   type CheckpointTensor,
@@ -7,6 +7,7 @@ import {
 } from "./checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "./checkpoint/dtype.js";
 import { describe } from "./forms/leaf.js";
+import type { HubAccess } from "./hub/hub.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf } from "./layouts/index.js";
 import { readForms } from "./models/stored-forms.js";
@@ -41,7 +42,7 @@ export interface TensorReport {
   readonly file: string;
   /** How it is stored: "dense" or the name of a packed layout. */
   readonly layout: string;
-  /** Share of zeros among the logical elements; undefined for integers. */
+  /** Share of zeros among the logical elements; undefined for integers, and where none are counted. */
   readonly sparsity: number | undefined;
   /** The strictest N:M that every group of every row keeps to; undefined for none or no matrix. */
   readonly pattern: string | undefined;
@@ -50,6 +51,14 @@ export interface TensorReport {
 export interface InspectOptions extends PluginOptions {
   /** Stops the work. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Count zeros, for which every weight is read.
+   *
+   * @default true, and false for a model that is read from the hub: then its headers alone are fetched
+   */
+  readonly zeros?: boolean | undefined;
+  /** How a model on the Hugging Face hub is reached, for a name in the place of a path. */
+  readonly hub?: HubAccess | undefined;
 }
 
 export interface InspectEvent {
@@ -72,7 +81,8 @@ export interface InspectResult {
 }
 
 /**
- * Looks at every tensor of a model folder, a .safetensors file or a .gguf file, in pieces of a few MiB.
+ * Looks at every tensor of a model folder, a .safetensors file or a .gguf file, in pieces of a few MiB. A
+ * model that is named as the hub names it is not downloaded but read there.
  *
  * @param source a path or an open checkpoint
  */
@@ -88,10 +98,15 @@ async function* steps(
   options: InspectOptions,
 ): AsyncGenerator<InspectEvent, InspectResult, void> {
   checkArguments("inspect", { source }, { source: required(CHECKPOINT) });
-  checkArguments("inspect", options, { signal: SIGNAL, plugins: ANY });
+  checkArguments("inspect", options, {
+    ...{ signal: SIGNAL, plugins: ANY, zeros: FLAG, hub: MAPPING },
+  });
   const { signal, plugins } = options;
   const { layouts } = openRegistry(plugins);
-  const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
+  const hub = { stream: true, ...options.hub };
+  const checkpoint =
+    typeof source === "string" ? await openCheckpoint(source, { signal, hub }) : source;
+  const { zeros = !checkpoint.folder.isRemote } = options;
   try {
     const layout = layoutOf(checkpoint.metadata, checkpoint.folder.path, layouts);
     const stored = [...checkpoint.tensors.values()];
@@ -117,12 +132,13 @@ async function* steps(
         ? layout.entries(weight).map(({ name }) => checkpoint.tensors.get(name)!)
         : [entry];
       const { name, dtype, shape } = weight ?? entry;
-      const read = weight
-        ? await unpackedReader(checkpoint, layout, weight)
-        : entry.byteLength <= SMALL_BYTES
-          ? readSmall(place)
-          : (start: number, length: number) => checkpoint.readRange(name, start, length);
-      const counts = await countNonZeros({ name, dtype, shape }, read, rest);
+      const reader = async (): Promise<Read> => {
+        if (weight) return unpackedReader(checkpoint, layout, weight);
+        if (entry.byteLength <= SMALL_BYTES) return readSmall(place);
+        return (start, length) => checkpoint.readRange(name, start, length);
+      };
+      const entries = { name, dtype, shape };
+      const counts = zeros ? await countNonZeros(entries, await reader(), rest) : undefined;
       const report: TensorReport = {
         name,
         dtype,

@@ -5,6 +5,13 @@ export interface Chosen {
   readonly name: string;
   /** Files by name, `folder/name` for those one folder below. */
   readonly files: Record<string, File | Blob>;
+  /** Of a model on the Hugging Face hub, whose files stay there. */
+  readonly hub?: { readonly token?: string };
+}
+
+/** A model by its name on the hub. The token is used for this one, and kept nowhere. */
+export function namedModel(name: string, token: string): Chosen {
+  return { name, files: {}, hub: token ? { token } : {} };
 }
 
 /** Levels of folders that a model may have. */

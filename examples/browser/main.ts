@@ -8,6 +8,7 @@ import {
   droppedFolder,
   embeddedFolder,
   hasEmbedded,
+  namedModel,
 } from "./folders.js";
 import type { ModelFacts } from "./messages.js";
 import { onPage } from "./names.js";
@@ -63,7 +64,7 @@ async function start(): Promise<void> {
 
   const setBusy = (isBusy: boolean): void => {
     byId<HTMLFieldSetElement>("fields").disabled = isBusy;
-    const ways = [input("folder"), input("file"), button("try")];
+    const ways = [input("folder"), input("file"), button("try"), button("open-name")];
     for (const control of ways) control.disabled = isBusy;
     document.body.classList.toggle("working", isBusy);
     say("chosen", isBusy ? form.summary() : "");
@@ -98,6 +99,11 @@ async function start(): Promise<void> {
   }
   button("try").onclick = () => void open(embeddedFolder);
   show("try", await hasEmbedded());
+  byId("hub").onsubmit = (event) => {
+    event.preventDefault();
+    const chosen = namedModel(input("name").value.trim(), input("token").value.trim());
+    void open(async () => chosen);
+  };
   const drop = byId("drop");
   // Anywhere on the page, so that a missed target does not leave it.
   document.ondragover = (event) => {

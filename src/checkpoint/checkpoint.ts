@@ -1,5 +1,6 @@
-import { checkArguments, FOLDER, required, SIGNAL } from "../arguments.js";
+import { checkArguments, FOLDER, MAPPING, required, SIGNAL } from "../arguments.js";
 import { nearest, PenjingError } from "../errors.js";
+import type { HubAccess } from "../hub/hub.js";
 import type { ByteSource, Folder } from "../platform/files.js";
 import { quote } from "../quote.js";
 import { pause } from "../run.js";
@@ -80,6 +81,8 @@ export interface Checkpoint {
 export interface OpenCheckpointOptions {
   /** Stops the opening, and the reading of large tensors later on. */
   readonly signal?: AbortSignal | undefined;
+  /** How a model on the Hugging Face hub is reached, for a name in the place of a path. */
+  readonly hub?: HubAccess | undefined;
 }
 
 /**
@@ -87,7 +90,9 @@ export interface OpenCheckpointOptions {
  * model.safetensors.index.json lists (the single file wins where both exist, as in transformers), or,
  * with a note, a complete set of shards or the only .safetensors file. A folder of the Hugging Face
  * cache opens as the model's snapshot. The path of one .safetensors file opens that file alone, with
- * its folder's config and tokenizer.
+ * its folder's config and tokenizer. A name on the Hugging Face hub, `hf://org/name@revision` or
+ * `org/name` where no such path exists, is downloaded into the cache that Python shares, and in browsers
+ * read by range.
  *
  * A .gguf file, or a folder with one and no safetensors, opens as the same model in that form: quantized
  * tensors are decoded to F32 as they are read, and config and tokenizer are made from its keys.
@@ -100,17 +105,17 @@ export async function openCheckpoint(
   options: OpenCheckpointOptions = {},
 ): Promise<Checkpoint> {
   checkArguments("openCheckpoint", { path }, { path: required(FOLDER) });
-  checkArguments("openCheckpoint", options, { signal: SIGNAL });
-  const { signal } = options;
+  checkArguments("openCheckpoint", options, { signal: SIGNAL, hub: MAPPING });
+  const { signal, hub } = options;
   signal?.throwIfAborted();
   const { folder, single, notes }: Located =
     typeof path === "string"
-      ? await (await import("./locate.js")).locate(path)
+      ? await (await import("./locate.js")).locate(path, { signal, ...hub })
       : { folder: path, notes: [] };
   const names = await folder.list();
   if (isGgufModel(names, single)) {
     const { openGguf } = await import("./gguf/gguf.js");
-    return openGguf(folder, names, single, signal);
+    return openGguf({ folder, names, single, notes }, signal);
   }
   const opened = await openWeights(folder, names, single, signal);
   const { files } = opened;
@@ -180,6 +185,7 @@ async function openShards(
   signal: AbortSignal | undefined,
 ): Promise<Map<string, SafetensorsFile>> {
   const files = new Map<string, SafetensorsFile>();
+  folder.prepare?.(shards);
   try {
     for (const shard of shards) {
       const source: ByteSource = await folder.open(shard);

@@ -4,6 +4,7 @@ import type { BosMode } from "../models/bos.js";
 import { duration, openProgress, type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
+import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import {
   type BackendFlags,
   backendOf,
@@ -16,7 +17,7 @@ import {
 import { loadPlugins } from "./plugins.js";
 import { readTexts, TEXT_COLUMN, TEXT_FILES } from "./text.js";
 
-interface EvaluateFlags extends PrintOptions, BackendFlags, TokenizerFlags {
+interface EvaluateFlags extends PrintOptions, BackendFlags, TokenizerFlags, HubFlags {
   readonly text: string;
   readonly textColumn?: string;
   readonly window?: number;
@@ -37,7 +38,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
     program
       .command("eval")
       .description("measure a model's perplexity on a text")
-      .argument("<model>", "model folder or .gguf file")
+      .argument("<model>", MODEL_HELP)
       .requiredOption("--text <file>", `what to score: ${TEXT_FILES}, or - for standard input`)
       .option("--text-column <name>", TEXT_COLUMN)
       .option(
@@ -47,7 +48,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       ),
     "each window (auto: for families that need it)",
   );
-  withCommonOptions(withTokenizerFlag(command))
+  withHubFlags(withCommonOptions(withTokenizerFlag(command)))
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: EvaluateFlags) => run(model, flags, signal));
 }
@@ -91,10 +92,9 @@ async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Pr
   const plugins = await loadPlugins(flags);
   const { quiet, textColumn: column } = flags;
   const text = await readTexts(flags.text, { reader: "--text", column, signal, quiet });
-  const score = await scoreText(
-    { model, text, window, bos, tokenizer, plugins, ...backendOf(flags), signal },
-    "eval",
-    flags,
+  const options = { text, window, bos, tokenizer, plugins, ...backendOf(flags), signal };
+  const score = await onModel(model, flags, signal, (model) =>
+    scoreText({ ...options, model }, "eval", flags),
   );
   if (flags.json) {
     printJson({ model, text: flags.text, ...score });

@@ -14,7 +14,7 @@ import type { Totals } from "./output.js";
 import type { GivenRecipe } from "./recipe.js";
 
 export interface CompressOptions extends BackendOptions, PluginOptions, TokenizerOptions {
-  /** A model folder, a .safetensors or .gguf file, or an open checkpoint. */
+  /** A model folder, a .safetensors or .gguf file, a name on the Hugging Face hub, or an open checkpoint. */
   readonly model: string | Checkpoint;
   /** Where the compressed folder is to be: a path that does not exist yet, or an output folder. */
   readonly out: string | OutputFolder;

@@ -92,7 +92,7 @@ export function runningModel(model: unknown): RunningModel | undefined {
 
 /** What `generate` and `evaluatePerplexity` take as a model. */
 export const MODEL: Argument = required({
-  what: "a model folder's path, the path of a .safetensors or .gguf file, an open checkpoint or an open model",
+  what: "a model folder's path, a name on the Hugging Face hub, the path of a .safetensors or .gguf file, an open checkpoint or an open model",
   fits: (value) => CHECKPOINT.fits(value) || runningModel(value) !== undefined,
 });
 

@@ -192,13 +192,13 @@ test("paths that are no folder", async ({ dir }) => {
     [join(dir, "pytorch_model.bin"), /it is a PyTorch file; load it/],
     [join(dir, "m.txt"), /a folder or a \.safetensors file/],
     [join(dir, "nothing"), /there is nothing at this path/],
-    [
-      "some-org/Some-Model_1.5",
-      /name on the Hugging Face hub, download it first \(hf download some/,
-    ],
   ] as const) {
     await refused(() => openCheckpoint(path), message, path);
   }
+  await refused(
+    () => openCheckpoint("some-org/Some-Model_1.5", { hub: { offline: true, cacheDir: dir } }),
+    /there is no such path here, and the cache at ".*models--some-org--Some-Model_1\.5" does not/,
+  );
 });
 
 test("a folder of the hub's cache: the newest snapshot", async ({ dir }) => {

@@ -39,28 +39,32 @@ interface Readable {
   readonly head?: { readonly rows: number; readonly rowBytes: number } | undefined;
 }
 
+/** Where a model is. */
+export interface Found {
+  readonly folder: Folder;
+  /** Of the files of the folder. */
+  readonly names: readonly string[];
+  /** The file that was given; undefined for a folder. */
+  readonly single: string | undefined;
+  /** What is said of how it was found. */
+  readonly notes: readonly string[];
+}
+
 /**
  * Opens a GGUF file, or the only one of a folder, or one in several parts, as a checkpoint in Hugging
  * Face form. Quantized tensors are given as F32, others as they are stored; rows that llama.cpp keeps in
  * another order are put back. `config` throws for a family that is not known.
  *
- * @param names of the files of the folder
- * @param single the file that was given; undefined for a folder
  * @throws PenjingError for what is damaged, of another version, or of a type that is not read
  */
-export async function openGguf(
-  given: Folder,
-  names: readonly string[],
-  single: string | undefined,
-  signal: AbortSignal | undefined,
-) {
-  const name = single ?? onlyModel(given, names);
-  const files = await openGgufFiles(given, name, signal);
+export async function openGguf(found: Found, signal: AbortSignal | undefined) {
+  const { folder, names, single } = found;
+  const files = await openGgufFiles(folder, single ?? onlyModel(folder, names), signal);
   const close = async () => {
     for (const source of files.sources) await source.close();
   };
   try {
-    return await makeCheckpoint(given, files, close, signal);
+    return await makeCheckpoint(found, files, close, signal);
   } catch (error) {
     await close();
     throw error;
@@ -68,7 +72,7 @@ export async function openGguf(
 }
 
 async function makeCheckpoint(
-  given: Folder,
+  { folder: given, notes }: Found,
   files: GgufFiles,
   close: () => Promise<void>,
   signal: AbortSignal | undefined,
@@ -123,7 +127,7 @@ async function makeCheckpoint(
       return bytes;
     },
     readFloat32: async (name: string) => toFloat32(find(name).info, await read(name)),
-    notes: [],
+    notes,
     origin: {
       ...{ format: "gguf" as const, files: files.names.map((name) => name.replace(/^.*\//, "")) },
       types: countTypes(files.tensors),
