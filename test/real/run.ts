@@ -1,0 +1,87 @@
+// Compresses SmolLM2-135M in every way of docs/models.md and measures what was lost. It takes hours, and
+// goes on where it stopped: what was measured with this build is kept beside the model. It fails where
+// a perplexity is not that of docs/models.json.
+// Usage: npm run test:real -- [--write] [--only PART]
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { processorName } from "../bench/guard/builds.js";
+import { hasShared, repositoryRoot, sharedPath } from "../shared.js";
+import { hasYardstick, yardstickPath } from "../yardstick.js";
+import { measure, writeTexts } from "./measure.js";
+import { DENSE, type RealResult, RUNS } from "./runs.js";
+import { readFigures, writeFigures } from "./table.js";
+
+/** How far a perplexity may be from the recorded one: the arithmetic is the same on every machine. */
+const TOLERANCE = 1e-4;
+
+const { write, only } = parseArgs({
+  options: { write: { type: "boolean", default: false }, only: { type: "string" } },
+}).values;
+
+if (!hasShared())
+  throw new Error("../shared is not there; it has the texts and fetches the model.");
+if (!hasYardstick()) {
+  const { status } = spawnSync("bash", [sharedPath("models", "get-smollm2")], { stdio: "inherit" });
+  if (status !== 0) throw new Error("SmolLM2-135M could not be fetched; try again later.");
+}
+
+/** Tells this build from any other. */
+function buildDigest(): string {
+  const hash = createHash("sha256");
+  const build = join(repositoryRoot, "build");
+  for (const name of readdirSync(build).sort()) {
+    if (/^(cli|chunk-.*)\.js$|\.wasm$/.test(name)) hash.update(readFileSync(join(build, name)));
+  }
+  return hash.digest("hex").slice(0, 16);
+}
+
+const place = yardstickPath(join("real", buildDigest()));
+mkdirSync(place, { recursive: true });
+const kept = join(place, "results.json");
+const results: Record<string, RealResult> = existsSync(kept)
+  ? JSON.parse(readFileSync(kept, "utf8"))
+  : {};
+const texts = writeTexts(yardstickPath(join("real", "texts")));
+const model = yardstickPath("smollm2.q4_1.gguf");
+const recorded = readFigures();
+let moved = 0;
+
+for (const run of [DENSE, ...RUNS] as const) {
+  const name = run === DENSE ? run : run.name;
+  if (only !== undefined && !name.includes(only)) continue;
+  if (!results[name]) {
+    console.log(`${name} ...`);
+    results[name] = await measure(model, run, place, texts);
+    writeFileSync(kept, `${JSON.stringify(results, null, 2)}\n`);
+  }
+  const found = results[name];
+  const before = recorded?.results[name];
+  const shown = (value: number, of: number | undefined) =>
+    of === undefined || Math.abs(value / of - 1) <= TOLERANCE
+      ? value.toFixed(3)
+      : `${value.toFixed(3)}, recorded ${of.toFixed(3)}`;
+  const values = [
+    shown(found.perplexity, before?.perplexity),
+    shown(found.stories, before?.stories),
+  ];
+  if (values.some((value) => value.includes("recorded"))) moved++;
+  console.log(
+    `${name}: ${values.join("; ")}; ${found.bytes} bytes, ${found.minutes.toFixed(1)} min`,
+  );
+}
+
+if (write) {
+  const known = Object.fromEntries(
+    [DENSE, ...RUNS.map(({ name }) => name)].flatMap((name) => {
+      const one = results[name] ?? recorded?.results[name];
+      return one ? [[name, one] as const] : [];
+    }),
+  );
+  writeFigures({ processor: processorName(), results: known });
+} else if (moved > 0) {
+  console.error(`${moved} figures are not those of docs/models.json.`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,50 @@
+// What is done with the real model, and what a run of it gives.
+
+/** One compressed model: what its command is given beside input, output and texts. */
+export interface RealRun {
+  /** As the table of docs/models.md calls it. */
+  readonly name: string;
+  readonly flags: readonly string[];
+}
+
+/** What was measured of one. */
+export interface RealResult {
+  readonly perplexity: number;
+  /** On the text of another kind than the calibration's. */
+  readonly stories: number;
+  /** Of the output's folder. */
+  readonly bytes: number;
+  readonly minutes: number;
+  /** Largest resident memory of the process, in bytes; absent where the system does not tell. */
+  readonly peakBytes?: number;
+}
+
+const METHODS = ["magnitude", "wanda", "sparsegpt", "nowag"] as const;
+
+/** The model as it is. */
+export const DENSE = "dense";
+
+export const RUNS: readonly RealRun[] = [
+  ...["2:4", "50%"].flatMap((sparsity) =>
+    METHODS.map((method) => ({
+      name: `${method} ${sparsity}`,
+      flags: ["--method", method, "--sparsity", sparsity],
+    })),
+  ),
+  ...METHODS.map((method) => ({
+    name: `rotation, ${method} 2:4`,
+    flags: ["--rotate", "denoise", "--method", method, "--sparsity", "2:4"],
+  })),
+  {
+    name: "armor 2:4",
+    flags: [
+      ...["--method", "armor", "--sparsity", "2:4"],
+      ...["--iterations", "500", "--learning-rate", "1e-3"],
+    ],
+  },
+];
+
+/** Calibration and evaluation as in the originals' figures; the same bytes on every machine. */
+export const CALIBRATION_FLAGS = ["--samples", "64", "--length", "512"] as const;
+export const WINDOWS = { evaluation: 1024, stories: 512 } as const;
+export const ARITHMETIC = ["--backend", "wasm", "--simd", "baseline"] as const;
