@@ -301,14 +301,23 @@ export function asStored({ places }: StoredModel, tensor: FinishedTensor): Finis
   return { ...tensor, shape: place.shape, bytes: turned };
 }
 
-/** A weight's entry as the checkpoint has it, which is transposed for some. */
-export function storedEntry({ sources }: StoredModel, entry: TensorEntry): TensorEntry {
-  return { ...entry, shape: sources.get(entry.name)?.shape ?? entry.shape };
+/** What a plain checkpoint has in a weight's place. */
+export function storedEntry({ places }: StoredModel, entry: TensorEntry): TensorEntry {
+  return { ...entry, shape: places.get(entry.name)?.shape ?? entry.shape };
 }
 
-/** The bytes of a weight piece by piece as the checkpoint has them, unpacked where it is packed. */
-export function storedPieces(model: StoredModel, name: string): AsyncGenerator<Piece, void, void> {
-  return readPieces({ ...model, sources: new Map() }, name);
+/** The bytes of that piece by piece; a weight that is packed is unpacked. */
+export async function* storedPieces(
+  model: StoredModel,
+  name: string,
+): AsyncGenerator<Piece, void, void> {
+  const { packed, places, weights } = model;
+  if (!packed.has(name) || !places.has(name)) {
+    yield* readPieces({ ...model, sources: new Map() }, name);
+    return;
+  }
+  const bytes = await readWeight(model, name);
+  yield* inPieces(asStored(model, { ...weights.get(name)!, bytes }).bytes);
 }
 
 /** The bytes of a weight, row-major in its own dtype, unpacked when it is stored packed. */

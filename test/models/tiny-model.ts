@@ -80,3 +80,32 @@ export function gapOf(actual: Float32Array, expected: Float32Array): number {
   });
   return actual.length === expected.length ? gap / size : Number.POSITIVE_INFINITY;
 }
+
+/** Printable characters of ASCII behind <unk>, <s> and </s>, one token each. */
+const CHARACTERS = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i));
+
+/** A tokenizer of single characters, with the tokens that the small models begin and end with. */
+export function tinyTokenizer(): Record<string, Uint8Array> {
+  const special = ["<unk>", "<s>", "</s>"];
+  const vocab = Object.fromEntries([...special, ...CHARACTERS].map((token, id) => [token, id]));
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+  const added = special.map((content, id) => ({ id, content, special: true, ...flags }));
+  const tokenizer = {
+    version: "1.0",
+    added_tokens: added,
+    ...{ truncation: null, padding: null, normalizer: null },
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: { type: "Fuse" },
+    model: {
+      ...{ type: "BPE", dropout: null, unk_token: "<unk>", vocab, merges: [] },
+      ...{ continuing_subword_prefix: null, end_of_word_suffix: null },
+      ...{ fuse_unk: false, byte_fallback: false, ignore_merges: false },
+    },
+  };
+  const encode = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+  return {
+    "tokenizer.json": encode(tokenizer),
+    "tokenizer_config.json": encode({ eos_token: "</s>", add_bos_token: false }),
+  };
+}
