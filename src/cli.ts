@@ -21,8 +21,12 @@ const SAME_PRESS_MS = 150;
 /** On a terminal, stopping says so when it takes longer. */
 const SILENCE_MS = 500;
 
+/** After the end, waits so long for a GPU, which may have seconds of work that nobody needs. */
+const GPU_MS = 100;
+
 const abort = new AbortController();
 let interruptedWith: number | undefined;
+let diesOf: NodeJS.Signals | undefined;
 let interruptedAt = 0;
 
 for (const [signal, code] of [
@@ -33,7 +37,7 @@ for (const [signal, code] of [
   process.on(signal, () => {
     const end = () => {
       tellStopped();
-      process.exit(code);
+      dieOf(signal);
     };
     // A second Ctrl-C does not wait for the clean-up. One press may come twice: from the terminal, and
     // from a program such as npx that passes it on.
@@ -42,6 +46,7 @@ for (const [signal, code] of [
       return;
     }
     interruptedWith = code;
+    diesOf = signal;
     interruptedAt = performance.now();
     abort.abort(new DOMException("interrupted", "AbortError"));
     setTimeout(end, GRACE_MS).unref();
@@ -50,6 +55,12 @@ for (const [signal, code] of [
       if (process.stderr.isTTY) process.stderr.write("stopping ...");
     }, SILENCE_MS).unref();
   });
+}
+
+/** Ends the process at once, as the signal does by itself: a driver's threads may not survive an exit. */
+function dieOf(signal: NodeJS.Signals): void {
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
 }
 
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -85,4 +96,5 @@ try {
   await program.parseAsync();
 } catch (error) {
   process.exitCode = report(error, process.argv.includes("--verbose"));
+  if (diesOf) setTimeout(dieOf, GPU_MS, diesOf).unref();
 }

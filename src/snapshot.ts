@@ -5,8 +5,8 @@
  *   header    UTF-8 JSON: { facts, arrays: [{ name, type, length }, ...] }
  *   arrays    one after another, each at a multiple of 8 bytes from the header's end
  */
-import { aligned } from "./checkpoint/dtype.js";
 import { PenjingError } from "./errors.js";
+import { aligned } from "./tensor.js";
 
 const TYPES = { Uint8Array, Int32Array, Float32Array, Float64Array } as const;
 type TypeName = keyof typeof TYPES;

@@ -85,3 +85,8 @@ export function u16(tensor: Tensor): Uint16Array {
 export function i32(tensor: Tensor): Int32Array {
   return (tensor as HostTensor).data as Int32Array;
 }
+
+/** `bytes` where a typed array of `width`-byte elements can view it: itself, or a copy. */
+export function aligned(bytes: Uint8Array, width: number): Uint8Array<ArrayBuffer> {
+  return bytes.byteOffset % width === 0 ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice();
+}

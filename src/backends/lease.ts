@@ -7,7 +7,8 @@ import type {
   ServedOperation,
 } from "../backend.js";
 import { DeviceError } from "../errors.js";
-import { openAuto, type Workload } from "./auto.js";
+import { type Choice, openAuto, type Workload } from "./auto.js";
+import { heeding, orAborted } from "./heed.js";
 import { type BackendName, openBackend } from "./index.js";
 import { withOperations } from "./plugged.js";
 import { checkWasmOptions, WASM_ARGUMENTS, type WasmOptions } from "./wasm/options.js";
@@ -51,35 +52,53 @@ export class Lease {
     private readonly operations: Operations,
     /** For a move to wasm. */
     private readonly wasm: WasmOptions,
+    signal: AbortSignal | undefined,
     /** A sentence for the user about the choice, if there is something to say. */
     readonly note?: string,
   ) {
     this.names = present.name;
-    this.present = withOperations(present, operations);
+    this.present = withOperations(heeding(present, signal), operations);
   }
 
   /**
    * @param options what the caller's caller asked for
    * @param operations those of plug-ins. @default none
-   * @throws PenjingError for an unknown name, or when a named backend cannot run here
+   * @param signal ends the opening, and later the waiting for a GPU
+   * @throws PenjingError for an unknown name, or when a named backend cannot run here; the signal's
+   *   reason when it was aborted
    */
   static async open(
     options: BackendOptions,
     work: Workload,
     operations: Operations = {},
+    signal?: AbortSignal,
   ): Promise<Lease> {
     const { backend: wanted = "auto", threads, simd } = options;
     const wasm = { threads, simd };
     checkWasmOptions(wasm);
     if (typeof wanted !== "string") {
-      return new Lease(wanted as Backend, "the caller's own", false, false, operations, wasm);
+      return new Lease(
+        wanted as Backend,
+        "the caller's own",
+        false,
+        false,
+        operations,
+        wasm,
+        signal,
+      );
     }
-    if (wanted !== "auto") {
-      const opened = await openBackend(wanted, wasm);
-      return new Lease(opened, "asked for", false, true, operations, wasm);
+    const isAuto = wanted === "auto";
+    const opening: Promise<Choice> = isAuto
+      ? openAuto(work, wasm)
+      : openBackend(wanted, wasm).then((backend) => ({ backend, reason: "asked for" }));
+    try {
+      const { backend, reason, note } = await (signal ? orAborted(opening, signal) : opening);
+      return new Lease(backend, reason, isAuto, true, operations, wasm, signal, note);
+    } catch (error) {
+      // Where the wait was left, nobody else will.
+      if (signal?.aborted) opening.then(({ backend }) => backend.dispose()).catch(() => {});
+      throw error;
     }
-    const { backend, reason, note } = await openAuto(work, wasm);
-    return new Lease(backend, reason, true, true, operations, wasm, note);
   }
 
   /** Whether a failure of the backend can be survived. */

@@ -1,5 +1,5 @@
 import { PenjingError } from "../errors.js";
-import type { StoredDType } from "../tensor.js";
+import { aligned, type StoredDType } from "../tensor.js";
 
 /** Bytes per element. */
 export const DTYPE_BYTES: Readonly<Record<StoredDType, number>> = {
@@ -67,11 +67,6 @@ let halfTable: Uint32Array | undefined;
 function halves(): Uint32Array {
   halfTable ??= Uint32Array.from({ length: 65536 }, (_, half) => halfToSingleBits(half));
   return halfTable;
-}
-
-/** `bytes` where a typed array of `width`-byte elements can view it: itself, or a copy. */
-export function aligned(bytes: Uint8Array, width: number): Uint8Array<ArrayBuffer> {
-  return bytes.byteOffset % width === 0 ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice();
 }
 
 /**

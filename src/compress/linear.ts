@@ -93,7 +93,7 @@ export async function pruneAlone(options: PruneLinearOptions): Promise<PrunedLin
   const { rows, cols } = options;
   const registry = openCompressRegistry(options.plugins);
   const work = { largestWeight: rows * cols || 0 };
-  const lease = await Lease.open(options, work, registry.operations);
+  const lease = await Lease.open(options, work, registry.operations, options.signal);
   const notes = lease.note ? [lease.note] : [];
   try {
     for (;;) {

@@ -86,7 +86,7 @@ export async function* exportSteps(
     const { notes } = model.checkpoint;
     const modelNotes = [...notes, ...tellLeft(checkpoint.folder.path, checkpoint.beside)];
     const layout = targetLayout(model, options);
-    lease = await Lease.open(options, { largestWeight: 0 }, registry.operations);
+    lease = await Lease.open(options, { largestWeight: 0 }, registry.operations, options.signal);
     const { backend } = lease;
     const opened = await openOutput(options, checkpoint.folder.path, false);
     output = opened.output;

@@ -30,7 +30,7 @@ export const LONGEST_RUN = 2048;
 export interface OpenModelOptions extends BackendOptions, PluginOptions {
   /** Longest run of tokens that one call may have; the model's context at most. @default 2048 */
   readonly maxTokens?: number | undefined;
-  /** Stops the loading. */
+  /** Stops the loading, and later whatever waits for a GPU that was opened for the model. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -127,7 +127,7 @@ export async function openRunning(
     const model = await readLargeModel(checkpoint, registry, signal);
     await pause(signal);
     const work = { largestWeight: largestWeight(model.spec) };
-    const lease = await Lease.open(options, work, registry.operations);
+    const lease = await Lease.open(options, work, registry.operations, options.signal);
     const notes = lease.note ? [lease.note] : [];
     const close = async () => {
       if (typeof source === "string") await checkpoint.close();

@@ -1,10 +1,10 @@
 import type { Backend, HalfFormat } from "../backend.js";
-import { aligned, DTYPE_BYTES, toFloat32 } from "../checkpoint/dtype.js";
+import { DTYPE_BYTES, toFloat32 } from "../checkpoint/dtype.js";
 import { PenjingError } from "../errors.js";
 import type { FloatName } from "../form.js";
 import type { TensorEntry } from "../layout.js";
 import { pacer } from "../run.js";
-import type { StoredDType, Tensor } from "../tensor.js";
+import { aligned, type StoredDType, type Tensor } from "../tensor.js";
 import { inPieces, type Piece, readPieces, type StoredModel } from "./stored.js";
 
 /** Bytes of a parameter that are put on a backend at a time. */

@@ -233,7 +233,7 @@ export function interrupt(
 
 /**
  * Holds the end of an interrupted command against what it must be: killed at once before anything was
- * begun, or exit code 130, one sentence, a clean line, and nothing left but what the sentence names.
+ * begun, or exit code 130 or the signal itself, one sentence, a clean line, and nothing left but what the sentence names.
  *
  * @param out the path of its output; what lies beside it is removed
  */
@@ -246,16 +246,17 @@ export function checkEnd(
   const left = readdirSync(dirname(out)).filter((name) => name.startsWith(basename(out)));
   const text = `${label}, at ${phase}: ${stderr}`;
   try {
-    if (signal !== null) {
-      assert.is(signal, "SIGINT", text);
-      assert.is(phase, "start", text);
-      assert.is(stderr, "", text);
+    // It does not wait for a GPU that is at work.
+    if (signal !== null) assert.is(signal, "SIGINT", text);
+    if (signal !== null && stderr === "") {
+      // Its own handling of signals had not begun, or had ended with its work.
+      assert.ok(phase === "start" || phase === "answer", text);
       assert.equal(left, [], text);
       return;
     }
     // The signal may come when all is done.
     if (code === 0) return;
-    assert.is(code, 130, text);
+    if (signal === null) assert.is(code, 130, text);
     assert.match(stderr, /(^|\n)penjing: stopped(; [^\n]*)?\n$/, text);
     assert.is(stderr.match(/stopped/g)?.length, 1, text);
     assert.not.match(stderr, /^ +at .*\.[jt]s:\d/m, text);

@@ -117,7 +117,7 @@ const LIES: Readonly<Record<string, readonly [lie: Lie, message: RegExp]>> = {
     /q_proj: the GPU's Hessian gives \S+ along a random direction, must give /,
   ],
   "sums over the first batch that are wrong": [
-    products((out, shape) => shape[1] === 1 && out.fill(1)),
+    products((out, shape) => shape[0] === 1 && out.fill(1)),
     /q_proj: the GPU's squares of its inputs sum to \d+, must be /,
   ],
   "a layer's error that is too small": [

@@ -1,0 +1,43 @@
+import type { Backend, Operations } from "../backend.js";
+
+/** What a promise gives, or sooner the signal's reason once it is aborted; what was begun goes on. */
+export async function orAborted<Result>(
+  work: Promise<Result>,
+  signal: AbortSignal,
+): Promise<Result> {
+  // Whoever stops waiting does not hear of its failure.
+  work.catch(() => {});
+  signal.throwIfAborted();
+  let leave: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    leave = () => reject(signal.reason);
+    signal.addEventListener("abort", leave);
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    if (leave) signal.removeEventListener("abort", leave);
+  }
+}
+
+/**
+ * The same backend, whose results are waited for only until a signal is aborted: a GPU may have
+ * seconds of queued work before them.
+ */
+export function heeding(backend: Backend, signal: AbortSignal | undefined): Backend {
+  if (!signal || backend.runsAtOnce) return backend;
+  const ops = Object.fromEntries(
+    Object.entries(backend.ops).map(([name, run]: [string, (...args: unknown[]) => unknown]) => [
+      name,
+      (...args: unknown[]) => {
+        const result = run(...args);
+        return result instanceof Promise ? orAborted(result, signal) : result;
+      },
+    ]),
+  ) as unknown as Operations;
+  const heeds: Pick<Backend, "ops" | "read"> = {
+    ops,
+    read: (tensor) => orAborted(backend.read(tensor), signal),
+  };
+  return Object.assign(Object.create(backend) as Backend, heeds);
+}
