@@ -56,8 +56,8 @@ async function readPositions(
   length: number,
 ): Promise<Float32Array | undefined> {
   if (!spec.positions) return undefined;
-  const { dtype, shape } = weights.get(outerTensors(spec).positions)!;
-  const name = outerTensors(spec).positions;
+  const { positions: name } = outerTensors(spec);
+  const { dtype, shape } = weights.get(name)!;
   const rowBytes = DTYPE_BYTES[dtype] * shape[1];
   const start = spec.positions.offset * rowBytes;
   const bytes = await checkpoint.readRange(name, start, length * rowBytes);
@@ -80,7 +80,8 @@ export async function embedTokens(
   signal?: AbortSignal,
 ): Promise<void> {
   const { embeddingScale: scale = 1 } = model.spec;
-  const positions = await readPositions(model, length);
+  // Without windows their length means nothing.
+  const positions = ids.length > 0 ? await readPositions(model, length) : undefined;
   const name = embeddingName(model);
   const { dtype, shape } = model.weights.get(name)!;
   const [vocabSize, cols] = shape;

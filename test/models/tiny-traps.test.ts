@@ -197,7 +197,7 @@ for (const [family, from, to] of RENAMED) {
 }
 
 test("what old checkpoints hold beside parameters is passed over, and kept", async () => {
-  const mask: Stored = { dtype: "F32", shape: [1, 1, 2, 2], bytes: new Uint8Array(16) };
+  const mask: Stored = { dtype: "BOOL", shape: [1, 1, 2, 2], bytes: new Uint8Array(4) };
   for (const [family, names] of [
     ["gpt2", ["transformer.h.0.attn.bias", "transformer.h.1.attn.masked_bias"]],
     ["gpt_neox", ["gpt_neox.layers.0.attention.bias", "gpt_neox.layers.1.attention.masked_bias"]],

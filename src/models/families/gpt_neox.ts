@@ -44,7 +44,7 @@ export const gpt_neox: ModelFamily = {
           ...{ finalNorm: "final_layer_norm", head: "embed_out" },
         },
         positions: undefined,
-        buffers: ["attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq"],
+        buffers: ["attention.bias", "attention.masked_bias"],
         parts: {
           norms: { attention: "input_layernorm", mlp: "post_attention_layernorm" },
           attention: "attention",
