@@ -49,14 +49,14 @@ export type {
   TensorNames,
 } from "./model.js";
 export { sitesOf } from "./model.js";
-export { type ClassicOptions, classicDecoder } from "./models/families/parts/classic-block.js";
+export type { ActivationRule } from "./models/families/parts/checks.js";
+export { type ClassicOptions, classicDecoder } from "./models/families/parts/classic-decoder.js";
 export {
   type LlamaBlockOptions,
   llamaBlock,
   type NormNames,
 } from "./models/families/parts/llama-block.js";
 export {
-  type ActivationRule,
   type FamilyTraits,
   noWindows,
   readDecoder,

@@ -1,6 +1,6 @@
 import type { ModelFamily } from "../../model.js";
-import { classicDecoder } from "./parts/classic-block.js";
-import { checkActivation, headSizes } from "./parts/llama-config.js";
+import { checkActivation, headSizes } from "./parts/checks.js";
+import { classicDecoder } from "./parts/classic-decoder.js";
 import { readRope } from "./parts/rope-config.js";
 
 /**
@@ -26,35 +26,29 @@ export const gpt_neox: ModelFamily = {
       }),
       { headDim, share: 0.25 },
     );
-    return {
-      ...classicDecoder({
-        family: "gpt_neox",
-        ...{ hiddenSize, heads, rope },
-        intermediateSize: config.count("intermediate_size"),
-        vocabSize: config.count("vocab_size"),
-        context: config.count("max_position_embeddings"),
-        layers: config.layers("num_hidden_layers"),
-        epsilon: config.positive("layer_norm_eps", 1e-5),
-        biases: { qkv: attention, o: attention, mlp: true },
-        fused: "heads",
-        activation: "gelu",
-        parallel: config.flag("use_parallel_residual", true),
-        names: {
-          ...{ base: "gpt_neox.", blocks: "layers", embedding: "embed_in" },
-          ...{ finalNorm: "final_layer_norm", head: "embed_out" },
-        },
-        positions: undefined,
-        buffers: ["attention.bias", "attention.masked_bias"],
-        parts: {
-          norms: { attention: "input_layernorm", mlp: "post_attention_layernorm" },
-          attention: "attention",
-          linears: { qkv: "query_key_value", o: "dense" },
-          mlp: { up: "mlp.dense_h_to_4h", down: "mlp.dense_4h_to_h" },
-        },
-        tiedHead: config.flag("tie_word_embeddings", false),
-      }),
-      bosIds: config.ids("bos_token_id"),
-      eosIds: config.ids("eos_token_id"),
-    };
+    return classicDecoder(config, {
+      family: "gpt_neox",
+      ...{ hiddenSize, heads, rope },
+      intermediateSize: config.count("intermediate_size"),
+      context: config.count("max_position_embeddings"),
+      layers: config.layers("num_hidden_layers"),
+      epsilon: config.positive("layer_norm_eps", 1e-5),
+      biases: { qkv: attention, o: attention, mlp: true },
+      fused: "heads",
+      activation: "gelu",
+      parallel: config.flag("use_parallel_residual", true),
+      names: {
+        ...{ base: "gpt_neox.", blocks: "layers", embedding: "embed_in" },
+        ...{ finalNorm: "final_layer_norm", head: "embed_out" },
+      },
+      buffers: ["attention.bias", "attention.masked_bias"],
+      parts: {
+        norms: { attention: "input_layernorm", mlp: "post_attention_layernorm" },
+        attention: "attention",
+        linears: { qkv: "query_key_value", o: "dense" },
+        mlp: { up: "mlp.dense_h_to_4h", down: "mlp.dense_4h_to_h" },
+      },
+      tied: false,
+    });
   },
 };

@@ -1,6 +1,6 @@
 import type { ModelFamily } from "../../model.js";
-import { classicDecoder } from "./parts/classic-block.js";
-import { checkActivation, headSizes, refuseSet } from "./parts/llama-config.js";
+import { checkActivation, headSizes, refuseSet } from "./parts/checks.js";
+import { classicDecoder } from "./parts/classic-decoder.js";
 
 /** Rows of the table of positions that stand before that of the first position. */
 const OFFSET = 2;
@@ -19,34 +19,29 @@ export const opt: ModelFamily = {
     const { hiddenSize, heads } = headSizes(config, "hidden_size", "num_attention_heads");
     refuseSet(config, { word_embed_proj_dim: hiddenSize });
     const bias = config.flag("enable_bias", true);
-    return {
-      ...classicDecoder({
-        family: "opt",
-        ...{ hiddenSize, heads },
-        intermediateSize: config.count("ffn_dim"),
-        vocabSize: config.count("vocab_size"),
-        context: config.count("max_position_embeddings"),
-        layers: config.layers("num_hidden_layers"),
-        epsilon: 1e-5,
-        rope: undefined,
-        biases: { qkv: bias, o: bias, mlp: bias },
-        activation: "relu",
-        names: {
-          ...{ base: "model.decoder.", blocks: "layers", embedding: "embed_tokens" },
-          ...{ positions: "embed_positions", finalNorm: "final_layer_norm", head: "lm_head" },
-        },
-        positions: { offset: OFFSET },
-        parts: {
-          norms: { attention: "self_attn_layer_norm", mlp: "final_layer_norm" },
-          attention: "self_attn",
-          linears: { o: "out_proj" },
-          mlp: { up: "fc1", down: "fc2" },
-        },
-        tiedHead: config.flag("tie_word_embeddings", true),
-        needsBos: true,
-      }),
-      bosIds: config.ids("bos_token_id"),
-      eosIds: config.ids("eos_token_id"),
-    };
+    return classicDecoder(config, {
+      family: "opt",
+      ...{ hiddenSize, heads },
+      intermediateSize: config.count("ffn_dim"),
+      context: config.count("max_position_embeddings"),
+      layers: config.layers("num_hidden_layers"),
+      epsilon: 1e-5,
+      rope: undefined,
+      biases: { qkv: bias, o: bias, mlp: bias },
+      activation: "relu",
+      names: {
+        ...{ base: "model.decoder.", blocks: "layers", embedding: "embed_tokens" },
+        ...{ positions: "embed_positions", finalNorm: "final_layer_norm", head: "lm_head" },
+      },
+      positions: { offset: OFFSET },
+      parts: {
+        norms: { attention: "self_attn_layer_norm", mlp: "final_layer_norm" },
+        attention: "self_attn",
+        linears: { o: "out_proj" },
+        mlp: { up: "fc1", down: "fc2" },
+      },
+      tied: true,
+      needsBos: true,
+    });
   },
 };

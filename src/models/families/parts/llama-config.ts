@@ -1,15 +1,21 @@
 import type { ConfigReader } from "../../../config-reader.js";
 import { PenjingError } from "../../../errors.js";
 import type { DecoderSpec, RopeSpec } from "../../../model.js";
-import { quote } from "../../../quote.js";
+import { type ActivationRule, checkActivation } from "./checks.js";
 import { type LlamaBlockOptions, llamaBlock } from "./llama-block.js";
 import { readRope } from "./rope-config.js";
 
 /** What a family of the Llama kind adds to the fields that all of them share. */
 export interface FamilyTraits
   extends Pick<LlamaBlockOptions, "biases" | "qkNorm">,
-    Partial<Omit<LlamaBlockOptions, "rope" | "window" | "biases" | "qkNorm">>,
-    Partial<Pick<DecoderSpec, "context" | "embeddingScale" | "logitScale" | "needsBos">> {
+    Partial<
+      Omit<LlamaBlockOptions, "rope" | "window" | "biases" | "qkNorm" | "epsilon" | "headDim">
+    >,
+    Pick<DecoderSpec, "embeddingScale" | "logitScale" | "needsBos"> {
+  /** Where config.json gives no rms_norm_eps. @default 1e-6 */
+  readonly epsilon?: number | undefined;
+  /** Elements of a head. @default head_dim of config.json, else an equal share of the width */
+  readonly headDim?: number | undefined;
   /** Positions that each layer's attention sees; undefined = all. */
   readonly windows: (layers: number) => readonly (number | undefined)[];
   /** How positions rotate queries and keys in each layer. @default as config.json says, in all */
@@ -22,58 +28,7 @@ export interface FamilyTraits
   readonly tied?: boolean | undefined;
 }
 
-/** How a config.json must name an activation. */
-export interface ActivationRule {
-  readonly key: string;
-  /** Names of the same function; the first is the usual one. */
-  readonly names: readonly string[];
-  /** What they are, for messages. */
-  readonly what: string;
-}
-
 const SILU: ActivationRule = { key: "hidden_act", names: ["silu", "swish"], what: "SwiGLU" };
-
-/** @throws PenjingError for another activation than the family's */
-export function checkActivation(config: ConfigReader, { key, names, what }: ActivationRule): void {
-  const activation = config.text(key, names[0]);
-  if (names.includes(activation)) return;
-  throw new PenjingError(
-    config.where,
-    `${key} is "${activation}"; only "${names[0]}" (${what}) is supported, so this model cannot be run here.`,
-  );
-}
-
-/**
- * Refuses other values than the one that is run.
- *
- * @throws PenjingError naming the first key
- */
-export function refuseSet(
-  config: ConfigReader,
-  values: Readonly<Record<string, boolean | number>>,
-): void {
-  for (const [key, value] of Object.entries(values)) {
-    if (!config.has(key) || config.raw(key) === value) continue;
-    throw new PenjingError(
-      config.where,
-      `"${key}" is ${quote(config.raw(key))}; only ${value} is supported, so this model would be run wrong and is refused.`,
-    );
-  }
-}
-
-/**
- * Sizes of a model whose heads share its width.
- *
- * @throws PenjingError for a missing or wrong number, and when heads do not divide the width
- */
-export function headSizes(config: ConfigReader, widthKey: string, headsKey: string) {
-  const [hiddenSize, heads] = [config.count(widthKey), config.count(headsKey)];
-  if (hiddenSize % heads === 0) return { hiddenSize, heads, headDim: hiddenSize / heads };
-  throw new PenjingError(
-    config.where,
-    `${headsKey} ${heads} does not divide ${widthKey} ${hiddenSize}; take config.json from the model's own folder.`,
-  );
-}
 
 /**
  * Reads the fields that all families of the Llama kind share.
@@ -109,7 +64,7 @@ export function readDecoder(
   const vocabSize = config.count("vocab_size");
   const context = config.count("max_position_embeddings");
   const epsilon = config.positive("rms_norm_eps", given.epsilon ?? 1e-6);
-  const { context: ownContext, embeddingScale, logitScale, needsBos, ...traitsOfBlocks } = given;
+  const { embeddingScale, logitScale, needsBos, ...traitsOfBlocks } = given;
   const block = {
     ...traitsOfBlocks,
     ...{ hiddenSize, intermediateSize, heads, kvHeads, headDim, epsilon },
@@ -121,7 +76,7 @@ export function readDecoder(
     family,
     hiddenSize,
     vocabSize,
-    context: ownContext ?? context,
+    context,
     blocks: windows(layers).map((window, layer) =>
       llamaBlock({ ...block, rope: ropeOf ? ropeOf[layer] : rope, window }),
     ),

@@ -1,4 +1,11 @@
-import type { AttentionSpec, BlockSpec, DecoderSpec, NormSpec } from "../../../model.js";
+import type { ConfigReader } from "../../../config-reader.js";
+import type {
+  AttentionSpec,
+  BlockSpec,
+  DecoderSpec,
+  NormSpec,
+  TensorNames,
+} from "../../../model.js";
 import { type AttentionOptions, attention } from "../../layers/attention.js";
 import { type MlpOptions, mlp } from "../../layers/mlp.js";
 
@@ -7,11 +14,10 @@ export interface ClassicOptions
   extends Pick<AttentionSpec, "heads" | "rope">,
     Pick<AttentionOptions, "fused" | "transposed">,
     Pick<MlpOptions, "activation">,
-    Pick<DecoderSpec, "names" | "positions" | "buffers" | "tiedHead" | "needsBos"> {
+    Pick<DecoderSpec, "positions" | "buffers" | "needsBos"> {
   readonly family: string;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
-  readonly vocabSize: number;
   readonly context: number;
   readonly layers: number;
   /** Of all of its norms. */
@@ -19,6 +25,9 @@ export interface ClassicOptions
   readonly biases: { readonly qkv: boolean; readonly o: boolean; readonly mlp: boolean };
   /** Both layers read the block's input. @default false */
   readonly parallel?: boolean | undefined;
+  readonly names: TensorNames;
+  /** Whether the head is the embedding where config.json does not say it. */
+  readonly tied: boolean;
   /** Names within a block. */
   readonly parts: {
     readonly norms: Readonly<Record<"attention" | "mlp", string>>;
@@ -29,10 +38,14 @@ export interface ClassicOptions
   };
 }
 
-/** A decoder as they were before Llama: GPT-2 and what came of it. */
-export function classicDecoder(options: ClassicOptions): Omit<DecoderSpec, "bosIds" | "eosIds"> {
-  const { family, hiddenSize, vocabSize, context, heads, epsilon, layers, parts } = options;
-  const { parallel, names, positions, buffers, tiedHead, needsBos } = options;
+/**
+ * A decoder as they were before Llama, GPT-2 and what came of it, with what all of them name alike.
+ *
+ * @throws PenjingError for a missing or wrong field
+ */
+export function classicDecoder(config: ConfigReader, options: ClassicOptions): DecoderSpec {
+  const { family, hiddenSize, context, heads, epsilon, layers, parts } = options;
+  const { parallel, names, positions, buffers, tied, needsBos } = options;
   const norm = (name: string): NormSpec => ({ kind: "layer", name, width: hiddenSize, epsilon });
   const sizes = { kvHeads: heads, headDim: hiddenSize / heads, window: undefined };
   const block: BlockSpec = {
@@ -46,8 +59,12 @@ export function classicDecoder(options: ClassicOptions): Omit<DecoderSpec, "bosI
     ...(parallel && { parallel }),
   };
   return {
-    ...{ family, hiddenSize, vocabSize, context, names, positions, buffers, tiedHead, needsBos },
+    ...{ family, hiddenSize, context, names, positions, buffers, needsBos },
+    vocabSize: config.count("vocab_size"),
     blocks: Array.from({ length: layers }, () => block),
-    finalNorm: norm(names!.finalNorm),
+    finalNorm: norm(names.finalNorm),
+    tiedHead: config.flag("tie_word_embeddings", tied),
+    bosIds: config.ids("bos_token_id"),
+    eosIds: config.ids("eos_token_id"),
   };
 }
