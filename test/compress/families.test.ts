@@ -211,6 +211,41 @@ for (const family of TINY_FAMILIES) {
   });
 }
 
+/** Other settings for the same weights. */
+const OTHERWISE: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  gemma3_text: {
+    layer_types: ["full_attention", "sliding_attention", "full_attention"],
+    rope_parameters: {
+      full_attention: { rope_type: "default", rope_theta: 100 },
+      sliding_attention: { rope_type: "default", rope_theta: 5000 },
+    },
+    sliding_window: 5,
+  },
+  gpt_neox: { use_parallel_residual: false },
+  granite: {
+    ...{ embedding_multiplier: 0.5, residual_multiplier: 1, attention_multiplier: 0.1 },
+    rope_parameters: {
+      ...{ rope_type: "llama3", rope_theta: 10000, factor: 8, low_freq_factor: 1 },
+      ...{ high_freq_factor: 4, original_max_position_embeddings: 32 },
+    },
+  },
+  granitemoehybrid: { position_embedding_type: "nope" },
+  olmo2: {
+    rope_parameters: {
+      ...{ rope_type: "yarn", rope_theta: 10000, factor: 4 },
+      original_max_position_embeddings: 64,
+    },
+  },
+  phi3: {
+    ...{ partial_rotary_factor: 0.5, sliding_window: null },
+    rope_parameters: { rope_type: "default", rope_theta: 1000, partial_rotary_factor: 0.5 },
+  },
+  smollm3: {
+    ...{ no_rope_layers: [0, 1, 0], use_sliding_window: true, sliding_window: 6 },
+    layer_types: ["sliding_attention", "full_attention", "full_attention"],
+  },
+};
+
 /** Folders that transformers is asked about. */
 const outputs = new Map<string, { readonly files: Files; readonly family: string }>();
 
@@ -232,7 +267,7 @@ skipUnless(
   test,
   hasModules("torch", "transformers"),
   withoutPython("torch", "transformers"),
-  "transformers opens what comes out, and computes the same logits",
+  "transformers opens what comes out, and computes the same logits; with other settings too",
   async () => {
     for (const family of TINY_FAMILIES) {
       for (const method of ["sparsegpt", "armor"]) {
@@ -240,6 +275,12 @@ skipUnless(
         const plain = method === "armor" ? await exported(files, { reconstruct: true }) : files;
         outputs.set(`${family}, ${method}`, { files: plain, family });
       }
+    }
+    for (const [family, changes] of Object.entries(OTHERWISE)) {
+      const files = filesOf(family);
+      const text = JSON.stringify({ ...configOf(files), ...changes });
+      const other = { ...files, "config.json": new TextEncoder().encode(text) };
+      outputs.set(`${family} otherwise`, { files: other, family });
     }
     const place = mkdtempSync(join(tmpdir(), "penjing-families-"));
     try {
@@ -264,7 +305,7 @@ skipUnless(
         assert.ok(gap < 2e-5, `${what}: the logits differ by ${gap}`);
       }
       note(
-        `${outputs.size} outputs in transformers: largest |logit difference| / largest |logit| ${furthest.toExponential(1)}`,
+        `${outputs.size} folders in transformers: largest |logit difference| / largest |logit| ${furthest.toExponential(1)}`,
       );
     } finally {
       rmSync(place, { recursive: true });

@@ -83,6 +83,15 @@ test("Phi-3: the context ends where LongRoPE's short factors do", () => {
   assert.is(read({ ...rest, partial_rotary_factor: 1 }).context, 256);
 });
 
+test("Granite 4: positions rotate where it says so, and not otherwise", () => {
+  const { position_embedding_type: _, ...rest } = leastConfig("granitemoehybrid");
+  assert.equal(layersOf(read(rest))[0], [undefined, undefined]);
+  const roped = { ...rest, position_embedding_type: "rope", rope_theta: 5 };
+  assert.equal(layersOf(read(roped))[0], [5, undefined]);
+  const { layer_types: types, ...others } = roped as Record<string, unknown>;
+  assert.equal(read({ ...others, layers_block_type: types }), read(roped));
+});
+
 test("GPT-NeoX: the old names of rope's settings", () => {
   const { rope_parameters: _, ...rest } = configOf("gpt_neox");
   const old = read({ ...rest, rotary_pct: 0.5, rotary_emb_base: 500 });
@@ -162,6 +171,26 @@ const BAD_CONFIGS: readonly (readonly [what: string, config: Config, message: Re
     /"scale_attn_by_inverse_layer_idx" is true; only false is supported/,
   ],
   ["GPT-2 with relu", { ...leastConfig("gpt2"), activation_function: "relu" }, /only "gelu_new"/],
+  [
+    "Granite 4 with Mamba",
+    { ...leastConfig("granitemoehybrid"), layer_types: ["attention", "mamba"] },
+    /it has Mamba layers or experts, which are not supported/,
+  ],
+  [
+    "Granite 4 by default",
+    { ...leastConfig("granitemoehybrid"), layer_types: undefined },
+    /it has Mamba layers or experts, which are not supported/,
+  ],
+  [
+    "Granite 4 with as many experts as it has by default",
+    { ...leastConfig("granitemoehybrid"), num_local_experts: undefined },
+    /it has Mamba layers or experts, which are not supported/,
+  ],
+  [
+    "Granite 4 with experts",
+    { ...leastConfig("granitemoehybrid"), num_local_experts: 8 },
+    /is a mixture of experts/,
+  ],
   ["heads of GPT-2", { ...leastConfig("gpt2"), n_head: 3 }, /n_head 3 does not divide n_embd 8/],
   [
     "OPT with norms behind",

@@ -1,6 +1,6 @@
 """Writes test/models/tiny/FAMILY: a small random model of each family and the logits that transformers
 computes from it, all as it stores them. Run it with the oracles' Python (test/oracles): the same files
-come out each time.
+come out each time, once `biome check --write` has formatted their JSON.
 
     python test/models/make-tiny.py [FAMILY...]
 """
@@ -46,6 +46,17 @@ CONFIGS = {
         "attention_multiplier": 0.4,
         "logits_scaling": 6.0,
         "tie_word_embeddings": True,
+    },
+    "granitemoehybrid": {
+        **LLAMA,
+        "shared_intermediate_size": 96,
+        "num_local_experts": 0,
+        "layer_types": ["full_attention", "full_attention"],
+        "position_embedding_type": "rope",
+        "embedding_multiplier": 3.0,
+        "residual_multiplier": 0.3,
+        "attention_multiplier": 0.4,
+        "logits_scaling": 6.0,
     },
     "olmo2": {**LLAMA, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}},
     "gemma3_text": {
@@ -120,6 +131,13 @@ def make(family):
     model.to(torch.bfloat16)
     folder = os.path.join(PLACE, family)
     model.save_pretrained(folder)
+    path = os.path.join(folder, "config.json")
+    with open(path) as file:
+        written = json.load(file)
+    # What Mamba layers would be like, of which there are none.
+    kept = {key: value for key, value in written.items() if not key.startswith(("mamba", "time_step"))}
+    with open(path, "w") as file:
+        file.write(json.dumps(kept, indent=2, sort_keys=True) + "\n")
     unwanted = os.path.join(folder, "generation_config.json")
     if os.path.exists(unwanted):
         os.remove(unwanted)

@@ -85,6 +85,10 @@ const TRAPS: Readonly<Record<string, Readonly<Record<string, Edit>>>> = {
     "the factor of scores": attention(() => ({ scale: undefined })),
     "the factor of logits": (spec) => ({ ...spec, logitScale: undefined }),
   },
+  granitemoehybrid: {
+    "the factor of embeddings": (spec) => ({ ...spec, embeddingScale: undefined }),
+    rope: attention(() => ({ rope: undefined })),
+  },
   olmo2: {
     "norms behind layers": branches(({ after, ...branch }) => ({ ...branch, before: after })),
     "norms over whole queries and keys": attention(

@@ -26,6 +26,10 @@ const OWN_CONFIGS: Readonly<Record<string, Config>> = {
   gemma3_text: { head_dim: 4 },
   gpt2: { n_embd: 8, n_layer: 2, n_head: 2, n_positions: 16, vocab_size: 10 },
   gpt_neox: { hidden_size: 16 },
+  granitemoehybrid: {
+    ...{ shared_intermediate_size: 12, num_local_experts: 0, position_embedding_type: "rope" },
+    layer_types: ["attention", "attention"],
+  },
   opt: { ffn_dim: 12 },
 };
 
@@ -34,7 +38,7 @@ export function leastConfig(family: string): Config {
   const own = OWN_CONFIGS[family];
   const config = { ...TINY_CONFIG, ...own, model_type: family };
   if (family === "gpt2") return { ...own, model_type: family };
-  if (family !== "opt") return config;
+  if (family !== "opt" && family !== "granitemoehybrid") return config;
   const { intermediate_size: _, ...others } = config as Record<string, unknown>;
   return others;
 }

@@ -1,4 +1,5 @@
 import type { ModelFamily } from "../../model.js";
+import { graniteScales } from "./parts/granite-scales.js";
 import { noWindows, readDecoder } from "./parts/llama-config.js";
 
 /** Granite 3: Llama with four numbers that embeddings, scores, residuals and logits are scaled by. */
@@ -11,10 +12,7 @@ export const granite: ModelFamily = {
       windows: noWindows,
       biases: { qkv: attention, o: attention, mlp: config.flag("mlp_bias", false) },
       qkNorm: false,
-      scale: config.positive("attention_multiplier", 1),
-      residualScale: config.positive("residual_multiplier", 1),
-      embeddingScale: config.positive("embedding_multiplier", 1),
-      logitScale: 1 / config.positive("logits_scaling", 1),
+      ...graniteScales(config),
     });
   },
 };

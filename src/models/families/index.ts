@@ -7,6 +7,7 @@ import { gemma3_text } from "./gemma3_text.js";
 import { gpt_neox } from "./gpt_neox.js";
 import { gpt2 } from "./gpt2.js";
 import { granite } from "./granite.js";
+import { granitemoehybrid } from "./granitemoehybrid.js";
 import { llama } from "./llama.js";
 import { mistral } from "./mistral.js";
 import { olmo2 } from "./olmo2.js";
@@ -22,6 +23,7 @@ export const families: Readonly<Record<string, ModelFamily>> = {
   gpt2,
   gpt_neox,
   granite,
+  granitemoehybrid,
   llama,
   mistral,
   olmo2,

@@ -7,14 +7,19 @@ export interface GatedMlpOptions extends Pick<GatedMlpSpec, "activation"> {
   readonly biases: { readonly mlp: boolean };
   /** Gate and up are one linear, gate_up_proj. @default false */
   readonly fusedMlp?: boolean | undefined;
+  /** @default those of Llama: gate_proj, up_proj and down_proj; gate_up_proj */
+  readonly names?: Partial<Readonly<Record<"gate" | "up" | "down" | "gateUp", string>>> | undefined;
 }
+
+const NAMES = { gate: "gate_proj", up: "up_proj", down: "down_proj", gateUp: "gate_up_proj" };
 
 /** @param prefix of the sites' names, such as "mlp" */
 export function gatedMlp(prefix: string, options: GatedMlpOptions): GatedMlpSpec {
   const { hiddenSize, intermediateSize, activation, biases, fusedMlp = false } = options;
   const bias = biases.mlp;
-  const input = `${prefix}.${fusedMlp ? "gate_up_proj" : "gate_proj"}`;
-  const output = `${prefix}.down_proj`;
+  const nameOf = (role: keyof typeof NAMES) => `${prefix}.${options.names?.[role] ?? NAMES[role]}`;
+  const input = nameOf(fusedMlp ? "gateUp" : "gate");
+  const output = nameOf("down");
   const inner = (name: string, count: number): Site => ({
     ...{ name, input, bias },
     shape: [count * intermediateSize, hiddenSize],
@@ -35,7 +40,7 @@ export function gatedMlp(prefix: string, options: GatedMlpOptions): GatedMlpSpec
     norms: {},
     sites: fusedMlp
       ? { gateUp: inner(input, 2), down }
-      : { gate: inner(input, 1), up: inner(`${prefix}.up_proj`, 1), down },
+      : { gate: inner(input, 1), up: inner(nameOf("up"), 1), down },
   };
 }
 

@@ -16,6 +16,8 @@ export interface LlamaBlockOptions
   readonly qkNorm: boolean | "width";
   /** Names of the norms around its two layers. @default Llama's, before them */
   readonly norms?: Readonly<Record<"attention" | "mlp", NormNames>> | undefined;
+  /** What stands before the names of the feed-forward's linears, and these. @default Llama's, "mlp" */
+  readonly mlp?: { readonly prefix: string; readonly names: GatedMlpOptions["names"] } | undefined;
   /** What the layers give is multiplied by this. @default 1 */
   readonly residualScale?: number | undefined;
 }
@@ -34,6 +36,7 @@ const NORMS = {
 /** A block with RMSNorms around rotary grouped-query attention and around a gated feed-forward. */
 export function llamaBlock(options: LlamaBlockOptions): BlockSpec {
   const { hiddenSize: width, epsilon, plusOne, norms = NORMS, residualScale } = options;
+  const { mlp = { prefix: "mlp", names: undefined } } = options;
   const norm = (name: string): NormSpec => ({
     ...{ kind: "rms", name, width, epsilon },
     ...(plusOne && { plusOne }),
@@ -47,7 +50,7 @@ export function llamaBlock(options: LlamaBlockOptions): BlockSpec {
   return {
     branches: [
       branch(norms.attention, attention("self_attn", options)),
-      branch(norms.mlp, gatedMlp("mlp", options)),
+      branch(norms.mlp, gatedMlp(mlp.prefix, { ...options, names: mlp.names })),
     ],
   };
 }
