@@ -5,11 +5,12 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openWasm } from "../../src/backends/wasm.js";
 import type { FlatRecipe } from "../../src/compress/recipe.js";
+import { rotationRefusal } from "../../src/compress/rotate.js";
 import { compress } from "../../src/compress.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { exportModel } from "../../src/export.js";
 import { methods } from "../../src/methods/index.js";
-import { modelSites } from "../../src/model.js";
+import { type BranchSpec, modelSites } from "../../src/model.js";
 import { tensorSources } from "../../src/models/sources.js";
 import { readModel } from "../../src/models/stored.js";
 import { memoryOutputFolder } from "../../src/platform/files.js";
@@ -164,6 +165,20 @@ const UNTURNED: Readonly<Record<string, RegExp>> = {
   olmo2: /olmo2 cannot be rotated: it has norms behind its layers \(post_attention_layernorm\)/,
   opt: /opt cannot be rotated: its LayerNorms \(self_attn_layer_norm\) subtract a mean/,
 };
+
+test("what else no rotation passes through is named", async () => {
+  const specOf = async (family: string) => readModel(await openFiles(filesOf(family))).spec;
+  /** A family's blocks with each branch changed. */
+  const edited = async (family: string, edit: (branch: BranchSpec) => BranchSpec) => ({
+    blocks: (await specOf(family)).blocks.map(({ branches }) => ({ branches: branches.map(edit) })),
+  });
+  const before = await edited("gemma3_text", ({ after: _, ...branch }) => branch);
+  assert.match(rotationRefusal(before)!, /its norms \(input_layernorm\) are stored less 1/);
+  const byHeads = await edited("gpt_neox", ({ layer }) => ({ layer }));
+  assert.match(rotationRefusal(byHeads)!, /queries, keys and values lie head by head/);
+  const plain = await edited("gpt2", ({ layer }) => ({ layer }));
+  assert.is(rotationRefusal(plain), undefined);
+});
 
 for (const family of TINY_FAMILIES) {
   const refusal = UNTURNED[family];
