@@ -71,27 +71,32 @@ function linearsApart(backend: Backend, block: BlockWeights): Record<string, Blo
   return apart;
 }
 
+/** What of a model decides whether it can be rotated. */
+type RotatedSpec = Pick<DecoderSpec, "blocks" | "finalNorm" | "positions">;
+
 /**
  * Why the blocks of a model cannot be rotated; undefined when they can. Q passes through a norm that
  * divides by a length alone, its gains folded into the linears behind it.
  */
-export function rotationRefusal({ blocks }: Pick<DecoderSpec, "blocks">): string | undefined {
+export function rotationRefusal(spec: RotatedSpec): string | undefined {
+  const { blocks, finalNorm, positions } = spec;
   for (const block of blocks) {
-    const layer = normsOf(block).find(({ kind }) => kind === "layer");
+    const norms = [...normsOf(block), finalNorm];
+    const layer = norms.find(({ kind }) => kind === "layer");
     if (layer) return `its LayerNorms (${layer.name}) subtract a mean, which a rotation changes`;
-    for (const { before, after } of block.branches) {
-      if (after) {
-        return `it has norms behind its layers (${after.name}), whose gains cannot be folded into a linear`;
-      }
-      if (before?.plusOne) {
-        return `its norms (${before.name}) are stored less 1, and a gain that is folded would stay 1`;
-      }
+    const behind = block.branches.find(({ after }) => after)?.after;
+    if (behind) {
+      return `it has norms behind its layers (${behind.name}), whose gains cannot be folded into a linear`;
+    }
+    const less = norms.find(({ plusOne }) => plusOne);
+    if (less) {
+      return `its norms (${less.name}) are stored less 1, and a gain that is folded would stay 1`;
     }
     if (isInterleaved(attentionOf(block))) {
       return "its queries, keys and values lie head by head in one linear";
     }
   }
-  return undefined;
+  return positions && "what it learned of positions would have to turn with the stream";
 }
 
 /**

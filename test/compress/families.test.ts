@@ -169,15 +169,21 @@ const UNTURNED: Readonly<Record<string, RegExp>> = {
 test("what else no rotation passes through is named", async () => {
   const specOf = async (family: string) => readModel(await openFiles(filesOf(family))).spec;
   /** A family's blocks with each branch changed. */
-  const edited = async (family: string, edit: (branch: BranchSpec) => BranchSpec) => ({
-    blocks: (await specOf(family)).blocks.map(({ branches }) => ({ branches: branches.map(edit) })),
-  });
+  const edited = async (family: string, edit: (branch: BranchSpec) => BranchSpec) => {
+    const { finalNorm, ...spec } = await specOf(family);
+    const blocks = spec.blocks.map(({ branches }) => ({ branches: branches.map(edit) }));
+    return { ...spec, finalNorm: { ...finalNorm, kind: "rms" as const }, blocks };
+  };
   const before = await edited("gemma3_text", ({ after: _, ...branch }) => branch);
   assert.match(rotationRefusal(before)!, /its norms \(input_layernorm\) are stored less 1/);
   const byHeads = await edited("gpt_neox", ({ layer }) => ({ layer }));
   assert.match(rotationRefusal(byHeads)!, /queries, keys and values lie head by head/);
   const plain = await edited("gpt2", ({ layer }) => ({ layer }));
-  assert.is(rotationRefusal(plain), undefined);
+  assert.match(rotationRefusal(plain)!, /what it learned of positions would have to turn/);
+  assert.is(rotationRefusal({ ...plain, positions: undefined }), undefined);
+  const { finalNorm } = await specOf("gpt2");
+  const odd = { ...plain, positions: undefined, finalNorm };
+  assert.match(rotationRefusal(odd)!, /its LayerNorms \(ln_f\) subtract a mean/);
 });
 
 for (const family of TINY_FAMILIES) {
