@@ -41,6 +41,12 @@ const withoutNode = {
     /\/(node-modules|disk)\.js$/.test(id) ? compiled("platform/no-node-modules.js") : null,
 };
 
+/** The same of the reader of Parquet, for a bundle that is one file. */
+const withoutParquet = {
+  name: "without-parquet",
+  resolveId: (id) => (/^\.\/parquet\.js$/.test(id) ? compiled("datasets/no-parquet.js") : null),
+};
+
 /** Makes "#kernels" and "#kernels-relaxed" modules with the text that `text` gives by their names. */
 function kernelsAs(name, text) {
   return {
@@ -188,7 +194,7 @@ export default [
   },
   {
     input: compiled("index.js"),
-    plugins: [withoutNode, asModule, inlined, ...packages, minified],
+    plugins: [withoutNode, withoutParquet, asModule, inlined, ...packages, minified],
     output: {
       file: join(build, "workerd.js"),
       format: "es",

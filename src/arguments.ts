@@ -23,6 +23,7 @@ function having(what: string, fields: readonly string[], takesPath = false): Arg
 }
 
 export const TEXT: Argument = { what: "text", fits: (value) => typeof value === "string" };
+export const TEXTS = having("a text, or a dataset of openDataset", ["name", "documents"], true);
 export const NUMBER: Argument = { what: "a number", fits: (value) => typeof value === "number" };
 export const FLAG: Argument = {
   what: "true or false",

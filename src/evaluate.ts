@@ -5,12 +5,13 @@ import {
   NUMBER,
   required,
   SIGNAL,
-  TEXT,
+  TEXTS,
 } from "./arguments.js";
 import type { Backend, ServedOperation } from "./backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
-import { sha256 } from "./digest.js";
+import type { Dataset } from "./datasets/dataset.js";
+import { gatherText } from "./datasets/gather.js";
 import { PenjingError } from "./errors.js";
 import { BOS, type BosMode, windowBos, withBos } from "./models/bos.js";
 import {
@@ -34,8 +35,8 @@ const LOGIT_ELEMENTS = 2 ** 24;
 export interface EvaluateOptions extends BackendOptions, PluginOptions {
   /** A model folder, a .safetensors file, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
-  /** The text to score. */
-  readonly text: string;
+  /** The text to score, or a dataset of texts or conversations (`openDataset`). */
+  readonly text: string | Dataset;
   /** Tokens in each window. @default the model's context, at most 2048 */
   readonly window?: number | undefined;
   /**
@@ -52,7 +53,7 @@ export interface EvaluateOptions extends BackendOptions, PluginOptions {
 
 const ARGUMENTS: Arguments<EvaluateOptions> = {
   model: MODEL,
-  text: required(TEXT, "the text to score"),
+  text: required(TEXTS, "the text to score, or a dataset of openDataset"),
   window: NUMBER,
   bos: BOS,
   plugins: ANY,
@@ -85,7 +86,7 @@ export interface Perplexity {
   readonly bosId?: number | undefined;
   /** Tokens of the text that the model does not know. */
   readonly unknownTokens: number;
-  /** Hex SHA-256 of the whole text. */
+  /** Hex SHA-256 of the whole text, as it was scored. */
   readonly textSha256: string;
   readonly backend: string;
   readonly served: readonly ServedOperation[];
@@ -106,7 +107,7 @@ export function evaluatePerplexity(options: EvaluateOptions): Run<EvaluateEvent,
 async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, Perplexity, void> {
   const started = performance.now();
   checkArguments("evaluatePerplexity", options, ARGUMENTS);
-  const { model: source, text, signal } = options;
+  const { model: source, signal } = options;
   const asked = options.window;
   if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 2)) {
     throw new PenjingError("window", `it is ${asked}, must be a whole number of at least 2.`);
@@ -132,6 +133,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
         `it is ${window}, but the model was opened for runs of ${decoder.maxTokens} tokens; open it with maxTokens ${window}.`,
       );
     }
+    const { text, sha256 } = await gatherText(options.text, model.folder, { signal });
     if (text.trim() === "") {
       throw new PenjingError("text", "the text is empty; give a text file with words in it.");
     }
@@ -156,7 +158,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
       ...score,
       ...(bosId !== undefined && { bosId }),
       unknownTokens: tokenizer.countUnknown(encoded),
-      textSha256: await sha256(text),
+      textSha256: sha256,
       backend: last.backendName,
       served: last.served(),
       seconds: (performance.now() - started) / 1000,

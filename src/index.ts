@@ -46,6 +46,13 @@ export {
   describeRecipe,
   type RecipeDescription,
 } from "./compress.js";
+export {
+  type Dataset,
+  type DatasetFormat,
+  type OpenDatasetOptions,
+  openDataset,
+} from "./datasets/dataset.js";
+export type { DatasetDocument } from "./datasets/document.js";
 export { DeviceError, PenjingError } from "./errors.js";
 export {
   type EvaluateEvent,

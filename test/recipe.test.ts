@@ -26,6 +26,7 @@ const DEFAULT: Recipe = {
   version: 2,
   samples: 128,
   length: 256,
+  sampling: "start",
   statistics: "sequential",
   seed: 0,
   layout: "dense",

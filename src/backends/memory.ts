@@ -81,6 +81,7 @@ export class HeapStorage implements HostStorage {
 export class WasmStorage implements HostStorage {
   private readonly blocks: { address: number; bytes: number }[] = [];
   private readonly meter = new Meter();
+  /** Of what was ever handed out. */
   private end: number;
 
   /** @param base first address that may be handed out; what lies below belongs to the module */
@@ -92,8 +93,11 @@ export class WasmStorage implements HostStorage {
   }
 
   allocate(bytes: number): number {
+    // What was never handed out is zero.
+    const used = this.end;
     const address = this.reserve(bytes);
-    new Uint8Array(this.memory.buffer, address, bytes).fill(0);
+    const old = Math.min(bytes, Math.max(0, used - address));
+    new Uint8Array(this.memory.buffer, address, old).fill(0);
     return address;
   }
 

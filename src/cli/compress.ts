@@ -36,12 +36,13 @@ import {
   readRecipeFlags,
   withRecipeFlags,
 } from "./recipe-flags.js";
-import { isStdin, readText } from "./text.js";
+import { isStdin, readTexts, TEXT_COLUMN, TEXT_FILES } from "./text.js";
 
 type CompressFlags = PrintOptions &
   BackendFlags &
   RecipeFlags & {
     readonly calibration?: string;
+    readonly textColumn?: string;
     readonly out: string;
     readonly eval?: string;
     readonly window?: number;
@@ -74,10 +75,11 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       .argument("<model>", "model folder (config.json, tokenizer.json, *.safetensors)")
       .option(
         "--calibration <file>",
-        "text that the model is calibrated on, or - for standard input (default: none, which will do for methods that read no inputs, such as magnitude)",
+        `what the model is calibrated on: ${TEXT_FILES}, or - for standard input (default: none, which will do for methods that read no inputs, such as magnitude)`,
       )
       .requiredOption("--out <folder>", "folder to write"),
   )
+    .option("--text-column <name>", TEXT_COLUMN)
     .option(
       "--budget <time>",
       "time for the run, such as 90s, 30m or 2h (default: no limit)",
@@ -86,7 +88,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
     .option("--work <folder>", "keep unfinished work there (default: OUT.partial)")
     .option(
       "--eval <file>",
-      "measure perplexity on this text before and after; - for standard input (default: none)",
+      "measure perplexity on this text or dataset before and after; - for standard input (default: none)",
     )
     .option(
       "--window <n>",
@@ -106,13 +108,13 @@ export function addCompress(program: Command, signal: AbortSignal): void {
 
 async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
   const begun = performance.now();
-  const { bos, budget, force, out, work: folder, quiet } = flags;
+  const { bos, budget, force, out, work: folder, quiet, textColumn: column } = flags;
   const backend = backendOf(flags);
   const plugins = await loadPlugins(flags);
   const registry = openCompressRegistry(plugins);
   const recipe = await readRecipeFlags(flags, registry, signal);
   const read = async (path: string | undefined, reader: string) =>
-    path === undefined ? undefined : readText(path, { reader, signal, quiet });
+    path === undefined ? undefined : readTexts(path, { reader, column, signal, quiet });
   const calibration = await read(flags.calibration, "--calibration");
   const text = await read(flags.eval, "--eval");
   for (const input of [flags.calibration, flags.recipe, flags.eval]) {

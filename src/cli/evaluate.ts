@@ -6,10 +6,11 @@ import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
 import { type BackendFlags, backendOf, number, withBosFlag, withCommonOptions } from "./options.js";
 import { loadPlugins } from "./plugins.js";
-import { readText } from "./text.js";
+import { readTexts, TEXT_COLUMN, TEXT_FILES } from "./text.js";
 
 interface EvaluateFlags extends PrintOptions, BackendFlags {
   readonly text: string;
+  readonly textColumn?: string;
   readonly window?: number;
   readonly bos: BosMode;
 }
@@ -18,6 +19,7 @@ const EXAMPLES = `
 Examples:
   $ penjing eval llama-24/ --text wiki.test.raw
   $ penjing eval llama-24/ --text wiki.test.raw --window 256 --json
+  $ penjing eval llama-24/ --text wikitext-2-raw-v1/test.parquet
   $ zcat wiki.gz | penjing eval llama-24/ --text -
 `;
 
@@ -27,7 +29,8 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       .command("eval")
       .description("measure a model's perplexity on a text")
       .argument("<model>", "model folder")
-      .requiredOption("--text <file>", "UTF-8 text to score, or - for standard input")
+      .requiredOption("--text <file>", `what to score: ${TEXT_FILES}, or - for standard input`)
+      .option("--text-column <name>", TEXT_COLUMN)
       .option(
         "--window <n>",
         "tokens in each window (default: the model's context, at most 2048)",
@@ -77,7 +80,8 @@ export async function scoreText(
 async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
   const { window, bos } = flags;
   const plugins = await loadPlugins(flags);
-  const text = await readText(flags.text, { reader: "--text", signal, quiet: flags.quiet });
+  const { quiet, textColumn: column } = flags;
+  const text = await readTexts(flags.text, { reader: "--text", column, signal, quiet });
   const score = await scoreText(
     { model, text, window, bos, plugins, ...backendOf(flags), signal },
     "eval",

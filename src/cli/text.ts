@@ -2,6 +2,7 @@ import { constants, openSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { Socket } from "node:net";
 import { addAbortSignal, type Readable } from "node:stream";
+import { type Dataset, formatOf, openDataset } from "../datasets/dataset.js";
 import { PenjingError } from "../errors.js";
 import { fileError } from "../platform/file-errors.js";
 import { openFile } from "../platform/files.js";
@@ -62,6 +63,34 @@ export async function readText(path: string, options: ReadTextOptions): Promise<
   } finally {
     await source.close();
   }
+}
+
+/** What the help says of a file that `readTexts` reads. */
+export const TEXT_FILES = "UTF-8 text, .jsonl[.gz] or .parquet";
+
+/** The same of the flag that names a dataset's column. */
+export const TEXT_COLUMN =
+  'column of .jsonl and .parquet that holds texts, or conversations for the chat template (default: "text", else "messages")';
+
+/**
+ * Reads a text as `readText` does, or opens the dataset that a file's name says it is.
+ *
+ * @param options.column of the dataset
+ * @throws PenjingError as `readText` and `openDataset` do
+ */
+export async function readTexts(
+  path: string,
+  { column, ...options }: ReadTextOptions & { readonly column?: string | undefined },
+): Promise<string | Dataset> {
+  const { format, gzip } = formatOf(path);
+  if (isStdin(path) && column !== undefined) {
+    const rule = "standard input is read as plain text, which has no columns";
+    throw new PenjingError(options.reader, `${rule}; give the dataset's file.`);
+  }
+  if (isStdin(path) || (format === "text" && !gzip && column === undefined)) {
+    return readText(path, options);
+  }
+  return openDataset(path, { column });
 }
 
 /** Opens a named pipe so that neither opening nor reading holds up a thread until somebody writes. */

@@ -8,7 +8,7 @@ import {
   OUTPUT,
   required,
   SIGNAL,
-  TEXT,
+  TEXTS,
   WORK,
 } from "../arguments.js";
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
@@ -62,7 +62,7 @@ import { prunableLayers, workload } from "./workload.js";
 const ARGUMENTS: Arguments<CompressOptions> = {
   model: required(CHECKPOINT),
   out: required(OUTPUT),
-  calibration: TEXT,
+  calibration: TEXTS,
   bos: BOS,
   recipe: ANY,
   plugins: ANY,

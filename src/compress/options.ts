@@ -1,6 +1,7 @@
 import type { ServedOperation } from "../backend.js";
 import type { BackendOptions } from "../backends/lease.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import type { Dataset } from "../datasets/dataset.js";
 import type { BosMode } from "../models/bos.js";
 import type { OutputFolder } from "../platform/files.js";
 import type { WorkFolder } from "../platform/work-folder.js";
@@ -16,10 +17,12 @@ export interface CompressOptions extends BackendOptions, PluginOptions {
   /** Where the compressed folder is to be: a path that does not exist yet, or an output folder. */
   readonly out: string | OutputFolder;
   /**
-   * Calibration text; its first samples * length tokens are used. May be left out where nothing in the
-   * recipe reads the inputs of layers, as with the method magnitude; then no layer's error is measured.
+   * Calibration text, or a dataset of texts or conversations (`openDataset`); samples * length of its
+   * tokens are used, the first ones unless the recipe's `sampling` says otherwise. May be left out where
+   * nothing in the recipe reads the inputs of layers, as with the method magnitude; then no layer's
+   * error is measured.
    */
-  readonly calibration?: string | undefined;
+  readonly calibration?: string | Dataset | undefined;
   /**
    * Begin each calibration window with the model's BOS token, as one of its tokens: "always",
    * "never", or "auto", for families whose results are wrong without. What was added is recorded.

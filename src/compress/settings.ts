@@ -9,7 +9,7 @@ export const SETTINGS = {
     min: 1,
     integer: true,
     unit: "windows",
-    description: "calibration windows, taken from the start of the text",
+    description: "calibration windows",
   },
   length: {
     kind: "number",
@@ -18,6 +18,13 @@ export const SETTINGS = {
     integer: true,
     unit: "tokens",
     description: "tokens in each window",
+  },
+  sampling: {
+    kind: "choice",
+    values: ["start", "random"],
+    default: "start",
+    description:
+      "where in the text the windows lie: one after another from its start, or at random places, which the seed draws",
   },
   statistics: {
     kind: "choice",
@@ -30,7 +37,7 @@ export const SETTINGS = {
     kind: "number",
     default: 0,
     integer: true,
-    description: "where methods that draw random numbers start",
+    description: "where random numbers start: those of methods, and of random windows",
   },
   layout: {
     kind: "text",

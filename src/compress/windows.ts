@@ -1,10 +1,12 @@
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
-import { loadTokenizer } from "../checkpoint/tokenizer.js";
-import { sha256 } from "../digest.js";
+import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
+import type { Dataset } from "../datasets/dataset.js";
+import { gatherText } from "../datasets/gather.js";
 import { PenjingError } from "../errors.js";
 import { type BosMode, windowBos, withBos } from "../models/bos.js";
 import { refuseForeignIds } from "../models/open.js";
 import type { StoredModel } from "../models/stored.js";
+import { Random } from "../random.js";
 import { encodeText, refuseUnknown, type TokenizeEvent } from "../text.js";
 import type { Settings } from "./settings.js";
 
@@ -63,38 +65,47 @@ export interface WindowOptions {
  */
 export async function* tokenise(
   checkpoint: Checkpoint,
-  text: string,
+  calibration: string | Dataset,
   recipe: Settings,
   { spec }: StoredModel,
   { bos: mode, signal }: WindowOptions = {},
 ): AsyncGenerator<TokenizeEvent, Windows, void> {
-  if (recipe.length > spec.context) {
+  const { samples, length, sampling } = recipe;
+  if (length > spec.context) {
     throw new PenjingError(
       "length",
-      `windows of ${recipe.length} tokens exceed the model's context of ${spec.context}; give \`length: ${spec.context}\` or less.`,
+      `windows of ${length} tokens exceed the model's context of ${spec.context}; give \`length: ${spec.context}\` or less.`,
     );
   }
+  const isRandom = sampling === "random";
+  // Longer texts are cut where they surely give the tokens that are wanted.
+  const most = samples * length * CHARACTERS_PER_TOKEN;
+  const { folder } = checkpoint;
+  const { text, facts } = await gatherText(calibration, folder, {
+    most: isRandom ? undefined : most,
+    signal,
+  });
   if (text.trim() === "") {
     throw new PenjingError("calibration", "the text is empty; give a text file with words in it.");
   }
-  const tokenizer = await loadTokenizer(checkpoint.folder, { signal });
+  const tokenizer = await loadTokenizer(folder, { signal });
   const bos = windowBos(mode, { spec, tokenizer });
-  if (bos !== undefined && recipe.length < 2) {
+  if (bos !== undefined && length < 2) {
     throw new PenjingError("length", "windows of 1 token hold only the BOS token; give 2 or more.");
   }
-  const own = bos === undefined ? recipe.length : recipe.length - 1;
-  // Longer texts are cut where they surely give the tokens that are wanted.
-  const most = recipe.samples * recipe.length * CHARACTERS_PER_TOKEN;
-  const wanted = recipe.samples * own;
-  const encoded = yield* encodeText(tokenizer, text.slice(0, most), { wanted, signal });
-  const ids = bos === undefined ? encoded : withBos(encoded, recipe.length, bos);
+  const own = bos === undefined ? length : length - 1;
+  const wanted = samples * own;
+  const encoded = isRandom
+    ? yield* randomWindows(tokenizer, text, { ...recipe, length: own }, signal)
+    : yield* encodeText(tokenizer, text.slice(0, most), { wanted, signal });
+  const ids = bos === undefined ? encoded : withBos(encoded, length, bos);
   refuseForeignIds(ids, spec);
   refuseUnknown("calibration", tokenizer, ids);
-  const windows = cutWindows(ids, recipe.samples, recipe.length);
+  const windows = cutWindows(ids, samples, length);
   const unknown = tokenizer.countUnknown(windows.ids);
   const notes: string[] = [];
-  if (windows.samples < recipe.samples) {
-    notes.push(`the text gives ${windows.samples} of ${recipe.samples} windows; all are used`);
+  if (windows.samples < samples) {
+    notes.push(`the text gives ${windows.samples} of ${samples} windows; all are used`);
   }
   if (unknown > 0)
     notes.push(`${unknown} of ${windows.ids.length} tokens are unknown to the model`);
@@ -102,12 +113,60 @@ export async function* tokenise(
     ...windows,
     notes,
     facts: {
-      sha256: await sha256(text),
-      characters: text.length,
+      ...facts,
       samples: windows.samples,
-      length: recipe.length,
+      length,
+      ...(isRandom && { sampling, seed: recipe.seed }),
       unknownTokens: unknown,
       ...(bos !== undefined && { bosId: bos }),
     },
   };
+}
+
+/** Places that are tried for a window before the text is taken to be too short. */
+const TRIES = 100;
+
+/**
+ * Token ids of windows that begin at random places, each at the beginning of a word.
+ *
+ * @returns [samples * length]
+ * @throws PenjingError when the text is hardly longer than one window
+ */
+async function* randomWindows(
+  tokenizer: Tokenizer,
+  text: string,
+  { samples, length, seed }: Pick<Settings, "samples" | "length" | "seed">,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<TokenizeEvent, Int32Array, void> {
+  const random = new Random(seed);
+  const ids = new Int32Array(samples * length);
+  for (let i = 0; i < samples; i++) {
+    yield {
+      type: "tokenize",
+      done: Math.floor((text.length * i) / samples),
+      characters: text.length,
+    };
+    let window: Int32Array = new Int32Array();
+    for (let tries = 0; window.length < length; tries++) {
+      if (tries === TRIES) {
+        throw new PenjingError(
+          "calibration",
+          `the text is too short for windows of ${length} tokens at random places; give a longer text, a smaller \`length\`, or \`sampling: start\`.`,
+        );
+      }
+      const at = wordAfter(text, Math.floor(random.next() * text.length));
+      const part = text.slice(at, at + length * CHARACTERS_PER_TOKEN);
+      window = yield* encodeText(tokenizer, part, { wanted: length, signal });
+    }
+    ids.set(window, i * length);
+  }
+  return ids;
+}
+
+/** Where the first word after a place begins, its space included: tokens of words begin with theirs. */
+function wordAfter(text: string, at: number): number {
+  if (at === 0) return 0;
+  const space = /\s/g;
+  space.lastIndex = at;
+  return space.exec(text)?.index ?? text.length;
 }

@@ -1,6 +1,7 @@
 // Signals at any moment of a command, and how the command ends.
 import { spawn } from "node:child_process";
 import { existsSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { basename, dirname } from "node:path";
 import * as assert from "uvu/assert";
 import { repositoryRoot } from "../shared.js";
@@ -202,7 +203,8 @@ export function interrupt(
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [PROGRAM, ...args], {
       cwd: repositoryRoot,
-      env: { ...process.env, NO_COLOR: "1" },
+      // Without a folder there, Vulkan's loader complains on standard error.
+      env: { XDG_RUNTIME_DIR: tmpdir(), ...process.env, NO_COLOR: "1" },
       stdio: ["ignore", "pipe", "pipe"],
     });
     const printed = { stdout: "", stderr: "" };

@@ -81,14 +81,16 @@ test("the portable core with its WASM is small", () => {
   const module = zipped(readFileSync(build("workerd.js")));
   const wasm = zipped(readFileSync(build("kernels.wasm")));
   const jinja = zipped(readFileSync(build("portable/jinja.js")));
+  const parquet = zipped(readFileSync(build("portable/parquet.js")));
   told.set("portable core", core).set("kernels with relaxed SIMD", relaxed);
   told.set("what only `compress`", compressor).set("what only chat templates", jinja);
+  told.set("what only Parquet", parquet);
   told.set("workerd.js", module).set("kernels.wasm", wasm);
   note(
     `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
       `kernels for relaxed SIMD, loaded in their place: ${relaxed}; ` +
       `what only compress loads: ${compressor}; ` +
-      `what only chat templates need: ${jinja}; ` +
+      `what only chat templates need: ${jinja}; what only Parquet needs: ${parquet}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
   );
   assert.ok(core <= MOST_CORE, `${core} bytes gzipped are more than ${MOST_CORE}`);
@@ -113,7 +115,8 @@ test("the portable bundle imports nothing but its own files, and names no module
   const backends = ["./kernels-relaxed.js", "./kernels.js", "./webgpu.js"];
   const work = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
   const folders = ["./jinja.js", "./locate.js", "./unusual-files.js"];
-  assert.equal(dynamic, [...work, ...folders, ...backends].sort());
+  const datasets = ["./lines.js", "./parquet.js"];
+  assert.equal(dynamic, [...work, ...folders, ...datasets, ...backends].sort());
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
     const later = importsOf(build(join("portable", name))).dynamic;
@@ -131,17 +134,19 @@ test("the bundle for workerd is one file and the kernels as a module", () => {
   assert.not.match(readFileSync(build("workerd.js"), "utf8"), /["'`]node:|\brequire\(/);
 });
 
-test("the library needs two packages; the others are the command line's", () => {
+test("the library needs few packages; the others are the command line's", () => {
   const { packages, dynamic } = closure(build("index.js"));
   const later = dynamic.filter((name) => name.startsWith("./chunk-"));
   const all = later.flatMap((name) => closure(build(name)).packages);
   const own = [...new Set([...packages, ...all])].filter(
     (name) => !/^(\.|node:|webgpu$)/.test(name),
   );
-  assert.equal(own.sort(), ["@huggingface/jinja", "picomatch"]);
+  const known = ["@huggingface/jinja", "hyparquet", "hyparquet-compressors", "picomatch"];
+  assert.equal(own.sort(), known);
   const inlined = readFileSync(build("portable/licences.txt"), "utf8");
   const names = [...inlined.matchAll(/^(\S+) \d+\.\d+\.\d+$/gm)].map(([, name]) => name);
-  assert.equal(names, ["@huggingface/jinja", "picomatch"]);
+  // With those that these bring.
+  assert.equal(names, [...known, "fzstd", "hysnappy"].sort());
 });
 
 test("docs/runtimes.md and README.md tell these sizes", () => {

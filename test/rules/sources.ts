@@ -21,7 +21,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["methods", "layouts", "statistics", "backends", "checkpoint", "rotation"],
   ["models/layers"],
   ["models/families"],
-  ["layout-check"],
+  ["layout-check", "datasets"],
   ["plugin"],
   ["registry"],
   ["pack-matrix", "text"],
