@@ -37,7 +37,7 @@ export const FLOATS: Argument = {
 export const ARRAY: Argument = { what: "a typed array", fits: ArrayBuffer.isView };
 export const SIGNAL = having("an AbortSignal", ["aborted", "throwIfAborted"]);
 export const CHECKPOINT = having(
-  "a model folder's path, the path of a .safetensors file, or an open checkpoint",
+  "a model folder's path, a name on the Hugging Face hub, the path of a .safetensors or .gguf file, or an open checkpoint",
   ["folder", "tensors"],
   true,
 );

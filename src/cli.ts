@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { addCompress } from "./cli/compress.js";
+import { addDownload } from "./cli/download.js";
 import { clearLine, tellError, tellStopped } from "./cli/ending.js";
 import { addEvaluate } from "./cli/evaluate.js";
 import { addExport } from "./cli/export.js";
@@ -86,8 +87,10 @@ const program = tellDefaults(new Command("penjing"))
   .description("Prune, pack, measure and run large language models.")
   .version(VERSION)
   .exitOverride();
-for (const add of [addCompress, addEvaluate, addExport, addGenerate, addInspect, addMethods])
-  add(program, abort.signal);
+const commands = [
+  ...[addCompress, addDownload, addEvaluate, addExport, addGenerate, addInspect, addMethods],
+];
+for (const add of commands) add(program, abort.signal);
 for (const command of program.commands) command.exitOverride();
 pointAtHelp(program);
 learnFlags(program);

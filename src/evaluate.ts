@@ -2,6 +2,7 @@ import {
   ANY,
   type Arguments,
   checkArguments,
+  FOLDER,
   NUMBER,
   required,
   SIGNAL,
@@ -10,6 +11,7 @@ import {
 import type { Backend, ServedOperation } from "./backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
+import type { TokenizerOptions } from "./checkpoint/overlay.js";
 import type { Dataset } from "./datasets/dataset.js";
 import { gatherText } from "./datasets/gather.js";
 import { PenjingError } from "./errors.js";
@@ -32,8 +34,8 @@ import { encodeText, refuseUnknown, type TokenizeEvent } from "./text.js";
 /** Most logits that are held at a time: 64 MiB of them. */
 const LOGIT_ELEMENTS = 2 ** 24;
 
-export interface EvaluateOptions extends BackendOptions, PluginOptions {
-  /** A model folder, a .safetensors file, an open checkpoint or an open model. */
+export interface EvaluateOptions extends BackendOptions, PluginOptions, TokenizerOptions {
+  /** A model folder, a .safetensors or .gguf file, a name on the hub, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** The text to score, or a dataset of texts or conversations (`openDataset`). */
   readonly text: string | Dataset;
@@ -57,6 +59,7 @@ const ARGUMENTS: Arguments<EvaluateOptions> = {
   window: NUMBER,
   bos: BOS,
   plugins: ANY,
+  tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
   signal: SIGNAL,
 };

@@ -4,6 +4,7 @@ import {
   type Arguments,
   checkArguments,
   FLAG,
+  FOLDER,
   NUMBER,
   SIGNAL,
   TEXT,
@@ -12,6 +13,7 @@ import type { ServedOperation } from "./backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { ChatMessage } from "./checkpoint/chat-template.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
+import type { TokenizerOptions } from "./checkpoint/overlay.js";
 import type { Tokenizer } from "./checkpoint/tokenizer.js";
 import { PenjingError } from "./errors.js";
 import { BOS, type BosMode } from "./models/bos.js";
@@ -30,8 +32,12 @@ import { Random } from "./random.js";
 import { pause, Run } from "./run.js";
 import { checkSampling, type SamplingOptions, sample } from "./sample.js";
 
-export interface GenerateOptions extends BackendOptions, PluginOptions, SamplingOptions {
-  /** A model folder, a .safetensors file, an open checkpoint or an open model. */
+export interface GenerateOptions
+  extends BackendOptions,
+    PluginOptions,
+    SamplingOptions,
+    TokenizerOptions {
+  /** A model folder, a .safetensors or .gguf file, a name on the hub, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** Text to continue. */
   readonly prompt?: string | undefined;
@@ -79,6 +85,7 @@ const ARGUMENTS: Arguments<GenerateOptions> = {
   topP: NUMBER,
   seed: NUMBER,
   plugins: ANY,
+  tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
   signal: SIGNAL,
 };

@@ -5,6 +5,7 @@ export type { BackendOptions } from "./backends/lease.js";
 export type { Simd } from "./backends/wasm/module.js";
 export type { WasmOptions } from "./backends/wasm/options.js";
 export type { BesideFiles } from "./checkpoint/beside.js";
+export type { CastDType } from "./checkpoint/cast.js";
 export {
   type ChatMessage,
   type ChatTemplate,
@@ -13,10 +14,12 @@ export {
 } from "./checkpoint/chat-template.js";
 export {
   type Checkpoint,
+  type CheckpointOrigin,
   type CheckpointTensor,
   type OpenCheckpointOptions,
   openCheckpoint,
 } from "./checkpoint/checkpoint.js";
+export type { TokenizerOptions } from "./checkpoint/overlay.js";
 export type { TensorInfo } from "./checkpoint/safetensors.js";
 export type { Encoding } from "./checkpoint/tokenizer/pipeline.js";
 export {
@@ -73,6 +76,14 @@ export {
   type Generation,
   generate,
 } from "./generate.js";
+export {
+  type DownloadEvent,
+  type DownloadedModel,
+  downloadModel,
+  type HubAccess,
+  type HubOptions,
+  openHubFolder,
+} from "./hub.js";
 export {
   type InspectEvent,
   type InspectOptions,

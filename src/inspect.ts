@@ -1,7 +1,13 @@
-import { ANY, CHECKPOINT, checkArguments, required, SIGNAL } from "./arguments.js";
-import { type Checkpoint, type CheckpointTensor, openCheckpoint } from "./checkpoint/checkpoint.js";
+import { ANY, CHECKPOINT, checkArguments, FLAG, MAPPING, required, SIGNAL } from "./arguments.js";
+import {
+  type Checkpoint,
+  type CheckpointTensor,
+  openCheckpoint,
+  storedBytes,
+} from "./checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "./checkpoint/dtype.js";
 import { describe } from "./forms/leaf.js";
+import type { HubAccess } from "./hub/hub.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf } from "./layouts/index.js";
 import { readForms } from "./models/stored-forms.js";
@@ -28,13 +34,15 @@ export interface TensorReport {
   readonly dtype: StoredDType;
   /** Logical shape; that of the unpacked weight for packed ones. */
   readonly shape: readonly number[];
+  /** The type that it has in its file where it is decoded from another, as in "Q4_K". */
+  readonly storedAs?: string | undefined;
   /** Bytes stored. */
   readonly bytes: number;
   /** File that holds it. */
   readonly file: string;
   /** How it is stored: "dense" or the name of a packed layout. */
   readonly layout: string;
-  /** Share of zeros among the logical elements; undefined for integers. */
+  /** Share of zeros among the logical elements; undefined for integers, and where none are counted. */
   readonly sparsity: number | undefined;
   /** The strictest N:M that every group of every row keeps to; undefined for none or no matrix. */
   readonly pattern: string | undefined;
@@ -43,6 +51,14 @@ export interface TensorReport {
 export interface InspectOptions extends PluginOptions {
   /** Stops the work. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Count zeros, for which every weight is read.
+   *
+   * @default true, and false for a model that is read from the hub: then its headers alone are fetched
+   */
+  readonly zeros?: boolean | undefined;
+  /** How a model on the Hugging Face hub is reached, for a name in the place of a path. */
+  readonly hub?: HubAccess | undefined;
 }
 
 export interface InspectEvent {
@@ -65,7 +81,8 @@ export interface InspectResult {
 }
 
 /**
- * Looks at every tensor of a model folder or a .safetensors file, in pieces of a few MiB.
+ * Looks at every tensor of a model folder, a .safetensors file or a .gguf file, in pieces of a few MiB. A
+ * model that is named as the hub names it is not downloaded but read there.
  *
  * @param source a path or an open checkpoint
  */
@@ -81,10 +98,15 @@ async function* steps(
   options: InspectOptions,
 ): AsyncGenerator<InspectEvent, InspectResult, void> {
   checkArguments("inspect", { source }, { source: required(CHECKPOINT) });
-  checkArguments("inspect", options, { signal: SIGNAL, plugins: ANY });
+  checkArguments("inspect", options, {
+    ...{ signal: SIGNAL, plugins: ANY, zeros: FLAG, hub: MAPPING },
+  });
   const { signal, plugins } = options;
   const { layouts } = openRegistry(plugins);
-  const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
+  const hub = { stream: true, ...options.hub };
+  const checkpoint =
+    typeof source === "string" ? await openCheckpoint(source, { signal, hub }) : source;
+  const { zeros = !checkpoint.folder.isRemote } = options;
   try {
     const layout = layoutOf(checkpoint.metadata, checkpoint.folder.path, layouts);
     const stored = [...checkpoint.tensors.values()];
@@ -97,7 +119,7 @@ async function* steps(
     const logical = [...stored, ...packed].map((entry) => [entry.name, entry] as const);
     const forms = readForms(checkpoint.forms, new Map(logical), checkpoint.folder.path);
     const tensors: TensorReport[] = [];
-    const total = stored.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const total = storedBytes(stored);
     let seen = 0;
     const rest = pacer(signal);
     const readSmall = smallReader(checkpoint, stored);
@@ -110,17 +132,19 @@ async function* steps(
         ? layout.entries(weight).map(({ name }) => checkpoint.tensors.get(name)!)
         : [entry];
       const { name, dtype, shape } = weight ?? entry;
-      const read = weight
-        ? await unpackedReader(checkpoint, layout, weight)
-        : entry.byteLength <= SMALL_BYTES
-          ? readSmall(place)
-          : (start: number, length: number) => checkpoint.readRange(name, start, length);
-      const counts = await countNonZeros({ name, dtype, shape }, read, rest);
+      const reader = async (): Promise<Read> => {
+        if (weight) return unpackedReader(checkpoint, layout, weight);
+        if (entry.byteLength <= SMALL_BYTES) return readSmall(place);
+        return (start, length) => checkpoint.readRange(name, start, length);
+      };
+      const entries = { name, dtype, shape };
+      const counts = zeros ? await countNonZeros(entries, await reader(), rest) : undefined;
       const report: TensorReport = {
         name,
         dtype,
         shape,
-        bytes: parts.reduce((sum, part) => sum + part.byteLength, 0),
+        ...(entry.stored && { storedAs: entry.stored.type }),
+        bytes: storedBytes(parts),
         file: entry.file,
         layout: weight ? layout.name : "dense",
         sparsity: counts && sizeOf(shape) > 0 ? 1 - counts.nonZeros / sizeOf(shape) : undefined,
@@ -162,6 +186,25 @@ function nonZeroTest(
   }
   const bits = new Uint16Array(buffer, byteOffset, byteLength / 2);
   return (i) => (bits[i] & 0x7fff) !== 0;
+}
+
+/** How many elements of one of `FLOATS` are not zero; loops over one kind of array are quick. */
+function countIn(dtype: StoredDType, { buffer, byteOffset, byteLength }: Uint8Array): number {
+  let count = 0;
+  if (dtype === "F64") {
+    for (const value of new Float64Array(buffer, byteOffset, byteLength / 8)) {
+      if (value !== 0) count++;
+    }
+    return count;
+  }
+  if (dtype === "F32") {
+    const bits = new Int32Array(buffer, byteOffset, byteLength / 4);
+    for (let i = 0; i < bits.length; i++) if (bits[i] << 1 !== 0) count++;
+    return count;
+  }
+  const bits = new Uint16Array(buffer, byteOffset, byteLength / 2);
+  for (let i = 0; i < bits.length; i++) if ((bits[i] & 0x7fff) !== 0) count++;
+  return count;
 }
 
 /** Reads some bytes of a tensor, which begin at a multiple of 8 in their buffer. */
@@ -237,7 +280,7 @@ async function countNonZeros(
     const bytes = await read(start, Math.min(step, byteLength - start));
     const isNonZero = nonZeroTest(dtype, bytes);
     const elements = (bytes.length / rowBytes) * cols;
-    for (let i = 0; i < elements; i++) if (isNonZero(i)) nonZeros++;
+    nonZeros += countIn(dtype, bytes);
     for (const pattern of open) {
       if (exceeds(isNonZero, elements, pattern.n, pattern.m)) open.delete(pattern);
     }

@@ -14,7 +14,11 @@ const WRONG: readonly (readonly [string, readonly unknown[], RegExp])[] = [
   ["compress", ["m"], /^\[compress\] its options are "m", must be one object/],
   ["compress", [{ model: 5 }], /^\[compress\] model is 5, must be a model folder's path, /],
   ["compress", [{ model: "m" }], /^\[compress\] out is missing; give a path, or an output folder/],
-  ["compress", [{ model: "m", out: "o", calibration: 7 }], /calibration is 7, must be text/],
+  [
+    "compress",
+    [{ model: "m", out: "o", calibration: 7 }],
+    /calibration is 7, must be a text, or a dataset/,
+  ],
   ["compress", [{ modle: "m" }], /^\[compress\] "modle" is not .*did you mean "model"/],
   ["generate", [], /^\[generate\] model is missing/],
   ["generate", [{ model: {} }], /^\[generate\] model is an object \(Object\), must be /],

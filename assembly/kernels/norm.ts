@@ -1,5 +1,7 @@
 // Normalisation of contiguous rows of f32. Sums are in f64.
 
+import { elementwiseAdd } from "./elementwise";
+
 /** out = x / sqrt(mean(x^2) + eps) * gain for each of `rows` rows of `width` >= 1; out may be x. */
 export function normRms(
   x: usize,
@@ -46,8 +48,6 @@ export function normLayer(
     // Differences lie in `out` between the two passes.
     const mean = <f32>(sum(x, width) / <f64>width);
     const means = f32x4.splat(mean);
-    let g = gain;
-    let b = bias;
     let to = out;
     let left = width;
     for (; left >= 4; left -= 4) {
@@ -60,21 +60,9 @@ export function normLayer(
       x += 4;
       to += 4;
     }
-    const scale = <f32>(1 / sqrt(sumSquares(out, width) / <f64>width + eps));
-    const scales = f32x4.splat(scale);
-    for (left = width; left >= 4; left -= 4) {
-      const value = f32x4.mul(f32x4.mul(v128.load(out), scales), v128.load(g));
-      v128.store(out, f32x4.add(value, v128.load(b)));
-      g += 16;
-      b += 16;
-      out += 16;
-    }
-    for (; left > 0; left--) {
-      store<f32>(out, load<f32>(out) * scale * load<f32>(g) + load<f32>(b));
-      g += 4;
-      b += 4;
-      out += 4;
-    }
+    normRms(out, gain, out, 1, width, eps);
+    elementwiseAdd(out, bias, width);
+    out += <usize>width << 2;
   }
 }
 

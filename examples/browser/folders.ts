@@ -1,10 +1,17 @@
-/** Model folders that a person dropped or chose, as files that are read later and by range. */
+/** Model folders and files that a person dropped or chose, as files that are read later and by range. */
 
 export interface Chosen {
   /** The folder's name. */
   readonly name: string;
   /** Files by name, `folder/name` for those one folder below. */
   readonly files: Record<string, File | Blob>;
+  /** Of a model on the Hugging Face hub, whose files stay there. */
+  readonly hub?: { readonly token?: string };
+}
+
+/** A model by its name on the hub. The token is used for this one, and kept nowhere. */
+export function namedModel(name: string, token: string): Chosen {
+  return { name, files: {}, hub: token ? { token } : {} };
 }
 
 /** Levels of folders that a model may have. */
@@ -37,7 +44,9 @@ async function addEntry(
 function withoutTop(files: Chosen["files"], fallback: string): Chosen {
   const names = Object.keys(files);
   const [top] = names[0]?.split("/") ?? [];
-  if (!names.every((name) => name.startsWith(`${top}/`))) return { name: fallback, files };
+  if (!names.every((name) => name.startsWith(`${top}/`))) {
+    return { name: names.length === 1 ? top : fallback, files };
+  }
   const inner = names.map((name) => [name.slice(top.length + 1), files[name]] as const);
   return { name: top, files: Object.fromEntries(inner) };
 }
@@ -50,7 +59,7 @@ export async function droppedFolder(items: DataTransferItemList): Promise<Chosen
   return withoutTop(files, "model");
 }
 
-/** What was chosen in an `<input type="file" webkitdirectory>`. */
+/** What was chosen in an `<input type="file">`, with `webkitdirectory` or without. */
 export function chosenFolder(list: FileList): Chosen {
   const entries = [...list].map((file) => [file.webkitRelativePath || file.name, file] as const);
   const near = entries.filter(([name]) => name.split("/").length <= DEEPEST + 1);

@@ -8,6 +8,7 @@ import {
   droppedFolder,
   embeddedFolder,
   hasEmbedded,
+  namedModel,
 } from "./folders.js";
 import type { ModelFacts } from "./messages.js";
 import { onPage } from "./names.js";
@@ -63,7 +64,8 @@ async function start(): Promise<void> {
 
   const setBusy = (isBusy: boolean): void => {
     byId<HTMLFieldSetElement>("fields").disabled = isBusy;
-    for (const control of [input("folder"), button("try")]) control.disabled = isBusy;
+    const ways = [input("folder"), input("file"), button("try"), button("open-name")];
+    for (const control of ways) control.disabled = isBusy;
     document.body.classList.toggle("working", isBusy);
     say("chosen", isBusy ? form.summary() : "");
     show("chosen", isBusy);
@@ -85,16 +87,23 @@ async function start(): Promise<void> {
       await form.useModel(facts, chosen.files);
     });
 
-  input("folder").onchange = () => {
-    const { files } = input("folder");
-    if (!files?.length) return;
-    const chosen = chosenFolder(files);
-    // So that the same folder can be chosen again, once it is mended.
-    input("folder").value = "";
-    void open(async () => chosen);
-  };
+  for (const way of ["folder", "file"]) {
+    input(way).onchange = () => {
+      const { files } = input(way);
+      if (!files?.length) return;
+      const chosen = chosenFolder(files);
+      // So that the same folder can be chosen again, once it is mended.
+      input(way).value = "";
+      void open(async () => chosen);
+    };
+  }
   button("try").onclick = () => void open(embeddedFolder);
   show("try", await hasEmbedded());
+  byId("hub").onsubmit = (event) => {
+    event.preventDefault();
+    const chosen = namedModel(input("name").value.trim(), input("token").value.trim());
+    void open(async () => chosen);
+  };
   const drop = byId("drop");
   // Anywhere on the page, so that a missed target does not leave it.
   document.ondragover = (event) => {

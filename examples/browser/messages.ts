@@ -102,7 +102,11 @@ export interface Ask {
 export interface Calls {
   hello: { args: undefined; event: never; result: Hello };
   open: {
-    args: { readonly name: string; readonly files: Readonly<Record<string, Blob>> };
+    args: {
+      readonly name: string;
+      readonly files: Readonly<Record<string, Blob>>;
+      readonly hub?: { readonly token?: string };
+    };
     event: never;
     result: ModelFacts;
   };

@@ -13,6 +13,7 @@ import {
   memoryFolder,
   type OpenModel,
   openCheckpoint,
+  openHubFolder,
   openModel,
   PenjingError,
   type Perplexity,
@@ -51,6 +52,8 @@ interface Told {
 export class Workbench {
   private storage: Promise<Storage> | undefined;
   private source: Checkpoint | undefined;
+  /** Of the model, as the page calls it. */
+  private name = "";
   private result: Folder | undefined;
   private told: Told | undefined;
 
@@ -75,14 +78,17 @@ export class Workbench {
   }
 
   /** @throws PenjingError for a folder that cannot be compressed, measured and told from */
-  async open({ name, files }: Calls["open"]["args"]): Promise<Calls["open"]["result"]> {
+  async open({ name, files, hub }: Calls["open"]["args"]): Promise<Calls["open"]["result"]> {
     await this.leave();
-    const folder = memoryFolder(files, name);
+    const folder = hub ? await openHubFolder(name, hub) : memoryFolder(files, name);
     const checkpoint = await openCheckpoint(folder);
     const { family, blocks, context, parameters, bytes } = await describeModel(checkpoint);
     const found = (file: string) => (file in files ? file : undefined);
-    const template = await loadChatTemplate(folder).catch((error: Error) => error.message);
+    const template = await loadChatTemplate(checkpoint.folder).catch(
+      (error: Error) => error.message,
+    );
     this.source = checkpoint;
+    this.name = name;
     return {
       ...{ name, family, blocks, context, parameters, bytes },
       isChatty: typeof template === "object",
@@ -185,7 +191,7 @@ export class Workbench {
     const { method, sparsity, layout, samples, length, options, rotate } = settings;
     const model = this.model();
     const storage = await this.storage!;
-    const out = await storage.createOutput(resultName(model.folder.path, settings));
+    const out = await storage.createOutput(resultName(this.name, settings));
     const run = compress({
       model,
       out,

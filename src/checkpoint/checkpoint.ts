@@ -1,10 +1,12 @@
-import { checkArguments, FOLDER, required, SIGNAL } from "../arguments.js";
+import { checkArguments, FOLDER, MAPPING, required, SIGNAL } from "../arguments.js";
 import { nearest, PenjingError } from "../errors.js";
+import type { HubAccess } from "../hub/hub.js";
 import type { ByteSource, Folder } from "../platform/files.js";
 import { quote } from "../quote.js";
 import { pause } from "../run.js";
 import { type BesideFiles, sortBeside } from "./beside.js";
 import { toFloat32 } from "./dtype.js";
+import { isGguf } from "./foreign.js";
 import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson } from "./json.js";
 import type { Located } from "./locate.js";
 import { openSafetensors, type SafetensorsFile, type TensorInfo } from "./safetensors.js";
@@ -21,6 +23,24 @@ export const MAX_SIDE_BYTES = 100_000_000;
 /** A tensor and the file that holds it. */
 export interface CheckpointTensor extends TensorInfo {
   readonly file: string;
+  /** The type and bytes that it has in its file, where it is given in another: as in "Q4_K". */
+  readonly stored?: { readonly type: string; readonly byteLength: number } | undefined;
+}
+
+/** Bytes that tensors take where they are stored. */
+export function storedBytes(tensors: Iterable<CheckpointTensor>): number {
+  let bytes = 0;
+  for (const { stored, byteLength } of tensors) bytes += stored?.byteLength ?? byteLength;
+  return bytes;
+}
+
+/** What a checkpoint is read from that is no folder in Hugging Face form. */
+export interface CheckpointOrigin {
+  readonly format: "gguf";
+  /** Names of its files. */
+  readonly files: readonly string[];
+  /** How many tensors are of each type, by the type's name there. */
+  readonly types: Readonly<Record<string, number>>;
 }
 
 /** An open model: its tensors wherever they are stored, and the files beside them. */
@@ -51,6 +71,8 @@ export interface Checkpoint {
   readonly beside: BesideFiles;
   /** Sentences on what was found in another place or form than usual. */
   readonly notes: readonly string[];
+  /** Absent for a folder in Hugging Face form. */
+  readonly origin?: CheckpointOrigin | undefined;
   /** @throws PenjingError when a weight file was written to since it was opened */
   checkUnchanged(): Promise<void>;
   close(): Promise<void>;
@@ -59,6 +81,8 @@ export interface Checkpoint {
 export interface OpenCheckpointOptions {
   /** Stops the opening, and the reading of large tensors later on. */
   readonly signal?: AbortSignal | undefined;
+  /** How a model on the Hugging Face hub is reached, for a name in the place of a path. */
+  readonly hub?: HubAccess | undefined;
 }
 
 /**
@@ -66,7 +90,12 @@ export interface OpenCheckpointOptions {
  * model.safetensors.index.json lists (the single file wins where both exist, as in transformers), or,
  * with a note, a complete set of shards or the only .safetensors file. A folder of the Hugging Face
  * cache opens as the model's snapshot. The path of one .safetensors file opens that file alone, with
- * its folder's config and tokenizer.
+ * its folder's config and tokenizer. A name on the Hugging Face hub, `hf://org/name@revision` or
+ * `org/name` where no such path exists, is downloaded into the cache that Python shares, and in browsers
+ * read by range.
+ *
+ * A .gguf file, or a folder with one and no safetensors, opens as the same model in that form: quantized
+ * tensors are decoded to F32 as they are read, and config and tokenizer are made from its keys.
  *
  * Every header is read and checked, and the index must agree with the shards tensor by tensor; where it
  * does not but the shards are complete by their names, they are read without it, with a note.
@@ -76,14 +105,18 @@ export async function openCheckpoint(
   options: OpenCheckpointOptions = {},
 ): Promise<Checkpoint> {
   checkArguments("openCheckpoint", { path }, { path: required(FOLDER) });
-  checkArguments("openCheckpoint", options, { signal: SIGNAL });
-  const { signal } = options;
+  checkArguments("openCheckpoint", options, { signal: SIGNAL, hub: MAPPING });
+  const { signal, hub } = options;
   signal?.throwIfAborted();
   const { folder, single, notes }: Located =
     typeof path === "string"
-      ? await (await import("./locate.js")).locate(path)
+      ? await (await import("./locate.js")).locate(path, { signal, ...hub })
       : { folder: path, notes: [] };
   const names = await folder.list();
+  if (isGgufModel(names, single)) {
+    const { openGguf } = await import("./gguf/gguf.js");
+    return openGguf({ folder, names, single, notes }, signal);
+  }
   const opened = await openWeights(folder, names, single, signal);
   const { files } = opened;
   try {
@@ -99,6 +132,12 @@ export async function openCheckpoint(
     await closeAll(files.values());
     throw error;
   }
+}
+
+/** Whether the weights are those of a GGUF file: the one that was given, or for want of others. */
+function isGgufModel(names: readonly string[], single: string | undefined): boolean {
+  if (single !== undefined) return isGguf(single);
+  return names.some(isGguf) && !names.some((name) => /\.safetensors(\.index\.json)?$/.test(name));
 }
 
 /** The weight files, open. */
@@ -146,6 +185,7 @@ async function openShards(
   signal: AbortSignal | undefined,
 ): Promise<Map<string, SafetensorsFile>> {
   const files = new Map<string, SafetensorsFile>();
+  folder.prepare?.(shards);
   try {
     for (const shard of shards) {
       const source: ByteSource = await folder.open(shard);

@@ -69,6 +69,11 @@ function halves(): Uint32Array {
   return halfTable;
 }
 
+/** The value of every half by its bits. */
+export function halfValues(): Float32Array {
+  return new Float32Array(halves().buffer);
+}
+
 /**
  * The f32 values of little-endian float elements. F32, F16 and BF16 are exact, NaN bits included;
  * F64 rounds to nearest even. F32 input that is 4-byte aligned is viewed, not copied.

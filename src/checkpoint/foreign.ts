@@ -1,26 +1,26 @@
 /** Weights in formats that are not read here: how their files are known, and the cures. */
 
 const PICKLE = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;
-const GGUF = /\.(gguf|ggml)$/i;
-/** Of TensorFlow, Flax, Rust, ONNX and others. */
-const OTHER = /\.(h5|msgpack|ot|onnx|npz|npy|mlmodel|tflite)$/i;
+/** Not a folder below another. */
+const GGUF = /^[^/]+\.gguf$/i;
+/** Of older llama.cpp, TensorFlow, Flax, Rust, ONNX and others. */
+const OTHER = /\.(ggml|h5|msgpack|ot|onnx|npz|npy|mlmodel|tflite)$/i;
 
 export const PICKLE_CURE =
   "load it with the program that wrote it and save it as safetensors (with transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW)), or download the safetensors version";
-export const GGUF_CURE =
-  "its weights are converted and mostly quantized; download the original model, in safetensors";
 
 export function isPickle(name: string): boolean {
   return PICKLE.test(name);
 }
 
+/** Whether a file of a folder is GGUF by its name. */
 export function isGguf(name: string): boolean {
   return GGUF.test(name);
 }
 
 /** Whether a file's name says that it holds weights in a format that is not read here. */
 export function isForeign(name: string): boolean {
-  return isPickle(name) || isGguf(name) || OTHER.test(name);
+  return isPickle(name) || OTHER.test(name);
 }
 
 /** Begins what is often found under the name of a file of another kind, and what to do. */
@@ -31,7 +31,7 @@ const LOOKALIKES: readonly (readonly [start: string, explanation: string])[] = [
   ],
   ["<!doctype", "it is a web page, not the file itself; download that."],
   ["<html", "it is a web page, not the file itself; download that."],
-  ["gguf", `it is a GGUF file; ${GGUF_CURE}.`],
+  ["gguf", "it is a GGUF file under another name; give it the ending .gguf and name it."],
   ["pk\u0003\u0004", `it is a zip archive or PyTorch file; ${PICKLE_CURE}.`],
   ["\u0089hdf", "it is an HDF5 file; convert the model to safetensors first."],
 ];

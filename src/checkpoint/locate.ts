@@ -1,8 +1,10 @@
 import { PenjingError } from "../errors.js";
+import type { HubAccess } from "../hub/hub.js";
+import { isHubName } from "../hub/names.js";
 import { type Folder, openFolder } from "../platform/files.js";
-import { loadFiles, loadPaths } from "../platform/node-modules.js";
+import { HAS_FILES, loadFiles, loadPaths } from "../platform/node-modules.js";
 import { quote } from "../quote.js";
-import { GGUF_CURE, isGguf, isPickle, PICKLE_CURE } from "./foreign.js";
+import { isGguf, isPickle, PICKLE_CURE } from "./foreign.js";
 
 /** The folder of a model, and the one file in it that was given instead of the folder. */
 export interface Located {
@@ -16,19 +18,21 @@ export interface Located {
 const REFERENCE_BYTES = 200;
 
 /**
- * Finds the folder that a path stands for: itself, that of a .safetensors file, or a snapshot in the
- * folder of a model in the Hugging Face cache.
+ * Finds the folder that a path stands for: itself, that of a .safetensors or .gguf file, or a snapshot
+ * in the folder of a model in the Hugging Face cache. Where nothing is at the path, and everywhere in browsers,
+ * a name on the hub stands for the model there.
  *
  * @throws PenjingError when nothing is there, or it is a file of another kind
  */
-export async function locate(path: string): Promise<Located> {
+export async function locate(path: string, access: HubAccess = {}): Promise<Located> {
+  if (!HAS_FILES && isHubName(path)) return locateOnHub(path, access);
   const { lstat, readlink, stat } = await loadFiles();
   const { basename, dirname, resolve } = await loadPaths();
   const found = await stat(path).catch(() => undefined);
   if (found?.isDirectory()) return locateSnapshot(resolve(path));
   if (found?.isFile()) {
-    if (!path.endsWith(".safetensors")) throw notWeights(path);
     const full = resolve(path);
+    if (!path.endsWith(".safetensors") && !isGguf(basename(full))) throw notWeights(path);
     return { folder: await openFolder(dirname(full)), single: basename(full), notes: [] };
   }
   if (!found && (await lstat(path).catch(() => undefined))?.isSymbolicLink()) {
@@ -37,21 +41,23 @@ export async function locate(path: string): Promise<Located> {
       `it is a symbolic link to ${quote(await readlink(path))}, where nothing is; download the model again or mend the link.`,
     );
   }
-  if (!found && /^[\w.-]+\/[\w.-]+$/.test(path)) {
-    throw new PenjingError(
-      path,
-      `there is nothing at this path; if it is a name on the Hugging Face hub, download it first (hf download ${path} --local-dir ${basename(path)}) and give that folder.`,
-    );
-  }
+  if (!found && isHubName(path)) return locateOnHub(path, access);
   return { folder: await openFolder(path), notes: [] };
 }
 
+async function locateOnHub(name: string, access: HubAccess): Promise<Located> {
+  const { locateOnHub } = await import("../hub/hub.js");
+  const found = await locateOnHub(name, access);
+  if ("folder" in found) return found;
+  const located = await locate(found.path);
+  return { ...located, notes: [...found.notes, ...located.notes] };
+}
+
 function notWeights(path: string): PenjingError {
-  if (isGguf(path)) return new PenjingError(path, `it is a GGUF file; ${GGUF_CURE}.`);
   if (isPickle(path)) return new PenjingError(path, `it is a PyTorch file; ${PICKLE_CURE}.`);
   return new PenjingError(
     path,
-    "a checkpoint is a folder or a .safetensors file, and this is neither; give the model's folder.",
+    "a checkpoint is a folder or a .safetensors file or a .gguf file, and this is none of them; give the model's folder.",
   );
 }
 

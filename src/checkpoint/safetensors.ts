@@ -99,7 +99,9 @@ function makeFile(
     metadata,
     async read(name) {
       const { byteOffset, byteLength } = find(name);
-      if (!signal || byteLength <= PIECE_BYTES) return source.read(byteOffset, byteLength);
+      if (!signal || source.isRemote || byteLength <= PIECE_BYTES) {
+        return source.read(byteOffset, byteLength);
+      }
       const bytes = allocate(source.name, byteLength);
       for (let at = 0; at < byteLength; at += PIECE_BYTES) {
         signal.throwIfAborted();

@@ -3,7 +3,7 @@
 import { PenjingError } from "../errors.js";
 import type { Folder } from "../platform/files.js";
 import { quote } from "../quote.js";
-import { GGUF_CURE, isForeign, isGguf, isPickle, PICKLE_CURE } from "./foreign.js";
+import { isForeign, isPickle, PICKLE_CURE } from "./foreign.js";
 import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson } from "./json.js";
 import { listNames } from "./safetensors-writer.js";
 import { completeSet, INDEX_NAME, shardSets, WEIGHTS_NAME } from "./weight-files.js";
@@ -101,7 +101,6 @@ async function noWeights(
     return fail("the weights are one folder below", `give ${quote(inner)}`);
   }
   const foreign = names.filter(isForeign);
-  if (foreign.some(isGguf)) return fail(`it holds ${listNames(foreign)}`, GGUF_CURE);
   if (foreign.some(isPickle)) return fail(`it holds ${listNames(foreign)}`, PICKLE_CURE);
   if (foreign.length > 0)
     return fail(`it holds ${listNames(foreign)}`, "convert it to safetensors");

@@ -1,5 +1,7 @@
 import { stat } from "node:fs/promises";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
+import { CAST_DTYPES, type CastDType } from "../checkpoint/cast.js";
+import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { openCompressRegistry } from "../compress/registry.js";
 import { type CompressResult, compress } from "../compress.js";
 import type { Perplexity } from "../evaluate.js";
@@ -20,14 +22,17 @@ import { EndedEarly } from "./ending.js";
 import { scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
+import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import {
   type BackendFlags,
   backendOf,
   byteCount,
   duration,
   number,
+  type TokenizerFlags,
   withBosFlag,
   withCommonOptions,
+  withTokenizerFlag,
 } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 import {
@@ -40,7 +45,10 @@ import { isStdin, readTexts, TEXT_COLUMN, TEXT_FILES } from "./text.js";
 
 type CompressFlags = PrintOptions &
   BackendFlags &
+  TokenizerFlags &
+  HubFlags &
   RecipeFlags & {
+    readonly dtype?: CastDType;
     readonly calibration?: string;
     readonly textColumn?: string;
     readonly out: string;
@@ -59,6 +67,8 @@ Examples:
   $ penjing compress llama/ --method wanda --sparsity 50% --calibration text.txt --out out/
   $ penjing compress llama/ --calibration text.txt --out out/ --layout two-four --eval wiki.test.raw
   $ penjing compress llama/ --method magnitude --out out/
+  $ penjing compress model-Q4_K_M.gguf --calibration text.txt --out out/ --dtype f16
+  $ penjing compress HuggingFaceTB/SmolLM2-135M --calibration text.txt --out out/
   $ zcat text.gz | penjing compress llama/ --calibration - --out out/
   $ penjing compress llama/ --recipe recipe.yaml --calibration text.txt --out out/
   $ penjing compress llama/ --step 'rotate: { scope: shared }' \\
@@ -72,7 +82,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
     program
       .command("compress")
       .description("prune a model folder and write the result as a new folder")
-      .argument("<model>", "model folder (config.json, tokenizer.json, *.safetensors)")
+      .argument("<model>", MODEL_HELP)
       .option(
         "--calibration <file>",
         `what the model is calibrated on: ${TEXT_FILES}, or - for standard input (default: none, which will do for methods that read no inputs, such as magnitude)`,
@@ -95,21 +105,37 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       "tokens in each window of --eval (default: the model's context, at most 2048)",
       number,
     )
+    .addOption(
+      new Option(
+        "--dtype <dtype>",
+        "of all floats of the output (default: as the model stores them; of a GGUF file bf16)",
+      ).choices(CAST_DTYPES),
+    )
     .option(
       "--shard-size <bytes>",
       "begin a new weights file after this many bytes (default: 5e9)",
       byteCount,
     )
     .option("--force", "replace the output folder when it exists, and begin anew");
-  withCommonOptions(withBosFlag(command, "each window (auto: for families that need it)"))
+  const asked = withBosFlag(command, "each window (auto: for families that need it)");
+  withHubFlags(withCommonOptions(withTokenizerFlag(asked)))
     .addHelpText("after", EXAMPLES)
-    .action((model: string, flags: CompressFlags) => run(model, flags, signal));
+    .action((name: string, flags: CompressFlags) => run(name, flags, signal));
 }
 
-async function run(model: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
-  const begun = performance.now();
-  const { bos, budget, force, out, work: folder, quiet, textColumn: column } = flags;
-  const backend = backendOf(flags);
+/** What the flags name besides the model, read. */
+interface Inputs {
+  readonly name: string;
+  readonly flags: CompressFlags;
+  readonly plugins: Awaited<ReturnType<typeof loadPlugins>>;
+  readonly recipe: Awaited<ReturnType<typeof readRecipeFlags>>;
+  readonly calibration: Awaited<ReturnType<typeof readTexts>> | undefined;
+  /** To score before and after. */
+  readonly text: Awaited<ReturnType<typeof readTexts>> | undefined;
+}
+
+async function run(name: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
+  const { out, quiet, textColumn: column, tokenizer } = flags;
   const plugins = await loadPlugins(flags);
   const registry = openCompressRegistry(plugins);
   const recipe = await readRecipeFlags(flags, registry, signal);
@@ -117,20 +143,36 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
     path === undefined ? undefined : readTexts(path, { reader, column, signal, quiet });
   const calibration = await read(flags.calibration, "--calibration");
   const text = await read(flags.eval, "--eval");
-  for (const input of [flags.calibration, flags.recipe, flags.eval]) {
+  for (const input of [flags.calibration, flags.recipe, flags.eval, tokenizer]) {
     if (input !== undefined && !isStdin(input)) await refuseOverlap(out, input);
   }
+  // Only now: a model on the hub may be a long download.
+  const inputs = { name, flags, plugins, recipe, calibration, text };
+  await onModel(name, flags, signal, (model) => runOn(model, inputs, signal));
+}
+
+async function runOn(
+  model: string | Checkpoint,
+  { name, flags, plugins, recipe, calibration, text }: Inputs,
+  signal: AbortSignal,
+): Promise<void> {
+  const begun = performance.now();
+  const { bos, budget, dtype, force, out, tokenizer, work: folder } = flags;
+  const backend = backendOf(flags);
   let scoring = 0;
-  const score = async (path: string, title: string) => {
+  const score = async (model: string | Checkpoint, title: string) => {
     if (text === undefined) return undefined;
     const { window } = flags;
-    const options = { model: path, text, window, bos, plugins, ...backend, signal };
+    // The output has it as its own.
+    const own = model === out ? undefined : tokenizer;
+    const given = { model, text, window, bos, tokenizer: own };
+    const options = { ...given, plugins, ...backend, signal };
     const scored = await scoreText(options, title, flags);
     scoring += scored.seconds;
     return scored;
   };
   const inputs = { model, out, calibration, bos, recipe, force, budget, work: folder };
-  const options = { ...inputs, plugins, signal };
+  const options = { ...inputs, dtype, tokenizer, plugins, signal };
   const work = compress({ ...options, ...backend, shardBytes: flags.shardSize });
   let before: Perplexity | undefined;
   let progress: Progress | undefined;
@@ -162,7 +204,7 @@ async function run(model: string, flags: CompressFlags, signal: AbortSignal): Pr
     throw new EndedEarly(error, `the model at ${out} is complete, but its perplexity is not known`);
   }
   const time = { seconds: (performance.now() - begun) / 1000, scoring };
-  if (flags.json) printJson({ model, out, ...result, seconds: time.seconds, before, after });
+  if (flags.json) printJson({ model: name, out, ...result, seconds: time.seconds, before, after });
   else printResult(out, result, { before, after }, time, flags);
 }
 

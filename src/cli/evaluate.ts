@@ -4,11 +4,20 @@ import type { BosMode } from "../models/bos.js";
 import { duration, openProgress, type PrintOptions, print, printJson } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
-import { type BackendFlags, backendOf, number, withBosFlag, withCommonOptions } from "./options.js";
+import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
+import {
+  type BackendFlags,
+  backendOf,
+  number,
+  type TokenizerFlags,
+  withBosFlag,
+  withCommonOptions,
+  withTokenizerFlag,
+} from "./options.js";
 import { loadPlugins } from "./plugins.js";
 import { readTexts, TEXT_COLUMN, TEXT_FILES } from "./text.js";
 
-interface EvaluateFlags extends PrintOptions, BackendFlags {
+interface EvaluateFlags extends PrintOptions, BackendFlags, TokenizerFlags, HubFlags {
   readonly text: string;
   readonly textColumn?: string;
   readonly window?: number;
@@ -19,6 +28,7 @@ const EXAMPLES = `
 Examples:
   $ penjing eval llama-24/ --text wiki.test.raw
   $ penjing eval llama-24/ --text wiki.test.raw --window 256 --json
+  $ penjing eval model-Q4_K_M.gguf --text wiki.test.raw
   $ penjing eval llama-24/ --text wikitext-2-raw-v1/test.parquet
   $ zcat wiki.gz | penjing eval llama-24/ --text -
 `;
@@ -28,7 +38,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
     program
       .command("eval")
       .description("measure a model's perplexity on a text")
-      .argument("<model>", "model folder")
+      .argument("<model>", MODEL_HELP)
       .requiredOption("--text <file>", `what to score: ${TEXT_FILES}, or - for standard input`)
       .option("--text-column <name>", TEXT_COLUMN)
       .option(
@@ -38,7 +48,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       ),
     "each window (auto: for families that need it)",
   );
-  withCommonOptions(command)
+  withHubFlags(withCommonOptions(withTokenizerFlag(command)))
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: EvaluateFlags) => run(model, flags, signal));
 }
@@ -78,14 +88,13 @@ export async function scoreText(
 }
 
 async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
-  const { window, bos } = flags;
+  const { window, bos, tokenizer } = flags;
   const plugins = await loadPlugins(flags);
   const { quiet, textColumn: column } = flags;
   const text = await readTexts(flags.text, { reader: "--text", column, signal, quiet });
-  const score = await scoreText(
-    { model, text, window, bos, plugins, ...backendOf(flags), signal },
-    "eval",
-    flags,
+  const options = { text, window, bos, tokenizer, plugins, ...backendOf(flags), signal };
+  const score = await onModel(model, flags, signal, (model) =>
+    scoreText({ ...options, model }, "eval", flags),
   );
   if (flags.json) {
     printJson({ model, text: flags.text, ...score });

@@ -1,9 +1,11 @@
 import type { Command } from "commander";
+import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { type ExportResult, exportModel } from "../export.js";
 import { duration, openProgress, type PrintOptions, print, printJson, size } from "./console.js";
 import { EndedEarly } from "./ending.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
+import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import {
   type BackendFlags,
   backendOf,
@@ -13,7 +15,7 @@ import {
 } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 
-interface ExportFlags extends PrintOptions, BackendFlags {
+interface ExportFlags extends PrintOptions, BackendFlags, HubFlags {
   readonly out: string;
   readonly layout?: string;
   readonly reconstruct?: boolean;
@@ -30,11 +32,11 @@ Examples:
 `;
 
 export function addExport(program: Command, signal: AbortSignal): void {
-  withCommonOptions(
+  const command = withCommonOptions(
     program
       .command("export")
       .description("rewrite a model folder in another layout, or as a plain dense checkpoint")
-      .argument("<model>", "model folder, compressed or not")
+      .argument("<model>", `${MODEL_HELP}, compressed or not`)
       .requiredOption("--out <folder>", "folder to write")
       .option("--layout <name>", `${LAYOUT_NAMES} (default: as it is stored)`)
       .option("--reconstruct", "multiply factors and rotations out, for other programs to read")
@@ -44,12 +46,20 @@ export function addExport(program: Command, signal: AbortSignal): void {
         "begin a new weights file after this many bytes (default: 5e9)",
         byteCount,
       ),
-  )
+  );
+  withHubFlags(command)
     .addHelpText("after", EXAMPLES)
-    .action((model: string, flags: ExportFlags) => run(model, flags, signal));
+    .action((name: string, flags: ExportFlags) =>
+      onModel(name, flags, signal, (model) => run(model, name, flags, signal)),
+    );
 }
 
-async function run(model: string, flags: ExportFlags, signal: AbortSignal): Promise<void> {
+async function run(
+  model: string | Checkpoint,
+  name: string,
+  flags: ExportFlags,
+  signal: AbortSignal,
+): Promise<void> {
   const { out, layout, reconstruct, force, shardSize: shardBytes } = flags;
   const plugins = await loadPlugins(flags);
   const options = { model, out, layout, reconstruct, force, shardBytes, plugins, signal };
@@ -66,7 +76,7 @@ async function run(model: string, flags: ExportFlags, signal: AbortSignal): Prom
   }
   progress.stop();
   const result = await work.result();
-  if (flags.json) printJson({ model, out, ...result });
+  if (flags.json) printJson({ model: name, out, ...result });
   else printResult(out, result, flags);
 }
 

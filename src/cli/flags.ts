@@ -11,6 +11,7 @@ export function flagOf(option: string, prefix = ""): string {
 const flags = new Map([
   ["shardBytes", "--shard-size"],
   ["plugins", "--plugin"],
+  ["cacheDir", "--cache"],
 ]);
 
 /** Learns which options the commands have flags for. */

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { PenjingError } from "../errors.js";
 import { type GenerateEvent, type Generation, generate } from "../generate.js";
 import type { BosMode } from "../models/bos.js";
@@ -8,12 +9,26 @@ import type { SamplingOptions } from "../sample.js";
 import { type PrintOptions, print, printJson, printNote, printPart } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
-import { type BackendFlags, backendOf, number, withBosFlag, withCommonOptions } from "./options.js";
+import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
+import {
+  type BackendFlags,
+  backendOf,
+  number,
+  type TokenizerFlags,
+  withBosFlag,
+  withCommonOptions,
+  withTokenizerFlag,
+} from "./options.js";
 import { loadPlugins } from "./plugins.js";
 import { talk } from "./talk.js";
 import { readText, STDIN } from "./text.js";
 
-interface GenerateFlags extends PrintOptions, BackendFlags, SamplingOptions {
+interface GenerateFlags
+  extends PrintOptions,
+    BackendFlags,
+    SamplingOptions,
+    TokenizerFlags,
+    HubFlags {
   readonly maxNewTokens: number;
   readonly seed: number;
   readonly ignoreEos?: boolean;
@@ -27,6 +42,7 @@ Examples:
   $ penjing generate llama-24/ "Once upon a time"
   $ echo "Once upon a time" | penjing generate llama-24/ -
   $ penjing generate llama-24/ "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
+  $ penjing generate model-Q4_K_M.gguf "Once upon a time"
   $ penjing generate llama-instruct-24/ "Why is the sky blue?" --chat
   $ penjing generate llama-instruct-24/ --chat --system "Answer in one sentence."
 `;
@@ -36,7 +52,7 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
     program
       .command("generate")
       .description("continue a text with a model")
-      .argument("<model>", "model folder")
+      .argument("<model>", MODEL_HELP)
       .argument("[prompt]", "text to continue, or - for standard input", "")
       .option(
         "--chat",
@@ -51,10 +67,10 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
       .option("--ignore-eos", "go on after an end-of-text token"),
     "the prompt (auto: as the tokenizer says)",
   );
-  withCommonOptions(command)
+  withHubFlags(withCommonOptions(withTokenizerFlag(command)))
     .addHelpText("after", EXAMPLES)
     .action((path: string, prompt: string, flags: GenerateFlags) =>
-      run(path, prompt, flags, signal),
+      onModel(path, flags, signal, (model) => run(model, prompt, flags, signal)),
     );
 }
 
@@ -68,20 +84,22 @@ async function readPrompt({ quiet }: GenerateFlags, signal: AbortSignal): Promis
 }
 
 async function run(
-  path: string,
+  source: string | Checkpoint,
   given: string,
   flags: GenerateFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const { json, quiet: _, explain: __, chat, system, verbose, plugin, ...sampling } = flags;
+  const { json, quiet: _, explain: __, chat, system, verbose, plugin, ...others } = flags;
+  const { revision, offline, download, ...sampling } = others;
   if (system !== undefined && !chat) {
     throw new PenjingError("--system", "it is the first message of a chat; give --chat with it.");
   }
-  const options = { ...sampling, model: path, plugins: await loadPlugins(flags), signal };
+  const options = { ...sampling, model: source, plugins: await loadPlugins(flags), signal };
   const opening = system === undefined ? [] : [{ role: "system", content: system }];
   const isTalk = chat && given === "" && process.stdin.isTTY && !json;
   if (isTalk) {
-    const model = await openModel(path, { ...backendOf(flags), plugins: options.plugins, signal });
+    const { plugins, tokenizer } = options;
+    const model = await openModel(source, { ...backendOf(flags), plugins, tokenizer, signal });
     try {
       await talk({ messages: opening, signal }, async (messages) => {
         const work = generate({ ...options, ...OWN_BACKEND, model, messages });

@@ -6,9 +6,11 @@ import {
   print,
   printJson,
   printLine,
+  printNote,
   size,
   table,
 } from "./console.js";
+import { type HubFlags, withRevisionFlags } from "./hub.js";
 import { type PluginFlags, withPlugins } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 
@@ -16,15 +18,25 @@ const EXAMPLES = `
 Examples:
   $ penjing inspect llama-24/
   $ penjing inspect model-00001-of-00002.safetensors --json
+  $ penjing inspect model-Q4_K_M.gguf
+  $ penjing inspect HuggingFaceTB/SmolLM2-135M-Instruct
 `;
 
 export function addInspect(program: Command, signal: AbortSignal): void {
-  withPlugins(
+  const command = withPlugins(
     program
       .command("inspect")
       .description("list a checkpoint's tensors: dtype, shape, sparsity, N:M, layout, bytes")
-      .argument("<model>", "model folder or .safetensors file"),
-  )
+      .argument(
+        "<model>",
+        "model folder, .safetensors or .gguf file, or org/name on the Hugging Face hub",
+      ),
+  );
+  withRevisionFlags(command)
+    .option(
+      "--zeros",
+      "count zeros on the hub too, for which the whole model is read (default: headers alone)",
+    )
     .option("--json", "print one JSON document instead of text")
     .option("--quiet", "no progress")
     .option("--verbose", "print stack traces of errors")
@@ -32,12 +44,13 @@ export function addInspect(program: Command, signal: AbortSignal): void {
     .action((path: string, flags: InspectFlags) => run(path, flags, signal));
 }
 
-type InspectFlags = PrintOptions & PluginFlags;
+type InspectFlags = PrintOptions & PluginFlags & HubFlags & { readonly zeros?: boolean };
 
 async function run(path: string, flags: InspectFlags, signal: AbortSignal): Promise<void> {
   const plugins = await loadPlugins(flags);
   const progress = openProgress("inspect", { quiet: flags.quiet || !process.stderr.isTTY });
-  const work = inspect(path, { signal, plugins });
+  const { revision, offline, zeros } = flags;
+  const work = inspect(path, { signal, plugins, zeros, hub: { revision, offline } });
   try {
     for await (const { name, fraction } of work) progress.update(fraction, name);
   } finally {
@@ -48,9 +61,13 @@ async function run(path: string, flags: InspectFlags, signal: AbortSignal): Prom
     printJson(result);
     return;
   }
+  const isCounted = result.tensors.some(({ sparsity }) => sparsity !== undefined);
+  if (!isCounted && !flags.quiet && result.path.startsWith("hf://")) {
+    printNote("zeros are not counted where the weights stay on the hub; --zeros reads them");
+  }
   const rows = result.tensors.map((tensor) => [
     tensor.name,
-    tensor.dtype,
+    tensor.storedAs ?? tensor.dtype,
     `[${tensor.shape.join(", ")}]`,
     tensor.sparsity === undefined ? "-" : `${(tensor.sparsity * 100).toFixed(1)}%`,
     tensor.pattern ?? "-",

@@ -42,6 +42,19 @@ export function withPlugins(command: Command): Command {
   );
 }
 
+/** The flag that names another tokenizer. */
+export interface TokenizerFlags {
+  readonly tokenizer?: string;
+}
+
+/** Adds that flag. */
+export function withTokenizerFlag(command: Command): Command {
+  return command.option(
+    "--tokenizer <folder>",
+    "take tokenizer.json and what belongs to it from this folder (default: the model's own)",
+  );
+}
+
 /** The flags that say what to compute on. */
 export type BackendFlags = Pick<BackendOptions, "backend" | "threads" | "simd"> & PluginFlags;
 

@@ -7,6 +7,7 @@ import { PenjingError } from "../errors.js";
 import { fileError } from "../platform/file-errors.js";
 import { openFile } from "../platform/files.js";
 import { printNote } from "./console.js";
+import { followDownload } from "./hub.js";
 
 /** Longest text that is read, in bytes: what one JavaScript string can hold. */
 const MOST_TEXT_BYTES = 500_000_000;
@@ -66,22 +67,27 @@ export async function readText(path: string, options: ReadTextOptions): Promise<
 }
 
 /** What the help says of a file that `readTexts` reads. */
-export const TEXT_FILES = "UTF-8 text, .jsonl[.gz] or .parquet";
+export const TEXT_FILES =
+  "UTF-8 text, .jsonl[.gz] or .parquet, on the disk or as hf://datasets/org/name/FILE";
 
 /** The same of the flag that names a dataset's column. */
 export const TEXT_COLUMN =
   'column of .jsonl and .parquet that holds texts, or conversations for the chat template (default: "text", else "messages")';
 
 /**
- * Reads a text as `readText` does, or opens the dataset that a file's name says it is.
+ * Reads a text as `readText` does, or opens the dataset that a file's name says it is. A name on the hub,
+ * such as "hf://datasets/org/name/test.parquet", is that of a file that is downloaded first.
  *
  * @param options.column of the dataset
  * @throws PenjingError as `readText` and `openDataset` do
  */
 export async function readTexts(
-  path: string,
+  given: string,
   { column, ...options }: ReadTextOptions & { readonly column?: string | undefined },
 ): Promise<string | Dataset> {
+  const { signal, quiet = false } = options;
+  const isOnHub = given.startsWith("hf://");
+  const path = isOnHub ? (await followDownload(given, { signal }, { quiet })).path : given;
   const { format, gzip } = formatOf(path);
   if (isStdin(path) && column !== undefined) {
     const rule = "standard input is read as plain text, which has no columns";

@@ -66,9 +66,9 @@ async function readPositions(
 
 /**
  * Fills a stream [tokens, hiddenSize] with what stands before the first block: the embeddings of ids,
- * scaled, and of their positions in windows of `length`, as the model has it. The table is read piece by piece and
- * only where it is used, since it can be larger than many blocks; once, or once a chunk where chunks
- * lie in a folder.
+ * scaled, and of their positions in windows of `length`, as the model has it. The table is read piece
+ * by piece and only where it is used, since it can be larger than many blocks; once, or once a chunk
+ * where chunks lie in a folder.
  *
  * @throws PenjingError when a row that is used holds NaN or infinity
  */

@@ -1,10 +1,11 @@
-import { SIDE_FILE } from "../checkpoint/checkpoint.js";
+import { SIDE_FILE, storedBytes } from "../checkpoint/checkpoint.js";
 import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
 import { bytesOf } from "../checkpoint/safetensors-writer.js";
 import { extrasMetadata, isRotation } from "../extras.js";
 import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../layout.js";
 import { layoutMetadata } from "../layouts/index.js";
-import { type StoredModel, storedEntry, storedPieces } from "../models/stored.js";
+import { storedEntry, storedPieces } from "../models/placed.js";
+import type { StoredModel } from "../models/stored.js";
 import type { OutputFolder } from "../platform/files.js";
 import { pacer } from "../run.js";
 import { sizeOf } from "../tensor.js";
@@ -142,9 +143,11 @@ export class Output {
     const weights = layers.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
     const removed = layers.reduce((sum, layer) => sum + layer.removed * sizeOf(layer.shape), 0);
     return {
-      layerBytesBefore: bytesOf(pruned.flatMap((weight) => storedParts(model, weight))),
+      layerBytesBefore: storedBytes(
+        pruned.flatMap((weight) => storedParts(model, weight)).map(({ name }) => stored.get(name)!),
+      ),
       layerBytesAfter: bytesOf(after),
-      bytesBefore: bytesOf(stored.values()),
+      bytesBefore: storedBytes(stored.values()),
       bytesAfter: bytesOf(this.tensors),
       removed: removed / weights,
     };

@@ -4,6 +4,7 @@ import {
   CHECKPOINT,
   checkArguments,
   FLAG,
+  FOLDER,
   NUMBER,
   OUTPUT,
   required,
@@ -12,23 +13,15 @@ import {
   WORK,
 } from "../arguments.js";
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
-import { tellLeft } from "../checkpoint/beside.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
-import { PenjingError } from "../errors.js";
 import type { Layout } from "../layout.js";
 import { findLayout } from "../layouts/index.js";
 import { blockName, type DecoderSpec } from "../model.js";
 import { BOS } from "../models/bos.js";
 import { modelTypeOf } from "../models/families/index.js";
-import {
-  asStored,
-  embeddingName,
-  hasExtras,
-  readLargeModel,
-  refuseSources,
-  type StoredModel,
-} from "../models/stored.js";
+import { asStored } from "../models/placed.js";
+import { embeddingName, readLargeModel, type StoredModel } from "../models/stored.js";
 import type { FormTree } from "../models/stored-forms.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
 import { pause } from "../run.js";
@@ -36,6 +29,7 @@ import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
 import { Budget, refuseBudget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
 import { copyBeside, Output } from "./commit.js";
+import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel } from "./input.js";
 import type { Journal } from "./journal.js";
 import { type LayerPlan, type LayerReport, layerParts } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
@@ -64,6 +58,8 @@ const ARGUMENTS: Arguments<CompressOptions> = {
   out: required(OUTPUT),
   calibration: TEXTS,
   bos: BOS,
+  dtype: DTYPE,
+  tokenizer: FOLDER,
   recipe: ANY,
   plugins: ANY,
   ...BACKEND_ARGUMENTS,
@@ -86,15 +82,16 @@ export async function* compressSteps(
   if (shardBytes !== undefined) checkShardBytes(shardBytes);
   const registry = openCompressRegistry(options.plugins);
   const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
-  const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
+  const opened = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   let lease: Lease | undefined;
   let place: Workplace | undefined;
   try {
+    const checkpoint = await asAsked(opened, options);
     const sources = new Sources(await readLargeModel(checkpoint, registry, signal), signal);
     const { model } = sources;
     refuseModel(model);
     await pause(signal);
-    const modelNotes = notesOf(model);
+    const modelNotes = notesOf(model, options);
     const linears = prunableLayers(model.spec);
     const steps = await planRecipe(recipe, model.spec, linears, registry, signal);
     await pause(signal);
@@ -112,7 +109,9 @@ export async function* compressSteps(
         ? NO_WINDOWS
         : yield* tokenise(checkpoint, calibration, recipe, model, options);
     await pause(signal);
-    const facts = await RunFacts.of(sources, lease, recipe, windows.facts, plugins);
+    const tokenizer = options.tokenizer && (await digestTokenizer(checkpoint, signal));
+    const said = windows.facts && { ...windows.facts, ...(tokenizer && { tokenizer }) };
+    const facts = await RunFacts.of(sources, lease, recipe, said, plugins);
     const start: CompressEvent = {
       type: "start",
       backend: lease.name,
@@ -166,7 +165,8 @@ export async function* compressSteps(
       backend: lease.name,
       // Where it is not named, the adapter decides the last bits.
       ...(lease.backend.arithmetic && { arithmetic: lease.backend.arithmetic }),
-      calibration: windows.facts,
+      ...(checkpoint.origin && { source: checkpoint.origin }),
+      calibration: said,
       // Forms stand once, where they are looked for.
       layers: layers.map(({ form: _, ...report }) => report),
       ...formsOf(layers),
@@ -188,7 +188,7 @@ export async function* compressSteps(
       `${JSON.stringify({ seconds, peakTensorBytes, served }, null, 2)}\n`,
     );
     signal?.throwIfAborted();
-    await checkpoint.checkUnchanged();
+    await opened.checkUnchanged();
     await place.commit();
     if (totals.bytesAfter >= totals.bytesBefore) yield note("out", made.sizeNote());
     yield written(start.blocks, { fraction: 1, secondsLeft: 0 });
@@ -197,7 +197,7 @@ export async function* compressSteps(
     // After a commit this does nothing.
     await place?.leave();
     lease?.dispose();
-    if (typeof source === "string") await checkpoint.close();
+    if (typeof source === "string") await opened.close();
   }
 }
 
@@ -205,25 +205,9 @@ function note(where: string, message: string): CompressEvent {
   return { type: "note", where, message };
 }
 
-/** What is to be said of a model before it is written anew. */
-function notesOf({ checkpoint: { folder, beside, notes } }: StoredModel): string[] {
-  return [...notes, ...tellLeft(folder.path, beside)];
-}
-
 /** A step of writing the output. */
 function written(blocks: number, progress: Progress): CompressEvent {
   return { type: "progress", phase: "write", block: blocks - 1, blocks, ...progress };
-}
-
-/** Refuses what cannot be written anew. */
-function refuseModel(model: StoredModel): void {
-  if (hasExtras(model)) {
-    throw new PenjingError(
-      model.checkpoint.folder.path,
-      "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
-    );
-  }
-  refuseSources(model);
 }
 
 /** The forms of the weights that have one, by name, as penjing.json lists them. */

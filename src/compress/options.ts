@@ -1,6 +1,8 @@
 import type { ServedOperation } from "../backend.js";
 import type { BackendOptions } from "../backends/lease.js";
+import type { CastDType } from "../checkpoint/cast.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import type { TokenizerOptions } from "../checkpoint/overlay.js";
 import type { Dataset } from "../datasets/dataset.js";
 import type { BosMode } from "../models/bos.js";
 import type { OutputFolder } from "../platform/files.js";
@@ -11,8 +13,8 @@ import type { LayerReport } from "./layer.js";
 import type { Totals } from "./output.js";
 import type { GivenRecipe } from "./recipe.js";
 
-export interface CompressOptions extends BackendOptions, PluginOptions {
-  /** A model folder, a .safetensors file, or an open checkpoint. */
+export interface CompressOptions extends BackendOptions, PluginOptions, TokenizerOptions {
+  /** A model folder, a .safetensors or .gguf file, a name on the Hugging Face hub, or an open checkpoint. */
   readonly model: string | Checkpoint;
   /** Where the compressed folder is to be: a path that does not exist yet, or an output folder. */
   readonly out: string | OutputFolder;
@@ -38,6 +40,12 @@ export interface CompressOptions extends BackendOptions, PluginOptions {
    * For that, what runs through the blocks is kept in the host's memory (or in `work`). @default "auto"
    */
   readonly backend?: BackendOptions["backend"] | undefined;
+  /**
+   * The dtype of all floats of the output; the model's own are rounded to it when they are read.
+   *
+   * @default as the model stores them; of a GGUF file "bf16"
+   */
+  readonly dtype?: CastDType | undefined;
   /** Bytes after which a new shard of weights begins. @default 5e9 */
   readonly shardBytes?: number | undefined;
   /** Replace `out` when it exists, and begin anew where unfinished work on it lies. @default false */

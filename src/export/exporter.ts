@@ -30,13 +30,13 @@ import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../
 import { dense } from "../layouts/dense.js";
 import { findLayout, layoutMetadata } from "../layouts/index.js";
 import { modelSites } from "../model.js";
+import { storedEntry } from "../models/placed.js";
 import {
   hasExtras,
   isStored,
   readLargeModel,
   refuseSources,
   type StoredModel,
-  storedEntry,
 } from "../models/stored.js";
 import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";

@@ -6,7 +6,7 @@ import type { OutputFolder } from "../platform/files.js";
 import type { PluginOptions } from "../plugin.js";
 
 export interface ExportOptions extends BackendOptions, PluginOptions {
-  /** A model folder, a .safetensors file, or an open checkpoint; compressed by penjing or not. */
+  /** A model folder, a .safetensors or .gguf file, a name on the hub, or an open checkpoint. */
   readonly model: string | Checkpoint;
   /** Where the new folder is to be: a path that does not exist yet, or an output folder. */
   readonly out: string | OutputFolder;

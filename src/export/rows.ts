@@ -3,7 +3,8 @@ import type { PenjingError } from "../errors.js";
 import type { Layout, TensorEntry } from "../layout.js";
 import { dense } from "../layouts/dense.js";
 import { bitsOf } from "../layouts/parts/elements.js";
-import { asStored, PIECE_BYTES, readWeight, type StoredModel } from "../models/stored.js";
+import { asStored } from "../models/placed.js";
+import { PIECE_BYTES, readWeight, type StoredModel } from "../models/stored.js";
 import { firstMisfit, notTwoFour } from "../pack.js";
 import { sizeOf } from "../tensor.js";
 

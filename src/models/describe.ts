@@ -1,6 +1,5 @@
 import { ANY, type Arguments, CHECKPOINT, checkArguments, required } from "../arguments.js";
-import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.js";
-import { bytesOf } from "../checkpoint/safetensors-writer.js";
+import { type Checkpoint, openCheckpoint, storedBytes } from "../checkpoint/checkpoint.js";
 import { loadTokenizer } from "../checkpoint/tokenizer.js";
 import type { PluginOptions } from "../plugin.js";
 import { openRegistry } from "../registry.js";
@@ -31,7 +30,7 @@ const ARGUMENTS: Arguments<PluginOptions> = { plugins: ANY };
  * Looks whether a checkpoint is a model that can be compressed and run, with its tokenizer. The weights
  * themselves are not read.
  *
- * @param source a folder, a .safetensors file, or an open checkpoint
+ * @param source a folder, a .safetensors or .gguf file, or an open checkpoint
  * @throws PenjingError when it is not: the sentence that `openModel` and `compress` would give
  */
 export async function describeModel(
@@ -51,7 +50,7 @@ export async function describeModel(
       context: spec.context,
       vocabSize: spec.vocabSize,
       parameters: [...weights.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
-      bytes: bytesOf(checkpoint.tensors.values()),
+      bytes: storedBytes(checkpoint.tensors.values()),
       layout: layout.name,
     };
   } finally {

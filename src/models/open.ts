@@ -4,14 +4,15 @@ import {
   type Arguments,
   CHECKPOINT,
   checkArguments,
+  FOLDER,
   NUMBER,
   required,
   SIGNAL,
 } from "../arguments.js";
 import type { Backend, ServedOperation } from "../backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions, Lease } from "../backends/lease.js";
-import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.js";
-import { bytesOf } from "../checkpoint/safetensors-writer.js";
+import { type Checkpoint, openCheckpoint, storedBytes } from "../checkpoint/checkpoint.js";
+import { type TokenizerOptions, withTokenizer } from "../checkpoint/overlay.js";
 import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
 import { PenjingError } from "../errors.js";
 import { type DecoderSpec, largestWeight } from "../model.js";
@@ -27,7 +28,7 @@ import { allOrNothing } from "./weights.js";
 /** Longest run of tokens unless asked otherwise: enough for the windows of published tables. */
 export const LONGEST_RUN = 2048;
 
-export interface OpenModelOptions extends BackendOptions, PluginOptions {
+export interface OpenModelOptions extends BackendOptions, PluginOptions, TokenizerOptions {
   /** Longest run of tokens that one call may have; the model's context at most. @default 2048 */
   readonly maxTokens?: number | undefined;
   /** Stops the loading, and later whatever waits for a GPU that was opened for the model. */
@@ -39,6 +40,7 @@ const ARGUMENTS: Arguments<OpenModelOptions> = {
   ...BACKEND_ARGUMENTS,
   plugins: ANY,
   maxTokens: NUMBER,
+  tokenizer: FOLDER,
   signal: SIGNAL,
 };
 
@@ -60,7 +62,7 @@ export interface OpenModel {
 /**
  * Loads a model folder to score or generate with. 2:4 weights that are stored packed are run packed.
  *
- * @param source a folder, a .safetensors file, or an open checkpoint
+ * @param source a folder, a .safetensors or .gguf file, or an open checkpoint
  * @throws PenjingError when it is not a model that can be run, or has no tokenizer
  */
 export async function openModel(
@@ -90,7 +92,7 @@ export function runningModel(model: unknown): RunningModel | undefined {
 
 /** What `generate` and `evaluatePerplexity` take as a model. */
 export const MODEL: Argument = required({
-  what: "a model folder's path, the path of a .safetensors file, an open checkpoint or an open model",
+  what: "a model folder's path, a name on the Hugging Face hub, the path of a .safetensors or .gguf file, an open checkpoint or an open model",
   fits: (value) => CHECKPOINT.fits(value) || runningModel(value) !== undefined,
 });
 
@@ -121,17 +123,18 @@ export async function openRunning(
   options: OpenModelOptions = {},
 ): Promise<RunningModel> {
   const { signal } = options;
-  const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
+  const opened = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
+  const close = async () => {
+    if (typeof source === "string") await opened.close();
+  };
   try {
+    const checkpoint = await withTokenizer(opened, options.tokenizer);
     const registry = openRegistry(options.plugins);
     const model = await readLargeModel(checkpoint, registry, signal);
     await pause(signal);
     const work = { largestWeight: largestWeight(model.spec) };
     const lease = await Lease.open(options, work, registry.operations, options.signal);
     const notes = lease.note ? [lease.note] : [];
-    const close = async () => {
-      if (typeof source === "string") await checkpoint.close();
-    };
     try {
       return await load({ model, lease, notes, close }, options);
     } catch (error) {
@@ -139,7 +142,7 @@ export async function openRunning(
       throw error;
     }
   } catch (error) {
-    if (typeof source === "string") await checkpoint.close();
+    await close();
     throw error;
   }
 }
@@ -179,7 +182,7 @@ async function load(grounds: Grounds, options: OpenModelOptions): Promise<Runnin
     backend,
     decoder,
     tokenizer,
-    weightBytes: bytesOf(checkpoint.tensors.values()),
+    weightBytes: storedBytes(checkpoint.tensors.values()),
     notes,
     modelNotes: checkpoint.notes,
     backendName: lease.name,

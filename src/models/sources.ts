@@ -64,19 +64,3 @@ export async function readSource(
   }
   return part;
 }
-
-/** The bytes of a matrix [rows, cols] of elements of `width` bytes as those of [cols, rows]. */
-export function transposeBytes(
-  bytes: Uint8Array,
-  [rows, cols]: readonly number[],
-  width: number,
-): Uint8Array {
-  const turned = new Uint8Array(bytes.length);
-  for (let row = 0, from = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) {
-      const to = (col * rows + row) * width;
-      for (let i = 0; i < width; i++) turned[to + i] = bytes[from++];
-    }
-  }
-  return turned;
-}

@@ -1,16 +1,15 @@
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
-import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { PenjingError } from "../errors.js";
 import { checkExtras, isRotation } from "../extras.js";
 import { type Form, partsIn } from "../form.js";
-import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
+import type { Layout, TensorEntry } from "../layout.js";
 import { layoutOf, plainConfig } from "../layouts/index.js";
 import { blockName, type DecoderSpec, decoderTensors, outerTensors } from "../model.js";
 import { openRegistry, type RunRegistry } from "../registry.js";
 import { pacer, type Restful, withoutRest, withRest } from "../run.js";
 import type { StoredDType } from "../tensor.js";
 import { readModelConfig } from "./families/index.js";
-import { readSource, type TensorSource, tensorSources, transposeBytes } from "./sources.js";
+import { readSource, type TensorSource, tensorSources } from "./sources.js";
 import { checkForms, readForms, type StoredForms, sharedIn } from "./stored-forms.js";
 import { misplaced, withPlainNames, withStoredBase } from "./tensor-names.js";
 
@@ -290,34 +289,6 @@ export function headName({ spec, weights }: StoredModel): string {
 export function embeddingName({ spec, weights }: StoredModel): string {
   const { embedding, head } = outerTensors(spec);
   return weights.has(embedding) ? embedding : head;
-}
-
-/** A weight, or what becomes of one, as a plain checkpoint of its family stores it. */
-export function asStored({ places }: StoredModel, tensor: FinishedTensor): FinishedTensor {
-  const place = places.get(tensor.name);
-  if (!place?.transposed) return tensor;
-  const { dtype, shape, bytes } = tensor;
-  const turned = transposeBytes(bytes, shape, DTYPE_BYTES[dtype]);
-  return { ...tensor, shape: place.shape, bytes: turned };
-}
-
-/** What a plain checkpoint has in a weight's place. */
-export function storedEntry({ places }: StoredModel, entry: TensorEntry): TensorEntry {
-  return { ...entry, shape: places.get(entry.name)?.shape ?? entry.shape };
-}
-
-/** The bytes of that piece by piece; a weight that is packed is unpacked. */
-export async function* storedPieces(
-  model: StoredModel,
-  name: string,
-): AsyncGenerator<Piece, void, void> {
-  const { packed, places, weights } = model;
-  if (!packed.has(name) || !places.has(name)) {
-    yield* readPieces({ ...model, sources: new Map() }, name);
-    return;
-  }
-  const bytes = await readWeight(model, name);
-  yield* inPieces(asStored(model, { ...weights.get(name)!, bytes }).bytes);
 }
 
 /** The bytes of a weight, row-major in its own dtype, unpacked when it is stored packed. */

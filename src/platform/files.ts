@@ -18,6 +18,8 @@ export interface ByteSource {
   readonly name: string;
   /** Length in bytes when it was opened. */
   readonly size: number;
+  /** Whether it is read over a network, in pieces of its own size. @default false */
+  readonly isRemote?: boolean | undefined;
   /**
    * Copies `length` bytes from `offset` into a fresh buffer of its own (`byteOffset` 0, so that any
    * typed array can view it). A range outside the file, and a file that turns out shorter than
@@ -56,6 +58,10 @@ export interface Folder {
    * @default there are none
    */
   links?(): Promise<ReadonlyMap<string, LinkTarget>>;
+  /** Whether the files are read over a network, so that every read takes its time. @default false */
+  readonly isRemote?: boolean | undefined;
+  /** Begins to fetch the starts of files that will be opened. */
+  prepare?(names: readonly string[]): void;
 }
 
 /** Where a symbolic link leads. */
@@ -66,7 +72,7 @@ export interface LinkTarget {
 }
 
 /** Refuses a range that is not inside `[0, size)`. */
-function checkRange(name: string, size: number, offset: number, length: number): void {
+export function checkRange(name: string, size: number, offset: number, length: number): void {
   const valid =
     Number.isSafeInteger(offset) &&
     Number.isSafeInteger(length) &&
@@ -105,7 +111,7 @@ function strictText(name: string, bytes: Uint8Array): string {
   }
 }
 
-async function readSmallText(source: ByteSource, maxBytes: number): Promise<string> {
+export async function readSmallText(source: ByteSource, maxBytes: number): Promise<string> {
   if (source.size > maxBytes) {
     throw new PenjingError(
       source.name,

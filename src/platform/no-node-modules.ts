@@ -1,7 +1,7 @@
 import { PenjingError } from "../errors.js";
 import type { StartThread, Threading } from "./node-modules.js";
 
-/** What node-modules.ts and disk.ts are replaced by where there are no files to open by path. */
+/** What node-modules.ts and both disk.ts are replaced by where there are no files to open by path. */
 async function refuse(): Promise<never> {
   throw new PenjingError(
     "files",
@@ -12,11 +12,21 @@ async function refuse(): Promise<never> {
 export const loadFiles = refuse;
 export const loadPaths = refuse;
 export const loadSystem = refuse;
+export const loadHashing = refuse;
+
+export const HAS_FILES = false;
+
+export function variable(_: string): undefined {}
 
 export const openDiskOutput = refuse;
 export const openDiskWork = refuse;
 export const partialPath = refuse;
+export const findCached = refuse;
 export const removePartial = refuse;
+
+export async function* downloadSteps(): AsyncGenerator<never, void, void> {
+  yield await refuse();
+}
 
 export async function loadDawn(): Promise<never> {
   throw new PenjingError("webgpu", "this build of penjing uses the runtime's own WebGPU only.");

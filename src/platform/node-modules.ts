@@ -5,6 +5,20 @@
 export const loadFiles = () => import("node:fs/promises");
 export const loadPaths = () => import("node:path");
 export const loadSystem = () => import("node:os");
+export const loadHashing = () => import("node:crypto");
+
+/** Whether files are opened by paths here. */
+export const HAS_FILES = true;
+
+/** A variable of the environment; undefined where it is not set, or may not be read. */
+export function variable(name: string): string | undefined {
+  try {
+    return process.env[name];
+  } catch {
+    // Deno asks first, and was told no.
+    return undefined;
+  }
+}
 
 /** Dawn, WebGPU for runtimes without one of their own: the optional package `webgpu`. */
 export async function loadDawn(): Promise<GPU> {

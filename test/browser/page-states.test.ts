@@ -5,6 +5,7 @@ import type { Browser, Page } from "playwright-core";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { generate } from "../../src/index.js";
+import { tinyFile } from "../checkpoint/gguf/models.js";
 import { findChromium, launch, NO_CHROMIUM } from "../runtimes/chromium.js";
 import { skipUnless } from "../shared.js";
 import { finish, MODEL, openPage, type Server, servePage } from "./page.js";
@@ -150,6 +151,18 @@ browserTest("folders that cannot be worked on are refused when they are opened",
   }
   await open(MODEL);
   assert.is(await page.locator("#error").isVisible(), false);
+});
+
+browserTest("a GGUF file is opened as a folder is", async () => {
+  const path = join(folder, "tiny.gguf");
+  writeFileSync(path, await tinyFile());
+  await page.locator("#file").setInputFiles(path);
+  await page.locator("#facts:visible").waitFor();
+  assert.match(await text("#facts"), /tiny\.gguf.*llama/);
+  writeFileSync(path, "GGUF");
+  await page.locator("#file").setInputFiles(path);
+  await page.locator("#error:visible").waitFor();
+  assert.match(await text("#error"), /tiny\.gguf.*cut short or damaged/);
 });
 
 browserTest("everything fits on phones and screens, in every state", async () => {

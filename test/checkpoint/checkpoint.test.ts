@@ -74,7 +74,7 @@ const BAD: readonly (readonly [
   ["an empty folder", {}, /it is empty/],
   ["a folder without weights", { "readme.md": "" }, /it holds readme.md/],
   ["PyTorch weights", { "pytorch_model.bin": "" }, /it holds pytorch_model.bin\); load it/],
-  ["GGUF weights", { "x-q4.gguf": "" }, /it holds x-q4.gguf\); its weights are converted/],
+  ["GGUF weights", { "x-q4.gguf": "" }, /x-q4.gguf\] it does not begin with "GGUF"/],
   ["a damaged file", { "model.safetensors": new Uint8Array(3) }, /m\/model.safetensors.*3 bytes/],
   [
     "a damaged config",

@@ -152,7 +152,12 @@ const REFUSED: readonly (readonly [what: string, files: Files, message: RegExp])
     { "consolidated.00.pth": "", "params.json": "{}" },
     /consolidated\.00\.pth\); load/,
   ],
-  ["GGUF", { "m-q4.gguf": "" }, /it holds m-q4\.gguf\); .*download the original model/],
+  ["GGUF", { "m-q4.gguf": "" }, /m-q4\.gguf\] it does not begin with "GGUF"/],
+  [
+    "several GGUF files",
+    { "m-q4.gguf": "", "m-q8.gguf": "" },
+    /several GGUF files \(m-q4\.gguf, m-q8\.gguf\); give/,
+  ],
   ["ONNX", { "model.onnx": "" }, /it holds model\.onnx\); convert it to safetensors/],
   ["a GGUF file of another name", { "model.safetensors": "GGUF\x03\0\0\0\0" }, /it is a GGUF file/],
   ["a pickle of another name", { "model.safetensors": "PK\x03\x04aaaa" }, /zip archive or PyTorch/],
@@ -183,17 +188,17 @@ for (const [what, files, message] of REFUSED) {
 test("paths that are no folder", async ({ dir }) => {
   await write(dir, { "m.gguf": "", "pytorch_model.bin": "", "m.txt": "" });
   for (const [path, message] of [
-    [join(dir, "m.gguf"), /it is a GGUF file; .*download the original/],
+    [join(dir, "m.gguf"), /m\.gguf\] it does not begin with "GGUF"/],
     [join(dir, "pytorch_model.bin"), /it is a PyTorch file; load it/],
     [join(dir, "m.txt"), /a folder or a \.safetensors file/],
     [join(dir, "nothing"), /there is nothing at this path/],
-    [
-      "some-org/Some-Model_1.5",
-      /name on the Hugging Face hub, download it first \(hf download some/,
-    ],
   ] as const) {
     await refused(() => openCheckpoint(path), message, path);
   }
+  await refused(
+    () => openCheckpoint("some-org/Some-Model_1.5", { hub: { offline: true, cacheDir: dir } }),
+    /there is no such path here, and the cache at ".*models--some-org--Some-Model_1\.5" does not/,
+  );
 });
 
 test("a folder of the hub's cache: the newest snapshot", async ({ dir }) => {

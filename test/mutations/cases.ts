@@ -4,6 +4,7 @@ import { configs } from "./configs.js";
 import { onDisk } from "./disk-folders.js";
 import { Draw } from "./draw.js";
 import { packed, works } from "./folders.js";
+import { ggufs } from "./gguf.js";
 import type { Case, Kind } from "./kind.js";
 import { recipes } from "./recipes.js";
 import { settings, tokenizers } from "./tokenizers.js";
@@ -14,7 +15,7 @@ export const [SEED, ONLY] = (process.env.PENJING_MUTATIONS ?? "1").split(":").ma
 export const COUNT = 10_000;
 
 const KINDS: readonly Kind[] = [
-  ...[weights, indexes, configs, tokenizers, settings, recipes, works, onDisk, packed],
+  ...[weights, indexes, ggufs, configs, tokenizers, settings, recipes, works, onDisk, packed],
 ];
 
 /** The kinds of 100 cases, one after another. */

@@ -120,4 +120,4 @@ async function configCase(draw: Draw, backend: Backend): Promise<Case> {
   };
 }
 
-export const configs: Kind = { name: "config", share: 18, make: configCase };
+export const configs: Kind = { name: "config", share: 15, make: configCase };

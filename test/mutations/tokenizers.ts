@@ -239,5 +239,5 @@ async function settingsCase(draw: Draw): Promise<Case> {
   };
 }
 
-export const tokenizers: Kind = { name: "tokenizer", share: 22, make: tokenizerCase };
+export const tokenizers: Kind = { name: "tokenizer", share: 20, make: tokenizerCase };
 export const settings: Kind = { name: "settings", share: 5, make: settingsCase };

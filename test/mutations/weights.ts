@@ -325,5 +325,5 @@ function compareIndex({ tensors, notes }: Checkpoint, files: Files): void {
   assert.equal(found.sort(), Object.entries(index.weight_map).sort());
 }
 
-export const weights: Kind = { name: "weights", share: 29, make: weightsCase };
+export const weights: Kind = { name: "weights", share: 25, make: weightsCase };
 export const indexes: Kind = { name: "index", share: 8, make: indexCase };

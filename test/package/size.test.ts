@@ -81,16 +81,21 @@ test("the portable core with its WASM is small", () => {
   const module = zipped(readFileSync(build("workerd.js")));
   const wasm = zipped(readFileSync(build("kernels.wasm")));
   const jinja = zipped(readFileSync(build("portable/jinja.js")));
+  const gguf = zipped(readFileSync(build("portable/gguf.js")));
+  const hub = zipped(readFileSync(build("portable/hub.js")));
   const parquet = zipped(readFileSync(build("portable/parquet.js")));
   told.set("portable core", core).set("kernels with relaxed SIMD", relaxed);
   told.set("what only `compress`", compressor).set("what only chat templates", jinja);
-  told.set("what only Parquet", parquet);
+  told.set("what only GGUF files", gguf);
+  told.set("what only models on a hub", hub).set("what only Parquet", parquet);
   told.set("workerd.js", module).set("kernels.wasm", wasm);
   note(
     `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
       `kernels for relaxed SIMD, loaded in their place: ${relaxed}; ` +
       `what only compress loads: ${compressor}; ` +
-      `what only chat templates need: ${jinja}; what only Parquet needs: ${parquet}; ` +
+      `what only chat templates need: ${jinja}; what only GGUF files need: ${gguf}; ` +
+      `what only Parquet needs: ${parquet}; ` +
+      `what only models on a hub: ${hub}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
   );
   assert.ok(core <= MOST_CORE, `${core} bytes gzipped are more than ${MOST_CORE}`);
@@ -114,13 +119,13 @@ test("the portable bundle imports nothing but its own files, and names no module
   assert.equal(packages, []);
   const backends = ["./kernels-relaxed.js", "./kernels.js", "./webgpu.js"];
   const work = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
-  const folders = ["./jinja.js", "./locate.js", "./unusual-files.js"];
+  const folders = ["./gguf.js", "./hub.js", "./jinja.js", "./locate.js", "./unusual-files.js"];
   const datasets = ["./lines.js", "./parquet.js"];
   assert.equal(dynamic, [...work, ...folders, ...datasets, ...backends].sort());
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
     const later = importsOf(build(join("portable", name))).dynamic;
-    assert.ok(later.every((file) => file === "./core.js"));
+    assert.ok(later.every((file) => file === "./core.js" || dynamic.includes(file)));
   }
   for (const name of ["index.js", "core.js", ...dynamic]) {
     assert.not.match(readFileSync(build(join("portable", name)), "utf8"), /["'`]node:|\brequire\(/);
@@ -141,12 +146,14 @@ test("the library needs few packages; the others are the command line's", () => 
   const own = [...new Set([...packages, ...all])].filter(
     (name) => !/^(\.|node:|webgpu$)/.test(name),
   );
-  const known = ["@huggingface/jinja", "hyparquet", "hyparquet-compressors", "picomatch"];
+  const parquet = ["hyparquet", "hyparquet-compressors"];
+  const known = ["@huggingface/jinja", ...parquet, "p-limit", "p-retry", "picomatch"];
   assert.equal(own.sort(), known);
   const inlined = readFileSync(build("portable/licences.txt"), "utf8");
   const names = [...inlined.matchAll(/^(\S+) \d+\.\d+\.\d+$/gm)].map(([, name]) => name);
   // With those that these bring.
-  assert.equal(names, [...known, "fzstd", "hysnappy"].sort());
+  const theirs = ["fzstd", "hysnappy", "is-network-error", "yocto-queue"];
+  assert.equal(names, [...known, ...theirs].sort());
 });
 
 test("docs/runtimes.md and README.md tell these sizes", () => {

@@ -7,7 +7,7 @@ import { repositoryRoot } from "../shared.js";
 
 /** What of test/runtimes runs in other runtimes. */
 const SCRIPTS = [
-  ...["smoke.js", "script.js", "copies.js"],
+  ...["smoke.js", "script.js", "hub-script.js", "copies.js"],
   ...["worker.mjs", "workerd.capnp"],
   ...["page.html", "page.mjs"],
 ];

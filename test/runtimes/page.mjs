@@ -38,6 +38,6 @@ globalThis.suite = {
   run: (backend) => smoke(penjing, input, backend),
   inWorker: (backend) => inWorker(input, backend),
   adapterName,
-  openPath: () => refusal(penjing, () => penjing.openModel("some/folder")),
+  openPath: () => refusal(penjing, () => penjing.openModel("some/model/folder")),
   openWebGpu: () => refusal(penjing, () => penjing.openBackend("webgpu")),
 };

@@ -20,7 +20,7 @@ export default {
       version: penjing.VERSION,
       results: [await smoke(penjing, input, "auto")],
       compileNow: await compileNow(),
-      paths: await refusal(penjing, () => penjing.openModel("some/folder")),
+      paths: await refusal(penjing, () => penjing.openModel("some/model/folder")),
       webgpu: await refusal(penjing, () => penjing.openBackend("webgpu")),
     });
   },

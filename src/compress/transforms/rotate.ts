@@ -99,8 +99,8 @@ class Rotation implements Transform {
   private readonly search: Search;
 
   /**
-   * @throws PenjingError for a model that cannot be rotated, when its blocks do not divide the residual stream, or it has more groups
-   *   than the model has blocks
+   * @throws PenjingError for a model that cannot be rotated, when its blocks do not divide the residual
+   *   stream, or it has more groups than the model has blocks
    */
   constructor(options: RotateOptions, { spec, later }: PlanTarget) {
     const refusal = rotationRefusal(spec);
