@@ -6,6 +6,8 @@ export * from "./kernels/mask";
 export * from "./kernels/peak";
 export * from "./kernels/attention";
 export * from "./kernels/convert";
+export * from "./kernels/activation";
+export * from "./kernels/columns";
 export * from "./kernels/elementwise";
 export * from "./kernels/norm";
 export * from "./kernels/rope";

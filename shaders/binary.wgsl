@@ -8,6 +8,10 @@ struct Params { aAt: u32, bAt: u32, outAt: u32, size: u32 }
 //: if SWIGLU
 //: include exp
 //: end
+//: if GEGLU
+//: include exp
+//: include gelu-tanh
+//: end
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = threadIndex(id, groups);
@@ -17,6 +21,10 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 //: if SWIGLU
   out[p.outAt + i] = x / (1.0 + exactExp(-x)) * y;
 //: else
+//: if GEGLU
+  out[p.outAt + i] = geluTanh(x) * y;
+//: else
   out[p.outAt + i] = x - y;
+//: end
 //: end
 }

@@ -1,5 +1,6 @@
-// x = f(x, y), element by element. y is as large as x, or is one row that serves every row of x.
-struct Params { yAt: u32, xAt: u32, size: u32, period: u32 }
+// x = f(x, y), element by element. y is as large as x, or is one row that serves every row of x; or x is
+// multiplied by one factor.
+struct Params { yAt: u32, xAt: u32, size: u32, period: u32, factor: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> y: array<f32>;
 @group(0) @binding(2) var<storage, read_write> x: array<f32>;
@@ -11,6 +12,10 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 //: if SCALE
   x[p.xAt + i] *= y[p.yAt + i % p.period];
 //: else
+//: if FACTOR
+  x[p.xAt + i] *= p.factor;
+//: else
   x[p.xAt + i] += y[p.yAt + i % p.period];
+//: end
 //: end
 }

@@ -41,6 +41,11 @@ export class ConfigReader {
     return this.values[key];
   }
 
+  /** The same file with other values for some keys; undefined takes a key away. */
+  with(changes: Readonly<Record<string, unknown>>): ConfigReader {
+    return new ConfigReader(this.where, { ...this.values, ...changes }, this.tensors);
+  }
+
   /** Every key that the file gives, null or not. */
   keys(): string[] {
     return Object.keys(this.values);
@@ -81,6 +86,14 @@ export class ConfigReader {
     const value = this.values[key];
     if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
     return this.fail(key, "a number above 0");
+  }
+
+  /** A list of so many finite numbers above 0. */
+  positives(key: string, count: number): readonly number[] {
+    const value = this.values[key];
+    const isNumber = (one: unknown) => typeof one === "number" && Number.isFinite(one) && one > 0;
+    if (Array.isArray(value) && value.length === count && value.every(isNumber)) return value;
+    return this.fail(key, `a list of ${count} numbers above 0`);
   }
 
   flag(key: string, fallback: boolean): boolean {

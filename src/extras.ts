@@ -9,7 +9,6 @@
  * refuses the folder instead of running it wrong.
  */
 import { PenjingError } from "./errors.js";
-import { blockTensor } from "./model.js";
 
 /** Key in `__metadata__`; its value is the version. */
 export const EXTRAS_KEY = "penjing.extras";
@@ -18,7 +17,7 @@ const EXTRAS_VERSION = "1";
 export const OUTPUT_ROTATION = "model.output_rotation";
 
 export function inputRotation(layer: number): string {
-  return blockTensor(layer, "input_rotation");
+  return `model.layers.${layer}.input_rotation`;
 }
 
 /** Whether a tensor's name is that of a turn of the residual stream. */

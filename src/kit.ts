@@ -36,24 +36,36 @@ export type {
   BlockSpec,
   BranchSpec,
   DecoderSpec,
+  FusedAttentionSites,
   GatedMlpSpec,
   LayerSpec,
   LinearSource,
+  LongRope,
+  MlpSpec,
   ModelFamily,
   NormSpec,
   RopeSpec,
   Site,
+  TensorNames,
 } from "./model.js";
 export { sitesOf } from "./model.js";
-export { type LlamaBlockOptions, llamaBlock } from "./models/families/parts/llama-block.js";
+export type { ActivationRule } from "./models/families/parts/checks.js";
+export { type ClassicOptions, classicDecoder } from "./models/families/parts/classic-decoder.js";
+export {
+  type LlamaBlockOptions,
+  llamaBlock,
+  type NormNames,
+} from "./models/families/parts/llama-block.js";
 export {
   type FamilyTraits,
   noWindows,
   readDecoder,
   upperLayerWindows,
 } from "./models/families/parts/llama-config.js";
+export { type RopeOptions, readRope } from "./models/families/parts/rope-config.js";
 export { type AttentionOptions, attention } from "./models/layers/attention.js";
 export { type GatedMlpOptions, gatedMlp } from "./models/layers/gated-mlp.js";
+export { type MlpOptions, mlp } from "./models/layers/mlp.js";
 export type {
   ChoiceSpec,
   FlagSpec,

@@ -1,4 +1,6 @@
-// RMS normalisation of contiguous rows of f32. Squares are summed in f64.
+// Normalisation of contiguous rows of f32. Sums are in f64.
+
+import { elementwiseAdd } from "./elementwise";
 
 /** out = x / sqrt(mean(x^2) + eps) * gain for each of `rows` rows of `width` >= 1; out may be x. */
 export function normRms(
@@ -27,6 +29,59 @@ export function normRms(
       out += 4;
     }
   }
+}
+
+/**
+ * out = (x - mean) / sqrt(variance + eps) * gain + bias for each of `rows` rows of `width` >= 1; out
+ * may be x.
+ */
+export function normLayer(
+  x: usize,
+  gain: usize,
+  bias: usize,
+  out: usize,
+  rows: i32,
+  width: i32,
+  eps: f64,
+): void {
+  for (let row = 0; row < rows; row++) {
+    // Differences lie in `out` between the two passes.
+    const mean = <f32>(sum(x, width) / <f64>width);
+    const means = f32x4.splat(mean);
+    let to = out;
+    let left = width;
+    for (; left >= 4; left -= 4) {
+      v128.store(to, f32x4.sub(v128.load(x), means));
+      x += 16;
+      to += 16;
+    }
+    for (; left > 0; left--) {
+      store<f32>(to, load<f32>(x) - mean);
+      x += 4;
+      to += 4;
+    }
+    normRms(out, gain, out, 1, width, eps);
+    elementwiseAdd(out, bias, width);
+    out += <usize>width << 2;
+  }
+}
+
+function sum(x: usize, count: i32): f64 {
+  let low = f64x2.splat(0);
+  let high = f64x2.splat(0);
+  for (; count >= 4; count -= 4) {
+    const v = v128.load(x);
+    low = f64x2.add(low, f64x2.promote_low_f32x4(v));
+    high = f64x2.add(high, f64x2.promote_low_f32x4(v128.shuffle<f32>(v, v, 2, 3, 0, 1)));
+    x += 16;
+  }
+  low = f64x2.add(low, high);
+  let total = f64x2.extract_lane(low, 0) + f64x2.extract_lane(low, 1);
+  for (; count > 0; count--) {
+    total += <f64>load<f32>(x);
+    x += 4;
+  }
+  return total;
 }
 
 function sumSquares(x: usize, count: i32): f64 {

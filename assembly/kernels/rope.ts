@@ -1,8 +1,9 @@
 // Rotary position embedding in place: within a head, element i turns with element i + half by the
-// angle of its row. Tables hold `half` cosines and sines a row.
+// angle of its row. Tables hold `half` cosines and sines a row. What a head has beyond 2 * half elements
+// stays.
 
 /**
- * x [rows, heads, 2 * half].
+ * x [rows, heads, headDim], headDim >= 2 * half.
  *
  * @param cos table at the first row's position; sin likewise
  */
@@ -13,8 +14,10 @@ export function ropeRotate(
   rows: i32,
   heads: i32,
   half: i32,
+  headDim: i32,
 ): void {
   const offset = <usize>half << 2;
+  const rest = <usize>(headDim - half) << 2;
   for (let row = 0; row < rows; row++) {
     for (let head = 0; head < heads; head++) {
       let c = cos;
@@ -43,7 +46,7 @@ export function ropeRotate(
         c += 4;
         s += 4;
       }
-      x += offset;
+      x += rest;
     }
     cos += offset;
     sin += offset;

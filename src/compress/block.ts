@@ -43,7 +43,7 @@ export async function* compressBlock(
   const shares = steps.map((_, i) => shareOf(steps.slice(i), layer));
   for (const [i, { run }] of steps.entries()) if (run.begin) yield* run.begin(layer, shares[i]);
   const isReplaced = (name: string) =>
-    steps.some(({ plan }) => plan.layers.has(blockTensor(layer, name)));
+    steps.some(({ plan }) => plan.layers.has(blockTensor(model.spec, layer, name)));
   const state: BlockState = {
     block: await loadBlock(model, backend, layer, { dense: true, signal: passes.signal }),
     statistics: new Map(),

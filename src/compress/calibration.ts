@@ -1,5 +1,6 @@
 import type { Backend } from "../backend.js";
 import { DTYPE_BYTES, toFloat32 } from "../checkpoint/dtype.js";
+import { outerTensors } from "../model.js";
 import { BlockRunner } from "../models/decoder.js";
 import { embeddingName, PIECE_BYTES, type StoredModel } from "../models/stored.js";
 import { nonFinite } from "../models/weights.js";
@@ -39,7 +40,7 @@ export async function openCalibration(
 ): Promise<Calibration> {
   const { spec } = model;
   const stream = new ResidualStream(backend, ids.length, spec.hiddenSize, { dtype });
-  await embedTokens(model, ids, stream, signal);
+  await embedTokens(model, ids, stream, length, signal);
   const runner = new BlockRunner(backend, spec, batchSequences(samples, length) * length, length);
   return { runner, stream, samples, length };
 }
@@ -49,10 +50,25 @@ export async function closeCalibration({ runner, stream }: Calibration): Promise
   await stream.close();
 }
 
+/** A learned embedding of the first positions, [length, hiddenSize]; undefined where there is none. */
+async function readPositions(
+  { spec, weights, checkpoint }: StoredModel,
+  length: number,
+): Promise<Float32Array | undefined> {
+  if (!spec.positions) return undefined;
+  const { positions: name } = outerTensors(spec);
+  const { dtype, shape } = weights.get(name)!;
+  const rowBytes = DTYPE_BYTES[dtype] * shape[1];
+  const start = spec.positions.offset * rowBytes;
+  const bytes = await checkpoint.readRange(name, start, length * rowBytes);
+  return toFloat32({ name, dtype }, bytes);
+}
+
 /**
- * Fills a stream [tokens, hiddenSize] with the embeddings of ids. The table is read piece by piece and
- * only where it is used, since it can be larger than many blocks; once, or once a chunk where chunks
- * lie in a folder.
+ * Fills a stream [tokens, hiddenSize] with what stands before the first block: the embeddings of ids,
+ * scaled, and of their positions in windows of `length`, as the model has it. The table is read piece
+ * by piece and only where it is used, since it can be larger than many blocks; once, or once a chunk
+ * where chunks lie in a folder.
  *
  * @throws PenjingError when a row that is used holds NaN or infinity
  */
@@ -60,8 +76,12 @@ export async function embedTokens(
   model: StoredModel,
   ids: Int32Array,
   stream: ResidualStream,
+  length: number,
   signal?: AbortSignal,
 ): Promise<void> {
+  const { embeddingScale: scale = 1 } = model.spec;
+  // Without windows their length means nothing.
+  const positions = ids.length > 0 ? await readPositions(model, length) : undefined;
   const name = embeddingName(model);
   const { dtype, shape } = model.weights.get(name)!;
   const [vocabSize, cols] = shape;
@@ -82,7 +102,12 @@ export async function embedTokens(
         const row = toFloat32({ name, dtype }, bytes.subarray(at, at + rowBytes));
         const bad = row.filter((value) => !Number.isFinite(value)).length;
         if (bad > 0) throw nonFinite(model.checkpoint.folder.path, name, bad);
-        for (; some[order[next]] === id; next++) await stream.put(start + order[next], row);
+        const scaled = scale === 1 ? row : row.map((value) => value * scale);
+        for (; some[order[next]] === id; next++) {
+          const at = start + order[next];
+          const first = (at % length) * cols;
+          await stream.put(at, positions ? scaled.map((x, i) => x + positions[first + i]) : scaled);
+        }
       }
     }
   }

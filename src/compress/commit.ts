@@ -4,7 +4,8 @@ import { bytesOf } from "../checkpoint/safetensors-writer.js";
 import { extrasMetadata, isRotation } from "../extras.js";
 import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../layout.js";
 import { layoutMetadata } from "../layouts/index.js";
-import { readPieces, type StoredModel } from "../models/stored.js";
+import { storedEntry, storedPieces } from "../models/placed.js";
+import type { StoredModel } from "../models/stored.js";
 import type { OutputFolder } from "../platform/files.js";
 import { pacer } from "../run.js";
 import { sizeOf } from "../tensor.js";
@@ -60,7 +61,9 @@ export class Output {
     const added = [...made].filter(([name]) => !model.weights.has(name));
     this.rest = old.map(({ name }) => name).filter((name) => !made.has(name));
     this.tensors = [
-      ...old.flatMap((entry): readonly TensorEntry[] => made.get(entry.name) ?? [entry]),
+      ...old.flatMap(
+        (entry): readonly TensorEntry[] => made.get(entry.name) ?? [storedEntry(model, entry)],
+      ),
       ...added.flatMap(([, entries]) => entries),
     ].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
   }
@@ -101,7 +104,7 @@ export class Output {
       if (!journal.outlives) journal.drop([name, ...unit.needs]);
     }
     for (const name of this.rest) {
-      for await (const { start, bytes } of readPieces(model, name)) {
+      for await (const { start, bytes } of storedPieces(model, name)) {
         await rest();
         await writer.writeRange(name, start, bytes);
         yield share(bytes);
@@ -160,7 +163,9 @@ export class Output {
     let best: { readonly layout: string; readonly bytes: number } | undefined;
     for (const layout of Object.values(model.registry.layouts)) {
       let bytes = own;
-      for (const core of cores) {
+      for (const { name } of cores) {
+        // Whichever way it is stored, a layout packs it as it is multiplied by.
+        const core = this.packing.model.weights.get(name)!;
         if (!this.packing.isPacked(core.name, layout) || layout.refusal(core)) continue;
         const values = Math.round((1 - removed.get(core.name)!) * sizeOf(core.shape));
         const [rows, cols] = core.shape;

@@ -17,9 +17,10 @@ import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
 import type { Layout } from "../layout.js";
 import { findLayout } from "../layouts/index.js";
-import { blockTensor } from "../model.js";
+import { blockName, type DecoderSpec } from "../model.js";
 import { BOS } from "../models/bos.js";
 import { modelTypeOf } from "../models/families/index.js";
+import { asStored } from "../models/placed.js";
 import { embeddingName, readLargeModel, type StoredModel } from "../models/stored.js";
 import type { FormTree } from "../models/stored-forms.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
@@ -267,8 +268,8 @@ async function* blocks(
 /** The unit of what stands outside the blocks. */
 const OUTER = "outer";
 
-function unitName(block: number): string {
-  return blockTensor(block, "unit");
+function unitName(spec: DecoderSpec, block: number): string {
+  return `${blockName(spec, block)}.unit`;
 }
 
 async function* blocksFrom(
@@ -305,7 +306,11 @@ async function* blocksFrom(
     budget.finish();
     at = block + 1;
     if (journal.isLasting && at < layers) await keepStream(journal, stream, at);
-    const unit = await finishBlock(packing, new UnitWriter(journal, unitName(block)), outcome);
+    const unit = await finishBlock(
+      packing,
+      new UnitWriter(journal, unitName(model.spec, block)),
+      outcome,
+    );
     // The stream before this block stays, in case what came of it is damaged.
     journal.drop(unit.layers.flatMap(({ name }) => layerParts(name)));
     await dropStream(journal, block - 1);
@@ -314,20 +319,21 @@ async function* blocksFrom(
 
   try {
     for (let block = 0; block < layers; block++) {
-      const name = unitName(block);
+      const name = unitName(model.spec, block);
       if (units.has(name)) continue;
       let unit = await findUnit(journal, name);
       if (unit) {
         const message = "it was finished by an earlier run and is taken from the work folder";
-        yield note(blockName(block), message);
+        yield note(blockName(model.spec, block), message);
       } else {
         let from = block;
         while (from > at && !hasStream(journal, stream, from)) from--;
         if (from > at) await restoreStream(journal, stream, from);
         at = from;
         for (let again = from; again < block; again++) {
-          const message = `it is made again, as what ${blockName(block)} begins with is not there`;
-          yield note(blockName(again), message);
+          const begun = blockName(model.spec, block);
+          const message = `it is made again, as what ${begun} begins with is not there`;
+          yield note(blockName(model.spec, again), message);
           yield* make(again);
         }
         unit = yield* make(block);
@@ -352,10 +358,6 @@ async function* blocksFrom(
   }
 }
 
-function blockName(block: number): string {
-  return blockTensor(block, "").slice(0, -1);
-}
-
 /** Puts what steps change outside the blocks into the journal. */
 async function finishOuter(
   steps: readonly StartedStep[],
@@ -374,7 +376,7 @@ async function finishBlock(
   writer: UnitWriter,
   { layers, others, notes, needs }: BlockOutcome,
 ): Promise<Unit> {
-  for (const tensor of others) await writer.add(tensor);
+  for (const tensor of others) await writer.add(asStored(packing.model, tensor));
   for (const { report, stored } of layers) {
     await packing.add(writer, stored, `${report.name}.weight`);
   }

@@ -1,13 +1,14 @@
 import picomatch from "picomatch";
 import { PenjingError } from "../errors.js";
-import { EMBEDDING, HEAD } from "../model.js";
+import { outerTensors } from "../model.js";
 import { quote } from "../quote.js";
 import type { StepReach } from "./transform.js";
 
 /** Longest glob, in UTF-16 code units: names of layers are shorter. */
 const LONGEST_GLOB = 1000;
 
-const OUTER = [HEAD, EMBEDDING].map((name) => name.replace(/\.weight$/, ""));
+const { head, embedding } = outerTensors({});
+const OUTER = [head, embedding].map((name) => name.replace(/\.weight$/, ""));
 
 /** What a step's `ignore` is when it is not given. */
 export const DEFAULT_IGNORE: readonly string[] = OUTER;

@@ -1,5 +1,5 @@
 import type { Backend } from "../backend.js";
-import { EMBEDDING, FINAL_NORM, HEAD } from "../model.js";
+import { outerTensors } from "../model.js";
 import { embeddingName, headName, PIECE_BYTES, type StoredModel } from "../models/stored.js";
 import { downloadFloats, loadTensor, uploadFloats } from "../models/weights.js";
 import { turnColumns } from "../rotation/apply.js";
@@ -22,7 +22,8 @@ export async function foldOuter(
   unit: UnitWriter,
   signal: AbortSignal | undefined,
 ): Promise<Record<string, unknown>> {
-  const gain = await loadTensor(model, backend, FINAL_NORM, signal);
+  const names = outerTensors(model.spec);
+  const gain = await loadTensor(model, backend, names.finalNorm, signal);
   /** Turns the rows of a table [vocabSize, hidden], scaled by a gain before where one is given. */
   const turn = async (name: string, from: string, scale?: Tensor) => {
     const { dtype, shape } = model.weights.get(from)!;
@@ -45,12 +46,12 @@ export async function foldOuter(
     }
   };
   try {
-    await turn(EMBEDDING, embeddingName(model));
-    await turn(HEAD, headName(model), gain);
+    await turn(names.embedding, embeddingName(model));
+    await turn(names.head, headName(model), gain);
     backend.write(gain, new Float32Array(gain.size).fill(1));
-    const { dtype, shape } = model.weights.get(FINAL_NORM)!;
+    const { dtype, shape } = model.weights.get(names.finalNorm)!;
     const bytes = await downloadFloats(backend, gain, dtype);
-    await unit.add({ name: FINAL_NORM, dtype, shape, bytes });
+    await unit.add({ name: names.finalNorm, dtype, shape, bytes });
   } finally {
     gain.dispose();
   }

@@ -1,7 +1,8 @@
 import { PenjingError } from "../errors.js";
 import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
 import { layoutConfig, layoutFiles } from "../layouts/index.js";
-import { HEAD, modelSites } from "../model.js";
+import { modelSites, outerTensors } from "../model.js";
+import { asStored } from "../models/placed.js";
 import type { StoredModel } from "../models/stored.js";
 import { VERSION } from "../version.js";
 import type { LayerPlan } from "./layer.js";
@@ -76,7 +77,8 @@ export class Packing {
   ): Promise<void> {
     for (const tensor of tensors.filter(({ name }) => name === weightName)) {
       if (this.isPacked(weightName)) await unit.addPacked(tensor, this.layout);
-      else await unit.add(tensor);
+      // The core of a form has the weight's name too, and lies as it is multiplied by.
+      else await unit.add(tensors.length === 1 ? asStored(this.model, tensor) : tensor);
     }
     for (const tensor of tensors.filter(({ name }) => name !== weightName)) {
       await unit.add(tensor, weightName);
@@ -105,7 +107,7 @@ export function besideWeights(
   changes: object = {},
 ): Beside {
   const left = [...modelSites(spec).keys()].filter((name) => !isPacked(`${name}.weight`));
-  const modules = [...left, HEAD.replace(/\.weight$/, "")];
+  const modules = [...left, outerTensors(spec).head.replace(/\.weight$/, "")];
   const config = { ...(checkpoint.config as object), ...changes };
   const isChanged = Object.keys(changes).length > 0;
   const written = layoutConfig(config, layout, target, modules) ?? (isChanged && config);

@@ -1,5 +1,5 @@
 import type { Backend } from "../backend.js";
-import { blockTensor, sitesOf } from "../model.js";
+import { sitesOf } from "../model.js";
 import type { BlockWeights, LinearObserver } from "../models/decoder.js";
 import { pause, settlesWithin } from "../run.js";
 import type { Statistic, Statistics } from "../statistic.js";
@@ -96,7 +96,7 @@ export class Passes {
       const observe: LinearObserver = (name, input) => gatherers.get(name)?.add(input);
       yield* this.run(phase, block, { ...options, observe }, share);
       for (const [name, gatherer] of gatherers) {
-        statistics.set(name, await gatherer.finish(blockTensor(block.layer, name)));
+        statistics.set(name, await gatherer.finish(`${block.name}.${name}`));
       }
       gatherers.clear();
       return statistics;

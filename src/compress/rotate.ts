@@ -1,8 +1,21 @@
 import type { Backend } from "../backend.js";
-import { blockTensor, type Site, sitesOf } from "../model.js";
+import {
+  attentionOf,
+  type DecoderSpec,
+  normsOf,
+  type Site,
+  sitesApart,
+  sitesOf,
+} from "../model.js";
 import type { BlockWeights, LinearWeight } from "../models/decoder.js";
+import { isInterleaved } from "../models/layers/attention.js";
 import { type BlockRotation, rotateBlock, rotateStatistics } from "../rotation/apply.js";
-import { type RotationObjective, type RotationProblem, turnsOf } from "../rotation.js";
+import {
+  type BlockLinear,
+  type RotationObjective,
+  type RotationProblem,
+  turnsOf,
+} from "../rotation.js";
 import { disposeStatistics, type Statistic, type Statistics } from "../statistic.js";
 import type { Tensor } from "../tensor.js";
 
@@ -38,6 +51,54 @@ function weightOf(linear: LinearWeight): Tensor {
   return linear.weight as Tensor;
 }
 
+/** The linears of a dense block, those that are several in one as views of its rows. */
+function linearsApart(backend: Backend, block: BlockWeights): Record<string, BlockLinear> {
+  const apart: Record<string, BlockLinear> = {};
+  for (const site of sitesOf(block.spec)) {
+    const { bias } = block.linears[site.name];
+    const weight = weightOf(block.linears[site.name]);
+    let first = 0;
+    for (const { name, shape } of site.parts ?? [site]) {
+      const [rows] = shape;
+      const isWhole = rows === site.shape[0];
+      apart[name] = {
+        weight: isWhole ? weight : backend.rows(weight, first, rows),
+        bias: isWhole || !bias ? bias : backend.rows(bias, first, rows, 1),
+      };
+      first += rows;
+    }
+  }
+  return apart;
+}
+
+/** What of a model decides whether it can be rotated. */
+type RotatedSpec = Pick<DecoderSpec, "blocks" | "finalNorm" | "positions">;
+
+/**
+ * Why the blocks of a model cannot be rotated; undefined when they can. Q passes through a norm that
+ * divides by a length alone, its gains folded into the linears behind it.
+ */
+export function rotationRefusal(spec: RotatedSpec): string | undefined {
+  const { blocks, finalNorm, positions } = spec;
+  for (const block of blocks) {
+    const norms = [...normsOf(block), finalNorm];
+    const layer = norms.find(({ kind }) => kind === "layer");
+    if (layer) return `its LayerNorms (${layer.name}) subtract a mean, which a rotation changes`;
+    const behind = block.branches.find(({ after }) => after)?.after;
+    if (behind) {
+      return `it has norms behind its layers (${behind.name}), whose gains cannot be folded into a linear`;
+    }
+    const less = norms.find(({ plusOne }) => plusOne);
+    if (less) {
+      return `its norms (${less.name}) are stored less 1, and a gain that is folded would stay 1`;
+    }
+    if (isInterleaved(attentionOf(block))) {
+      return "its queries, keys and values lie head by head in one linear";
+    }
+  }
+  return positions && "what it learned of positions would have to turn with the stream";
+}
+
 /**
  * Folds the gains of the norms before a block's layers into the linears that read them, which then
  * read x / rms(x); the gains become 1. In place.
@@ -46,7 +107,8 @@ function weightOf(linear: LinearWeight): Tensor {
  */
 export async function foldNorms(backend: Backend, block: BlockWeights): Promise<void> {
   for (const { before, layer } of block.spec.branches) {
-    const gain = block.norms[before.name];
+    if (!before) continue;
+    const { gain } = block.norms[before.name];
     for (const { name, reads } of Object.values<Site>(layer.sites)) {
       if (reads === "stream") backend.ops.scaleColumns(weightOf(block.linears[name]), gain);
     }
@@ -60,14 +122,17 @@ export async function foldNorms(backend: Backend, block: BlockWeights): Promise<
  * @param block dense, its norms folded
  */
 export function rotationProblem(
+  backend: Backend,
   block: BlockWeights,
   given: Pick<RotationProblem, "moments"> & {
     readonly statistics?: ReadonlyMap<string, Statistics> | undefined;
   },
 ): RotationProblem {
-  const weights = Object.entries(block.linears).map(([name, linear]) => [name, weightOf(linear)]);
+  const weights = Object.entries(linearsApart(backend, block)).map(([name, { weight }]) => {
+    return [name, weight] as const;
+  });
   return {
-    name: blockTensor(block.layer, "").slice(0, -1),
+    name: block.name,
     block: block.spec,
     weights: Object.fromEntries(weights),
     statistics: Object.fromEntries(given.statistics ?? []),
@@ -96,11 +161,8 @@ export async function applyRotation(
   signal?: AbortSignal,
 ): Promise<RotatedBlock> {
   const sites = sitesOf(block.spec);
-  const linears = Object.entries(block.linears).map(([name, linear]) => [
-    name,
-    { weight: weightOf(linear), bias: linear.bias },
-  ]);
-  await rotateBlock(backend, sites, Object.fromEntries(linears), rotation, signal);
+  const linears = linearsApart(backend, block);
+  await rotateBlock(backend, sitesApart(block.spec), linears, rotation, signal);
   const turned = new Map<string, Statistics>();
   for (const site of sites) {
     const before = statistics.get(site.name);

@@ -1,6 +1,6 @@
 import type { Backend } from "../backend.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
-import { attentionOf, blockTensor, type Site, sitesOf } from "../model.js";
+import { attentionOf, type Site, sitesOf } from "../model.js";
 import { type BlockWeights, disposeBlock } from "../models/decoder.js";
 import { loadBlock } from "../models/load.js";
 import type { StoredModel } from "../models/stored.js";
@@ -131,7 +131,7 @@ export class Rotator implements TransformRun {
     const { block, statistics, notes } = state;
     const { layer } = block;
     if (!this.group) {
-      const problem = rotationProblem(block, { statistics });
+      const problem = rotationProblem(backend, block, { statistics });
       yield* this.search({ first: layer, end: layer + 1 }, [problem], seconds);
     }
     const { first, q, r2, notes: found } = this.group!;
@@ -140,7 +140,7 @@ export class Rotator implements TransformRun {
     Object.assign(state, await applyRotation(backend, block, statistics, rotation, known, signal));
     yield* this.gatherAfter(state);
     if (layer !== first) return;
-    const where = blockTensor(layer, "rotation");
+    const where = `${block.name}.rotation`;
     notes.push(...found.map((message) => ({ where, message })));
   }
 
@@ -161,17 +161,17 @@ export class Rotator implements TransformRun {
    */
   private async store({ block, replaced, tensors }: BlockState): Promise<void> {
     const { backend, model } = this;
-    const { layer, spec, norms, linears } = block;
+    const { layer, name: own, spec, norms, linears } = block;
     const store = async (name: string, tensor: Tensor, dtype: StoredDType) => {
       const bytes = await round(backend, tensor, dtype);
       tensors.push({ name, dtype, shape: tensor.shape, bytes });
     };
     const update = (tail: string, tensor: Tensor) => {
-      const name = blockTensor(layer, tail);
+      const name = `${own}.${tail}`;
       return store(name, tensor, model.weights.get(name)!.dtype);
     };
     for (const { before } of spec.branches) {
-      await update(`${before.name}.weight`, norms[before.name]);
+      if (before) await update(`${before.name}.weight`, norms[before.name].gain);
     }
     for (const site of sitesOf(spec)) {
       const { bias, weight } = linears[site.name];
@@ -284,7 +284,7 @@ export class Rotator implements TransformRun {
           const share = (fraction: number) => (layer - first + fraction) / (end - first);
           const options = { advance: layer + 1 < end, stream };
           statistics = yield* passes.gather("survey", block, needs, options, share);
-          const problem = rotationProblem(block, { statistics });
+          const problem = rotationProblem(backend, block, { statistics });
           await this.putMoments(layer, problem);
         } finally {
           disposeBlock(block);
@@ -328,7 +328,7 @@ export class Rotator implements TransformRun {
             moments.set(input, backend.upload(data as Float32Array, shape));
           }
           const given: RotationMoments | undefined = kept ? moments : undefined;
-          const problem = rotationProblem(block, { moments: given });
+          const problem = rotationProblem(backend, block, { moments: given });
           opened.set(problem, block);
           return problem;
         } catch (error) {
@@ -352,9 +352,9 @@ export class Rotator implements TransformRun {
 }
 
 function momentsPart(layer: number): string {
-  return blockTensor(layer, "moments");
+  return `model.layers.${layer}.moments`;
 }
 
 function rotationPart({ first }: BlockGroup): string {
-  return blockTensor(first, "rotation");
+  return `model.layers.${first}.rotation`;
 }

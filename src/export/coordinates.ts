@@ -62,8 +62,9 @@ export class Coordinates {
       await this.refuseSkew(name);
     }
     if (!this.current) return;
-    for (const { before } of tools.model.spec.blocks[layer].branches) {
-      await refuseGains(tools, blockTensor(layer, `${before.name}.weight`));
+    const { spec } = tools.model;
+    for (const { before } of spec.blocks[layer].branches) {
+      if (before) await refuseGains(tools, blockTensor(spec, layer, `${before.name}.weight`));
     }
   }
 

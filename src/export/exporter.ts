@@ -30,6 +30,7 @@ import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../
 import { dense } from "../layouts/dense.js";
 import { findLayout, layoutMetadata } from "../layouts/index.js";
 import { modelSites } from "../model.js";
+import { storedEntry } from "../models/placed.js";
 import {
   hasExtras,
   isStored,
@@ -45,6 +46,7 @@ import { Coordinates } from "./coordinates.js";
 import type { ExportEvent, ExportOptions, ExportResult } from "./options.js";
 import { rebuild, rebuiltTensors } from "./rebuild.js";
 import {
+  asPlaced,
   convertRows,
   copyParts,
   firstMisfitOf,
@@ -289,7 +291,11 @@ class Job {
   get tensors(): TensorEntry[] {
     return this.names.flatMap((name) => {
       const { dtype, shape } = this.model.weights.get(name)!;
-      return this.layoutAfter(name).entries({ name, dtype, shape });
+      const entry = { name, dtype, shape };
+      const isPlain = this.rebuilds || !this.model.forms.has(name);
+      return this.layoutAfter(name).entries(
+        isPlain && this.layoutAfter(name) === dense ? storedEntry(this.model, entry) : entry,
+      );
     });
   }
 
@@ -314,14 +320,19 @@ class Job {
     }
     for (const name of open) {
       const stays = layoutOfWeight(this.model, name) === this.layoutAfter(name);
-      const read = stays
-        ? copyParts(this.model, name)
-        : convertRows(this.model, name, this.layoutAfter(name));
+      const read = stays ? copyParts(this.model, name) : this.converted(name);
       for await (const { parts, share } of read) {
         await this.rest();
         yield { parts, share, event: this.progress("write", name, share) };
       }
     }
+  }
+
+  /** A weight in the layout that it goes into. */
+  private converted(name: string): AsyncIterable<Stretch> {
+    const after = this.layoutAfter(name);
+    const rows = convertRows(this.model, name, after);
+    return after === dense && !this.model.forms.has(name) ? asPlaced(this.model, name, rows) : rows;
   }
 
   /** The tensors that must be computed anew, block by block. */
@@ -335,7 +346,8 @@ class Job {
         await coordinates.enter(layer);
         const { q } = coordinates;
         for (const [name, side] of rebuiltTensors(model, layer, q !== undefined)) {
-          for await (const stretch of rebuild(tools, name, side, q)) yield { name, ...stretch };
+          const made = asPlaced(model, name, rebuild(tools, name, side, q));
+          for await (const stretch of made) yield { name, ...stretch };
           if (this.linears.includes(name)) this.reconstructed++;
         }
       }

@@ -35,12 +35,12 @@ export function rebuiltTensors(
 ): ReadonlyMap<string, Side> {
   const rebuilt = new Map<string, Side>();
   for (const site of sitesOf(spec.blocks[layer])) {
-    const name = blockTensor(layer, `${site.name}.weight`);
+    const name = blockTensor(spec, layer, `${site.name}.weight`);
     const writes = site.writes === "stream";
     if (isTurned) rebuilt.set(name, writes ? "output" : "input");
     else if (forms.has(name)) rebuilt.set(name, undefined);
     // A bias is a row of what the linear writes, so its columns are turned.
-    const bias = blockTensor(layer, `${site.name}.bias`);
+    const bias = blockTensor(spec, layer, `${site.name}.bias`);
     if (isTurned && writes && site.bias) rebuilt.set(bias, "input");
   }
   return rebuilt;

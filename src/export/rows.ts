@@ -3,7 +3,8 @@ import type { PenjingError } from "../errors.js";
 import type { Layout, TensorEntry } from "../layout.js";
 import { dense } from "../layouts/dense.js";
 import { bitsOf } from "../layouts/parts/elements.js";
-import { PIECE_BYTES, type StoredModel } from "../models/stored.js";
+import { asStored } from "../models/placed.js";
+import { PIECE_BYTES, readWeight, type StoredModel } from "../models/stored.js";
 import { firstMisfit, notTwoFour } from "../pack.js";
 import { sizeOf } from "../tensor.js";
 
@@ -62,6 +63,10 @@ export async function* readRows(
   const entry = { name, dtype, shape };
   const layout = layoutOfWeight(model, name);
   const [rows, cols] = matrixOf(entry);
+  if (model.sources.has(name)) {
+    yield { first: 0, count: rows, bytes: await readWeight(model, name) };
+    return;
+  }
   const step = rowsAtOnce(entry, [layout, target]);
   for (let first = 0; first < rows; first += step) {
     const count = Math.min(step, rows - first);
@@ -93,6 +98,26 @@ export async function* convertRows(
     }));
     yield { parts, share: count / rows };
   }
+}
+
+/** The rows of a dense weight as its family stores it, which transposes some, all at the end. */
+export async function* asPlaced(
+  model: StoredModel,
+  name: string,
+  rows: AsyncIterable<Stretch>,
+): AsyncGenerator<Stretch, void, void> {
+  if (!model.places.has(name)) {
+    yield* rows;
+    return;
+  }
+  const { dtype, shape } = model.weights.get(name)!;
+  const bytes = new Uint8Array(sizeOf(shape) * DTYPE_BYTES[dtype]);
+  for await (const { parts, share } of rows) {
+    for (const part of parts) bytes.set(part.bytes, part.start);
+    yield { parts: [], share };
+  }
+  const turned = asStored(model, { name, dtype, shape, bytes });
+  yield { parts: [{ name, start: 0, bytes: turned.bytes }], share: 0 };
 }
 
 /** The stored tensors of a weight as they are. */

@@ -5,7 +5,7 @@ import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 import { layerKinds } from "./layers/index.js";
 import type { KeyValueCache } from "./layers/key-value-cache.js";
 import type { LayerRun } from "./layers/layer.js";
-import { normalise } from "./layers/norm.js";
+import { type NormWeights, normalise } from "./layers/norm.js";
 
 /** A linear layer ready to run: y = x Wᵀ + bias, W in whichever form it is held. */
 export interface LinearWeight {
@@ -16,9 +16,11 @@ export interface LinearWeight {
 /** The parameters of one decoder block on a backend. */
 export interface BlockWeights {
   readonly layer: number;
+  /** Such as "model.layers.3". */
+  readonly name: string;
   readonly spec: BlockSpec;
-  /** Gains by the norms' names. */
-  readonly norms: Readonly<Record<string, Tensor>>;
+  /** By the norms' names. */
+  readonly norms: Readonly<Record<string, NormWeights>>;
   /** By the sites' names. */
   readonly linears: Readonly<Record<string, LinearWeight>>;
   /** Rᵀ [hiddenSize, hiddenSize]: x becomes x R before the block. */
@@ -31,7 +33,9 @@ export interface BlockWeights {
 export interface OuterWeights {
   /** [vocabSize, hiddenSize] */
   readonly embedding: Weight;
-  readonly finalNorm: Tensor;
+  /** [offset + context, hiddenSize], where positions are learned. */
+  readonly positions?: Tensor | undefined;
+  readonly finalNorm: NormWeights;
   /** [vocabSize, hiddenSize]; the embedding itself when tied. */
   readonly head: Weight;
 }
@@ -42,7 +46,20 @@ export function disposeBlock(block: BlockWeights): void {
     bias?.dispose();
   }
   const { norms, inputRotation, outputRotation } = block;
-  for (const tensor of [...Object.values(norms), inputRotation, outputRotation]) tensor?.dispose();
+  for (const { gain, bias } of Object.values(norms)) {
+    gain.dispose();
+    bias?.dispose();
+  }
+  inputRotation?.dispose();
+  outputRotation?.dispose();
+}
+
+export function disposeOuter({ embedding, positions, finalNorm, head }: OuterWeights): void {
+  embedding.dispose();
+  positions?.dispose();
+  finalNorm.gain.dispose();
+  finalNorm.bias?.dispose();
+  if (head !== embedding) head.dispose();
 }
 
 /** Sees the input of each linear [tokens, inFeatures] while a block runs; must not keep it longer than its steps. */
@@ -60,6 +77,8 @@ export interface BlockRun {
 
 /** What a branch reads, and then adds to the residual stream. */
 const BRANCH = "branch";
+/** The same where another branch of a parallel block has left its part in the first. */
+const BESIDE = "beside";
 
 /**
  * Runs decoder blocks over a workspace that is made by the first run and kept until `release`. A
@@ -81,7 +100,7 @@ export class BlockRunner {
     private readonly maxTokens: number,
     private readonly maxPositions: number,
   ) {
-    this.widths.set(BRANCH, spec.hiddenSize);
+    for (const name of [BRANCH, BESIDE]) this.widths.set(name, spec.hiddenSize);
     for (const { layer } of spec.blocks.flatMap(({ branches }) => branches)) {
       for (const [name, cols] of Object.entries(layerKinds[layer.kind].scratch(layer))) {
         this.widths.set(name, Math.max(cols, this.widths.get(name) ?? 0));
@@ -122,7 +141,7 @@ export class BlockRunner {
     const { backend } = this;
     const { cache, observe, observeOnly = false, sequences = 1 } = options;
     const { layer, norms, linears } = block;
-    const { branches } = block.spec;
+    const { branches, parallel = false } = block.spec;
     const last = observeOnly ? sitesOf(block.spec).at(-1) : undefined;
     const { maxPositions } = this;
     const linear = (site: Site, input: Tensor, out: Tensor) =>
@@ -149,14 +168,22 @@ export class BlockRunner {
       },
       multiply: observe || last ? observed : linear,
     };
-    const branch = this.room(BRANCH, rowsOf(x), colsOf(x));
     yield* this.rotate(x, block.inputRotation);
-    for (const { before, layer: spec } of branches) {
-      normalise(backend, before, x, norms[before.name], branch);
+    /** What all branches of a parallel block add. */
+    let sum: Tensor | undefined;
+    for (const { before, layer: spec, after, scale = 1 } of branches) {
+      const branch = this.room(sum ? BESIDE : BRANCH, rowsOf(x), colsOf(x));
+      if (before) normalise(backend, before, x, norms[before.name], branch);
+      else backend.copy(x, branch);
       yield* layerKinds[spec.kind].forward(spec, branch, run);
       if (observeOnly && spec === branches.at(-1)!.layer) return;
-      backend.ops.add(x, branch);
+      if (after) normalise(backend, after, branch, norms[after.name], branch);
+      if (scale !== 1) backend.ops.scale(branch, scale);
+      if (sum) backend.ops.add(sum, branch);
+      else if (parallel) sum = branch;
+      else backend.ops.add(x, branch);
     }
+    if (sum) backend.ops.add(x, sum);
     yield* this.rotate(x, block.outputRotation);
   }
 
@@ -220,6 +247,12 @@ export class Decoder {
     const hidden = backend.rows(this.hidden, 0, tokens.length);
     backend.write(ids, tokens);
     backend.ops.embed(outer.embedding, ids, hidden);
+    const { embeddingScale = 1, positions } = this.spec;
+    if (embeddingScale !== 1) backend.ops.scale(hidden, embeddingScale);
+    if (outer.positions) {
+      const start = positions!.offset + (cache?.length ?? 0);
+      backend.ops.add(hidden, backend.rows(outer.positions, start, tokens.length));
+    }
     for (const block of this.blocks) yield* this.runner.steps(hidden, block, { cache });
     if (cache) cache.length += tokens.length;
   }
@@ -259,8 +292,6 @@ export class Decoder {
     this.hidden.dispose();
     this.ids.dispose();
     for (const block of this.blocks) disposeBlock(block);
-    this.outer.embedding.dispose();
-    this.outer.finalNorm.dispose();
-    if (this.outer.head !== this.outer.embedding) this.outer.head.dispose();
+    disposeOuter(this.outer);
   }
 }

@@ -11,10 +11,11 @@ import type { PartRule } from "../forms/rules.js";
 import type { TensorEntry } from "../layout.js";
 import { bitsOf } from "../layouts/parts/elements.js";
 import { twoFour } from "../layouts/two-four.js";
-import { blockTensor, FINAL_NORM, normsOf, sitesOf } from "../model.js";
+import { blockName, type NormSpec, normsOf, outerTensors, sitesOf } from "../model.js";
 import { checkTwoFourIndices, firstMisfit } from "../pack.js";
 import type { Tensor } from "../tensor.js";
 import type { BlockWeights, LinearWeight, OuterWeights } from "./decoder.js";
+import type { NormWeights } from "./layers/norm.js";
 import { embeddingName, headName, readWeight, type StoredModel } from "./stored.js";
 import { sharedIn } from "./stored-forms.js";
 import { allOrNothing, loadFactors, loadTensor, parameterOf } from "./weights.js";
@@ -262,6 +263,35 @@ export interface LoadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/**
+ * Loads the parameters of a norm.
+ *
+ * @param name without ".weight"
+ * @param factor that its outputs are multiplied by. @default 1
+ */
+function loadNorm(
+  model: StoredModel,
+  backend: Backend,
+  name: string,
+  { kind, plusOne = false }: NormSpec,
+  { factor = 1, signal }: { readonly factor?: number; readonly signal: AbortSignal | undefined },
+): Promise<NormWeights> {
+  return allOrNothing(async (own) => {
+    const load = async (part: string, added: number) => {
+      const tensor = own(await loadTensor(model, backend, `${name}.${part}`, signal));
+      if (added === 0 && factor === 1) return tensor;
+      const values = (await backend.read(tensor)) as Float32Array;
+      backend.write(
+        tensor,
+        values.map((value) => (value + added) * factor),
+      );
+      return tensor;
+    };
+    const gain = await load("weight", plusOne ? 1 : 0);
+    return { gain, bias: kind === "layer" ? await load("bias", 0) : undefined };
+  });
+}
+
 /** Loads the parameters of one decoder block. */
 export function loadBlock(
   model: StoredModel,
@@ -271,25 +301,30 @@ export function loadBlock(
 ): Promise<BlockWeights> {
   const { blocks } = model.spec;
   const spec = blocks[layer];
+  const name = blockName(model.spec, layer);
   return allOrNothing(async (own) => {
-    const load = async (name: string) =>
-      own(await loadTensor(model, backend, blockTensor(layer, name), signal));
+    const load = async (tail: string) =>
+      own(await loadTensor(model, backend, `${name}.${tail}`, signal));
     const turn = async (name: string) =>
       model.weights.has(name) ? own(await loadTurn(model, backend, name, signal)) : undefined;
     const linears: Record<string, LinearWeight> = {};
-    for (const { name, bias: hasBias } of sitesOf(spec)) {
-      const weightName = blockTensor(layer, `${name}.weight`);
+    for (const { name: site, bias: hasBias } of sitesOf(spec)) {
+      const weightName = `${name}.${site}.weight`;
       const weight = dense
         ? await loadDense(model, backend, weightName, signal)
         : await loadMatrix(model, backend, weightName, { matrices, signal });
       own(weight);
-      const bias = hasBias ? await load(`${name}.bias`) : undefined;
-      linears[name] = { weight, bias };
+      const bias = hasBias ? await load(`${site}.bias`) : undefined;
+      linears[site] = { weight, bias };
     }
-    const norms: Record<string, Tensor> = {};
-    for (const { name } of normsOf(spec)) norms[name] = await load(`${name}.weight`);
+    const norms: Record<string, NormWeights> = {};
+    for (const norm of normsOf(spec)) {
+      const loaded = await loadNorm(model, backend, `${name}.${norm.name}`, norm, { signal });
+      for (const tensor of Object.values(loaded)) if (tensor) own(tensor);
+      norms[norm.name] = loaded;
+    }
     return {
-      ...{ layer, spec, norms, linears },
+      ...{ layer, name, spec, norms, linears },
       inputRotation: await turn(inputRotation(layer)),
       outputRotation: layer + 1 === blocks.length ? await turn(OUTPUT_ROTATION) : undefined,
     };
@@ -303,11 +338,24 @@ export function loadOuter(
   { dense = false, signal }: LoadOptions = {},
 ): Promise<OuterWeights> {
   const load = dense ? loadDense : loadTable;
+  const { spec } = model;
+  const names = outerTensors(spec);
   return allOrNothing(async (own) => {
     const embedding = own(await load(model, backend, embeddingName(model), signal));
-    const finalNorm = own(await loadTensor(model, backend, FINAL_NORM, signal));
+    const positions = spec.positions
+      ? own(await loadTensor(model, backend, names.positions, signal))
+      : undefined;
+    // What the head reads is scaled, and not what it gives.
+    const finalNorm = await loadNorm(
+      model,
+      backend,
+      names.finalNorm.replace(/\.weight$/, ""),
+      spec.finalNorm,
+      { factor: spec.logitScale, signal },
+    );
+    for (const tensor of Object.values(finalNorm)) if (tensor) own(tensor);
     const tied = headName(model) === embeddingName(model);
     const head = tied ? embedding : own(await load(model, backend, headName(model), signal));
-    return { embedding, finalNorm, head };
+    return { embedding, positions, finalNorm, head };
   });
 }

@@ -20,7 +20,7 @@ import type { Folder } from "../platform/files.js";
 import type { PluginOptions } from "../plugin.js";
 import { openRegistry } from "../registry.js";
 import { pacer, pause } from "../run.js";
-import { type BlockWeights, Decoder, disposeBlock } from "./decoder.js";
+import { type BlockWeights, Decoder, disposeBlock, disposeOuter } from "./decoder.js";
 import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import { readLargeModel, type StoredModel } from "./stored.js";
 import { allOrNothing } from "./weights.js";
@@ -206,7 +206,7 @@ export function loadDecoder(
   return allOrNothing(async (own) => {
     const rest = pacer(signal);
     const outer = await loadOuter(model, backend, { signal });
-    for (const tensor of Object.values(outer)) own(tensor);
+    own({ dispose: () => disposeOuter(outer) });
     const matrices = new SharedMatrices();
     const blocks: BlockWeights[] = [];
     own({ dispose: () => blocks.forEach(disposeBlock) });

@@ -13,22 +13,24 @@ export interface TensorSource {
 }
 
 /** The tensors of a decoder that its family says lie elsewhere, by their logical names. */
-export function tensorSources({ blocks }: DecoderSpec): Map<string, TensorSource> {
+export function tensorSources(spec: DecoderSpec): Map<string, TensorSource> {
   const sources = new Map<string, TensorSource>();
-  for (const [layer, block] of blocks.entries()) {
+  for (const [layer, block] of spec.blocks.entries()) {
     for (const { name: own, shape, bias, source } of sitesOf(block)) {
       if (!source) continue;
       const [rows, cols] = shape;
-      const { name, outputs: { first, of } = { first: 0, of: rows }, transposed = false } = source;
+      const linear = blockTensor(spec, layer, own);
+      const { name = linear, outputs, transposed = false } = source;
+      const { first, of } = outputs ?? { first: 0, of: rows };
       const add = (part: string, stored: readonly number[], isTransposed: boolean) =>
-        sources.set(blockTensor(layer, `${own}.${part}`), {
+        sources.set(`${linear}.${part}`, {
           name: `${name}.${part}`,
           shape: stored,
           first,
           transposed: isTransposed,
         });
       add("weight", transposed ? [cols, of] : [of, cols], transposed);
-      if (bias) add("bias", [of], false);
+      if (bias && (name !== linear || outputs)) add("bias", [of], false);
     }
   }
   return sources;

@@ -4,14 +4,14 @@ import { checkExtras, isRotation } from "../extras.js";
 import { type Form, partsIn } from "../form.js";
 import type { Layout, TensorEntry } from "../layout.js";
 import { layoutOf, plainConfig } from "../layouts/index.js";
-import { type DecoderSpec, decoderTensors, EMBEDDING, FINAL_NORM, HEAD } from "../model.js";
+import { blockName, type DecoderSpec, decoderTensors, outerTensors } from "../model.js";
 import { openRegistry, type RunRegistry } from "../registry.js";
 import { pacer, type Restful, withoutRest, withRest } from "../run.js";
 import type { StoredDType } from "../tensor.js";
 import { readModelConfig } from "./families/index.js";
 import { readSource, type TensorSource, tensorSources } from "./sources.js";
 import { checkForms, readForms, type StoredForms, sharedIn } from "./stored-forms.js";
-import { misplaced, withPlainNames } from "./tensor-names.js";
+import { misplaced, withPlainNames, withStoredBase } from "./tensor-names.js";
 
 /** Names that old checkpoints store beside their parameters and that are computed anew here. */
 const IGNORED = /\.rotary_emb\.inv_freq$/;
@@ -36,6 +36,8 @@ export interface StoredModel {
   readonly extras: ReadonlySet<string>;
   /** What is a part of another tensor or transposed, by its logical name. */
   readonly sources: ReadonlyMap<string, TensorSource>;
+  /** What is so in plain checkpoints of the family, whichever form it has in this one. */
+  readonly places: ReadonlyMap<string, TensorSource>;
 }
 
 /**
@@ -78,7 +80,7 @@ function* readSteps(given: Checkpoint, registry: RunRegistry): Restful<StoredMod
   const checkpoint = isPlain ? withPlainNames(given) : given;
   yield;
   const config = plainConfig(checkpoint.config, layout);
-  const spec = readModelConfig(`${path}/config.json`, config, {
+  const read = readModelConfig(`${path}/config.json`, config, {
     known: registry.families,
     plugins: checkpoint.plugins,
     tensors: checkpoint.tensors.size,
@@ -89,13 +91,18 @@ function* readSteps(given: Checkpoint, registry: RunRegistry): Restful<StoredMod
   const parts = new Set(packed.flatMap((entry) => layout.entries(entry).map(({ name }) => name)));
   const weights = new Map<string, TensorEntry>(packed.map((entry) => [entry.name, entry]));
   for (const entry of stored) if (!parts.has(entry.name)) weights.set(entry.name, entry);
-  const wrong =
-    weights.has(FINAL_NORM) && weights.has(HEAD) ? undefined : misplaced(weights.keys());
+  const spec = withStoredBase(read, weights.keys());
+  const { finalNorm, head } = outerTensors(spec);
+  const wrong = weights.has(finalNorm) && weights.has(head) ? undefined : misplaced(weights.keys());
   if (wrong !== undefined) throw new PenjingError(path, wrong);
   yield;
-  const sources = takeSources(spec, weights, path);
-  yield;
   const forms = readForms(checkpoint.forms, weights, path);
+  const places = tensorSources(spec);
+  const isPacked = new Set(packed.map(({ name }) => name));
+  const plain = [...places].filter(([name]) => !forms.has(name) && !isPacked.has(name));
+  const sources = new Map(plain);
+  yield;
+  takeSources(spec, sources, weights, path);
   const expected = expectedTensors(spec, weights);
   yield;
   checkForms(forms, weights, expected, path);
@@ -111,10 +118,11 @@ function* readSteps(given: Checkpoint, registry: RunRegistry): Restful<StoredMod
     registry,
     layout,
     weights,
-    packed: new Set(packed.map(({ name }) => name)),
+    packed: isPacked,
     forms,
     extras,
     sources,
+    places,
   };
   yield;
   checkTensors(model, expected);
@@ -124,17 +132,16 @@ function* readSteps(given: Checkpoint, registry: RunRegistry): Restful<StoredMod
 /** Puts in place of stored tensors the weights that are parts of them, under their logical names. */
 function takeSources(
   spec: DecoderSpec,
+  sources: ReadonlyMap<string, TensorSource>,
   weights: Map<string, TensorEntry>,
   where: string,
-): Map<string, TensorSource> {
-  const sources = tensorSources(spec);
+): void {
   const shapes = decoderTensors(spec);
   for (const [name, source] of sources) {
     const { dtype } = checkTensor(spec, weights.get(source.name), source, where);
     weights.set(name, { name, dtype, shape: shapes.get(name)! });
   }
   for (const { name } of sources.values()) if (!sources.has(name)) weights.delete(name);
-  return sources;
 }
 
 /** Refuses a tensor that is missing, of another shape, or not of a float dtype. */
@@ -144,7 +151,7 @@ function checkTensor(
   { name, shape }: Pick<TensorEntry, "name" | "shape">,
   where: string,
 ): TensorEntry {
-  if (!entry && name === HEAD) {
+  if (!entry && name === outerTensors(spec).head) {
     throw new PenjingError(
       where,
       `the tensor ${name} is missing: the checkpoint has no head that predicts tokens, and config.json does not say that the embedding serves as one; set tie_word_embeddings to true there if it does, or fetch the whole model.`,
@@ -182,9 +189,10 @@ function expectedTensors(
 ): Map<string, readonly number[]> {
   const expected = decoderTensors(spec);
   // A tied pair may be stored under either name or under both.
-  if (spec.tiedHead) {
-    if (weights.has(HEAD)) expected.set(HEAD, expected.get(EMBEDDING)!);
-    if (weights.has(HEAD) && !weights.has(EMBEDDING)) expected.delete(EMBEDDING);
+  const { head, embedding } = outerTensors(spec);
+  if (spec.tiedHead && weights.has(head)) {
+    expected.set(head, expected.get(embedding)!);
+    if (!weights.has(embedding)) expected.delete(embedding);
   }
   return expected;
 }
@@ -220,8 +228,12 @@ function checkTensors(model: StoredModel, expected: ReadonlyMap<string, readonly
   for (const [name, shape] of expected) {
     checkTensor(spec, weights.get(name), { name, shape }, where);
   }
+  const { buffers = [], blocks } = spec;
+  const ignored = new Set(
+    blocks.flatMap((_, layer) => buffers.map((name) => `${blockName(spec, layer)}.${name}`)),
+  );
   for (const name of weights.keys()) {
-    if (expected.has(name) || IGNORED.test(name)) continue;
+    if (expected.has(name) || ignored.has(name) || IGNORED.test(name)) continue;
     if (isRotation(name)) checkRotation(model, name);
     if (extras.has(name)) continue;
     throw new PenjingError(
@@ -248,7 +260,7 @@ function checkRotation({ weights, spec, checkpoint }: StoredModel, name: string)
  * @throws PenjingError naming the first of them
  */
 export function refuseSources({ checkpoint, sources }: StoredModel): void {
-  const [first] = sources;
+  const first = [...sources].find(([name, source]) => source.name !== name);
   if (!first) return;
   const [name, { name: stored, transposed }] = first;
   throw new PenjingError(
@@ -269,12 +281,14 @@ export function isStored({ checkpoint, packed }: StoredModel, name: string): boo
 
 /** Where a tied or untied output head is stored. */
 export function headName({ spec, weights }: StoredModel): string {
-  return spec.tiedHead && weights.has(EMBEDDING) ? EMBEDDING : HEAD;
+  const { embedding, head } = outerTensors(spec);
+  return spec.tiedHead && weights.has(embedding) ? embedding : head;
 }
 
 /** Where the embedding is stored. */
-export function embeddingName({ weights }: StoredModel): string {
-  return weights.has(EMBEDDING) ? EMBEDDING : HEAD;
+export function embeddingName({ spec, weights }: StoredModel): string {
+  const { embedding, head } = outerTensors(spec);
+  return weights.has(embedding) ? embedding : head;
 }
 
 /** The bytes of a weight, row-major in its own dtype, unpacked when it is stored packed. */

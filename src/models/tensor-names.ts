@@ -1,11 +1,29 @@
 /** Checkpoints whose tensors have other names than their family's. */
 import type { Checkpoint, CheckpointTensor } from "../checkpoint/checkpoint.js";
-import { FINAL_NORM, HEAD } from "../model.js";
+import { type DecoderSpec, LLAMA_NAMES, outerTensors } from "../model.js";
 import { quote } from "../quote.js";
 
+const { finalNorm: FINAL_NORM, head: HEAD } = outerTensors({});
 /** What stands before every name of a decoder but the head's. */
-const BASE = "model.";
+const BASE = LLAMA_NAMES.base;
 const NORM = FINAL_NORM.slice(BASE.length);
+
+/**
+ * A family that has names of its own, with what a checkpoint has before them: programs that save a
+ * model without its head leave the base away.
+ *
+ * @param tensors names of those that the checkpoint holds
+ */
+export function withStoredBase(spec: DecoderSpec, tensors: Iterable<string>): DecoderSpec {
+  const { names } = spec;
+  if (!names) return spec;
+  const all = [...tensors];
+  const { embedding } = outerTensors(spec);
+  const tail = embedding.slice(names.base.length);
+  const found = all.filter((name) => name === tail || name.endsWith(`.${tail}`));
+  if (found.length !== 1 || found[0] === embedding) return spec;
+  return { ...spec, names: { ...names, base: found[0].slice(0, -tail.length) } };
+}
 
 /**
  * A checkpoint whose tensors have the family's names, where all that is wrong is what stands before

@@ -1,5 +1,5 @@
 import type { EntropyOptions, Operations } from "../backend.js";
-import { type BlockSpec, type Site, sitesOf } from "../model.js";
+import { type BlockSpec, type Site, sitesApart } from "../model.js";
 import { type RotationPattern, turnsOf } from "../rotation.js";
 import type { Tensor } from "../tensor.js";
 
@@ -10,7 +10,7 @@ export interface InputGroup {
 }
 
 export function inputGroups(block: BlockSpec): InputGroup[] {
-  const sites = sitesOf(block);
+  const sites = sitesApart(block);
   return [...new Set(sites.map(({ input }) => input))].map((input) => ({
     input,
     sites: sites.filter((site) => site.input === input),

@@ -1,6 +1,6 @@
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
-import { type AttentionSpec, attentionOf, type Site, sitesOf, streamWidth } from "../model.js";
+import { type AttentionSpec, attentionOf, type Site, sitesApart, streamWidth } from "../model.js";
 import {
   DEFAULT_PATTERN,
   type RotationLoss,
@@ -87,7 +87,7 @@ export class BlockObjective {
   ) {
     const { block } = problem;
     const hidden = streamWidth(block);
-    this.sites = sitesOf(block);
+    this.sites = sitesApart(block);
     this.groups = inputGroups(block);
     this.heads = attentionOf(block);
     this.turnedByHeads = this.sites.filter((site) => Object.values(turnsOf(site)).includes("r2"));
@@ -326,7 +326,7 @@ export class BlockObjective {
 }
 
 function checkShapes({ name, block, weights }: RotationProblem): void {
-  for (const site of sitesOf(block)) {
+  for (const site of sitesApart(block)) {
     const { shape } = weights[site.name];
     if (String(shape) === String(site.shape)) continue;
     throw new PenjingError(

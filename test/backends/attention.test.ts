@@ -11,7 +11,7 @@ function expectedAttention(
   q: Float32Array,
   k: Float32Array,
   v: Float32Array,
-  { heads, kvHeads, headDim, window = Infinity }: AttentionOptions,
+  { heads, kvHeads, headDim, window = Infinity, scale = 1 / Math.sqrt(headDim) }: AttentionOptions,
 ) {
   const expected = new Float64Array(queries * heads * headDim);
   for (let head = 0; head < heads; head++) {
@@ -24,7 +24,7 @@ function expectedAttention(
         for (let i = 0; i < headDim; i++) {
           dot += q[(t * heads + head) * headDim + i] * k[(s * kvHeads + kvHead) * headDim + i];
         }
-        return dot / Math.sqrt(headDim);
+        return dot * scale;
       });
       const largest = Math.max(...scores);
       const weights = scores.map((score) => Math.exp(score - largest));
@@ -76,6 +76,12 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
       ]) {
         await check(3, 10, { heads, kvHeads, headDim });
       }
+    }
+  });
+
+  test(`${backend.name}: scores are scaled by the number that is given`, async () => {
+    for (const queries of [1, 9]) {
+      await check(queries, 9, { heads: 2, kvHeads: 1, headDim: 12, scale: 0.1 });
     }
   });
 

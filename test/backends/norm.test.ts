@@ -47,6 +47,45 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     }
   });
 
+  test(`${backend.name}: layerNorm of any width, also in place`, async () => {
+    for (const width of [1, 3, 4, 5, 7, 8, 9, 31, 33, 1031]) {
+      for (const rows of [0, 1, 3]) {
+        for (const [scale, shift] of [
+          [1, 0],
+          [1e-4, 0],
+          [1e15, 0],
+          [1, 20],
+        ]) {
+          const x = randomValues(rows * width).map((value) => value * scale + shift);
+          const [gain, bias] = [randomValues(width), randomValues(width)];
+          const expected: number[] = [];
+          const bounds: number[] = [];
+          for (let at = 0; at < x.length; at += width) {
+            const row = Array.from(x.subarray(at, at + width));
+            const mean = row.reduce((sum, value) => sum + value, 0) / width;
+            const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width;
+            const factor = 1 / Math.sqrt(variance + 1e-5);
+            // The mean is rounded where it is subtracted.
+            const slack = (scale + 2 * Math.abs(shift)) * factor;
+            row.forEach((value, i) => {
+              expected.push((value - mean) * factor * gain[i] + bias[i]);
+              const size = (Math.abs(value - mean) * factor + slack) * Math.abs(gain[i]);
+              bounds.push(4 * EPSILON * (size + Math.abs(bias[i])));
+            });
+          }
+          const what = `${backend.name}: [${rows}, ${width}] of ${scale} around ${shift}`;
+          const [gains, biases] = [input(backend, gain, 1), input(backend, bias, 1)];
+          const out = blank(backend, x.length, width);
+          backend.ops.layerNorm(input(backend, x, width), gains, biases, out.view, 1e-5);
+          assertWithin(await out.read(), expected, (i) => bounds[i], what);
+          const same = output(backend, x, width);
+          backend.ops.layerNorm(same.view, gains, biases, same.view, 1e-5);
+          assertWithin(await same.read(), expected, (i) => bounds[i], `${what}, in place`);
+        }
+      }
+    }
+  });
+
   test(`${backend.name}: a row of zeros stays zero`, async () => {
     const out = blank(backend, 10, 5);
     const gains = input(backend, randomValues(5), 1);

@@ -32,6 +32,18 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     }
   });
 
+  test(`${name}: multiplies by a number, exactly`, async () => {
+    for (const count of [...SIZES, 1009]) {
+      const x = randomValues(count);
+      const scaled = output(backend, x, 1);
+      ops.scale(scaled.view, 0.75);
+      assert.equal(
+        await scaled.read(),
+        x.map((value) => value * 0.75),
+      );
+    }
+  });
+
   test(`${name}: scales columns and subtracts, exactly`, async () => {
     for (const rows of SIZES) {
       for (const cols of SIZES) {

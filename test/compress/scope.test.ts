@@ -140,7 +140,7 @@ test("scopes that mean nothing are refused before any work", async () => {
   }
 });
 
-test("norms with biases cannot be folded and are refused by name", async () => {
+test("a bias of a norm that has none is refused by name", async () => {
   const files = storyFiles();
   const { tensors } = parseWeights(files);
   const name = "model.layers.0.input_layernorm";
@@ -150,8 +150,6 @@ test("norms with biases cannot be folded and are refused by name", async () => {
     () => compressFiles(model, { rotate: {} }),
     /model\.layers\.0\.input_layernorm\.bias is not part of a llama model/,
   );
-  const foreign = await withWeights(files, tensors, { model_type: "gpt_neox" });
-  await refused(() => compressFiles(foreign, { rotate: {} }), /"gpt_neox" is not supported/);
 });
 
 test.run();

@@ -182,11 +182,11 @@ test("embeddings fill a folder chunk by chunk as they fill memory", async () => 
   const model = await stories();
   const { hiddenSize } = model.spec;
   const whole = new ResidualStream(backend, ids.length, hiddenSize);
-  await embedTokens(model, ids, whole);
+  await embedTokens(model, ids, whole, ids.length);
   const folder = memoryWorkFolder();
   const chunkBytes = 4 * hiddenSize * 500;
   const pieces = new ResidualStream(backend, ids.length, hiddenSize, { folder, chunkBytes });
-  await embedTokens(model, ids, pieces);
+  await embedTokens(model, ids, pieces, ids.length);
   const values = await readAll(whole);
   assert.equal(await readAll(pieces), values);
   const table = await model.checkpoint.readFloat32("model.embed_tokens.weight");

@@ -9,7 +9,14 @@ import { readModel } from "../../src/models/stored.js";
 import { memoryFolder } from "../../src/platform/files.js";
 import { refused } from "../checkpoint/crafted.js";
 import { canTest } from "../webgpu/adapter.js";
-import { type Config, type StoredTensor, TINY_CONFIG, tinyCheckpoint, tinyTensor } from "./tiny.js";
+import {
+  type Config,
+  leastConfig,
+  type StoredTensor,
+  TINY_CONFIG,
+  tinyCheckpoint,
+  tinyTensor,
+} from "./tiny.js";
 
 const test = suite("refusals");
 
@@ -24,16 +31,29 @@ function windowsOf(config: Config): (number | undefined)[] {
   return read(config).blocks.map((block) => attentionOf(block).window);
 }
 
+/** What families are where config.json does not say it, and others are not. */
+const DEFAULTS: Readonly<
+  Record<string, { kvHeads?: number; headDim?: number; rope?: object | undefined }>
+> = {
+  gemma3_text: { kvHeads: 1, rope: { theta: 10000 } },
+  gpt2: { kvHeads: 2, rope: undefined },
+  gpt_neox: { kvHeads: 2, headDim: 8, rope: { theta: 10000, dims: 2 } },
+  opt: { kvHeads: 2, rope: undefined },
+  smollm3: { rope: { theta: 2e6 } },
+};
+
 for (const [name, family] of Object.entries(families)) {
   test(`${name}: reads a config with nothing but what every family needs, and runs it`, async () => {
     assert.is(family.modelType, name);
     assert.ok(family.summary.length > 0);
-    const spec = read({ model_type: name });
+    const config = leastConfig(name);
+    const spec = readModelConfig("m/config.json", config);
     assert.is(spec.family, name);
     const [first, ...others] = spec.blocks.map(attentionOf);
-    assert.equal([first.headDim, first.kvHeads, others.length], [4, 1, 1]);
-    assert.equal(first.rope, { theta: 10000 });
-    const checkpoint = await tinyCheckpoint({ model_type: name });
+    const usual = { kvHeads: 1, headDim: 4, rope: { theta: 10000 }, ...DEFAULTS[name] };
+    assert.equal([first.headDim, first.kvHeads, others.length], [usual.headDim, usual.kvHeads, 1]);
+    assert.equal(first.rope, usual.rope);
+    const checkpoint = await tinyCheckpoint(config);
     const backend = await backends.reference();
     const decoder = await loadDecoder(readModel(checkpoint), backend, 5);
     const out = backend.zeros([5, spec.vocabSize]);
@@ -44,18 +64,21 @@ for (const [name, family] of Object.entries(families)) {
   });
 
   test(`${name}: names a missing or wrong field and the cure`, async () => {
-    const needed = Object.keys(TINY_CONFIG).filter((key) => !/model_type|key_value/.test(key));
-    for (const key of needed) {
+    const least = leastConfig(name);
+    const optional =
+      /model_type|key_value|head_dim|^shared_|experts|layer_types|position_embedding/;
+    for (const key of Object.keys(least).filter((one) => !optional.test(one))) {
       for (const value of [undefined, null, "8", 0, -1, 1.5, []]) {
         const pattern = new RegExp(`\\[m/config\\.json\\] "${key}" is .*must be .*take config`);
-        await refused(() => read({ model_type: name, [key]: value }), pattern, `${key} ${value}`);
+        const read = () => readModelConfig("m/config.json", { ...least, [key]: value });
+        await refused(read, pattern, `${key} ${value}`);
       }
     }
   });
 }
 
 const BAD_CONFIGS: readonly (readonly [what: string, config: Config, message: RegExp])[] = [
-  ["an unknown family", { model_type: "gpt2" }, /"gpt2" is not supported; choose .*llama.*qwen3/],
+  ["an unknown family", { model_type: "gpt1" }, /"gpt1" is not supported; choose .*llama.*qwen3/],
   ["no family", { model_type: undefined }, /model_type "" is not supported; choose/],
   ["an inherited name", { model_type: "toString" }, /"toString" is not supported; choose/],
   ["Mixtral", { model_type: "mixtral" }, /mixture of experts.*choose a dense model/],

@@ -23,7 +23,7 @@ function read(config: Config): DecoderSpec {
 }
 
 function ropeOf(config: Config): RopeSpec {
-  return attentionOf(read(config).blocks[0]).rope;
+  return attentionOf(read(config).blocks[0]).rope!;
 }
 
 /** What transformers computes for a config. */
@@ -39,22 +39,23 @@ const { cases } = JSON.parse(readFileSync(GOLDEN, "utf8")) as { readonly cases: 
 
 for (const { what, config, frequencies, attentionFactor } of cases) {
   test(`${what}: the angles of transformers`, () => {
-    const { rope, headDim } = attentionOf(read(config).blocks[0]);
+    const { headDim } = attentionOf(read(config).blocks[0]);
+    const rope = ropeOf(config);
     const angles = ropeFrequencies(rope, headDim);
     assert.is(angles.length, frequencies.length);
     angles.forEach((angle, i) => {
       // transformers computes in float32.
       assert.ok(Math.abs(angle / frequencies[i] - 1) < 2e-5, `${i}: ${angle}, ${frequencies[i]}`);
     });
-    const factor = rope.yarn?.attentionFactor ?? 1;
+    const factor = (rope.yarn ?? rope.longrope)?.attentionFactor ?? 1;
     assert.ok(Math.abs(factor / attentionFactor - 1) < 1e-7, `${factor}, ${attentionFactor}`);
   });
 }
 
 test("the cases differ from plain rope where they should", () => {
   const plain = cases.filter(({ config }) => {
-    const { rope } = attentionOf(read(config).blocks[0]);
-    return !rope.linear && !rope.yarn && !rope.llama3;
+    const rope = ropeOf(config);
+    return !rope.linear && !rope.yarn && !rope.llama3 && !rope.longrope && !rope.dims;
   });
   assert.equal(
     plain.map(({ what }) => what),

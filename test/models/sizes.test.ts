@@ -63,13 +63,14 @@ function randomTensor(backend: Backend, shape: readonly number[], random: Random
 function weightsOf(backend: Backend, spec: BlockSpec, layer: number, seed: number): BlockWeights {
   const random = new Random(seed);
   const make = (shape: readonly number[]) => randomTensor(backend, shape, random);
-  const norms = normsOf(spec).map(({ name, width }) => [name, make([width])]);
+  const norms = normsOf(spec).map(({ name, width }) => [name, { gain: make([width]) }]);
   const linears = sitesOf(spec).map(({ name, shape, bias }) => [
     name,
     { weight: make(shape), ...(bias && { bias: make([shape[0]]) }) },
   ]);
   return {
     layer,
+    name: `model.layers.${layer}`,
     spec,
     norms: Object.fromEntries(norms),
     linears: Object.fromEntries(linears),
@@ -78,7 +79,7 @@ function weightsOf(backend: Backend, spec: BlockSpec, layer: number, seed: numbe
 
 function decoderOn(backend: Backend): Decoder {
   const embedding = randomTensor(backend, [VOCABULARY, HIDDEN], new Random(7));
-  const finalNorm = backend.upload(new Float32Array(HIDDEN).fill(1), [HIDDEN]);
+  const finalNorm = { gain: backend.upload(new Float32Array(HIDDEN).fill(1), [HIDDEN]) };
   const blocks = BLOCKS.map((spec, layer) => weightsOf(backend, spec, layer, layer));
   const outer = { embedding, head: embedding, finalNorm };
   return new Decoder(backend, specOf(BLOCKS), outer, blocks, TOKENS, TOKENS);

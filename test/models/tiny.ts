@@ -3,6 +3,7 @@ import { createCheckpoint } from "../../src/checkpoint/checkpoint-writer.js";
 import type { TensorEntry } from "../../src/layout.js";
 import { decoderTensors } from "../../src/model.js";
 import { readModelConfig } from "../../src/models/families/index.js";
+import { tensorSources } from "../../src/models/sources.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import { sizeOf } from "../../src/tensor.js";
 
@@ -19,6 +20,28 @@ export const TINY_CONFIG: Config = {
   vocab_size: 10,
   max_position_embeddings: 16,
 };
+
+/** What config.json must say for a family beside TINY_CONFIG, whose keys it may have other names for. */
+const OWN_CONFIGS: Readonly<Record<string, Config>> = {
+  gemma3_text: { head_dim: 4 },
+  gpt2: { n_embd: 8, n_layer: 2, n_head: 2, n_positions: 16, vocab_size: 10 },
+  gpt_neox: { hidden_size: 16 },
+  granitemoehybrid: {
+    ...{ shared_intermediate_size: 12, num_local_experts: 0, position_embedding_type: "rope" },
+    layer_types: ["attention", "attention"],
+  },
+  opt: { ffn_dim: 12 },
+};
+
+/** The least that a family needs to be told. */
+export function leastConfig(family: string): Config {
+  const own = OWN_CONFIGS[family];
+  const config = { ...TINY_CONFIG, ...own, model_type: family };
+  if (family === "gpt2") return { ...own, model_type: family };
+  if (family !== "opt" && family !== "granitemoehybrid") return config;
+  const { intermediate_size: _, ...others } = config as Record<string, unknown>;
+  return others;
+}
 
 export interface StoredTensor {
   readonly entry: TensorEntry;
@@ -52,7 +75,10 @@ export async function tinyCheckpoint(
 ): Promise<Checkpoint> {
   const spec = readModelConfig("tiny", { ...TINY_CONFIG, ...config });
   const tensors = new Map<string, StoredTensor>();
-  for (const [name, shape] of decoderTensors(spec)) tensors.set(name, tinyTensor(name, shape));
+  const places = tensorSources(spec);
+  for (const [name, shape] of decoderTensors(spec)) {
+    tensors.set(name, tinyTensor(name, places.get(name)?.shape ?? shape));
+  }
   edit(tensors);
   const output = memoryOutputFolder();
   const stored = [...tensors.values()];

@@ -52,7 +52,7 @@ function readingOf(spec: DecoderSpec): ReturnType<typeof plainReading> {
     neurons: (mlp.layer.sites as { gate: { shape: readonly number[] } }).gate.shape[0],
     ...{ heads, kvHeads, headDim },
     epsilon: spec.finalNorm.epsilon,
-    theta: rope.theta,
+    theta: rope!.theta,
     tied: spec.tiedHead,
     bos: [...spec.bosIds],
     eos: [...spec.eosIds],
@@ -68,11 +68,11 @@ function compareRope(spec: DecoderSpec, config: Mapping): void {
   const factor = given?.factor;
   for (const { branches } of spec.blocks) {
     const { rope } = branches[0].layer as AttentionSpec;
-    const kinds = Object.keys(rope).filter((key) => key !== "theta");
+    const kinds = Object.keys(rope!).filter((key) => key !== "theta");
     const isPlain = type === "default" || (type === "linear" && factor === 1);
     assert.equal(kinds, isPlain ? [] : [type]);
     if (!isPlain && factor !== null && factor !== undefined) {
-      assert.is((rope[type as "linear"] as { factor: number }).factor, factor);
+      assert.is((rope![type as "linear"] as { factor: number }).factor, factor);
     }
   }
 }

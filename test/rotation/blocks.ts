@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Backend } from "../../src/backend.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
-import { blockTensor, type DecoderSpec, type Site } from "../../src/model.js";
+import type { DecoderSpec, Site } from "../../src/model.js";
 import { BlockRunner, type BlockWeights, type OuterWeights } from "../../src/models/decoder.js";
 import { loadBlock, loadOuter } from "../../src/models/load.js";
 import { readModel } from "../../src/models/stored.js";
@@ -38,13 +38,14 @@ export function realModel(name: string): { readonly folder: string; readonly tex
 export function foldBlock(backend: Backend, block: BlockWeights): BlockWeights {
   const norms = { ...block.norms };
   for (const { before, layer } of block.spec.branches) {
-    const gain = norms[before.name];
+    const { name: norm } = before!;
+    const { gain } = norms[norm];
     for (const { name, reads } of Object.values<Site>(layer.sites)) {
       if (reads === "stream") {
         backend.ops.scaleColumns(block.linears[name].weight as Tensor, gain);
       }
     }
-    norms[before.name] = backend.upload(new Float32Array(gain.size).fill(1), gain.shape);
+    norms[norm] = { gain: backend.upload(new Float32Array(gain.size).fill(1), gain.shape) };
   }
   return { ...block, norms };
 }
@@ -87,7 +88,7 @@ export async function foldedModel(
     for (const [input, gatherer] of gatherers) statistics[input] = await gatherer.finish(input);
     blocks.push(block);
     problems.push({
-      name: blockTensor(layer, "").slice(0, -1),
+      name: block.name,
       block: block.spec,
       weights: weightsOf(block),
       statistics,

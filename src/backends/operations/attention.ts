@@ -9,12 +9,13 @@ export interface AttentionOptions {
   readonly headDim: number;
   /** A query sees at most this many positions, itself included. @default unlimited */
   readonly window?: number | undefined;
+  /** Factor on scores. @default 1 / sqrt(headDim) */
+  readonly scale?: number | undefined;
 }
 
 export interface AttentionOperations {
   /**
-   * Causal attention with scores scaled by 1 / sqrt(headDim): query t is at position S - T + t and
-   * sees positions up to its own.
+   * Causal attention: query t is at position S - T + t and sees positions up to its own.
    *
    * @param q [T, heads * headDim]
    * @param k [S, kvHeads * headDim], S >= T; v likewise
@@ -33,7 +34,7 @@ export function attentionWork(
 
 export const attention: Contracts<AttentionOperations> = {
   attention: {
-    check(q, k, v, out, { heads, kvHeads, headDim, window }) {
+    check(q, k, v, out, { heads, kvHeads, headDim, window, scale = 1 }) {
       rule(
         "attention",
         heads % kvHeads === 0,
@@ -48,6 +49,7 @@ export const attention: Contracts<AttentionOperations> = {
         rowsOf(k) >= rowsOf(q),
         `${rowsOf(k)} keys are fewer than ${rowsOf(q)} queries.`,
       );
+      rule("attention", scale > 0, `scale ${scale} must be positive.`);
       rule("attention", window === undefined || window > 0, `window ${window} must be positive.`);
     },
   },

@@ -1,9 +1,11 @@
 /** Every operation of a backend: what it computes, what its operands must be, how it is cut. */
+import { type ActivationOperations, activation } from "./activation.js";
 import { type ArmorOperations, armor } from "./armor.js";
 import { type AttentionOperations, attention } from "./attention.js";
 import { type BlockDiagonalOperations, blockDiagonal } from "./block-diagonal.js";
 import { type CholeskyOperations, cholesky } from "./cholesky.js";
 import { type ColumnSweepOperations, columnSweep } from "./column-sweep.js";
+import { type ColumnsOperations, columns } from "./columns.js";
 import type { Contracts } from "./contract.js";
 import { type ConvertOperations, convert } from "./convert.js";
 import { type CoreSweepOperations, coreSweep } from "./core-sweep.js";
@@ -29,11 +31,13 @@ import { type TwoFourOperations, twoFour } from "./two-four.js";
  * once for all backends, before a kernel is called.
  */
 export interface Operations
-  extends ArmorOperations,
+  extends ActivationOperations,
+    ArmorOperations,
     AttentionOperations,
     BlockDiagonalOperations,
     CholeskyOperations,
     ColumnSweepOperations,
+    ColumnsOperations,
     ConvertOperations,
     CoreSweepOperations,
     ElementwiseOperations,
@@ -52,11 +56,13 @@ export interface Operations
     TwoFourOperations {}
 
 export const contracts: Contracts<Operations> = {
+  ...activation,
   ...armor,
   ...attention,
   ...blockDiagonal,
   ...cholesky,
   ...columnSweep,
+  ...columns,
   ...convert,
   ...coreSweep,
   ...elementwise,

@@ -1,6 +1,6 @@
 import { colsOf, type Tensor } from "../../tensor.js";
 import type { Contracts } from "./contract.js";
-import { dtype, rule, sameSize } from "./rules.js";
+import { dtype, rule, sameSize, vector } from "./rules.js";
 
 export interface NormOperations {
   /**
@@ -8,6 +8,11 @@ export interface NormOperations {
    * than a row is applied to each stretch of its length alone (the norm of q and k per head).
    */
   rmsNorm(x: Tensor, gain: Tensor, out: Tensor, eps: number): void;
+  /**
+   * out [T, C] = (x - mean(x)) / sqrt(mean((x - mean(x))²) + eps) * gain [C] + bias [C], row by row.
+   * `out` may be x.
+   */
+  layerNorm(x: Tensor, gain: Tensor, bias: Tensor, out: Tensor, eps: number): void;
 }
 
 export const norm: Contracts<NormOperations> = {
@@ -22,6 +27,15 @@ export const norm: Contracts<NormOperations> = {
         gain.size > 0 && colsOf(x) % gain.size === 0,
         `gain has ${gain.size} elements, which does not divide a row of ${colsOf(x)}.`,
       );
+    },
+  },
+  layerNorm: {
+    rows: [0, 3],
+    check(x, gain, bias, out) {
+      sameSize("layerNorm", x, out);
+      dtype("layerNorm", "x", x, "f32");
+      vector("layerNorm", "gain", gain, colsOf(x));
+      vector("layerNorm", "bias", bias, colsOf(x));
     },
   },
 };

@@ -7,6 +7,8 @@ export interface ScaleOperations {
   diagonal(a: Tensor, out: Tensor): void;
   /** a [C, C] += diag(values [C]). */
   addDiagonal(a: Tensor, values: Tensor): void;
+  /** x *= factor, element by element. */
+  scale(x: Tensor, factor: number): void;
   /** w [R, C] *= scale [C], column by column. */
   scaleColumns(w: Tensor, scale: Tensor): void;
   /** out [R] = sum over columns of (w [R, C] * columnScale [C])². */
@@ -24,6 +26,12 @@ export const scale: Contracts<ScaleOperations> = {
   addDiagonal: {
     check(a, values) {
       vector("addDiagonal", "values", values, square("addDiagonal", "a", a));
+    },
+  },
+  scale: {
+    elements: [0],
+    check(x) {
+      dtype("scale", "x", x, "f32");
     },
   },
   scaleColumns: {

@@ -3,10 +3,10 @@ import { f32, rowsOf } from "../../tensor.js";
 
 export const attention: Operations["attention"] = (q, k, v, out, options) => {
   const { heads, kvHeads, headDim, window = Number.POSITIVE_INFINITY } = options;
+  const { scale = 1 / Math.sqrt(headDim) } = options;
   const [qs, ks, vs, ys] = [f32(q), f32(k), f32(v), f32(out)];
   const [queries, keys] = [rowsOf(q), rowsOf(k)];
   const stride = kvHeads * headDim;
-  const scale = 1 / Math.sqrt(headDim);
   const weights = new Float64Array(keys);
   const mixed = new Float64Array(headDim);
   for (let t = 0; t < queries; t++) {

@@ -1,9 +1,11 @@
 /** Every operation of the reference. */
+export * from "./activation.js";
 export * from "./armor.js";
 export * from "./attention.js";
 export * from "./block-diagonal.js";
 export * from "./cholesky.js";
 export * from "./column-sweep.js";
+export * from "./columns.js";
 export * from "./convert.js";
 export * from "./core-sweep.js";
 export * from "./elementwise.js";

@@ -11,6 +11,11 @@ export const addDiagonal: Operations["addDiagonal"] = (a, values) => {
   for (let i = 0; i < n; i++) target[i * n + i] += source[i];
 };
 
+export const scale: Operations["scale"] = (x, factor) => {
+  const data = f32(x);
+  for (let i = 0; i < data.length; i++) data[i] *= factor;
+};
+
 export const scaleColumns: Operations["scaleColumns"] = (w, scale) => {
   const [data, factors, cols] = [f32(w), f32(scale), colsOf(w)];
   for (let i = 0; i < data.length; i++) data[i] *= factors[i % cols];

@@ -10,7 +10,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
   const { attentionBlocksScratch } = kernels.exports;
   return {
     attention(q, k, v, out, options) {
-      const { heads, kvHeads, headDim, window } = options;
+      const { heads, kvHeads, headDim, window, scale = 1 / Math.sqrt(headDim) } = options;
       const [queries, keys] = [rowsOf(q), rowsOf(k)];
       const seen = Math.min(window ?? keys, keys);
       const group = heads / kvHeads;
@@ -27,7 +27,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
         ({ start, count }) => [
           ...[address(q) + start * row, address(k), address(v), address(out) + start * row],
           ...[count, keys - queries + start + count, kvHeads, group, headDim, seen],
-          1 / Math.sqrt(headDim),
+          scale,
         ],
       );
     },

@@ -1,9 +1,11 @@
 /** What binds the kernels of each group of operations. */
+export { bind as activation } from "./activation.js";
 export { bind as armor } from "./armor.js";
 export { bind as attention } from "./attention.js";
 export { bind as blockDiagonal } from "./block-diagonal.js";
 export { bind as cholesky } from "./cholesky.js";
 export { bind as columnSweep } from "./column-sweep.js";
+export { bind as columns } from "./columns.js";
 export { bind as convert } from "./convert.js";
 export { bind as coreSweep } from "./core-sweep.js";
 export { bind as elementwise } from "./elementwise.js";

@@ -1,4 +1,5 @@
 import type { Operations } from "../../backend.js";
+import { colsOf, rowsOf } from "../../tensor.js";
 import { address, type Kernels } from "./kernels.js";
 
 export function bind({ exports }: Kernels): Partial<Operations> {
@@ -6,6 +7,10 @@ export function bind({ exports }: Kernels): Partial<Operations> {
     rmsNorm(x, gain, out, eps) {
       const width = gain.size;
       exports.normRms(address(x), address(gain), address(out), x.size / width, width, eps);
+    },
+    layerNorm(x, gain, bias, out, eps) {
+      const addresses = [x, gain, bias, out].map(address);
+      exports.normLayer(...addresses, rowsOf(x), colsOf(x), eps);
     },
   };
 }

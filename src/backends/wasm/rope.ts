@@ -4,10 +4,10 @@ import { address, type Kernels } from "./kernels.js";
 
 export function bind({ exports }: Kernels): Partial<Operations> {
   return {
-    rope(x, cos, sin, start) {
+    rope(x, cos, sin, start, headDim = 2 * colsOf(cos)) {
       const half = colsOf(cos);
       const skip = start * half * 4;
-      const heads = colsOf(x) / (2 * half);
+      const heads = colsOf(x) / headDim;
       exports.ropeRotate(
         address(x),
         address(cos) + skip,
@@ -15,6 +15,7 @@ export function bind({ exports }: Kernels): Partial<Operations> {
         rowsOf(x),
         heads,
         half,
+        headDim,
       );
     },
   };

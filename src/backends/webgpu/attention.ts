@@ -12,7 +12,9 @@ const UNLIMITED = 0xffffffff;
 
 export function bind(stream: Stream): Partial<Operations> {
   return {
-    attention(q, k, v, out, { heads, kvHeads, headDim, window = UNLIMITED }) {
+    attention(q, k, v, out, options) {
+      const { heads, kvHeads, headDim, window = UNLIMITED } = options;
+      const { scale = 1 / Math.sqrt(headDim) } = options;
       const share = 2 ** Math.max(0, Math.ceil(Math.log2(headDim / WIDTH)));
       if (share > MOST_SHARE) {
         throw new DeviceError(
@@ -25,7 +27,7 @@ export function bind(stream: Stream): Partial<Operations> {
         operands: [q, k, v, out] as GpuTensor[],
         parameters: [
           ...[rowsOf(q), rowsOf(k), heads, kvHeads, headDim],
-          ...[Math.min(window, UNLIMITED), float(1 / Math.sqrt(headDim))],
+          ...[Math.min(window, UNLIMITED), float(scale)],
         ],
         groups: [rowsOf(q), heads],
       });

@@ -5,13 +5,13 @@ import { gridOf, type Stream } from "./stream.js";
 
 export function bind(stream: Stream): Partial<Operations> {
   return {
-    rope(x, cos, sin, start) {
+    rope(x, cos, sin, start, headDim = 2 * colsOf(cos)) {
       const half = colsOf(cos);
-      const pairs = x.size / 2;
+      const pairs = (x.size / headDim) * half;
       stream.dispatch({
         shader: "rope",
         operands: [cos, sin, x] as GpuTensor[],
-        parameters: [half, colsOf(x) / (2 * half), start, pairs],
+        parameters: [half, colsOf(x) / headDim, start, pairs, headDim],
         groups: gridOf(pairs, 256),
       });
     },

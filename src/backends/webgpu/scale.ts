@@ -1,6 +1,7 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
 import type { GpuTensor } from "./buffers.js";
+import { float } from "./pipelines.js";
 import { gridOf, type Stream, widthFor } from "./stream.js";
 
 export function bind(stream: Stream): Partial<Operations> {
@@ -23,6 +24,15 @@ export function bind(stream: Stream): Partial<Operations> {
         operands: [values, a] as GpuTensor[],
         parameters: [n],
         groups: [Math.ceil(n / 256)],
+      });
+    },
+    scale(x, factor) {
+      stream.dispatch({
+        shader: "in-place",
+        constants: { FACTOR: true },
+        operands: [undefined, x] as GpuTensor[],
+        parameters: [x.size, x.size, float(factor)],
+        groups: gridOf(x.size, 256),
       });
     },
     scaleColumns(w, scale) {

@@ -191,11 +191,11 @@ class Pruning implements Transform {
   /** The linears of a block that are pruned, in the order in which a forward uses them. */
   planned(block: number): Site[] {
     const sites = sitesOf(this.spec.blocks[block]);
-    return sites.filter(({ name }) => this.layers.has(blockTensor(block, name)));
+    return sites.filter(({ name }) => this.layers.has(blockTensor(this.spec, block, name)));
   }
 
   plan(block: number, { name }: Site): LayerPlan {
-    return this.layers.get(blockTensor(block, name))!;
+    return this.layers.get(blockTensor(this.spec, block, name))!;
   }
 
   isTimed(block: number): boolean {
@@ -247,7 +247,7 @@ class PruningRun implements TransformRun {
     share: number,
   ): Steps<PrunedLayer> {
     const { model, passes, journal, budget, seed, layerError } = this.tools;
-    const name = blockTensor(block.layer, site.name);
+    const name = `${block.name}.${site.name}`;
     const { samples, length } = passes.calibration;
     const at = planned.indexOf(site);
     const size = (one: Site) => {

@@ -1,3 +1,4 @@
+import { PenjingError } from "../../errors.js";
 import type { OptionSpecs, OptionsOf } from "../../options.js";
 import { checkBlockSize } from "../../rotation/options.js";
 import { type BlockGroup, rotationGroups, SCOPE } from "../../rotation/scope.js";
@@ -9,6 +10,7 @@ import {
   SEARCH_OPTIONS,
 } from "../../rotation.js";
 import type { Sparsity } from "../../sparsity.js";
+import { rotationRefusal } from "../rotate.js";
 import { Rotator } from "../rotator.js";
 import type {
   Phase,
@@ -97,10 +99,17 @@ class Rotation implements Transform {
   private readonly search: Search;
 
   /**
-   * @throws PenjingError when its blocks do not divide the residual stream, or it has more groups
-   *   than the model has blocks
+   * @throws PenjingError for a model that cannot be rotated, when its blocks do not divide the residual
+   *   stream, or it has more groups than the model has blocks
    */
   constructor(options: RotateOptions, { spec, later }: PlanTarget) {
+    const refusal = rotationRefusal(spec);
+    if (refusal) {
+      throw new PenjingError(
+        rotate.name,
+        `a model of the family ${spec.family} cannot be rotated: ${refusal}; leave the rotation out.`,
+      );
+    }
     this.groups = rotationGroups(options.scope, spec.blocks.length);
     checkBlockSize(options.blockSize ?? spec.hiddenSize, spec.hiddenSize);
     this.search = planSearch(options, later);

@@ -3,13 +3,36 @@ import { PenjingError } from "../../errors.js";
 import type { DecoderSpec, ModelFamily } from "../../model.js";
 import { missingPlugin, plugInOf } from "../../plugin-id.js";
 import { quote } from "../../quote.js";
+import { gemma3_text } from "./gemma3_text.js";
+import { gpt_neox } from "./gpt_neox.js";
+import { gpt2 } from "./gpt2.js";
+import { granite } from "./granite.js";
+import { granitemoehybrid } from "./granitemoehybrid.js";
 import { llama } from "./llama.js";
 import { mistral } from "./mistral.js";
+import { olmo2 } from "./olmo2.js";
+import { opt } from "./opt.js";
+import { phi3 } from "./phi3.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
+import { smollm3 } from "./smollm3.js";
 
 /** Every model family by the `model_type` of its config.json. */
-export const families: Readonly<Record<string, ModelFamily>> = { llama, mistral, qwen2, qwen3 };
+export const families: Readonly<Record<string, ModelFamily>> = {
+  gemma3_text,
+  gpt2,
+  gpt_neox,
+  granite,
+  granitemoehybrid,
+  llama,
+  mistral,
+  olmo2,
+  opt,
+  phi3,
+  qwen2,
+  qwen3,
+  smollm3,
+};
 
 /** Keys whose presence says that the feed-forward is a mixture of experts; 0 and 1 say that it is not. */
 const EXPERT_KEYS = ["num_experts", "num_local_experts", "n_routed_experts"];

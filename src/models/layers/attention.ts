@@ -1,70 +1,133 @@
 import { attentionWork } from "../../backends/operations/attention.js";
-import type { AttentionSpec, NormSpec, Site } from "../../model.js";
+import type { AttentionSpec, FusedAttentionSites, NormSpec, Site } from "../../model.js";
 import { stepRanges } from "../../steps.js";
 import { rowsOf, type Tensor } from "../../tensor.js";
-import type { LayerKind } from "./layer.js";
+import type { LayerKind, LayerRun } from "./layer.js";
 import { normalise } from "./norm.js";
 import { ropeTables } from "./rope.js";
 
 export interface AttentionOptions
-  extends Pick<AttentionSpec, "heads" | "kvHeads" | "headDim" | "rope" | "window"> {
+  extends Pick<AttentionSpec, "heads" | "kvHeads" | "headDim" | "rope" | "window" | "scale"> {
   readonly hiddenSize: number;
   /** Of the norms of queries and keys. */
   readonly epsilon: number;
   readonly biases: { readonly qkv: boolean; readonly o: boolean };
-  /** RMSNorm over each head's queries and keys. */
-  readonly qkNorm: boolean;
+  /**
+   * RMSNorm over queries and keys: over each head's, or over all heads' at once ("width").
+   * @default false
+   */
+  readonly qkNorm?: boolean | "width" | undefined;
+  /** The norms' gains are stored less 1. @default false */
+  readonly plusOne?: boolean | undefined;
+  /**
+   * One linear for queries, keys and values: its outputs are all queries, all keys and all values
+   * ("parts"), or those of one head after the other ("heads"). @default three linears
+   */
+  readonly fused?: "parts" | "heads" | undefined;
+  /** Weights are stored as [inFeatures, outFeatures]. @default false */
+  readonly transposed?: boolean | undefined;
+  /** @default those of Llama: q_proj, k_proj, v_proj and o_proj; qkv_proj */
+  readonly names?: Partial<Readonly<Record<"q" | "k" | "v" | "o" | "qkv", string>>> | undefined;
 }
 
 /** @param prefix of the sites' names, such as "self_attn" */
 export function attention(prefix: string, options: AttentionOptions): AttentionSpec {
-  const { hiddenSize, heads, kvHeads, headDim, rope, window, epsilon, biases } = options;
-  const [input, output] = [`${prefix}.q_proj`, `${prefix}.o_proj`];
-  const inner = (name: string, count: number, writes: Site["writes"]): Site => ({
-    name: `${prefix}.${name}`,
+  const { hiddenSize, heads, kvHeads, headDim, rope, window, scale } = options;
+  const { epsilon, biases, qkNorm = false, plusOne, fused, transposed, names = {} } = options;
+  const source = transposed ? { source: { transposed } } : {};
+  const nameOf = (role: "q" | "k" | "v" | "o" | "qkv") =>
+    `${prefix}.${names[role] ?? `${role}_proj`}`;
+  const input = nameOf(fused ? "qkv" : "q");
+  const inner = (name: string, count: number, writes: Site["writes"], roped: boolean): Site => ({
+    ...{ name, input, writes, roped },
     shape: [count * headDim, hiddenSize],
-    input,
     reads: "stream",
-    writes,
     bias: biases.qkv,
+    ...source,
   });
-  const norm = (name: string): NormSpec => ({
+  const split = (name: (role: "q" | "k" | "v") => string) => ({
+    q: inner(name("q"), heads, "heads", true),
+    k: inner(name("k"), kvHeads, "kv-heads", true),
+    v: inner(name("v"), kvHeads, "kv-heads", false),
+  });
+  const output = nameOf("o");
+  const o: Site = {
+    name: output,
+    input: output,
+    shape: [hiddenSize, heads * headDim],
+    reads: "heads",
+    writes: "stream",
+    bias: biases.o,
+    ...source,
+  };
+  const whole: Site = {
+    ...inner(input, heads + 2 * kvHeads, "heads", true),
+    ...(fused === "parts" && { parts: Object.values(split((role) => `${input}.${role}`)) }),
+  };
+  const norm = (name: string, count: number): NormSpec => ({
     kind: "rms",
     name: `${prefix}.${name}`,
-    width: headDim,
+    width: qkNorm === "width" ? count * headDim : headDim,
     epsilon,
+    ...(plusOne && { plusOne }),
   });
   return {
     kind: "attention",
     ...{ heads, kvHeads, headDim, rope, window },
-    norms: options.qkNorm ? { q: norm("q_norm"), k: norm("k_norm") } : {},
-    sites: {
-      q: { ...inner("q_proj", heads, "heads"), roped: true },
-      k: { ...inner("k_proj", kvHeads, "kv-heads"), roped: true },
-      v: inner("v_proj", kvHeads, "kv-heads"),
-      o: {
-        name: output,
-        input: output,
-        shape: [hiddenSize, heads * headDim],
-        reads: "heads",
-        writes: "stream",
-        bias: biases.o,
-      },
-    },
+    ...(scale !== undefined && { scale }),
+    norms: qkNorm ? { q: norm("q_norm", heads), k: norm("k_norm", kvHeads) } : {},
+    sites: fused ? { qkv: whole, o } : { ...split(nameOf), o },
   };
 }
 
+/** Whether queries, keys and values come from one linear, head by head. */
+export function isInterleaved({ sites }: AttentionSpec): boolean {
+  return "qkv" in sites && sites.qkv.parts === undefined;
+}
+
+/** Queries, keys and values of x from one linear. */
+function* multiplyFused(
+  spec: AttentionSpec,
+  { qkv }: FusedAttentionSites,
+  x: Tensor,
+  [q, k, v]: readonly Tensor[],
+  run: LayerRun,
+) {
+  const { heads, kvHeads, headDim } = spec;
+  const all = run.scratch("qkv", qkv.shape[0]);
+  yield* run.multiply(qkv, x, all);
+  const { takeColumns } = run.backend.ops;
+  if (isInterleaved(spec)) {
+    const width = headDim;
+    for (const [i, part] of [q, k, v].entries()) {
+      takeColumns(all, part, { first: i * width, width, stride: 3 * width });
+    }
+    return;
+  }
+  let first = 0;
+  for (const [part, count] of [
+    [q, heads],
+    [k, kvHeads],
+    [v, kvHeads],
+  ] as const) {
+    const width = count * headDim;
+    takeColumns(all, part, { first, width, stride: width });
+    first += width;
+  }
+}
+
 export const attentionKind: LayerKind<AttentionSpec> = {
-  scratch: ({ sites: { q, k, v } }) => ({
-    q: q.shape[0],
-    k: k.shape[0],
-    v: v.shape[0],
-    mixed: q.shape[0],
+  scratch: ({ heads, kvHeads, headDim, sites }) => ({
+    q: heads * headDim,
+    k: kvHeads * headDim,
+    v: kvHeads * headDim,
+    mixed: heads * headDim,
+    ...("qkv" in sites && { qkv: sites.qkv.shape[0] }),
   }),
   *forward(spec, x, run) {
     const { backend, layer, cache, sequences } = run;
     const { ops } = backend;
-    const { sites, norms, heads, kvHeads, headDim, window } = spec;
+    const { sites, norms, heads, kvHeads, headDim, window, scale, rope } = spec;
     const tokens = rowsOf(x);
     const start = cache?.length ?? 0;
     const [width, kvWidth] = [heads * headDim, kvHeads * headDim];
@@ -73,19 +136,25 @@ export const attentionKind: LayerKind<AttentionSpec> = {
     const [k, v] = cache
       ? [cache.keys, cache.values].map((all) => backend.rows(all[layer], start, tokens))
       : [run.scratch("k", kvWidth), run.scratch("v", kvWidth)];
-    yield* run.multiply(sites.q, x, q);
-    yield* run.multiply(sites.k, x, k);
-    yield* run.multiply(sites.v, x, v);
+    if ("qkv" in sites) yield* multiplyFused(spec, sites, x, [q, k, v], run);
+    else {
+      yield* run.multiply(sites.q, x, q);
+      yield* run.multiply(sites.k, x, k);
+      yield* run.multiply(sites.v, x, v);
+    }
     if (norms.q) normalise(backend, norms.q, q, run.norms[norms.q.name], q);
     if (norms.k) normalise(backend, norms.k, k, run.norms[norms.k.name], k);
 
-    const shape = { heads, kvHeads, headDim, window };
+    const shape = { heads, kvHeads, headDim, window, scale };
     const length = tokens / sequences;
-    const [cos, sin] = ropeTables(spec, start + length, run);
+    const tables = rope && ropeTables(rope, headDim, start + length, run);
     for (let s = 0; s < sequences; s++) {
-      const part = (tensor: Tensor) => backend.rows(tensor, s * length, length);
-      ops.rope(part(q), cos, sin, start);
-      ops.rope(part(k), cos, sin, start);
+      if (tables) {
+        const [cos, sin] = tables;
+        for (const tensor of [q, k]) {
+          ops.rope(backend.rows(tensor, s * length, length), cos, sin, start, headDim);
+        }
+      }
       const work = attentionWork(start + length, shape);
       for (const { first, count } of stepRanges(backend, length, work)) {
         const some = (tensor: Tensor) => backend.rows(tensor, s * length + first, count);

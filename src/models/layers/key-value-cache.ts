@@ -14,12 +14,13 @@ export class KeyValueCache {
     spec: DecoderSpec,
     readonly capacity: number,
   ) {
-    const make = (name: "k" | "v") =>
-      spec.blocks.map((block) =>
-        backend.zeros([capacity, attentionOf(block).sites[name].shape[0]]),
-      );
-    this.keys = make("k");
-    this.values = make("v");
+    const make = () =>
+      spec.blocks.map((block) => {
+        const { kvHeads, headDim } = attentionOf(block);
+        return backend.zeros([capacity, kvHeads * headDim]);
+      });
+    this.keys = make();
+    this.values = make();
   }
 
   dispose(): void {

@@ -3,6 +3,7 @@ import type { LayerSpec, Site } from "../../model.js";
 import type { Work } from "../../steps.js";
 import type { Tensor } from "../../tensor.js";
 import type { KeyValueCache } from "./key-value-cache.js";
+import type { NormWeights } from "./norm.js";
 
 /** What a layer has of the block that runs. */
 export interface LayerRun {
@@ -15,8 +16,8 @@ export interface LayerRun {
   readonly maxPositions: number;
   /** Positions already seen; only with one sequence. */
   readonly cache: KeyValueCache | undefined;
-  /** The gains of the block's norms by their names. */
-  readonly norms: Readonly<Record<string, Tensor>>;
+  /** The parameters of the block's norms by their names. */
+  readonly norms: Readonly<Record<string, NormWeights>>;
   /** One of the kind's scratch tensors as [rows of the input, cols]. */
   scratch(name: string, cols: number): Tensor;
   /**

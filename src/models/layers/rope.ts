@@ -1,15 +1,16 @@
-import type { AttentionSpec, RopeSpec, YarnRope } from "../../model.js";
+import type { RopeSpec, YarnRope } from "../../model.js";
 import type { Tensor } from "../../tensor.js";
 import type { LayerRun } from "./layer.js";
 
 /**
  * Angles of the rotary embedding for each pair of elements, in radians per position.
  *
- * @returns headDim / 2 angles, in float64
+ * @returns half as many angles as elements are rotated, in float64
  */
 export function ropeFrequencies(rope: RopeSpec, headDim: number): Float64Array {
-  const { theta, llama3, linear, yarn } = rope;
-  const plain = Float64Array.from({ length: headDim / 2 }, (_, i) => theta ** ((-2 * i) / headDim));
+  const { theta, llama3, linear, yarn, longrope, dims = headDim } = rope;
+  const plain = Float64Array.from({ length: dims / 2 }, (_, i) => theta ** ((-2 * i) / dims));
+  if (longrope) return plain.map((frequency, i) => frequency / longrope.factors[i]);
   if (linear) return plain.map((frequency) => frequency / linear.factor);
   if (yarn) return stretchByYarn(plain, theta, yarn);
   if (!llama3) return plain;
@@ -41,12 +42,12 @@ function stretchByYarn(plain: Float64Array, theta: number, yarn: YarnRope): Floa
   return plain.map((frequency, i) => stretched(frequency, factor, 1 - (i - first) / width));
 }
 
-/** Tells tables apart; by the layer, since every token asks for it. */
-const keys = new WeakMap<AttentionSpec, string>();
+/** Tells tables apart; by the rope, since every token asks for it. */
+const keys = new WeakMap<RopeSpec, string>();
 
-function keyOf(spec: AttentionSpec): string {
-  const key = keys.get(spec) ?? JSON.stringify(["rope", spec.rope, spec.headDim]);
-  keys.set(spec, key);
+function keyOf(rope: RopeSpec, headDim: number): string {
+  const key = keys.get(rope) ?? JSON.stringify(["rope", rope, headDim]);
+  keys.set(rope, key);
   return key;
 }
 
@@ -54,24 +55,24 @@ function keyOf(spec: AttentionSpec): string {
 const FEWEST_POSITIONS = 256;
 
 /**
- * Cosines and sines of the angles of each position, [positions or more, headDim / 2] each, as long as
- * is needed and not as long as the model's context.
+ * Cosines and sines of the angles of each position, [positions or more, a column for each pair that is
+ * rotated] each, as long as is needed and not as long as the model's context.
  *
  * @param positions that are looked up
  */
 export function ropeTables(
-  spec: AttentionSpec,
+  rope: RopeSpec,
+  headDim: number,
   positions: number,
   { backend, maxPositions, table }: LayerRun,
 ): readonly Tensor[] {
   let enough = FEWEST_POSITIONS;
   while (enough < positions) enough *= 2;
   const rows = Math.max(positions, Math.min(enough, maxPositions));
-  return table(keyOf(spec), positions, () => {
-    const { rope, headDim } = spec;
+  return table(keyOf(rope, headDim), positions, () => {
     const frequencies = ropeFrequencies(rope, headDim);
     const half = frequencies.length;
-    const scale = rope.yarn?.attentionFactor ?? 1;
+    const scale = (rope.yarn ?? rope.longrope)?.attentionFactor ?? 1;
     const fill = (f: (angle: number) => number) => {
       const values = new Float32Array(rows * half);
       for (let row = 0, at = 0; row < rows; row++) {

@@ -61,12 +61,13 @@ async function makeDecoder(backend: Backend, spec: DecoderSpec, isSparse: boolea
   }
   const blocks = spec.blocks.map((block, layer) => ({
     layer,
+    name: `model.layers.${layer}`,
     spec: block,
-    norms: Object.fromEntries(normsOf(block).map(({ name }) => [name, ones()])),
+    norms: Object.fromEntries(normsOf(block).map(({ name }) => [name, { gain: ones() }])),
     linears: linears[layer],
   }));
   const embedding = backend.upload(numbers(vocabSize * hiddenSize), [vocabSize, hiddenSize]);
-  const outer = { embedding, head: embedding, finalNorm: ones() };
+  const outer = { embedding, head: embedding, finalNorm: { gain: ones() } };
   return { decoder: new Decoder(backend, spec, outer, blocks, WARM_UP, context), bytes };
 }
 

@@ -1,11 +1,18 @@
 import type { ConfigReader } from "../../../config-reader.js";
 import { PenjingError } from "../../../errors.js";
-import type { RopeSpec } from "../../../model.js";
+import type { LongRope, RopeSpec } from "../../../model.js";
 
 /** The settings of each type of rope. Any other one is not understood for that type. */
 const SETTINGS: Readonly<Record<string, readonly string[]>> = {
   default: [],
   linear: ["factor"],
+  longrope: [
+    "short_factor",
+    "long_factor",
+    "factor",
+    "attention_factor",
+    "original_max_position_embeddings",
+  ],
   llama3: ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"],
   yarn: [
     "factor",
@@ -25,9 +32,28 @@ const KNOWN_KEYS = ["rope_theta", "rope_scaling", "rope_parameters", "partial_ro
 
 const CONSEQUENCE = "so this model would be run wrong and is refused";
 
+/** The types that a family runs unless it says otherwise. */
+const USUAL_TYPES = ["default", "linear", "llama3", "yarn"];
+/** What "longrope" was called first. */
+const OLD_LONGROPE = "su";
+
 /** Values that switch a setting off whatever it means. */
 function isOff(value: unknown): boolean {
   return value === undefined || value === null || value === false || value === 1;
+}
+
+/** What a family says of its rope. */
+export interface RopeOptions {
+  /** Elements of a head. */
+  readonly headDim: number;
+  /** The base where config.json gives none. @default 10000 */
+  readonly theta?: number | undefined;
+  /** The share of a head that is rotated where config.json gives none. @default always whole heads */
+  readonly share?: number | undefined;
+  /** Keys of config.json about rope that the family reads itself. @default none */
+  readonly known?: readonly string[] | undefined;
+  /** @default all but longrope */
+  readonly types?: readonly string[] | undefined;
 }
 
 /**
@@ -37,32 +63,32 @@ function isOff(value: unknown): boolean {
  * @throws PenjingError for a type that is not supported, and for any setting that is not understood
  *   or contradicts another one
  */
-export function readRope(config: ConfigReader): RopeSpec {
+export function readRope(config: ConfigReader, options: RopeOptions): RopeSpec {
+  const { known = [], types = USUAL_TYPES } = options;
   const scaling = readScaling(config);
-  const readers = scaling ? [config, scaling] : [config];
-  const theta = readTheta(config);
-  for (const reader of readers) {
-    const share = reader.positive("partial_rotary_factor", 1);
-    if (share === 1) continue;
-    throw new PenjingError(
-      config.where,
-      `partial_rotary_factor is ${share}; only whole heads are rotated here, ${CONSEQUENCE}.`,
-    );
-  }
+  const theta = readTheta(config, options.theta);
+  const base = { theta, ...readDims(config, scaling, options) };
   const odd = config
     .keys()
     .find(
-      (key) => /rope|rotary/i.test(key) && !KNOWN_KEYS.includes(key) && !isOff(config.raw(key)),
+      (key) =>
+        /rope|rotary/i.test(key) &&
+        ![...KNOWN_KEYS, ...known].includes(key) &&
+        !isOff(config.raw(key)),
     );
   if (odd) refuse(config, `"${odd}" is not understood here`);
-  if (!scaling) return { theta };
-  const type = readType(scaling);
+  if (!scaling) return base;
+  const type = readType(scaling, types);
   refuseUnknown(scaling, type);
   const originalContext = () => readOriginalContext(config, scaling);
   switch (type) {
     case "linear": {
       const factor = scaling.positive("factor");
-      return factor === 1 ? { theta } : { theta, linear: { factor } };
+      return factor === 1 ? base : { ...base, linear: { factor } };
+    }
+    case "longrope": {
+      const pairs = (base.dims ?? options.headDim) / 2;
+      return { ...base, longrope: readLongRope(config, scaling, originalContext(), pairs) };
     }
     case "llama3": {
       const llama3 = {
@@ -71,15 +97,36 @@ export function readRope(config: ConfigReader): RopeSpec {
         highFreqFactor: scaling.positive("high_freq_factor"),
         originalContext: originalContext(),
       };
-      if (llama3.highFreqFactor > llama3.lowFreqFactor) return { theta, llama3 };
+      if (llama3.highFreqFactor > llama3.lowFreqFactor) return { ...base, llama3 };
       return refuse(scaling, "high_freq_factor is not above low_freq_factor");
     }
     case "yarn":
       if (theta <= 1) refuse(config, `rope_theta is ${theta}, which yarn cannot stretch`);
-      return { theta, yarn: readYarn(config, scaling, originalContext()) };
+      return { ...base, yarn: readYarn(config, scaling, originalContext()) };
     default:
-      return { theta };
+      return base;
   }
+}
+
+/** Elements of each head that are rotated, where these are not all. */
+function readDims(
+  config: ConfigReader,
+  scaling: ConfigReader | undefined,
+  { headDim, share: usual }: RopeOptions,
+): Pick<RopeSpec, "dims"> {
+  const key = "partial_rotary_factor";
+  const given = [config, scaling].flatMap((reader) =>
+    reader?.has(key) ? [reader.positive(key)] : [],
+  );
+  const share = given[0] ?? usual ?? 1;
+  if (given.some((other) => other !== share)) {
+    refuse(config, `${key} is both ${given.join(" and ")}`);
+  }
+  if (share === 1) return {};
+  if (usual === undefined) refuse(config, `${key} is ${share}; only whole heads are rotated here`);
+  const dims = Math.floor(headDim * share);
+  if (share < 1 && dims > 0 && dims % 2 === 0) return { dims };
+  return refuse(config, `${key} is ${share}, which leaves no whole pairs of ${headDim} elements`);
 }
 
 function refuse(config: ConfigReader, what: string): never {
@@ -115,27 +162,28 @@ function describe(scaling: ConfigReader): string {
   const keys = scaling
     .keys()
     .filter((key) => scaling.has(key) && !/^(rope_theta|(rope_)?type)$/.test(key));
-  return JSON.stringify([readType(scaling), ...keys.sort().map((key) => [key, scaling.raw(key)])]);
+  const type = readType(scaling, Object.keys(SETTINGS));
+  return JSON.stringify([type, ...keys.sort().map((key) => [key, scaling.raw(key)])]);
 }
 
 /** The base, wherever it stands. */
-function readTheta(config: ConfigReader): number {
+function readTheta(config: ConfigReader, usual = 10000): number {
   const readers = [config, config.nested("rope_parameters"), config.nested("rope_scaling")];
   const given = readers.flatMap((reader) =>
     reader?.has("rope_theta") ? [reader.positive("rope_theta")] : [],
   );
   const other = given.find((theta) => theta !== given[0]);
   if (other !== undefined) refuse(config, `rope_theta is both ${given[0]} and ${other}`);
-  return given[0] ?? 10000;
+  return given[0] ?? usual;
 }
 
-function readType(scaling: ConfigReader): string {
+function readType(scaling: ConfigReader, types: readonly string[]): string {
   const type = scaling.text("rope_type", scaling.text("type", "default"));
   const old = scaling.text("type", type);
   if (old !== type) refuse(scaling, `rope_type is "${type}", but type is "${old}"`);
-  if (Object.hasOwn(SETTINGS, type)) return type;
-  const known = Object.keys(SETTINGS).join(", ");
-  return refuse(scaling, `rope type "${type}" is not supported; only ${known} are`);
+  const name = type === OLD_LONGROPE ? "longrope" : type;
+  if (types.includes(name)) return name;
+  return refuse(scaling, `rope type "${type}" is not supported; only ${types.join(", ")} are`);
 }
 
 function refuseUnknown(scaling: ConfigReader, type: string): void {
@@ -150,7 +198,7 @@ function refuseUnknown(scaling: ConfigReader, type: string): void {
 }
 
 /** Positions before the stretching: beside the other settings, or on their own in config.json. */
-function readOriginalContext(config: ConfigReader, scaling: ConfigReader): number {
+export function readOriginalContext(config: ConfigReader, scaling: ConfigReader): number {
   const key = "original_max_position_embeddings";
   const own = scaling.has(key) ? scaling.count(key) : undefined;
   const outer = config.has(key) ? config.count(key) : undefined;
@@ -158,6 +206,26 @@ function readOriginalContext(config: ConfigReader, scaling: ConfigReader): numbe
     refuse(config, `${key} is both ${outer} and ${own}`);
   }
   return own ?? outer ?? config.count("max_position_embeddings");
+}
+
+/**
+ * Within the original context the short factors are used. Beyond it keys that are cached would have to
+ * be made anew, so families end their context there.
+ */
+function readLongRope(
+  config: ConfigReader,
+  scaling: ConfigReader,
+  originalContext: number,
+  pairs: number,
+): LongRope {
+  scaling.positives("long_factor", pairs);
+  const ratio = config.count("max_position_embeddings") / originalContext;
+  const factor = scaling.positive("factor", ratio);
+  const usual = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalContext));
+  return {
+    factors: scaling.positives("short_factor", pairs),
+    attentionFactor: scaling.positive("attention_factor", usual),
+  };
 }
 
 function readYarn(

@@ -1,0 +1,13 @@
+import type { Operations } from "../../backend.js";
+import { colsOf, f32, rowsOf } from "../../tensor.js";
+
+export const takeColumns: Operations["takeColumns"] = (x, out, { first, width, stride }) => {
+  const [xs, ys] = [f32(x), f32(out)];
+  const [from, to] = [colsOf(x), colsOf(out)];
+  for (let row = 0; row < rowsOf(x); row++) {
+    for (let i = 0; i < to; i++) {
+      const col = first + Math.floor(i / width) * stride + (i % width);
+      ys[row * to + i] = xs[row * from + col];
+    }
+  }
+};

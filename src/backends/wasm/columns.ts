@@ -1,0 +1,13 @@
+import type { Operations } from "../../backend.js";
+import { colsOf, rowsOf } from "../../tensor.js";
+import { address, type Kernels } from "./kernels.js";
+
+export function bind({ exports }: Kernels): Partial<Operations> {
+  return {
+    takeColumns(x, out, { first, width, stride }) {
+      const count = colsOf(out) / width;
+      const from = address(x) + 4 * first;
+      exports.columnsTake(from, address(out), rowsOf(x), colsOf(x), count, width, stride);
+    },
+  };
+}
