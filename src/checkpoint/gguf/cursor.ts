@@ -38,6 +38,8 @@ export interface List {
   texts(): string[];
   /** @throws PenjingError when they are texts or booleans */
   numbers(): number[];
+  /** @throws PenjingError when they are no booleans */
+  flags(): boolean[];
 }
 
 export type Scalar = number | bigint | boolean | string;
@@ -203,6 +205,10 @@ export class Cursor {
         return Array.from({ length }, (_, i) =>
           Number(this.scalarAt(type, start + i * width, what)),
         );
+      },
+      flags: () => {
+        if (type !== "BOOL") throw this.otherList(what, type, "booleans");
+        return Array.from({ length }, (_, i) => this.scalarAt(type, start + i, what) === true);
       },
     };
   }

@@ -5,23 +5,22 @@ import { quote } from "../../quote.js";
 import type { BesideFiles } from "../beside.js";
 import { DTYPE_BYTES, toFloat32 } from "../dtype.js";
 import { checkTensorRange, type TensorInfo } from "../safetensors.js";
+import type { Contents } from "./architectures/fields.js";
 import {
   ARCHITECTURE_KEY,
   architectureOf,
-  type Contents,
-  interleavedHeads,
+  changeOf,
+  configOf,
+  isFactors,
   plainName,
-  unknownArchitecture,
 } from "./architectures.js";
+import { type Undoing, undoing } from "./change.js";
 import { type GgufFiles, onlyModel, openGgufFiles, type Placed } from "./files.js";
 import type { Keys } from "./keys.js";
-import { llama3Scaling, ROPE_FACTORS } from "./rope.js";
 import { hasTokenizer, makeTokenizerTexts, specialIds } from "./tokenizer.js";
 
 /** Bytes of the file that are decoded at a time. */
 const PIECE_BYTES = 2 ** 22;
-/** Rows of a head are read as a whole, and so is one of this many elements at most. */
-const MAX_HEAD = 2 ** 26;
 
 /** A tensor with what is needed to read it. */
 interface GgufTensorInfo extends TensorInfo {
@@ -33,10 +32,10 @@ interface GgufTensorInfo extends TensorInfo {
 interface Readable {
   readonly info: GgufTensorInfo;
   readonly placed: Placed;
-  /** Elements that are read together: a block, or a head whose rows are put in order. */
+  /** Elements that are read together: a block, or what is put in order. */
   readonly unit: number;
-  /** Rows of a head that is put in order, and the bytes of one as given; absent where none is. */
-  readonly head?: { readonly rows: number; readonly rowBytes: number } | undefined;
+  /** Gives decoded units as they are wanted. @default as they are */
+  readonly undo?: Undoing["undo"] | undefined;
 }
 
 /** Where a model is. */
@@ -52,8 +51,8 @@ export interface Found {
 
 /**
  * Opens a GGUF file, or the only one of a folder, or one in several parts, as a checkpoint in Hugging
- * Face form. Quantized tensors are given as F32, others as they are stored; rows that llama.cpp keeps in
- * another order are put back. `config` throws for a family that is not known.
+ * Face form. Quantized tensors are given as F32, others as they are stored; what llama.cpp's converter
+ * changed in them is undone. `config` throws for a family that is not known.
  *
  * @throws PenjingError for what is damaged, of another version, or of a type that is not read
  */
@@ -80,11 +79,14 @@ async function makeCheckpoint(
   const { keys } = files;
   refuseOthers(keys);
   const { tensors, factors } = readables(files);
-  const facts = factors && { bytes: await readPieces(factors, signal), info: factors.info };
-  const divisors = facts && toFloat32(facts.info, facts.bytes);
+  const values = new Map<string, Float32Array>();
+  for (const factor of factors) {
+    const bytes = await readPieces(factor, signal);
+    values.set(factor.placed.name, toFloat32(factor.info, bytes));
+  }
   let config: unknown;
   const readConfig = () => {
-    config ??= makeConfig(files, divisors);
+    config ??= makeConfig(files, values);
     return config;
   };
   const path = files.names.length > 1 ? `${given.path}/${files.names[0]}` : files.sources[0].name;
@@ -161,10 +163,10 @@ function countTypes(tensors: readonly Placed[]): Record<string, number> {
 function readables({ keys, tensors }: GgufFiles) {
   const architecture = architectureOf(keys);
   const found = new Map<string, Readable>();
-  let factors: Readable | undefined;
+  const factors: Readable[] = [];
   let end = 0;
   for (const placed of tensors) {
-    const { type, shape, count, file } = placed;
+    const { type, count, file } = placed;
     const name = plainName(architecture, placed.name);
     if (found.has(name)) {
       throw new PenjingError(
@@ -172,42 +174,30 @@ function readables({ keys, tensors }: GgufFiles) {
         `two of its tensors stand for ${quote(name)}; the file is damaged.`,
       );
     }
-    const byteLength = count * DTYPE_BYTES[type.dtype];
+    const change = changeOf(architecture, keys, placed.name);
+    const {
+      unit = type.weights,
+      shape = placed.shape,
+      dtype = type.dtype,
+      undo,
+    } = (change && undoing(placed, change, keys.name)) ?? {};
+    const byteLength = count * DTYPE_BYTES[dtype];
     const stored = { type: type.name, byteLength: placed.byteLength };
     // As if the decoded tensors lay one after another.
     const info = {
-      ...{ name, dtype: type.dtype, shape, byteOffset: end, byteLength },
+      ...{ name, dtype, shape, byteOffset: end, byteLength },
       file,
       stored,
     };
-    const heads = interleavedHeads(architecture, keys, placed.name);
-    const readable: Readable = {
-      ...{ info, placed, unit: type.weights },
-      ...(heads !== undefined && headOf(placed, heads, keys)),
-    };
-    if (architecture && placed.name === ROPE_FACTORS) {
-      factors = readable;
+    const readable: Readable = { info, placed, unit, undo };
+    if (isFactors(architecture, placed.name)) {
+      factors.push(readable);
       continue;
     }
     found.set(name, readable);
     end += byteLength;
   }
   return { tensors: found, factors };
-}
-
-/** What is read together of a tensor whose rows are put in order. */
-function headOf({ name, shape, type, count }: Placed, heads: number, keys: Keys) {
-  const [rows = 1] = shape;
-  const headRows = rows / heads;
-  const unit = count / heads;
-  if (!Number.isInteger(headRows / 2) || unit % type.weights !== 0 || unit > MAX_HEAD) {
-    throw new PenjingError(
-      `${keys.name}: ${quote(name)}`,
-      `its ${rows} rows are not those of ${heads} heads of an even number of rows each, as the file's keys say; the file is damaged.`,
-    );
-  }
-  if (unit === 0) return {};
-  return { unit, head: { rows: headRows, rowBytes: (unit / headRows) * DTYPE_BYTES[type.dtype] } };
 }
 
 /** All bytes of a tensor, as given. */
@@ -232,7 +222,7 @@ async function readPieces(
 
 /** Some bytes of a tensor, as given, in a buffer of their own. */
 async function readBytes(
-  { info, placed, unit, head }: Readable,
+  { info, placed, unit, undo }: Readable,
   byteStart: number,
   byteLength: number,
 ): Promise<Uint8Array> {
@@ -249,41 +239,27 @@ async function readBytes(
     type.decode(stored, values);
     bytes = new Uint8Array(values.buffer);
   }
-  if (head) bytes = inHalves(bytes, head.rows, head.rowBytes);
+  if (undo) bytes = undo(bytes);
   const start = byteStart - first * unitBytes;
   return start === 0 && byteLength === bytes.length
     ? bytes
     : bytes.slice(start, start + byteLength);
 }
 
-/** Puts the rows of heads from the order of pairs into that of halves. */
-function inHalves(bytes: Uint8Array, rows: number, rowBytes: number): Uint8Array {
-  const ordered = new Uint8Array(bytes.length);
-  for (let head = 0; head < bytes.length; head += rows * rowBytes) {
-    for (let row = 0; row < rows; row++) {
-      const to = (row & 1) * (rows / 2) + (row >> 1);
-      const from = head + row * rowBytes;
-      ordered.set(bytes.subarray(from, from + rowBytes), head + to * rowBytes);
-    }
-  }
-  return ordered;
-}
-
 /** What config.json would say. */
-function makeConfig({ keys, tensors }: GgufFiles, divisors: Float32Array | undefined): object {
-  const architecture = architectureOf(keys);
-  if (!architecture) throw unknownArchitecture(keys);
+function makeConfig(
+  { keys, tensors }: GgufFiles,
+  factors: ReadonlyMap<string, Float32Array>,
+): object {
   const names = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-  const arch = keys.text(ARCHITECTURE_KEY)!;
-  const theta = () => keys.positive(`${arch}.rope.freq_base`, 10_000);
   const contents: Contents = {
     has: (name) => names.has(name),
     vocabSize: names.get("token_embd.weight")?.shape[0],
-    ropeScaling: divisors && llama3Scaling(divisors, theta(), keys.name),
+    factors: (name) => factors.get(name),
   };
   const { bos, eos, pad } = specialIds(keys);
   return {
-    ...architecture.config(keys, arch, contents),
+    ...configOf(keys, contents),
     ...(bos !== undefined && { bos_token_id: bos }),
     ...(eos.length > 0 && { eos_token_id: eos.length === 1 ? eos[0] : eos }),
     ...(pad !== undefined && { pad_token_id: pad }),

@@ -3,7 +3,7 @@ import { PenjingError } from "../../errors.js";
 import type { Keys } from "./keys.js";
 
 /** Divisors of the frequencies, one for each pair of a head's elements, in this tensor. */
-export const ROPE_FACTORS = "rope_freqs.weight";
+export const ROPE_FREQS = "rope_freqs.weight";
 
 /** What Llama 3.1 and 3.2 have: most files are theirs. */
 const USUAL = { low: 1, high: 4 };
@@ -55,7 +55,7 @@ export function llama3Scaling(
   if (!found) {
     throw new PenjingError(
       name,
-      `its tensor ${ROPE_FACTORS} holds divisors of the rotary frequencies that are not those of Llama 3's formula, which config.json could say; take the model's safetensors.`,
+      `its tensor ${ROPE_FREQS} holds divisors of the rotary frequencies that are not those of Llama 3's formula, which config.json could say; take the model's safetensors.`,
     );
   }
   return {

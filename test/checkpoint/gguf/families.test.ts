@@ -1,0 +1,171 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { backends } from "../../../src/backends/index.js";
+import { type Checkpoint, openCheckpoint } from "../../../src/checkpoint/checkpoint.js";
+import { compress } from "../../../src/compress.js";
+import { PenjingError } from "../../../src/errors.js";
+import type { DecoderSpec, LayerSpec } from "../../../src/model.js";
+import { readModelConfig } from "../../../src/models/families/index.js";
+import { memoryFolder, memoryOutputFolder } from "../../../src/platform/files.js";
+import { gapOf, logitsOf, openFiles, tinyFiles, tinyGolden } from "../../models/tiny-model.js";
+import { note } from "../../shared.js";
+import { CONVERTERS, convert } from "./families.js";
+import { TYPE, type Typed, type Written, writeGguf } from "./writer.js";
+
+const test = suite("families of GGUF");
+
+/** Largest accepted |difference| as a share of the largest golden logit. */
+const TOLERANCE = 2e-5;
+const gaps: string[] = [];
+
+function withLayers(
+  spec: DecoderSpec,
+  edit: (layer: LayerSpec, block: number) => LayerSpec,
+): DecoderSpec {
+  const blocks = spec.blocks.map((block, index) => ({
+    ...block,
+    branches: block.branches.map((branch) => ({ ...branch, layer: edit(branch.layer, index) })),
+  }));
+  return { ...spec, blocks };
+}
+
+/** What the small model has that no key can say. */
+const EDITS: Readonly<Record<string, (spec: DecoderSpec) => DecoderSpec>> = {
+  // Another factor of scores than the width of a head gives; embeddings are scaled in bf16.
+  gemma3_text: (spec) => ({
+    ...withLayers(spec, (layer) =>
+      layer.kind === "attention" ? { ...layer, scale: 1 / 3 } : layer,
+    ),
+    embeddingScale: 8.9375,
+  }),
+};
+
+async function written(family: string): Promise<{ given: Checkpoint; file: Written }> {
+  const given = await openFiles(tinyFiles(family));
+  return { given, file: await convert(given, CONVERTERS[family]) };
+}
+
+function open(file: Written): Promise<Checkpoint> {
+  return openCheckpoint(memoryFolder({ "tiny.gguf": writeGguf(file) }));
+}
+
+/** The file with other keys. */
+function withKeys(file: Written, keys: Readonly<Record<string, Typed>>): Written {
+  return { ...file, keys: { ...(file.keys as Record<string, Typed>), ...keys } };
+}
+
+async function configOf(file: Written): Promise<Record<string, unknown>> {
+  return (await open(file)).config as Record<string, unknown>;
+}
+
+async function refusal(file: Written): Promise<string> {
+  const model = await open(file);
+  try {
+    void model.config;
+  } catch (error) {
+    assert.instance(error, PenjingError);
+    return (error as PenjingError).message;
+  }
+  return assert.unreachable("it was read") as never;
+}
+
+for (const family of Object.keys(CONVERTERS)) {
+  const edit = EDITS[family] ?? ((spec) => spec);
+
+  test(`${family}: its tensors, its config, and the logits of transformers`, async () => {
+    const { given, file } = await written(family);
+    const found = await open(file);
+    assert.equal([...found.tensors.keys()].sort(), [...given.tensors.keys()].sort());
+    for (const { name, shape } of given.tensors.values()) {
+      assert.equal(found.tensors.get(name)!.shape, shape, name);
+      const [values, expected] = [await found.readFloat32(name), await given.readFloat32(name)];
+      // To add 1 and to take it away rounds.
+      const gap = family.startsWith("gemma") && name.endsWith("norm.weight") ? 1.2e-7 : 0;
+      const most = expected.reduce((now, one, i) => Math.max(now, Math.abs(one - values[i])), 0);
+      assert.ok(most <= gap, `${name}: ${most}`);
+      const part = await found.readRange(name, 20, 40);
+      assert.equal(part, (await found.read(name)).slice(20, 60), name);
+    }
+    const spec = readModelConfig("made", found.config);
+    assert.equal(edit(spec), readModelConfig("given", given.config));
+    const { ids, logits } = await tinyGolden(family);
+    const backend = await backends.wasm();
+    const gap = gapOf(await logitsOf(backend, found, ids, { edit }), logits);
+    backend.dispose();
+    gaps.push(`${family} ${gap.toExponential(1)}`);
+    assert.ok(gap <= TOLERANCE, `the logits differ by ${gap} of the largest`);
+  });
+
+  test(`${family}: compressed, it is a folder with the family's own tensors`, async () => {
+    const { given, file } = await written(family);
+    const out = memoryOutputFolder();
+    const recipe = { method: "magnitude", sparsity: "50%" };
+    await compress({ model: await open(file), out, recipe, backend: "wasm" }).result();
+    const made = await openCheckpoint(memoryFolder(out.files));
+    const direct = memoryOutputFolder();
+    await compress({ model: given, out: direct, recipe, backend: "wasm" }).result();
+    const expected = await openCheckpoint(memoryFolder(direct.files));
+    assert.equal([...made.tensors.keys()].sort(), [...expected.tensors.keys()].sort());
+    for (const { name, shape, dtype } of expected.tensors.values()) {
+      assert.equal(made.tensors.get(name)!.shape, shape, name);
+      assert.is(made.tensors.get(name)!.dtype, dtype, name);
+      assert.equal(await made.read(name), await expected.read(name), name);
+    }
+    const { model_type } = made.config as Record<string, unknown>;
+    assert.is(model_type, family);
+  });
+
+  test(`${family}: a key or a tensor that is not understood is refused by name`, async () => {
+    const { file } = await written(family);
+    const { arch } = CONVERTERS[family];
+    const odd = { [`${arch}.attention.odd_factor`]: ["f32", 0.5] as const };
+    assert.match(
+      await refusal(withKeys(file, odd)),
+      new RegExp(`its key "${arch}\\.attention\\.odd_factor" \\(0\\.5\\) is not understood`),
+    );
+    const off = { [`${arch}.attention.odd_factor`]: ["f32", 0] as const };
+    assert.ok(await configOf(withKeys(file, off)));
+    const bytes = new Uint8Array(256);
+    const extra = { name: "blk.0.attn_odd.weight", shape: [64], type: TYPE.F32, bytes };
+    const model = await open({ ...file, tensors: [...file.tensors!, extra] });
+    const backend = await backends.wasm();
+    const error = await logitsOf(backend, model, Int32Array.of(1)).then(
+      () => undefined,
+      (reason) => reason,
+    );
+    backend.dispose();
+    assert.instance(error, PenjingError);
+    assert.match(error.message, "blk.0.attn_odd.weight");
+  });
+}
+
+const PATTERN = "gemma3.attention.sliding_window_pattern";
+
+test("gemma3: each sixth layer is global unless the file says otherwise", async () => {
+  const { file } = await written("gemma3_text");
+  const { [PATTERN]: _, ...others } = file.keys as Record<string, Typed>;
+  const layers = { "gemma3.block_count": ["u32", 7] as const };
+  const typesOf = async (keys: Readonly<Record<string, Typed>>) => {
+    const { layer_types } = await configOf({ ...file, keys: { ...others, ...layers, ...keys } });
+    return (layer_types as string[]).map((type) => type[0]).join("");
+  };
+  assert.is(await typesOf({}), "sssssfs");
+  assert.is(await typesOf({ [PATTERN]: ["u32", 3] }), "ssfssfs");
+  assert.is(await typesOf({ "gemma3.attention.sliding_window": ["u32", 0] }), "fffffff");
+  const short = { ...layers, [PATTERN]: ["bool", [true, false]] as const };
+  assert.match(await refusal(withKeys(file, short)), /must be a list of 7 booleans/);
+});
+
+test("gemma3: scores are scaled by the width of a head, those of 27B by the model's", async () => {
+  const { file } = await written("gemma3_text");
+  assert.is((await configOf(file)).query_pre_attn_scalar, 16);
+  const { [PATTERN]: _, ...others } = file.keys as Record<string, Typed>;
+  const large = { ...file, keys: { ...others, "gemma3.block_count": ["u32", 62] as const } };
+  assert.is((await configOf(large)).query_pre_attn_scalar, 20);
+});
+
+test("the figures", () => {
+  note(`largest |logit difference| / largest |logit|: ${gaps.join(", ")}`);
+});
+
+test.run();

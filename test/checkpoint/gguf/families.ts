@@ -1,0 +1,117 @@
+/** The small models of test/models/tiny as llama.cpp's converter would write them, in F32. */
+import type { Checkpoint } from "../../../src/checkpoint/checkpoint.js";
+import { TINY_TOKENS } from "./models.js";
+import { TYPE, type Typed, type Written, type WrittenTensor } from "./writer.js";
+
+type Keys = Readonly<Record<string, Typed>>;
+
+interface Converted {
+  readonly shape: readonly number[];
+  readonly values: Float32Array;
+}
+
+/** How a family is converted. */
+export interface Converter {
+  /** `general.architecture`, which stands before its keys. */
+  readonly arch: string;
+  /** Without the architecture. */
+  readonly keys: Keys;
+  /** ggml's names by pieces of those of transformers, the longer ones first. */
+  readonly names: readonly (readonly [string, string])[];
+  /** What is done to a tensor. @default nothing */
+  readonly change?: ((name: string, tensor: Converted) => Converted) | undefined;
+  /** Tensors beside those of the model, in F32. */
+  readonly extra?: Readonly<Record<string, readonly number[]>> | undefined;
+}
+
+const LLAMA_NAMES: readonly (readonly [string, string])[] = [
+  ["model.embed_tokens.", "token_embd."],
+  ["model.norm.", "output_norm."],
+  ["lm_head.", "output."],
+  ["model.layers.", "blk."],
+  ["input_layernorm", "attn_norm"],
+  ["self_attn.o_proj", "attn_output"],
+  ["self_attn.qkv_proj", "attn_qkv"],
+  ...["q_norm", "k_norm"].map((name) => [`self_attn.${name}`, `attn_${name}`] as const),
+  ...["q", "k", "v"].map((name) => [`self_attn.${name}_proj`, `attn_${name}`] as const),
+  ["mlp.gate_up_proj", "ffn_up"],
+  ...["gate", "up", "down"].map((name) => [`mlp.${name}_proj`, `ffn_${name}`] as const),
+];
+const POST_NORMS = [
+  ["post_attention_layernorm", "post_attention_norm"],
+  ["post_feedforward_layernorm", "post_ffw_norm"],
+] as const;
+
+/** What is alike in the small models of all families. */
+function sizes(hidden: number, layers: number, context: number, heads: number): Keys {
+  return {
+    context_length: ["u32", context],
+    embedding_length: ["u32", hidden],
+    block_count: ["u32", layers],
+    feed_forward_length: ["u32", 96],
+    "attention.head_count": ["u32", heads],
+  };
+}
+
+function llamaKeys(layers: number, kvHeads: number, epsilon: number, theta: number): Keys {
+  return {
+    ...sizes(64, layers, 256, 4),
+    "attention.head_count_kv": ["u32", kvHeads],
+    "attention.layer_norm_rms_epsilon": ["f32", epsilon],
+    "rope.freq_base": ["f32", theta],
+  };
+}
+
+const plusOne = (name: string, { shape, values }: Converted): Converted => ({
+  shape,
+  values: name.endsWith("norm.weight") ? values.map((value) => value + 1) : values,
+});
+
+/** By the names of folders. */
+export const CONVERTERS: Readonly<Record<string, Converter>> = {
+  gemma3_text: {
+    arch: "gemma3",
+    keys: {
+      ...llamaKeys(3, 1, 1e-6, 1e6),
+      embedding_length: ["u32", 80],
+      "attention.key_length": ["u32", 16],
+      "attention.value_length": ["u32", 16],
+      "attention.sliding_window": ["u32", 8],
+      "attention.sliding_window_pattern": ["bool", [true, true, false]],
+      "rope.freq_base_swa": ["f32", 10],
+      "rope.scaling.type": ["string", "linear"],
+      "rope.scaling.factor": ["f32", 8],
+    },
+    names: [...LLAMA_NAMES, ...POST_NORMS, ["pre_feedforward_layernorm", "ffn_norm"]],
+    change: plusOne,
+  },
+};
+
+/** A small model as GGUF. */
+export async function convert(checkpoint: Checkpoint, converter: Converter): Promise<Written> {
+  const { arch, names, change = (_, tensor) => tensor, extra = {} } = converter;
+  const tensors: WrittenTensor[] = [];
+  const add = (name: string, { shape, values }: Converted) => {
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    tensors.push({ name, shape, type: TYPE.F32, bytes });
+  };
+  for (const { name, shape } of checkpoint.tensors.values()) {
+    const values = await checkpoint.readFloat32(name);
+    const ggml = names.reduce((now, [from, to]) => now.replace(from, to), name);
+    add(ggml, change(name, { shape, values }));
+  }
+  for (const [name, values] of Object.entries(extra)) {
+    add(name, { shape: [values.length], values: Float32Array.from(values) });
+  }
+  const keys = Object.entries(converter.keys).map(([key, value]) => [`${arch}.${key}`, value]);
+  return {
+    keys: {
+      "general.architecture": ["string", arch],
+      ...TINY_TOKENS,
+      "tokenizer.ggml.bos_token_id": ["u32", 1],
+      "tokenizer.ggml.eos_token_id": ["u32", 2],
+      ...Object.fromEntries(keys),
+    },
+    tensors,
+  };
+}
