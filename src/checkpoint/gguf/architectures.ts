@@ -4,6 +4,7 @@ import { quote } from "../../quote.js";
 import type { Architecture, Config, Contents } from "./architectures/fields.js";
 import { gemma3 } from "./architectures/gemma3.js";
 import { llama, qwen2, qwen3 } from "./architectures/llama.js";
+import { smollm3 } from "./architectures/smollm3.js";
 import type { Change } from "./change.js";
 import type { Keys } from "./keys.js";
 import { ROPE_FREQS } from "./rope.js";
@@ -14,6 +15,7 @@ export const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   llama,
   qwen2,
   qwen3,
+  smollm3,
 };
 
 /** The key that names the family. */

@@ -38,6 +38,11 @@ const EDITS: Readonly<Record<string, (spec: DecoderSpec) => DecoderSpec>> = {
     ),
     embeddingScale: 8.9375,
   }),
+  // Its second layer is the one that positions do not rotate.
+  smollm3: (spec) =>
+    withLayers(spec, (layer, block) =>
+      layer.kind === "attention" && block === 1 ? { ...layer, rope: undefined } : layer,
+    ),
 };
 
 async function written(family: string): Promise<{ given: Checkpoint; file: Written }> {
@@ -162,6 +167,16 @@ test("gemma3: scores are scaled by the width of a head, those of 27B by the mode
   const { [PATTERN]: _, ...others } = file.keys as Record<string, Typed>;
   const large = { ...file, keys: { ...others, "gemma3.block_count": ["u32", 62] as const } };
   assert.is((await configOf(large)).query_pre_attn_scalar, 20);
+});
+
+test("smollm3: positions do not rotate each fourth layer", async () => {
+  const { file } = await written("smollm3");
+  const config = await configOf(withKeys(file, { "smollm3.block_count": ["u32", 8] }));
+  const isRoped = readModelConfig("made", config).blocks.map(({ branches: [{ layer }] }) =>
+    layer.kind === "attention" ? layer.rope !== undefined : undefined,
+  );
+  const group = [true, true, true, false];
+  assert.equal(isRoped, [...group, ...group]);
 });
 
 test("the figures", () => {

@@ -1,6 +1,6 @@
 /** The small models of test/models/tiny as llama.cpp's converter would write them, in F32. */
 import type { Checkpoint } from "../../../src/checkpoint/checkpoint.js";
-import { TINY_TOKENS } from "./models.js";
+import { interleave, TINY_TOKENS } from "./models.js";
 import { TYPE, type Typed, type Written, type WrittenTensor } from "./writer.js";
 
 type Keys = Readonly<Record<string, Typed>>;
@@ -37,6 +37,7 @@ const LLAMA_NAMES: readonly (readonly [string, string])[] = [
   ["mlp.gate_up_proj", "ffn_up"],
   ...["gate", "up", "down"].map((name) => [`mlp.${name}_proj`, `ffn_${name}`] as const),
 ];
+const PRE_NORM = ["post_attention_layernorm", "ffn_norm"] as const;
 const POST_NORMS = [
   ["post_attention_layernorm", "post_attention_norm"],
   ["post_feedforward_layernorm", "post_ffw_norm"],
@@ -62,6 +63,16 @@ function llamaKeys(layers: number, kvHeads: number, epsilon: number, theta: numb
   };
 }
 
+/** Rows of queries and keys in the order of rotary pairs. */
+const inPairs = (kvHeads: number) => (name: string, tensor: Converted) => {
+  const part = /\.([qk])_proj\./.exec(name)?.[1];
+  if (!part) return tensor;
+  const { shape, values } = tensor;
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  const ordered = interleave(bytes, shape[0], part === "q" ? 4 : kvHeads);
+  return { shape, values: new Float32Array(ordered.buffer) };
+};
+
 const plusOne = (name: string, { shape, values }: Converted): Converted => ({
   shape,
   values: name.endsWith("norm.weight") ? values.map((value) => value + 1) : values,
@@ -84,6 +95,12 @@ export const CONVERTERS: Readonly<Record<string, Converter>> = {
     },
     names: [...LLAMA_NAMES, ...POST_NORMS, ["pre_feedforward_layernorm", "ffn_norm"]],
     change: plusOne,
+  },
+  smollm3: {
+    arch: "smollm3",
+    keys: { ...llamaKeys(3, 2, 1e-6, 50_000), "rope.dimension_count": ["u32", 16] },
+    names: [...LLAMA_NAMES, PRE_NORM],
+    change: inPairs(2),
   },
 };
 
