@@ -3,6 +3,7 @@ import { PenjingError } from "../../errors.js";
 import { quote } from "../../quote.js";
 import type { Architecture, Config, Contents } from "./architectures/fields.js";
 import { gemma3 } from "./architectures/gemma3.js";
+import { granite } from "./architectures/granite.js";
 import { llama, qwen2, qwen3 } from "./architectures/llama.js";
 import { smollm3 } from "./architectures/smollm3.js";
 import type { Change } from "./change.js";
@@ -12,6 +13,7 @@ import { ROPE_FREQS } from "./rope.js";
 /** Every family by `general.architecture`. */
 export const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   gemma3,
+  granite,
   llama,
   qwen2,
   qwen3,

@@ -179,6 +179,20 @@ test("smollm3: positions do not rotate each fourth layer", async () => {
   assert.equal(isRoped, [...group, ...group]);
 });
 
+test("granite: scales that no key gives, and positions that do not rotate", async () => {
+  const { file } = await written("granite");
+  const keys = Object.entries(file.keys as Record<string, Typed>);
+  const plain = Object.fromEntries(keys.filter(([key]) => !key.endsWith("scale")));
+  const config = await configOf({ ...file, keys: plain });
+  assert.equal(
+    ["attention", "embedding", "residual"].map((name) => config[`${name}_multiplier`]),
+    [1 / 4, 1, 1],
+  );
+  assert.is(config.logits_scaling, 1);
+  const still = { "granite.rope.scaling.finetuned": ["bool", false] as const };
+  assert.match(await refusal(withKeys(file, still)), /finetuned" is false, must be true/);
+});
+
 test("the figures", () => {
   note(`largest |logit difference| / largest |logit|: ${gaps.join(", ")}`);
 });

@@ -78,6 +78,13 @@ const plusOne = (name: string, { shape, values }: Converted): Converted => ({
   values: name.endsWith("norm.weight") ? values.map((value) => value + 1) : values,
 });
 
+const GRANITE_SCALES: Keys = {
+  "attention.scale": ["f32", 0.4],
+  embedding_scale: ["f32", 3],
+  residual_scale: ["f32", 0.3],
+  logit_scale: ["f32", 6],
+};
+
 /** By the names of folders. */
 export const CONVERTERS: Readonly<Record<string, Converter>> = {
   gemma3_text: {
@@ -99,6 +106,17 @@ export const CONVERTERS: Readonly<Record<string, Converter>> = {
   smollm3: {
     arch: "smollm3",
     keys: { ...llamaKeys(3, 2, 1e-6, 50_000), "rope.dimension_count": ["u32", 16] },
+    names: [...LLAMA_NAMES, PRE_NORM],
+    change: inPairs(2),
+  },
+  granite: {
+    arch: "granite",
+    keys: {
+      ...llamaKeys(2, 2, 1e-6, 10_000),
+      "rope.dimension_count": ["u32", 16],
+      vocab_size: ["u32", 100],
+      ...GRANITE_SCALES,
+    },
     names: [...LLAMA_NAMES, PRE_NORM],
     change: inPairs(2),
   },
