@@ -5,6 +5,7 @@ import type { Architecture, Config, Contents } from "./architectures/fields.js";
 import { gemma3 } from "./architectures/gemma3.js";
 import { granite } from "./architectures/granite.js";
 import { llama, qwen2, qwen3 } from "./architectures/llama.js";
+import { phi3 } from "./architectures/phi3.js";
 import { smollm3 } from "./architectures/smollm3.js";
 import type { Change } from "./change.js";
 import type { Keys } from "./keys.js";
@@ -15,6 +16,7 @@ export const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   gemma3,
   granite,
   llama,
+  phi3,
   qwen2,
   qwen3,
   smollm3,

@@ -193,6 +193,33 @@ test("granite: scales that no key gives, and positions that do not rotate", asyn
   assert.match(await refusal(withKeys(file, still)), /finetuned" is false, must be true/);
 });
 
+test("phi3: LongRoPE needs its factors, and may have another factor of its own", async () => {
+  const { file } = await written("phi3");
+  const { rope_scaling } = await configOf(file);
+  assert.equal(rope_scaling, {
+    type: "longrope",
+    short_factor: [1, 1.1, 1.3, 1.6, 2, 2.5],
+    long_factor: [1, 2, 4, 6, 8, 9],
+  });
+  const factor = { "phi3.rope.scaling.attn_factor": ["f32", 1.25] as const };
+  const { rope_scaling: other } = await configOf(withKeys(file, factor));
+  assert.is((other as Record<string, unknown>).attention_factor, 1.25);
+  const [short, long] = ["rope_factors_short.weight", "rope_factors_long.weight"];
+  const without = (names: readonly string[]) =>
+    file.tensors!.filter(({ name }) => !names.includes(name));
+  assert.match(
+    await refusal({ ...file, tensors: without([long]) }),
+    /needs the tensors rope_factors_short\.weight and rope_factors_long\.weight/,
+  );
+  const plain = Object.entries(file.keys as Record<string, Typed>);
+  const keys = Object.fromEntries(plain.filter(([key]) => !/scaling|window/.test(key)));
+  const config = await configOf({ ...file, keys, tensors: without([short, long]) });
+  assert.equal([config.rope_scaling, config.sliding_window], [undefined, undefined]);
+  readModelConfig("made", config);
+  const yarn = { "phi3.rope.scaling.type": ["string", "yarn"] as const };
+  assert.match(await refusal(withKeys(file, yarn)), /"yarn", must be "none" or "longrope"/);
+});
+
 test("the figures", () => {
   note(`largest |logit difference| / largest |logit|: ${gaps.join(", ")}`);
 });

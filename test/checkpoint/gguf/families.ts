@@ -120,6 +120,22 @@ export const CONVERTERS: Readonly<Record<string, Converter>> = {
     names: [...LLAMA_NAMES, PRE_NORM],
     change: inPairs(2),
   },
+  phi3: {
+    arch: "phi3",
+    keys: {
+      ...llamaKeys(2, 2, 1e-5, 10_000),
+      "attention.sliding_window": ["u32", 20],
+      "rope.dimension_count": ["u32", 12],
+      "rope.scaling.original_context_length": ["u32", 64],
+      "rope.scaling.type": ["string", "longrope"],
+      "rope.scaling.attn_factor": ["f32", Math.sqrt(1 + Math.log(4) / Math.log(64))],
+    },
+    names: [...LLAMA_NAMES, PRE_NORM],
+    extra: {
+      "rope_factors_long.weight": [1, 2, 4, 6, 8, 9],
+      "rope_factors_short.weight": [1, 1.1, 1.3, 1.6, 2, 2.5],
+    },
+  },
 };
 
 /** A small model as GGUF. */
