@@ -5,6 +5,7 @@ import type { Architecture, Config, Contents } from "./architectures/fields.js";
 import { gemma3 } from "./architectures/gemma3.js";
 import { granite } from "./architectures/granite.js";
 import { llama, qwen2, qwen3 } from "./architectures/llama.js";
+import { olmo2 } from "./architectures/olmo2.js";
 import { phi3 } from "./architectures/phi3.js";
 import { smollm3 } from "./architectures/smollm3.js";
 import type { Change } from "./change.js";
@@ -16,6 +17,7 @@ export const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   gemma3,
   granite,
   llama,
+  olmo2,
   phi3,
   qwen2,
   qwen3,

@@ -220,6 +220,12 @@ test("phi3: LongRoPE needs its factors, and may have another factor of its own",
   assert.match(await refusal(withKeys(file, yarn)), /"yarn", must be "none" or "longrope"/);
 });
 
+test("olmo2: a window, which OLMo 3 has, is refused", async () => {
+  const { file } = await written("olmo2");
+  const window = { "olmo2.attention.sliding_window": ["u32", 8] as const };
+  assert.match(await refusal(withKeys(file, window)), /sliding_window" \(8\) is not understood/);
+});
+
 test("the figures", () => {
   note(`largest |logit difference| / largest |logit|: ${gaps.join(", ")}`);
 });

@@ -136,6 +136,11 @@ export const CONVERTERS: Readonly<Record<string, Converter>> = {
       "rope_factors_short.weight": [1, 1.1, 1.3, 1.6, 2, 2.5],
     },
   },
+  olmo2: {
+    arch: "olmo2",
+    keys: llamaKeys(2, 2, 1e-5, 500_000),
+    names: [...LLAMA_NAMES, ...POST_NORMS],
+  },
 };
 
 /** A small model as GGUF. */
