@@ -3,6 +3,7 @@ import { PenjingError } from "../../errors.js";
 import { quote } from "../../quote.js";
 import type { Architecture, Config, Contents } from "./architectures/fields.js";
 import { gemma3 } from "./architectures/gemma3.js";
+import { gpt2 } from "./architectures/gpt2.js";
 import { granite } from "./architectures/granite.js";
 import { llama, qwen2, qwen3 } from "./architectures/llama.js";
 import { olmo2 } from "./architectures/olmo2.js";
@@ -15,6 +16,7 @@ import { ROPE_FREQS } from "./rope.js";
 /** Every family by `general.architecture`. */
 export const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   gemma3,
+  gpt2,
   granite,
   llama,
   olmo2,

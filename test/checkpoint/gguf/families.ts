@@ -85,6 +85,15 @@ const GRANITE_SCALES: Keys = {
   logit_scale: ["f32", 6],
 };
 
+/** Matrices of blocks the other way round. */
+function transposed(name: string, tensor: Converted): Converted {
+  const [rows, cols] = tensor.shape;
+  if (!/\.h\..*weight/.test(name) || cols === undefined) return tensor;
+  const { values } = tensor;
+  const from = (i: number) => (i % rows) * cols + Math.floor(i / rows);
+  return { shape: [cols, rows], values: values.map((_, i) => values[from(i)]) };
+}
+
 /** By the names of folders. */
 export const CONVERTERS: Readonly<Record<string, Converter>> = {
   gemma3_text: {
@@ -140,6 +149,19 @@ export const CONVERTERS: Readonly<Record<string, Converter>> = {
     arch: "olmo2",
     keys: llamaKeys(2, 2, 1e-5, 500_000),
     names: [...LLAMA_NAMES, ...POST_NORMS],
+  },
+  gpt2: {
+    arch: "gpt2",
+    keys: { ...sizes(64, 2, 64, 4), "attention.layer_norm_epsilon": ["f32", 1e-5] },
+    names: [
+      ...[["wte", "token_embd"] as const, ["wpe", "position_embd"] as const],
+      ...[["ln_f", "output_norm"] as const, ["transformer.h.", "blk."] as const],
+      ["transformer.", ""],
+      ...[["attn.c_attn", "attn_qkv"] as const, ["attn.c_proj", "attn_output"] as const],
+      ...[["mlp.c_fc", "ffn_up"] as const, ["mlp.c_proj", "ffn_down"] as const],
+      ...[["ln_1", "attn_norm"] as const, ["ln_2", "ffn_norm"] as const],
+    ],
+    change: transposed,
   },
 };
 
