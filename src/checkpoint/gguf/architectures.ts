@@ -4,6 +4,7 @@ import { quote } from "../../quote.js";
 import type { Architecture, Config, Contents } from "./architectures/fields.js";
 import { gemma3 } from "./architectures/gemma3.js";
 import { gpt2 } from "./architectures/gpt2.js";
+import { gptneox } from "./architectures/gptneox.js";
 import { granite } from "./architectures/granite.js";
 import { llama, qwen2, qwen3 } from "./architectures/llama.js";
 import { olmo2 } from "./architectures/olmo2.js";
@@ -17,6 +18,7 @@ import { ROPE_FREQS } from "./rope.js";
 export const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   gemma3,
   gpt2,
+  gptneox,
   granite,
   llama,
   olmo2,

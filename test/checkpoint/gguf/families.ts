@@ -94,6 +94,21 @@ function transposed(name: string, tensor: Converted): Converted {
   return { shape: [cols, rows], values: values.map((_, i) => values[from(i)]) };
 }
 
+/** All queries, then all keys, then all values, of four heads of 16 rows each. */
+function inBlocks(name: string, tensor: Converted): Converted {
+  if (!name.includes("query_key_value")) return tensor;
+  const { shape, values } = tensor;
+  const made: number[] = [];
+  const head = values.length / 12;
+  for (const part of [0, 1, 2]) {
+    for (const index of [0, 1, 2, 3]) {
+      const start = (3 * index + part) * head;
+      made.push(...values.subarray(start, start + head));
+    }
+  }
+  return { shape, values: Float32Array.from(made) };
+}
+
 /** By the names of folders. */
 export const CONVERTERS: Readonly<Record<string, Converter>> = {
   gemma3_text: {
@@ -162,6 +177,25 @@ export const CONVERTERS: Readonly<Record<string, Converter>> = {
       ...[["ln_1", "attn_norm"] as const, ["ln_2", "ffn_norm"] as const],
     ],
     change: transposed,
+  },
+  gpt_neox: {
+    arch: "gptneox",
+    keys: {
+      ...sizes(64, 2, 64, 4),
+      "attention.layer_norm_epsilon": ["f32", 1e-5],
+      "rope.dimension_count": ["u32", 4],
+      use_parallel_residual: ["bool", true],
+    },
+    names: [
+      ...[["gpt_neox.embed_in", "token_embd"] as const, ["embed_out", "output"] as const],
+      ...[["gpt_neox.final_layer_norm", "output_norm"] as const],
+      ["gpt_neox.layers.", "blk."],
+      ...[["attention.query_key_value", "attn_qkv"] as const],
+      ...[["attention.dense", "attn_output"] as const, ["input_layernorm", "attn_norm"] as const],
+      PRE_NORM,
+      ...[["mlp.dense_h_to_4h", "ffn_up"] as const, ["mlp.dense_4h_to_h", "ffn_down"] as const],
+    ],
+    change: inBlocks,
   },
 };
 
