@@ -2,6 +2,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { backends } from "../../../src/backends/index.js";
 import { type Checkpoint, openCheckpoint } from "../../../src/checkpoint/checkpoint.js";
+import { fromFloat32 } from "../../../src/checkpoint/dtype.js";
 import { compress } from "../../../src/compress.js";
 import { PenjingError } from "../../../src/errors.js";
 import type { DecoderSpec, LayerSpec } from "../../../src/model.js";
@@ -9,8 +10,8 @@ import { readModelConfig } from "../../../src/models/families/index.js";
 import { memoryFolder, memoryOutputFolder } from "../../../src/platform/files.js";
 import { gapOf, logitsOf, openFiles, tinyFiles, tinyGolden } from "../../models/tiny-model.js";
 import { note } from "../../shared.js";
-import { CONVERTERS, convert } from "./families.js";
-import { TYPE, type Typed, type Written, writeGguf } from "./writer.js";
+import { CONVERTERS, convert, GRANITE_4 } from "./families.js";
+import { TYPE, type Typed, type Written, type WrittenTensor, writeGguf } from "./writer.js";
 
 const test = suite("families of GGUF");
 
@@ -72,6 +73,15 @@ async function refusal(file: Written): Promise<string> {
     return (error as PenjingError).message;
   }
   return assert.unreachable("it was read") as never;
+}
+
+async function openRefusal(file: Written): Promise<string> {
+  const error = await open(file).then(
+    () => undefined,
+    (reason) => reason,
+  );
+  assert.instance(error, PenjingError);
+  return error.message;
 }
 
 for (const family of Object.keys(CONVERTERS)) {
@@ -224,6 +234,69 @@ test("olmo2: a window, which OLMo 3 has, is refused", async () => {
   const { file } = await written("olmo2");
   const window = { "olmo2.attention.sliding_window": ["u32", 8] as const };
   assert.match(await refusal(withKeys(file, window)), /sliding_window" \(8\) is not understood/);
+});
+
+test("granite: a dense Granite 4 is one, its gate and up taken apart", async () => {
+  const given = await openFiles(tinyFiles("granitemoehybrid"));
+  const file = await convert(given, GRANITE_4);
+  const found = await open(file);
+  const { ids, logits } = await tinyGolden("granitemoehybrid");
+  const backend = await backends.wasm();
+  const gap = gapOf(await logitsOf(backend, found, ids), logits);
+  backend.dispose();
+  gaps.push(`granitemoehybrid ${gap.toExponential(1)}`);
+  assert.ok(gap <= TOLERANCE, `the logits differ by ${gap} of the largest`);
+  const hybrid = { "granite.attention.head_count_kv": ["u32", [2, 0]] as const };
+  assert.match(await openRefusal(withKeys(file, hybrid)), /must be the same whole number/);
+});
+
+/** Half-precision bits of small numbers of eighths. */
+const halves = (values: readonly number[]) => fromFloat32("F16", Float32Array.from(values));
+
+test("tensors of other types are given as they were, in the type that holds them", async () => {
+  const gemma = (await written("gemma3_text")).file;
+  const gains = Array.from({ length: 80 }, (_, i) => i / 8 - 3);
+  const norm = { name: "output_norm.weight", shape: [80], type: TYPE.F16, bytes: halves(gains) };
+  const replaced = (file: Written, one: WrittenTensor): Written => ({
+    ...file,
+    tensors: file.tensors!.map((other) => (other.name === one.name ? one : other)),
+  });
+  const found = await open(replaced(gemma, norm));
+  assert.is(found.tensors.get("model.norm.weight")!.dtype, "F32");
+  const less = await found.readFloat32("model.norm.weight");
+  assert.equal(
+    [...less],
+    gains.map((gain) => gain - 1),
+  );
+
+  const gpt2 = (await written("gpt2")).file;
+  const name = "blk.1.ffn_up.weight";
+  const half = Array.from({ length: 96 * 64 }, (_, i) => (i % 1000) / 8);
+  const f16 = { name, shape: [96, 64], type: TYPE.F16, bytes: halves(half) };
+  const asHalf = await open(replaced(gpt2, f16));
+  const plain = "transformer.h.1.mlp.c_fc.weight";
+  const { dtype, shape } = asHalf.tensors.get(plain)!;
+  assert.equal([dtype, shape], ["F16", [64, 96]]);
+  const expected = half.map((_, i) => half[(i % 96) * 64 + Math.floor(i / 96)]);
+  assert.equal([...(await asHalf.readFloat32(plain))], expected);
+
+  // Blocks of 32 with a scale of 1.
+  const bytes = Uint8Array.from({ length: 96 * 2 * 34 }, (_, i) =>
+    i % 34 < 2 ? [0x00, 0x3c][i % 34] : (Math.floor(i / 34) + i) % 100,
+  );
+  const asBlocks = await open(replaced(gpt2, { name, shape: [96, 64], type: TYPE.Q8_0, bytes }));
+  const quants = [...bytes].filter((_, i) => i % 34 >= 2);
+  const turned = quants.map((_, i) => quants[(i % 96) * 64 + Math.floor(i / 96)]);
+  assert.equal([...(await asBlocks.readFloat32(plain))], turned);
+});
+
+test("a tensor that the keys contradict is refused by name", async () => {
+  const { file } = await written("gpt_neox");
+  const heads = { "gptneox.attention.head_count": ["u32", 5] as const };
+  assert.match(
+    await openRefusal(withKeys(file, heads)),
+    /"blk\.0\.attn_qkv\.(?:weight|bias)"\] its 192 rows are not queries, keys and values of 5 heads/,
+  );
 });
 
 test("the figures", () => {

@@ -20,6 +20,8 @@ export interface Converter {
   readonly names: readonly (readonly [string, string])[];
   /** What is done to a tensor. @default nothing */
   readonly change?: ((name: string, tensor: Converted) => Converted) | undefined;
+  /** A tensor whose rows are several tensors of as many rows each. @default none */
+  readonly split?: { readonly piece: string; readonly into: readonly string[] } | undefined;
   /** Tensors beside those of the model, in F32. */
   readonly extra?: Readonly<Record<string, readonly number[]>> | undefined;
 }
@@ -199,9 +201,28 @@ export const CONVERTERS: Readonly<Record<string, Converter>> = {
   },
 };
 
+/** A Granite 4 without Mamba layers, as a Granite 3. */
+export const GRANITE_4: Converter = {
+  arch: "granite",
+  keys: {
+    ...CONVERTERS.granite.keys,
+    "attention.head_count_kv": ["i32", [2, 2]],
+    expert_count: ["u32", 0],
+    expert_used_count: ["u32", 2],
+    feed_forward_length: ["u32", 512],
+    expert_shared_feed_forward_length: ["u32", 96],
+    "ssm.conv_kernel": ["u32", 4],
+    "ssm.inner_size": ["u32", 128],
+    "rope.scaling.finetuned": ["bool", true],
+  },
+  names: [...LLAMA_NAMES, PRE_NORM, ["shared_mlp.output_linear", "ffn_down"]],
+  change: inPairs(2),
+  split: { piece: "shared_mlp.input_linear", into: ["ffn_gate", "ffn_up"] },
+};
+
 /** A small model as GGUF. */
 export async function convert(checkpoint: Checkpoint, converter: Converter): Promise<Written> {
-  const { arch, names, change = (_, tensor) => tensor, extra = {} } = converter;
+  const { arch, names, change = (_, tensor) => tensor, extra = {}, split } = converter;
   const tensors: WrittenTensor[] = [];
   const add = (name: string, { shape, values }: Converted) => {
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
@@ -210,7 +231,18 @@ export async function convert(checkpoint: Checkpoint, converter: Converter): Pro
   for (const { name, shape } of checkpoint.tensors.values()) {
     const values = await checkpoint.readFloat32(name);
     const ggml = names.reduce((now, [from, to]) => now.replace(from, to), name);
-    add(ggml, change(name, { shape, values }));
+    if (!split || !ggml.includes(split.piece)) {
+      add(ggml, change(name, { shape, values }));
+      continue;
+    }
+    const [rows, cols] = shape;
+    const size = values.length / split.into.length;
+    for (const [i, part] of split.into.entries()) {
+      add(ggml.replace(split.piece, part), {
+        shape: [rows / split.into.length, cols],
+        values: values.slice(i * size, (i + 1) * size),
+      });
+    }
   }
   for (const [name, values] of Object.entries(extra)) {
     add(name, { shape: [values.length], values: Float32Array.from(values) });
@@ -222,6 +254,8 @@ export async function convert(checkpoint: Checkpoint, converter: Converter): Pro
       ...TINY_TOKENS,
       "tokenizer.ggml.bos_token_id": ["u32", 1],
       "tokenizer.ggml.eos_token_id": ["u32", 2],
+      // Of some families transformers takes one beyond so small a vocabulary where none is given.
+      "tokenizer.ggml.padding_token_id": ["u32", 0],
       ...Object.fromEntries(keys),
     },
     tensors,
