@@ -33,7 +33,7 @@ export const ARCHITECTURE_KEY = "general.architecture";
 
 /** Keys that change nothing in what is computed, where nothing else is made of them. */
 const IDLE =
-  /^(expert_.*|tensor_data_layout|attention\.layer_norm_epsilon|rope\.scaling\.(finetuned|original_context_length))$/;
+  /^(expert_.*|tensor_data_layout|attention\.layer_norm_epsilon|rope\.scaling\.(finetuned|original_context_length|factor|yarn_.*))$/;
 
 /** The family of a file; undefined where it is not known here. */
 export function architectureOf(keys: Keys): Architecture | undefined {
@@ -61,6 +61,8 @@ export function configOf(keys: Keys, contents: Contents): Config {
   const architecture = architectureOf(keys);
   if (!architecture) throw unknownArchitecture(keys);
   const arch = keys.text(ARCHITECTURE_KEY)!;
+  const causal = `${arch}.attention.causal`;
+  if (!keys.flag(causal, true)) keys.fail(causal, "true: only models that write text are read");
   const config = architecture.config(keys, arch, contents);
   const odd = keys
     .unread(`${arch}.`)

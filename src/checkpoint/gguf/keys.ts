@@ -38,9 +38,10 @@ export class Keys {
     return this.names().filter((key) => key.startsWith(prefix) && !this.asked.has(key));
   }
 
-  /** Whether a key is 0, false or "", which switches off whatever it is of. */
+  /** Whether a key is 0, 1, false or "", which switches off whatever it is of. */
   isOff(key: string): boolean {
-    return !this.values.get(key);
+    const value = this.values.get(key);
+    return !value || value === 1;
   }
 
   /** All keys, in order. */

@@ -290,6 +290,24 @@ test("tensors of other types are given as they were, in the type that holds them
   assert.equal([...(await asBlocks.readFloat32(plain))], turned);
 });
 
+test("keys that change nothing are let pass, and a model that looks ahead is not", async () => {
+  const { file } = await written("gpt2");
+  const idle: Record<string, Typed> = {
+    "gpt2.attention.causal": ["bool", true],
+    "gpt2.expert_used_count": ["u32", 2],
+    "gpt2.rope.scaling.attn_factor": ["f32", 1],
+  };
+  assert.equal(await configOf(withKeys(file, idle)), await configOf(file));
+  const ahead = { "gpt2.attention.causal": ["bool", false] as const };
+  assert.match(await refusal(withKeys(file, ahead)), /causal" is false, must be true/);
+  const olmo = (await written("olmo2")).file;
+  const none: Record<string, Typed> = {
+    "olmo2.rope.scaling.type": ["string", "none"],
+    "olmo2.rope.scaling.factor": ["f32", 4],
+  };
+  assert.equal(await configOf(withKeys(olmo, none)), await configOf(olmo));
+});
+
 test("a tensor that the keys contradict is refused by name", async () => {
   const { file } = await written("gpt_neox");
   const heads = { "gptneox.attention.head_count": ["u32", 5] as const };
