@@ -26,9 +26,10 @@ const SILENCE_MS = 500;
 const GPU_MS = 100;
 
 const abort = new AbortController();
-let interruptedWith: number | undefined;
-let diesOf: NodeJS.Signals | undefined;
-let interruptedAt = 0;
+/** The first signal that came. */
+let stopped:
+  | { readonly by: NodeJS.Signals; readonly code: number; readonly at: number }
+  | undefined;
 
 for (const [signal, code] of [
   ["SIGHUP", EXIT.hungUp],
@@ -42,13 +43,11 @@ for (const [signal, code] of [
     };
     // A second Ctrl-C does not wait for the clean-up. One press may come twice: from the terminal, and
     // from a program such as npx that passes it on.
-    if (interruptedWith !== undefined) {
-      if (performance.now() - interruptedAt > SAME_PRESS_MS) end();
+    if (stopped) {
+      if (performance.now() - stopped.at > SAME_PRESS_MS) end();
       return;
     }
-    interruptedWith = code;
-    diesOf = signal;
-    interruptedAt = performance.now();
+    stopped = { by: signal, code, at: performance.now() };
     abort.abort(new DOMException("interrupted", "AbortError"));
     setTimeout(end, GRACE_MS).unref();
     setTimeout(() => {
@@ -74,9 +73,9 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 process.stderr.on("error", () => {});
 
 function report(error: unknown, verbose: boolean): number {
-  if (interruptedWith !== undefined) {
+  if (stopped) {
     tellStopped(error);
-    return interruptedWith;
+    return stopped.code;
   }
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
   tellError(error, verbose);
@@ -99,5 +98,5 @@ try {
   await program.parseAsync();
 } catch (error) {
   process.exitCode = report(error, process.argv.includes("--verbose"));
-  if (diesOf) setTimeout(dieOf, GPU_MS, diesOf).unref();
+  if (stopped) setTimeout(dieOf, GPU_MS, stopped.by).unref();
 }

@@ -129,3 +129,24 @@ export async function settlesWithin(
   clearTimeout(timer);
   return result;
 }
+
+/** What a promise gives, or sooner the signal's reason once it is aborted; what was begun goes on. */
+export async function orAborted<Result>(
+  work: Promise<Result>,
+  signal: AbortSignal | undefined,
+): Promise<Result> {
+  if (!signal) return work;
+  // Whoever stops waiting does not hear of its failure.
+  work.catch(() => {});
+  signal.throwIfAborted();
+  let leave = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    leave = () => reject(signal.reason);
+  });
+  signal.addEventListener("abort", leave);
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener("abort", leave);
+  }
+}

@@ -1,24 +1,5 @@
 import type { Backend, Operations } from "../backend.js";
-
-/** What a promise gives, or sooner the signal's reason once it is aborted; what was begun goes on. */
-export async function orAborted<Result>(
-  work: Promise<Result>,
-  signal: AbortSignal,
-): Promise<Result> {
-  // Whoever stops waiting does not hear of its failure.
-  work.catch(() => {});
-  signal.throwIfAborted();
-  let leave: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    leave = () => reject(signal.reason);
-    signal.addEventListener("abort", leave);
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    if (leave) signal.removeEventListener("abort", leave);
-  }
-}
+import { orAborted } from "../run.js";
 
 /**
  * The same backend, whose results are waited for only until a signal is aborted: a GPU may have

@@ -7,8 +7,9 @@ import type {
   ServedOperation,
 } from "../backend.js";
 import { DeviceError } from "../errors.js";
+import { orAborted } from "../run.js";
 import { type Choice, openAuto, type Workload } from "./auto.js";
-import { heeding, orAborted } from "./heed.js";
+import { heeding } from "./heed.js";
 import { type BackendName, openBackend } from "./index.js";
 import { withOperations } from "./plugged.js";
 import { checkWasmOptions, WASM_ARGUMENTS, type WasmOptions } from "./wasm/options.js";
@@ -32,6 +33,18 @@ export const BACKEND_ARGUMENTS: Arguments<BackendOptions> = {
 
 type Operations = Readonly<Record<string, HostOperation>>;
 
+/** What a lease is made with, beside its backend. */
+interface Terms {
+  /** Whether `auto` chose. */
+  readonly isAuto: boolean;
+  /** Whether it was opened for the lease. */
+  readonly isOwned: boolean;
+  readonly operations: Operations;
+  /** For a move to wasm. */
+  readonly wasm: WasmOptions;
+  readonly signal: AbortSignal | undefined;
+}
+
 /**
  * The backend of a piece of work: the caller's own, or one that is opened by name. Where `auto`
  * chose a GPU, the work can move to wasm when the GPU fails.
@@ -40,24 +53,26 @@ export class Lease {
   /** What backends before the present one served. */
   private readonly earlier: ServedOperation[] = [];
   private earlierPeak = 0;
+  private present: Backend;
+  private reason: string;
   private names: string;
   private isOpen = true;
+  /** A sentence for the user about the choice, if there is something to say. */
+  readonly note: string | undefined;
 
   private constructor(
-    private present: Backend,
-    private reason: string,
-    /** Whether `auto` chose. */
-    readonly isAuto: boolean,
-    private readonly isOwned: boolean,
-    private readonly operations: Operations,
-    /** For a move to wasm. */
-    private readonly wasm: WasmOptions,
-    signal: AbortSignal | undefined,
-    /** A sentence for the user about the choice, if there is something to say. */
-    readonly note?: string,
+    { backend, reason, note }: Choice,
+    private readonly terms: Terms,
   ) {
-    this.names = present.name;
-    this.present = withOperations(heeding(present, signal), operations);
+    this.present = withOperations(heeding(backend, terms.signal), terms.operations);
+    this.reason = reason;
+    this.names = backend.name;
+    this.note = note;
+  }
+
+  /** Whether `auto` chose the backend. */
+  get isAuto(): boolean {
+    return this.terms.isAuto;
   }
 
   /**
@@ -76,24 +91,16 @@ export class Lease {
     const { backend: wanted = "auto", threads, simd } = options;
     const wasm = { threads, simd };
     checkWasmOptions(wasm);
-    if (typeof wanted !== "string") {
-      return new Lease(
-        wanted as Backend,
-        "the caller's own",
-        false,
-        false,
-        operations,
-        wasm,
-        signal,
-      );
-    }
     const isAuto = wanted === "auto";
+    const terms = { isAuto, isOwned: typeof wanted === "string", operations, wasm, signal };
+    if (typeof wanted !== "string") {
+      return new Lease({ backend: wanted as Backend, reason: "the caller's own" }, terms);
+    }
     const opening: Promise<Choice> = isAuto
       ? openAuto(work, wasm)
       : openBackend(wanted, wasm).then((backend) => ({ backend, reason: "asked for" }));
     try {
-      const { backend, reason, note } = await (signal ? orAborted(opening, signal) : opening);
-      return new Lease(backend, reason, isAuto, true, operations, wasm, signal, note);
+      return new Lease(await orAborted(opening, signal), terms);
     } catch (error) {
       // Where the wait was left, nobody else will.
       if (signal?.aborted) opening.then(({ backend }) => backend.dispose()).catch(() => {});
@@ -126,7 +133,7 @@ export class Lease {
     this.earlier.push(...this.linesOf(this.present));
     this.earlierPeak = this.present.memory().peak;
     this.present.dispose();
-    this.present = withOperations(await openWasm(this.wasm), this.operations);
+    this.present = withOperations(await openWasm(this.terms.wasm), this.terms.operations);
     this.names = `${this.names}, then wasm`;
     const [cause] = error.bare.split(";");
     this.reason = `auto: after the GPU failed (${cause.replace(/\.$/, "")})`;
@@ -149,7 +156,7 @@ export class Lease {
 
   /** Frees a backend that was opened here. */
   dispose(): void {
-    if (this.isOwned && this.isOpen) this.present.dispose();
+    if (this.terms.isOwned && this.isOpen) this.present.dispose();
     this.isOpen = false;
   }
 }

@@ -66,7 +66,8 @@ export async function checkLayer(
       }
     }
   }
-  const { n, m } = sparsity.kind === "n:m" ? sparsity : { n: 1, m: 1 };
+  if (sparsity.kind !== "n:m") return;
+  const { n, m } = sparsity;
   for (let first = 0; first < mask.length; first += PIECE * m) {
     await rest();
     const kept = mostKept(mask.subarray(first, first + PIECE * m), m);

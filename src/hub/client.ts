@@ -4,6 +4,7 @@ import pRetry from "p-retry";
 import { PenjingError } from "../errors.js";
 import { HAS_FILES } from "../platform/node-modules.js";
 import { quote } from "../quote.js";
+import { orAborted } from "../run.js";
 import { type Asked, rateSentence, refusalError, UnreachableError } from "./failures.js";
 import { type HubSettings, isLocal } from "./settings.js";
 
@@ -56,18 +57,14 @@ export interface Answer {
 
 /** Resolves after some time, or rejects with the signal's reason. */
 export async function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
-  signal?.throwIfAborted();
-  let stop = () => {};
   let timer: ReturnType<typeof setTimeout> | undefined;
+  const slept = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, milliseconds);
+  });
   try {
-    await new Promise<void>((resolve, reject) => {
-      stop = () => reject(signal!.reason);
-      signal?.addEventListener("abort", stop);
-      timer = setTimeout(resolve, milliseconds);
-    });
+    await orAborted(slept, signal);
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", stop);
   }
 }
 

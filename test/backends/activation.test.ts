@@ -1,7 +1,16 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { ActivationName } from "../../src/backends/operations/activation.js";
-import { assertWithin, blank, input, OPENERS, output, randomValues, SIZES } from "./operands.js";
+import {
+  assertGated,
+  assertWithin,
+  blank,
+  input,
+  OPENERS,
+  output,
+  randomValues,
+  SIZES,
+} from "./operands.js";
 
 const test = suite("activation");
 
@@ -96,17 +105,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
       const [gate, up] = [randomValues(count).map((value) => value * 6), randomValues(count)];
       const expected = Float64Array.from(gate, (g, i) => EXPECTED["gelu-tanh"](g) * up[i]);
       const within = (i: number) => bound(gate[i], expected[i]);
-      const what = `${backend.name}: ${count} elements`;
-      const [gates, ups] = [input(backend, gate, 1), input(backend, up, 1)];
-      const out = blank(backend, count, 1);
-      backend.ops.geglu(gates, ups, out.view);
-      assertWithin(await out.read(), expected, within, what);
-      const overGate = output(backend, gate, 1);
-      backend.ops.geglu(overGate.view, ups, overGate.view);
-      assertWithin(await overGate.read(), expected, within, `${what}, over gate`);
-      const overUp = output(backend, up, 1);
-      backend.ops.geglu(gates, overUp.view, overUp.view);
-      assertWithin(await overUp.read(), expected, within, `${what}, over up`);
+      await assertGated(backend, "geglu", { gate, up, expected }, within);
     }
   });
 }

@@ -1,6 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
+  assertGated,
   assertWithin,
   blank,
   EPSILON,
@@ -23,17 +24,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
       const expected = Float64Array.from(gate, (g, i) => (g / (1 + Math.exp(-g))) * up[i]);
       // Far below zero 1 + exp(-g) leaves float32: g / infinity is 0.
       const bound = (i: number) => 8 * EPSILON * Math.abs(expected[i]) + 1e-35;
-      const what = `${backend.name}: ${count} elements`;
-      const [gates, ups] = [input(backend, gate, 1), input(backend, up, 1)];
-      const out = blank(backend, count, 1);
-      backend.ops.swiglu(gates, ups, out.view);
-      assertWithin(await out.read(), expected, bound, what);
-      const overGate = output(backend, gate, 1);
-      backend.ops.swiglu(overGate.view, ups, overGate.view);
-      assertWithin(await overGate.read(), expected, bound, `${what}, over gate`);
-      const overUp = output(backend, up, 1);
-      backend.ops.swiglu(gates, overUp.view, overUp.view);
-      assertWithin(await overUp.read(), expected, bound, `${what}, over up`);
+      await assertGated(backend, "swiglu", { gate, up, expected }, bound);
     }
   });
 

@@ -148,3 +148,33 @@ export function assertWithin(
     );
   }
 }
+
+/**
+ * Holds an operation on a gate and as many other values against what it must give: in a tensor of its
+ * own, over the gate, and over the others.
+ */
+export async function assertGated(
+  backend: Backend,
+  operation: "geglu" | "swiglu",
+  {
+    gate,
+    up,
+    expected,
+  }: Readonly<Record<"gate" | "up", Float32Array>> & {
+    readonly expected: ArrayLike<number>;
+  },
+  bound: (index: number) => number,
+): Promise<void> {
+  const what = `${backend.name}: ${operation} of ${gate.length} elements`;
+  const run = backend.ops[operation];
+  const [gates, ups] = [input(backend, gate, 1), input(backend, up, 1)];
+  const out = blank(backend, gate.length, 1);
+  run(gates, ups, out.view);
+  assertWithin(await out.read(), expected, bound, what);
+  const overGate = output(backend, gate, 1);
+  run(overGate.view, ups, overGate.view);
+  assertWithin(await overGate.read(), expected, bound, `${what}, over gate`);
+  const overUp = output(backend, up, 1);
+  run(gates, overUp.view, overUp.view);
+  assertWithin(await overUp.read(), expected, bound, `${what}, over up`);
+}

@@ -12,40 +12,17 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type HubOptions, openCheckpoint } from "../../src/index.js";
-import { scratch } from "../cli/program.js";
+import { openCheckpoint } from "../../src/index.js";
 import { note } from "../shared.js";
-import * as downloads from "./downloads.js";
-import { COMMIT, type FakeHub, type Fault, LOST, tagOf } from "./fake-hub.js";
-import { NOISE, shardedFiles, startHub, storyFiles } from "./models.js";
+import { assertWhole, hubSuite } from "./downloads.js";
+import { COMMIT, type Fault, LOST, tagOf } from "./fake-hub.js";
+import { NOISE, shardedFiles, storyFiles } from "./models.js";
 
-const test = suite("hub/download");
-const folder = scratch(test);
+const { test, hub, newCache, download, refusal } = await hubSuite("hub/download");
 const stories = storyFiles();
 const WEIGHTS = "model.safetensors";
 const SHA = tagOf(WEIGHTS, stories[WEIGHTS]);
-
-let hub: FakeHub;
-let caches = 0;
-
-test.before(async () => {
-  hub = await startHub();
-});
-test.before.each(() => hub.reset());
-test.after(() => hub.close());
-
-/** A cache that nothing is in. */
-function newCache(): string {
-  return join(folder, `cache-${++caches}`);
-}
-
-/** Downloads from the fake hub. */
-const download = (name: string, options: HubOptions) =>
-  downloads.download(name, { endpoint: hub.url, ...options });
-const refusal = (name: string, options: HubOptions) =>
-  downloads.refusal(name, { endpoint: hub.url, ...options });
 
 /** Once, at the first request for a file. */
 function once(name: string, fault: Fault): void {
@@ -66,7 +43,7 @@ test("a model lies in the cache as Python lays it out, and nothing else of the r
   const { model, events } = await download("org/stories", { cacheDir });
   assert.is(model.commit, COMMIT);
   assert.is(model.path, join(modelFolder(cacheDir), "snapshots", COMMIT));
-  downloads.assertWhole(model.path);
+  assertWhole(model.path);
   const link = readlinkSync(join(model.path, WEIGHTS));
   assert.is(link, join("..", "..", "blobs", SHA));
   assert.is(readFileSync(join(modelFolder(cacheDir), "refs", "main"), "utf8"), COMMIT);
@@ -144,7 +121,7 @@ test("a download that is cut at every tenth goes on at its last byte", async () 
   }
   hub.fault = () => undefined;
   const { model } = await download("org/stories", { cacheDir });
-  downloads.assertWhole(model.path);
+  assertWhole(model.path);
   const small = Object.entries(stories).reduce((sum, [, bytes]) => sum + bytes.length, 0) - length;
   const twice = hub.fileBytes - length - small - "Apache-2.0".length;
   note(`a download cut at every tenth: ${twice} bytes of ${length} were sent twice`);
@@ -155,7 +132,7 @@ test("a cut connection is opened again within a run, each byte fetched once", as
   const cacheDir = newCache();
   hub.fault = (path) => (path === WEIGHTS ? { cutAfter: 300_000 } : undefined);
   const { model } = await download("org/stories", { cacheDir });
-  downloads.assertWhole(model.path);
+  assertWhole(model.path);
   const starts = hub.heard.flatMap(({ origin, range }) =>
     origin === "cdn" ? [Number(/\d+/.exec(range!)![0])] : [],
   );
@@ -177,7 +154,7 @@ for (const [what, fault, noted] of CURED) {
   test(`${what}, once, is got over`, async () => {
     once(WEIGHTS, fault);
     const { model, notes } = await download("org/stories", { cacheDir: newCache() });
-    downloads.assertWhole(model.path);
+    assertWhole(model.path);
     assert.match(notes.join("\n"), noted ?? /^$/);
   });
 }
@@ -189,7 +166,7 @@ test("a server that ignores ranges sends the file anew, and the checksum is righ
   writeFileSync(partial, stories[WEIGHTS].subarray(0, 100_000));
   hub.fault = (path) => (path === WEIGHTS ? { ignoresRange: true } : undefined);
   const { model } = await download("org/stories", { cacheDir });
-  downloads.assertWhole(model.path);
+  assertWhole(model.path);
   assert.ok(!existsSync(partial));
 });
 
@@ -198,7 +175,7 @@ test("a silent connection counts as cut", async () => {
   once(WEIGHTS, { isSilent: true });
   const { model } = await download("org/stories", { cacheDir: newCache() });
   delete process.env.HF_HUB_DOWNLOAD_TIMEOUT;
-  downloads.assertWhole(model.path);
+  assertWhole(model.path);
 });
 
 test("what is damaged in the cache is mended", async () => {
@@ -216,7 +193,7 @@ test("what is damaged in the cache is mended", async () => {
   // An unfinished file that is longer than the whole one.
   writeFileSync(join(blobs, `${config}.incomplete`), new Uint8Array(99_999));
   const { notes } = await download("org/stories", { cacheDir });
-  downloads.assertWhole(model.path);
+  assertWhole(model.path);
   assert.match(notes.join(), /model\.safetensors was half-written in the cache/);
 });
 
@@ -254,7 +231,7 @@ test("another process that downloads the same model is waited for by the user", 
     /^\[org\/stories\] process \d+ on .* downloads it just now; run again when it is done\.$/,
   );
   await lock.release();
-  downloads.assertWhole((await download("org/stories", { cacheDir })).model.path);
+  assertWhole((await download("org/stories", { cacheDir })).model.path);
 });
 
 test("files and split files of any repository, datasets too", async () => {
@@ -296,7 +273,7 @@ test("without a network the cache does, with a note, and nothing else", async ()
   await download("org/stories", { cacheDir });
   const endpoint = "http://127.0.0.1:1";
   const { model, notes } = await download("org/stories", { cacheDir, endpoint });
-  downloads.assertWhole(model.path);
+  assertWhole(model.path);
   assert.match(notes.join(), /the hub cannot be reached; commit a{40} of the cache is taken/);
 });
 

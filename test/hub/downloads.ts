@@ -1,6 +1,7 @@
 /** Downloads from a fake hub, and how they end. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   type DownloadEvent,
@@ -8,7 +9,8 @@ import {
   downloadModel,
   type HubOptions,
 } from "../../src/index.js";
-import { storyFiles } from "./models.js";
+import { scratch } from "../cli/program.js";
+import { startHub, storyFiles } from "./models.js";
 
 export interface Ended {
   readonly model: DownloadedModel;
@@ -25,7 +27,7 @@ export async function download(name: string, options: HubOptions): Promise<Ended
 }
 
 /** The message of a download that must fail with one sentence. */
-export async function refusal(name: string, options: HubOptions): Promise<string> {
+async function refusal(name: string, options: HubOptions): Promise<string> {
   try {
     await download(name, options);
   } catch (error) {
@@ -33,6 +35,26 @@ export async function refusal(name: string, options: HubOptions): Promise<string
     return (error as Error).message;
   }
   throw new Error(`${name} was downloaded`);
+}
+
+/** A suite of tests with a fake hub, which forgets before each of them, and with caches to download into. */
+export async function hubSuite(name: string) {
+  const test = suite(name);
+  const folder = scratch(test);
+  const hub = await startHub();
+  test.before.each(() => hub.reset());
+  test.after(() => hub.close());
+  let caches = 0;
+  return {
+    ...{ test, hub },
+    /** A cache that nothing is in. */
+    newCache: () => join(folder, `cache-${++caches}`),
+    /** Downloads from the fake hub. */
+    download: (model: string, options: HubOptions) =>
+      download(model, { endpoint: hub.url, ...options }),
+    refusal: (model: string, options: HubOptions) =>
+      refusal(model, { endpoint: hub.url, ...options }),
+  };
 }
 
 /** Whether a folder holds the model "org/stories", and nothing else. */

@@ -1,37 +1,14 @@
 // What the hub refuses, and what does not come from a hub: one sentence each.
 import { join } from "node:path";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { HubOptions } from "../../src/index.js";
-import { scratch } from "../cli/program.js";
-import * as downloads from "./downloads.js";
-import { type FakeHub, type Fault, TOKEN } from "./fake-hub.js";
-import { startHub, storyFiles } from "./models.js";
+import { assertWhole, hubSuite } from "./downloads.js";
+import { type Fault, TOKEN } from "./fake-hub.js";
+import { storyFiles } from "./models.js";
 
-const test = suite("hub/refusals");
-const folder = scratch(test);
+const { test, hub, newCache, download, refusal } = await hubSuite("hub/refusals");
 const stories = storyFiles();
 const WEIGHTS = "model.safetensors";
-
-let hub: FakeHub;
-let caches = 0;
-
-test.before(async () => {
-  hub = await startHub();
-});
-test.before.each(() => hub.reset());
-test.after(() => hub.close());
-
-/** A cache that nothing is in. */
-function newCache(): string {
-  return join(folder, `cache-${++caches}`);
-}
-
-/** Downloads from the fake hub. */
-const download = (name: string, options: HubOptions) =>
-  downloads.download(name, { endpoint: hub.url, ...options });
-const refusal = (name: string, options: HubOptions) =>
-  downloads.refusal(name, { endpoint: hub.url, ...options });
 
 test("the token goes to the hub and to nobody else", async () => {
   hub.add({ id: "org/private", isPrivate: true, files: stories });
@@ -98,7 +75,7 @@ test("refusals are one sentence each, with the cure", async () => {
 test("a renamed repository is followed, with a note", async () => {
   hub.add({ id: "org/old", renamedTo: "org/stories" });
   const { model, notes } = await download("org/old", { cacheDir: newCache() });
-  downloads.assertWhole(model.path);
+  assertWhole(model.path);
   assert.equal(notes, ["org/old is called org/stories on the hub now; use that name"]);
 });
 
