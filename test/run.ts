@@ -144,14 +144,19 @@ async function main(): Promise<void> {
     allowPositionals: true,
   });
   const totals = { passed: 0, failed: 0, skipped: 0 };
+  const failures: Job[] = [];
   let jobs = 0;
+  const count = ({ passed, failed, skipped }: Outcome) => {
+    totals.passed += passed;
+    totals.failed += failed;
+    totals.skipped += skipped;
+  };
   const work = async (queue: Iterator<Job>) => {
     for (let next = queue.next(); !next.done; next = queue.next()) {
       const outcome = await run(next.value);
       jobs++;
-      totals.passed += outcome.passed;
-      totals.failed += outcome.failed;
-      totals.skipped += outcome.skipped;
+      if (outcome.failed > 0 && filters.length === 0) failures.push(next.value);
+      else count(outcome);
     }
   };
   for (const line of installDebianPackages()) console.log(`setup: ${line}`);
@@ -159,6 +164,18 @@ async function main(): Promise<void> {
   for (const group of groups) {
     const queue = group[Symbol.iterator]();
     await Promise.all(Array.from({ length: AT_A_TIME }, () => work(queue)));
+  }
+  // A limit of time can fail because of the test beside it, so what failed runs once more, alone.
+  const summary: string[] = [];
+  for (const job of failures) {
+    console.log(`once more, alone: ${job.name}`);
+    const outcome = await run(job);
+    count(outcome);
+    summary.push(
+      outcome.failed > 0
+        ? `FAILED twice: ${job.name}`
+        : `failed, and passed when alone: ${job.name}`,
+    );
   }
   for (const name of unknown) console.log(`No check or test file has ${name} in its name.`);
   if (unknown.length > 0 || jobs === 0) totals.failed += 1;
@@ -172,7 +189,8 @@ async function main(): Promise<void> {
       `WebAssembly SIMD ${hasWasmSimd() ? "present" : "ABSENT"}.`,
   );
   for (const line of [...exercised].sort()) console.log(`ran on ${line}`);
-  for (const name of skippedNames.sort()) console.log(`skipped ${name}`);
+  for (const name of [...new Set(skippedNames)].sort()) console.log(`skipped ${name}`);
+  for (const line of summary) console.log(line);
   process.exitCode = totals.failed > 0 ? 1 : 0;
   console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 }

@@ -20,11 +20,15 @@ import {
 } from "./runs.js";
 
 const PROGRAM = join(repositoryRoot, "build", "cli.js");
-/** Milliseconds between looks at the memory of a process. */
+/** Milliseconds between looks at what a process has used. */
 const LOOK_MS = 500;
+/** Of processor time, as /proc counts it, in a minute. */
+const TICKS_PER_MINUTE = 100 * 60;
 
 /** Of the stories' text: 24 windows, as the originals' figure is of. */
 const STORY_CHARACTERS = 50_000;
+
+type Usage = Required<Pick<RealResult, "peakBytes" | "coreMinutes">>;
 
 type TextName = "calibration" | keyof typeof WINDOWS;
 
@@ -42,17 +46,30 @@ export function writeTexts(folder: string): (name: TextName) => string {
   return path;
 }
 
+/** What a process has used so far; undefined where the system does not tell, or it has ended. */
+function usageOf(pid: number | undefined): Usage | undefined {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    // The name in parentheses may have spaces.
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+    const ticks = Number(fields[11]) + Number(fields[12]);
+    const peak = /^VmHWM:\s+(\d+) kB/m.exec(status);
+    return peak
+      ? { peakBytes: 1024 * Number(peak[1]), coreMinutes: ticks / TICKS_PER_MINUTE }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Runs the program; tells its progress on standard error. */
-async function run(args: readonly string[]): Promise<{ stdout: string; peakBytes?: number }> {
+async function run(args: readonly string[]): Promise<{ stdout: string; usage?: Usage }> {
   const child = spawn(process.execPath, [PROGRAM, ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  let peak = 0;
+  let usage: Usage | undefined;
   const timer = setInterval(() => {
-    const status = `/proc/${child.pid}/status`;
-    if (!existsSync(status)) return;
-    const found = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(status, "utf8"));
-    peak = Math.max(peak, 1024 * Number(found?.[1] ?? 0));
+    usage = usageOf(child.pid) ?? usage;
   }, LOOK_MS);
   try {
     let stdout = "";
@@ -64,7 +81,7 @@ async function run(args: readonly string[]): Promise<{ stdout: string; peakBytes
       child.on("close", resolve);
     });
     if (code !== 0) throw new Error(`penjing ${args.join(" ")} ended with ${code}`);
-    return { stdout, ...(peak > 0 && { peakBytes: peak }) };
+    return { stdout, ...(usage && { usage }) };
   } finally {
     clearInterval(timer);
   }
@@ -112,14 +129,14 @@ export async function measureRun(
   const out = join(folder, name.replaceAll(/[^\w]+/g, "-"));
   const started = performance.now();
   const command = ["compress", model, "--calibration", texts("calibration"), "--out", out];
-  const { peakBytes } = await run([...command, ...CALIBRATION_FLAGS, ...flags, ...ARITHMETIC]);
+  const { usage } = await run([...command, ...CALIBRATION_FLAGS, ...flags, ...ARITHMETIC]);
   const minutes = (performance.now() - started) / 60_000;
   const result: RealResult = {
     perplexity: await perplexity(out, "evaluation", texts),
     stories: await perplexity(out, "stories", texts),
     bytes: bytesBelow(out),
     minutes,
-    ...(peakBytes !== undefined && { peakBytes }),
+    ...usage,
   };
   rmSync(out, { recursive: true, force: true });
   return result;

@@ -15,6 +15,8 @@ export interface RealResult {
   /** Of the output's folder. */
   readonly bytes: number;
   readonly minutes: number;
+  /** Of processor time, of all threads together; absent where the system does not tell. */
+  readonly coreMinutes?: number;
   /** Largest resident memory of the process, in bytes; absent where the system does not tell. */
   readonly peakBytes?: number;
 }
