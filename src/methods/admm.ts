@@ -1,10 +1,10 @@
-import { equilibrate, inverseRoot } from "../equilibrate.js";
 import { PenjingError } from "../errors.js";
+import { equilibrate, inverseRoot } from "../least-squares/equilibrate.js";
 import { keepBest } from "../mask.js";
 import type { LinearProblem, Method, PruneOutcome } from "../method.js";
 import type { OptionSpecs } from "../options.js";
 import { pause } from "../run.js";
-import { removedCount } from "../sparsity.js";
+import { removedCount, type Sparsity } from "../sparsity.js";
 import { gemmSteps, paceSteps } from "../steps.js";
 import { colsOf, type Tensor } from "../tensor.js";
 
@@ -56,6 +56,7 @@ export const admm: Method<typeof OPTIONS> = {
     const { backend, weight, statistics, signal } = problem;
     const { ops } = backend;
     const { iterations, penalty } = options;
+    if (removesNothing(problem.sparsity)) return keepBest(problem, {}, "row");
     const scratch: Tensor[] = [];
     const blank = () => {
       const tensor = backend.zeros(weight.shape);
@@ -102,6 +103,10 @@ export const admm: Method<typeof OPTIONS> = {
     }
   },
 };
+
+function removesNothing(sparsity: Sparsity): boolean {
+  return sparsity.kind === "n:m" ? sparsity.n === sparsity.m : sparsity.ratio === 0;
+}
 
 /**
  * Keeps the largest weights, row by row or of every M, but removes only a share of what that removes,

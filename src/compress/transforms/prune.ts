@@ -1,5 +1,6 @@
-import { ANCHOR } from "../../anchor.js";
 import { lookUp, PenjingError } from "../../errors.js";
+import { ANCHOR } from "../../least-squares/anchor.js";
+import { REFIT } from "../../least-squares/refit.js";
 import type { MethodName } from "../../methods/index.js";
 import { blockTensor, type DecoderSpec, type Site, sitesOf } from "../../model.js";
 import {
@@ -8,7 +9,6 @@ import {
   type OptionSpecs,
   type SparsitySpec,
 } from "../../options.js";
-import { REFIT } from "../../refit.js";
 import type { Registry } from "../../registry.js";
 import type { RotationLoss } from "../../rotation.js";
 import { formatSparsity, parseSparsity } from "../../sparsity.js";

@@ -1,10 +1,10 @@
-import type { Backend } from "./backend.js";
-import type { GemmOptions } from "./backends/operations/gemm.js";
+import type { Backend } from "../backend.js";
+import type { GemmOptions } from "../backends/operations/gemm.js";
+import { PenjingError } from "../errors.js";
+import type { OptionSpecs } from "../options.js";
+import { gemmSteps, paceSteps } from "../steps.js";
+import type { Tensor } from "../tensor.js";
 import { equilibrate, inverseRoot } from "./equilibrate.js";
-import { PenjingError } from "./errors.js";
-import type { OptionSpecs } from "./options.js";
-import { gemmSteps, paceSteps } from "./steps.js";
-import type { Tensor } from "./tensor.js";
 
 /** The option `anchor` of steps that replace linears. */
 export const ANCHOR = {

@@ -1,5 +1,5 @@
-import type { Backend } from "./backend.js";
-import { colsOf, type Tensor } from "./tensor.js";
+import type { Backend } from "../backend.js";
+import { colsOf, type Tensor } from "../tensor.js";
 
 /** A Hessian whose inputs all have the same size, and what brings weights there and back. */
 export interface Equilibrated {

@@ -1,8 +1,8 @@
-import type { Backend } from "./backend.js";
+import type { Backend } from "../backend.js";
+import type { OptionSpecs } from "../options.js";
+import { gemmSteps, paceSteps } from "../steps.js";
+import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 import { equilibrate } from "./equilibrate.js";
-import type { OptionSpecs } from "./options.js";
-import { gemmSteps, paceSteps } from "./steps.js";
-import { colsOf, rowsOf, type Tensor } from "./tensor.js";
 
 /** The option `refit` of steps that remove weights. */
 export const REFIT = {
