@@ -71,7 +71,7 @@ test("a recipe file is followed, and flags win over it", async () => {
   const recipe = join(folder, "recipe.yaml");
   writeFileSync(
     recipe,
-    "method: sparsegpt\noptions: {anchor: 0, refit: 0, damping: 0.1, blockSize: 64}\nsparsity: 50%\nignore: ['*.0.*']\n",
+    "method: sparsegpt\noptions: {damping: 0.1, blockSize: 64}\nsparsity: 50%\nignore: ['*.0.*']\n",
   );
   const out = join(folder, "recipe");
   const more = ["--recipe", recipe, "--sparsity", "4:8", "--damping", "0.2"];
