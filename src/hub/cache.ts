@@ -10,6 +10,7 @@
  * Python locks each blob beside that lock with flock(2), which Node does not have, so the two do not wait
  * for each other. They need not: both write under names of their own, and rename what is whole.
  */
+import { partNames } from "../checkpoint/foreign.js";
 import { PenjingError } from "../errors.js";
 import { errorCode, fileError } from "../platform/file-errors.js";
 import { openFolder } from "../platform/files.js";
@@ -195,7 +196,13 @@ export class Cache {
     const names = await folder.list();
     if (file !== undefined) {
       if (!(await folder.has(file))) fail("the cache holds other files of it, and not this one");
-      return { commit, path: this.join(path, ...file.split("/")), folder: path, files: [file] };
+      const files = partNames(file) ?? [file];
+      for (const part of files) {
+        if (!(await folder.has(part))) {
+          fail(`the cache holds a part of the ${files.length} files of it, without ${quote(part)}`);
+        }
+      }
+      return { commit, path: this.join(path, ...file.split("/")), folder: path, files };
     }
     if (!names.includes("config.json") || !names.some((name) => WEIGHTS.test(name))) {
       fail("the cache holds a part of it, without configuration or weights");
