@@ -6,9 +6,6 @@ const GGUF = /^[^/]+\.gguf$/i;
 /** Of older llama.cpp, TensorFlow, Flax, Rust, ONNX and others. */
 const OTHER = /\.(ggml|h5|msgpack|ot|onnx|npz|npy|mlmodel|tflite)$/i;
 
-/** Most parts of a GGUF file that was split. */
-const MAX_PARTS = 10_000;
-
 export const PICKLE_CURE =
   "load it with the program that wrote it and save it as safetensors (with transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW)), or download the safetensors version";
 
@@ -19,19 +16,6 @@ export function isPickle(name: string): boolean {
 /** Whether a file of a folder is GGUF by its name. */
 export function isGguf(name: string): boolean {
   return GGUF.test(name);
-}
-
-/** The names of the parts that a GGUF file's name says it is one of; undefined for a whole file's. */
-export function partNames(name: string): string[] | undefined {
-  const [, stem, number, count] = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/i.exec(name) ?? [];
-  const parts = Number(count);
-  if (stem === undefined || Number(number) < 1 || Number(number) > parts || parts > MAX_PARTS) {
-    return undefined;
-  }
-  const ending = name.slice(-".gguf".length);
-  return Array.from({ length: parts }, (_, i) => {
-    return `${stem}-${String(i + 1).padStart(5, "0")}-of-${count}${ending}`;
-  });
 }
 
 /** Whether a file's name says that it holds weights in a format that is not read here. */

@@ -10,9 +10,8 @@
  * Python locks each blob beside that lock with flock(2), which Node does not have, so the two do not wait
  * for each other. They need not: both write under names of their own, and rename what is whole.
  */
-import { partNames } from "../checkpoint/foreign.js";
 import { PenjingError } from "../errors.js";
-import { errorCode, fileError } from "../platform/file-errors.js";
+import { errorCode, fileError, partNames } from "../platform/file-errors.js";
 import { openFolder } from "../platform/files.js";
 import { HeldError, type Lock, lockFolder } from "../platform/lock.js";
 import { loadFiles, loadPaths } from "../platform/node-modules.js";

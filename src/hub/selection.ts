@@ -1,6 +1,6 @@
 /** Which files of a repository make a model that is read here. */
-import { partNames } from "../checkpoint/foreign.js";
 import { PenjingError } from "../errors.js";
+import { partNames } from "../platform/file-errors.js";
 import { quote } from "../quote.js";
 import { textOf } from "./names.js";
 import type { Repository, RepositoryFile } from "./repository.js";

@@ -1,8 +1,8 @@
 /** The GGUF files of a model: one, or the parts that it was split into. */
 import { PenjingError } from "../../errors.js";
+import { partNames } from "../../platform/file-errors.js";
 import type { ByteSource, Folder } from "../../platform/files.js";
 import { quote } from "../../quote.js";
-import { partNames } from "../foreign.js";
 import { listNames } from "../safetensors-writer.js";
 import { type GgufHeader, type GgufTensor, readGgufHeader } from "./header.js";
 import { Keys } from "./keys.js";
