@@ -56,7 +56,7 @@ export class RunFacts {
     const inputs = {
       "version of penjing": VERSION,
       model: await shapeOf(sources.model),
-      dtype: dtypesOf(sources.model),
+      dtype: await dtypesOf(sources.model),
       recipe: JSON.stringify(recipe),
       "calibration text": JSON.stringify(calibration ?? null),
       [ARITHMETIC]: arithmeticOf(lease.backend),
@@ -144,9 +144,9 @@ async function shapeOf({ checkpoint, spec }: StoredModel): Promise<string> {
 }
 
 /** What the tensors are read as: other ones where `dtype` asks for them. */
-function dtypesOf({ checkpoint }: StoredModel): string {
+async function dtypesOf({ checkpoint }: StoredModel): Promise<string> {
   const all = [...checkpoint.tensors.values()].map(({ dtype }) => dtype);
-  return [...new Set(all)].sort().join(", ");
+  return new Set(all).size === 1 ? all[0] : sha256(JSON.stringify(all));
 }
 
 /** Where a run keeps its work, and where its output goes. */
