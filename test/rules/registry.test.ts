@@ -108,6 +108,7 @@ for (const backend of ["reference", "wasm"]) {
 const WEBGPU_MACHINERY = [
   "buffers",
   "device",
+  "on-host",
   "pipelines",
   "selection",
   "self-test",
