@@ -225,8 +225,10 @@ function pluginsOf(
 ): UsedPlugin[] {
   const plans = [...plan.values()];
   const needs = plans.flatMap(({ method, options }) => method.needs(options));
+  const isQuantizer = ({ stores }: LayerPlan) => stores !== undefined;
   return usedPlugins({
-    methods: plans.map(({ method }) => method),
+    methods: plans.filter((one) => !isQuantizer(one)).map(({ method }) => method),
+    quantizers: plans.filter(isQuantizer).map(({ method }) => method),
     layouts: [layout],
     families: [families[modelTypeOf(checkpoint.config, families)]],
     statistics: needs.map((name) => statistics[name]),
@@ -312,7 +314,9 @@ async function* blocksFrom(
       outcome,
     );
     // The stream before this block stays, in case what came of it is damaged.
-    journal.drop(unit.layers.flatMap(({ name }) => layerParts(name)));
+    const ways = [{}, { stores: "codes" }] as const;
+    const parts = unit.layers.flatMap(({ name }) => ways.flatMap((way) => layerParts(name, way)));
+    journal.drop(parts);
     await dropStream(journal, block - 1);
     return unit;
   }

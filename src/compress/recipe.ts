@@ -113,6 +113,10 @@ export function readRecipe(
     return readStep(kinds, step, at, (name) => (isOwn ? at : `${at}: ${name}`));
   });
   refuseOrders(read);
+  if (settings.layout === undefined) {
+    const usual = read.find(({ kind }) => kind.layout !== undefined)?.kind.layout;
+    Object.assign(resolved, { layout: usual ?? resolved.layout });
+  }
   return { version, ...resolved, steps: read.map(writeStep) };
 }
 
@@ -348,7 +352,9 @@ export async function planRecipe(
   for (const [i, kind] of kinds.entries()) {
     const later = steps.filter((step) => kinds.indexOf(step.kind) > i);
     const own = steps.filter((step) => step.kind === kind);
-    planned.push(await kind.plan(own, { spec, layers, later, rest }));
+    const before = new Map(planned.flatMap((one) => [...one.layers]));
+    const { layout } = recipe;
+    planned.push(await kind.plan(own, { spec, layers, later, before, layout, rest }));
   }
   return planned;
 }
