@@ -66,7 +66,8 @@ export async function divergence(
     const wanted = expected.rows[i];
     for (let at = 0, token = 1; at < found.length; at += vocabSize, token++) {
       const row = normalise(found.subarray(at, at + vocabSize));
-      for (let v = 0; v < vocabSize; v++) kl += Math.exp(wanted[at + v]) * (wanted[at + v] - row[v]);
+      for (let v = 0; v < vocabSize; v++)
+        kl += Math.exp(wanted[at + v]) * (wanted[at + v] - row[v]);
       loss -= row[ids[token]];
       tokens++;
     }

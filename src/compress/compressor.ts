@@ -100,7 +100,8 @@ export async function* compressSteps(
     await pause(signal);
     const packing = new Packing(model, plan, layout);
     const plugins = pluginsOf(model, registry, plan, layout);
-    lease = await Lease.open(options, workload(model.spec), registry.operations, options.signal);
+    const wanted = workload(model.spec, [...plan.values()]);
+    lease = await Lease.open(options, wanted, registry.operations, options.signal);
     await pause(signal);
     const { calibration } = options;
     if (calibration === undefined) refuseReaders(steps);
