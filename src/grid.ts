@@ -23,12 +23,12 @@ export const GRID_OPTIONS = {
     integer: true,
     word: "row",
     unit: "columns",
-    description: "inputs of a row that share a scale",
+    description: "inputs of a row that share a scale, or row for all of them",
   },
   symmetric: {
     kind: "flag",
     default: true,
-    description: "keep 0 in the middle of the levels, which needs no zero point for each group",
+    description: "keep 0 in the middle of the levels, so that no zero points are stored",
   },
   search: {
     kind: "flag",

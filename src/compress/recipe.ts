@@ -1,5 +1,6 @@
 import { lookUp, PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
+import type { AnyMethod } from "../method.js";
 import type { DecoderSpec } from "../model.js";
 import {
   allSpecs,
@@ -267,7 +268,7 @@ export async function planRecipe(
   return planned;
 }
 
-/** A method of pruning, for programs that let a person choose one. */
+/** A method of pruning or of quantizing, for programs that let a person choose one. */
 export interface MethodDescription {
   readonly name: string;
   readonly summary: string;
@@ -289,6 +290,8 @@ export interface MethodDescription {
 export interface RecipeDescription {
   readonly settings: OptionSpecs;
   readonly methods: readonly MethodDescription[];
+  /** Those that quantize. */
+  readonly quantizers: readonly MethodDescription[];
   readonly steps: Readonly<
     Record<string, { readonly summary: string; readonly options: OptionSpecs }>
   >;
@@ -298,13 +301,16 @@ export function recipeDescription({ plugins }: PluginOptions = {}): RecipeDescri
   const registry = openCompressRegistry(plugins);
   const kinds = Object.values(transformsOf(registry));
   const steps = kinds.map(({ name, summary, options }) => [name, { summary, options }]);
-  const described = Object.values(registry.methods).map((method) => {
+  const describeOf = (method: AnyMethod): MethodDescription => {
     const { name, summary, source, options } = method;
     const refusal = (sparsity: SparsityText | number) => method.refusal?.(parseSparsity(sparsity));
     const usual = Object.entries(options as OptionSpecs).map(([key, spec]) => [key, spec.default]);
     const reads = method.needs(Object.fromEntries(usual));
-    const factorises = method.form !== undefined;
+    const factorises = method.form !== undefined && !Object.hasOwn(registry.quantizers, name);
     return { name, summary, source, reads, factorises, options, refusal };
-  });
-  return { settings: SETTINGS, methods: described, steps: Object.fromEntries(steps) };
+  };
+  const [methods, quantizers] = [registry.methods, registry.quantizers].map((all) =>
+    Object.values(all).map(describeOf),
+  );
+  return { settings: SETTINGS, methods, quantizers, steps: Object.fromEntries(steps) };
 }

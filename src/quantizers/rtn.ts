@@ -18,8 +18,7 @@ const OPTIONS = {
   weighted: {
     kind: "flag",
     default: true,
-    description:
-      "weigh errors by the mean square of each input; without it and refine no text is needed",
+    description: "weigh errors by the mean square of each input, which needs a text",
   },
   refine: refineOption(0),
   damping: DAMPING,
