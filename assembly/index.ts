@@ -22,3 +22,6 @@ export * from "./kernels/entropy";
 export * from "./kernels/orthogonal";
 export * from "./kernels/removed";
 export * from "./kernels/sandwich";
+export * from "./kernels/fit-scales";
+export * from "./kernels/grid-sweep";
+export * from "./kernels/refine-grid";

@@ -33,8 +33,11 @@ export interface Layout {
   readonly name: string;
   /** Raised when stored bytes change their meaning. */
   readonly version: number;
-  /** Weights that it can hold: those with at most 2 non-zeros in each group of 4 columns, or any. */
-  readonly holds: "2:4" | "any";
+  /**
+   * Weights that it can hold: those with at most 2 non-zeros in each group of 4 columns, any, or those
+   * that are quantized, as forms: it packs no plain weight.
+   */
+  readonly holds: "2:4" | "any" | "codes";
   /** Whether every row of a weight is a row of each of its parts, so that a few can be packed alone. */
   readonly byRows: boolean;
   /** The plug-in that brings it, as the registry says. */

@@ -1,4 +1,4 @@
-import type { Backend } from "./backend.js";
+import type { Backend, HalfFormat } from "./backend.js";
 import type { Form, MatrixShape } from "./form.js";
 import type { OptionSpecs, OptionsOf } from "./options.js";
 import type { Keeper } from "./snapshot.js";
@@ -6,7 +6,7 @@ import type { Sparsity } from "./sparsity.js";
 import type { Statistics } from "./statistic.js";
 import type { Tensor } from "./tensor.js";
 
-/** One linear layer to prune. Methods know nothing of files, models or progress bars. */
+/** One linear layer to prune or to quantize. Methods know nothing of files, models or progress bars. */
 export interface LinearProblem {
   /** Name for messages, such as "model.layers.0.mlp.up_proj". */
   readonly name: string;
@@ -15,6 +15,14 @@ export interface LinearProblem {
   readonly statistics: Statistics;
   readonly sparsity: Sparsity;
   readonly backend: Backend;
+  /**
+   * u8 [outFeatures, inFeatures], 1 = kept: what an earlier step removed stays 0. For quantizers.
+   *
+   * @default all are kept
+   */
+  readonly mask?: Tensor | undefined;
+  /** What the scales of a grid are stored as, for quantizers. @default "f16" */
+  readonly scaleType?: HalfFormat | undefined;
   /** Where a method that draws random numbers starts. @default 0 */
   readonly seed?: number | undefined;
   /** Seconds after which a long optimisation stops; results then depend on the machine. */
@@ -59,7 +67,8 @@ export function thinCurve(losses: readonly number[]): [iteration: number, loss: 
 export type Importance = "magnitude" | "wanda" | "sparsegpt";
 
 /**
- * A pruning method: a pure function of one linear layer's problem.
+ * A method of pruning or of quantizing: a pure function of one linear layer's problem. A quantizer gives
+ * a form, a dense leaf on a grid; its mask is the problem's, or keeps all.
  *
  * @typeParam Specs the descriptions of its options by name
  */
@@ -91,7 +100,7 @@ export interface Method<Specs extends OptionSpecs = OptionSpecs> {
    * comes out is held against it.
    */
   form?(shape: MatrixShape, options: OptionsOf<Specs>): Form<undefined>;
-  /** Prunes `problem.weight` in place. */
+  /** Prunes or quantizes `problem.weight` in place. */
   prune(problem: LinearProblem, options: OptionsOf<Specs>): Promise<PruneOutcome>;
 }
 

@@ -23,6 +23,8 @@ export interface NumberSpec extends OptionDescription {
   /** Its value is larger than this. */
   readonly above?: number | undefined;
   readonly integer?: boolean | undefined;
+  /** A word that may stand in the place of a number, such as "row". */
+  readonly word?: string | undefined;
 }
 
 export interface ChoiceSpec extends OptionDescription {
@@ -60,7 +62,7 @@ export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
 export type OptionValue = number | string | boolean;
 
 type ValueOf<Spec> = Spec extends { readonly kind: "number" }
-  ? number
+  ? number | (Spec extends { readonly word: infer Word } ? Word : never)
   : Spec extends { readonly kind: "flag" }
     ? boolean
     : Spec extends { readonly kind: "choice"; readonly values: readonly (infer Value)[] }
@@ -118,7 +120,10 @@ function range({ min, max, above }: NumberSpec): string {
 
 /** What an option's value must be; completes "must be ". */
 export function ruleOf(spec: OptionSpec): string {
-  if (spec.kind === "number") return `a ${spec.integer ? "whole " : ""}number${range(spec)}`;
+  if (spec.kind === "number") {
+    const number = `a ${spec.integer ? "whole " : ""}number${range(spec)}`;
+    return spec.word === undefined ? number : `${number}, or "${spec.word}"`;
+  }
   if (spec.kind === "choice") return anyOf(spec.values);
   if (spec.kind === "flag") return "true or false";
   return spec.kind === "text" ? spec.rule : "text like 2:4 or 50%";
@@ -126,7 +131,8 @@ export function ruleOf(spec: OptionSpec): string {
 
 function fits(spec: OptionSpec, value: unknown): boolean {
   if (spec.kind === "number") {
-    const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY, above } = spec;
+    const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY, above, word } = spec;
+    if (word !== undefined && value === word) return true;
     if (typeof value !== "number" || !(value >= min && value <= max)) return false;
     return (above === undefined || value > above) && (!spec.integer || Number.isSafeInteger(value));
   }

@@ -10,13 +10,14 @@ import type { Statistic } from "./statistic.js";
 /** What a plug-in can bring, by kind. */
 export interface Kinds {
   readonly methods: AnyMethod;
+  readonly quantizers: AnyMethod;
   readonly layouts: Layout;
   readonly families: ModelFamily;
   readonly statistics: Statistic;
   readonly operations: HostOperation;
 }
 
-/** Methods, layouts, families, statistics and operations from outside of this program. */
+/** Methods, quantizers, layouts, families, statistics and operations from outside of this program. */
 export type Plugin = PluginId & {
   readonly [Kind in keyof Kinds]?: readonly Kinds[Kind][] | undefined;
 };
@@ -27,8 +28,8 @@ export type Brought<Entry> = Entry & { readonly plugin?: PluginId };
 /** For every call that takes plug-ins. */
 export interface PluginOptions {
   /**
-   * Plug-ins whose methods, layouts, families, statistics and operations are known in this call, as
-   * `definePlugin` of penjing/kit gives them.
+   * Plug-ins whose methods, quantizers, layouts, families, statistics and operations are known in this
+   * call, as `definePlugin` of penjing/kit gives them.
    */
   readonly plugins?: readonly PluginId[] | undefined;
 }
@@ -36,19 +37,22 @@ export interface PluginOptions {
 /** What is looked at of an entry: its type, or its values after "="; "?" where it may be missing. */
 type Members = Readonly<Record<string, string>>;
 
+const METHOD: Members = {
+  name: "string",
+  summary: "string",
+  source: "string",
+  options: "object",
+  needs: "function",
+  prune: "function",
+  rotation: "object?",
+  isTimed: "boolean?",
+  refusal: "function?",
+  form: "function?",
+};
+
 const MEMBERS: { readonly [Kind in keyof Kinds]: Members } = {
-  methods: {
-    name: "string",
-    summary: "string",
-    source: "string",
-    options: "object",
-    needs: "function",
-    prune: "function",
-    rotation: "object?",
-    isTimed: "boolean?",
-    refusal: "function?",
-    form: "function?",
-  },
+  methods: METHOD,
+  quantizers: { ...METHOD, form: "function" },
   layouts: {
     name: "string",
     version: "number",
@@ -93,6 +97,7 @@ export const KINDS = Object.keys(MEMBERS) as readonly (keyof Kinds)[];
 /** A kind's entry in a sentence. */
 const SINGULAR: Readonly<Record<keyof Kinds, string>> = {
   methods: "method",
+  quantizers: "quantizer",
   layouts: "layout",
   families: "family",
   statistics: "statistic",
@@ -219,7 +224,9 @@ function failure(
   const at = typeof name === "string" ? `${name}: ` : "";
   // A refusal says what is to be done; one of a method may be an operation's, which knows no layer.
   if (error instanceof PenjingError) {
-    return kind === "methods" ? new PenjingError(where, at + reason, { cause: error }) : error;
+    return kind === "methods" || kind === "quantizers"
+      ? new PenjingError(where, at + reason, { cause: error })
+      : error;
   }
   const cure = "tell the plug-in's author, or do without it";
   return new PenjingError(where, `${at}it failed (${reason}); ${cure}.`, { cause: error });

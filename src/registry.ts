@@ -36,7 +36,7 @@ const TAKEN: Partial<Record<keyof Kinds, object>> = { operations: contracts };
 export function openRegistry(plugins?: readonly PluginId[]): RunRegistry;
 export function openRegistry(
   plugins: readonly PluginId[] | undefined,
-  more: Pick<Entries, "methods" | "statistics">,
+  more: Pick<Entries, "methods" | "quantizers" | "statistics">,
 ): Registry;
 export function openRegistry(
   plugins: readonly PluginId[] = [],
@@ -44,6 +44,7 @@ export function openRegistry(
 ): RunRegistry {
   const known: Record<keyof Kinds, Record<string, Brought<object>>> = {
     methods: { ...more.methods },
+    quantizers: { ...more.quantizers },
     layouts: { ...BUILT_IN.layouts },
     families: { ...BUILT_IN.families },
     statistics: { ...more.statistics },

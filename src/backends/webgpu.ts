@@ -1,8 +1,8 @@
 /**
  * The WebGPU backend. Tensors stay in GPU buffers from operation to operation; JavaScript sees
  * elements only through `read`. Operations return once encoded into a command encoder, which is
- * submitted when something is read, or after some hundreds of dispatches. Every operation has its
- * shaders (shaders/*.wgsl).
+ * submitted when something is read, or after some hundreds of dispatches. Operations have their shaders
+ * (shaders/*.wgsl), but for a few that the reference computes on copies.
  */
 import type { Backend, MemoryUse, ServedOperation, TransferName } from "../backend.js";
 import { PenjingError } from "../errors.js";
@@ -16,6 +16,7 @@ import type { GpuTensor } from "./webgpu/buffers.js";
 import { denseClaim, plain } from "./webgpu/dense.js";
 import { findGpu, type Gpu, openDevice, requireWorking } from "./webgpu/device.js";
 import * as parts from "./webgpu/index.js";
+import { onHost, WITHOUT_SHADER } from "./webgpu/on-host.js";
 import { Pipelines } from "./webgpu/pipelines.js";
 import { selfTest } from "./webgpu/self-test.js";
 import { Stream } from "./webgpu/stream.js";
@@ -57,7 +58,10 @@ class WebGpuBackend implements Backend {
       },
       () => this,
     );
-    this.table = joinOperations([{ name: "webgpu", operations: { ...operations, ...forms } }]);
+    this.table = joinOperations([
+      { name: "reference", operations: onHost(() => this), reason: WITHOUT_SHADER },
+      { name: "webgpu", operations: { ...operations, ...forms } },
+    ]);
     this.ops = this.table.ops;
   }
 

@@ -68,6 +68,7 @@ Examples:
   $ penjing compress llama/ --method wanda --sparsity 50% --calibration text.txt --out out/
   $ penjing compress llama/ --calibration text.txt --out out/ --layout two-four --eval wiki.test.raw
   $ penjing compress llama/ --method magnitude --out out/
+  $ penjing compress llama/ --method gptq --bits 4 --group-size 32 --calibration text.txt --out out/
   $ penjing compress model-Q4_K_M.gguf --calibration text.txt --out out/ --dtype f16
   $ penjing compress HuggingFaceTB/SmolLM2-135M --calibration text.txt --out out/
   $ zcat text.gz | penjing compress llama/ --calibration - --out out/
@@ -82,7 +83,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
   const command = withRecipeFlags(
     program
       .command("compress")
-      .description("prune a model folder and write the result as a new folder")
+      .description("prune or quantize a model folder and write the result as a new folder")
       .argument("<model>", MODEL_HELP)
       .option(
         "--calibration <file>",
@@ -233,6 +234,29 @@ interface Scores {
   readonly after: Perplexity | undefined;
 }
 
+/** What was done to how many layers. */
+function layersText(
+  layers: CompressResult["layers"],
+  { removed }: CompressResult["totals"],
+): { readonly lines: readonly string[]; readonly done: string } {
+  const quantized = layers.filter(({ bitsPerWeight }) => bitsPerWeight !== undefined);
+  const pruned = layers.filter((one) => one.bitsPerWeight === undefined || one.removed > 0);
+  const lines: string[] = [];
+  if (pruned.length > 0 || quantized.length === 0) {
+    const share = (removed * 100).toFixed(1);
+    const whose = quantized.length > 0 ? "the weights of all these layers" : "their weights";
+    lines.push(`${pruned.length} pruned, ${share}% of ${whose} removed`);
+  }
+  if (quantized.length > 0) {
+    const sizes = quantized.map(({ shape: [rows, cols] }) => rows * cols);
+    const bits = quantized.reduce((sum, one, i) => sum + one.bitsPerWeight! * sizes[i], 0);
+    const mean = bits / sizes.reduce((sum, one) => sum + one, 0);
+    lines.push(`${quantized.length} quantized, to ${mean.toFixed(2)} bits a weight`);
+  }
+  const done = quantized.length === 0 ? "pruned" : pruned.length === 0 ? "quantized" : "these";
+  return { lines, done };
+}
+
 function printResult(
   out: string,
   { layers, totals, served }: CompressResult,
@@ -241,20 +265,23 @@ function printResult(
   { explain, quiet }: PrintOptions,
 ): void {
   if (!quiet) {
-    const rows = layers.map(({ name, method, sparsity, removed, layerError }) => [
+    const hasBits = layers.some(({ bitsPerWeight }) => bitsPerWeight !== undefined);
+    const rows = layers.map(({ name, method, sparsity, removed, bitsPerWeight, layerError }) => [
       name,
       method,
       sparsity,
       `${(removed * 100).toFixed(1)}%`,
+      ...(hasBits ? [bitsPerWeight?.toFixed(2) ?? "-"] : []),
       layerError === undefined ? "-" : layerError.toPrecision(3),
     ]);
-    print(table([["layer", "method", "sparsity", "removed", "layer error"], ...rows]));
+    const bits = hasBits ? ["bits per weight"] : [];
+    print(table([["layer", "method", "sparsity", "removed", ...bits, "layer error"], ...rows]));
     print("");
   }
-  const share = (totals.removed * 100).toFixed(1);
-  print(`layers       ${layers.length} pruned, ${share}% of their weights removed`);
+  const what = layersText(layers, totals);
+  for (const line of what.lines) print(`layers       ${line}`);
   print(
-    `bytes        ${size(totals.bytesBefore)} -> ${size(totals.bytesAfter)} (pruned layers: ${size(totals.layerBytesBefore)} -> ${size(totals.layerBytesAfter)})`,
+    `bytes        ${size(totals.bytesBefore)} -> ${size(totals.bytesAfter)} (${what.done} layers: ${size(totals.layerBytesBefore)} -> ${size(totals.layerBytesAfter)})`,
   );
   if (before && after) {
     print(

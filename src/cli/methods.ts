@@ -16,7 +16,7 @@ export function addMethods(program: Command): void {
   withPlugins(
     program
       .command("methods")
-      .description("list the pruning methods, what they read, and their options"),
+      .description("list the methods of pruning and quantizing, what they read, and their options"),
   )
     .option("--json", "print one JSON document instead of text")
     .option("--verbose", "print stack traces of errors")
@@ -25,9 +25,10 @@ export function addMethods(program: Command): void {
 }
 
 async function run(flags: PrintOptions & PluginFlags): Promise<void> {
-  const { methods } = recipeDescription({ plugins: await loadPlugins(flags) });
-  if (flags.json) printJson(methods);
-  else print(methods.map(lines).join("\n\n"));
+  const { methods, quantizers } = recipeDescription({ plugins: await loadPlugins(flags) });
+  const all = [...methods, ...quantizers];
+  if (flags.json) printJson(all);
+  else print(all.map(lines).join("\n\n"));
 }
 
 function lines(method: MethodDescription): string {

@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import { type Document, isScalar, parseDocument, visit } from "yaml";
+import { kindOf } from "../compress/flat-recipe.js";
 import { DEFAULT_IGNORE } from "../compress/globs.js";
 import {
   type FlatRecipe,
@@ -12,8 +13,17 @@ import { SETTINGS } from "../compress/settings.js";
 import type { StepReach, TransformKind } from "../compress/transform.js";
 import { transforms, transformsOf } from "../compress/transforms/index.js";
 import { PenjingError } from "../errors.js";
+import type { AnyMethod } from "../method.js";
 import { methods } from "../methods/index.js";
-import { defaultText, definedOnly, type OptionSpec, type OptionSpecs, pick } from "../options.js";
+import {
+  defaultText,
+  definedOnly,
+  type NumberSpec,
+  type OptionSpec,
+  type OptionSpecs,
+  pick,
+} from "../options.js";
+import { quantizers } from "../quantizers/index.js";
 import { quote } from "../quote.js";
 import type { Registry } from "../registry.js";
 import { pause } from "../run.js";
@@ -21,7 +31,10 @@ import { flagOf } from "./flags.js";
 import { collect, number } from "./options.js";
 import { readText } from "./text.js";
 
-const { prune, rotate } = transforms;
+const { prune, quantize, rotate } = transforms;
+
+/** Every method by name, of both kinds. */
+const ALL: Readonly<Record<string, AnyMethod>> = { ...methods, ...quantizers };
 
 /** The name under which commander keeps a flag's value. */
 function keyOf(option: string, prefix: string): string {
@@ -45,13 +58,18 @@ function explain({ description, unit, ...spec }: OptionSpec): string {
 function flag(name: string, spec: OptionSpec, prefix = ""): Option {
   if (spec.kind === "flag") return new Option(flagOf(name, "no"), `do not ${spec.description}`);
   const option = new Option(flagOf(name, prefix) + PLACEHOLDERS[spec.kind], explain(spec));
-  return spec.kind === "number" ? option.argParser(number) : option;
+  return spec.kind === "number" ? option.argParser(parserOf(spec)) : option;
+}
+
+/** What reads a number, or the word that may stand in its place. */
+function parserOf({ word }: NumberSpec): (text: string) => number | string {
+  return (text) => (text === word ? text : number(text));
 }
 
 /** Every option of any method, and the methods that have it. */
 function methodOptions(): Map<string, string[]> {
   const owners = new Map<string, string[]>();
-  for (const { name, options } of Object.values(methods)) {
+  for (const { name, options } of Object.values(ALL)) {
     for (const option of Object.keys(options)) {
       owners.set(option, [...(owners.get(option) ?? []), name]);
     }
@@ -88,22 +106,25 @@ export function withRecipeFlags(command: Command): Command {
       "YAML or JSON file with these settings, or - for standard input; flags win over it (default: none)",
     );
   for (const [name, owners] of methodOptions()) {
-    const defaults = owners.map((owner) => defaultText(methods[owner].options[name]));
-    const usual = [...new Set(defaults)].join(" or ");
+    const specs: OptionSpec[] = owners.map((owner) => ALL[owner].options[name]);
+    const usual = [...new Set(specs.map(defaultText))].join(" or ");
     const text = `of ${owners.join(", ")}: see below (default: ${usual})`;
-    command.option(`${flagOf(name)} <n>`, text, number);
+    const [spec] = specs;
+    if (spec.kind === "number") command.option(`${flagOf(name)} <n>`, text, parserOf(spec));
+    else command.option(flagOf(name, "no"), `of ${owners.join(", ")}: see below`);
   }
   return command;
 }
 
 /** Lines for an option and what its values bring. */
 function describeOption([name, spec]: [string, OptionSpec], prefix: string): string[] {
-  const left = flagOf(name, prefix) + PLACEHOLDERS[spec.kind];
-  return [`    ${left.padEnd(28)} ${explain(spec)}`];
+  const isFlag = spec.kind === "flag";
+  const left = flagOf(name, isFlag ? "no" : prefix) + PLACEHOLDERS[spec.kind];
+  return [`    ${left.padEnd(28)} ${isFlag ? `do not ${spec.description}` : explain(spec)}`];
 }
 
 function describeStep({ name, summary, options }: TransformKind): string {
-  const prefix = name === prune.name ? "" : name;
+  const prefix = name === rotate.name ? name : "";
   const lines = Object.entries(options).flatMap((entry) => describeOption(entry, prefix));
   return [`  ${name}: ${summary}`, ...lines].join("\n");
 }
@@ -121,9 +142,14 @@ ${Object.values(transforms).map(describeStep).join("\n")}
 Methods of prune and their options:
 ${Object.values(methods).map(describeMethod).join("\n")}
 
+Methods of quantize and their options; --method takes them too, without --sparsity:
+${Object.values(quantizers).map(describeMethod).join("\n")}
+
 In a recipe and in --step an option's name is its flag's without the step's: --rotate-learning-rate is
 rotate: { learningRate: ... }.`;
 }
+
+type Options = Readonly<Record<string, unknown>>;
 
 /** What commander made of the flags. */
 export type RecipeFlags = Readonly<Record<string, unknown>> & {
@@ -138,12 +164,17 @@ function given(flags: RecipeFlags, names: Iterable<string>, prefix = ""): Record
   return definedOnly(Object.fromEntries(entries));
 }
 
+/** Options of methods that are given: one that is on unless it is turned off is not, while it is on. */
+function ownOptions(flags: RecipeFlags): string[] {
+  return [...methodOptions().keys()].filter((name) => flags[name] !== true);
+}
+
 /** What the flags say by themselves. */
 function flatFlags(flags: RecipeFlags): FlatRecipe {
   const { ignore, layerError } = flags;
   return definedOnly({
     ...given(flags, Object.keys(prune.options)),
-    options: given(flags, methodOptions().keys()),
+    options: given(flags, ownOptions(flags)),
     ignore,
     ...given(flags, Object.keys(SETTINGS)),
     layerError: layerError === false ? false : undefined,
@@ -183,32 +214,56 @@ export async function readRecipeFlags(
     const { version } = readRecipe({ version: 2, steps, ...settings }, "command line", registry);
     return { ...file, ...settings, version, steps };
   }
-  const steps = [...(file?.steps ?? [{ prune: {} }])];
-  const pruned = steps.findIndex((step) => prune.name in step);
-  const fromFile = (steps[pruned] ?? {}) as { prune?: Record<string, unknown> } & StepReach;
-  const before = fromFile.prune ?? {};
-  const { method: usual } = prune.options;
+  const { name: kind, options: known } = meantKind(method, file, registry);
+  const steps = [...(file?.steps ?? [{ [kind]: {} } as unknown as RecipeStep])];
+  const at = steps.findIndex((step) => kind in step);
+  if (at < 0 && Object.keys(own).length > 0) {
+    throw new PenjingError(
+      flagOf(Object.keys(own)[0]),
+      `the recipe has no step \`${kind}\` that it could change; add one, or leave the recipe out.`,
+    );
+  }
+  const fromFile = (steps[at] ?? {}) as StepReach;
+  const before = ((fromFile as object as Options)[kind] ?? {}) as Options;
+  const { method: usual } = known;
   const isOtherMethod = method !== undefined && method !== (before.method ?? usual.default);
   // Checked alone for the message: a flag's fault is not the file's.
-  const base = isOtherMethod ? {} : definedOnly({ method: before.method });
+  const base = isOtherMethod ? {} : definedOnly({ method: before.method ?? usualOf(kind, usual) });
   const rotated = flags.rotate && { rotate: turn };
   readRecipe(definedOnly({ ...base, ...flatFlags(flags), ...rotated }), "command line", registry);
-  if (said.length > 0 && steps.filter((step) => prune.name in step).length > 1) {
+  if (said.length > 0 && steps.filter((step) => kind in step).length > 1) {
     throw new PenjingError(
       flagOf(said[0]),
-      "the recipe prunes in several steps, and a flag does not say which is meant; give --step for each.",
+      `the recipe ${kind}s in several steps, and a flag does not say which is meant; give --step for each.`,
     );
   }
   // The file's options belong to the file's method.
-  const kept = isOtherMethod ? pick(before, Object.keys(prune.options)) : before;
-  if (pruned >= 0) {
-    steps[pruned] = {
+  const kept = isOtherMethod ? pick(before, Object.keys(known)) : before;
+  if (at >= 0) {
+    steps[at] = {
       ...fromFile,
-      prune: { ...kept, ...definedOnly(own) },
+      [kind]: { ...kept, ...definedOnly(own) },
       ...(ignore && { ignore: [...(fromFile.ignore ?? DEFAULT_IGNORE), ...ignore] }),
-    };
+    } as RecipeStep;
   }
   return { ...file, ...settings, version: 2, steps: withRotation(steps, turn, flags.rotate) };
+}
+
+/** The kind of step that flags are about: that of their method, else one that the file has. */
+function meantKind(
+  method: unknown,
+  file: StepsRecipe | undefined,
+  registry: Registry | undefined,
+): TransformKind {
+  const kinds = registry ? transformsOf(registry) : transforms;
+  if (method !== undefined) return kindOf(method, kinds);
+  const has = (kind: TransformKind) => file?.steps.some((step) => kind.name in step);
+  return has(quantize) && !has(prune) ? kinds.quantize : kinds.prune;
+}
+
+/** The method that a step of a kind has where none is named, if a recipe's short form must name it. */
+function usualOf(kind: string, { default: usual }: OptionSpec): unknown {
+  return kind === quantize.name ? usual : undefined;
 }
 
 /** Steps with the rotation that flags ask for. */

@@ -7,7 +7,7 @@ import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
 import { Budget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
 import type { Journal } from "./journal.js";
-import { layerParts } from "./layer.js";
+import { allLayerParts } from "./layer.js";
 import type { CompressEvent, CompressOptions } from "./options.js";
 import type { Packing } from "./output.js";
 import { Passes } from "./pass.js";
@@ -102,7 +102,7 @@ async function* blocksFrom(
       outcome,
     );
     // The stream before this block stays, in case what came of it is damaged.
-    journal.drop(unit.layers.flatMap(({ name }) => layerParts(name)));
+    journal.drop(unit.layers.flatMap(({ name }) => allLayerParts(name)));
     dropStreams(journal, calibration, block - 1);
     return unit;
   }

@@ -4,6 +4,7 @@ import { DTYPE_BYTES, toFloat32 } from "../checkpoint/dtype.js";
 import { DeviceError, PenjingError } from "../errors.js";
 import type { Form } from "../form.js";
 import { floatsAsF32, partRules, visitLeaf } from "../forms/leaf.js";
+import { readCodes } from "../forms/packed-grid.js";
 import { layerError } from "../layer-error.js";
 import type { FinishedTensor } from "../layout.js";
 import { Random } from "../random.js";
@@ -11,6 +12,7 @@ import { pacer } from "../run.js";
 import type { Sparsity } from "../sparsity.js";
 import type { Tensor, TensorData } from "../tensor.js";
 
+const FLOATS: readonly string[] = ["F32", "F16", "BF16", "F64"];
 /** Values that are looked at together. */
 const PIECE = 2 ** 20;
 /** How far a device's sum may be from the exact one, as a share of the sum of its terms' sizes. */
@@ -50,7 +52,7 @@ export async function checkLayer(
 ): Promise<void> {
   const rest = pacer(signal);
   const { name, stored, mask, sparsity, dense } = made;
-  for (const tensor of stored.filter(({ dtype }) => dtype !== "U8")) {
+  for (const tensor of stored.filter(({ dtype }) => FLOATS.includes(dtype))) {
     const { bits, exponent, size } = bitsOf(tensor);
     for (let first = 0; first < bits.length; first += PIECE) {
       await rest();
@@ -224,9 +226,11 @@ function timesForm(x: Row, form: Form<string>, stored: readonly FinishedTensor[]
     return { values, sizes };
   }
   const parts = new Map<string, TensorData>();
-  for (const { name, dtype } of partRules(form)) {
+  for (const rule of partRules(form)) {
+    const { name, dtype } = rule;
     const { bytes, ...tensor } = tensorOf(form.parts.get(name)!);
-    parts.set(name, dtype === "u8" ? bytes : toFloat32(tensor, bytes));
+    const codes = () => readCodes(form, rule, tensor.dtype, bytes)!;
+    parts.set(name, dtype === "u8" ? codes() : toFloat32(tensor, bytes));
   }
   visitLeaf(floatsAsF32({ ...form, parts }), (value, at) => {
     add(value, Math.floor(at / cols), at % cols);

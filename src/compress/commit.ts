@@ -128,6 +128,9 @@ export class Output {
   /** What is said of an output that is no smaller than its input. */
   sizeNote(): string {
     const what = "it takes no fewer bytes than the model that it was made from";
+    if (this.packing.hasValues) {
+      return `${what}, as quantized weights are stored as the values of their codes; \`layout: grouped-int\` stores the codes`;
+    }
     const smallest = this.smallest();
     if (!smallest) return `${what}, and no layout stores it in fewer`;
     const { layout, bytes } = smallest;

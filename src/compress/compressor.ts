@@ -95,7 +95,8 @@ export async function* compressSteps(
     await pause(signal);
     const packing = new Packing(model, plan, layout);
     const plugins = pluginsOf(model, registry, plan, layout);
-    lease = await Lease.open(options, workload(model.spec), registry.operations, options.signal);
+    const wanted = workload(model.spec, [...plan.values()]);
+    lease = await Lease.open(options, wanted, registry.operations, options.signal);
     await pause(signal);
     const { calibration } = options;
     if (calibration === undefined) refuseReaders(steps);
@@ -227,8 +228,10 @@ function pluginsOf(
 ): UsedPlugin[] {
   const plans = [...plan.values()];
   const needs = plans.flatMap(statisticsOf);
+  const isQuantizer = ({ stores }: LayerPlan) => stores !== undefined;
   return usedPlugins({
-    methods: plans.map(({ method }) => method),
+    methods: plans.filter((one) => !isQuantizer(one)).map(({ method }) => method),
+    quantizers: plans.filter(isQuantizer).map(({ method }) => method),
     layouts: [layout],
     families: [families[modelTypeOf(checkpoint.config, families)]],
     statistics: needs.map((name) => statistics[name]),

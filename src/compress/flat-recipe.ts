@@ -1,7 +1,15 @@
-/** The short form of a recipe, which prunes. */
+/** The short form of a recipe, of one method, and what it is in steps. */
 import { PenjingError, refuseUnknownKeys } from "../errors.js";
 import type { MethodName } from "../methods/index.js";
-import { allSpecs, definedOnly, type GivenOptions, isMapping, pick } from "../options.js";
+import {
+  allSpecs,
+  definedOnly,
+  type GivenOptions,
+  isMapping,
+  type OptionValue,
+  pick,
+} from "../options.js";
+import type { QuantizerName } from "../quantizers/index.js";
 import { quote } from "../quote.js";
 import type { SparsityText } from "../sparsity.js";
 import { SETTINGS } from "./settings.js";
@@ -10,31 +18,31 @@ import { transforms } from "./transforms/index.js";
 import type { ROTATE_OPTIONS } from "./transforms/rotate.js";
 
 /** The kinds of steps by their names, whatever their options are. */
-type AnyKinds = Readonly<Record<string, TransformKind>>;
+export type AnyKinds = Readonly<Record<string, TransformKind>>;
 
 /** What to do with the layers that a glob matches, where it differs from the rest. */
 export interface FlatOverride {
   readonly match: string;
-  readonly method?: MethodName | (string & {}) | undefined;
+  readonly method?: MethodName | QuantizerName | (string & {}) | undefined;
   readonly sparsity?: SparsityText | number | undefined;
   readonly anchor?: number | undefined;
   readonly refit?: number | undefined;
   /** They take the place of an earlier override's. */
-  readonly options?: Readonly<Record<string, number | undefined>> | undefined;
+  readonly options?: Readonly<Record<string, OptionValue | undefined>> | undefined;
 }
 
-/** The short form of a recipe that prunes, after a rotation if it has `rotate`. */
+/** The short form of a recipe that prunes or quantizes, after a rotation if it has `rotate`. */
 export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
-  /** @default "sparsegpt" */
-  readonly method?: MethodName | (string & {}) | undefined;
-  /** "2:4", or the share of weights to remove such as "50%". @default "2:4" */
+  /** One that prunes or one that quantizes. @default "sparsegpt" */
+  readonly method?: MethodName | QuantizerName | (string & {}) | undefined;
+  /** Of pruning: "2:4", or the share of weights to remove such as "50%". @default "2:4" */
   readonly sparsity?: SparsityText | number | undefined;
   /** As in `ANCHOR`. @default 0 */
   readonly anchor?: number | undefined;
   /** As in `REFIT`. @default 0 */
   readonly refit?: number | undefined;
   /** Options of the method by name. @default {} */
-  readonly options?: Readonly<Record<string, number | undefined>> | undefined;
+  readonly options?: Readonly<Record<string, OptionValue | undefined>> | undefined;
   /** As in `StepReach`. */
   readonly ignore?: readonly string[] | undefined;
   /** Later ones win. @default [] */
@@ -52,15 +60,15 @@ export const FLAT_KEYS = [...PRUNE_KEYS, "options", "ignore", "overrides", "rota
  * @throws PenjingError when its keys are none of a recipe, or are malformed
  */
 export function flatSteps(
-  { version: _, ...given }: Readonly<Record<string, unknown>>,
+  { version: _, ...recipe }: Readonly<Record<string, unknown>>,
   where: string,
   kinds: AnyKinds,
 ): object {
-  if (given.steps !== undefined) {
+  if (recipe.steps !== undefined) {
     throw new PenjingError(where, "steps needs a version beside it; write version: 2.");
   }
-  refuseUnknownKeys(where, given, [...PRUNE_KEYS, ...Object.keys(SETTINGS), ...FLAT_KEYS]);
-  const { options, ignore, overrides, rotate, ...rest } = given;
+  refuseUnknownKeys(where, recipe, [...PRUNE_KEYS, ...Object.keys(SETTINGS), ...FLAT_KEYS]);
+  const { options, ignore, overrides, rotate, ...rest } = recipe;
   const settings = Object.fromEntries(
     Object.entries(rest).filter(([key]) => !PRUNE_KEYS.includes(key)),
   );
@@ -72,21 +80,39 @@ export function flatSteps(
     );
   }
   if (rotate !== undefined) steps.push({ rotate });
+  const kind = kindOf(rest.method, kinds);
+  const given = pick(rest, PRUNE_KEYS);
+  const own = Object.keys(kind.options);
+  const foreign = Object.keys(definedOnly(given)).find((key) => !own.includes(key));
+  if (foreign) {
+    throw new PenjingError(
+      `${where}: ${foreign}`,
+      `${rest.method} removes no weights; leave it out, or prune in a step of its own before.`,
+    );
+  }
   steps.push({
-    prune: { ...pick(rest, PRUNE_KEYS), ...ownOptions(options, where, kinds) },
+    [kind.name]: { ...given, ...ownOptions(options, where, kind) },
     ...definedOnly({
       ignore,
-      overrides: Array.isArray(overrides) ? flatOverrides(overrides, where, kinds) : overrides,
+      overrides: Array.isArray(overrides) ? flatOverrides(overrides, where, kind) : overrides,
     }),
   });
   return { ...settings, version: 2, steps };
+}
+
+/** The kind of step that a method is of: one that quantizes, else one that prunes. */
+export function kindOf(method: unknown, kinds: AnyKinds = transforms): TransformKind {
+  const { quantize, prune } = kinds;
+  const isOfIt = ({ options }: TransformKind) =>
+    options.method.kind === "choice" && options.method.values.includes(method as string);
+  return !isOfIt(prune) && isOfIt(quantize) ? quantize : prune;
 }
 
 /** Options of a method under a key of their own. */
 function ownOptions(
   options: unknown,
   where: string,
-  kinds: AnyKinds,
+  kind: TransformKind,
 ): Readonly<Record<string, unknown>> {
   if (options === undefined) return {};
   if (!isMapping(options)) {
@@ -95,21 +121,24 @@ function ownOptions(
       `options is ${quote(options)}, must be a mapping of the method's options.`,
     );
   }
-  const owned = [...allSpecs(kinds.prune.options).keys()].filter(
-    (name) => !PRUNE_KEYS.includes(name),
-  );
+  const own = Object.keys(kind.options);
+  const owned = [...allSpecs(kind.options).keys()].filter((name) => !own.includes(name));
   refuseUnknownKeys(`${where}: options`, options, owned);
   return options;
 }
 
-function flatOverrides(overrides: readonly unknown[], where: string, kinds: AnyKinds): unknown[] {
+function flatOverrides(
+  overrides: readonly unknown[],
+  where: string,
+  kind: TransformKind,
+): unknown[] {
   const before = new Set<string>();
   return overrides.map((override, i) => {
     if (!isMapping(override)) return override;
     const at = `${where}: overrides[${i}]`;
-    refuseUnknownKeys(at, override, ["match", ...PRUNE_KEYS, "options"]);
+    refuseUnknownKeys(at, override, ["match", ...Object.keys(kind.options), "options"]);
     const { options, ...rest } = override;
-    const own = ownOptions(options, at, kinds);
+    const own = ownOptions(options, at, kind);
     // They take the place of all that an earlier override set.
     const back = options === undefined ? [] : [...before].map((name) => [name, null]);
     for (const name of Object.keys(own)) before.add(name);

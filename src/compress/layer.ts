@@ -1,8 +1,9 @@
 import type { Backend } from "../backend.js";
 import { decode } from "../decode.js";
-import { type Form, leavesOf, mapLeaves, partsIn } from "../form.js";
+import { type Form, mapLeaves, partsIn } from "../form.js";
 import { denseLeaf, openLeaf } from "../forms/leaf.js";
 import { floatName, nameParts } from "../forms/names.js";
+import { readCodes } from "../forms/packed-grid.js";
 import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
 import { ANCHOR_NEEDS, anchoredTarget } from "../least-squares/anchor.js";
@@ -21,12 +22,15 @@ import type { Statistics } from "../statistic.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { checkError, checkLayer, checkProduct } from "./check-layer.js";
 import type { Journal } from "./journal.js";
+import { bitsPerWeight, keptIn, scaleTypeOf, storeForm } from "./store-form.js";
 
 /** What is done to one linear layer. */
 export interface LayerPlan {
   readonly method: AnyMethod;
   readonly options: Readonly<Record<string, OptionValue>>;
   readonly sparsity: Sparsity;
+  /** Of quantizers: whether the codes are stored or the values that they stand for. */
+  readonly stores?: "codes" | "values" | undefined;
   /** As `ANCHOR` says. */
   readonly anchor: number;
   /** As `REFIT` says. */
@@ -53,6 +57,8 @@ export interface LayerReport {
   readonly form?: FormTree | undefined;
   /** Share of the weights that were removed; of a product's core. */
   readonly removed: number;
+  /** Bits that a quantized weight takes as it is stored, scales and zero points included. */
+  readonly bitsPerWeight?: number | undefined;
   /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||² on the calibration inputs; absent when not measured. */
   readonly layerError?: number | undefined;
   /** Iteration and loss of the method's optimisation. */
@@ -77,6 +83,8 @@ export interface PruneLayerOptions {
   readonly name: string;
   /** [outFeatures, inFeatures]; read only. */
   readonly original: Tensor;
+  /** What an earlier step made of it, whose zeros stay: it is what is quantized. @default nothing */
+  readonly before?: PrunedLayer | undefined;
   readonly bias: Tensor | undefined;
   readonly dtype: StoredDType;
   readonly plan: LayerPlan;
@@ -94,7 +102,15 @@ export interface PruneLayerOptions {
 /** What `solveLayer` needs; the rest is as in `LinearProblem`. */
 export type SolveOptions = Pick<
   LinearProblem,
-  "name" | "statistics" | "seed" | "seconds" | "keeper" | "signal" | "onProgress"
+  | "name"
+  | "statistics"
+  | "mask"
+  | "scaleType"
+  | "seed"
+  | "seconds"
+  | "keeper"
+  | "signal"
+  | "onProgress"
 > &
   Pick<PruneLayerOptions, "original" | "plan">;
 
@@ -115,8 +131,18 @@ interface Finished {
 }
 
 /** Names in the journal of a layer's result, and of the state of its optimisation. */
-export function layerParts(name: string): readonly [result: string, state: string] {
-  return [name, `${name}.state`];
+export function layerParts(
+  name: string,
+  { stores }: Pick<LayerPlan, "stores"> = {},
+): readonly [result: string, state: string] {
+  // One that is pruned and then quantized has both results.
+  const part = stores ? `${name}.grid` : name;
+  return [part, `${part}.state`];
+}
+
+/** All of them, whatever was done to the layer. */
+export function allLayerParts(name: string): string[] {
+  return [{}, { stores: "codes" } as const].flatMap((way) => layerParts(name, way));
 }
 
 /**
@@ -127,8 +153,8 @@ export async function pruneLayer(
   backend: Backend,
   options: PruneLayerOptions,
 ): Promise<PrunedLayer> {
-  const { name, journal } = options;
-  const [part, state] = layerParts(name);
+  const { name, journal, plan } = options;
+  const [part, state] = layerParts(name, plan);
   const known = journal.isLasting ? await journal.load(part) : undefined;
   if (known) {
     const { report, entries } = known.facts as { report: LayerReport; entries: TensorEntry[] };
@@ -168,9 +194,10 @@ export async function solveLayer(
     const promised = method.form?.(shape, options);
     checkOutcome(made, shape, methodName(method), problem.name, promised);
     outcome = made;
-    const { form, curve, notes } = outcome;
+    const { curve, notes } = outcome;
     const fitted = await fit(backend, { target, weight, outcome, plan, ...problem });
     const figures = { ...outcome.figures, ...fitted };
+    const form = formIn(outcome, plan);
     const mask = (await backend.read(outcome.mask)) as Uint8Array;
     const report: LayerReport = {
       name: problem.name,
@@ -190,6 +217,13 @@ export async function solveLayer(
     outcome?.mask.dispose();
     if (target !== original) target.dispose();
   }
+}
+
+/** The form that is stored. That of a grid is left out where the values are stored that it stands for. */
+function formIn({ form }: PruneOutcome, { stores }: LayerPlan): Form | undefined {
+  if (!form || stores !== "values") return form;
+  for (const tensor of partsIn(form)) tensor.dispose();
+  return undefined;
 }
 
 /** What a layer is to compute: its weight, or what makes up for its inputs. */
@@ -251,34 +285,28 @@ export function disposeSolved({ weight, form }: Pick<SolvedLayer, "weight" | "fo
 }
 
 async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
-  const { name, original, dtype, plan, statistics, seed, signal, onProgress, seconds } = options;
-  const keeper = options.journal.keeper(layerParts(name)[1]);
-  const problem = { name, original, plan, statistics, seed, seconds, keeper, signal, onProgress };
-  const solved = await solveLayer(backend, problem);
+  const { name, dtype, plan, statistics, seed, signal, onProgress, seconds, before } = options;
+  const keeper = options.journal.keeper(layerParts(name, plan)[1]);
+  const original = before ? (before.linear.weight as Tensor) : options.original;
+  const kept = before && backend.upload(keptIn(before.stored[0]), original.shape);
+  const given = { name, original, plan, statistics, mask: kept, scaleType: scaleTypeOf(dtype) };
+  const problem = { ...given, seed, seconds, keeper, signal, onProgress };
+  const solved = await solveLayer(backend, problem).catch((error) => {
+    kept?.dispose();
+    throw error;
+  });
   const { weight, form, mask, report } = solved;
   try {
     const held = form ?? denseLeaf(weight, report.shape);
     const named = nameParts(held, `${name}.weight`, floatName({ dtype }));
-    const names = leavesOf(named);
-    const stored: FinishedTensor[] = [];
-    for (const [i, { parts }] of leavesOf(held).entries()) {
-      for (const [part, tensor] of parts) {
-        const isCode = tensor.dtype === "u8";
-        const type = isCode ? "U8" : part === "scales" ? "F32" : dtype;
-        const bytes = isCode ? backend.read(tensor) : downloadFloats(backend, tensor, type);
-        stored.push({
-          name: names[i].parts.get(part)!,
-          dtype: type,
-          shape: tensor.shape,
-          bytes: (await bytes) as Uint8Array,
-        });
-      }
-    }
+    const stored = await storeForm(backend, held, named, dtype);
     const dense = form ? undefined : stored[0];
     await checkLayer(backend, { name, stored, mask, sparsity: plan.sparsity, dense }, signal);
-    return { report: form ? { ...report, form: treeOf(named) } : report, stored };
+    const bits = plan.stores && { bitsPerWeight: bitsPerWeight(stored, report.shape) };
+    return { report: { ...report, ...bits, ...(form && { form: treeOf(named) }) }, stored };
   } finally {
     disposeSolved(solved);
+    kept?.dispose();
   }
 }
 
@@ -302,7 +330,7 @@ async function openPruned(
         const finished = stored.find((one) => one.name === tensor)!;
         return own(
           rule.dtype === "u8"
-            ? backend.upload(finished.bytes, rule.shape)
+            ? backend.upload(readCodes(leaf, rule, finished.dtype, finished.bytes)!, rule.shape)
             : uploadFloats(backend, finished, finished.bytes),
         );
       }),

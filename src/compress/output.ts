@@ -37,7 +37,14 @@ export class Packing {
       const refusal = layout.refusal(weight);
       if (refusal) throw new PenjingError("layout", `${weight.name}: ${refusal}`);
     }
-    if (layout.name === "dense" || this.packed.length > 0) return;
+    const isMeant = layout.holds === "codes" ? this.hasCodes : this.packed.length > 0;
+    if (layout.name === "dense" || isMeant) return;
+    if (layout.holds === "codes") {
+      throw new PenjingError(
+        "layout",
+        `no layer is quantized, whose codes the layout ${layout.name} stores; add a step \`quantize\`, or choose \`layout: dense\`.`,
+      );
+    }
     throw new PenjingError(
       "layout",
       `no layer is pruned to 2:4, which the layout ${layout.name} packs; choose \`sparsity: 2:4\` or \`layout: dense\`.`,
@@ -53,10 +60,23 @@ export class Packing {
 
   /** Whether a weight is stored packed: pruned as the layout needs it, in a layout that packs. */
   isPacked(weightName: string, layout: Layout = this.layout): boolean {
-    const sparsity = this.layerOf(weightName)?.sparsity;
+    const plan = this.layerOf(weightName);
+    // What is quantized is a form of its own, whichever the layout.
+    if (plan?.stores || layout.holds === "codes") return false;
+    const sparsity = plan?.sparsity;
     const isTwoFour = sparsity?.kind === "n:m" && sparsity.m === 4 && sparsity.n <= 2;
     const fits = layout.holds === "any" ? sparsity !== undefined : isTwoFour;
     return fits && layout.name !== "dense";
+  }
+
+  /** Whether a layer is quantized, and its codes are stored. */
+  private get hasCodes(): boolean {
+    return [...this.plan.values()].some(({ stores }) => stores === "codes");
+  }
+
+  /** Whether a layer is quantized, but stored as the values that its codes stand for. */
+  get hasValues(): boolean {
+    return [...this.plan.values()].some(({ stores }) => stores === "values");
   }
 
   /** The weights that are packed. */

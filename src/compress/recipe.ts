@@ -1,5 +1,6 @@
 import { lookUp, PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
+import type { AnyMethod } from "../method.js";
 import type { DecoderSpec } from "../model.js";
 import {
   allSpecs,
@@ -14,15 +15,12 @@ import type { PluginOptions } from "../plugin.js";
 import { quote } from "../quote.js";
 import { pacer } from "../run.js";
 import { parseSparsity, type SparsityText } from "../sparsity.js";
-import { FLAT_KEYS, type FlatRecipe, flatSteps } from "./flat-recipe.js";
+import { type AnyKinds, FLAT_KEYS, type FlatRecipe, flatSteps } from "./flat-recipe.js";
 import { DEFAULT_IGNORE } from "./globs.js";
 import { openCompressRegistry } from "./registry.js";
 import { SETTINGS, type Settings } from "./settings.js";
 import type { ReadStep, StepOverride, StepReach, Transform, TransformKind } from "./transform.js";
 import { type StepSpecs, transforms, transformsOf } from "./transforms/index.js";
-
-/** The kinds of steps by their names, whatever their options are. */
-type AnyKinds = Readonly<Record<string, TransformKind>>;
 
 /** A step: its name with its options, and the layers that it acts on beside them. */
 export type RecipeStep = {
@@ -30,6 +28,8 @@ export type RecipeStep = {
     readonly [Key in Name]: GivenOptions<StepSpecs[Name]>;
   } & StepReach;
 }[keyof StepSpecs];
+
+export type { FlatOverride, FlatRecipe } from "./flat-recipe.js";
 
 /** How to compress a model, complete and in one spelling. It is written into the output folder. */
 export interface Recipe extends Settings {
@@ -43,8 +43,6 @@ export interface StepsRecipe extends GivenOptions<typeof SETTINGS> {
   readonly version: 2;
   readonly steps: readonly RecipeStep[];
 }
-
-export type { FlatOverride, FlatRecipe } from "./flat-recipe.js";
 
 export type GivenRecipe = FlatRecipe | StepsRecipe;
 
@@ -88,6 +86,10 @@ export function readRecipe(
     return readStep(kinds, step, at, (name) => (isOwn ? at : `${at}: ${name}`));
   });
   refuseOrders(read);
+  if (settings.layout === undefined) {
+    const usual = read.find(({ kind }) => kind.layout !== undefined)?.kind.layout;
+    Object.assign(resolved, { layout: usual ?? resolved.layout });
+  }
   return { version, ...resolved, steps: read.map(writeStep) };
 }
 
@@ -105,7 +107,9 @@ export function toSteps(given: unknown, where: string, kinds = transforms): Step
     throw new PenjingError(where, "a recipe is a mapping of keys such as method and sparsity.");
   }
   const { version } = given;
-  if (!isVersionTwo(given)) return flatSteps(definedOnly(given), where, kinds) as StepsRecipe;
+  if (!isVersionTwo(given)) {
+    return flatSteps(definedOnly(given), where, kinds) as unknown as StepsRecipe;
+  }
   if (version !== 2) {
     throw new PenjingError(
       where,
@@ -257,12 +261,14 @@ export async function planRecipe(
   for (const [i, kind] of kinds.entries()) {
     const later = steps.filter((step) => kinds.indexOf(step.kind) > i);
     const own = steps.filter((step) => step.kind === kind);
-    planned.push(await kind.plan(own, { spec, layers, later, rest }));
+    const before = new Map(planned.flatMap((one) => [...one.layers]));
+    const { layout } = recipe;
+    planned.push(await kind.plan(own, { spec, layers, later, before, layout, rest }));
   }
   return planned;
 }
 
-/** A method of pruning, for programs that let a person choose one. */
+/** A method of pruning or of quantizing, for programs that let a person choose one. */
 export interface MethodDescription {
   readonly name: string;
   readonly summary: string;
@@ -284,6 +290,8 @@ export interface MethodDescription {
 export interface RecipeDescription {
   readonly settings: OptionSpecs;
   readonly methods: readonly MethodDescription[];
+  /** Those that quantize. */
+  readonly quantizers: readonly MethodDescription[];
   readonly steps: Readonly<
     Record<string, { readonly summary: string; readonly options: OptionSpecs }>
   >;
@@ -293,13 +301,16 @@ export function recipeDescription({ plugins }: PluginOptions = {}): RecipeDescri
   const registry = openCompressRegistry(plugins);
   const kinds = Object.values(transformsOf(registry));
   const steps = kinds.map(({ name, summary, options }) => [name, { summary, options }]);
-  const described = Object.values(registry.methods).map((method) => {
+  const describeOf = (method: AnyMethod): MethodDescription => {
     const { name, summary, source, options } = method;
     const refusal = (sparsity: SparsityText | number) => method.refusal?.(parseSparsity(sparsity));
     const usual = Object.entries(options as OptionSpecs).map(([key, spec]) => [key, spec.default]);
     const reads = method.needs(Object.fromEntries(usual));
-    const factorises = method.form !== undefined;
+    const factorises = method.form !== undefined && !Object.hasOwn(registry.quantizers, name);
     return { name, summary, source, reads, factorises, options, refusal };
-  });
-  return { settings: SETTINGS, methods: described, steps: Object.fromEntries(steps) };
+  };
+  const [methods, quantizers] = [registry.methods, registry.quantizers].map((all) =>
+    Object.values(all).map(describeOf),
+  );
+  return { settings: SETTINGS, methods, quantizers, steps: Object.fromEntries(steps) };
 }

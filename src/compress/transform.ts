@@ -61,9 +61,11 @@ export interface TransformKind {
   readonly scope: "linear" | "block" | "model";
   readonly options: OptionSpecs;
   /** What it leaves behind that not every later step may touch. */
-  readonly leaves: "zeros" | "turn";
+  readonly leaves: "zeros" | "turn" | "codes";
   /** Why it cannot follow a step that leaves this, with the cure; completes "<step> ". */
   readonly cannotFollow: Readonly<Partial<Record<TransformKind["leaves"], string>>>;
+  /** The layout of what it makes, where the recipe names none. @default "dense" */
+  readonly layout?: string | undefined;
   /** @throws PenjingError when options that are each valid contradict one another */
   check?(options: ReadStep["options"], where: string): void;
   /** For kinds that a rotation can prepare the weights for. */
@@ -83,6 +85,10 @@ export interface PlanTarget {
   readonly layers: ReadonlyMap<string, readonly number[]>;
   /** Steps of other kinds that come after. */
   readonly later: readonly ReadStep[];
+  /** What steps of kinds that come before do with linears, by name. */
+  readonly before: ReadonlyMap<string, LayerPlan>;
+  /** The name of the layout that the output is stored in. */
+  readonly layout: string;
   /** Lets timers run now and then, and throws when the run is to stop. */
   readonly rest: () => Promise<void>;
 }

@@ -147,6 +147,12 @@ async function withoutForms({ folder }: Checkpoint): Promise<string> {
 function targetLayout(model: StoredModel, { layout, reconstruct }: ExportOptions): Layout {
   if (layout === undefined) return reconstruct ? dense : model.layout;
   const target = findLayout(layout, "layout", model.registry.layouts);
+  if (target.holds === "codes" && target !== model.layout) {
+    throw new PenjingError(
+      "layout",
+      `${target.name} holds codes, which this model has none of; quantize it with \`compress\`.`,
+    );
+  }
   if (reconstruct && target !== dense && hasExtras(model)) {
     throw new PenjingError(
       "layout",
@@ -205,7 +211,8 @@ class Job {
     this.names = rebuilds ? plainOrder(model, stored) : stored;
     const bytesOfAll = (names: readonly string[]) =>
       names.reduce((sum, name) => sum + this.storedBytes(name), 0);
-    this.total = bytesOfAll(this.names) + (layout === dense ? 0 : bytesOfAll(this.linears));
+    const packs = layout !== dense && layout.holds !== "codes";
+    this.total = bytesOfAll(this.names) + (packs ? bytesOfAll(this.linears) : 0);
   }
 
   private storedBytes(name: string): number {
@@ -231,7 +238,7 @@ class Job {
    * @throws PenjingError naming the first of them when it can hold none
    */
   async *choosePacked(): AsyncGenerator<ExportEvent, void, void> {
-    if (this.layout === dense) return;
+    if (this.layout === dense || this.layout.holds === "codes") return;
     let first: PenjingError | undefined;
     const facts = new Map<string, WeightFacts>();
     for (const name of this.linears) {

@@ -6,12 +6,14 @@
  *   NAME                 [rows, cols]       S, in whichever layout
  *   NAME.sandwich.right  [cols / b, b, b]   B's blocks
  *
- * A dense leaf of floats is NAME alone. Of other forms the parts are NAME.PART, or NAME.I.PART of
- * the factor or term I of a product or sum, and so on inside it.
+ * A dense leaf of floats is NAME alone, and the tensors of one on a grid are those of packed-grid.ts. Of
+ * other forms the parts are NAME.PART, or NAME.I.PART of the factor or term I of a product or sum, and so
+ * on inside it.
  */
 import { childrenOf, type FloatName, type Form, formOf, type Leaf } from "../form.js";
 import type { StoredDType } from "../tensor.js";
 import { denseLeaf, partRules } from "./leaf.js";
+import { ENDINGS, isPackedGrid, packedParts } from "./packed-grid.js";
 
 /** What a file says of a tensor. */
 interface Stored {
@@ -62,6 +64,10 @@ export function nameParts(form: Form<unknown>, weightName: string, dtype: FloatN
       return formOf(one.kind, children);
     }
     const numbers = one.numbers.kind === "float" ? { ...one.numbers, dtype } : one.numbers;
+    if (isPackedGrid(one)) {
+      const own = packedParts(one).map((part) => [part.name, stem + ENDINGS[part.name]] as const);
+      return { ...one, numbers, parts: new Map(own) };
+    }
     const isAlone = isPlainLeaf(one) || stem.endsWith(LEFT) || stem.endsWith(RIGHT);
     const names = partRules(one).map((part) => {
       return [part.name, isAlone ? stem : `${stem}.${part.name}`] as const;

@@ -5,6 +5,7 @@ import { cusparseltSm80 } from "./cusparselt-sm80.js";
 import { cusparseltSm90 } from "./cusparselt-sm90.js";
 import { cutlass } from "./cutlass.js";
 import { dense } from "./dense.js";
+import { groupedInt } from "./grouped-int.js";
 import { sparse24Bitmask } from "./sparse-24-bitmask.js";
 import { sparseBitmask } from "./sparse-bitmask.js";
 import { twoFour } from "./two-four.js";
@@ -18,6 +19,7 @@ export type LayoutName =
   | "cusparselt-sm90"
   | "sparse-24-bitmask"
   | "sparse-bitmask"
+  | "grouped-int"
   | "cutlass+pad"
   | "cusparselt-sm80+pad"
   | "cusparselt-sm90+pad";
@@ -31,6 +33,7 @@ export const layouts: Readonly<Record<string, Layout>> = {
   "cusparselt-sm90": cusparseltSm90,
   "sparse-24-bitmask": sparse24Bitmask,
   "sparse-bitmask": sparseBitmask,
+  "grouped-int": groupedInt,
 } satisfies Record<Exclude<LayoutName, `${string}+pad`>, Layout>;
 
 /** Ending of a layout's name that asks for weights to be padded to shapes that it can take. */

@@ -61,7 +61,7 @@ function wholeGroups(blockSize: number, m: number): number {
  * reversal and JHJ = LLᵀ, U = J L⁻¹ J: one factorisation and one triangular inverse. Weights of
  * dead inputs (H_jj = 0) are set to zero.
  */
-async function inverseFactor(
+export async function inverseFactor(
   { name, backend, weight, statistics, signal }: LinearProblem,
   damping: number,
 ): Promise<{ factor: Tensor; dead: number; notes: string[] }> {

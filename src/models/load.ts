@@ -7,6 +7,7 @@ import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
 import { childrenOf, type Form, formOf, type Leaf, mapLeaves, partsIn } from "../form.js";
 import { denseLeaf, leafDamage, openLeaf, twoFourLeaf } from "../forms/leaf.js";
 import { isPlainLeaf } from "../forms/names.js";
+import { readCodes, SHAPE_PART, shapeBytes } from "../forms/packed-grid.js";
 import type { PartRule } from "../forms/rules.js";
 import type { TensorEntry } from "../layout.js";
 import { bitsOf } from "../layouts/parts/elements.js";
@@ -85,11 +86,24 @@ function loadLeaf(
   const values = leaf.parts.get("values")!;
   if (isPlainLeaf(leaf) && !exact) return loadStored(model, backend, values, signal);
   return allOrNothing(async (own) => {
+    const refuse = (damage: string): never => {
+      const cure = "the checkpoint is damaged, compress the model again.";
+      throw new PenjingError(model.checkpoint.folder.path, `${values}: ${damage}; ${cure}`);
+    };
     const codes = new Map<string, Uint8Array>();
     let { numbers } = leaf;
-    const open = async (tensor: string, { name, dtype, shape }: PartRule) => {
+    const told = leaf.parts.get(SHAPE_PART);
+    if (told !== undefined) {
+      const found = await readWeight(model, told);
+      const isIts = shapeBytes(leaf.shape).every((byte, i) => byte === found[i]);
+      if (!isIts) refuse(`${told} tells another shape than [${leaf.shape}]`);
+    }
+    const open = async (tensor: string, rule: PartRule) => {
+      const { name, dtype, shape } = rule;
       if (dtype === "u8") {
-        const bytes = await readWeight(model, tensor);
+        const stored = model.weights.get(tensor)!.dtype;
+        const bytes = readCodes(leaf, rule, stored, await readWeight(model, tensor));
+        if (!bytes) return refuse(`${tensor} has bits set after its last code`);
         codes.set(name, bytes);
         return own(backend.upload(bytes, shape));
       }
@@ -103,10 +117,7 @@ function loadLeaf(
     };
     const opened = await openLeaf(leaf, open);
     const damage = leafDamage({ ...leaf, parts: codes });
-    if (damage) {
-      const cure = "the checkpoint is damaged, compress the model again.";
-      throw new PenjingError(model.checkpoint.folder.path, `${values}: ${damage}; ${cure}`);
-    }
+    if (damage) refuse(damage);
     return numbers === leaf.numbers ? opened : { ...opened, numbers };
   });
 }

@@ -17,6 +17,7 @@ import {
 } from "../form.js";
 import { describe, leafRefusal, NUMBER_KINDS, partRules, STRUCTURE_KINDS } from "../forms/leaf.js";
 import { formsByName } from "../forms/names.js";
+import { isPackedGrid, packedParts, SHAPE_PART } from "../forms/packed-grid.js";
 import { shapeOf } from "../forms/shape.js";
 import type { TensorEntry } from "../layout.js";
 import { quote } from "../quote.js";
@@ -200,6 +201,13 @@ function leavesInPlace(
   return count;
 }
 
+function isStoredAs(
+  entry: TensorEntry,
+  { dtypes, shape }: { readonly dtypes: readonly string[]; readonly shape: readonly number[] },
+): boolean {
+  return dtypes.includes(entry.dtype) && String(entry.shape) === String(shape);
+}
+
 function checkParts(
   leaf: Leaf<string>,
   tensors: ReadonlyMap<string, TensorEntry>,
@@ -208,16 +216,25 @@ function checkParts(
   const refusal = leafRefusal(leaf);
   if (refusal) refuse(refusal);
   const rules = partRules(leaf);
-  const known = rules.map(({ name }) => name);
+  const packed = isPackedGrid(leaf) ? packedParts(leaf) : [];
+  const known = [...rules, ...packed].map(({ name }) => name);
   const unknown = [...leaf.parts.keys()].find((part) => !known.includes(part));
   if (unknown) refuse(`${describe(leaf)} has no part "${unknown}"`);
   for (const { name, dtype, shape } of rules) {
     const tensor = leaf.parts.get(name) ?? refuse(`${describe(leaf)} needs the part "${name}"`);
     const entry = tensors.get(tensor) ?? refuse(`the tensor ${tensor} is missing`);
-    const types = storedTypes(leaf, name, dtype);
-    if (types.includes(entry.dtype) && String(entry.shape) === String(shape)) continue;
-    refuse(`${tensor} is ${entry.dtype} [${entry.shape}], must be ${types[0]} [${shape}]`);
+    const whole = { dtypes: storedTypes(leaf, name, dtype), shape };
+    const ways = [...packed.filter((part) => part.name === name), whole];
+    if (ways.some((way) => isStoredAs(entry, way))) continue;
+    const [{ dtypes, shape: wanted }] = ways;
+    refuse(`${tensor} is ${entry.dtype} [${entry.shape}], must be ${dtypes[0]} [${wanted}]`);
   }
+  const told = leaf.parts.get(SHAPE_PART);
+  if (told === undefined || packed.length === 0) return;
+  const entry = tensors.get(told) ?? refuse(`the tensor ${told} is missing`);
+  const shape = packed.find(({ name }) => name === SHAPE_PART)!;
+  if (!isStoredAs(entry, shape))
+    refuse(`${told} is ${entry.dtype} [${entry.shape}], must be I64 [2]`);
 }
 
 /**

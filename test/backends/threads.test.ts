@@ -120,6 +120,23 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
     }
     return out;
   },
+  async grids(b) {
+    const { u, hessian } = await factored(b);
+    const options = { bits: 3, groupSize: 32, scaleType: "f16", search: true } as const;
+    const gridOf = () => ({
+      codes: b.zeros([ROWS, COLS], "u8"),
+      scales: b.zeros([ROWS, Math.ceil(COLS / 32)]),
+    });
+    const [fitted, swept] = [gridOf(), gridOf()];
+    const [out, values] = [w(b), b.zeros([ROWS, COLS])];
+    await b.ops.fitScales(out, b.upload(new Float32Array(COLS).fill(1), [COLS]), fitted, options);
+    const loss = await b.ops.gridSweep(out, u, swept, options);
+    const gradient = w(b);
+    const fall = await b.ops.refineGrid(swept, gradient, hessian, options);
+    await b.ops.fromGrid(swept, values, options);
+    const sums = b.upload(Float32Array.of(loss, fall), [2]);
+    return [...Object.values(fitted), ...Object.values(swept), out, gradient, values, sums];
+  },
   async factorisation(b) {
     const { hessian, factor, u } = await factored(b);
     const form = await b.ops.quadraticForm(w(b), hessian);

@@ -34,13 +34,14 @@ function valueSchema(spec: OptionSpec): Schema {
   if (spec.kind === "text") {
     return { type: "string", ...(spec.pattern && { pattern: `^(${spec.pattern})$` }) };
   }
-  const { integer, min, max, above } = spec;
-  return {
+  const { integer, min, max, above, word } = spec;
+  const number = {
     type: integer ? "integer" : "number",
     ...(min !== undefined && { minimum: min }),
     ...(max !== undefined && { maximum: max }),
     ...(above !== undefined && { exclusiveMinimum: above }),
   };
+  return word === undefined ? number : { anyOf: [number, { const: word }] };
 }
 
 function optionSchema(spec: OptionSpec): Schema {
@@ -117,18 +118,21 @@ function stepSchema(kind: TransformKind): Schema {
 export function recipeSchema(): Schema {
   const kinds: readonly TransformKind[] = Object.values(transforms);
   const plain = properties(Object.entries(SETTINGS));
-  const names = { pattern: `^(${Object.keys(layouts).join("|")})(\\+pad)?$` };
-  const settings = { ...plain, layout: { ...(plain.layout as Schema), ...names } };
-  const { prune, rotate } = transforms;
+  const layoutNames = { pattern: `^(${Object.keys(layouts).join("|")})(\\+pad)?$` };
+  const settings = { ...plain, layout: { ...(plain.layout as Schema), ...layoutNames } };
+  const { prune, quantize, rotate } = transforms;
   const { method, sparsity } = prune.options;
+  const both = [prune, quantize].map(({ options }) => options.method);
   const own = Object.keys(prune.options);
-  const brought = [...allSpecs(prune.options).keys()].filter((name) => !own.includes(name));
-  const numbers = {
+  const brought = [prune, quantize].flatMap(({ options }) => [...allSpecs(options).keys()]);
+  const given = {
     type: "object",
-    propertyNames: { enum: brought },
-    additionalProperties: { type: "number" },
+    propertyNames: { enum: [...new Set(brought)].filter((name) => !own.includes(name)) },
+    additionalProperties: { type: ["number", "boolean", "string"] },
   };
-  const ofMethod = Object.entries<OptionSpecs>(method.brings).map(([name, specs]) => ({
+  const names = both.flatMap(({ values }) => values);
+  const brings: Record<string, OptionSpecs> = Object.assign({}, ...both.map((one) => one.brings));
+  const ofMethod = Object.entries(brings).map(([name, specs]) => ({
     if: {
       properties: { method: { const: name } },
       ...(name !== method.default && { required: ["method"] }),
@@ -148,9 +152,9 @@ export function recipeSchema(): Schema {
     type: "object",
     properties: {
       match: { type: "string", minLength: 1 },
-      method: valueSchema(method),
+      method: { enum: names },
       sparsity: SPARSITY,
-      options: numbers,
+      options: given,
     },
     required: ["match"],
     additionalProperties: false,
@@ -174,9 +178,9 @@ export function recipeSchema(): Schema {
       properties: {
         version: { const: 1 },
         ...settings,
-        method: optionSchema(method),
+        method: { ...optionSchema(method), enum: names },
         sparsity: optionSchema(sparsity),
-        options: numbers,
+        options: given,
         ignore: TEXTS,
         overrides: { type: "array", items: flatOverride },
         rotate: { ...optionsSchema(rotate.options), type: "object" },

@@ -95,10 +95,10 @@ export function reopened(layout: Layout, weight: TensorEntry): Layout {
   return layoutOf({ ...layoutMetadata(layout, [weight]), format: "pt" }, "file");
 }
 
-/** Every layout, and the padded form of those that have one. */
-export const allLayouts: readonly [title: string, layout: Layout][] = Object.values(
-  layouts,
-).flatMap((layout): [string, Layout][] => [
-  [layout.name, layout],
-  ...(layout.padded ? [[`${layout.name}+pad`, layout.padded] as [string, Layout]] : []),
-]);
+/** Every layout that packs plain weights, and the padded form of those that have one. */
+export const allLayouts: readonly [title: string, layout: Layout][] = Object.values(layouts)
+  .filter(({ holds }) => holds !== "codes")
+  .flatMap((layout): [string, Layout][] => [
+    [layout.name, layout],
+    ...(layout.padded ? [[`${layout.name}+pad`, layout.padded] as [string, Layout]] : []),
+  ]);

@@ -22,7 +22,9 @@ function text(path: string): string {
   return readFileSync(join(repositoryRoot, path), "utf8");
 }
 
-for (const folder of ["src/methods", "src/models/families", "src/layouts", "src/statistics"]) {
+const REGISTRIES = ["methods", "quantizers", "models/families", "layouts", "statistics"];
+
+for (const folder of REGISTRIES.map((name) => `src/${name}`)) {
   test(`${folder}/index.ts registers every file of its folder`, () => {
     const registered = importsOf(text(`${folder}/index.ts`))
       .filter(({ specifier }) => specifier.startsWith("./"))
@@ -35,10 +37,12 @@ for (const folder of ["src/methods", "src/models/families", "src/layouts", "src/
 
 test("what a registry imports is under its file's name", async () => {
   const { methods } = await import("../../src/methods/index.js");
+  const { quantizers } = await import("../../src/quantizers/index.js");
   const { families } = await import("../../src/models/families/index.js");
   const { layouts } = await import("../../src/layouts/index.js");
   const { statistics } = await import("../../src/statistics/index.js");
   assert.equal(Object.keys(methods).sort(), stems("src/methods"));
+  assert.equal(Object.keys(quantizers).sort(), stems("src/quantizers"));
   assert.is(Object.keys(statistics).length, stems("src/statistics").length);
   assert.equal(Object.keys(families).sort(), stems("src/models/families"));
   assert.is(Object.keys(layouts).length, stems("src/layouts").length);
@@ -108,6 +112,7 @@ for (const backend of ["reference", "wasm"]) {
 const WEBGPU_MACHINERY = [
   "buffers",
   "device",
+  "on-host",
   "pipelines",
   "selection",
   "self-test",
@@ -139,7 +144,8 @@ test("every shader is used by the WebGPU backend or another shader", () => {
 
 test("docs/methods.md names every method", () => {
   const words = new Set(text("docs/methods.md").match(/[\w-]+/g));
-  const missing = stems("src/methods").filter((stem) => !words.has(stem));
+  const all = [...stems("src/methods"), ...stems("src/quantizers")];
+  const missing = all.filter((stem) => !words.has(stem));
   assert.equal(missing, [], `docs/methods.md does not name ${missing.join(", ")}`);
 });
 

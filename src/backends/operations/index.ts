@@ -11,12 +11,15 @@ import { type ConvertOperations, convert } from "./convert.js";
 import { type CoreSweepOperations, coreSweep } from "./core-sweep.js";
 import { type ElementwiseOperations, elementwise } from "./elementwise.js";
 import { type EntropyOperations, entropy } from "./entropy.js";
+import { type FitScalesOperations, fitScales } from "./fit-scales.js";
 import { type FormOperations, form } from "./form.js";
 import { type GemmOperations, gemm } from "./gemm.js";
+import { type GridSweepOperations, gridSweep } from "./grid-sweep.js";
 import { type HessianOperations, hessian } from "./hessian.js";
 import { type MaskOperations, mask } from "./mask.js";
 import { type NormOperations, norm } from "./norm.js";
 import { type OrthogonalOperations, orthogonal } from "./orthogonal.js";
+import { type RefineGridOperations, refineGrid } from "./refine-grid.js";
 import { type RemovedOperations, removed } from "./removed.js";
 import { type RopeOperations, rope } from "./rope.js";
 import { type ScaleOperations, scale } from "./scale.js";
@@ -42,12 +45,15 @@ export interface Operations
     CoreSweepOperations,
     ElementwiseOperations,
     EntropyOperations,
+    FitScalesOperations,
     FormOperations,
     GemmOperations,
+    GridSweepOperations,
     HessianOperations,
     MaskOperations,
     NormOperations,
     OrthogonalOperations,
+    RefineGridOperations,
     RemovedOperations,
     RopeOperations,
     ScaleOperations,
@@ -67,12 +73,15 @@ export const contracts: Contracts<Operations> = {
   ...coreSweep,
   ...elementwise,
   ...entropy,
+  ...fitScales,
   ...form,
   ...gemm,
+  ...gridSweep,
   ...hessian,
   ...mask,
   ...norm,
   ...orthogonal,
+  ...refineGrid,
   ...removed,
   ...rope,
   ...scale,

@@ -3,32 +3,13 @@ import { pacer } from "../../run.js";
 import { removedCount } from "../../sparsity.js";
 import { colsOf, rowsOf, type Tensor, u8 } from "../../tensor.js";
 import { dropSmallest } from "../selection.js";
-import {
-  address,
-  equalRanges,
-  type Kernels,
-  runRanges,
-  TILES,
-  turns,
-  withScratch,
-} from "./kernels.js";
-import { IN_COLUMNS, IN_ROWS, multiply } from "./product.js";
+import { address, equalRanges, type Kernels, runRanges, withScratch } from "./kernels.js";
+import { type ColumnBlock, updateTrailing } from "./trailing.js";
 
 /** The losses of this many rows are added up together, whatever the number of threads. */
 const CHUNK = 64;
 /** Multiply-adds for each weight of a block, about. */
 const SWEEP_WORK = 64;
-
-/** A block of columns of w and mask, and the addresses where it starts. */
-interface Block {
-  readonly rows: number;
-  readonly cols: number;
-  readonly start: number;
-  readonly width: number;
-  readonly w: number;
-  /** Address of the block's first diagonal element of u. */
-  readonly u: number;
-}
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports, storage } = kernels;
@@ -45,7 +26,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
           const width = Math.min(blockSize, cols - start);
           const wAt = address(w) + start * 4;
           const uAt = address(u) + start * (cols + 1) * 4;
-          const block: Block = { rows, cols, start, width, w: wAt, u: uAt };
+          const block: ColumnBlock = { rows, cols, start, width, w: wAt, u: uAt };
           if ("ratio" in pattern) chooseByRatio(kernels, block, mask, pattern.ratio);
           const losses = runRanges(
             kernels,
@@ -70,7 +51,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
 }
 
 /** One choice over all rows of the block: its smallest scores go. */
-function chooseByRatio(kernels: Kernels, block: Block, mask: Tensor, ratio: number): void {
+function chooseByRatio(kernels: Kernels, block: ColumnBlock, mask: Tensor, ratio: number): void {
   const { exports, storage } = kernels;
   const { rows, cols, start, width, w, u } = block;
   const size = rows * width;
@@ -85,28 +66,5 @@ function chooseByRatio(kernels: Kernels, block: Block, mask: Tensor, ratio: numb
   const maskData = u8(mask);
   for (let r = 0; r < rows; r++) {
     maskData.set(keep.subarray(r * width, (r + 1) * width), r * cols + start);
-  }
-}
-
-/** Takes the block's errors off every column after it. */
-async function updateTrailing(
-  kernels: Kernels,
-  block: Block,
-  errors: number,
-  breathe: () => Promise<void>,
-): Promise<void> {
-  const { rows, cols, start, width, w, u } = block;
-  const trailing = cols - start - width;
-  const skip = width * 4;
-  await breathe();
-  if (trailing === 0) return;
-  for (const turn of turns(rows, TILES, width * trailing)) {
-    multiply(kernels, {
-      ...{ m: turn.count, n: trailing, k: width, alpha: -1 },
-      a: { at: errors + turn.start * skip, ld: width, layout: IN_ROWS },
-      b: { at: u + skip, ld: cols, layout: IN_COLUMNS },
-      ...{ out: w + turn.start * cols * 4 + skip, ldo: cols },
-    });
-    await breathe();
   }
 }

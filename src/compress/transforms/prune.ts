@@ -1,4 +1,5 @@
 import { lookUp, PenjingError } from "../../errors.js";
+import type { MatrixShape } from "../../form.js";
 import { ANCHOR } from "../../least-squares/anchor.js";
 import { REFIT } from "../../least-squares/refit.js";
 import type { MethodName } from "../../methods/index.js";
@@ -101,8 +102,13 @@ export function pruneKind(registry: Registry) {
     },
     plan: async (
       steps: readonly ReadStep[],
-      { spec, layers, rest }: PlanTarget,
-    ): Promise<Transform> => new Pruning(spec, await planLayers(steps, layers, registry, rest)),
+      { spec, layers, rest, before, later }: PlanTarget,
+    ): Promise<Transform> => {
+      const plan = await planLayers(steps, layers, registry, rest);
+      refuseCodes(plan, before);
+      const isFollowed = later.some(({ kind }) => kind.scope === "linear");
+      return new Pruning(spec, plan, "prune", isFollowed);
+    },
   } as const satisfies TransformKind;
   return kind;
 }
@@ -121,12 +127,50 @@ export function layerPlan(
   };
 }
 
+/** What steps of one kind do with a linear layer. */
+export interface LayerWork {
+  /** As in "nothing is left to prune", and "which a step has pruned before". */
+  readonly verb: string;
+  readonly done: string;
+  /** Why two of them do not act on one layer. */
+  readonly twice: string;
+  /** @throws PenjingError when the layer does not allow it */
+  planOf(options: ReadStep["options"], layer: string, shape: MatrixShape): LayerPlan;
+}
+
+function pruneWork(registry: Registry): LayerWork {
+  return {
+    verb: "prune",
+    done: "pruned",
+    twice: "what is pruned twice loses the first one's zeros",
+    planOf(options, name, [, cols]) {
+      const layer = layerPlan(options, registry);
+      refuseShape(layer, name, cols);
+      return layer;
+    },
+  };
+}
+
+/** @throws PenjingError for a layer that is quantized before it is to be pruned */
+function refuseCodes(
+  plan: ReadonlyMap<string, LayerPlan>,
+  before: ReadonlyMap<string, LayerPlan>,
+): void {
+  const name = [...plan.keys()].find((one) => before.get(one)?.stores);
+  if (name === undefined) return;
+  throw new PenjingError(
+    "prune",
+    `${name} is quantized before, and what is left of a grid's weights is not on the grid; prune it first, or let match and ignore keep the two apart.`,
+  );
+}
+
 /**
  * What pruning steps do with each linear layer; layers that none of them acts on are left out.
  *
  * @param layers name and [outFeatures, inFeatures] of every linear that could be pruned
  * @param registry what the call knows. @default what is built in
  * @param rest called between the layers, to let timers run. @default nothing
+ * @param work what the steps do. @default they prune
  * @throws PenjingError when a glob matches nothing, nothing is left to prune, two steps act on one
  *   layer, or an N:M pattern does not divide a layer
  */
@@ -135,10 +179,12 @@ export async function planLayers(
   layers: ReadonlyMap<string, readonly number[]>,
   registry = openCompressRegistry(),
   rest = async () => {},
+  work = pruneWork(registry),
 ): Promise<Map<string, LayerPlan>> {
   const plan = new Map<string, LayerPlan>();
   const owners = new Map<string, string>();
   const names = [...layers.keys()];
+  const { verb, done, twice } = work;
   for (const { kind, options, reach, where } of steps) {
     const { includes, changes } = await openReach(reach, names, rest);
     const own: string[] = [];
@@ -147,7 +193,7 @@ export async function planLayers(
       if (includes(name)) own.push(name);
     }
     if (own.length === 0) {
-      throw new PenjingError("ignore", "every layer is ignored, so nothing is left to prune.");
+      throw new PenjingError("ignore", `every layer is ignored, so nothing is left to ${verb}.`);
     }
     for (const name of own) {
       await rest();
@@ -155,7 +201,7 @@ export async function planLayers(
       if (other) {
         throw new PenjingError(
           where,
-          `prune acts on ${name}, which prune (${other}) has pruned before it, and what is pruned twice loses the first one's zeros; let match and ignore keep the two apart.`,
+          `${verb} acts on ${name}, which ${verb} (${other}) has ${done} before it, and ${twice}; let match and ignore keep the two apart.`,
         );
       }
       const changed = changeOptions(
@@ -165,9 +211,8 @@ export async function planLayers(
         name,
       ) as ReadStep["options"];
       kind.check?.(changed, name);
-      const layer = layerPlan(changed, registry);
-      refuseShape(layer, name, layers.get(name)![1]);
-      plan.set(name, layer);
+      const [rows, cols] = layers.get(name)!;
+      plan.set(name, work.planOf(changed, name, [rows, cols]));
       owners.set(name, where);
     }
   }
@@ -185,12 +230,17 @@ function refuseShape({ method, sparsity }: LayerPlan, name: string, cols: number
 /** What the phase of a long optimisation weighs in progress, where a pass over the windows weighs 7. */
 const TIMED_WEIGHT = 60;
 
-class Pruning implements Transform {
+/** Steps of a kind that replace linears one by one: planned, and at work. */
+export class Pruning implements Transform {
   readonly changesOuter = false;
 
   constructor(
     private readonly spec: DecoderSpec,
     readonly layers: ReadonlyMap<string, LayerPlan>,
+    /** What it is called in progress events. */
+    readonly phase: string,
+    /** Whether later steps may replace the same linears once more, and read their dense weights. */
+    readonly isFollowed = false,
   ) {}
 
   get reader(): string | undefined {
@@ -200,7 +250,7 @@ class Pruning implements Transform {
 
   phases(block: number): { readonly before: Phase[]; readonly after: Phase[] } {
     const isTimed = this.isTimed(block);
-    return { before: [], after: [["prune", isTimed ? TIMED_WEIGHT : 6, isTimed]] };
+    return { before: [], after: [[this.phase, isTimed ? TIMED_WEIGHT : 6, isTimed]] };
   }
 
   /** The linears of a block that are pruned, in the order in which a forward uses them. */
@@ -223,6 +273,9 @@ class Pruning implements Transform {
 }
 
 class PruningRun implements TransformRun {
+  /** Inputs whose statistics later steps read. */
+  private readonly kept = new Set<string>();
+
   constructor(
     private readonly pruning: Pruning,
     private readonly tools: RunTools,
@@ -233,6 +286,7 @@ class PruningRun implements TransformRun {
       .planned(block)
       .filter(({ input }) => input === name)
       .flatMap((site) => statisticsOf(this.pruning.plan(block, site)));
+    if (later.length > 0) this.kept.add(name);
     return [...own, ...later];
   }
 
@@ -242,18 +296,32 @@ class PruningRun implements TransformRun {
     const planned = this.pruning.planned(block.layer);
     // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
     const hasHessian = ({ input }: Site) => statistics.get(input)?.tensors.hessian;
-    state.measures = layerError && !planned.every(hasHessian);
+    state.measures ||= layerError && !planned.every(hasHessian);
+    const isDone = !denseAdvances && !this.pruning.isFollowed;
     for (const [i, site] of planned.entries()) {
-      keepOnly(statistics, planned.slice(i));
+      this.keepOnly(statistics, planned.slice(i));
+      const before = pruned.get(site.name);
       pruned.set(site.name, yield* this.pruneOne(state, site, planned, share));
-      if (!state.measures && !denseAdvances) denseWeight(block, site).dispose();
+      if (before) discardPruned(before);
+      if (!state.measures && isDone) denseWeight(block, site).dispose();
     }
-    keepOnly(statistics, []);
+    this.keepOnly(statistics, []);
+    this.kept.clear();
+  }
+
+  /** Frees the statistics that neither one of the linears needs nor a later step. */
+  private keepOnly(statistics: BlockState["statistics"], sites: readonly Site[]): void {
+    const inputs = new Set([...this.kept, ...sites.map(({ input }) => input)]);
+    for (const [input, gathered] of statistics) {
+      if (inputs.has(input)) continue;
+      disposeStatistics([gathered]);
+      statistics.delete(input);
+    }
   }
 
   /** Prunes one linear; long optimisations tell how far they are and stop with the run. */
   private async *pruneOne(
-    { block, statistics }: BlockState,
+    { block, statistics, pruned }: BlockState,
     site: Site,
     planned: readonly Site[],
     share: number,
@@ -276,12 +344,13 @@ class PruningRun implements TransformRun {
         : (at + fraction) / planned.length;
     const seconds = size(site) > 0 ? budget.part((share * size(site)) / left) : undefined;
     const work = passes.follow(
-      "prune",
+      this.pruning.phase,
       progress,
       (signal, onProgress) =>
         pruneLayer(passes.backend, {
           name,
           original: denseWeight(block, site),
+          before: pruned.get(site.name),
           bias: block.linears[site.name].bias,
           dtype: model.weights.get(`${name}.weight`)!.dtype,
           plan: this.pruning.plan(block.layer, site),
@@ -300,15 +369,5 @@ class PruningRun implements TransformRun {
       discardPruned,
     );
     return yield* size(site) > 0 ? budget.time(work) : work;
-  }
-}
-
-/** Frees the statistics that none of the linears needs. */
-function keepOnly(statistics: BlockState["statistics"], sites: readonly Site[]): void {
-  const inputs = new Set(sites.map(({ input }) => input));
-  for (const [input, gathered] of statistics) {
-    if (inputs.has(input)) continue;
-    disposeStatistics([gathered]);
-    statistics.delete(input);
   }
 }

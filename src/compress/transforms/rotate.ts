@@ -49,6 +49,7 @@ export const rotate = {
   leaves: "turn",
   cannotFollow: {
     zeros: "a turn mixes weights and fills the zeros; put rotate before it",
+    codes: "a turn mixes weights and leaves no grid; put rotate before it",
     turn: "a model is rotated once, for as many steps as it takes; leave one of the two out",
   },
   plan: ([step], target): Transform =>

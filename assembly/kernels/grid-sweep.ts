@@ -1,0 +1,81 @@
+// The column sweep onto a grid over one block of columns (GPTQ, arXiv 2210.17323). The columns after
+// the block are updated by its caller, in one matrix product with the errors [rows, width].
+//
+// Within a block a row is finished before the next begins, as in column-sweep.ts.
+
+import { codeOf, fitGroup, fitGroupScratch, groupSizeOf, mostOf, zeroOf } from "../lib/grid";
+import { subtractScaled } from "../lib/simd";
+
+/** Bytes of scratch for `gridSweepBlock`. */
+export function gridSweepScratch(groupSize: i32): usize {
+  return fitGroupScratch(groupSize);
+}
+
+/**
+ * Puts the columns of one block on the grid, in place.
+ *
+ * @param start the block's first column, of `width`
+ * @param w f32 [rows, cols] from column 0; codes and mask likewise, u8, mask 0 where all are kept
+ * @param u the block's first diagonal element
+ * @param omega f32 [cols]: what the error of a column weighs
+ * @param scales f32 [rows, groups]; zeros likewise, u8, 0 of symmetric grids
+ * @param errors f32 [rows, width], written
+ * @param grid as in lib/grid.ts
+ * @returns the sum of e² / 2
+ */
+export function gridSweepBlock(
+  rows: i32,
+  width: i32,
+  cols: i32,
+  start: i32,
+  w: usize,
+  u: usize,
+  omega: usize,
+  codes: usize,
+  scales: usize,
+  zeros: usize,
+  mask: usize,
+  errors: usize,
+  grid: usize,
+  scratch: usize,
+): f64 {
+  const ld = <usize>cols << 2;
+  const size = groupSizeOf(grid);
+  const most = mostOf(grid);
+  const groups = max(1, (cols + size - 1) / size);
+  let loss: f64 = 0;
+  for (let r = 0; r < rows; r++) {
+    for (let i = 0; i < width; i++) {
+      const j = start + i;
+      const group = j / size;
+      const at = w + (<usize>j << 2);
+      const scaleAt = scales + (<usize>group << 2);
+      if (j % size == 0) {
+        const maskAt = mask ? mask + <usize>j : 0;
+        const weights = omega + (<usize>j << 2);
+        const zeroAt = zeros ? zeros + <usize>group : 0;
+        fitGroup(min(size, cols - j), at, weights, maskAt, grid, scratch, scaleAt, zeroAt);
+      }
+      const scale = load<f32>(scaleAt);
+      const zero = zeroOf(grid, zeros, group);
+      const x = load<f32>(at);
+      const isKept = mask == 0 || load<u8>(mask + <usize>j) != 0;
+      const code = isKept ? codeOf(x, scale, zero, most) : zero;
+      const value = (code - zero) * scale;
+      const row = u + <usize>i * (ld + 4);
+      const error = (x - value) / load<f32>(row);
+      store<u8>(codes + <usize>j, <u8>code);
+      store<f32>(at, value);
+      store<f32>(errors + (<usize>i << 2), error);
+      loss += <f64>error * <f64>error;
+      if (error != 0) subtractScaled(width - i - 1, error, row + 4, at + 4);
+    }
+    w += ld;
+    codes += <usize>cols;
+    if (mask) mask += <usize>cols;
+    scales += <usize>groups << 2;
+    if (zeros) zeros += <usize>groups;
+    errors += <usize>width << 2;
+  }
+  return loss / 2;
+}

@@ -1,0 +1,158 @@
+// Coordinate descent over codes and scales of a grid, over one block of columns. The gradient of the
+// columns after the block is updated by its caller, in one matrix product with the changes.
+
+import { codeOf, groupSizeOf, mostOf, roundScale, zeroOf } from "../lib/grid";
+import { addScaled, subtractScaled } from "../lib/simd";
+
+/** Columns of a group, at most, whose scale is refined: LARGEST_REFINED of operations/refine-grid.ts. */
+const LARGEST: i32 = 128;
+
+/** Bytes of scratch for `refineGridBlock` on a block of `width` columns. */
+export function refineGridScratch(width: i32): usize {
+  return <usize>width << 2;
+}
+
+/**
+ * @param start the block's first column, of `width`
+ * @param gradient f32 [rows, cols] from column 0; codes and mask likewise, u8, mask 0 where all are kept
+ * @param h the block's first diagonal element
+ * @param scales f32 [rows, groups]; zeros likewise, u8, 0 of symmetric grids
+ * @param changes f32 [rows, width], written: what the values of the block changed by
+ * @param grid as in lib/grid.ts
+ * @returns what the objective falls by
+ */
+export function refineGridBlock(
+  rows: i32,
+  width: i32,
+  cols: i32,
+  start: i32,
+  gradient: usize,
+  h: usize,
+  codes: usize,
+  scales: usize,
+  zeros: usize,
+  mask: usize,
+  changes: usize,
+  grid: usize,
+  scratch: usize,
+): f64 {
+  const ld = <usize>cols << 2;
+  const size = groupSizeOf(grid);
+  const groups = max(1, (cols + size - 1) / size);
+  memory.fill(changes, 0, <usize>rows * <usize>(width << 2));
+  let fall: f64 = 0;
+  for (let r = 0; r < rows; r++) {
+    const g = gradient + (<usize>start << 2);
+    for (let i = 0; i < width; ) {
+      const group = (start + i) / size;
+      const first = group * size;
+      const groupEnd = min(first + size, cols);
+      const end = min(groupEnd - start, width);
+      const scaleAt = scales + (<usize>group << 2);
+      const zero = zeroOf(grid, zeros, group);
+      // From the group's first column in the block on: earlier columns are done.
+      const from = max(0, first - start);
+      fall += refineCodes(
+        from, i, end, width, g, h, ld,
+        codes + <usize>start, mask ? mask + <usize>start : 0, load<f32>(scaleAt), zero,
+        changes, grid,
+      );
+      if (first >= start && groupEnd - first <= LARGEST) {
+        fall += refineScale(
+          from, end, width, g, h, ld, codes + <usize>start, scaleAt, zero, changes, grid, scratch,
+        );
+      }
+      i = end;
+    }
+    gradient += ld;
+    codes += <usize>cols;
+    if (mask) mask += <usize>cols;
+    scales += <usize>groups << 2;
+    if (zeros) zeros += <usize>groups;
+    changes += <usize>width << 2;
+  }
+  return fall;
+}
+
+/** The codes of columns [begin, end) of the block, whose group begins at column `from` of it. */
+function refineCodes(
+  from: i32,
+  begin: i32,
+  end: i32,
+  width: i32,
+  g: usize,
+  h: usize,
+  ld: usize,
+  codes: usize,
+  mask: usize,
+  scale: f32,
+  zero: f32,
+  changes: usize,
+  grid: usize,
+): f64 {
+  const most = mostOf(grid);
+  let fall: f64 = 0;
+  for (let j = begin; j < end; j++) {
+    const at = <usize>j << 2;
+    const row = h + <usize>j * ld;
+    const curvature = load<f32>(row + at);
+    if (!(curvature > 0) || (mask != 0 && load<u8>(mask + <usize>j) == 0)) continue;
+    const before = (<f32>load<u8>(codes + <usize>j) - zero) * scale;
+    const slope = load<f32>(g + at);
+    const code = codeOf(before + slope / curvature, scale, zero, most);
+    const change = (code - zero) * scale - before;
+    if (change == 0) continue;
+    const gained = <f64>change * (2 * <f64>slope - <f64>change * <f64>curvature);
+    if (!(gained > 0)) continue;
+    fall += gained;
+    store<u8>(codes + <usize>j, <u8>code);
+    store<f32>(changes + at, load<f32>(changes + at) + change);
+    const skip = <usize>from << 2;
+    subtractScaled(width - from, change, row + skip, g + skip);
+  }
+  return fall;
+}
+
+/** The scale of a group that stands whole in the block, at its columns [from, end). */
+function refineScale(
+  from: i32,
+  end: i32,
+  width: i32,
+  g: usize,
+  h: usize,
+  ld: usize,
+  codes: usize,
+  scaleAt: usize,
+  zero: f32,
+  changes: usize,
+  grid: usize,
+  scratch: usize,
+): f64 {
+  const skip = <usize>from << 2;
+  memory.fill(scratch, 0, <usize>(width - from) << 2);
+  let linear: f64 = 0;
+  for (let j = from; j < end; j++) {
+    const level = <f32>load<u8>(codes + <usize>j) - zero;
+    if (level == 0) continue;
+    linear += <f64>level * <f64>load<f32>(g + (<usize>j << 2));
+    addScaled(width - from, level, h + <usize>j * ld + skip, scratch);
+  }
+  let square: f64 = 0;
+  for (let j = from; j < end; j++) {
+    const level = <f32>load<u8>(codes + <usize>j) - zero;
+    square += <f64>level * <f64>load<f32>(scratch + (<usize>(j - from) << 2));
+  }
+  if (!(square > 0)) return 0;
+  const before = load<f32>(scaleAt);
+  const scale = roundScale(<f32>(<f64>before + linear / square), grid);
+  const step = scale - before;
+  const gained = <f64>step * (2 * linear - <f64>step * square);
+  if (!(gained > 0)) return 0;
+  store<f32>(scaleAt, scale);
+  for (let j = from; j < end; j++) {
+    const at = changes + (<usize>j << 2);
+    store<f32>(at, load<f32>(at) + step * (<f32>load<u8>(codes + <usize>j) - zero));
+  }
+  subtractScaled(width - from, step, scratch, g + skip);
+  return gained;
+}

@@ -1,0 +1,144 @@
+// Matrices on a grid: (u - z) * s with a code u, and a scale s and a zero point z for every group of
+// columns of a row. All of it in f32 and in one order, without fused multiply-adds, so that every build
+// and the reference choose the same scales and codes.
+//
+// What holds for a whole grid stands in memory, at the addresses below from its own on.
+
+import { sumLanes } from "./simd";
+
+const GROUP_SIZE: usize = 0; // i32: columns of a group
+const MOST: usize = 4; // f32: the largest code
+const MIDDLE: usize = 8; // f32: the zero point of a symmetric grid, else below 0
+const DROPPED: usize = 12; // i32: bits of an f32 that a scale does not have
+const LEAST: usize = 16; // f32: the least size of a scale
+const FACTORS: usize = 20; // i32: how many candidates there are
+const FIRST_FACTOR: usize = 24; // f32 [FACTORS]
+
+/** The scale of a group of zeros. */
+const SMALLEST_HALF: f32 = 1.0 / 16384.0;
+
+// @ts-ignore: decorator
+@inline
+export function groupSizeOf(grid: usize): i32 {
+  return load<i32>(grid, GROUP_SIZE);
+}
+
+// @ts-ignore: decorator
+@inline
+export function mostOf(grid: usize): f32 {
+  return load<f32>(grid, MOST);
+}
+
+/** The zero point of a group. */
+// @ts-ignore: decorator
+@inline
+export function zeroOf(grid: usize, zeros: usize, group: i32): f32 {
+  return zeros ? <f32>load<u8>(zeros + <usize>group) : load<f32>(grid, MIDDLE);
+}
+
+/** The code nearest to x; 0 of NaN. */
+// @ts-ignore: decorator
+@inline
+export function codeOf(x: f32, scale: f32, zero: f32, most: f32): f32 {
+  const level = max<f32>(0, min<f32>(nearest<f32>(x / scale) + zero, most));
+  return level == level ? level : 0;
+}
+
+/** A scale as it is stored: rounded, and no smaller than the least. */
+export function roundScale(scale: f32, grid: usize): f32 {
+  const dropped = load<i32>(grid, DROPPED);
+  const least = load<f32>(grid, LEAST);
+  let bits = reinterpret<u32>(scale);
+  bits += (<u32>1 << (dropped - 1)) - 1 + ((bits >> dropped) & 1);
+  const rounded = reinterpret<f32>((bits >> dropped) << dropped);
+  return abs<f32>(rounded) < least ? copysign<f32>(least, scale) : rounded;
+}
+
+/** Bytes of scratch for `fitGroup`. */
+export function fitGroupScratch(groupSize: i32): usize {
+  return <usize>((groupSize + 3) & ~3) << 3;
+}
+
+/**
+ * Fits scale and zero point to a group.
+ *
+ * @param n columns of the group
+ * @param x f32 [n], f32 weights omega [n], and mask u8 [n], 0 where all are kept
+ * @param scale where the scale goes; `zero` likewise, u8, 0 of symmetric grids
+ */
+export function fitGroup(
+  n: i32,
+  x: usize,
+  omega: usize,
+  mask: usize,
+  grid: usize,
+  scratch: usize,
+  scale: usize,
+  zero: usize,
+): void {
+  const padded = (n + 3) & ~3;
+  const weights = scratch + (<usize>padded << 2);
+  let low: f32 = 0;
+  let high: f32 = 0;
+  for (let i = 0; i < padded; i++) {
+    const at = <usize>i << 2;
+    const isIn = i < n && (mask == 0 || load<u8>(mask + <usize>i) != 0);
+    const value = isIn ? load<f32>(x + at) : 0;
+    store<f32>(scratch + at, value);
+    store<f32>(weights + at, i < n ? load<f32>(omega + at) : 0);
+    low = min<f32>(low, value);
+    high = max<f32>(high, value);
+  }
+  const middle = load<f32>(grid, MIDDLE);
+  const most = mostOf(grid);
+  const largest = max<f32>(-low, high);
+  if (largest == 0) {
+    store<f32>(scale, SMALLEST_HALF);
+    if (zero) store<u8>(zero, 0);
+    return;
+  }
+  const span: f32 = zero ? (high - low) / most : largest / (middle - <f32>0.5);
+  const point: f32 = zero ? codeOf(-low, span, 0, most) : middle;
+  let bestScale = roundScale(span, grid);
+  let bestZero = point;
+  const factors = load<i32>(grid, FACTORS);
+  if (factors > 0) {
+    let least = errorOf(padded, scratch, weights, bestScale, bestZero, most);
+    for (let i = 0; i < factors; i++) {
+      const factor = load<f32>(grid + (<usize>i << 2), FIRST_FACTOR);
+      const size = roundScale(factor * span, grid);
+      // Symmetric: both signs. Else: the zero point, the one below and the one above.
+      const variants = zero ? 3 : 2;
+      for (let j = 0; j < variants; j++) {
+        const s = zero == 0 && j == 1 ? -size : size;
+        const z = zero == 0 || j == 0 ? point : j == 1 ? point - 1 : point + 1;
+        if (zero && (z < 0 || z > most)) continue;
+        const error = errorOf(padded, scratch, weights, s, z, most);
+        if (!(error < least)) continue;
+        least = error;
+        bestScale = s;
+        bestZero = z;
+      }
+    }
+  }
+  store<f32>(scale, bestScale);
+  if (zero) store<u8>(zero, <u8>bestZero);
+}
+
+/** The sum of weights * (value - x)², n a multiple of 4. */
+function errorOf(n: i32, x: usize, weights: usize, scale: f32, zero: f32, most: f32): f32 {
+  const scales = f32x4.splat(scale);
+  const zeros = f32x4.splat(zero);
+  const tops = f32x4.splat(most);
+  let sum = f32x4.splat(0);
+  for (; n > 0; n -= 4) {
+    const values = v128.load(x);
+    const levels = f32x4.add(f32x4.nearest(f32x4.div(values, scales)), zeros);
+    const codes = f32x4.max(f32x4.splat(0), f32x4.min(levels, tops));
+    const gaps = f32x4.sub(f32x4.mul(f32x4.sub(codes, zeros), scales), values);
+    sum = f32x4.add(sum, f32x4.mul(f32x4.mul(v128.load(weights), gaps), gaps));
+    x += 16;
+    weights += 16;
+  }
+  return sumLanes(sum);
+}

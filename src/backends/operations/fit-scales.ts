@@ -1,0 +1,120 @@
+import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { Contracts } from "./contract.js";
+import type { HalfFormat } from "./convert.js";
+import { dtype, matrix, rule, vector } from "./rules.js";
+
+/** A matrix [R, C] on a grid, as the parts of a leaf hold it (form.ts): the value is (u - z) * s. */
+export interface GridTensors {
+  /** u8 [R, C], the codes u. */
+  readonly codes: Tensor;
+  /** f32 [R, K], s of each group of columns, K = ceil(C / groupSize). */
+  readonly scales: Tensor;
+  /** u8 [R, K], z of each group. Without them the grid is symmetric, and z is 2^(bits - 1). */
+  readonly zeros?: Tensor | undefined;
+}
+
+export interface GridOptions {
+  /** Bits of a code, 1 to 8. */
+  readonly bits: number;
+  /** Columns that share a scale; the last group of a row may have fewer. */
+  readonly groupSize: number;
+  /** What scales are rounded to before any code is computed. */
+  readonly scaleType: HalfFormat;
+  /** u8 [R, C], 1 = kept: the others have the code z, which is 0. @default all are kept */
+  readonly mask?: Tensor | undefined;
+}
+
+export interface FitOptions extends GridOptions {
+  /** Try other scales than the one that spans a group, of either sign. */
+  readonly search: boolean;
+}
+
+export interface FitScalesOperations {
+  /**
+   * Puts a matrix on a grid, group by group: scales, zero points, and the nearest codes to w. Of the
+   * candidates (`factorsOf`) the first is taken whose sum of omega * (value - w)² is the least; all of
+   * it is computed in f32, in one order, so that every backend chooses the same.
+   *
+   * @param w [R, C]
+   * @param omega [C], what the error of a column weighs; above 0
+   * @param grid written
+   */
+  fitScales(w: Tensor, omega: Tensor, grid: GridTensors, options: FitOptions): Promise<void>;
+  /** out [R, C] = (u - z) * s of a grid. */
+  fromGrid(
+    grid: GridTensors,
+    out: Tensor,
+    options: Pick<GridOptions, "bits" | "groupSize">,
+  ): Promise<void>;
+}
+
+/** The scale of a group of zeros, and the least size of one in f16: GPUs may take less for 0. */
+export const SMALLEST_HALF = 2 ** -14;
+
+/** The least size of a scale. */
+export function leastScale(scaleType: HalfFormat): number {
+  return scaleType === "f16" ? SMALLEST_HALF : 2 ** -126;
+}
+
+/** Bits of an f32 that a scale does not have. */
+export function droppedBits(scaleType: HalfFormat): number {
+  return scaleType === "f16" ? 13 : 16;
+}
+
+/** Groups of columns of a row. */
+export function groupCount(cols: number, groupSize: number): number {
+  return Math.max(1, Math.ceil(cols / groupSize));
+}
+
+const range = (from: number, step: number, count: number) =>
+  Float32Array.from({ length: count }, (_, i) => from + step * i);
+
+/**
+ * What the scale that spans a group is multiplied by for the candidates beside it, in order. Symmetric
+ * grids try each with both signs, + first; others with the nearest zero point, the one below and the
+ * one above. The more levels there are, the less it pays to clip the largest weights.
+ */
+export function factorsOf(bits: number, isSymmetric: boolean, search: boolean): Float32Array {
+  if (!search || bits === 8) return new Float32Array(0);
+  if (bits > 4) return range(1, 0, 1);
+  if (isSymmetric) return bits === 4 ? range(0.6, 0.02, 26) : range(0.3, 0.02, 41);
+  return bits === 4 ? range(0.7, 0.025, 15) : range(0.4, 0.02, 36);
+}
+
+/** Requires the tensors of a grid of a matrix [rows, cols], and options that one can have. */
+export function checkGrid(
+  operation: string,
+  { codes, scales, zeros }: GridTensors,
+  { bits, groupSize, mask }: Pick<GridOptions, "bits" | "groupSize" | "mask">,
+  [rows, cols]: readonly [number, number],
+): void {
+  const isCount = (value: number, most: number) =>
+    Number.isSafeInteger(value) && value >= 1 && value <= most;
+  rule(operation, isCount(bits, 8), `bits is ${bits}, must be a whole number from 1 to 8.`);
+  rule(
+    operation,
+    isCount(groupSize, Number.MAX_SAFE_INTEGER),
+    `groupSize is ${groupSize}, must be a whole number of at least 1.`,
+  );
+  matrix(operation, "codes", codes, rows, cols, "u8");
+  const groups = groupCount(cols, groupSize);
+  matrix(operation, "scales", scales, rows, groups);
+  if (zeros) matrix(operation, "zeros", zeros, rows, groups, "u8");
+  if (mask) matrix(operation, "mask", mask, rows, cols, "u8");
+}
+
+export const fitScales: Contracts<FitScalesOperations> = {
+  fitScales: {
+    check(w, omega, grid, options) {
+      dtype("fitScales", "w", w, "f32");
+      vector("fitScales", "omega", omega, colsOf(w));
+      checkGrid("fitScales", grid, options, [rowsOf(w), colsOf(w)]);
+    },
+  },
+  fromGrid: {
+    check(grid, out, options) {
+      dtype("fromGrid", "out", out, "f32");
+      checkGrid("fromGrid", grid, options, [rowsOf(out), colsOf(out)]);
+    },
+  },
+};

@@ -1,0 +1,137 @@
+/**
+ * Codes, values and scales of a group on a grid, in float32 and in the order of assembly/lib/grid.ts,
+ * so that both choose the same.
+ */
+import {
+  droppedBits,
+  type FitOptions,
+  factorsOf,
+  type GridOptions,
+  groupCount,
+  leastScale,
+  SMALLEST_HALF,
+} from "../operations/fit-scales.js";
+
+const { fround } = Math;
+
+/** To the nearest whole number, ties to even. */
+function nearest(x: number): number {
+  const up = Math.round(x);
+  return up - x === 0.5 && up % 2 !== 0 ? up - 1 : up;
+}
+
+const float = new Float32Array(1);
+const bits = new Uint32Array(float.buffer);
+
+/** A scale as it is stored: rounded, and no smaller than the least. */
+export function roundScale(scale: number, scaleType: GridOptions["scaleType"]): number {
+  const drop = droppedBits(scaleType);
+  float[0] = scale;
+  bits[0] += 2 ** (drop - 1) - 1 + ((bits[0] >>> drop) & 1);
+  bits[0] = (bits[0] >>> drop) << drop;
+  const least = leastScale(scaleType);
+  if (Math.abs(float[0]) < least) return Math.sign(scale) < 0 ? -least : least;
+  return float[0];
+}
+
+/** What a group's codes are read with. */
+export interface GroupScale {
+  readonly scale: number;
+  readonly zero: number;
+}
+
+/** The grid of a matrix: how many bits, which groups. */
+export class GridShape {
+  readonly most: number;
+  readonly groups: number;
+
+  constructor(
+    cols: number,
+    readonly options: Pick<GridOptions, "bits" | "groupSize">,
+  ) {
+    this.most = 2 ** options.bits - 1;
+    this.groups = groupCount(cols, options.groupSize);
+  }
+
+  /** The zero point of a symmetric grid. */
+  get middle(): number {
+    return 2 ** (this.options.bits - 1);
+  }
+
+  code(x: number, { scale, zero }: GroupScale): number {
+    const level = fround(nearest(fround(x / scale)) + zero);
+    // NaN has the code 0, as a conversion to integers makes of it.
+    return Math.max(0, Math.min(level, this.most)) || 0;
+  }
+
+  value(code: number, { scale, zero }: GroupScale): number {
+    return fround((code - zero) * scale);
+  }
+}
+
+/** The sum of omega * (value - x)², in four lanes. */
+function errorOf(
+  shape: GridShape,
+  x: Float32Array,
+  omega: Float32Array,
+  group: GroupScale,
+): number {
+  const lanes = [0, 0, 0, 0];
+  for (let i = 0; i < x.length; i++) {
+    const level = fround(nearest(fround(x[i] / group.scale)) + group.zero);
+    const code = Math.max(0, Math.min(level, shape.most));
+    const gap = fround(shape.value(code, group) - x[i]);
+    lanes[i % 4] = fround(lanes[i % 4] + fround(fround(omega[i] * gap) * gap));
+  }
+  return fround(fround(lanes[0] + lanes[2]) + fround(lanes[1] + lanes[3]));
+}
+
+/**
+ * Scale and zero point of a group, as `fitScales` says.
+ *
+ * @param x [n], 0 where the mask removes
+ * @param omega [n]
+ */
+export function fitGroup(
+  shape: GridShape,
+  x: Float32Array,
+  omega: Float32Array,
+  isSymmetric: boolean,
+  { bits: width, search, scaleType }: Pick<FitOptions, "bits" | "search" | "scaleType">,
+): GroupScale {
+  let [low, high] = [0, 0];
+  for (const value of x) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  const most = Math.max(-low, high);
+  if (most === 0) return { scale: SMALLEST_HALF, zero: isSymmetric ? shape.middle : 0 };
+  const span = isSymmetric
+    ? fround(most / (shape.middle - 0.5))
+    : fround(fround(high - low) / shape.most);
+  const zero = isSymmetric
+    ? shape.middle
+    : Math.max(0, Math.min(nearest(fround(-low / span)), shape.most));
+  let best: GroupScale = { scale: roundScale(span, scaleType), zero };
+  const factors = factorsOf(width, isSymmetric, search);
+  if (factors.length === 0) return best;
+  let least = errorOf(shape, x, omega, best);
+  const consider = (group: GroupScale) => {
+    const error = errorOf(shape, x, omega, group);
+    if (!(error < least)) return;
+    least = error;
+    best = group;
+  };
+  for (const factor of factors) {
+    const scale = roundScale(fround(factor * span), scaleType);
+    if (isSymmetric) {
+      for (const sign of [1, -1]) consider({ scale: sign * scale, zero });
+      continue;
+    }
+    for (const shift of [0, -1, 1]) {
+      if (zero + shift < 0 || zero + shift > shape.most) continue;
+      consider({ scale, zero: zero + shift });
+    }
+  }
+  return best;
+}

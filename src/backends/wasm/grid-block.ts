@@ -1,0 +1,130 @@
+/** What the kernels for grids share: the grid as they read it, and their work block by block. */
+import { pacer } from "../../run.js";
+import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import type { Cancellable } from "../operations/contract.js";
+import {
+  droppedBits,
+  type FitOptions,
+  factorsOf,
+  type GridTensors,
+  leastScale,
+} from "../operations/fit-scales.js";
+import { gridBlocks } from "../operations/grid-sweep.js";
+import { address, equalRanges, type Kernels, runRanges } from "./kernels.js";
+import { type ColumnBlock, updateTrailing } from "./trailing.js";
+
+/** Rows whose results are added up together, whatever the number of threads. */
+export const CHUNK = 64;
+
+/** Bytes before the factors, as in assembly/lib/grid.ts. */
+const HEAD = 24;
+
+/** Writes at an address what kernels read of a grid; the bytes that it takes. */
+function settingsOf(
+  { zeros }: Pick<GridTensors, "zeros">,
+  { bits, groupSize, scaleType = "f16", search = false }: Partial<FitOptions>,
+  cols: number,
+): Uint8Array {
+  const factors = factorsOf(bits!, zeros === undefined, search);
+  const settings = new Uint8Array(HEAD + 4 * factors.length);
+  const view = new DataView(settings.buffer);
+  view.setInt32(0, Math.min(groupSize!, Math.max(1, cols)), true);
+  view.setFloat32(4, 2 ** bits! - 1, true);
+  view.setFloat32(8, 2 ** (bits! - 1), true);
+  view.setInt32(12, droppedBits(scaleType), true);
+  view.setFloat32(16, leastScale(scaleType), true);
+  view.setInt32(20, factors.length, true);
+  factors.forEach((factor, i) => {
+    view.setFloat32(HEAD + 4 * i, factor, true);
+  });
+  return settings;
+}
+
+/** Runs `use` with the address of a grid's settings. */
+export async function withGrid<T>(
+  { storage }: Kernels,
+  grid: Pick<GridTensors, "zeros">,
+  options: Partial<FitOptions>,
+  cols: number,
+  use: (settings: number) => T | Promise<T>,
+): Promise<T> {
+  const settings = settingsOf(grid, options, cols);
+  const at = storage.reserve(settings.length);
+  new Uint8Array(storage.memory.buffer, at, settings.length).set(settings);
+  try {
+    return await use(at);
+  } finally {
+    storage.free(at, settings.length);
+  }
+}
+
+/** Addresses of some rows of a grid's tensors; 0 of those that there are none of. */
+export function gridAddresses(
+  { codes, scales, zeros }: GridTensors,
+  mask: Tensor | undefined,
+  row: number,
+): { readonly [Name in "codes" | "scales" | "zeros" | "mask"]: number } {
+  const [cols, groups] = [colsOf(codes), colsOf(scales)];
+  return {
+    codes: address(codes) + row * cols,
+    scales: address(scales) + row * groups * 4,
+    zeros: zeros ? address(zeros) + row * groups : 0,
+    mask: mask ? address(mask) + row * cols : 0,
+  };
+}
+
+/** Work on a block: arguments of its kernel for the rows from `row` on. */
+type BlockArguments = (
+  block: ColumnBlock,
+  row: number,
+  count: number,
+  errors: number,
+) => readonly number[];
+
+/**
+ * Goes through the columns of w block by block: a kernel does the block and tells its errors, which
+ * are then taken off the columns after it.
+ *
+ * @param u [C, C], whose rows the errors are multiplied by
+ * @param scratch bytes of scratch of the kernel on a block of some width
+ * @returns the sum of what the kernel returns
+ */
+export async function sweepBlocks(
+  kernels: Kernels,
+  kernel: string,
+  { w, u, groupSize, signal }: { w: Tensor; u: Tensor; groupSize: number } & Cancellable,
+  scratch: (width: number) => number,
+  args: BlockArguments,
+): Promise<number> {
+  const { storage } = kernels;
+  const [rows, cols] = [rowsOf(w), colsOf(w)];
+  const breathe = pacer(signal);
+  const blocks = gridBlocks(cols, groupSize);
+  const widest = blocks.reduce((most, { width }) => Math.max(most, width), 0);
+  const bytes = rows * widest * 4;
+  const errors = storage.reserve(bytes);
+  let sum = 0;
+  try {
+    for (const { start, width } of blocks) {
+      const wAt = address(w) + start * 4;
+      const uAt = address(u) + start * (cols + 1) * 4;
+      const block: ColumnBlock = { rows, cols, start, width, w: wAt, u: uAt };
+      const parts = runRanges(
+        kernels,
+        kernel,
+        equalRanges(rows, CHUNK),
+        rows * width * BLOCK_WORK,
+        () => scratch(width),
+        ({ start: row, count }) => args(block, row, count, errors + row * width * 4),
+      );
+      for (const part of parts) sum += part;
+      await updateTrailing(kernels, block, errors, breathe);
+    }
+  } finally {
+    storage.free(errors, bytes);
+  }
+  return sum;
+}
+
+/** Multiply-adds for each weight of a block, about. */
+const BLOCK_WORK = 200;

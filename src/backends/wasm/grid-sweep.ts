@@ -1,0 +1,37 @@
+import type { Operations } from "../../backend.js";
+import { colsOf, f32 } from "../../tensor.js";
+import { gridAddresses, sweepBlocks, withGrid } from "./grid-block.js";
+import { address, type Kernels } from "./kernels.js";
+
+export function bind(kernels: Kernels): Partial<Operations> {
+  const { exports, storage } = kernels;
+  return {
+    async gridSweep(w, u, grid, options) {
+      const cols = colsOf(w);
+      const { mask, groupSize, signal } = options;
+      const omega = storage.reserve(4 * cols);
+      try {
+        const factor = f32(u);
+        const weights = new Float32Array(storage.memory.buffer, omega, cols);
+        for (let j = 0; j < cols; j++) weights[j] = 1 / factor[j * (cols + 1)] ** 2;
+        return await withGrid(kernels, grid, options, cols, (settings) =>
+          sweepBlocks(
+            kernels,
+            "gridSweepBlock",
+            { w, u, groupSize, signal },
+            () => exports.gridSweepScratch(Math.min(groupSize, cols)),
+            ({ width, start, u: uAt }, row, count, errors) => {
+              const at = gridAddresses(grid, mask, row);
+              return [
+                ...[count, width, cols, start, address(w) + row * cols * 4, uAt, omega],
+                ...[at.codes, at.scales, at.zeros, at.mask, errors, settings],
+              ];
+            },
+          ),
+        );
+      } finally {
+        storage.free(omega, 4 * cols);
+      }
+    },
+  };
+}

@@ -1,0 +1,29 @@
+import type { Operations } from "../../backend.js";
+import { colsOf } from "../../tensor.js";
+import { gridAddresses, sweepBlocks, withGrid } from "./grid-block.js";
+import { address, type Kernels } from "./kernels.js";
+
+export function bind(kernels: Kernels): Partial<Operations> {
+  const { exports } = kernels;
+  return {
+    refineGrid(grid, gradient, h, options) {
+      const cols = colsOf(gradient);
+      const { mask, groupSize, signal } = options;
+      return withGrid(kernels, grid, options, cols, (settings) =>
+        sweepBlocks(
+          kernels,
+          "refineGridBlock",
+          { w: gradient, u: h, groupSize, signal },
+          (width) => exports.refineGridScratch(width),
+          ({ width, start, u }, row, count, changes) => {
+            const at = gridAddresses(grid, mask, row);
+            return [
+              ...[count, width, cols, start, address(gradient) + row * cols * 4, u],
+              ...[at.codes, at.scales, at.zeros, at.mask, changes, settings],
+            ];
+          },
+        ),
+      );
+    },
+  };
+}

@@ -1,0 +1,111 @@
+/** What a layer's form is stored as. */
+import type { Backend, HalfFormat } from "../backend.js";
+import { type Form, type Leaf, leavesOf } from "../form.js";
+import { partRules } from "../forms/leaf.js";
+import {
+  isPackedGrid,
+  packCodes,
+  packedParts,
+  SHAPE_PART,
+  shapeBytes,
+} from "../forms/packed-grid.js";
+import type { FinishedTensor } from "../layout.js";
+import { downloadFloats } from "../models/weights.js";
+import { type StoredDType, sizeOf, type Tensor } from "../tensor.js";
+
+/**
+ * What the scales of a grid are stored as: bf16 in a bf16 model, as compressed-tensors has them, and
+ * else f16. Either goes without loss into the f16 scales of GGUF.
+ */
+export function scaleTypeOf(dtype: StoredDType): HalfFormat {
+  return dtype === "BF16" ? "bf16" : "f16";
+}
+
+/**
+ * The tensors that a form is stored as.
+ *
+ * @param named the form with their names
+ * @param dtype of its floats
+ */
+export async function storeForm(
+  backend: Backend,
+  form: Form,
+  named: Form<string>,
+  dtype: StoredDType,
+): Promise<FinishedTensor[]> {
+  const names = leavesOf(named);
+  const stored: FinishedTensor[] = [];
+  for (const [i, leaf] of leavesOf(form).entries()) {
+    const store = isPackedGrid(leaf) ? packLeaf : storeLeaf;
+    stored.push(...(await store(backend, leaf, names[i].parts, dtype)));
+  }
+  return stored;
+}
+
+async function storeLeaf(
+  backend: Backend,
+  { parts }: Leaf,
+  names: ReadonlyMap<string, string>,
+  dtype: StoredDType,
+): Promise<FinishedTensor[]> {
+  const stored: FinishedTensor[] = [];
+  for (const [part, tensor] of parts) {
+    const isCode = tensor.dtype === "u8";
+    const type = isCode ? "U8" : part === "scales" ? "F32" : dtype;
+    const bytes = isCode ? backend.read(tensor) : downloadFloats(backend, tensor, type);
+    stored.push({
+      name: names.get(part)!,
+      dtype: type,
+      shape: tensor.shape,
+      bytes: (await bytes) as Uint8Array,
+    });
+  }
+  return stored;
+}
+
+/** A leaf on a grid, its codes packed. */
+async function packLeaf(
+  backend: Backend,
+  leaf: Leaf<Tensor>,
+  names: ReadonlyMap<string, string>,
+  dtype: StoredDType,
+): Promise<FinishedTensor[]> {
+  const stored: FinishedTensor[] = [];
+  const shapes = new Map(packedParts(leaf).map(({ name, shape }) => [name, shape]));
+  const add = (part: string, type: StoredDType, bytes: Uint8Array) => {
+    stored.push({ name: names.get(part)!, dtype: type, shape: shapes.get(part)!, bytes });
+  };
+  for (const rule of partRules(leaf)) {
+    const tensor = leaf.parts.get(rule.name)!;
+    if (rule.dtype === "u8") {
+      const codes = (await backend.read(tensor)) as Uint8Array;
+      add(rule.name, "I32", packCodes(leaf, rule, codes));
+    } else {
+      const type = scaleTypeOf(dtype).toUpperCase() as StoredDType;
+      add(rule.name, type, await downloadFloats(backend, tensor, type));
+    }
+  }
+  add(SHAPE_PART, "I64", shapeBytes(leaf.shape));
+  return stored;
+}
+
+/** Bits that each weight of a quantized layer takes as it is stored. */
+export function bitsPerWeight(stored: readonly FinishedTensor[], shape: readonly number[]): number {
+  // The shape is told once for all weights, as a file's header does.
+  const bytes = stored.reduce((sum, one) => sum + (one.dtype === "I64" ? 0 : one.bytes.length), 0);
+  return (8 * bytes) / sizeOf(shape);
+}
+
+/** u8 [rows, cols], 1 where a stored matrix is not 0. */
+export function keptIn({ dtype, bytes }: FinishedTensor): Uint8Array {
+  const { buffer, byteOffset, length } = bytes.slice();
+  if (dtype === "F32" || dtype === "F64") {
+    const values =
+      dtype === "F32"
+        ? new Float32Array(buffer, byteOffset, length / 4)
+        : new Float64Array(buffer, byteOffset, length / 8);
+    return Uint8Array.from(values, (value) => Number(value !== 0));
+  }
+  const halves = new Uint16Array(buffer, byteOffset, length / 2);
+  return Uint8Array.from(halves, (half) => Number((half & 0x7fff) !== 0));
+}

@@ -1,0 +1,105 @@
+import { lookUp, PenjingError } from "../../errors.js";
+import type { MatrixShape } from "../../form.js";
+import { ANCHOR } from "../../least-squares/anchor.js";
+import type { ChoiceSpec, OptionSpecs } from "../../options.js";
+import type { QuantizerName } from "../../quantizers/index.js";
+import type { Registry } from "../../registry.js";
+import { type LayerPlan, methodName } from "../layer.js";
+import type { PlanTarget, ReadStep, Transform, TransformKind } from "../transform.js";
+import { type LayerWork, Pruning, planLayers } from "./prune.js";
+
+/** Descriptions of its options. */
+export type QuantizeSpecs = {
+  readonly method: ChoiceSpec & {
+    readonly values: readonly (QuantizerName | (string & {}))[];
+    readonly default: string;
+    readonly brings: Readonly<Record<string, OptionSpecs>>;
+  };
+} & typeof ANCHOR;
+
+function optionsOf({ quantizers }: Registry): QuantizeSpecs {
+  return {
+    method: {
+      kind: "choice",
+      values: Object.keys(quantizers),
+      default: "gptq",
+      brings: Object.fromEntries(
+        Object.values(quantizers).map(({ name, options }) => [name, options]),
+      ),
+      description: "how weights are put on a grid of few bits",
+    },
+    ...ANCHOR,
+  };
+}
+
+/** The layout that stores codes. */
+const CODES = "grouped-int";
+
+/** Puts the blocks' linears on grids of few bits, by the quantizers that a call knows. */
+export function quantizeKind(registry: Registry) {
+  const kind = {
+    name: "quantize",
+    summary: "store weights of the blocks' linears in few bits",
+    scope: "linear",
+    options: optionsOf(registry),
+    leaves: "codes",
+    layout: CODES,
+    cannotFollow: {},
+    check(options: ReadStep["options"]) {
+      const { method: name, anchor: _, ...own } = options;
+      const method = registry.quantizers[name as string];
+      for (const statistic of method.needs(own)) {
+        lookUp(registry.statistics, statistic, `${methodName(method)}: needs`);
+      }
+    },
+    async plan(steps: readonly ReadStep[], target: PlanTarget): Promise<Transform> {
+      const { spec, layers, rest } = target;
+      const plan = await planLayers(steps, layers, registry, rest, workFor(target, registry));
+      return new Pruning(spec, plan, "quantize");
+    },
+  } as const satisfies TransformKind;
+  return kind;
+}
+
+/** What quantizing does with a layer, and how it gets on with steps before it. */
+function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): LayerWork {
+  return {
+    verb: "quantize",
+    done: "quantized",
+    twice: "what is quantized twice is off by both roundings",
+    planOf({ method: name, anchor, ...options }, layer, shape): LayerPlan {
+      const method = quantizers[name as string];
+      const earlier = before.get(layer);
+      if (earlier) refuseEarlier(earlier, options, layer, shape);
+      return {
+        method,
+        options,
+        sparsity: earlier?.sparsity ?? { kind: "unstructured", ratio: 0 },
+        // What was pruned before was moved by its own step.
+        anchor: earlier ? 0 : (anchor as number),
+        refit: 0,
+        stores: layout === "dense" ? "values" : "codes",
+      };
+    },
+  };
+}
+
+/** @throws PenjingError when what an earlier step leaves of a layer cannot be put on a grid */
+function refuseEarlier(
+  { method, options: own }: LayerPlan,
+  { symmetric }: ReadStep["options"],
+  layer: string,
+  shape: MatrixShape,
+): void {
+  if (method.form?.(shape, own)) {
+    throw new PenjingError(
+      "quantize",
+      `${layer}: ${method.name} makes a product of it, which is not quantized; let match and ignore keep the two apart.`,
+    );
+  }
+  if (symmetric !== false) return;
+  throw new PenjingError(
+    "quantize",
+    `${layer}: it is pruned before, and grids with zero points are not taken for zeros that must stay; leave out \`symmetric: false\`.`,
+  );
+}

@@ -1,0 +1,172 @@
+import type { Backend } from "../backend.js";
+import type { GridTensors } from "../backends/operations/fit-scales.js";
+import {
+  DAMPING,
+  disposeGrid,
+  GRID_OPTIONS,
+  gridForm,
+  gridOutcome,
+  openGrid,
+  refine,
+  refineOption,
+} from "../grid.js";
+import type { LinearProblem, Method } from "../method.js";
+import { inverseFactor } from "../methods/sparsegpt.js";
+import type { OptionSpecs } from "../options.js";
+import { colsOf, type Tensor } from "../tensor.js";
+
+const OPTIONS = {
+  ...GRID_OPTIONS,
+  order: {
+    kind: "flag",
+    default: true,
+    description: "round inputs that weigh most first, within groups and group by group",
+  },
+  refine: refineOption(3),
+  damping: DAMPING,
+} as const satisfies OptionSpecs;
+
+/**
+ * GPTQ (arXiv 2210.17323): rounds column by column and spreads each column's error over the columns
+ * that are still free, with U the upper Cholesky factor of the inverse of the damped Hessian. The scale
+ * of a group is searched for where the sweep reaches it, on the weights as they are then. Columns keep
+ * to their groups, whichever order they are rounded in (arXiv 2505.14638).
+ */
+export const gptq: Method<typeof OPTIONS> = {
+  name: "gptq",
+  summary: "round column by column and repair the rest with second-order information",
+  source: "Frantar et al. 2022, arXiv 2210.17323",
+  needs: () => ["hessian"],
+  options: OPTIONS,
+  form: gridForm,
+  async prune(problem, options) {
+    const { backend, weight, signal } = problem;
+    const { refine: sweeps, damping } = options;
+    const opened = openGrid(problem, options);
+    const { groupSize } = opened.options;
+    const order = options.order ? await columnOrder(problem, groupSize) : undefined;
+    const owned: Tensor[] = [];
+    try {
+      const turned = order ? await inOrder(problem, order.columns) : problem;
+      if (turned !== problem) owned.push(turned.weight, turned.statistics.tensors.hessian);
+      if (turned !== problem && turned.mask) owned.push(turned.mask);
+      const { factor, dead, notes } = await inverseFactor(turned, damping);
+      owned.push(factor);
+      if (dead > 0) notes.push(`${dead} inputs were always zero; their weights are 0`);
+      // What is to be met: the weights, but 0 where an input was always zero.
+      const target = backend.zeros(weight.shape);
+      owned.push(target);
+      const back = order && backend.upload(inverted(order.columns), [order.columns.length]);
+      if (back) {
+        owned.push(back);
+        await backend.ops.orderColumns(turned.weight, back, target);
+      } else backend.copy(weight, target);
+      const swept = openGrid(turned, options);
+      let predictedLoss: number;
+      try {
+        predictedLoss = await backend.ops.gridSweep(turned.weight, factor, swept.grid, {
+          ...swept.options,
+          signal,
+        });
+        if (order && back) await putBack(backend, swept.grid, opened.grid, back, order.groups);
+        else copyGrid(backend, swept.grid, opened.grid);
+      } finally {
+        disposeGrid(swept.grid);
+      }
+      let figures: Record<string, number> = { predictedLoss };
+      if (sweeps > 0) {
+        const refined = await refine(problem, target, opened, { sweeps, damping });
+        figures = { ...figures, ...refined };
+      } else await backend.ops.fromGrid(opened.grid, weight, opened.options);
+      return gridOutcome(problem, opened.grid, options, { figures, notes });
+    } catch (error) {
+      disposeGrid(opened.grid);
+      throw error;
+    } finally {
+      for (const tensor of owned) tensor.dispose();
+    }
+  },
+};
+
+/** Columns in another order: column i of the new order is columns[i], and its group groups[i / size]. */
+interface Order {
+  readonly columns: Int32Array;
+  readonly groups: Int32Array;
+}
+
+/**
+ * Columns of a group by falling H_jj, groups by their largest one; the lower index first among equals.
+ * A last group that is shorter stays the last. Undefined where nothing changes its place.
+ */
+async function columnOrder(
+  { backend, weight, statistics }: LinearProblem,
+  groupSize: number,
+): Promise<Order | undefined> {
+  const cols = colsOf(weight);
+  const vector = backend.zeros([cols]);
+  backend.ops.diagonal(statistics.tensors.hessian, vector);
+  const h = (await backend.read(vector)) as Float32Array;
+  vector.dispose();
+  const falling = (a: number, b: number) => h[b] - h[a] || a - b;
+  const groups = Array.from({ length: Math.ceil(cols / groupSize) }, (_, k) => {
+    const size = Math.min(groupSize, cols - k * groupSize);
+    return { k, columns: Array.from({ length: size }, (_, i) => k * groupSize + i).sort(falling) };
+  });
+  const isShort = cols % groupSize !== 0;
+  const last = isShort ? groups.pop() : undefined;
+  groups.sort((a, b) => h[b.columns[0]] - h[a.columns[0]] || a.k - b.k);
+  if (last) groups.push(last);
+  const columns = Int32Array.from(groups.flatMap((group) => group.columns));
+  if (columns.every((column, i) => column === i)) return undefined;
+  return { columns, groups: Int32Array.from(groups, ({ k }) => k) };
+}
+
+/** The order that takes back another one. */
+function inverted(order: Int32Array): Int32Array {
+  const inverse = new Int32Array(order.length);
+  order.forEach((from, to) => {
+    inverse[from] = to;
+  });
+  return inverse;
+}
+
+/** The same problem with its columns in another order. Its tensors are new, and the caller's. */
+async function inOrder(problem: LinearProblem, columns: Int32Array): Promise<LinearProblem> {
+  const { backend, weight, mask, statistics } = problem;
+  const { ops } = backend;
+  const { hessian } = statistics.tensors;
+  const order = backend.upload(columns, [columns.length]);
+  const turned = backend.zeros(weight.shape);
+  const kept = mask && backend.zeros(weight.shape, "u8");
+  const [rows, both] = [0, 1].map(() => backend.zeros(hessian.shape));
+  await ops.orderColumns(weight, order, turned);
+  if (mask && kept) await ops.orderColumns(mask, order, kept);
+  await ops.orderColumns(hessian, order, both);
+  ops.transpose(both, rows);
+  await ops.orderColumns(rows, order, both);
+  for (const tensor of [order, rows]) tensor.dispose();
+  const tensors = { ...statistics.tensors, hessian: both };
+  return { ...problem, weight: turned, mask: kept, statistics: { ...statistics, tensors } };
+}
+
+/** Puts a grid whose columns are in another order into one where they are in their own. */
+async function putBack(
+  backend: Backend,
+  from: GridTensors,
+  to: GridTensors,
+  back: Tensor,
+  groups: Int32Array,
+): Promise<void> {
+  const { ops } = backend;
+  const order = backend.upload(inverted(groups), [groups.length]);
+  await ops.orderColumns(from.codes, back, to.codes);
+  await ops.orderColumns(from.scales, order, to.scales);
+  if (from.zeros && to.zeros) await ops.orderColumns(from.zeros, order, to.zeros);
+  order.dispose();
+}
+
+function copyGrid(backend: Backend, from: GridTensors, to: GridTensors): void {
+  backend.copy(from.codes, to.codes);
+  backend.copy(from.scales, to.scales);
+  if (from.zeros && to.zeros) backend.copy(from.zeros, to.zeros);
+}

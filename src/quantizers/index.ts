@@ -1,0 +1,12 @@
+import type { AnyMethod } from "../method.js";
+import { gptq } from "./gptq.js";
+import { rtn } from "./rtn.js";
+
+/** The methods of quantizing that penjing has. */
+export type QuantizerName = "rtn" | "gptq";
+
+/** Every method of quantizing by name. */
+export const quantizers: Readonly<Record<string, AnyMethod>> = {
+  rtn,
+  gptq,
+} satisfies Record<QuantizerName, AnyMethod>;
