@@ -3,6 +3,7 @@ import { nearest, PenjingError } from "../../errors.js";
 import { allocate, type Folder, memoryFolder } from "../../platform/files.js";
 import { quote } from "../../quote.js";
 import type { BesideFiles } from "../beside.js";
+import type { CheckpointOrigin } from "../checkpoint.js";
 import { DTYPE_BYTES, toFloat32 } from "../dtype.js";
 import { checkTensorRange, type TensorInfo } from "../safetensors.js";
 import type { Contents } from "./architectures/fields.js";
@@ -16,7 +17,7 @@ import {
 } from "./architectures.js";
 import { type Undoing, undoing } from "./change.js";
 import { type GgufFiles, onlyModel, openGgufFiles, type Placed } from "./files.js";
-import type { Keys } from "./keys.js";
+import { type Keys, keysOfOrigin } from "./keys.js";
 import { hasTokenizer, makeTokenizerTexts, specialIds } from "./tokenizer.js";
 
 /** Bytes of the file that are decoded at a time. */
@@ -102,6 +103,11 @@ async function makeCheckpoint(
   const folder = virtualFolder(path, keys, readConfig);
   const beside: BesideFiles = { copied: await folder.list(), left: [], links: new Map() };
   const read = (name: string) => readPieces(find(name), signal);
+  const origin: CheckpointOrigin = {
+    ...{ format: "gguf", files: files.names.map((name) => name.replace(/^.*\//, "")) },
+    types: countTypes(files.tensors),
+  };
+  keysOfOrigin.set(origin, keys);
   return {
     folder,
     get config() {
@@ -130,10 +136,7 @@ async function makeCheckpoint(
     },
     readFloat32: async (name: string) => toFloat32(find(name).info, await read(name)),
     notes,
-    origin: {
-      ...{ format: "gguf" as const, files: files.names.map((name) => name.replace(/^.*\//, "")) },
-      types: countTypes(files.tensors),
-    },
+    origin,
     async checkUnchanged() {
       for (const source of files.sources) await source.checkUnchanged?.();
     },
