@@ -3,6 +3,7 @@ import { PenjingError } from "../../../errors.js";
 import { isJsonObject, type JsonObject, own } from "../../json.js";
 import { mergesByScores } from "../sentence-pieces.js";
 import { type Parsed, TOKEN, type ToldTokenizer } from "./parsed.js";
+import { stepsOf } from "./pre.js";
 
 const PREFIX = "tokenizer.ggml.";
 const SIGN = "\u2581";
@@ -39,18 +40,10 @@ export function sentencePieceKeys(parsed: Parsed): ToldTokenizer {
   };
 }
 
-/** The parts of a normalizer or pre-tokenizer, those within sequences one after another. */
-function parts(value: unknown, key: string): JsonObject[] {
-  if (!isJsonObject(value)) return [];
-  if (value.type !== "Sequence") return [value];
-  const inner = own(value, key);
-  return Array.isArray(inner) ? inner.flatMap((one) => parts(one, key)) : [];
-}
-
 /** Undefined where spaces do not become signs in a way that llama.cpp knows. */
 function frontOf({ normalizer, preTokenizer }: Parsed): Front | undefined {
-  const changes = parts(normalizer, "normalizers");
-  const splits = parts(preTokenizer, "pretokenizers");
+  const changes = stepsOf(normalizer);
+  const splits = stepsOf(preTokenizer);
   const isSigns = ({ type, pattern, content }: JsonObject) =>
     type === "Replace" && content === SIGN && isJsonObject(pattern) && pattern.String === " ";
   const isFront = ({ type, prepend }: JsonObject) => type === "Prepend" && prepend === SIGN;
@@ -90,6 +83,26 @@ function scoresOf({ where, tokens, merges }: Parsed): number[] {
   return scores;
 }
 
+/**
+ * Whether all merges to one piece are beside one another. Those to added tokens do not matter: a text is
+ * taken apart at these first.
+ */
+function isTogether(tokens: Parsed["tokens"], merges: Parsed["merges"]): boolean {
+  const added = new Set(
+    tokens.flatMap((token) => (token && token.type !== TOKEN.normal ? [token.content] : [])),
+  );
+  const seen = new Set<string>();
+  let last = "";
+  for (const [left, right] of merges) {
+    const made = left + right;
+    if (added.has(made)) continue;
+    if (made !== last && seen.has(made)) return false;
+    seen.add(made);
+    last = made;
+  }
+  return true;
+}
+
 /** Refuses merges that are not those of all pairs of pieces in the order of what they make. */
 function checkMerges(
   where: string,
@@ -108,15 +121,7 @@ function checkMerges(
   const pairs = new Set(merges.map((pair) => pair.join("\0")));
   const isSame =
     expected.length === merges.length && expected.every((pair) => pairs.has(pair.join("\0")));
-  let last = "";
-  const isTogether = merges.every(([left, right]) => {
-    const text = left + right;
-    const isNext =
-      text === last || scores[pieces.get(text)!.id] < (scores[pieces.get(last)?.id ?? -1] ?? 0);
-    last = text;
-    return isNext;
-  });
-  if (isSame && isTogether) return;
+  if (isSame && isTogether(tokens, merges)) return;
   throw new PenjingError(
     where,
     "its merges are not those of a SentencePiece model, where every pair of pieces that makes a third is merged in the order of what is made, and a GGUF file says no other order; choose another layout.",

@@ -2,11 +2,12 @@
 import { isJsonObject, type JsonObject } from "../../json.js";
 import { PRE_TOKENIZERS, type PreTokenizer } from "../pre-tokenizers.js";
 
-/** The steps of a pre-tokenizer, those within sequences one after another. */
-function stepsOf(value: unknown): JsonObject[] {
+/** The steps of a pre-tokenizer or normalizer, those within sequences one after another. */
+export function stepsOf(value: unknown): JsonObject[] {
   if (!isJsonObject(value)) return [];
   if (value.type !== "Sequence") return [value];
-  return Array.isArray(value.pretokenizers) ? value.pretokenizers.flatMap(stepsOf) : [];
+  const steps = value.pretokenizers ?? value.normalizers;
+  return Array.isArray(steps) ? steps.flatMap(stepsOf) : [];
 }
 
 /** A step before ByteLevel as text, to be compared; what is left out has its default. */
@@ -51,7 +52,8 @@ export function findPre({ preTokenizer, normalizer, ignoresMerges }: Asked): Fou
     (pre.splitsWords === true) === asked.regex &&
     (pre.ignoreMerges === true) === ignoresMerges;
   const found = [...PRE_TOKENIZERS].filter(fits);
-  const kind = isJsonObject(normalizer) ? normalizer.type : undefined;
+  const kinds = stepsOf(normalizer).map(({ type }) => type);
+  const kind = kinds.length > 1 ? kinds.join() : kinds[0];
   const isSame = ([, pre]: readonly [string, PreTokenizer]) =>
     (pre.normalizer as JsonObject | undefined)?.type === kind;
   const exact = found.find(isSame);

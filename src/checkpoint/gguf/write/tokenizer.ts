@@ -42,8 +42,8 @@ export async function tokenizerKeys(
   const tokenizer = await loadTokenizer(folder);
   const settings = (await readSettings(folder, "tokenizer_config.json")) ?? {};
   const config = (await readSettings(folder, "config.json")) ?? {};
-  const text = await folder.readText(name, MAX_TOKENIZER_BYTES);
-  const parsed = parse(`${folder.path}/${name}`, JSON.parse(text));
+  const definition = JSON.parse(await folder.readText(name, MAX_TOKENIZER_BYTES)) as JsonObject;
+  const parsed = parse(`${folder.path}/${name}`, definition);
   const { where, tokens } = parsed;
   if (tokens.length > rows) {
     throw new PenjingError(
@@ -74,7 +74,7 @@ export async function tokenizerKeys(
       [`${PREFIX}add_eos_token`]: ["BOOL", behind],
       ...(await templateKeys(folder, settings)),
     },
-    notes: [...kind.notes, ...strippingNotes(text), ...endingNotes(tokenizer.eosIds)],
+    notes: [...kind.notes, ...strippingNotes(definition), ...endingNotes(tokenizer.eosIds)],
   };
 }
 
@@ -201,8 +201,8 @@ function endingNotes(ids: readonly number[]): string[] {
 }
 
 /** What is said of added tokens that take spaces beside them, or are found in whole words alone. */
-function strippingNotes(text: string): string[] {
-  const added = (JSON.parse(text).added_tokens ?? []) as readonly JsonObject[];
+function strippingNotes({ added_tokens = [] }: JsonObject): string[] {
+  const added = added_tokens as readonly JsonObject[];
   const odd = added.filter(({ lstrip, rstrip, single_word }) => lstrip || rstrip || single_word);
   if (odd.length === 0) return [];
   return [
