@@ -31,6 +31,7 @@ export function openExported({ files }: Exported): Promise<Checkpoint> {
 }
 
 type Config = Record<string, unknown>;
+type Files = Readonly<Record<string, Uint8Array>>;
 
 /** What the small models have that no key says, as a GGUF file can say it. */
 const SAID: Readonly<Record<string, Config>> = {
@@ -47,8 +48,8 @@ export const WRITTEN = [
 /** The files of a small model with some of its config.json changed. */
 export function tinyWith(
   family: string,
-  changes: Config = SAID[family] ?? {},
-  more: Readonly<Record<string, Uint8Array>> = {},
+  changes: Config = {},
+  more: Files = {},
 ): Record<string, Uint8Array> {
   const files = tinyFiles(family);
   const config = JSON.parse(new TextDecoder().decode(files["config.json"]));
@@ -57,6 +58,30 @@ export function tinyWith(
 }
 
 /** A small model that a GGUF file has words for. */
-export function openTiny(family: string): Promise<Checkpoint> {
-  return openFiles(tinyWith(family));
+export function openTiny(family: string, more?: Files, changes?: Config): Promise<Checkpoint> {
+  return openFiles(tinyWith(family, { ...SAID[family], ...changes }, more));
+}
+
+/** A tokenizer of 100 tokens: single letters of bytes, behind those that the small models name. */
+export function byteTokenizer(): Record<string, Uint8Array> {
+  const special = ["<unk>", "<s>", "</s>"];
+  const letters = Array.from({ length: 94 }, (_, i) => String.fromCharCode(33 + i));
+  const tokens = [...special, "\u0120", "\u010a", ...letters, "ab"];
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+  const tokenizer = {
+    version: "1.0",
+    added_tokens: special.map((content, id) => ({ id, content, special: true, ...flags })),
+    ...{ normalizer: null, post_processor: null },
+    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: true },
+    decoder: { type: "ByteLevel" },
+    model: {
+      ...{ type: "BPE", unk_token: null, merges: ["a b"] },
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+    },
+  };
+  const encode = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+  return {
+    "tokenizer.json": encode(tokenizer),
+    "tokenizer_config.json": encode({ bos_token: "<s>", eos_token: "</s>", unk_token: "<unk>" }),
+  };
 }
