@@ -158,7 +158,7 @@ function refuseStray(options: ExportOptions): void {
     if (options[name] === undefined) continue;
     throw new PenjingError(
       name,
-      `it is about GGUF files, but the layout is ${options.layout ?? "the model's own"}; give \`layout: "gguf"\` (--layout gguf) too, or leave it out.`,
+      `it is about GGUF files, but the layout is ${options.layout ?? "the model's own"}; give \`layout: "gguf"\` too, or leave it out.`,
     );
   }
 }

@@ -62,7 +62,7 @@ export class TensorSink {
   }
 
   private encode(values: Float32Array): Uint8Array {
-    const { name, type } = this.planned;
+    const { type } = this.planned;
     const bad = values.find((value) => !Number.isFinite(value));
     if (bad !== undefined) throw this.refusal(`it holds ${bad}; take a model without`);
     if (!isQuantized(type)) {
@@ -77,13 +77,11 @@ export class TensorSink {
     const block = firstOverflow(type, bytes, blockBytes);
     if (block < 0) return bytes;
     const own = values.subarray(block * weights, (block + 1) * weights);
-    throw this.refusal(
-      tooLarge(own.reduce((one, value) => Math.max(one, Math.abs(value)), 0)),
-      name,
-    );
+    throw this.refusal(tooLarge(own.reduce((one, value) => Math.max(one, Math.abs(value)), 0)));
   }
 
-  private refusal(what: string, name = this.planned.source?.name ?? this.planned.name) {
+  private refusal(what: string) {
+    const name = this.planned.source?.name ?? this.planned.name;
     return new PenjingError(this.where, `${name}: ${what}.`);
   }
 }

@@ -170,7 +170,7 @@ function bytePairKeys(parsed: Parsed, pre: string | undefined): ToldTokenizer {
   if (name === undefined) {
     throw new PenjingError(
       where,
-      "its pre-tokenizer and normalizer are none that llama.cpp has a name for here, and under another name it would split text otherwise; give the name as `ggufPre` (--gguf-pre) if llama.cpp has one.",
+      "its pre-tokenizer and normalizer are none that llama.cpp has a name for here, and under another name it would split text otherwise; give the name as `ggufPre` if llama.cpp has one.",
     );
   }
   const odd = merges.find(([left]) => left.includes(" "));
