@@ -13,7 +13,7 @@ import type { StepReach, TransformKind } from "../compress/transform.js";
 import { transforms, transformsOf } from "../compress/transforms/index.js";
 import { PenjingError } from "../errors.js";
 import { methods } from "../methods/index.js";
-import { defaultText, definedOnly, type OptionSpec, type OptionSpecs } from "../options.js";
+import { defaultText, definedOnly, type OptionSpec, type OptionSpecs, pick } from "../options.js";
 import { quote } from "../quote.js";
 import type { Registry } from "../registry.js";
 import { pause } from "../run.js";
@@ -162,8 +162,10 @@ export async function readRecipeFlags(
   signal?: AbortSignal,
 ): Promise<StepsRecipe> {
   const file = flags.recipe ? await readRecipeFile(flags.recipe, registry, signal) : undefined;
-  const { method, sparsity, options, ignore, ...settings } = flatFlags(flags);
-  const own = { method, sparsity, ...options };
+  const { options, ignore, ...flat } = flatFlags(flags);
+  const settings = pick(flat, Object.keys(SETTINGS));
+  const own: Record<string, unknown> = { ...pick(flat, Object.keys(prune.options)), ...options };
+  const { method } = own;
   const turn = given(flags, Object.keys(rotate.options), rotate.name);
   const said = Object.keys({
     ...definedOnly({ ...own, ignore }),
@@ -198,7 +200,7 @@ export async function readRecipeFlags(
     );
   }
   // The file's options belong to the file's method.
-  const kept = isOtherMethod ? definedOnly({ sparsity: before.sparsity }) : before;
+  const kept = isOtherMethod ? pick(before, Object.keys(prune.options)) : before;
   if (pruned >= 0) {
     steps[pruned] = {
       ...fromFile,

@@ -5,6 +5,8 @@ import { denseLeaf, openLeaf } from "../forms/leaf.js";
 import { floatName, nameParts } from "../forms/names.js";
 import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
+import { ANCHOR_NEEDS, anchoredTarget } from "../least-squares/anchor.js";
+import { refit } from "../least-squares/refit.js";
 import type { AnyMethod, LinearProblem, PruneOutcome } from "../method.js";
 import type { Site } from "../model.js";
 import type { BlockWeights, LinearWeight } from "../models/decoder.js";
@@ -25,6 +27,19 @@ export interface LayerPlan {
   readonly method: AnyMethod;
   readonly options: Readonly<Record<string, OptionValue>>;
   readonly sparsity: Sparsity;
+  /** As `ANCHOR` says. */
+  readonly anchor: number;
+  /** As `REFIT` says. */
+  readonly refit: number;
+}
+
+/** Names of the statistics that a plan reads. */
+export function statisticsOf({ method, options, anchor, refit }: LayerPlan): string[] {
+  return [
+    ...method.needs(options),
+    ...(anchor > 0 ? ANCHOR_NEEDS : []),
+    ...(refit > 0 ? ["hessian"] : []),
+  ];
 }
 
 /** What one layer became: a line of the report. */
@@ -143,16 +158,19 @@ export async function solveLayer(
   { original, plan, ...problem }: SolveOptions,
 ): Promise<SolvedLayer> {
   const { method, sparsity, options } = plan;
+  const target = await targetOf(backend, { original, plan, ...problem });
   const weight = backend.zeros(original.shape);
   let outcome: PruneOutcome | undefined;
   try {
-    backend.copy(original, weight);
+    backend.copy(target, weight);
     const made = await method.prune({ ...problem, weight, sparsity, backend }, options);
     const shape = [original.shape[0], original.shape[1]] as const;
     const promised = method.form?.(shape, options);
     checkOutcome(made, shape, methodName(method), problem.name, promised);
     outcome = made;
-    const { form, curve, figures, notes } = outcome;
+    const { form, curve, notes } = outcome;
+    const fitted = await fit(backend, { target, weight, outcome, plan, ...problem });
+    const figures = { ...outcome.figures, ...fitted };
     const mask = (await backend.read(outcome.mask)) as Uint8Array;
     const report: LayerReport = {
       name: problem.name,
@@ -170,7 +188,57 @@ export async function solveLayer(
     throw error;
   } finally {
     outcome?.mask.dispose();
+    if (target !== original) target.dispose();
   }
+}
+
+/** What a layer is to compute: its weight, or what makes up for its inputs. */
+async function targetOf(
+  backend: Backend,
+  { name, original, plan, statistics, signal }: SolveOptions,
+): Promise<Tensor> {
+  const { anchor } = plan;
+  if (anchor === 0) return original;
+  const { hessian, crossMoment } = statistics.tensors;
+  const problem = { name, weight: original, hessian, crossMoment, anchor, signal };
+  return anchoredTarget(backend, problem);
+}
+
+/** Fits what was kept to the target, where that is asked for. What it did, for the report. */
+async function fit(
+  backend: Backend,
+  {
+    target,
+    weight,
+    outcome,
+    plan,
+    statistics,
+    signal,
+  }: Omit<SolveOptions, "original"> & {
+    readonly target: Tensor;
+    readonly weight: Tensor;
+    readonly outcome: PruneOutcome;
+  },
+): Promise<Record<string, number>> {
+  const { hessian } = statistics.tensors;
+  const { anchor, refit: iterations } = plan;
+  const figures: Record<string, number> = {};
+  const errorNow = async () => {
+    const effective = outcome.form ? await decode(backend, outcome.form) : weight;
+    try {
+      return await layerError(backend, target, effective, hessian, signal);
+    } finally {
+      if (outcome.form) effective.dispose();
+    }
+  };
+  if (iterations > 0) {
+    figures.errorBeforeRefit = await errorNow();
+    const { mask } = outcome;
+    await refit(backend, { weight, mask, target, hessian, iterations, signal });
+    figures.errorAfterRefit = await errorNow();
+  }
+  if (anchor > 0) figures.anchoredError = figures.errorAfterRefit ?? (await errorNow());
+  return figures;
 }
 
 /** What messages call a method. */

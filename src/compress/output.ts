@@ -1,3 +1,4 @@
+import { CONFIG, configText } from "../checkpoint/config-text.js";
 import { PenjingError } from "../errors.js";
 import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
 import { layoutConfig, layoutFiles } from "../layouts/index.js";
@@ -8,7 +9,6 @@ import { VERSION } from "../version.js";
 import type { LayerPlan } from "./layer.js";
 import type { UnitWriter } from "./unit.js";
 
-export const CONFIG = "config.json";
 /** Times and memory of the run, which differ from run to run. */
 export const REPORT_FILE = "penjing-report.json";
 
@@ -95,17 +95,18 @@ export interface Beside {
 }
 
 /**
- * What goes beside the weights of a model that is written in another layout, or in the same.
+ * What goes beside the weights of a model that is written in another layout, or in the same. Numbers of
+ * config.json that do not change keep their spelling.
  *
  * @param isPacked whether the linear weight of this name is packed in the output
  * @param changes keys of config.json that change for other reasons. @default {}
  */
-export function besideWeights(
+export async function besideWeights(
   { checkpoint, spec, layout, registry }: StoredModel,
   target: Layout,
   isPacked: (weightName: string) => boolean,
   changes: object = {},
-): Beside {
+): Promise<Beside> {
   const left = [...modelSites(spec).keys()].filter((name) => !isPacked(`${name}.weight`));
   const modules = [...left, outerTensors(spec).head.replace(/\.weight$/, "")];
   const config = { ...(checkpoint.config as object), ...changes };
@@ -113,7 +114,7 @@ export function besideWeights(
   const written = layoutConfig(config, layout, target, modules) ?? (isChanged && config);
   const texts = {
     ...target.files,
-    ...(written && { [CONFIG]: `${JSON.stringify(written, null, 2)}\n` }),
+    ...(written && { [CONFIG]: await configText(checkpoint.folder, written) }),
   };
   const own = layoutFiles(registry.layouts);
   const carried = checkpoint.beside.copied.filter(

@@ -1,6 +1,5 @@
 import { lookUp, PenjingError, refuseUnknownKeys } from "../errors.js";
 import { findLayout } from "../layouts/index.js";
-import type { MethodName } from "../methods/index.js";
 import type { DecoderSpec } from "../model.js";
 import {
   allSpecs,
@@ -15,12 +14,12 @@ import type { PluginOptions } from "../plugin.js";
 import { quote } from "../quote.js";
 import { pacer } from "../run.js";
 import { parseSparsity, type SparsityText } from "../sparsity.js";
+import { FLAT_KEYS, type FlatRecipe, flatSteps } from "./flat-recipe.js";
 import { DEFAULT_IGNORE } from "./globs.js";
 import { openCompressRegistry } from "./registry.js";
 import { SETTINGS, type Settings } from "./settings.js";
 import type { ReadStep, StepOverride, StepReach, Transform, TransformKind } from "./transform.js";
 import { type StepSpecs, transforms, transformsOf } from "./transforms/index.js";
-import type { ROTATE_OPTIONS } from "./transforms/rotate.js";
 
 /** The kinds of steps by their names, whatever their options are. */
 type AnyKinds = Readonly<Record<string, TransformKind>>;
@@ -45,34 +44,10 @@ export interface StepsRecipe extends GivenOptions<typeof SETTINGS> {
   readonly steps: readonly RecipeStep[];
 }
 
-/** What to do with the layers that a glob matches, where it differs from the rest. */
-export interface FlatOverride {
-  readonly match: string;
-  readonly method?: MethodName | (string & {}) | undefined;
-  readonly sparsity?: SparsityText | number | undefined;
-  /** They take the place of an earlier override's. */
-  readonly options?: Readonly<Record<string, number | undefined>> | undefined;
-}
-
-/** The short form of a recipe that prunes, after a rotation if it has `rotate`. */
-export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
-  /** @default "sparsegpt" */
-  readonly method?: MethodName | (string & {}) | undefined;
-  /** "2:4", or the share of weights to remove such as "50%". @default "2:4" */
-  readonly sparsity?: SparsityText | number | undefined;
-  /** Options of the method by name. @default {} */
-  readonly options?: Readonly<Record<string, number | undefined>> | undefined;
-  /** As in `StepReach`. */
-  readonly ignore?: readonly string[] | undefined;
-  /** Later ones win. @default [] */
-  readonly overrides?: readonly FlatOverride[] | undefined;
-  /** Options of a rotation before. @default no rotation */
-  readonly rotate?: GivenOptions<typeof ROTATE_OPTIONS> | undefined;
-}
+export type { FlatOverride, FlatRecipe } from "./flat-recipe.js";
 
 export type GivenRecipe = FlatRecipe | StepsRecipe;
 
-const FLAT_KEYS = ["method", "sparsity", "options", "ignore", "overrides", "rotate"];
 /** Most steps of a recipe; sensible ones have a few. */
 const MOST_STEPS = 100;
 const REACH_KEYS = ["match", "ignore", "overrides"] as const satisfies readonly (keyof StepReach)[];
@@ -130,7 +105,7 @@ export function toSteps(given: unknown, where: string, kinds = transforms): Step
     throw new PenjingError(where, "a recipe is a mapping of keys such as method and sparsity.");
   }
   const { version } = given;
-  if (!isVersionTwo(given)) return flatSteps(definedOnly(given), where, kinds);
+  if (!isVersionTwo(given)) return flatSteps(definedOnly(given), where, kinds) as StepsRecipe;
   if (version !== 2) {
     throw new PenjingError(
       where,
@@ -146,72 +121,6 @@ export function toSteps(given: unknown, where: string, kinds = transforms): Step
   }
   refuseUnknownKeys(where, given, ["version", ...Object.keys(SETTINGS), "steps"]);
   return given as unknown as StepsRecipe;
-}
-
-function flatSteps(
-  { version: _, ...given }: Readonly<Record<string, unknown>>,
-  where: string,
-  kinds: AnyKinds,
-): StepsRecipe {
-  if (given.steps !== undefined) {
-    throw new PenjingError(where, "steps needs a version beside it; write version: 2.");
-  }
-  refuseUnknownKeys(where, given, [
-    ...FLAT_KEYS.slice(0, 2),
-    ...Object.keys(SETTINGS),
-    ...FLAT_KEYS,
-  ]);
-  const { method, sparsity, options, ignore, overrides, rotate, ...settings } = given;
-  const steps: unknown[] = [];
-  if (Array.isArray(rotate)) {
-    throw new PenjingError(
-      `${where}: rotate`,
-      "it is a list; a model is rotated once, so give one mapping.",
-    );
-  }
-  if (rotate !== undefined) steps.push({ rotate });
-  steps.push({
-    prune: definedOnly({ method, sparsity, ...ownOptions(options, where, kinds) }),
-    ...definedOnly({
-      ignore,
-      overrides: Array.isArray(overrides) ? flatOverrides(overrides, where, kinds) : overrides,
-    }),
-  });
-  return { ...settings, version: 2, steps: steps as RecipeStep[] };
-}
-
-/** Options of a method under a key of their own. */
-function ownOptions(
-  options: unknown,
-  where: string,
-  kinds: AnyKinds,
-): Readonly<Record<string, unknown>> {
-  if (options === undefined) return {};
-  if (!isMapping(options)) {
-    throw new PenjingError(
-      where,
-      `options is ${quote(options)}, must be a mapping of the method's options.`,
-    );
-  }
-  const { method, sparsity } = kinds.prune.options;
-  const owned = [...allSpecs({ method, sparsity }).keys()].slice(2);
-  refuseUnknownKeys(`${where}: options`, options, owned);
-  return options;
-}
-
-function flatOverrides(overrides: readonly unknown[], where: string, kinds: AnyKinds): unknown[] {
-  const before = new Set<string>();
-  return overrides.map((override, i) => {
-    if (!isMapping(override)) return override;
-    const at = `${where}: overrides[${i}]`;
-    refuseUnknownKeys(at, override, ["match", "method", "sparsity", "options"]);
-    const { options, ...rest } = override;
-    const own = ownOptions(options, at, kinds);
-    // They take the place of all that an earlier override set.
-    const back = options === undefined ? [] : [...before].map((name) => [name, null]);
-    for (const name of Object.keys(own)) before.add(name);
-    return { ...rest, ...Object.fromEntries(back), ...own };
-  });
 }
 
 function readStep(

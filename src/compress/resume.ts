@@ -12,6 +12,7 @@ import { openOutput, refuseOverlap } from "../platform/overlap.js";
 import { memoryWorkFolder } from "../platform/work-folder.js";
 import type { UsedPlugin } from "../registry.js";
 import { VERSION } from "../version.js";
+import { type Calibration, streamsOf } from "./calibration.js";
 import { Journal, type RunInputs } from "./journal.js";
 import type { CompressOptions, CompressResult } from "./options.js";
 import { REPORT_FILE } from "./output.js";
@@ -210,44 +211,48 @@ export async function openWorkplace(
   }
 }
 
-function streamPart(block: number, index: number): string {
-  return `stream.${block}.${index}`;
+/** The parts of the journal that hold a calibration's streams before a block. */
+function streamParts(
+  calibration: Calibration,
+  block: number,
+): { readonly part: string; readonly stream: ResidualStream; readonly index: number }[] {
+  return streamsOf(calibration).flatMap(([name, stream]) =>
+    Array.from({ length: stream.chunkCount }, (_, index) => {
+      return { part: `${name}.${block}.${index}`, stream, index };
+    }),
+  );
 }
 
-/** Keeps the residual stream before a block. */
-export async function keepStream(
+/** Keeps the residual streams before a block. */
+export async function keepStreams(
   journal: Journal,
-  stream: ResidualStream,
+  calibration: Calibration,
   block: number,
 ): Promise<void> {
-  for (let i = 0; i < stream.chunkCount; i++) {
-    const arrays = new Map([["bytes", await stream.chunk(i)]]);
-    await journal.save(streamPart(block, i), { facts: {}, arrays });
+  for (const { part, stream, index } of streamParts(calibration, block)) {
+    const arrays = new Map([["bytes", await stream.chunk(index)]]);
+    await journal.save(part, { facts: {}, arrays });
   }
 }
 
-/** Whether the residual stream before a block is kept, whole. */
-export function hasStream(
-  journal: Journal,
-  { chunkCount }: ResidualStream,
-  block: number,
-): boolean {
-  return Array.from({ length: chunkCount }).every((_, i) => journal.has(streamPart(block, i)));
+/** Whether the residual streams before a block are kept, whole. */
+export function hasStreams(journal: Journal, calibration: Calibration, block: number): boolean {
+  return streamParts(calibration, block).every(({ part }) => journal.has(part));
 }
 
-/** Sets the residual stream to what it was before a block. */
-export async function restoreStream(
+/** Sets the residual streams to what they were before a block. */
+export async function restoreStreams(
   journal: Journal,
-  stream: ResidualStream,
+  calibration: Calibration,
   block: number,
 ): Promise<void> {
-  for (let i = 0; i < stream.chunkCount; i++) {
-    const { arrays } = (await journal.load(streamPart(block, i)))!;
-    await stream.restore(i, arrays.get("bytes") as Uint8Array);
+  for (const { part, stream, index } of streamParts(calibration, block)) {
+    const { arrays } = (await journal.load(part))!;
+    await stream.restore(index, arrays.get("bytes") as Uint8Array);
   }
 }
 
-/** Forgets the residual stream before a block. */
-export async function dropStream(journal: Journal, block: number): Promise<void> {
-  journal.drop(journal.named(streamPart(block, 0).slice(0, -1)));
+/** Forgets the residual streams before a block. */
+export function dropStreams(journal: Journal, calibration: Calibration, block: number): void {
+  journal.drop(streamParts(calibration, block).map(({ part }) => part));
 }

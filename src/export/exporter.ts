@@ -120,7 +120,9 @@ export async function* exportSteps(
       yield event;
     }
     await writer.finish();
-    const { carried, texts } = besideWeights(model, job.layout, (name) => job.packed.has(name));
+    const { carried, texts } = await besideWeights(model, job.layout, (name) =>
+      job.packed.has(name),
+    );
     const dropsForms = rebuilds && checkpoint.forms !== undefined;
     for (const name of carried) {
       if (name === SIDE_FILE && dropsForms)

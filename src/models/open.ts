@@ -91,10 +91,11 @@ export function runningModel(model: unknown): RunningModel | undefined {
 }
 
 /** What `generate` and `evaluatePerplexity` take as a model. */
-export const MODEL: Argument = required({
+export const SECOND_MODEL: Argument = {
   what: "a model folder's path, a name on the Hugging Face hub, the path of a .safetensors or .gguf file, an open checkpoint or an open model",
   fits: (value) => CHECKPOINT.fits(value) || runningModel(value) !== undefined,
-});
+};
+export const MODEL = required(SECOND_MODEL);
 
 /** A model with what computes it. */
 export interface RunningModel extends OpenModel {

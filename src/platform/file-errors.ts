@@ -81,3 +81,19 @@ export function checkFileName(where: string, name: string): void {
     );
   }
 }
+
+/** Most parts of a GGUF file that was split. */
+const MAX_PARTS = 10_000;
+
+/** The names of the parts that a GGUF file's name says it is one of; undefined for a whole file's. */
+export function partNames(name: string): string[] | undefined {
+  const [, stem, number, count] = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/i.exec(name) ?? [];
+  const parts = Number(count);
+  if (stem === undefined || Number(number) < 1 || Number(number) > parts || parts > MAX_PARTS) {
+    return undefined;
+  }
+  const ending = name.slice(-".gguf".length);
+  return Array.from({ length: parts }, (_, i) => {
+    return `${stem}-${String(i + 1).padStart(5, "0")}-of-${count}${ending}`;
+  });
+}

@@ -36,6 +36,7 @@ const RECIPES: Readonly<Record<string, FlatRecipe>> = {
   rotated: { method: "sparsegpt", rotate: { steps: 3 } },
   shared: { method: "wanda", rotate: { steps: 3, scope: "shared" } },
   groups: { method: "magnitude", rotate: { steps: 3, scope: "groups:2" } },
+  anchored: { method: "sparsegpt", anchor: 0.5, refit: 4, rotate: { steps: 3 } },
   armor: { method: "armor", options: { iterations: 12, learningRate: 1e-3 }, layout: "two-four" },
 };
 
