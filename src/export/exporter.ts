@@ -85,7 +85,7 @@ export async function* exportSteps(
   const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   if (options.layout === GGUF) {
     try {
-      const { exportGguf } = await import("./gguf/exporter.js");
+      const { exportGguf } = await import("./gguf/write-gguf.js");
       return yield* exportGguf(options, checkpoint, started);
     } finally {
       if (typeof source === "string") await checkpoint.close();

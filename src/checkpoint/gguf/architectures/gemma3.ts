@@ -22,15 +22,15 @@ export const gemma3: Architecture = {
     const isLocal = layers.map(({ window }) => window !== undefined);
     const local = layers.find(({ window }) => window !== undefined);
     const global = layers.find(({ window }) => window === undefined) ?? local;
+    const { keys, factors } = llamaTold(spec, global?.rope);
     return {
-      ...llamaTold(spec, global?.rope),
       keys: {
-        ...llamaTold(spec, global?.rope).keys,
+        ...keys,
         "attention.sliding_window": ["U32", local?.window ?? 0],
         ...pattern(isLocal),
         ...(local?.rope && { "rope.freq_base_swa": ["F32", local.rope.theta] as const }),
       },
-      notes: scaleNotes(spec),
+      ...{ factors, notes: scaleNotes(spec) },
     };
   },
   config(keys, arch, contents) {
