@@ -3,7 +3,6 @@ import { nearest, PenjingError } from "../../errors.js";
 import { allocate, type Folder, memoryFolder } from "../../platform/files.js";
 import { quote } from "../../quote.js";
 import type { BesideFiles } from "../beside.js";
-import type { CheckpointOrigin } from "../checkpoint.js";
 import { DTYPE_BYTES, toFloat32 } from "../dtype.js";
 import { checkTensorRange, type TensorInfo } from "../safetensors.js";
 import type { Contents } from "./architectures/fields.js";
@@ -103,8 +102,8 @@ async function makeCheckpoint(
   const folder = virtualFolder(path, keys, readConfig);
   const beside: BesideFiles = { copied: await folder.list(), left: [], links: new Map() };
   const read = (name: string) => readPieces(find(name), signal);
-  const origin: CheckpointOrigin = {
-    ...{ format: "gguf", files: files.names.map((name) => name.replace(/^.*\//, "")) },
+  const origin = {
+    ...{ format: "gguf" as const, files: files.names.map((name) => name.replace(/^.*\//, "")) },
     types: countTypes(files.tensors),
   };
   keysOfOrigin.set(origin, keys);
