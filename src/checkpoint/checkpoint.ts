@@ -137,7 +137,9 @@ export async function openCheckpoint(
 /** Whether the weights are those of a GGUF file: the one that was given, or for want of others. */
 function isGgufModel(names: readonly string[], single: string | undefined): boolean {
   if (single !== undefined) return isGguf(single);
-  return names.some(isGguf) && !names.some((name) => /\.safetensors(\.index\.json)?$/.test(name));
+  return (
+    names.some(isGguf) && !names.some((name) => /^[^/]+\.safetensors(\.index\.json)?$/.test(name))
+  );
 }
 
 /** The weight files, open. */

@@ -4,6 +4,7 @@ import { CAST_DTYPES, type CastDType } from "../checkpoint/cast.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { openCompressRegistry } from "../compress/registry.js";
 import { type CompressResult, compress } from "../compress.js";
+import { PenjingError } from "../errors.js";
 import type { EvaluateOptions, Perplexity } from "../evaluate.js";
 import type { BosMode } from "../models/bos.js";
 import { partialPath } from "../platform/disk.js";
@@ -164,7 +165,7 @@ async function runOn(
     if (text === undefined) return undefined;
     const { window } = flags;
     const options = { ...given, text, window, bos, tokenizer, plugins, ...backend, signal };
-    const scored = await scoreText(options, title, flags);
+    const scored = await scoreText(options, title, flags).catch(ofEval);
     scoring += scored.seconds;
     return scored;
   };
@@ -203,6 +204,12 @@ async function runOn(
   const time = { seconds: (performance.now() - begun) / 1000, scoring };
   if (flags.json) printJson({ model: name, out, ...result, seconds: time.seconds, before, after });
   else printResult(out, result, { before, after }, time, flags);
+}
+
+/** An error of the text to score, which has another name here. */
+function ofEval(error: unknown): never {
+  if (!(error instanceof PenjingError) || error.where !== "text") throw error;
+  throw new PenjingError("eval", error.bare, { cause: error });
 }
 
 function blockText({ block, blocks }: { readonly block: number; readonly blocks: number }): string {

@@ -56,6 +56,7 @@ export class RunFacts {
     const inputs = {
       "version of penjing": VERSION,
       model: await shapeOf(sources.model),
+      dtype: await dtypesOf(sources.model),
       recipe: JSON.stringify(recipe),
       "calibration text": JSON.stringify(calibration ?? null),
       [ARITHMETIC]: arithmeticOf(lease.backend),
@@ -139,9 +140,13 @@ function arithmeticOf({ name, arithmetic }: Pick<Backend, "name" | "arithmetic">
 /** Tells models of other shapes apart; that the bytes are the same is checked tensor by tensor. */
 async function shapeOf({ checkpoint, spec }: StoredModel): Promise<string> {
   const tensors = [...checkpoint.tensors.values()];
-  return sha256(
-    JSON.stringify([spec, tensors.map(({ name, dtype, shape }) => [name, dtype, shape])]),
-  );
+  return sha256(JSON.stringify([spec, tensors.map(({ name, shape }) => [name, shape])]));
+}
+
+/** What the tensors are read as: other ones where `dtype` asks for them. */
+async function dtypesOf({ checkpoint }: StoredModel): Promise<string> {
+  const all = [...checkpoint.tensors.values()].map(({ dtype }) => dtype);
+  return new Set(all).size === 1 ? all[0] : sha256(JSON.stringify(all));
 }
 
 /** Where a run keeps its work, and where its output goes. */

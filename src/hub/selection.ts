@@ -43,9 +43,21 @@ export async function selectFiles(
 ): Promise<RepositoryFile[]> {
   const { name, files } = repository;
   if (name.file !== undefined) return selectNamed(repository, name.file);
+  if (name.kind === "datasets") throw wholeDataset(repository);
   const names = [...files.keys()];
   const beside = names.filter((one) => BESIDE.test(one));
   return [...beside, ...(await weightsOf(repository, readText))].map((one) => files.get(one)!);
+}
+
+/** Files of texts, of which one of a dataset has to be named. */
+const TEXTS = /\.(parquet|jsonl?|ndjson|txt|raw)(\.gz)?$/i;
+
+function wholeDataset({ name, files, asked }: Repository): PenjingError {
+  const texts = [...files.keys()].filter((one) => TEXTS.test(one));
+  const [first = "FILE"] = texts;
+  const there = texts.length > 0 ? `it has ${list(texts)}; ` : "";
+  const cure = `name one file, as in ${textOf({ ...name, file: first })}`;
+  return new PenjingError(asked().where, `it is a dataset, and no model: ${there}${cure}.`);
 }
 
 function selectNamed({ files, asked }: Repository, wanted: string): RepositoryFile[] {

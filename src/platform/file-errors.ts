@@ -10,6 +10,7 @@ const MEANING: Readonly<Record<string, string>> = {
   EDQUOT: "the disk quota is used up; free space there or choose an output on another disk",
   EFBIG: "the file would be larger than the file system allows; choose smaller shards",
   EISDIR: "it is a folder where a file is needed; give the path of a file",
+  ERR_FS_EISDIR: "a folder is where a file is to be; remove that folder",
   ENOENT: "there is nothing at this path; check its spelling",
   ENOTDIR: "a part of the path is a file where a folder is needed; check the path",
   EEXIST: "something is already there; choose another path",

@@ -140,6 +140,7 @@ test("a work folder of another run, of other files, or damaged is refused", asyn
     [{}, { calibration: `The ${CALIBRATION}` }, "calibration text"],
     [{ seed: 3 }, { calibration: `The ${CALIBRATION}` }, "recipe and another calibration text"],
     [{}, { backend: "reference" }, "backend or SIMD mode"],
+    [{}, { dtype: "f32" }, "dtype"],
   ] as const) {
     await refused(
       () => compressFiles(storyFiles(), recipe, { work: path, ...options }),

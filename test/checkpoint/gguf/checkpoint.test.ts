@@ -283,6 +283,9 @@ test("the file alone, and a folder that holds it, are the same model", async () 
   const file = await tinyFile();
   const found = await openCheckpoint(memoryFolder({ "README.md": "x", [NAME]: file }));
   assert.equal(found.beside.copied, ["config.json", "tokenizer.json", "tokenizer_config.json"]);
+  // Also where an output lies in a folder below.
+  const below = { [NAME]: file, "out/model.safetensors": new Uint8Array(9) };
+  assert.is((await openCheckpoint(memoryFolder(below))).tensors.size, found.tensors.size);
   assert.equal(await found.folder.list(), [...found.beside.copied]);
   assert.ok(!(await found.folder.has("README.md")));
 });
