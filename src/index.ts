@@ -151,6 +151,7 @@ export { memoryWorkFolder, type WorkFolder } from "./platform/work-folder.js";
 export type { PluginOptions } from "./plugin.js";
 export type { PluginId } from "./plugin-id.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
+export type { QuantizerName } from "./quantizers/index.js";
 export type { Run } from "./run.js";
 export type { SamplingOptions } from "./sample.js";
 export type { SparsityText } from "./sparsity.js";

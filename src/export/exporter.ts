@@ -55,11 +55,17 @@ import {
   type Stretch,
 } from "./rows.js";
 
+/** The layout of files that are no checkpoint in Hugging Face form. */
+const GGUF = "gguf";
+
 const ARGUMENTS: Arguments<ExportOptions> = {
   model: required(CHECKPOINT),
   out: required(OUTPUT),
   layout: TEXT,
   reconstruct: FLAG,
+  ggufType: TEXT,
+  ggufEmbedding: TEXT,
+  ggufPre: TEXT,
   plugins: ANY,
   ...BACKEND_ARGUMENTS,
   shardBytes: NUMBER,
@@ -75,7 +81,16 @@ export async function* exportSteps(
   checkArguments("exportModel", options, ARGUMENTS);
   const { model: source, shardBytes, signal } = options;
   signal?.throwIfAborted();
+  refuseStray(options);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
+  if (options.layout === GGUF) {
+    try {
+      const { exportGguf } = await import("./gguf/write-gguf.js");
+      return yield* exportGguf(options, checkpoint, started);
+    } finally {
+      if (typeof source === "string") await checkpoint.close();
+    }
+  }
   let lease: Lease | undefined;
   let output: OutputFolder | undefined;
   try {
@@ -135,6 +150,18 @@ export async function* exportSteps(
     await output?.discard();
     lease?.dispose();
     if (typeof source === "string") await checkpoint.close();
+  }
+}
+
+/** Refuses options of GGUF files for another layout. */
+function refuseStray(options: ExportOptions): void {
+  if (options.layout === GGUF) return;
+  for (const name of ["ggufType", "ggufEmbedding", "ggufPre"] as const) {
+    if (options[name] === undefined) continue;
+    throw new PenjingError(
+      name,
+      `it is about GGUF files, but the layout is ${options.layout ?? "the model's own"}; give \`layout: "gguf"\` too, or leave it out.`,
+    );
   }
 }
 
