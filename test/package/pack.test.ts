@@ -17,7 +17,7 @@ const PUBLISHED = [
   /^recipe\.schema\.json$/,
   /^build\/(index|kit|cli|chunk-[\w-]+)\.js$/,
   /^build\/portable\/((index|kit|core2?|webgpu|kernels|kernels-relaxed)\.js|licences\.txt)$/,
-  /^build\/portable\/(compressor|exporter|linear|overlap|prune|random|recipe|statistics-gatherer)\.js$/,
+  /^build\/portable\/(compressor|exporter|linear|output|overlap|prune|random|recipe|statistics-gatherer)\.js$/,
   /^build\/portable\/(document|gguf|hub|jinja|lines|locate|names|parquet|tokenizer|unusual-files)\.js$/,
   /^build\/portable\/(gguf-tables|write-gguf)\.js$/,
   /^build\/workerd\.js$/,
