@@ -15,17 +15,10 @@ import type { RotationLoss } from "../../rotation.js";
 import { formatSparsity, parseSparsity } from "../../sparsity.js";
 import { disposeStatistics } from "../../statistic.js";
 import { openReach } from "../globs.js";
-import {
-  denseWeight,
-  discardPruned,
-  type LayerPlan,
-  methodName,
-  type PrunedLayer,
-  pruneLayer,
-  statisticsOf,
-} from "../layer.js";
+import { denseWeight, discardPruned, type PrunedLayer, pruneLayer } from "../layer.js";
 import type { Steps } from "../pass.js";
 import { openCompressRegistry } from "../registry.js";
+import { type LayerPlan, methodName, statisticsOf } from "../solve.js";
 import type {
   BlockState,
   Phase,

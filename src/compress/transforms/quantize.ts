@@ -4,7 +4,7 @@ import { ANCHOR } from "../../least-squares/anchor.js";
 import type { ChoiceSpec, OptionSpecs } from "../../options.js";
 import type { QuantizerName } from "../../quantizers/index.js";
 import type { Registry } from "../../registry.js";
-import { type LayerPlan, methodName } from "../layer.js";
+import { type LayerPlan, methodName } from "../solve.js";
 import type { PlanTarget, ReadStep, Transform, TransformKind } from "../transform.js";
 import { type LayerWork, Pruning, planLayers } from "./prune.js";
 
