@@ -9,6 +9,7 @@ import { toFloat32 } from "./dtype.js";
 import { isGguf } from "./foreign.js";
 import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson } from "./json.js";
 import type { Located } from "./locate.js";
+import { isQuantized } from "./quantized/recognise.js";
 import { openSafetensors, type SafetensorsFile, type TensorInfo } from "./safetensors.js";
 import { listNames } from "./safetensors-writer.js";
 import { completeSet, INDEX_NAME, readIndex, WEIGHTS_NAME } from "./weight-files.js";
@@ -34,13 +35,15 @@ export function storedBytes(tensors: Iterable<CheckpointTensor>): number {
   return bytes;
 }
 
-/** What a checkpoint is read from that is no folder in Hugging Face form. */
+/** What a checkpoint is decoded from: a GGUF file, or weights that another program quantized. */
 export interface CheckpointOrigin {
-  readonly format: "gguf";
+  readonly format: "gguf" | "quantized";
   /** Names of its files. */
   readonly files: readonly string[];
   /** How many tensors are of each type, by the type's name there. */
   readonly types: Readonly<Record<string, number>>;
+  /** What decoded weights are written in unless another dtype is asked for. @default "bf16" */
+  readonly dtype?: "f32" | "f16" | "bf16" | undefined;
 }
 
 /** An open model: its tensors wherever they are stored, and the files beside them. */
@@ -71,8 +74,10 @@ export interface Checkpoint {
   readonly beside: BesideFiles;
   /** Sentences on what was found in another place or form than usual. */
   readonly notes: readonly string[];
-  /** Absent for a folder in Hugging Face form. */
+  /** Absent where weights are as they are stored. */
   readonly origin?: CheckpointOrigin | undefined;
+  /** Of weights that another program quantized, given as grids: the same with F32 weights decoded from them. */
+  readonly decoded?: (() => Checkpoint) | undefined;
   /** @throws PenjingError when a weight file was written to since it was opened */
   checkUnchanged(): Promise<void>;
   close(): Promise<void>;
@@ -93,6 +98,9 @@ export interface OpenCheckpointOptions {
  * its folder's config and tokenizer. A name on the Hugging Face hub, `hf://org/name@revision` or
  * `org/name` where no such path exists, is downloaded into the cache that Python shares, and in browsers
  * read by range.
+ *
+ * Weights that GPTQ, AWQ or compressed-tensors stored as integers are given as grids (Form), and their
+ * config.json without its quantization_config.
  *
  * A .gguf file, or a folder with one and no safetensors, opens as the same model in that form: quantized
  * tensors are decoded to F32 as they are read, and config and tokenizer are made from its keys.
@@ -124,10 +132,13 @@ export async function openCheckpoint(
     const side = names.includes(SIDE_FILE) ? await readSide(folder) : NO_SIDE;
     const others = names.filter((name) => !files.has(name) && name !== INDEX_NAME);
     const beside = await sortBeside(folder, others, single !== undefined);
-    return makeCheckpoint(folder, files, {
+    const checkpoint = makeCheckpoint(folder, files, {
       ...{ config, ...side, beside },
       notes: [...notes, ...opened.notes],
     });
+    if (!isQuantized(config, names)) return checkpoint;
+    const { openQuantized } = await import("./quantized/quantized.js");
+    return await openQuantized(checkpoint);
   } catch (error) {
     await closeAll(files.values());
     throw error;

@@ -22,7 +22,7 @@ import { BOS } from "../models/bos.js";
 import { modelTypeOf } from "../models/families/index.js";
 import { asStored } from "../models/placed.js";
 import { embeddingName, readLargeModel, type StoredModel } from "../models/stored.js";
-import type { FormTree } from "../models/stored-forms.js";
+import { type FormTree, formOfTree } from "../models/stored-forms.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
 import { pause } from "../run.js";
 import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
@@ -33,7 +33,7 @@ import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel } from "./input.j
 import type { Journal } from "./journal.js";
 import { type LayerPlan, type LayerReport, layerParts } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
-import { describeOutput, Packing, REPORT_FILE } from "./output.js";
+import { describeOutput, Packing, REPORT_FILE, refuseRotation } from "./output.js";
 import { Passes } from "./pass.js";
 import { Course, type Progress } from "./progress.js";
 import { planRecipe, type Recipe, readRecipe } from "./recipe.js";
@@ -99,6 +99,7 @@ export async function* compressSteps(
     const layout = findLayout(recipe.layout, "layout", registry.layouts);
     await pause(signal);
     const packing = new Packing(model, plan, layout);
+    refuseRotation(layout, recipe);
     const plugins = pluginsOf(model, registry, plan, layout);
     const wanted = workload(model.spec, [...plan.values()]);
     lease = await Lease.open(options, wanted, registry.operations, options.signal);
@@ -170,7 +171,8 @@ export async function* compressSteps(
       calibration: said,
       // Forms stand once, where they are looked for.
       layers: layers.map(({ form: _, ...report }) => report),
-      ...formsOf(layers),
+      // For other programs config.json tells them, and here too.
+      ...(!layout.exchange && formsOf(layers)),
       ...(plugins.length > 0 && { plugins }),
       totals,
     };
@@ -383,7 +385,8 @@ async function finishBlock(
 ): Promise<Unit> {
   for (const tensor of others) await writer.add(asStored(packing.model, tensor));
   for (const { report, stored } of layers) {
-    await packing.add(writer, stored, `${report.name}.weight`);
+    const name = `${report.name}.weight`;
+    await packing.add(writer, stored, name, report.form && formOfTree(report.form, name));
   }
   return writer.finish({ layers: layers.map(({ report }) => report), notes, needs });
 }
