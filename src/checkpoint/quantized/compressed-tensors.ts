@@ -11,8 +11,8 @@
 import { PenjingError } from "../../errors.js";
 import type { MatrixShape } from "../../form.js";
 import { aligned, type StoredDType, sizeOf } from "../../tensor.js";
-import type { CheckpointTensor } from "../checkpoint.js";
 import { DTYPE_BYTES } from "../dtype.js";
+import type { CheckpointTensor } from "../opened.js";
 import {
   type Grid,
   type GridPart,

@@ -10,8 +10,8 @@ import type { ConfigReader } from "../../config-reader.js";
 import type { MatrixShape } from "../../form.js";
 import { quote } from "../../quote.js";
 import { aligned } from "../../tensor.js";
-import type { CheckpointTensor } from "../checkpoint.js";
 import { DTYPE_BYTES } from "../dtype.js";
+import type { CheckpointTensor } from "../opened.js";
 import {
   type GridWeight,
   gridWeight,

@@ -10,7 +10,7 @@ import {
 } from "../../forms/packed-grid.js";
 import type { TensorEntry } from "../../layout.js";
 import { aligned, type StoredDType } from "../../tensor.js";
-import type { Checkpoint, CheckpointTensor } from "../checkpoint.js";
+import type { Checkpoint, CheckpointTensor } from "../opened.js";
 
 export type Grid = Extract<Numbers, { kind: "grid" }>;
 

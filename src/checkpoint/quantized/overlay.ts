@@ -5,8 +5,8 @@ import { decodeLeaf, openLeaf } from "../../forms/leaf.js";
 import { readCodes, SHAPE_PART } from "../../forms/packed-grid.js";
 import { LAYOUT_KEY } from "../../layout.js";
 import { sizeOf, type TensorData } from "../../tensor.js";
-import type { Checkpoint, CheckpointTensor } from "../checkpoint.js";
 import { DTYPE_BYTES, fromFloat32, toFloat32 } from "../dtype.js";
+import type { Checkpoint, CheckpointTensor } from "../opened.js";
 import { withTexts } from "../overlay.js";
 import type { GridWeight, MadeTensor, QuantizedWeights } from "./grid-weight.js";
 

@@ -1,8 +1,8 @@
 /** Checkpoints that other programs quantized, opened as grids. */
 import { ConfigReader } from "../../config-reader.js";
 import { PenjingError } from "../../errors.js";
-import type { Checkpoint } from "../checkpoint.js";
 import { isJsonObject, type JsonObject, MAX_CONFIG_DEPTH, own, parseJson } from "../json.js";
+import type { Checkpoint } from "../opened.js";
 import { readAwq } from "./awq.js";
 import { readCompressedTensors } from "./compressed-tensors.js";
 import { readGptq } from "./gptq.js";
