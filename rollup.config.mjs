@@ -3,7 +3,8 @@
 // - build/{index,cli}.js and chunk-*.js for Node, Deno and Bun. Packages and Node's own modules stay
 //   imports.
 // - build/portable/ for browsers and any other runtime: packages inlined, nothing of Node's, and
-//   minified. The WebGPU backend with its shaders is a chunk that is loaded when it is opened.
+//   minified. The WebGPU backend with its shaders is a chunk that is loaded when it is opened, and so is
+//   the tokenizer.
 // - build/workerd.js, the same in one file that imports kernels.wasm (and kernels-relaxed.wasm, where
 //   that is given to it) as a compiled module, as a worker may not compile one while it serves.
 // - build/browser/, the page of examples/browser: each of its two scripts with all that it needs.
@@ -131,6 +132,9 @@ function onwarn(warning) {
   throw new Error(warning.message);
 }
 
+/** Names of portable chunks that are not those of the modules that they begin with. */
+const chunkNames = { index: "core", kit: "core", definition: "tokenizer" };
+
 const packages = [nodeResolve({ browser: true }), commonjs()];
 
 const minified = {
@@ -187,8 +191,7 @@ export default [
     output: {
       dir: join(build, "portable"),
       format: "es",
-      chunkFileNames: ({ name }) =>
-        /^(index|kit)$/.test(name) ? "core.js" : `${name.replace("_", "")}.js`,
+      chunkFileNames: ({ name }) => `${chunkNames[name] ?? name.replace("_", "")}.js`,
     },
     onwarn,
   },

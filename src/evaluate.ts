@@ -8,37 +8,42 @@ import {
   SIGNAL,
   TEXTS,
 } from "./arguments.js";
-import type { Backend, ServedOperation } from "./backend.js";
+import type { ServedOperation } from "./backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import type { TokenizerOptions } from "./checkpoint/overlay.js";
 import type { Dataset } from "./datasets/dataset.js";
 import { gatherText } from "./datasets/gather.js";
 import { PenjingError } from "./errors.js";
+import { noWindows, type Score, scoreWindows, type WindowEvent } from "./evaluate/score.js";
 import { BOS, type BosMode, windowBos, withBos } from "./models/bos.js";
 import {
   LONGEST_RUN,
   MODEL,
   type OpenModel,
+  type OpenModelOptions,
   openRunning,
   type RunningModel,
   refuseForeignIds,
   runningModel,
+  SECOND_MODEL,
 } from "./models/open.js";
 import type { PluginOptions } from "./plugin.js";
-import { pause, Run } from "./run.js";
-import type { Work } from "./steps.js";
-import type { Tensor } from "./tensor.js";
+import { Run } from "./run.js";
 import { encodeText, refuseUnknown, type TokenizeEvent } from "./text.js";
-
-/** Most logits that are held at a time: 64 MiB of them. */
-const LOGIT_ELEMENTS = 2 ** 24;
 
 export interface EvaluateOptions extends BackendOptions, PluginOptions, TokenizerOptions {
   /** A model folder, a .safetensors or .gguf file, a name on the hub, an open checkpoint or an open model. */
   readonly model: string | Checkpoint | OpenModel;
   /** The text to score, or a dataset of texts or conversations (`openDataset`). */
   readonly text: string | Dataset;
+  /**
+   * The model that this one was made from, to compare the two token by token; both are in memory.
+   * Their tokenizers must agree.
+   *
+   * @default none
+   */
+  readonly against?: string | Checkpoint | OpenModel | undefined;
   /** Tokens in each window. @default the model's context, at most 2048 */
   readonly window?: number | undefined;
   /**
@@ -56,6 +61,7 @@ export interface EvaluateOptions extends BackendOptions, PluginOptions, Tokenize
 const ARGUMENTS: Arguments<EvaluateOptions> = {
   model: MODEL,
   text: required(TEXTS, "the text to score, or a dataset of openDataset"),
+  against: SECOND_MODEL,
   window: NUMBER,
   bos: BOS,
   plugins: ANY,
@@ -66,25 +72,10 @@ const ARGUMENTS: Arguments<EvaluateOptions> = {
 
 export type EvaluateEvent =
   | TokenizeEvent
-  | {
-      readonly type: "progress";
-      /** Windows scored so far. */
-      readonly done: number;
-      readonly windows: number;
-      /** Perplexity over those. */
-      readonly perplexity: number;
-    }
+  | WindowEvent
   | { readonly type: "note"; readonly where: string; readonly message: string };
 
-export interface Perplexity {
-  /** exp(nll) */
-  readonly perplexity: number;
-  /** Mean negative log-likelihood of the predicted tokens, in nats. */
-  readonly nll: number;
-  /** Predicted tokens: windows * (window - 1). */
-  readonly tokens: number;
-  readonly windows: number;
-  readonly window: number;
+export interface Perplexity extends Score {
   /** The BOS token that each window began with; absent when none was added. */
   readonly bosId?: number | undefined;
   /** Tokens of the text that the model does not know. */
@@ -119,6 +110,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
   const whole = { ...options, maxTokens: asked };
   let own = running ? undefined : await openRunning(source as string | Checkpoint, whole);
   const model = own ?? running!;
+  let other: Opened | undefined;
   try {
     for (const message of model.modelNotes) yield { type: "note", where: "model", message };
     for (const message of model.notes) yield { type: "note", where: "backend", message };
@@ -145,14 +137,20 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
     const ids = bosId === undefined ? encoded : withBos(encoded, window, bosId);
     refuseForeignIds(ids, spec);
     refuseUnknown("text", tokenizer, encoded);
-    const sum: LossSum = { windows: 0, total: 0 };
+    if (options.against !== undefined) {
+      other = await openOther(options.against, { ...whole, maxTokens: window });
+      refuseOther(other.model, model, { text, window });
+    }
+    const scored = noWindows();
     let score: Score | undefined;
     while (!score) {
       try {
-        score = yield* scoreWindows(own ?? model, ids, window, signal, sum);
+        const against = other?.model;
+        score = yield* scoreWindows(own ?? model, ids, window, { signal, scored, against });
       } catch (error) {
         if (!own) throw error;
         own = await own.moveAfter(error);
+        if (other) await other.moveAfter(error);
         yield { type: "note", where: "backend", message: own.notes[own.notes.length - 1] };
       }
     }
@@ -167,80 +165,66 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
       seconds: (performance.now() - started) / 1000,
     };
   } finally {
+    await other?.close();
     await own?.close();
   }
 }
 
-type Score = Pick<Perplexity, "perplexity" | "nll" | "tokens" | "windows" | "window">;
+/** Characters of the text for which both tokenizers must give the same. */
+const COMPARED = 2 ** 16;
 
-/** Windows scored so far and their losses: scoring goes on from there. */
-interface LossSum {
-  windows: number;
-  total: number;
+/** The model that another is compared with. */
+interface Opened {
+  readonly model: RunningModel;
+  /** Takes it to wasm as well, where it stands on a GPU of its own. */
+  moveAfter(error: unknown): Promise<void>;
+  /** Closes it, unless the caller opened it. */
+  close(): Promise<void>;
 }
 
-/** Scores token ids window by window. */
-export async function* scoreWindows(
-  { backend, decoder, spec }: Pick<RunningModel, "backend" | "decoder" | "spec">,
-  ids: Int32Array,
-  window: number,
-  signal?: AbortSignal,
-  scored: LossSum = { windows: 0, total: 0 },
-): AsyncGenerator<EvaluateEvent, Score, void> {
-  const windows = Math.floor(ids.length / window);
-  if (windows === 0) {
+async function openOther(
+  source: NonNullable<EvaluateOptions["against"]>,
+  options: OpenModelOptions,
+): Promise<Opened> {
+  const given = runningModel(source);
+  const opened = given ?? (await openRunning(source as string | Checkpoint, options));
+  const other = {
+    model: opened,
+    async moveAfter(error: unknown) {
+      if (!given && other.model.backend.name === "webgpu") {
+        other.model = await other.model.moveAfter(error);
+      }
+    },
+    async close() {
+      if (!given) await other.model.close();
+    },
+  };
+  return other;
+}
+
+/** @throws PenjingError when two models cannot be compared token by token */
+function refuseOther(
+  other: RunningModel,
+  model: RunningModel,
+  { text, window }: { readonly text: string; readonly window: number },
+): void {
+  const refuse = (what: string): never => {
     throw new PenjingError(
-      "text",
-      `the text has ${ids.length} tokens, fewer than one window of ${window}; give a longer text or a smaller \`window\`.`,
+      "against",
+      `${other.path} ${what}; give the model that ${model.path} was made from.`,
+    );
+  };
+  if (other === model) refuse("is the very model that is scored");
+  if (other.spec.vocabSize !== model.spec.vocabSize) {
+    refuse(
+      `has a vocabulary of ${other.spec.vocabSize} tokens, and not of ${model.spec.vocabSize}`,
     );
   }
-  // The logits of a long window over a large vocabulary would take gigabytes: a few rows at a time.
-  const rows = Math.min(window - 1, Math.max(1, Math.floor(LOGIT_ELEMENTS / spec.vocabSize)));
-  const logits = backend.zeros([rows, spec.vocabSize]);
-  const targets = backend.zeros([window - 1, 1], "i32");
-  const losses = backend.zeros([window - 1, 1]);
-  const lossSteps = function* (tokens: Int32Array): Work {
-    yield* decoder.forward(tokens);
-    backend.write(targets, tokens.slice(1));
-    for (let start = 0; start < window - 1; start += rows) {
-      const part = (tensor: Tensor, from = start) =>
-        backend.rows(tensor, from, Math.min(rows, window - 1 - start));
-      yield* decoder.project(start, part(logits, 0));
-      backend.ops.crossEntropy(part(logits, 0), part(targets), part(losses));
-      yield;
-    }
-  };
-  try {
-    for (let i = scored.windows; i < windows; i++) {
-      await pause(signal);
-      const tokens = ids.subarray(i * window, (i + 1) * window);
-      await decoder.pace(lossSteps(tokens), signal);
-      scored.total += await sum(backend, losses);
-      if (!Number.isFinite(scored.total)) {
-        throw new PenjingError(
-          "model",
-          `window ${i + 1} of ${windows} has a loss that is not a number: its activations exceed float32; the checkpoint is damaged, fetch or compress it again.`,
-        );
-      }
-      scored.windows = i + 1;
-      const mean = scored.total / ((i + 1) * (window - 1));
-      const perplexity = Math.exp(mean);
-      if (!Number.isFinite(perplexity)) {
-        throw new PenjingError(
-          "model",
-          `after window ${i + 1} of ${windows} its loss is ${mean.toPrecision(4)} nats a token, of which the perplexity is no number any more; the checkpoint is damaged, fetch or compress it again.`,
-        );
-      }
-      yield { type: "progress", done: i + 1, windows, perplexity };
-    }
-  } finally {
-    for (const tensor of [logits, targets, losses]) tensor.dispose();
+  if (other.decoder.maxTokens < window) {
+    refuse(`takes at most ${other.decoder.maxTokens} tokens at a time`);
   }
-  const tokens = windows * (window - 1);
-  const nll = scored.total / tokens;
-  return { perplexity: Math.exp(nll), nll, tokens, windows, window };
-}
-
-async function sum(backend: Backend, tensor: Tensor): Promise<number> {
-  return ((await backend.read(tensor)) as Float32Array).reduce((total, x) => total + x, 0);
+  const others = other.tokenizer.encode(text.slice(0, COMPARED));
+  const own = model.tokenizer.encode(text.slice(0, COMPARED));
+  if (others.length === own.length && others.every((id, i) => id === own[i])) return;
+  refuse("has another tokenizer, which cuts this text into other tokens");
 }

@@ -100,6 +100,12 @@ export function definedOnly<T extends object>(given: T): Partial<T> {
   return Object.fromEntries(entries) as Partial<T>;
 }
 
+/** Some of an object's entries: those of these names that are not undefined. */
+export function pick(given: object, names: Iterable<string>): Record<string, unknown> {
+  const values = given as Readonly<Record<string, unknown>>;
+  return definedOnly(Object.fromEntries([...names].map((name) => [name, values[name]])));
+}
+
 /** Names as a sentence lists them: "a", "b" or "c". */
 function anyOf(values: readonly string[]): string {
   const quoted = values.map((value) => `"${value}"`);

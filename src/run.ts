@@ -130,6 +130,19 @@ export async function settlesWithin(
   return result;
 }
 
+/** Resolves after some time, or rejects with the signal's reason. */
+export async function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const slept = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, milliseconds);
+  });
+  try {
+    await orAborted(slept, signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** What a promise gives, or sooner the signal's reason once it is aborted; what was begun goes on. */
 export async function orAborted<Result>(
   work: Promise<Result>,

@@ -28,8 +28,12 @@ export interface Statistic {
   readonly name: string;
   /** One line for the docs. */
   readonly summary: string;
-  /** What it is shown of a layer: X, batch by batch, each [tokens, inFeatures]. */
-  readonly sees: "input";
+  /**
+   * What it is shown of a layer, batch by batch, each [tokens, inFeatures]: the inputs behind the blocks
+   * as they are compressed so far, or with them those of the dense model, token by token. What sees both
+   * must have `turn` or `from`.
+   */
+  readonly sees: "input" | "both";
   /** The f32 tensor that is gathered; it begins as zeros. */
   shape(inFeatures: number): readonly number[];
   /**
@@ -37,8 +41,15 @@ export interface Statistic {
    * yields its promise.
    *
    * @param sequences those of all batches together
+   * @param dense the dense model's inputs, for what sees both
    */
-  add(backend: Backend, batch: Tensor, gathered: Tensor, sequences: number): WorkSteps;
+  add(
+    backend: Backend,
+    batch: Tensor,
+    gathered: Tensor,
+    sequences: number,
+    dense?: Tensor,
+  ): WorkSteps;
   /** Completes what was gathered, in place. */
   finish?(backend: Backend, gathered: Tensor): void;
   /** Makes of it what it is of turned inputs, in place. */

@@ -35,11 +35,18 @@ export class StatisticsGatherer {
    * The steps of adding inputs.
    *
    * @param input [tokens, inFeatures]
+   * @param dense the same of the dense model, where a statistic sees both
    */
-  *add(input: Tensor): Work {
+  *add(input: Tensor, dense?: Tensor): Work {
     this.tokens += rowsOf(input);
     for (const statistic of this.wanted) {
-      yield* statistic.add(this.backend, input, this.tensors[statistic.name], this.sequences);
+      yield* statistic.add(
+        this.backend,
+        input,
+        this.tensors[statistic.name],
+        this.sequences,
+        dense,
+      );
     }
     if (this.check) yield* this.check.add(input);
   }

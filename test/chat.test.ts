@@ -84,6 +84,7 @@ test("the answer ends with a token that ends a turn, as generation_config.json l
 test("what cannot be answered is refused in one sentence", async () => {
   const plain = await withTemplate(undefined);
   const strict = await withTemplate("{{ raise_exception('No system role') }}");
+  const silent = await withTemplate("{{ nobody }}");
   const cases: readonly (readonly [Partial<GenerateOptions>, RegExp])[] = [
     [{}, /^\[generate\] prompt is missing; give the text to continue, or messages to answer\./],
     [
@@ -102,11 +103,16 @@ test("what cannot be answered is refused in one sentence", async () => {
     ],
     [{ model: strict, messages: HELLO }, /refuses these messages: "No system role"; give messages/],
     [
+      { model: silent, messages: HELLO },
+      /its chat template writes nothing for these messages; fetch/,
+    ],
+    [
       { messages: [{ role: "user", content: " ball".repeat(300) }] },
       /^\[messages\] it has \d+ tokens, which fills the model's context of 256; shorten it/,
     ],
   ];
   for (const [options, message] of cases) await refused(() => answer(options), message);
+  await silent.close();
   await plain.close();
   await strict.close();
   await model.close();

@@ -4,9 +4,10 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { backends, openBackend } from "../src/backends/index.js";
 import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
+import { compress } from "../src/compress.js";
 import { type EvaluateEvent, evaluatePerplexity } from "../src/evaluate.js";
 import { openModel, runningModel } from "../src/models/open.js";
-import { memoryFolder } from "../src/platform/files.js";
+import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
 import { refused } from "./checkpoint/crafted.js";
 import { note, repositoryRoot, sharedPath, sharedTest } from "./shared.js";
 import { canTest } from "./webgpu/adapter.js";
@@ -64,6 +65,110 @@ for (const name of Object.keys(backends).filter(canTest)) {
     backend.dispose();
   });
 }
+
+/** KL(p || q) and the likeliest tokens of all places but the last, by the definition in float64. */
+function comparisonOf(p: Float32Array, q: Float32Array, tokens: number) {
+  const vocabulary = p.length / tokens;
+  let [kl, agreed] = [0, 0];
+  for (let t = 0; t + 1 < tokens; t++) {
+    const [a, b] = [p, q].map((values) => {
+      const row = Array.from(values.subarray(t * vocabulary, (t + 1) * vocabulary));
+      const highest = Math.max(...row);
+      const total = row.reduce((sum, logit) => sum + Math.exp(logit - highest), 0);
+      return {
+        logs: row.map((logit) => logit - highest - Math.log(total)),
+        best: row.indexOf(highest),
+      };
+    });
+    kl += a.logs.reduce((sum, log, i) => sum + Math.exp(log) * (log - b.logs[i]), 0);
+    if (a.best === b.best) agreed++;
+  }
+  return { kl: kl / (tokens - 1), agreement: agreed / (tokens - 1) };
+}
+
+/** The embedded model with every weight of its blocks a little off. */
+async function blurred() {
+  const files = Object.fromEntries(
+    ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"].map((name) => [
+      name,
+      new Uint8Array(readFileSync(`${EMBEDDED}/${name}`)),
+    ]),
+  );
+  const out = memoryOutputFolder();
+  const model = await openCheckpoint(memoryFolder(files));
+  await compress({ model, out, recipe: { method: "magnitude", sparsity: "20%" } }).result();
+  return openCheckpoint(memoryFolder(out.files));
+}
+
+for (const name of Object.keys(backends).filter(canTest)) {
+  test(`${name}: against another model, token by token`, async () => {
+    const backend = await openBackend(name);
+    const other = await openBackend("reference");
+    const window = 24;
+    const dense = await openModel(EMBEDDED, { backend: other, maxTokens: window });
+    const model = await openModel(await blurred(), { backend, maxTokens: window });
+    const text = TEXT.slice(0, name === "webgpu" ? 90 : 300);
+    const ids = model.tokenizer.encode(text);
+    const windows = Math.floor(ids.length / window);
+    const logitsOf = async (open: typeof model, tokens: Int32Array) => {
+      const running = runningModel(open)!;
+      const out = running.backend.zeros([window, running.spec.vocabSize]);
+      running.decoder.logits(tokens, out);
+      const values = (await running.backend.read(out)) as Float32Array;
+      out.dispose();
+      return values;
+    };
+    let [kl, agreement] = [0, 0];
+    for (let i = 0; i < windows; i++) {
+      const tokens = ids.slice(i * window, (i + 1) * window);
+      const [p, q] = [await logitsOf(dense, tokens), await logitsOf(model, tokens)];
+      const one = comparisonOf(p, q, window);
+      kl += one.kl / windows;
+      agreement += one.agreement / windows;
+    }
+    const [alone, live] = [{ model: dense, text, window }, backend.memory().live];
+    const expected = await evaluatePerplexity(alone).result();
+    const { against, ...own } = await evaluatePerplexity({
+      ...{ model, text, window },
+      against: dense,
+    }).result();
+    assert.ok(kl > 1e-3 && agreement < 1);
+    assert.ok(Math.abs(against!.kl / kl - 1) < 1e-3, `${against!.kl} ${kl}`);
+    assert.ok(Math.abs(against!.agreement - agreement) < 1e-9);
+    assert.is(against!.perplexity, expected.perplexity);
+    assert.is(against!.perplexityRatio, own.perplexity / expected.perplexity);
+    assert.is(backend.memory().live, live);
+    for (const open of [model, dense]) await open.close();
+    for (const open of [backend, other]) open.dispose();
+  });
+}
+
+test("a model is as far from itself as can be expected, and the order does not matter", async () => {
+  const [a, b] = [await openModel(EMBEDDED, {}), await openModel(EMBEDDED, {})];
+  const given = { text: TEXT, window: 64 };
+  const { against } = await evaluatePerplexity({ ...given, model: a, against: EMBEDDED }).result();
+  assert.ok(Math.abs(against!.kl) < 1e-9, `${against!.kl}`);
+  assert.equal([against!.agreement, against!.perplexityRatio], [1, 1]);
+  // Each waits for both models; neither waits for ever.
+  const both = await Promise.all([
+    evaluatePerplexity({ ...given, model: a, against: b }).result(),
+    evaluatePerplexity({ ...given, model: b, against: a }).result(),
+  ]);
+  for (const one of both) assert.equal(one.against, against);
+  await refused(
+    () => evaluatePerplexity({ ...given, model: a, against: a }).result(),
+    /^\[against\] .* is the very model that is scored; give the model that /,
+  );
+  for (const open of [a, b]) await open.close();
+});
+
+sharedTest(test, "a model with another tokenizer or vocabulary is refused", async () => {
+  const against = sharedPath("models", "stories260k");
+  await refused(
+    () => evaluatePerplexity({ model: EMBEDDED, text: TEXT, window: 64, against }).result(),
+    /^\[against\] .*stories260k.* give the model that .*stories-1m was made from\./,
+  );
+});
 
 test("the events count the windows up to the result", async () => {
   const work = evaluatePerplexity({ model: EMBEDDED, text: TEXT, window: 64 });

@@ -169,6 +169,18 @@ const BAD: readonly (readonly [Partial<GenerateOptions>, RegExp])[] = [
   [{ seed: 0.5 }, /^\[seed\] it is 0\.5, must be a whole number/],
 ];
 
+test("a model that was closed is refused, though its memory is another's now", async () => {
+  const backend = await openBackend("wasm");
+  const model = await openModel(EMBEDDED, { backend });
+  await model.close();
+  const other = await openModel(EMBEDDED, { backend });
+  const closed = /stories-1m\] the model was closed; open it again\./;
+  await refused(() => generate({ model, prompt: "Once" }).result(), closed);
+  await refused(() => evaluatePerplexity({ model, text: "Once" }).result(), closed);
+  await other.close();
+  backend.dispose();
+});
+
 test("options out of range are refused before anything is loaded", async () => {
   for (const [options, message] of BAD) {
     await refused(() => run({ model: "no such folder", ...options }).result(), message);

@@ -2,7 +2,6 @@ import { readFileSync } from "node:fs";
 import type { Backend } from "../src/backend.js";
 import { toFloat32 } from "../src/checkpoint/dtype.js";
 import { openSafetensors, type SafetensorsFile } from "../src/checkpoint/safetensors.js";
-import { methods } from "../src/methods/index.js";
 import { memorySource } from "../src/platform/files.js";
 import { sharedPath } from "./shared.js";
 
@@ -116,6 +115,4 @@ export async function goldenHessian(
 }
 
 /** Methods that choose weights by a score, each of which the originals have at every sparsity. */
-export const SELECTION_METHODS: readonly string[] = Object.values(methods)
-  .filter((method) => !method.form)
-  .map(({ name }) => name);
+export const SELECTION_METHODS = ["magnitude", "wanda", "sparsegpt", "nowag"] as const;

@@ -21,6 +21,12 @@ function fail(message: string): void {
   byId("error").scrollIntoView({ block: "nearest" });
 }
 
+/** What is said while a model opens. */
+function openingText({ name, hub }: Chosen): string {
+  const what = "its headers and its tokenizer are on their way from the hub";
+  return hub ? `Opening ${name}: ${what} ...` : `Opening ${name} ...`;
+}
+
 function showFacts({ name, family, blocks, parameters, bytes, context }: ModelFacts): void {
   const facts = { Model: name, Family: family, Blocks: blocks, Parameters: count(parameters) };
   const more = { Weights: size(bytes), Context: `${context} tokens` };
@@ -75,13 +81,20 @@ async function start(): Promise<void> {
     if (running || isPacking) event.preventDefault();
   });
 
+  let openings = 0;
   const open = (choose: () => Promise<Chosen>) =>
     attempt(async () => {
       if (running) return;
       const chosen = await choose();
       for (const id of ["facts", "work", "result", "chat"]) show(id, false);
       byId<HTMLFieldSetElement>("fields").disabled = true;
-      const facts = await caller.call("open", chosen).result;
+      const opening = ++openings;
+      say("opening", openingText(chosen));
+      const facts = await caller.call("open", chosen).result.finally(() => {
+        // Another model may have been chosen meanwhile.
+        if (opening === openings) say("opening", "");
+      });
+      if (opening !== openings) return;
       chat.useModel(facts);
       showFacts(facts);
       await form.useModel(facts, chosen.files);

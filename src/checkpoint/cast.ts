@@ -4,6 +4,7 @@ import { LAYOUT_KEY } from "../layout.js";
 import { quote } from "../quote.js";
 import { sizeOf } from "../tensor.js";
 import type { Checkpoint, CheckpointTensor } from "./checkpoint.js";
+import { CONFIG, configText } from "./config-text.js";
 import { DTYPE_BYTES, fromFloat32, toFloat32 } from "./dtype.js";
 import { isJsonObject } from "./json.js";
 import { withTexts } from "./overlay.js";
@@ -18,13 +19,15 @@ const TORCH: Readonly<Record<CastDType, string>> = {
 };
 
 const FLOATS: readonly string[] = ["F64", "F32", "F16", "BF16"];
-const CONFIG = "config.json";
 
 /**
  * The same checkpoint with every float tensor in one dtype, rounded to nearest even as it is read; so
  * what is made of it is in that dtype as well. config.json says it.
  */
-export function castCheckpoint(checkpoint: Checkpoint, dtype: CastDType): Checkpoint {
+export async function castCheckpoint(
+  checkpoint: Checkpoint,
+  dtype: CastDType,
+): Promise<Checkpoint> {
   const target = dtype.toUpperCase() as "F32" | "F16" | "BF16";
   const tensors = new Map<string, CheckpointTensor>();
   let end = 0;
@@ -60,7 +63,7 @@ export function castCheckpoint(checkpoint: Checkpoint, dtype: CastDType): Checkp
   const said = isJsonObject(config)
     ? { ...config, [Object.hasOwn(config, "dtype") ? "dtype" : "torch_dtype"]: TORCH[dtype] }
     : undefined;
-  const texts = said && { [CONFIG]: `${JSON.stringify(said, null, 2)}\n` };
+  const texts = said && { [CONFIG]: await configText(checkpoint.folder, said) };
   return withTexts(checkpoint, texts ?? {}, {
     ...{ tensors, read, ...(said && { config: said }) },
     async readRange(name, byteStart, byteLength) {

@@ -66,14 +66,18 @@ export async function loadChatTemplate(folder: Folder): Promise<ChatTemplate | u
 /**
  * The chat template of a folder that has to have one.
  *
+ * @param instead what can be given in the place of messages; ends "give ..."
  * @throws PenjingError when it has none
  */
-export async function requireChatTemplate(folder: Folder): Promise<ChatTemplate> {
+export async function requireChatTemplate(
+  folder: Folder,
+  instead = "a prompt for it to continue",
+): Promise<ChatTemplate> {
   const template = await loadChatTemplate(folder);
   if (template) return template;
   throw new PenjingError(
     folder.path,
-    "it has no chat template, so it was not trained to answer messages; give a prompt for it to continue, or put the chat_template.jinja of its instruct version here.",
+    `it has no chat template, so it was not trained to answer messages; give ${instead}, or put the chat_template.jinja of its instruct version here.`,
   );
 }
 

@@ -9,16 +9,15 @@ import { toFloat32 } from "./dtype.js";
 import { isGguf } from "./foreign.js";
 import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson } from "./json.js";
 import type { Located } from "./locate.js";
-import type { Checkpoint, CheckpointTensor } from "./opened.js";
+import { type Checkpoint, type CheckpointTensor, MAX_CONFIG_BYTES } from "./opened.js";
 import { isQuantized } from "./quantized/recognise.js";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
 import { listNames } from "./safetensors-writer.js";
 import { completeSet, INDEX_NAME, readIndex, WEIGHTS_NAME } from "./weight-files.js";
 
 export type { Checkpoint, CheckpointOrigin, CheckpointTensor } from "./opened.js";
+export { MAX_CONFIG_BYTES } from "./opened.js";
 
-/** Longest config.json accepted, in bytes; published ones stay below 100 kB. */
-export const MAX_CONFIG_BYTES = 10_000_000;
 /** Says how this program made a folder, the same for the same input, recipe and backend. */
 export const SIDE_FILE = "penjing.json";
 /** Longest one accepted, in bytes: it describes every layer. */
@@ -96,7 +95,9 @@ export async function openCheckpoint(
 /** Whether the weights are those of a GGUF file: the one that was given, or for want of others. */
 function isGgufModel(names: readonly string[], single: string | undefined): boolean {
   if (single !== undefined) return isGguf(single);
-  return names.some(isGguf) && !names.some((name) => /\.safetensors(\.index\.json)?$/.test(name));
+  return (
+    names.some(isGguf) && !names.some((name) => /^[^/]+\.safetensors(\.index\.json)?$/.test(name))
+  );
 }
 
 /** The weight files, open. */

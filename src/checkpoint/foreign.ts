@@ -1,4 +1,4 @@
-/** Weights in formats that are not read here: how their files are known, and the cures. */
+/** Weights that are no safetensors: how their files are known, and cures for what is not read here. */
 
 const PICKLE = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;
 /** Not a folder below another. */

@@ -5,7 +5,9 @@ import { quote } from "../quote.js";
 
 /** Nodes of a template that one rendering evaluates at most; real ones take 20 to 50 for a message. */
 const MOST_STEPS = 500_000;
-/** Characters of a text, and items of a list, that any part of a rendering may give. */
+/** And how long it may take, in milliseconds. */
+const MOST_TIME = 5000;
+/** Characters of a text, and items of a list with all that is in them, that any part of a rendering may give. */
 const MOST_SIZE = 10_000_000;
 /** Parts of a template within one another, macros that call macros among them. */
 const MOST_DEPTH = 400;
@@ -60,8 +62,41 @@ interface Node {
   readonly type: string;
 }
 
+/** `{% set a = b %}`, and of a namespace `{% set a.c = b %}`. */
+interface SetStatement extends Node {
+  readonly assignee?: Node | undefined;
+}
+
 interface Value extends Node {
   readonly value: unknown;
+}
+
+/**
+ * Characters and items of values, with all that is in them: what a list takes that is written out. A list
+ * in which one list stands many times over is small until then.
+ */
+class Sizes {
+  private known = new WeakMap<Value, number>();
+
+  of(whole: Value): number {
+    const { value } = whole;
+    if (typeof value === "string") return value.length;
+    const held = Array.isArray(value) || value instanceof Map ? value.values() : undefined;
+    if (!held) return 1;
+    const known = this.known.get(whole);
+    if (known !== undefined) return known;
+    // One that holds itself counts once; writing it out fails soon.
+    this.known.set(whole, 1);
+    let size = 1;
+    for (const one of held as Iterable<Value>) size += 1 + this.of(one);
+    this.known.set(whole, size);
+    return size;
+  }
+
+  /** Forgets all, as what a namespace holds has changed. */
+  clear(): void {
+    this.known = new WeakMap();
+  }
 }
 
 /** Statements print nothing; an expression whose value is null prints None. */
@@ -89,9 +124,14 @@ const Unbounded = Interpreter as new (
 class Bounded extends Unbounded {
   private steps = 0;
   private depth = 0;
+  private readonly end = performance.now() + MOST_TIME;
+  private readonly sizes = new Sizes();
 
   private count(): void {
     if (++this.steps > MOST_STEPS) throw new Excess(`it takes more than ${MOST_STEPS} steps`);
+    if (performance.now() > this.end) {
+      throw new Excess(`it takes more than ${MOST_TIME / 1000} seconds`);
+    }
   }
 
   override evaluateBlock(nodes: readonly Node[], environment: unknown): Value {
@@ -123,8 +163,9 @@ class Bounded extends Unbounded {
     } finally {
       this.depth--;
     }
-    const held = result.value;
-    if ((typeof held === "string" || Array.isArray(held)) && held.length > MOST_SIZE) {
+    if ((node as SetStatement | undefined)?.assignee?.type === "MemberExpression")
+      this.sizes.clear();
+    if (this.sizes.of(result) > MOST_SIZE) {
       throw new Excess(`it makes a text or a list longer than ${MOST_SIZE}`);
     }
     return result;
@@ -154,7 +195,7 @@ export type Render = (variables: Readonly<Record<string, unknown>>) => string;
  *
  * @param where the file that messages name
  * @returns a function that renders it, which throws PenjingError for what the template refuses, cannot do
- *   or takes too long for
+ *   or takes too long for, and where it begins an answer with nothing
  * @throws PenjingError when it is no template
  */
 export function compileTemplate(text: string, where: string): Render {
@@ -164,11 +205,17 @@ export function compileTemplate(text: string, where: string): Render {
     for (const [name, value] of Object.entries({ ...GLOBALS, ...variables })) {
       environment.set(name, value);
     }
+    let made: string;
     try {
-      return String(new Bounded(environment).run(program).value);
+      made = String(new Bounded(environment).run(program).value);
     } catch (error) {
       throw explain(where, error as Error);
     }
+    if (made !== "" || !variables.add_generation_prompt) return made;
+    throw new PenjingError(
+      where,
+      "its chat template writes nothing for these messages; fetch the file again, or give a prompt in place of messages.",
+    );
   };
 }
 

@@ -19,7 +19,7 @@ export function own(object: JsonObject, key: string): unknown {
 }
 
 /** Index of the quote that closes the string that opens at `start`, or `text.length`. */
-function endOfString(text: string, start: number): number {
+export function endOfString(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
     let first = end;
     while (text.charCodeAt(first - 1) === BACKSLASH) first--;

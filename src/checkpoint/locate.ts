@@ -1,10 +1,10 @@
 import { PenjingError } from "../errors.js";
 import type { HubAccess } from "../hub/hub.js";
 import { isHubName } from "../hub/names.js";
-import { type Folder, openFolder } from "../platform/files.js";
+import { type Folder, openFile, openFolder } from "../platform/files.js";
 import { HAS_FILES, loadFiles, loadPaths } from "../platform/node-modules.js";
 import { quote } from "../quote.js";
-import { isGguf, isPickle, PICKLE_CURE } from "./foreign.js";
+import { isGguf, isPickle, lookalike, PICKLE_CURE } from "./foreign.js";
 
 /** The folder of a model, and the one file in it that was given instead of the folder. */
 export interface Located {
@@ -29,19 +29,26 @@ export async function locate(path: string, access: HubAccess = {}): Promise<Loca
   const { lstat, readlink, stat } = await loadFiles();
   const { basename, dirname, resolve } = await loadPaths();
   const found = await stat(path).catch(() => undefined);
+  if (found) refuseRevision(path, access.revision);
   if (found?.isDirectory()) return locateSnapshot(resolve(path));
   if (found?.isFile()) {
     const full = resolve(path);
-    if (!path.endsWith(".safetensors") && !isGguf(basename(full))) throw notWeights(path);
+    if (!path.endsWith(".safetensors") && !isGguf(basename(full))) throw await notWeights(path);
     return { folder: await openFolder(dirname(full)), single: basename(full), notes: [] };
   }
-  if (!found && (await lstat(path).catch(() => undefined))?.isSymbolicLink()) {
+  if (found) {
+    throw new PenjingError(
+      path,
+      "it is a pipe or a device, and a model is read from here and there; save it to a file first.",
+    );
+  }
+  if ((await lstat(path).catch(() => undefined))?.isSymbolicLink()) {
     throw new PenjingError(
       path,
       `it is a symbolic link to ${quote(await readlink(path))}, where nothing is; download the model again or mend the link.`,
     );
   }
-  if (!found && isHubName(path)) return locateOnHub(path, access);
+  if (isHubName(path)) return locateOnHub(path, access);
   return { folder: await openFolder(path), notes: [] };
 }
 
@@ -53,7 +60,23 @@ async function locateOnHub(name: string, access: HubAccess): Promise<Located> {
   return { ...located, notes: [...found.notes, ...located.notes] };
 }
 
-function notWeights(path: string): PenjingError {
+/** @throws PenjingError when a revision is asked of what is on this machine */
+export function refuseRevision(path: string, revision: string | undefined): void {
+  if (revision === undefined) return;
+  throw new PenjingError(
+    path,
+    `it is on this machine, where it has no \`revision\`; leave that out, or write hf:// before the name of a model on the hub.`,
+  );
+}
+
+/** Characters that tell what a file is. */
+const START = 16;
+
+async function notWeights(path: string): Promise<PenjingError> {
+  const file = await openFile(path);
+  const bytes = await file.read(0, Math.min(START, file.size)).finally(() => file.close());
+  const found = lookalike(String.fromCharCode(...bytes));
+  if (found) return new PenjingError(path, found);
   if (isPickle(path)) return new PenjingError(path, `it is a PyTorch file; ${PICKLE_CURE}.`);
   return new PenjingError(
     path,

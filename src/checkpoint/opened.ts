@@ -3,6 +3,9 @@ import type { Folder } from "../platform/files.js";
 import type { BesideFiles } from "./beside.js";
 import type { TensorInfo } from "./safetensors.js";
 
+/** Longest config.json accepted, in bytes; published ones stay below 100 kB. */
+export const MAX_CONFIG_BYTES = 10_000_000;
+
 /** A tensor and the file that holds it. */
 export interface CheckpointTensor extends TensorInfo {
   readonly file: string;

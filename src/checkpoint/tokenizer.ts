@@ -11,7 +11,7 @@ import {
   own,
   parseJson,
 } from "./json.js";
-import { type Definition, readDefinition } from "./tokenizer/definition.js";
+import type { Definition } from "./tokenizer/definition.js";
 import type { Encoding } from "./tokenizer/pipeline.js";
 
 /** Longest tokenizer.json accepted, in bytes; the largest published ones have about 35 MB. */
@@ -105,6 +105,7 @@ export async function loadTokenizer(
   await rest();
   const parsed = await withRest(jsonSteps(text, where, MAX_CONFIG_DEPTH), rest);
   await pause(signal);
+  const { readDefinition } = await import("./tokenizer/definition.js");
   const definition = readDefinition(where, parsed);
   await pause(signal);
   const settings = (await readSettings(folder, "tokenizer_config.json")) ?? {};

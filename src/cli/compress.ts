@@ -4,7 +4,8 @@ import { CAST_DTYPES, type CastDType } from "../checkpoint/cast.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { openCompressRegistry } from "../compress/registry.js";
 import { type CompressResult, compress } from "../compress.js";
-import type { Perplexity } from "../evaluate.js";
+import { PenjingError } from "../errors.js";
+import type { EvaluateOptions, Perplexity } from "../evaluate.js";
 import type { BosMode } from "../models/bos.js";
 import { partialPath } from "../platform/disk.js";
 import { refuseOverlap } from "../platform/overlap.js";
@@ -99,7 +100,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
     .option("--work <folder>", "keep unfinished work there (default: OUT.partial)")
     .option(
       "--eval <file>",
-      "measure perplexity on this text or dataset before and after; - for standard input (default: none)",
+      "measure perplexity on this text or dataset before and after, and how far the two models are apart; - for standard input (default: none)",
     )
     .option(
       "--window <n>",
@@ -161,14 +162,11 @@ async function runOn(
   const { bos, budget, dtype, force, out, tokenizer, work: folder } = flags;
   const backend = backendOf(flags);
   let scoring = 0;
-  const score = async (model: string | Checkpoint, title: string) => {
+  const score = async (title: string, given: Pick<EvaluateOptions, "model" | "against">) => {
     if (text === undefined) return undefined;
     const { window } = flags;
-    // The output has it as its own.
-    const own = model === out ? undefined : tokenizer;
-    const given = { model, text, window, bos, tokenizer: own };
-    const options = { ...given, plugins, ...backend, signal };
-    const scored = await scoreText(options, title, flags);
+    const options = { ...given, text, window, bos, tokenizer, plugins, ...backend, signal };
+    const scored = await scoreText(options, title, flags).catch(ofEval);
     scoring += scored.seconds;
     return scored;
   };
@@ -181,7 +179,7 @@ async function runOn(
     for await (const event of work) {
       if (event.type === "start") {
         // Scored here, after the input was found to be good: it may take long.
-        before = await score(model, "before ");
+        before = await score("before ", { model });
         progress = openProgress("compress", flags);
       } else if (event.type === "progress") {
         const { phase, fraction, secondsLeft } = event;
@@ -200,13 +198,19 @@ async function runOn(
   const result = await work.result();
   let after: Perplexity | undefined;
   try {
-    after = await score(out, "after  ");
+    after = await score("after  ", { model: out, against: model });
   } catch (error) {
     throw new EndedEarly(error, `the model at ${out} is complete, but its perplexity is not known`);
   }
   const time = { seconds: (performance.now() - begun) / 1000, scoring };
   if (flags.json) printJson({ model: name, out, ...result, seconds: time.seconds, before, after });
   else printResult(out, result, { before, after }, time, flags);
+}
+
+/** An error of the text to score, which has another name here. */
+function ofEval(error: unknown): never {
+  if (!(error instanceof PenjingError) || error.where !== "text") throw error;
+  throw new PenjingError("eval", error.bare, { cause: error });
 }
 
 function blockText({ block, blocks }: { readonly block: number; readonly blocks: number }): string {
@@ -282,6 +286,10 @@ function printResult(
   if (before && after) {
     print(
       `perplexity   ${before.perplexity.toFixed(3)} -> ${after.perplexity.toFixed(3)} (${after.windows} windows of ${after.window} tokens)`,
+    );
+    const { kl, agreement } = after.against!;
+    print(
+      `beside it    KL ${kl.toPrecision(3)} nats a token, ${(100 * agreement).toFixed(1)}% of the likeliest tokens are the same`,
     );
   }
   const measured = after ? `, of which ${durationText(scoring)} for the perplexity` : "";

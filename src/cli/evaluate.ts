@@ -21,6 +21,7 @@ interface EvaluateFlags extends PrintOptions, BackendFlags, TokenizerFlags, HubF
   readonly text: string;
   readonly textColumn?: string;
   readonly window?: number;
+  readonly against?: string;
   readonly bos: BosMode;
 }
 
@@ -28,6 +29,7 @@ const EXAMPLES = `
 Examples:
   $ penjing eval llama-24/ --text wiki.test.raw
   $ penjing eval llama-24/ --text wiki.test.raw --window 256 --json
+  $ penjing eval llama-24/ --against llama/ --text wiki.test.raw
   $ penjing eval model-Q4_K_M.gguf --text wiki.test.raw
   $ penjing eval llama-24/ --text wikitext-2-raw-v1/test.parquet
   $ zcat wiki.gz | penjing eval llama-24/ --text -
@@ -45,6 +47,10 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
         "--window <n>",
         "tokens in each window (default: the model's context, at most 2048)",
         number,
+      )
+      .option(
+        "--against <model>",
+        "the model that this one was made from: how far its probabilities are from that one's, token by token (default: none)",
       ),
     "each window (auto: for families that need it)",
   );
@@ -93,14 +99,26 @@ async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Pr
   const { quiet, textColumn: column } = flags;
   const text = await readTexts(flags.text, { reader: "--text", column, signal, quiet });
   const options = { text, window, bos, tokenizer, plugins, ...backendOf(flags), signal };
-  const score = await onModel(model, flags, signal, (model) =>
-    scoreText({ ...options, model }, "eval", flags),
-  );
+  const score = await onModel(model, flags, signal, async (model) => {
+    if (flags.against === undefined) return scoreText({ ...options, model }, "eval", flags);
+    return onModel(flags.against, flags, signal, (against) =>
+      scoreText({ ...options, model, against }, "eval", flags),
+    );
+  });
   if (flags.json) {
-    printJson({ model, text: flags.text, ...score });
+    const against = score.against && { model: flags.against, ...score.against };
+    printJson({ model, text: flags.text, ...score, ...(against && { against }) });
     return;
   }
   print(`perplexity   ${score.perplexity.toFixed(4)}`);
+  if (score.against) {
+    const { perplexity, perplexityRatio, kl, agreement } = score.against;
+    print(
+      `ratio        ${perplexityRatio.toFixed(4)} of ${perplexity.toFixed(4)}, ${flags.against}`,
+    );
+    print(`KL           ${kl.toPrecision(4)} nats a token`);
+    print(`agreement    ${(100 * agreement).toFixed(2)}% of the likeliest tokens are the same`);
+  }
   print(`tokens       ${score.tokens} predicted, ${score.windows} windows of ${score.window}`);
   if (score.bosId !== undefined) print(`bos          token ${score.bosId} begins each window`);
   if (score.unknownTokens > 0) print(`unknown      ${score.unknownTokens} tokens of the text`);

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.js";
+import { refuseRevision } from "../checkpoint/locate.js";
 import { isHubName } from "../hub/names.js";
 import { type DownloadedModel, downloadModel, type HubOptions } from "../hub.js";
 import { loadFiles } from "../platform/node-modules.js";
@@ -51,8 +52,9 @@ async function resolveModel(
 ): Promise<ResolvedModel> {
   const { revision, offline, download } = flags;
   const { lstat } = await loadFiles();
-  const isOnHub = isHubName(given) && !(await lstat(given).catch(() => undefined));
-  if (!isOnHub) return { model: given, close: async () => {} };
+  const isHere = await lstat(given).catch(() => undefined);
+  if (isHere) refuseRevision(given, revision);
+  if (isHere || !isHubName(given)) return { model: given, close: async () => {} };
   if (download !== false || offline) {
     const { path } = await followDownload(given, { revision, offline, signal }, flags);
     return { model: path, close: async () => {} };

@@ -21,6 +21,7 @@ import {
   type NumberSpec,
   type OptionSpec,
   type OptionSpecs,
+  pick,
 } from "../options.js";
 import { quantizers } from "../quantizers/index.js";
 import { quote } from "../quote.js";
@@ -192,8 +193,10 @@ export async function readRecipeFlags(
   signal?: AbortSignal,
 ): Promise<StepsRecipe> {
   const file = flags.recipe ? await readRecipeFile(flags.recipe, registry, signal) : undefined;
-  const { method, sparsity, options, ignore, ...settings } = flatFlags(flags);
-  const own = { method, sparsity, ...options };
+  const { options, ignore, ...flat } = flatFlags(flags);
+  const settings = pick(flat, Object.keys(SETTINGS));
+  const own: Record<string, unknown> = { ...pick(flat, Object.keys(prune.options)), ...options };
+  const { method } = own;
   const turn = given(flags, Object.keys(rotate.options), rotate.name);
   const said = Object.keys({
     ...definedOnly({ ...own, ignore }),
@@ -235,7 +238,7 @@ export async function readRecipeFlags(
     );
   }
   // The file's options belong to the file's method.
-  const kept = isOtherMethod ? definedOnly({ sparsity: before.sparsity }) : before;
+  const kept = isOtherMethod ? pick(before, Object.keys(known)) : before;
   if (at >= 0) {
     steps[at] = {
       ...fromFile,

@@ -68,11 +68,11 @@ export async function readText(path: string, options: ReadTextOptions): Promise<
 
 /** What the help says of a file that `readTexts` reads. */
 export const TEXT_FILES =
-  "UTF-8 text, .jsonl[.gz] or .parquet, on the disk or as hf://datasets/org/name/FILE";
+  "UTF-8 text, .jsonl[.gz] (or .json of such lines) or .parquet, on the disk or as hf://datasets/org/name/FILE";
 
 /** The same of the flag that names a dataset's column. */
 export const TEXT_COLUMN =
-  'column of .jsonl and .parquet that holds texts, or conversations for the chat template (default: "text", else "messages")';
+  'column of .jsonl, .json and .parquet that holds texts, or conversations for the chat template (default: "text", else "messages")';
 
 /**
  * Reads a text as `readText` does, or opens the dataset that a file's name says it is. A name on the hub,

@@ -56,8 +56,10 @@ export async function* compressBlock(
   try {
     for (const { run } of steps) await run.prepare?.(state.block);
     const needs = statisticsNeeded(model, steps, layer);
-    if (needs.size > 0) {
-      state.statistics = yield* passes.gather("calibrate", state.block, needs, { advance: false });
+    const advanceDense = advance && passes.calibration.dense !== undefined;
+    if (needs.size > 0 || advanceDense) {
+      const options = { advance: false, advanceDense };
+      state.statistics = yield* passes.gather("calibrate", state.block, needs, options);
     }
     for (const [i, { run }] of steps.entries()) yield* run.apply(state, shares[i]);
     disposeStatistics(state.statistics.values());

@@ -17,6 +17,8 @@ export interface Calibration {
   readonly runner: BlockRunner;
   /** [samples * length, hiddenSize], updated in place from block to block. */
   readonly stream: ResidualStream;
+  /** The same in the dense model, where a statistic compares the two. */
+  readonly dense?: ResidualStream | undefined;
   readonly samples: number;
   readonly length: number;
 }
@@ -24,6 +26,12 @@ export interface Calibration {
 /** Windows of `length` tokens that go through a block at a time. */
 export function batchSequences(samples: number, length: number): number {
   return Math.min(samples, Math.max(1, Math.floor(BATCH_TOKENS / length)));
+}
+
+export interface CalibrationOptions {
+  /** Whether the dense model's stream is there too. @default false */
+  readonly twice?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -36,18 +44,27 @@ export async function openCalibration(
   backend: Backend,
   { ids, samples }: Pick<Windows, "ids" | "samples">,
   { length, stream: dtype }: Pick<Settings, "length" | "stream">,
-  signal?: AbortSignal,
+  { twice, signal }: CalibrationOptions = {},
 ): Promise<Calibration> {
   const { spec } = model;
   const stream = new ResidualStream(backend, ids.length, spec.hiddenSize, { dtype });
   await embedTokens(model, ids, stream, length, signal);
   const runner = new BlockRunner(backend, spec, batchSequences(samples, length) * length, length);
-  return { runner, stream, samples, length };
+  const dense = twice ? await stream.copy("dense") : undefined;
+  return { runner, stream, dense, samples, length };
 }
 
-export async function closeCalibration({ runner, stream }: Calibration): Promise<void> {
-  runner.dispose();
-  await stream.close();
+export async function closeCalibration(calibration: Calibration): Promise<void> {
+  calibration.runner.dispose();
+  for (const [, stream] of streamsOf(calibration)) await stream.close();
+}
+
+/** Its streams by the names that they are kept under. */
+export function streamsOf({
+  stream,
+  dense,
+}: Calibration): [name: string, stream: ResidualStream][] {
+  return [["stream", stream], ...(dense ? ([["dense", dense]] as [string, ResidualStream][]) : [])];
 }
 
 /** A learned embedding of the first positions, [length, hiddenSize]; undefined where there is none. */

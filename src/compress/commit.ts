@@ -1,5 +1,6 @@
 import { SIDE_FILE, storedBytes } from "../checkpoint/checkpoint.js";
 import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
+import { CONFIG } from "../checkpoint/config-text.js";
 import { bytesOf } from "../checkpoint/safetensors-writer.js";
 import { extrasMetadata, isRotation } from "../extras.js";
 import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../layout.js";
@@ -12,7 +13,7 @@ import { pacer } from "../run.js";
 import { sizeOf } from "../tensor.js";
 import type { Journal } from "./journal.js";
 import type { LayerReport } from "./layer.js";
-import { besideWeights, CONFIG, type Packing, REPORT_FILE, type Totals } from "./output.js";
+import { besideWeights, type Packing, REPORT_FILE, type Totals } from "./output.js";
 import { readUnit, type Unit } from "./unit.js";
 
 /**
@@ -24,7 +25,7 @@ export async function copyBeside(
   output: OutputFolder,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { carried } = besideWeights(model, layout, () => true);
+  const { carried } = await besideWeights(model, layout, () => true);
   // config.json may change by what is found on the way; the others this run writes anew.
   const written = [CONFIG, SIDE_FILE, REPORT_FILE];
   const names = carried.filter((name) => !written.includes(name));
@@ -128,7 +129,7 @@ export class Output {
     const { model } = packing;
     const changes = Object.assign({}, ...[...units.values()].map(({ config }) => config));
     const isPacked = (name: string) => packing.isPacked(name);
-    const { carried, texts } = besideWeights(model, layout, isPacked, changes, this.forms);
+    const { carried, texts } = await besideWeights(model, layout, isPacked, changes, this.forms);
     if (carried.includes(CONFIG)) await copyOtherFiles(model.checkpoint, output, [CONFIG]);
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
   }

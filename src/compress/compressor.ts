@@ -15,6 +15,7 @@ import {
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
+import { PenjingError } from "../errors.js";
 import type { Layout } from "../layout.js";
 import { findLayout } from "../layouts/index.js";
 import { blockName, type DecoderSpec } from "../model.js";
@@ -31,7 +32,7 @@ import { closeCalibration, openCalibration } from "./calibration.js";
 import { copyBeside, Output } from "./commit.js";
 import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel } from "./input.js";
 import type { Journal } from "./journal.js";
-import { type LayerPlan, type LayerReport, layerParts } from "./layer.js";
+import { allLayerParts, type LayerPlan, type LayerReport, statisticsOf } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { describeOutput, Packing, REPORT_FILE, refuseRotation } from "./output.js";
 import { Passes } from "./pass.js";
@@ -39,12 +40,12 @@ import { Course, type Progress } from "./progress.js";
 import { planRecipe, type Recipe, readRecipe } from "./recipe.js";
 import { openCompressRegistry } from "./registry.js";
 import {
-  dropStream,
-  hasStream,
-  keepStream,
+  dropStreams,
+  hasStreams,
+  keepStreams,
   openWorkplace,
   RunFacts,
-  restoreStream,
+  restoreStreams,
   type Workplace,
 } from "./resume.js";
 import { Sources } from "./sources.js";
@@ -95,6 +96,12 @@ export async function* compressSteps(
     const linears = prunableLayers(model.spec);
     const steps = await planRecipe(recipe, model.spec, linears, registry, signal);
     await pause(signal);
+    if (recipe.statistics === "dense" && comparesStreams(steps, registry)) {
+      throw new PenjingError(
+        "anchor",
+        "with `statistics: dense` every layer's inputs are the dense model's, so there is nothing to make up for; leave one of the two out.",
+      );
+    }
     const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
     const layout = findLayout(recipe.layout, "layout", registry.layouts);
     await pause(signal);
@@ -227,7 +234,7 @@ function pluginsOf(
   layout: Layout,
 ): UsedPlugin[] {
   const plans = [...plan.values()];
-  const needs = plans.flatMap(({ method, options }) => method.needs(options));
+  const needs = plans.flatMap(statisticsOf);
   const isQuantizer = ({ stores }: LayerPlan) => stores !== undefined;
   return usedPlugins({
     methods: plans.filter((one) => !isQuantizer(one)).map(({ method }) => method),
@@ -236,6 +243,12 @@ function pluginsOf(
     families: [families[modelTypeOf(checkpoint.config, families)]],
     statistics: needs.map((name) => statistics[name]),
   });
+}
+
+/** Whether a step reads what compares the dense model's inputs with the compressed one's. */
+function comparesStreams(steps: readonly Transform[], { statistics }: Registry): boolean {
+  const plans = steps.flatMap(({ layers }) => [...layers.values()]);
+  return plans.some((plan) => statisticsOf(plan).some((name) => statistics[name].sees === "both"));
 }
 
 /** What the blocks of a run have in common. */
@@ -285,8 +298,8 @@ async function* blocksFrom(
   const { model } = packing;
   const { length: layers } = model.spec.blocks;
   const { backend } = lease;
-  const calibration = await openCalibration(model, backend, windows, recipe, signal);
-  const { stream } = calibration;
+  const options = { twice: comparesStreams(steps, registry), signal };
+  const calibration = await openCalibration(model, backend, windows, recipe, options);
   const passes = new Passes(backend, calibration, signal, registry.statistics);
   const { seed } = recipe;
   // Without windows nothing runs through the blocks.
@@ -310,17 +323,15 @@ async function* blocksFrom(
     const outcome = step.value;
     budget.finish();
     at = block + 1;
-    if (journal.isLasting && at < layers) await keepStream(journal, stream, at);
+    if (journal.isLasting && at < layers) await keepStreams(journal, calibration, at);
     const unit = await finishBlock(
       packing,
       new UnitWriter(journal, unitName(model.spec, block)),
       outcome,
     );
     // The stream before this block stays, in case what came of it is damaged.
-    const ways = [{}, { stores: "codes" }] as const;
-    const parts = unit.layers.flatMap(({ name }) => ways.flatMap((way) => layerParts(name, way)));
-    journal.drop(parts);
-    await dropStream(journal, block - 1);
+    journal.drop(unit.layers.flatMap(({ name }) => allLayerParts(name)));
+    dropStreams(journal, calibration, block - 1);
     return unit;
   }
 
@@ -334,8 +345,8 @@ async function* blocksFrom(
         yield note(blockName(model.spec, block), message);
       } else {
         let from = block;
-        while (from > at && !hasStream(journal, stream, from)) from--;
-        if (from > at) await restoreStream(journal, stream, from);
+        while (from > at && !hasStreams(journal, calibration, from)) from--;
+        if (from > at) await restoreStreams(journal, calibration, from);
         at = from;
         for (let again = from; again < block; again++) {
           const begun = blockName(model.spec, block);

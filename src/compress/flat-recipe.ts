@@ -7,6 +7,7 @@ import {
   type GivenOptions,
   isMapping,
   type OptionValue,
+  pick,
 } from "../options.js";
 import type { QuantizerName } from "../quantizers/index.js";
 import { quote } from "../quote.js";
@@ -24,6 +25,8 @@ export interface FlatOverride {
   readonly match: string;
   readonly method?: MethodName | QuantizerName | (string & {}) | undefined;
   readonly sparsity?: SparsityText | number | undefined;
+  readonly anchor?: number | undefined;
+  readonly refit?: number | undefined;
   /** They take the place of an earlier override's. */
   readonly options?: Readonly<Record<string, OptionValue | undefined>> | undefined;
 }
@@ -34,6 +37,10 @@ export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   readonly method?: MethodName | QuantizerName | (string & {}) | undefined;
   /** Of pruning: "2:4", or the share of weights to remove such as "50%". @default "2:4" */
   readonly sparsity?: SparsityText | number | undefined;
+  /** As in `ANCHOR`. @default 0 */
+  readonly anchor?: number | undefined;
+  /** As in `REFIT`. @default 0 */
+  readonly refit?: number | undefined;
   /** Options of the method by name. @default {} */
   readonly options?: Readonly<Record<string, OptionValue | undefined>> | undefined;
   /** As in `StepReach`. */
@@ -44,22 +51,27 @@ export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   readonly rotate?: GivenOptions<typeof ROTATE_OPTIONS> | undefined;
 }
 
-export const FLAT_KEYS = ["method", "sparsity", "options", "ignore", "overrides", "rotate"];
-/** A recipe of the short form with its steps listed, neither complete nor checked beyond that. */
+/** Options of prune, whatever the method. */
+const PRUNE_KEYS = Object.keys(transforms.prune.options);
+export const FLAT_KEYS = [...PRUNE_KEYS, "options", "ignore", "overrides", "rotate"];
+/**
+ * The same with its steps listed, neither complete nor checked beyond that.
+ *
+ * @throws PenjingError when its keys are none of a recipe, or are malformed
+ */
 export function flatSteps(
-  { version: _, ...given }: Readonly<Record<string, unknown>>,
+  { version: _, ...recipe }: Readonly<Record<string, unknown>>,
   where: string,
   kinds: AnyKinds,
-): Readonly<Record<string, unknown>> {
-  if (given.steps !== undefined) {
+): object {
+  if (recipe.steps !== undefined) {
     throw new PenjingError(where, "steps needs a version beside it; write version: 2.");
   }
-  refuseUnknownKeys(where, given, [
-    ...FLAT_KEYS.slice(0, 2),
-    ...Object.keys(SETTINGS),
-    ...FLAT_KEYS,
-  ]);
-  const { method, sparsity, options, ignore, overrides, rotate, ...settings } = given;
+  refuseUnknownKeys(where, recipe, [...PRUNE_KEYS, ...Object.keys(SETTINGS), ...FLAT_KEYS]);
+  const { options, ignore, overrides, rotate, ...rest } = recipe;
+  const settings = Object.fromEntries(
+    Object.entries(rest).filter(([key]) => !PRUNE_KEYS.includes(key)),
+  );
   const steps: unknown[] = [];
   if (Array.isArray(rotate)) {
     throw new PenjingError(
@@ -68,15 +80,18 @@ export function flatSteps(
     );
   }
   if (rotate !== undefined) steps.push({ rotate });
-  const kind = kindOf(method, kinds);
-  if (kind !== kinds.prune && sparsity !== undefined) {
+  const kind = kindOf(rest.method, kinds);
+  const given = pick(rest, PRUNE_KEYS);
+  const own = Object.keys(kind.options);
+  const foreign = Object.keys(definedOnly(given)).find((key) => !own.includes(key));
+  if (foreign) {
     throw new PenjingError(
-      `${where}: sparsity`,
-      `${method} removes no weights; leave it out, or prune in a step of its own before.`,
+      `${where}: ${foreign}`,
+      `${rest.method} removes no weights; leave it out, or prune in a step of its own before.`,
     );
   }
   steps.push({
-    [kind.name]: definedOnly({ method, sparsity, ...ownOptions(options, where, kind) }),
+    [kind.name]: { ...given, ...ownOptions(options, where, kind) },
     ...definedOnly({
       ignore,
       overrides: Array.isArray(overrides) ? flatOverrides(overrides, where, kind) : overrides,

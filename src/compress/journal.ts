@@ -284,11 +284,6 @@ export class Journal {
     });
   }
 
-  /** Names of the parts that begin so. */
-  named(start: string): string[] {
-    return [...this.parts].filter((name) => name.startsWith(start));
-  }
-
   /** Ends the work here; a folder in which nothing was kept is as if it had never begun. */
   async leave(): Promise<void> {
     await this.written;

@@ -6,6 +6,8 @@ import { floatName, nameParts } from "../forms/names.js";
 import { readCodes } from "../forms/packed-grid.js";
 import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
+import { ANCHOR_NEEDS, anchoredTarget } from "../least-squares/anchor.js";
+import { refit } from "../least-squares/refit.js";
 import type { AnyMethod, LinearProblem, PruneOutcome } from "../method.js";
 import type { Site } from "../model.js";
 import type { BlockWeights, LinearWeight } from "../models/decoder.js";
@@ -29,6 +31,19 @@ export interface LayerPlan {
   readonly sparsity: Sparsity;
   /** Of quantizers: whether the codes are stored or the values that they stand for. */
   readonly stores?: "codes" | "values" | undefined;
+  /** As `ANCHOR` says. */
+  readonly anchor: number;
+  /** As `REFIT` says. */
+  readonly refit: number;
+}
+
+/** Names of the statistics that a plan reads. */
+export function statisticsOf({ method, options, anchor, refit }: LayerPlan): string[] {
+  return [
+    ...method.needs(options),
+    ...(anchor > 0 ? ANCHOR_NEEDS : []),
+    ...(refit > 0 ? ["hessian"] : []),
+  ];
 }
 
 /** What one layer became: a line of the report. */
@@ -125,6 +140,11 @@ export function layerParts(
   return [part, `${part}.state`];
 }
 
+/** All of them, whatever was done to the layer. */
+export function allLayerParts(name: string): string[] {
+  return [{}, { stores: "codes" } as const].flatMap((way) => layerParts(name, way));
+}
+
 /**
  * Prunes one layer, unless the journal has it, and opens what came out as it is rounded to the dtype
  * that it is saved in.
@@ -164,16 +184,19 @@ export async function solveLayer(
   { original, plan, ...problem }: SolveOptions,
 ): Promise<SolvedLayer> {
   const { method, sparsity, options } = plan;
+  const target = await targetOf(backend, { original, plan, ...problem });
   const weight = backend.zeros(original.shape);
   let outcome: PruneOutcome | undefined;
   try {
-    backend.copy(original, weight);
+    backend.copy(target, weight);
     const made = await method.prune({ ...problem, weight, sparsity, backend }, options);
     const shape = [original.shape[0], original.shape[1]] as const;
     const promised = method.form?.(shape, options);
     checkOutcome(made, shape, methodName(method), problem.name, promised);
     outcome = made;
-    const { curve, figures, notes } = outcome;
+    const { curve, notes } = outcome;
+    const fitted = await fit(backend, { target, weight, outcome, plan, ...problem });
+    const figures = { ...outcome.figures, ...fitted };
     const form = formIn(outcome, plan);
     const mask = (await backend.read(outcome.mask)) as Uint8Array;
     const report: LayerReport = {
@@ -192,6 +215,7 @@ export async function solveLayer(
     throw error;
   } finally {
     outcome?.mask.dispose();
+    if (target !== original) target.dispose();
   }
 }
 
@@ -200,6 +224,55 @@ function formIn({ form }: PruneOutcome, { stores }: LayerPlan): Form | undefined
   if (!form || stores !== "values") return form;
   for (const tensor of partsIn(form)) tensor.dispose();
   return undefined;
+}
+
+/** What a layer is to compute: its weight, or what makes up for its inputs. */
+async function targetOf(
+  backend: Backend,
+  { name, original, plan, statistics, signal }: SolveOptions,
+): Promise<Tensor> {
+  const { anchor } = plan;
+  if (anchor === 0) return original;
+  const { hessian, crossMoment } = statistics.tensors;
+  const problem = { name, weight: original, hessian, crossMoment, anchor, signal };
+  return anchoredTarget(backend, problem);
+}
+
+/** Fits what was kept to the target, where that is asked for. What it did, for the report. */
+async function fit(
+  backend: Backend,
+  {
+    target,
+    weight,
+    outcome,
+    plan,
+    statistics,
+    signal,
+  }: Omit<SolveOptions, "original"> & {
+    readonly target: Tensor;
+    readonly weight: Tensor;
+    readonly outcome: PruneOutcome;
+  },
+): Promise<Record<string, number>> {
+  const { hessian } = statistics.tensors;
+  const { anchor, refit: iterations } = plan;
+  const figures: Record<string, number> = {};
+  const errorNow = async () => {
+    const effective = outcome.form ? await decode(backend, outcome.form) : weight;
+    try {
+      return await layerError(backend, target, effective, hessian, signal);
+    } finally {
+      if (outcome.form) effective.dispose();
+    }
+  };
+  if (iterations > 0) {
+    figures.errorBeforeRefit = await errorNow();
+    const { mask } = outcome;
+    await refit(backend, { weight, mask, target, hessian, iterations, signal });
+    figures.errorAfterRefit = await errorNow();
+  }
+  if (anchor > 0) figures.anchoredError = figures.errorAfterRefit ?? (await errorNow());
+  return figures;
 }
 
 /** What messages call a method. */

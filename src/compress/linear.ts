@@ -23,7 +23,7 @@ import type { Statistic, Statistics } from "../statistic.js";
 import { StatisticsGatherer } from "../statistics-gatherer.js";
 import { paceSteps } from "../steps.js";
 import type { Tensor } from "../tensor.js";
-import { disposeSolved, solveLayer } from "./layer.js";
+import { disposeSolved, solveLayer, statisticsOf } from "./layer.js";
 import { openCompressRegistry } from "./registry.js";
 import { layerPlan, pruneKind } from "./transforms/prune.js";
 
@@ -40,6 +40,11 @@ export interface PruneLinearOptions extends BackendOptions, PluginOptions {
   readonly options?: Readonly<Record<string, number>> | undefined;
   /** [tokens, cols] row-major: the layer's inputs. Methods other than magnitude need these or `hessian`. */
   readonly activations?: Float32Array | undefined;
+  /**
+   * [tokens, cols] row-major: the inputs for the same tokens in the dense model. The option `anchor`
+   * needs them.
+   */
+  readonly denseActivations?: Float32Array | undefined;
   /** Sequences that the activations were cut into. @default 1 */
   readonly sequences?: number | undefined;
   /** [cols, cols], (2 / sequences) XᵀX, when the activations themselves are not at hand. */
@@ -60,6 +65,7 @@ const ARGUMENTS: Arguments<PruneLinearOptions> = {
   sparsity: ANY,
   options: MAPPING,
   activations: FLOATS,
+  denseActivations: FLOATS,
   sequences: NUMBER,
   hessian: FLOATS,
   tokens: NUMBER,
@@ -119,11 +125,12 @@ async function pruneOn(
   registry: Registry,
 ): Promise<PrunedLinear> {
   const prune = pruneKind(registry);
-  const { weight, rows, cols, activations, hessian, sequences = 1 } = options;
+  const { weight, rows, cols, activations, denseActivations, hessian, sequences = 1 } = options;
   const step = definedOnly({ method: options.method, sparsity: options.sparsity });
   const given = resolveOptions(prune.options, { ...options.options, ...step }, "pruneLinear");
   const plan = layerPlan(given, registry);
   const { method, sparsity } = plan;
+  const needs = statisticsOf(plan);
   const isCount = (value: number) => Number.isSafeInteger(value) && value >= 1;
   need(
     isCount(rows) && isCount(cols),
@@ -143,8 +150,18 @@ async function pruneOn(
     `hessian has ${hessian?.length} elements, must have cols * cols = ${cols * cols}.`,
   );
   need(
-    method.needs(plan.options).length === 0 || activations !== undefined || hessian !== undefined,
+    needs.length === 0 || activations !== undefined || hessian !== undefined,
     `${method.name} needs the layer's inputs; give activations or hessian, or use method "magnitude".`,
+  );
+  need(
+    !needs.some((name) => registry.statistics[name].sees === "both") ||
+      activations === undefined ||
+      denseActivations !== undefined,
+    "anchor compares the layer's inputs with those of the dense model; give them as denseActivations.",
+  );
+  need(
+    !denseActivations || denseActivations.length === activations?.length,
+    `denseActivations have ${denseActivations?.length} elements, must have as many as activations, which are ${activations?.length ?? 0}.`,
   );
   need(
     sparsity.kind !== "n:m" || cols % sparsity.m === 0,
@@ -166,7 +183,9 @@ async function pruneOn(
     const original = await finite("weight holds", upload(weight, [rows, cols]));
     const inputs = activations && upload(activations, [activations.length / cols, cols]);
     if (inputs) await finite("activations hold", inputs);
-    const needs = method.needs(plan.options);
+    const dense =
+      denseActivations && upload(denseActivations, [denseActivations.length / cols, cols]);
+    if (dense) await finite("denseActivations hold", dense);
     const statistics = inputs
       ? await gather(
           backend,
@@ -174,6 +193,7 @@ async function pruneOn(
           sequences,
           // The Hessian serves the error too.
           [...new Set([...needs, "hessian"])].map((one) => registry.statistics[one]),
+          dense,
           options.signal,
         )
       : hessian
@@ -217,11 +237,12 @@ async function gather(
   activations: Tensor,
   sequences: number,
   wanted: readonly Statistic[],
+  dense: Tensor | undefined,
   signal: AbortSignal | undefined,
 ): Promise<Statistics> {
   const gatherer = new StatisticsGatherer(backend, activations.shape[1], sequences, wanted);
   try {
-    await paceSteps(gatherer.add(activations), signal);
+    await paceSteps(gatherer.add(activations, dense), signal);
     return await gatherer.finish("pruneLinear");
   } catch (error) {
     gatherer.dispose();

@@ -1,3 +1,4 @@
+import { CONFIG, configText } from "../checkpoint/config-text.js";
 import { PenjingError } from "../errors.js";
 import type { Form, Leaf } from "../form.js";
 import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
@@ -11,7 +12,6 @@ import { VERSION } from "../version.js";
 import type { LayerPlan } from "./layer.js";
 import type { UnitWriter } from "./unit.js";
 
-export const CONFIG = "config.json";
 /** Times and memory of the run, which differ from run to run. */
 export const REPORT_FILE = "penjing-report.json";
 
@@ -144,19 +144,20 @@ export interface Beside {
 }
 
 /**
- * What goes beside the weights of a model that is written in another layout, or in the same.
+ * What goes beside the weights of a model that is written in another layout, or in the same. Numbers of
+ * config.json that do not change keep their spelling.
  *
  * @param isPacked whether the linear weight of this name is packed in the output
  * @param changes keys of config.json that change for other reasons. @default {}
  * @param forms of weights that are quantized in the output, by name. @default none
  */
-export function besideWeights(
+export async function besideWeights(
   { checkpoint, spec, layout, registry }: StoredModel,
   target: Layout,
   isPacked: (weightName: string) => boolean,
   changes: object = {},
   forms: ReadonlyMap<string, Form<unknown>> = new Map(),
-): Beside {
+): Promise<Beside> {
   const head = outerTensors(spec).head.replace(/\.weight$/, "");
   const modules = [...modelSites(spec).keys(), head].filter((name) => {
     const weight = `${name}.weight`;
@@ -167,7 +168,7 @@ export function besideWeights(
   const written = layoutConfig(config, layout, target, modules, forms) ?? (isChanged && config);
   const texts = {
     ...target.files,
-    ...(written && { [CONFIG]: `${JSON.stringify(written, null, 2)}\n` }),
+    ...(written && { [CONFIG]: await configText(checkpoint.folder, written) }),
   };
   const own = layoutFiles(registry.layouts);
   const carried = checkpoint.beside.copied.filter(

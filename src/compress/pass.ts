@@ -5,6 +5,7 @@ import { pause, settlesWithin } from "../run.js";
 import type { Statistic, Statistics } from "../statistic.js";
 import { StatisticsGatherer } from "../statistics-gatherer.js";
 import { paceSteps } from "../steps.js";
+import type { Tensor } from "../tensor.js";
 import { batchSequences, type Calibration } from "./calibration.js";
 import type { ResidualStream } from "./stream.js";
 
@@ -27,6 +28,43 @@ export interface PassOptions {
   readonly advance: boolean;
   /** The residual stream to run over, of the calibration's shape. @default the calibration's */
   readonly stream?: ResidualStream | undefined;
+  /** Runs each batch over the dense model's stream first, through the same block. */
+  readonly dense?: Pick<PassOptions, "observe" | "advance"> | undefined;
+}
+
+export interface GatherOptions extends Omit<PassOptions, "observe" | "dense"> {
+  /** Whether the dense model's stream goes through the block too. @default false */
+  readonly advanceDense?: boolean | undefined;
+}
+
+/** Inputs of a batch in the dense model, kept until those of the compressed one come by. */
+class DenseInputs {
+  /** Linears whose inputs are kept. */
+  readonly wanted = new Set<string>();
+  private readonly kept = new Map<string, Tensor>();
+  private last: Tensor | undefined;
+
+  constructor(private readonly backend: Backend) {}
+
+  readonly observe: LinearObserver = (name, input) => {
+    if (!this.wanted.has(name)) return undefined;
+    const copy = this.backend.zeros(input.shape);
+    this.backend.copy(input, copy);
+    this.kept.set(name, copy);
+    return undefined;
+  };
+
+  /** What was kept of a linear, until the next is taken. */
+  take(name: string): Tensor | undefined {
+    this.last?.dispose();
+    this.last = this.kept.get(name);
+    this.kept.delete(name);
+    return this.last;
+  }
+
+  dispose(): void {
+    for (const tensor of [this.last, ...this.kept.values()]) tensor?.dispose();
+  }
 }
 
 /** Runs blocks over the calibration windows, and follows other long work, as steps. */
@@ -46,23 +84,29 @@ export class Passes {
   async *run(
     phase: string,
     block: BlockWeights,
-    { observe, advance, stream = this.calibration.stream }: PassOptions,
+    { dense, stream = this.calibration.stream, ...options }: PassOptions,
     share: (fraction: number) => number = (fraction) => fraction,
   ): Steps<void> {
     const { backend } = this;
     const { runner, samples, length } = this.calibration;
     const batch = batchSequences(samples, length);
     const work = backend.zeros([batch * length, stream.cols]);
+    const passes = [
+      ...(dense ? [{ ...dense, stream: this.calibration.dense! }] : []),
+      { ...options, stream },
+    ];
     try {
       for (let start = 0; start < samples; start += batch) {
         yield { phase, fraction: share(start / samples) };
         await pause(this.signal);
         const sequences = Math.min(batch, samples - start);
         const x = backend.rows(work, 0, sequences * length);
-        await stream.read(start * length, x);
-        const steps = runner.steps(x, block, { sequences, observe, observeOnly: !advance });
-        await paceSteps(steps, this.signal);
-        if (advance) await stream.write(start * length, x);
+        for (const { stream, observe, advance } of passes) {
+          await stream.read(start * length, x);
+          const steps = runner.steps(x, block, { sequences, observe, observeOnly: !advance });
+          await paceSteps(steps, this.signal);
+          if (advance) await stream.write(start * length, x);
+        }
       }
     } finally {
       work.dispose();
@@ -74,27 +118,35 @@ export class Passes {
    * Runs a block and gathers statistics of the inputs of some of its linears.
    *
    * @param needs what of which linear's inputs
+   * @param options with `advanceDense` the dense model's stream goes through the block too
    */
   async *gather(
     phase: string,
     block: BlockWeights,
     needs: ReadonlyMap<string, ReadonlySet<string>>,
-    options: Omit<PassOptions, "observe">,
+    { advanceDense, ...options }: GatherOptions,
     share?: (fraction: number) => number,
   ): Steps<Map<string, Statistics>> {
     const { backend } = this;
     const { samples } = this.calibration;
     const gatherers = new Map<string, StatisticsGatherer>();
     const statistics = new Map<string, Statistics>();
+    const dense = new DenseInputs(backend);
     try {
       for (const { name, shape } of sitesOf(block.spec)) {
         const wanted = needs.get(name);
         if (!wanted) continue;
         const chosen = [...wanted].map((statistic) => this.known[statistic]);
         gatherers.set(name, new StatisticsGatherer(backend, shape[1], samples, chosen));
+        if (chosen.some(({ sees }) => sees === "both")) dense.wanted.add(name);
       }
-      const observe: LinearObserver = (name, input) => gatherers.get(name)?.add(input);
-      yield* this.run(phase, block, { ...options, observe }, share);
+      const observe: LinearObserver = (name, input) =>
+        gatherers.get(name)?.add(input, dense.take(name));
+      const beside =
+        dense.wanted.size > 0 || advanceDense
+          ? { observe: dense.observe, advance: advanceDense ?? false }
+          : undefined;
+      yield* this.run(phase, block, { ...options, observe, dense: beside }, share);
       for (const [name, gatherer] of gatherers) {
         statistics.set(name, await gatherer.finish(`${block.name}.${name}`));
       }
@@ -102,6 +154,7 @@ export class Passes {
       return statistics;
     } finally {
       for (const gatherer of gatherers.values()) gatherer.dispose();
+      dense.dispose();
     }
   }
 

@@ -12,6 +12,7 @@ import { openOutput, refuseOverlap } from "../platform/overlap.js";
 import { memoryWorkFolder } from "../platform/work-folder.js";
 import type { UsedPlugin } from "../registry.js";
 import { VERSION } from "../version.js";
+import { type Calibration, streamsOf } from "./calibration.js";
 import { Journal, type RunInputs } from "./journal.js";
 import type { CompressOptions, CompressResult } from "./options.js";
 import { REPORT_FILE } from "./output.js";
@@ -55,6 +56,7 @@ export class RunFacts {
     const inputs = {
       "version of penjing": VERSION,
       model: await shapeOf(sources.model),
+      dtype: await dtypesOf(sources.model),
       recipe: JSON.stringify(recipe),
       "calibration text": JSON.stringify(calibration ?? null),
       [ARITHMETIC]: arithmeticOf(lease.backend),
@@ -138,9 +140,13 @@ function arithmeticOf({ name, arithmetic }: Pick<Backend, "name" | "arithmetic">
 /** Tells models of other shapes apart; that the bytes are the same is checked tensor by tensor. */
 async function shapeOf({ checkpoint, spec }: StoredModel): Promise<string> {
   const tensors = [...checkpoint.tensors.values()];
-  return sha256(
-    JSON.stringify([spec, tensors.map(({ name, dtype, shape }) => [name, dtype, shape])]),
-  );
+  return sha256(JSON.stringify([spec, tensors.map(({ name, shape }) => [name, shape])]));
+}
+
+/** What the tensors are read as: other ones where `dtype` asks for them. */
+async function dtypesOf({ checkpoint }: StoredModel): Promise<string> {
+  const all = [...checkpoint.tensors.values()].map(({ dtype }) => dtype);
+  return new Set(all).size === 1 ? all[0] : sha256(JSON.stringify(all));
 }
 
 /** Where a run keeps its work, and where its output goes. */
@@ -210,44 +216,48 @@ export async function openWorkplace(
   }
 }
 
-function streamPart(block: number, index: number): string {
-  return `stream.${block}.${index}`;
+/** The parts of the journal that hold a calibration's streams before a block. */
+function streamParts(
+  calibration: Calibration,
+  block: number,
+): { readonly part: string; readonly stream: ResidualStream; readonly index: number }[] {
+  return streamsOf(calibration).flatMap(([name, stream]) =>
+    Array.from({ length: stream.chunkCount }, (_, index) => {
+      return { part: `${name}.${block}.${index}`, stream, index };
+    }),
+  );
 }
 
-/** Keeps the residual stream before a block. */
-export async function keepStream(
+/** Keeps the residual streams before a block. */
+export async function keepStreams(
   journal: Journal,
-  stream: ResidualStream,
+  calibration: Calibration,
   block: number,
 ): Promise<void> {
-  for (let i = 0; i < stream.chunkCount; i++) {
-    const arrays = new Map([["bytes", await stream.chunk(i)]]);
-    await journal.save(streamPart(block, i), { facts: {}, arrays });
+  for (const { part, stream, index } of streamParts(calibration, block)) {
+    const arrays = new Map([["bytes", await stream.chunk(index)]]);
+    await journal.save(part, { facts: {}, arrays });
   }
 }
 
-/** Whether the residual stream before a block is kept, whole. */
-export function hasStream(
-  journal: Journal,
-  { chunkCount }: ResidualStream,
-  block: number,
-): boolean {
-  return Array.from({ length: chunkCount }).every((_, i) => journal.has(streamPart(block, i)));
+/** Whether the residual streams before a block are kept, whole. */
+export function hasStreams(journal: Journal, calibration: Calibration, block: number): boolean {
+  return streamParts(calibration, block).every(({ part }) => journal.has(part));
 }
 
-/** Sets the residual stream to what it was before a block. */
-export async function restoreStream(
+/** Sets the residual streams to what they were before a block. */
+export async function restoreStreams(
   journal: Journal,
-  stream: ResidualStream,
+  calibration: Calibration,
   block: number,
 ): Promise<void> {
-  for (let i = 0; i < stream.chunkCount; i++) {
-    const { arrays } = (await journal.load(streamPart(block, i)))!;
-    await stream.restore(i, arrays.get("bytes") as Uint8Array);
+  for (const { part, stream, index } of streamParts(calibration, block)) {
+    const { arrays } = (await journal.load(part))!;
+    await stream.restore(index, arrays.get("bytes") as Uint8Array);
   }
 }
 
-/** Forgets the residual stream before a block. */
-export async function dropStream(journal: Journal, block: number): Promise<void> {
-  journal.drop(journal.named(streamPart(block, 0).slice(0, -1)));
+/** Forgets the residual streams before a block. */
+export function dropStreams(journal: Journal, calibration: Calibration, block: number): void {
+  journal.drop(streamParts(calibration, block).map(({ part }) => part));
 }

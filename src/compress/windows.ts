@@ -127,7 +127,7 @@ export async function* tokenise(
 const TRIES = 100;
 
 /**
- * Token ids of windows that begin at random places, each at the beginning of a word.
+ * Token ids of windows that begin at random places, each at the beginning of a word where there are words.
  *
  * @returns [samples * length]
  * @throws PenjingError when the text is hardly longer than one window
@@ -163,10 +163,14 @@ async function* randomWindows(
   return ids;
 }
 
+/** Characters in which a word ends; texts without spaces, such as Chinese ones, are cut anywhere. */
+const LONGEST_WORD = 200;
+
 /** Where the first word after a place begins, its space included: tokens of words begin with theirs. */
 function wordAfter(text: string, at: number): number {
   if (at === 0) return 0;
-  const space = /\s/g;
-  space.lastIndex = at;
-  return space.exec(text)?.index ?? text.length;
+  const space = text.slice(at, at + LONGEST_WORD).search(/\s/);
+  if (space >= 0) return at + space;
+  // Not within a pair of surrogates.
+  return /[\uDC00-\uDFFF]/.test(text[at] ?? "") ? at + 1 : at;
 }

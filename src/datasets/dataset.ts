@@ -23,16 +23,19 @@ export interface OpenDatasetOptions {
    * @default "text" where there is one, else "messages"
    */
   readonly column?: string | undefined;
-  /** @default by the name: .jsonl and .parquet, with .gz behind them or not; others are one text */
+  /** @default by the name: .jsonl, .ndjson, .json (all with .gz or without) and .parquet; others are one text */
   readonly format?: DatasetFormat | undefined;
 }
 
 const FORMATS: readonly DatasetFormat[] = ["text", "jsonl", "parquet"];
 
-/** The format of a file by its name, and whether it is compressed with gzip. */
+/**
+ * The format of a file by its name, and whether it is compressed with gzip. A dataset named .json, such as
+ * those of C4, has JSON Lines in it.
+ */
 export function formatOf(name: string): { readonly format: DatasetFormat; readonly gzip: boolean } {
   const [, stem, zipped] = /^(.*?)(\.gz)?$/is.exec(name)!;
-  const ending = /\.(jsonl|ndjson|parquet)$/i.exec(stem)?.[1].toLowerCase();
+  const ending = /\.(jsonl?|ndjson|parquet)$/i.exec(stem)?.[1].toLowerCase();
   const format = ending === "parquet" ? "parquet" : ending ? "jsonl" : "text";
   return { format, gzip: zipped !== undefined };
 }

@@ -46,7 +46,7 @@ export async function gatherText(
   let wasText = false;
   for await (const document of given.documents(signal)) {
     const isText = typeof document === "string";
-    if (!isText) template ??= await requireChatTemplate(folder);
+    if (!isText) template ??= await requireChatTemplate(folder, "a column of texts");
     const text = isText ? document : template!.render(document);
     if (documents++ > 0 && isText && wasText) pieces.push("\n\n");
     wasText = isText;

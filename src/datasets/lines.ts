@@ -1,4 +1,4 @@
-import { isJsonObject, MAX_CONFIG_DEPTH, parseJson } from "../checkpoint/json.js";
+import { isJsonObject, type JsonObject, MAX_CONFIG_DEPTH, parseJson } from "../checkpoint/json.js";
 import { PenjingError } from "../errors.js";
 import type { ByteSource } from "../platform/files.js";
 import { pacer } from "../run.js";
@@ -89,21 +89,31 @@ export async function* readLines(
   options: ReadOptions,
 ): AsyncGenerator<DatasetDocument> {
   let number = 0;
-  let column = options.column;
+  let column: string | undefined;
   for await (const line of linesOf(file, options)) {
     number++;
     if (line.trim() === "") continue;
     const where = `${file.name}, line ${number}`;
-    const row = parseJson(line, where, MAX_CONFIG_DEPTH);
-    if (!isJsonObject(row)) {
-      throw new PenjingError(where, "a line of JSON Lines holds one object, and this holds none.");
-    }
+    const row = rowOf(line, where);
     // Keys may be left out of a line, but not of the first.
-    column ??= chooseColumn(where, Object.keys(row), undefined);
-    if (number === 1) chooseColumn(where, Object.keys(row), column);
+    column ??= chooseColumn(where, Object.keys(row), options.column);
     const found = documentOf(where, column, Object.hasOwn(row, column) ? row[column] : null);
     if (found !== undefined) yield found;
   }
+}
+
+/** The object in a line. */
+function rowOf(line: string, where: string): JsonObject {
+  const fail = (what: string, cure: string) =>
+    new PenjingError(where, `a line of JSON Lines holds one object, and this ${what}; ${cure}.`);
+  const begun = line.trim();
+  if (begun.startsWith("[")) {
+    throw fail("is or begins a list", "write each object of it on its own line (jq -c '.[]')");
+  }
+  if (begun === "{") throw fail("holds the beginning of one", "write it on one line (jq -c .)");
+  const row = parseJson(line, where, MAX_CONFIG_DEPTH);
+  if (isJsonObject(row)) return row;
+  throw fail("holds none", "write one object on each line");
 }
 
 async function* linesOf(file: ByteSource, options: ReadOptions): AsyncGenerator<string> {

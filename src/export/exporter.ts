@@ -111,7 +111,7 @@ export async function* exportSteps(
     }
     await writer.finish();
     const isPacked = (name: string) => job.packed.has(name);
-    const { carried, texts } = besideWeights(model, job.layout, isPacked, {}, job.forms);
+    const { carried, texts } = await besideWeights(model, job.layout, isPacked, {}, job.forms);
     const others = carried.filter((name) => name !== SIDE_FILE && name !== REPORT_FILE);
     for (const name of others) await copyOtherFiles(checkpoint, output, [name], signal);
     const side = await sideText(model, carried.includes(SIDE_FILE), job);

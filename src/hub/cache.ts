@@ -5,19 +5,28 @@
  *   models--org--name/refs/main          the commit that the revision was at
  *   models--org--name/blobs/TAG          a file by its checksum; TAG.incomplete while it arrives
  *   models--org--name/snapshots/COMMIT/  relative symbolic links to the blobs, or the files themselves
- *   .locks/models--org--name/            locks
+ *   .locks/models--org--name/lock        held while something is downloaded
+ *
+ * Python locks each blob beside that lock with flock(2), which Node does not have, so the two do not wait
+ * for each other. They need not: both write under names of their own, and rename what is whole.
  */
 import { PenjingError } from "../errors.js";
-import { errorCode, fileError } from "../platform/file-errors.js";
+import { errorCode, fileError, partNames } from "../platform/file-errors.js";
 import { openFolder } from "../platform/files.js";
-import { type Lock, lockFolder } from "../platform/lock.js";
+import { HeldError, type Lock, lockFolder } from "../platform/lock.js";
 import { loadFiles, loadPaths } from "../platform/node-modules.js";
 import { quote } from "../quote.js";
+import { settlesWithin, sleep } from "../run.js";
 import { type HubName, noPath, textOf } from "./names.js";
 import type { RepositoryFile } from "./repository.js";
 
 const COMMIT = /^[0-9a-f]{40}$/;
 const WEIGHTS = /\.safetensors(\.index\.json)?$/;
+
+/** How often a lock that another process holds is tried, in milliseconds. */
+const TRY_MS = 250;
+/** A process on another machine that is alive shows it in less, in milliseconds. */
+const SIGN_MS = 3000;
 
 type MakeLink = (target: string, path: string) => Promise<void>;
 
@@ -60,23 +69,41 @@ export class Cache {
     return this.join(this.folder, "refs", ...revision.split("/"));
   }
 
-  /** Makes the folders, and keeps other processes from downloading the same repository. */
-  async lock(): Promise<Lock> {
+  /**
+   * Makes the folders, and keeps other processes from downloading the same repository. One that does so
+   * just now is waited for until it has ended.
+   *
+   * @param tell hears of the wait, once
+   * @throws the signal's reason when it was aborted
+   */
+  async lock(signal: AbortSignal, tell: (note: string) => void): Promise<Lock> {
     const { mkdir } = await loadFiles();
     try {
       await mkdir(this.join(this.folder, "blobs"), { recursive: true });
       await mkdir(this.locks, { recursive: true });
-      return await lockFolder(this.locks);
     } catch (error) {
-      if (!(error instanceof PenjingError)) throw fileError(this.folder, "making the cache", error);
-      throw new PenjingError(
-        textOf(this.name),
-        error.bare.replace(
-          /is at work there.*$/s,
-          "downloads it just now; run again when it is done.",
-        ),
-        { cause: error },
-      );
+      throw fileError(this.folder, "making the cache", error);
+    }
+    let isTold = false;
+    const tellOnce = (what: string) => {
+      if (!isTold) tell(`${what} (Ctrl-C, in code \`signal\`, stops the wait)`);
+      isTold = true;
+    };
+    for (;;) {
+      const locking = lockFolder(this.locks, signal);
+      if (!(await settlesWithin(locking, SIGN_MS))) {
+        tellOnce(
+          "a process on another machine locked it; waiting for a sign of life from that one",
+        );
+      }
+      try {
+        return await locking;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof HeldError)) throw fileError(this.locks, "locking the cache", error);
+        tellOnce(`${error.holder} downloads it just now; waiting until that has ended`);
+      }
+      await sleep(TRY_MS, signal);
     }
   }
 
@@ -168,7 +195,13 @@ export class Cache {
     const names = await folder.list();
     if (file !== undefined) {
       if (!(await folder.has(file))) fail("the cache holds other files of it, and not this one");
-      return { commit, path: this.join(path, ...file.split("/")), folder: path, files: [file] };
+      const files = partNames(file) ?? [file];
+      for (const part of files) {
+        if (!(await folder.has(part))) {
+          fail(`the cache holds a part of the ${files.length} files of it, without ${quote(part)}`);
+        }
+      }
+      return { commit, path: this.join(path, ...file.split("/")), folder: path, files };
     }
     if (!names.includes("config.json") || !names.some((name) => WEIGHTS.test(name))) {
       fail("the cache holds a part of it, without configuration or weights");

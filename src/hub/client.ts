@@ -4,7 +4,7 @@ import pRetry from "p-retry";
 import { PenjingError } from "../errors.js";
 import { HAS_FILES } from "../platform/node-modules.js";
 import { quote } from "../quote.js";
-import { orAborted } from "../run.js";
+import { sleep } from "../run.js";
 import { type Asked, rateSentence, refusalError, UnreachableError } from "./failures.js";
 import { type HubSettings, isLocal } from "./settings.js";
 
@@ -53,19 +53,6 @@ export interface Answer {
   chunks(): AsyncGenerator<Uint8Array, void, void>;
   /** For a body that is not read. */
   cancel(): Promise<void>;
-}
-
-/** Resolves after some time, or rejects with the signal's reason. */
-export async function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const slept = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, milliseconds);
-  });
-  try {
-    await orAborted(slept, signal);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** Aborts when nothing is heard for some time, or when the caller's signal does. */

@@ -142,30 +142,44 @@ class Job {
     this.ledger = new Ledger(bytes);
     this.ledger.done = bytes - left;
     yield { type: "start", commit, files: files.length, bytes, missing: left };
-    if (missing.length > 0) {
-      const lock = await cache.lock();
-      const work = this.fetchAll(missing);
-      try {
-        while (!(await settlesWithin(work, TELL_MS))) {
-          lock.check();
-          yield* told();
-          if (this.ledger.done < bytes) yield this.ledger.event();
-        }
-        await work;
-      } finally {
-        // Left early, by an error or by whoever listens.
-        this.stop.abort(new DOMException("The download was left early.", "AbortError"));
-        await work.catch(() => {});
-        await lock.release();
-      }
-      yield* told();
-    }
+    if (missing.length > 0) yield* this.fetchAlone(files, told);
     yield this.ledger.event();
     await cache.setRevision(name.revision ?? "main", commit);
     const folder = cache.snapshot(commit);
     const path = name.file === undefined ? folder : `${folder}/${name.file}`;
     const names = files.map((file) => file.path).sort();
     return { path, folder, commit, files: names, fetchedBytes: this.ledger.fetched };
+  }
+
+  /** Fetches what is missing once no other process downloads the same repository. */
+  private async *fetchAlone(
+    files: readonly RepositoryFile[],
+    told: () => Generator<DownloadEvent, void, void>,
+  ): AsyncGenerator<DownloadEvent, void, void> {
+    const { cache, ledger, notes, stop } = this;
+    const locking = cache.lock(stop.signal, (note) => notes.push(note));
+    let work: Promise<void> | undefined;
+    try {
+      while (!(await settlesWithin(locking, TELL_MS))) yield* told();
+      const lock = await locking;
+      // Another process may have fetched some of it, or all, meanwhile.
+      const missing = await this.missingOf(files);
+      ledger.done = ledger.bytes - missing.reduce((sum, { size }) => sum + size, 0);
+      work = this.fetchAll(missing);
+      while (!(await settlesWithin(work, TELL_MS))) {
+        lock.check();
+        yield* told();
+        if (ledger.done < ledger.bytes) yield ledger.event();
+      }
+      await work;
+    } finally {
+      // Left early, by an error or by whoever listens.
+      stop.abort(new DOMException("The download was left early.", "AbortError"));
+      await work?.catch(() => {});
+      const lock = await locking.catch(() => undefined);
+      await lock?.release();
+    }
+    yield* told();
   }
 
   private async missingOf(files: readonly RepositoryFile[]): Promise<RepositoryFile[]> {

@@ -37,8 +37,7 @@ export async function locateOnHub(text: string, access: HubAccess = {}): Promise
   const { offline } = await readSettings(options);
   if (stream && !offline) {
     try {
-      const { folder, commit, notes } = await openRemote(text, options);
-      const { file: single } = parseHubName(text);
+      const { folder, single, commit, notes } = await openRemote(text, options);
       return { folder, single, notes: [`commit ${commit} is read from the hub`, ...notes] };
     } catch (error) {
       if (!HAS_FILES || !(error instanceof UnreachableError)) throw error;

@@ -1,5 +1,6 @@
 /** Which files of a repository make a model that is read here. */
 import { PenjingError } from "../errors.js";
+import { partNames } from "../platform/file-errors.js";
 import { quote } from "../quote.js";
 import { textOf } from "./names.js";
 import type { Repository, RepositoryFile } from "./repository.js";
@@ -11,8 +12,6 @@ const BESIDE =
   /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^chat_template\.[\w.]+$|^additional_chat_templates\/[^/]+\.jinja$|^(licen[cs]e|notice|use_policy)[^/]*$|^readme\.md$/i;
 /** What an index may name. */
 const SHARD = /^[^/\\:\0]+\.safetensors$/;
-/** A part of a file that was split: the name of all, its number, and how many there are. */
-const SPLIT = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/;
 /** Longest index that is read, in bytes: the limit of what opens it later. */
 export const LONGEST_INDEX = 100_000_000;
 /** Names that a message lists. */
@@ -24,6 +23,12 @@ export type ReadText = (file: RepositoryFile) => Promise<string>;
 function list(names: readonly string[]): string {
   const more = names.length > LISTED ? ` and ${names.length - LISTED} more` : "";
   return names.slice(0, LISTED).map(quote).join(", ") + more;
+}
+
+/** The names of files; of the parts of one that was split, the first that is there. */
+function eachOnce(files: Repository["files"]): string[] {
+  const first = (name: string) => partNames(name)?.find((part) => files.has(part)) ?? name;
+  return [...files.keys()].filter((name) => first(name) === name);
 }
 
 /**
@@ -38,32 +43,39 @@ export async function selectFiles(
 ): Promise<RepositoryFile[]> {
   const { name, files } = repository;
   if (name.file !== undefined) return selectNamed(repository, name.file);
+  if (name.kind === "datasets") throw wholeDataset(repository);
   const names = [...files.keys()];
   const beside = names.filter((one) => BESIDE.test(one));
   return [...beside, ...(await weightsOf(repository, readText))].map((one) => files.get(one)!);
 }
 
+/** Files of texts, of which one of a dataset has to be named. */
+const TEXTS = /\.(parquet|jsonl?|ndjson|txt|raw)(\.gz)?$/i;
+
+function wholeDataset({ name, files, asked }: Repository): PenjingError {
+  const texts = [...files.keys()].filter((one) => TEXTS.test(one));
+  const [first = "FILE"] = texts;
+  const there = texts.length > 0 ? `it has ${list(texts)}; ` : "";
+  const cure = `name one file, as in ${textOf({ ...name, file: first })}`;
+  return new PenjingError(asked().where, `it is a dataset, and no model: ${there}${cure}.`);
+}
+
 function selectNamed({ files, asked }: Repository, wanted: string): RepositoryFile[] {
   const file = files.get(wanted);
+  const parts = partNames(wanted) ?? [];
+  const missing = parts.filter((part) => !files.has(part));
+  if (missing.length < parts.length) {
+    if (missing.length === 0) return parts.map((part) => files.get(part)!);
+    throw new PenjingError(
+      asked().where,
+      `the model was split into ${parts.length} files, of which ${missing.length} are not in the repository: ${list(missing)}; take another file, or a revision that has them.`,
+    );
+  }
   if (!file) {
     const ending = /\.\w+$/.exec(wanted)?.[0] ?? "";
-    const alike = [...files.keys()].filter((one) => one.endsWith(ending));
+    const alike = eachOnce(files).filter((one) => one.endsWith(ending));
     const there = alike.length > 0 ? `; it has ${list(alike)}` : "";
     throw new PenjingError(asked().where, `the repository has no such file${there}.`);
-  }
-  const [, stem, , count] = SPLIT.exec(wanted) ?? [];
-  if (stem !== undefined) {
-    const parts = [...files.values()].filter(({ path }) => {
-      const [, own, , all] = SPLIT.exec(path) ?? [];
-      return own === stem && all === count;
-    });
-    if (parts.length !== Number(count)) {
-      throw new PenjingError(
-        asked().where,
-        `the file is split into ${Number(count)} parts, of which the repository has ${parts.length}; take another file.`,
-      );
-    }
-    return parts;
   }
   if (!wanted.endsWith(".safetensors") || wanted.includes("/")) return [file];
   return [...[...files.values()].filter(({ path }) => BESIDE.test(path)), file];
@@ -118,7 +130,7 @@ function noWeights({ name, files, asked }: Repository, own: readonly string[]): 
       `it has several files of weights and no index: ${list(own)}; name one, as in ${like(own[0])}.`,
     );
   }
-  const gguf = names.filter((one) => one.endsWith(".gguf"));
+  const gguf = eachOnce(files).filter((one) => /\.gguf$/i.test(one));
   if (gguf.length > 0) {
     return fail(`its weights are GGUF files: ${list(gguf)}; name one, as in ${like(gguf[0])}.`);
   }

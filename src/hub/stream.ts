@@ -26,11 +26,16 @@ const HEAD = 2 ** 13;
 /** A repository as a folder, and what is to be said of it. */
 export interface RemoteFolder {
   readonly folder: Folder;
+  /** In it, the file that the name is of. */
+  readonly single: string | undefined;
   readonly commit: string;
   readonly notes: readonly string[];
 }
 
-/** Opens the files of a model, or the file that the name is of, without writing anything. */
+/**
+ * Opens the files of a model, or the file that the name is of, without writing anything. The folder of a
+ * file is the one that it lies in, as on a disk.
+ */
 export async function openRemote(text: string, options: HubOptions): Promise<RemoteFolder> {
   const name = parseHubName(text, options.revision);
   const notes: string[] = [];
@@ -49,26 +54,28 @@ export async function openRemote(text: string, options: HubOptions): Promise<Rem
     return known;
   };
   const selected = await selectFiles(repository, (file) => readText(file, LONGEST_INDEX));
-  const files = new Map(selected.map((file) => [file.path, file]));
-  const find = (path: string): RepositoryFile => {
-    const file = files.get(path);
+  const top = folderOf(name.file);
+  const path = repository.path + (top && `/${top.slice(0, -1)}`);
+  const files = new Map(selected.map((file) => [file.path.slice(top.length), file]));
+  const find = (wanted: string): RepositoryFile => {
+    const file = files.get(wanted);
     if (file) return file;
     const names = [...files.keys()].join(", ");
     throw new PenjingError(
-      `${repository.path}/${path}`,
+      `${path}/${wanted}`,
       `there is no such file among those of the model: ${names}.`,
     );
   };
   const folder: Folder = {
-    path: repository.path,
+    path,
     isRemote: true,
-    list: async () => [...files.keys()].filter((path) => path.split("/").length <= 2).sort(),
-    open: async (path) => openOne(find(path)),
-    readText: (path, maxBytes) => readText(find(path), maxBytes),
-    has: async (path) => files.has(path),
+    list: async () => [...files.keys()].filter((one) => one.split("/").length <= 2).sort(),
+    open: async (one) => openOne(find(one)),
+    readText: (one, maxBytes) => readText(find(one), maxBytes),
+    has: async (one) => files.has(one),
     prepare(paths) {
-      for (const path of paths) {
-        const file = files.get(path);
+      for (const one of paths) {
+        const file = files.get(one);
         // What goes wrong is said when the file is read.
         if (file)
           openOne(file)
@@ -77,7 +84,13 @@ export async function openRemote(text: string, options: HubOptions): Promise<Rem
       }
     },
   };
-  return { folder, commit: repository.commit, notes: [...repository.notes, ...notes] };
+  const single = name.file?.slice(top.length);
+  return { folder, single, commit: repository.commit, notes: [...repository.notes, ...notes] };
+}
+
+/** The folder in a repository that a file lies in, as in "Q8_0/"; "" for the repository's own. */
+function folderOf(file = ""): string {
+  return file.slice(0, file.lastIndexOf("/") + 1);
 }
 
 /** A file on the hub. */
@@ -140,10 +153,9 @@ class RemoteFile implements ByteSource {
 
 /** One file of a repository, of a dataset as well, to be read by range. */
 export async function openRemoteFile(text: string, options: HubOptions): Promise<ByteSource> {
-  const { file } = parseHubName(text, options.revision);
-  if (file === undefined) throw namesNoFile(text);
-  const { folder } = await openRemote(text, options);
-  return folder.open(file);
+  if (parseHubName(text, options.revision).file === undefined) throw namesNoFile(text);
+  const { folder, single } = await openRemote(text, options);
+  return folder.open(single!);
 }
 
 export function namesNoFile(text: string): PenjingError {

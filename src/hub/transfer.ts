@@ -3,7 +3,8 @@ import { PenjingError } from "../errors.js";
 import { errorCode, fileError } from "../platform/file-errors.js";
 import { loadFiles, loadHashing } from "../platform/node-modules.js";
 import { quote } from "../quote.js";
-import { type Answer, type Client, Passing, sleep } from "./client.js";
+import { sleep } from "../run.js";
+import { type Answer, type Client, Passing } from "./client.js";
 import { movedSentence } from "./failures.js";
 import type { Repository, RepositoryFile } from "./repository.js";
 

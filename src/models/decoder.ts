@@ -199,11 +199,15 @@ export class BlockRunner {
   }
 }
 
+let nextSerial = 0;
+
 /** A whole model on a backend, ready to score and to generate. */
 export class Decoder {
   private readonly runner: BlockRunner;
   private readonly hidden: Tensor;
   private readonly ids: Tensor;
+  /** Tells decoders apart, in an order. */
+  readonly serial = nextSerial++;
   /** Resolves when the last that came has taken its steps. */
   private free: Promise<void> = Promise.resolve();
 

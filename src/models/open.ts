@@ -44,7 +44,7 @@ const ARGUMENTS: Arguments<OpenModelOptions> = {
   signal: SIGNAL,
 };
 
-/** A model on a backend, with its tokenizer. Close it to free both. */
+/** A model on a backend, with its tokenizer. Close it to free both; a closed one is refused. */
 export interface OpenModel {
   readonly path: string;
   readonly tokenizer: Tokenizer;
@@ -79,22 +79,37 @@ const RUNNING = Symbol.for("penjing.running");
 
 /** What a user sees of a model. */
 export function faceOf(running: RunningModel): OpenModel {
-  const { path, tokenizer, weightBytes, backendName, served, close } = running;
+  const { path, tokenizer, weightBytes, backendName, served } = running;
   const notes = [...running.modelNotes, ...running.notes];
+  let isClosed = false;
+  const close = () => {
+    isClosed = true;
+    return running.close();
+  };
   const open: OpenModel = { path, tokenizer, weightBytes, notes, backendName, served, close };
-  return Object.defineProperty(open, RUNNING, { value: running });
+  return Object.defineProperty(open, RUNNING, {
+    get() {
+      if (!isClosed) return running;
+      throw new PenjingError(path, "the model was closed; open it again.");
+    },
+  });
 }
 
-/** What computes an open model; undefined for anything else. */
+/**
+ * What computes an open model; undefined for anything else.
+ *
+ * @throws PenjingError when the model was closed
+ */
 export function runningModel(model: unknown): RunningModel | undefined {
   return (model as { readonly [RUNNING]?: RunningModel } | undefined)?.[RUNNING];
 }
 
 /** What `generate` and `evaluatePerplexity` take as a model. */
-export const MODEL: Argument = required({
+export const SECOND_MODEL: Argument = {
   what: "a model folder's path, a name on the Hugging Face hub, the path of a .safetensors or .gguf file, an open checkpoint or an open model",
   fits: (value) => CHECKPOINT.fits(value) || runningModel(value) !== undefined,
-});
+};
+export const MODEL = required(SECOND_MODEL);
 
 /** A model with what computes it. */
 export interface RunningModel extends OpenModel {

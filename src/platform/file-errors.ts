@@ -10,6 +10,7 @@ const MEANING: Readonly<Record<string, string>> = {
   EDQUOT: "the disk quota is used up; free space there or choose an output on another disk",
   EFBIG: "the file would be larger than the file system allows; choose smaller shards",
   EISDIR: "it is a folder where a file is needed; give the path of a file",
+  ERR_FS_EISDIR: "a folder is where a file is to be; remove that folder",
   ENOENT: "there is nothing at this path; check its spelling",
   ENOTDIR: "a part of the path is a file where a folder is needed; check the path",
   EEXIST: "something is already there; choose another path",
@@ -80,4 +81,20 @@ export function checkFileName(where: string, name: string): void {
       `${JSON.stringify(name)} is not a plain file name; a name has no "..", backslash, drive letter or leading slash.`,
     );
   }
+}
+
+/** Most parts of a GGUF file that was split. */
+const MAX_PARTS = 10_000;
+
+/** The names of the parts that a GGUF file's name says it is one of; undefined for a whole file's. */
+export function partNames(name: string): string[] | undefined {
+  const [, stem, number, count] = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/i.exec(name) ?? [];
+  const parts = Number(count);
+  if (stem === undefined || Number(number) < 1 || Number(number) > parts || parts > MAX_PARTS) {
+    return undefined;
+  }
+  const ending = name.slice(-".gguf".length);
+  return Array.from({ length: parts }, (_, i) => {
+    return `${stem}-${String(i + 1).padStart(5, "0")}-of-${count}${ending}`;
+  });
 }

@@ -1,4 +1,5 @@
 import { PenjingError } from "../errors.js";
+import { sleep } from "../run.js";
 import { errorCode, fileError } from "./file-errors.js";
 import { loadFiles, loadPaths, loadSystem } from "./node-modules.js";
 
@@ -31,7 +32,16 @@ export interface Lock {
   release(): Promise<void>;
 }
 
-const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+/** A living process holds the folder. */
+export class HeldError extends PenjingError {
+  /** @param holder who it is, as in "process 17 on alpha" */
+  constructor(
+    folder: string,
+    readonly holder: string,
+  ) {
+    super(folder, `${holder} is at work there; wait until it has ended, or choose another folder.`);
+  }
+}
 
 async function textOf(path: string): Promise<string | undefined> {
   const { lstat, readFile } = await loadFiles();
@@ -92,13 +102,18 @@ async function runsHere({ pid, started }: Holder): Promise<boolean | undefined> 
 }
 
 /** Whether whoever wrote a lock is alive. */
-async function isHeld(path: string, text: string, here: string): Promise<boolean> {
+async function isHeld(
+  path: string,
+  text: string,
+  here: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
   const holder = holderIn(text);
   const runs = holder?.place === here ? await runsHere(holder) : undefined;
   if (runs !== undefined) return runs;
   // By content: times of network folders are kept for a while, and clocks differ.
   for (let waited = 0; waited < SILENCE_MS; waited += BEAT_MS / 4) {
-    await wait(BEAT_MS / 4);
+    await sleep(BEAT_MS / 4, signal);
     const now = await textOf(path);
     if (now !== text) return now !== undefined;
   }
@@ -110,9 +125,10 @@ async function isHeld(path: string, text: string, here: string): Promise<boolean
  * the same machine are told apart by number and start; others by a line that a living one rewrites
  * every two seconds.
  *
- * @throws PenjingError when a living process holds it
+ * @param signal ends the wait for signs of life
+ * @throws HeldError when a living process holds it
  */
-export async function lockFolder(folder: string): Promise<Lock> {
+export async function lockFolder(folder: string, signal?: AbortSignal): Promise<Lock> {
   const fs = await loadFiles();
   const { hostname } = await loadSystem();
   const path = (await loadPaths()).join(folder, LOCK);
@@ -138,20 +154,17 @@ export async function lockFolder(folder: string): Promise<Lock> {
     }
     const found = await textOf(path);
     if (found === undefined) return undefined;
-    if (await isHeld(path, found, place)) {
+    if (await isHeld(path, found, place, signal)) {
       const holder = holderIn(found);
       const who = holder ? `process ${holder.pid} on ${holder.host}` : "another process";
-      throw new PenjingError(
-        folder,
-        `${who} is at work there; wait until it has ended, or choose another folder.`,
-      );
+      throw new HeldError(folder, who);
     }
     // Who held it is dead. Several may find that out at once: the last to take its place wins.
     const own = `${path}.${token}.partial`;
     const opened = await write(own);
     if ((await textOf(path)) === found) {
       await fs.rename(own, path).catch(() => undefined);
-      await wait(SETTLE_MS);
+      await sleep(SETTLE_MS);
       if (await isMine()) return opened;
     }
     await opened.close();

@@ -32,6 +32,25 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     }
   });
 
+  test(`${backend.name}: puts columns into another order`, async () => {
+    const order = Int32Array.of(2, 0, 3, 1);
+    const places = backend.upload(order, [4]);
+    for (const data of [
+      Float32Array.of(0, 1, 2, 3, 4, 5, 6, 7),
+      Uint8Array.of(0, 1, 2, 3, 4, 5, 6, 7),
+    ]) {
+      const x = backend.upload(data, [2, 4]);
+      const out = backend.zeros([2, 4], x.dtype);
+      await backend.ops.orderColumns(x, places, out);
+      assert.equal([...(await backend.read(out))], [2, 0, 3, 1, 6, 4, 7, 5]);
+      assert.throws(
+        () => backend.ops.orderColumns(x, backend.zeros([3], "i32"), out),
+        /order has 3/,
+      );
+      assert.throws(() => backend.ops.orderColumns(x, places, x), /out is x/);
+    }
+  });
+
   test(`${backend.name}: refuses stretches that x does not have`, () => {
     const [x, out] = [backend.zeros([2, 10]), backend.zeros([2, 6])];
     const take = (first: number, width: number, stride: number) => () =>

@@ -156,6 +156,46 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     }
   });
 
+  test(`${backend.name}: klDivergence of any width and number of rows`, async () => {
+    const isGpu = backend.name === "webgpu";
+    for (const width of [...SIZES.slice(1), 32000]) {
+      for (const rows of width > 1000 ? [2] : [0, 1, 5]) {
+        const reference = randomValues(rows * width).map((x) => x * 15);
+        const others = randomValues(rows * width);
+        for (const distance of [0, 0.01, 20]) {
+          const logits = reference.map((x, i) => x + distance * others[i]);
+          const expected = rowsOfArray(reference, width).map((row, t) => {
+            const p = softmaxRow(row, 1);
+            const q = softmaxRow([...logits.subarray(t * width, (t + 1) * width)], 1);
+            return p.reduce((sum, one, i) => sum + (one > 0 ? one * Math.log(one / q[i]) : 0), 0);
+          });
+          const out = blank(backend, rows, 1);
+          backend.ops.klDivergence(
+            input(backend, reference, width),
+            input(backend, logits, width),
+            out.view,
+          );
+          const what = `${backend.name}: [${rows}, ${width}], ${distance} apart`;
+          const bound = (i: number) => (isGpu ? 4e-6 : 1e-6) + 4 * EPSILON * expected[i];
+          assertWithin(await out.read(), expected, bound, what);
+        }
+      }
+    }
+  });
+
+  test(`${backend.name}: klDivergence takes places without weight for nothing`, async () => {
+    const reference = Float32Array.from([0, -1e30, 1, 0, 2, 3]);
+    const logits = Float32Array.from([0, 5, 1, -1e30, 2, 3]);
+    const out = blank(backend, 2, 1);
+    backend.ops.klDivergence(input(backend, reference, 3), input(backend, logits, 3), out.view);
+    const [found, other] = await out.read();
+    const [p, q] = [softmaxRow([0, 1], 1), softmaxRow([0, 5, 1], 1)];
+    const expected = p[0] * Math.log(p[0] / q[0]) + p[1] * Math.log(p[1] / q[2]);
+    assert.ok(Math.abs(found - expected) < 1e-5, `${found} ${expected}`);
+    // What the reference knows and the other rules out is as far away as can be.
+    assert.ok(other > 1e28, `${other}`);
+  });
+
   test(`${backend.name}: crossEntropy refuses a target outside the row`, () => {
     const logits = backend.zeros([2, 5]);
     for (const bad of [-1, 5]) {

@@ -99,21 +99,69 @@ browserTest("the library streams a model, and its token stays with the hub", asy
   ran(`Chromium ${browser.version()}: a model from a hub, streamed`);
 });
 
-browserTest("the page opens a model by its name on the hub", async () => {
+/** The page knows one hub; what it asks of that is answered by the fake one, once `gate` has. */
+async function openHubPage(gate: (path: string) => Promise<unknown> = async () => undefined) {
   const context = await browser.newContext();
-  // The page knows one hub; what it asks of that is answered by the fake one.
   await context.route("https://huggingface.co/**", async (route) => {
     const request = route.request();
     const { pathname, search } = new URL(request.url());
+    if ((await gate(pathname)) === "cut") return route.abort("connectionreset");
     const response = await fetch(`${hub.url}${pathname}${search}`, { headers: request.headers() });
-    await route.fulfill({
+    return route.fulfill({
       status: response.status,
       headers: Object.fromEntries(response.headers),
       body: Buffer.from(await response.arrayBuffer()),
     });
   });
   hub.hasCdn = false;
-  const { page, faults } = await openPage(context, site.url);
+  return { context, ...(await openPage(context, site.url)) };
+}
+
+browserTest("the page says that it opens a model until the model is there", async () => {
+  let goOn = () => {};
+  const gate = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  const waits = (path: string) => (path.endsWith("tokenizer.json") ? gate : Promise.resolve());
+  const { context, page, faults } = await openHubPage(waits);
+  const opening = page.locator("[role=status]#opening");
+  assert.is(await opening.textContent(), "");
+  await page.locator("#name").fill("org/stories");
+  await page.locator("#open-name").click();
+  await opening.getByText("Opening org/stories: its headers and its tokenizer").waitFor();
+  assert.ok(await opening.isVisible());
+  assert.is(await page.locator("#facts").isVisible(), false);
+  goOn();
+  await page.locator("#facts:visible").waitFor();
+  assert.is(await opening.textContent(), "");
+  assert.equal(faults, []);
+  await context.close();
+});
+
+browserTest(
+  "an opening that fails ends in one sentence, and the next one is not disturbed",
+  async () => {
+    let isCut = true;
+    const { context, page } = await openHubPage(async (path) =>
+      isCut && path.endsWith("tokenizer.json") ? "cut" : undefined,
+    );
+    await page.locator("#name").fill("org/stories");
+    await page.locator("#open-name").click();
+    await page.locator("#opening").getByText("Opening org/stories").waitFor();
+    const error = page.locator("#error:visible");
+    await error.waitFor();
+    assert.match((await error.textContent()) ?? "", /^[^\n]*org\/stories[^\n]*\.$/);
+    assert.is(await page.locator("#opening").textContent(), "");
+    isCut = false;
+    await page.locator("#open-name").click();
+    await page.locator("#facts:visible").waitFor();
+    assert.is(await page.locator("#error").isVisible(), false);
+    await context.close();
+  },
+);
+
+browserTest("the page opens a model by its name on the hub", async () => {
+  const { context, page, faults } = await openHubPage();
   await page.locator("#name").fill("org/stories");
   await page.locator("#name").press("Enter");
   await page.locator("#facts dd").first().waitFor();

@@ -136,6 +136,18 @@ test("a template that fails or does not end is stopped with one sentence", async
     [`{% set n = namespace(x='ab') %}${loop(60, "{% set n.x = n.x ~ n.x %}")}`, /a text or a list/],
     [`{% set n = namespace(x=[1]) %}${loop(60, "{% set n.x = n.x + n.x %}")}`, /a text or a list/],
     [
+      `{% set n = namespace(x=[1]) %}${loop(60, "{% set n.x = [n.x, n.x] %}")}{{ n.x }}`,
+      /a text or a list/,
+    ],
+    [
+      `{% set n = namespace(x={'a': 1}) %}${loop(60, "{% set n.x = {'a': n.x, 'b': n.x} %}")}{{ n.x|tojson }}`,
+      /a text or a list/,
+    ],
+    [
+      `{% set n = namespace(x='a') %}${loop(23, "{% set n.x = n.x ~ n.x %}")}${loop(1e5, "{{ 'b' in n.x }}")}`,
+      /was stopped: it takes more than 5 seconds; give shorter messages/,
+    ],
+    [
       "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
       /was stopped: its parts stand more than 400 deep/,
     ],

@@ -186,15 +186,26 @@ for (const [what, files, message] of REFUSED) {
 }
 
 test("paths that are no folder", async ({ dir }) => {
-  await write(dir, { "m.gguf": "", "pytorch_model.bin": "", "m.txt": "" });
+  await write(dir, {
+    "m.gguf": "",
+    "pytorch_model.bin": "",
+    "m.txt": "",
+    "sha256-0": "GGUF\u0003\0\0\0",
+  });
   for (const [path, message] of [
     [join(dir, "m.gguf"), /m\.gguf\] it does not begin with "GGUF"/],
     [join(dir, "pytorch_model.bin"), /it is a PyTorch file; load it/],
     [join(dir, "m.txt"), /a folder or a \.safetensors file/],
+    [join(dir, "sha256-0"), /it is a GGUF file under another name; give it the ending \.gguf/],
+    ["/dev/null", /it is a pipe or a device, .*; save it to a file first/],
     [join(dir, "nothing"), /there is nothing at this path/],
   ] as const) {
     await refused(() => openCheckpoint(path), message, path);
   }
+  await refused(
+    () => openCheckpoint(dir, { hub: { revision: "v2" } }),
+    /it is on this machine, where it has no `revision`; leave that out, or write hf:/,
+  );
   await refused(
     () => openCheckpoint("some-org/Some-Model_1.5", { hub: { offline: true, cacheDir: dir } }),
     /there is no such path here, and the cache at ".*models--some-org--Some-Model_1\.5" does not/,

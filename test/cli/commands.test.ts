@@ -80,7 +80,14 @@ test("a recipe file is followed, and flags win over it", async () => {
   const { recipe: used, layers } = JSON.parse(readFileSync(join(out, "penjing.json"), "utf8"));
   assert.equal(used.steps, [
     {
-      prune: { method: "sparsegpt", sparsity: "4:8", damping: 0.2, blockSize: 64 },
+      prune: {
+        method: "sparsegpt",
+        sparsity: "4:8",
+        anchor: 0,
+        refit: 0,
+        damping: 0.2,
+        blockSize: 64,
+      },
       ignore: ["*.0.*", "*.v_proj"],
     },
   ]);
@@ -162,7 +169,14 @@ test("flags change the steps of a recipe file", async () => {
   const { recipe: used } = JSON.parse(readFileSync(join(out, "penjing.json"), "utf8"));
   assert.equal(used.steps, [
     {
-      prune: { method: "sparsegpt", sparsity: "2:4", damping: 0.1, blockSize: 64 },
+      prune: {
+        method: "sparsegpt",
+        sparsity: "2:4",
+        anchor: 0,
+        refit: 0,
+        damping: 0.1,
+        blockSize: 64,
+      },
       ignore: ["*.0.*", "*.v_proj"],
     },
   ]);

@@ -2,9 +2,11 @@ import { spawnSync } from "node:child_process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { methods } from "../../src/methods/index.js";
+import { quantizers } from "../../src/quantizers/index.js";
 import { skipUnless } from "../shared.js";
 import { EVALUATION, MODEL, PROGRAM, penjing } from "./program.js";
 
+const ALL = { ...methods, ...quantizers };
 const test = suite("cli help");
 
 /** The options of a help, each with its whole text. */
@@ -32,7 +34,7 @@ test("each option of each command says its default, or that it is required", asy
 test("methods lists every method, what it reads, and its options", async () => {
   const { stdout, code } = await penjing(["methods"]);
   assert.is(code, 0);
-  for (const { name, summary } of Object.values(methods)) {
+  for (const { name, summary } of Object.values(ALL)) {
     assert.ok(stdout.includes(`${name}: ${summary}\n`), name);
   }
   assert.match(stdout, /^magnitude: .*\n {2}reads +nothing: it needs no calibration text$/m);
@@ -40,7 +42,7 @@ test("methods lists every method, what it reads, and its options", async () => {
   const listed = JSON.parse((await penjing(["methods", "--json"])).stdout);
   assert.equal(
     listed.map(({ name }: { name: string }) => name),
-    Object.keys(methods),
+    Object.keys(ALL),
   );
   const armor = listed.find(({ name }: { name: string }) => name === "armor");
   assert.equal(armor.reads, ["columnSquares", "hessian"]);

@@ -115,6 +115,8 @@ test("calibration texts", async () => {
   await fails(given(empty), /^penjing: \[--calibration\] the text is empty; give/, folder);
   const tiny = file("tiny.txt", "Once upon a time.");
   await fails(given(tiny), /has 5 tokens, fewer than one window of 32; give a longer/, folder);
+  const scored = compressArgs(out, "--quiet", "--eval", tiny);
+  await fails(scored, /^penjing: \[--eval\] .* has 5 tokens, fewer than one window/m, folder);
   const latin = file("latin.txt", Uint8Array.of(0x63, 0x61, 0x66, 0xe9));
   await fails(given(latin), /^penjing: \[.*latin\.txt\] it is not UTF-8 text; convert/, folder);
   await fails(given(folder), /it is a folder where a file is needed/, folder);

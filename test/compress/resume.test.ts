@@ -36,6 +36,7 @@ const RECIPES: Readonly<Record<string, FlatRecipe>> = {
   rotated: { method: "sparsegpt", rotate: { steps: 3 } },
   shared: { method: "wanda", rotate: { steps: 3, scope: "shared" } },
   groups: { method: "magnitude", rotate: { steps: 3, scope: "groups:2" } },
+  anchored: { method: "sparsegpt", anchor: 0.5, refit: 4, rotate: { steps: 3 } },
   armor: { method: "armor", options: { iterations: 12, learningRate: 1e-3 }, layout: "two-four" },
 };
 
@@ -139,6 +140,7 @@ test("a work folder of another run, of other files, or damaged is refused", asyn
     [{}, { calibration: `The ${CALIBRATION}` }, "calibration text"],
     [{ seed: 3 }, { calibration: `The ${CALIBRATION}` }, "recipe and another calibration text"],
     [{}, { backend: "reference" }, "backend or SIMD mode"],
+    [{}, { dtype: "f32" }, "dtype"],
   ] as const) {
     await refused(
       () => compressFiles(storyFiles(), recipe, { work: path, ...options }),

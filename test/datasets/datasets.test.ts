@@ -111,6 +111,7 @@ test("the format follows from the name", () => {
   assert.equal(formatOf("a/b.parquet"), { format: "parquet", gzip: false });
   assert.equal(formatOf("c4.jsonl.gz"), { format: "jsonl", gzip: true });
   assert.equal(formatOf("c4.ndjson"), { format: "jsonl", gzip: false });
+  assert.equal(formatOf("c4-train.00000-of-01024.json.gz"), { format: "jsonl", gzip: true });
   assert.equal(formatOf("wiki.test.raw"), { format: "text", gzip: false });
   assert.equal(formatOf("a.txt.gz"), { format: "text", gzip: true });
 });
@@ -142,14 +143,20 @@ test("texts are joined by an empty line, conversations by nothing, and no more i
   assert.is((await gatherText(dataset, model, { most: 6 })).text, "one\n\ntwo");
   assert.is(asked, 2);
   assert.is((await gatherText("plain", model)).text, "plain");
-  await refused(() => gatherText(dataset, memoryFolder({})), /it has no chat template/);
+  await refused(
+    () => gatherText(dataset, memoryFolder({})),
+    /it has no chat template, .*give a column of texts, or put/,
+  );
 });
 
 test("what cannot be read is named in one sentence", async () => {
   const parquet = readFileSync(join(PARQUET, "snappy.parquet"));
   const cases: [ReturnType<typeof source>, RegExp, OpenDatasetOptions?][] = [
     [source("a.jsonl", '{"text": "a"}\n{"text": '), /a\.jsonl, line 2\] its JSON cannot be read/],
-    [source("a.jsonl", "[1]"), /line 1\] a line of JSON Lines holds one object/],
+    [source("a.jsonl", "3"), /line 1\] a line of JSON Lines holds one object/],
+    [source("a.json", '[{"text": "a"}]'), /line 1\] .* is or begins a list; write each object/],
+    [source("a.json", '{\n"text": "a"}'), /line 1\] .* the beginning of one; write it on one/],
+    [source("a.jsonl", '\n{"text": "a"}'), /line 2\] it has no column "b"/, { column: "b" }],
     [
       source("a.jsonl", '{"text": 3}'),
       /line 1\] "text" is 3, must be a text or a list of messages/,

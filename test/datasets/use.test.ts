@@ -52,6 +52,9 @@ test("random windows follow the seed, begin at words, and are recorded", async (
     [calibration.sampling, calibration.seed, calibration.samples, calibration.length],
     ["random", 1, 4, 32],
   );
+  // A text without spaces has words nowhere.
+  const solid = CALIBRATION.replaceAll(/\s/g, "").slice(0, 20_000);
+  await compressFiles(storyFiles(), { sampling: "random" }, { calibration: solid });
   await refused(
     () => compressFiles(storyFiles(), { sampling: "random" }, { calibration: "Once upon a time" }),
     /the text is too short for windows of 32 tokens at random places; give a longer text/,

@@ -154,6 +154,11 @@ test("what the command line refuses", async () => {
     /\[.*org\/stories\] .*nothing at this path/,
     folder,
   );
+  await fails(
+    ["inspect", "examples/stories-1m", "--revision", "v2"],
+    /\[examples\/stories-1m\] it is on this machine, where it has no --revision; leave that out/,
+    folder,
+  );
   process.env.HF_HUB_OFFLINE = "1";
   await fails(["download", "org/stories"], /the cache at .* does not hold it/, folder);
   delete process.env.HF_HUB_OFFLINE;

@@ -220,20 +220,6 @@ test("where links are not permitted, files are copied", async () => {
   assert.ok(await cache.holds(other, file));
 });
 
-test("another process that downloads the same model is waited for by the user", async () => {
-  const { lockFolder } = await import("../../src/platform/lock.js");
-  const cacheDir = newCache();
-  const locks = join(cacheDir, ".locks", "models--org--stories");
-  mkdirSync(locks, { recursive: true });
-  const lock = await lockFolder(locks);
-  assert.match(
-    await refusal("org/stories", { cacheDir }),
-    /^\[org\/stories\] process \d+ on .* downloads it just now; run again when it is done\.$/,
-  );
-  await lock.release();
-  assertWhole((await download("org/stories", { cacheDir })).model.path);
-});
-
 test("files and split files of any repository, datasets too", async () => {
   const gguf = {
     "m-Q8_0.gguf": new Uint8Array(999),

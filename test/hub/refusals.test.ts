@@ -27,6 +27,7 @@ test("refusals are one sentence each, with the cure", async () => {
   hub.add({ id: "org/private", isPrivate: true, files: stories });
   hub.add({ id: "org/gated", gated: true, files: stories });
   hub.add({ id: "org/pickled", files: { "config.json": "{}", "pytorch_model.bin": "x" } });
+  hub.add({ id: "datasets/org/texts", files: { "README.md": "", "data/a.jsonl": "{}" } });
   const cacheDir = newCache();
   const cases: readonly (readonly [string, HubOptions, RegExp])[] = [
     [
@@ -50,6 +51,11 @@ test("refusals are one sentence each, with the cure", async () => {
       "org/pickled",
       {},
       /it has no weights in safetensors but "pytorch_model\.bin"; take a model that has/,
+    ],
+    [
+      "hf://datasets/org/texts",
+      {},
+      /it is a dataset, and no model: it has "data\/a\.jsonl"; name one file, as in hf:\/\/datasets\/org\/texts\/data\/a\.jsonl\./,
     ],
     ["hf://org/stories@a/../b", {}, /".*" is not a plain file name/],
     ["hf://or g/stories", {}, /is no name of a repository; a name on the hub is hf:/],

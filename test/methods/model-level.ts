@@ -6,7 +6,7 @@ import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
 import type { FlatRecipe } from "../../src/compress/recipe.js";
 import { compress } from "../../src/compress.js";
-import { scoreWindows } from "../../src/evaluate.js";
+import { scoreWindows } from "../../src/evaluate/score.js";
 import { loadDecoder } from "../../src/models/open.js";
 import { readModel } from "../../src/models/stored.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";

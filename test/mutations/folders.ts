@@ -9,7 +9,7 @@ import { memoryWorkFolder } from "../../src/platform/work-folder.js";
 import type { Draw } from "./draw.js";
 import { jsonText, mutateBytes, mutateJson, mutateTree } from "./json.js";
 import type { Case, Files, Kind } from "./kind.js";
-import { once, TINY_TEXT, tinyFiles } from "./originals.js";
+import { newerModel, once, TINY_TEXT, tinyFiles } from "./originals.js";
 import { readWhole } from "./weights.js";
 
 const QUICK: FlatRecipe = { samples: 2, length: 8 };
@@ -21,20 +21,21 @@ export const RECIPES: readonly FlatRecipe[] = [
   { ...QUICK, method: "wanda", rotate: { steps: 2, scope: "shared" } },
 ];
 
-const model = () =>
+const tiny = () =>
   once("compressed", () => tinyFiles({ intermediate_size: 8, num_hidden_layers: 3 }));
 
-/** Compresses the tiny model; undefined when it was stopped at an event. */
+/** Compresses the tiny model, or another one; undefined when it was stopped at an event. */
 export async function compressTiny(
   recipe: FlatRecipe,
   backend: Backend,
-  where: Pick<CompressOptions, "out" | "work">,
+  where: Pick<CompressOptions, "out" | "work"> & { readonly model?: Files },
   stopAt = Number.POSITIVE_INFINITY,
 ): Promise<CompressResult | undefined> {
   const abort = new AbortController();
+  const { model: files = await tiny(), ...output } = where;
   const options = {
-    ...{ model: await openCheckpoint(memoryFolder(await model(), "model")), recipe, backend },
-    ...{ calibration: TINY_TEXT, signal: abort.signal, ...where },
+    ...{ model: await openCheckpoint(memoryFolder(files, "model")), recipe, backend },
+    ...{ calibration: TINY_TEXT, signal: abort.signal, ...output },
   };
   let seen = 0;
   const run = compress(options);
@@ -173,10 +174,22 @@ const MADE: readonly FlatRecipe[] = [
   { ...QUICK, method: "wanda", rotate: { steps: 1 } },
 ];
 
+/** A newer family's model, packed. */
+async function packedNewer(draw: Draw, backend: Backend): Promise<Files> {
+  const model = await newerModel(draw);
+  return once(model, async () => {
+    const out = memoryOutputFolder("out");
+    const recipe: FlatRecipe = { ...QUICK, method: "magnitude", layout: "two-four" };
+    await compressTiny(recipe, backend, { out, model });
+    return lasting(out.files);
+  });
+}
+
 /** A model that penjing wrote, whose weights or penjing.json were changed. */
 async function packedCase(draw: Draw, backend: Backend): Promise<Case> {
+  const isNewer = draw.chance(0.3);
   const recipe = draw.pick(MADE);
-  const made = await undisturbed(recipe, backend);
+  const made = await (isNewer ? packedNewer(draw, backend) : undisturbed(recipe, backend));
   const files: Record<string, Uint8Array> = { ...made };
   const side = () => JSON.parse(new TextDecoder().decode(made["penjing.json"]));
   draw.pick<() => void>([

@@ -3,6 +3,8 @@ import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { createCheckpoint } from "../../src/checkpoint/checkpoint-writer.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import { type Config, TINY_CONFIG, tinyCheckpoint } from "../models/tiny.js";
+import { tinyFiles as filesOfFamily, TINY_FAMILIES, tinyTokenizer } from "../models/tiny-model.js";
+import type { Draw } from "./draw.js";
 import type { Files } from "./kind.js";
 
 const encode = (text: string) => new TextEncoder().encode(text);
@@ -79,7 +81,7 @@ const SCALING = {
   yarn: { rope_type: "yarn", factor: 4, original_max_position_embeddings: 8, beta_fast: 32 },
 };
 
-/** Models of every family and kind of rope. */
+/** Models of the older families, with every kind of rope. */
 export const CONFIGS: readonly Config[] = [
   {
     ...TINY_CONFIG,
@@ -112,4 +114,10 @@ export function once(key: unknown, make: () => Promise<Files>): Promise<Files> {
   const known = made.get(key) ?? make();
   made.set(key, known);
   return known;
+}
+
+/** The files of a small model of one of the newer families, which transformers wrote. */
+export function newerModel(draw: Draw): Promise<Files> {
+  const family = draw.pick(TINY_FAMILIES);
+  return once(family, async () => ({ ...filesOfFamily(family), ...tinyTokenizer() }));
 }

@@ -8,7 +8,7 @@ import { memoryFolder } from "../../src/platform/files.js";
 import type { Draw } from "./draw.js";
 import { jsonText, mutateBytes, mutateJson, mutateTree, Raw } from "./json.js";
 import type { Case, Files, Kind } from "./kind.js";
-import { once, sharded, tinyFiles } from "./originals.js";
+import { newerModel, once, sharded, tinyFiles } from "./originals.js";
 import { strictly, strictSafetensors } from "./strict.js";
 import { useModel } from "./use.js";
 
@@ -230,8 +230,9 @@ export async function readWhole(checkpoint: Checkpoint, backend: Backend): Promi
 }
 
 async function weightsCase(draw: Draw, backend: Backend): Promise<Case> {
-  const model = await once(WEIGHTS, () => tinyFiles());
   const isModel = draw.chance(0.3);
+  const isNewer = draw.chance(0.25);
+  const model = await (isModel && isNewer ? newerModel(draw) : once(WEIGHTS, () => tinyFiles()));
   const file = mutateFile(draw, isModel ? partsOf(model[WEIGHTS]) : smallFile(draw));
   const files: Files = isModel ? { ...model, [WEIGHTS]: file } : { [WEIGHTS]: file };
   return {

@@ -18,7 +18,7 @@ const PUBLISHED = [
   /^build\/(index|kit|cli|chunk-[\w-]+)\.js$/,
   /^build\/portable\/((index|kit|core2?|webgpu|kernels|kernels-relaxed)\.js|licences\.txt)$/,
   /^build\/portable\/(compressor|exporter|linear|overlap|prune|random|recipe|statistics-gatherer)\.js$/,
-  /^build\/portable\/(document|gguf|hub|jinja|lines|locate|names|parquet|unusual-files)\.js$/,
+  /^build\/portable\/(document|gguf|hub|jinja|lines|locate|names|parquet|tokenizer|unusual-files)\.js$/,
   /^build\/workerd\.js$/,
   /^build\/kernels(-relaxed)?\.wasm(\.d\.ts)?$/,
   /^(CHANGELOG|SECURITY)\.md$/,

@@ -80,12 +80,14 @@ test("the portable core with its WASM is small", () => {
   const compressor = zipped(textOf(more));
   const module = zipped(readFileSync(build("workerd.js")));
   const wasm = zipped(readFileSync(build("kernels.wasm")));
+  const tokenizer = zipped(readFileSync(build("portable/tokenizer.js")));
   const jinja = zipped(readFileSync(build("portable/jinja.js")));
   const gguf = zipped(readFileSync(build("portable/gguf.js")));
   const hub = zipped(readFileSync(build("portable/hub.js")));
   const parquet = zipped(readFileSync(build("portable/parquet.js")));
   told.set("portable core", core).set("kernels with relaxed SIMD", relaxed);
-  told.set("what only `compress`", compressor).set("what only chat templates", jinja);
+  told.set("what only `compress`", compressor).set("what only texts", tokenizer);
+  told.set("what only chat templates", jinja);
   told.set("what only GGUF files", gguf);
   told.set("what only models on a hub", hub).set("what only Parquet", parquet);
   told.set("workerd.js", module).set("kernels.wasm", wasm);
@@ -93,6 +95,7 @@ test("the portable core with its WASM is small", () => {
     `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
       `kernels for relaxed SIMD, loaded in their place: ${relaxed}; ` +
       `what only compress loads: ${compressor}; ` +
+      `what only texts need, the tokenizer: ${tokenizer}; ` +
       `what only chat templates need: ${jinja}; what only GGUF files need: ${gguf}; ` +
       `what only Parquet needs: ${parquet}; ` +
       `what only models on a hub: ${hub}; ` +
@@ -119,9 +122,10 @@ test("the portable bundle imports nothing but its own files, and names no module
   assert.equal(packages, []);
   const backends = ["./kernels-relaxed.js", "./kernels.js", "./webgpu.js"];
   const work = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
-  const folders = ["./gguf.js", "./hub.js", "./jinja.js", "./locate.js", "./unusual-files.js"];
+  const folders = ["./gguf.js", "./hub.js", "./locate.js", "./unusual-files.js"];
+  const texts = ["./jinja.js", "./tokenizer.js"];
   const datasets = ["./lines.js", "./parquet.js"];
-  assert.equal(dynamic, [...work, ...folders, ...datasets, ...backends].sort());
+  assert.equal(dynamic, [...work, ...folders, ...texts, ...datasets, ...backends].sort());
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
     const later = importsOf(build(join("portable", name))).dynamic;
@@ -164,9 +168,11 @@ test("docs/runtimes.md and README.md tell these sizes", () => {
     assert.ok(Math.abs(said / bytes - 1) < 0.05, `${row}: ${bytes} bytes, not ${said}`);
   }
   const readme = readFileSync(join(repositoryRoot, "README.md"), "utf8");
-  const [, core, gpu] = /(\d+) KB gzipped [^.]* WebGPU adds (\d+) KB/.exec(readme)!.map(Number);
+  const sentence = /(\d+) KB gzipped [^.]* tokenizer adds (\d+) KB [^.]* WebGPU (\d+) KB/;
+  const [, core, tokenizer, gpu] = sentence.exec(readme)!.map(Number);
   for (const [said, row] of [
     [core, "portable core"],
+    [tokenizer, "what only texts"],
     [gpu, "shaders with the WebGPU backend"],
   ] as const) {
     assert.ok(Math.abs((1000 * said) / told.get(row)! - 1) < 0.05, `README.md: ${said} KB, ${row}`);

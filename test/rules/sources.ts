@@ -17,7 +17,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["statistic", "hessian-check"],
   ["layout", "method", "model", "sample"],
   ["mask", "grid", "outcome", "extras", "statistics-gatherer", "platform"],
-  ["normalise", "factors", "hub"],
+  ["normalise", "factors", "least-squares", "hub"],
   ["methods", "layouts", "statistics", "backends", "checkpoint", "rotation"],
   ["quantizers", "models/layers"],
   ["models/families"],

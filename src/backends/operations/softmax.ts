@@ -12,6 +12,11 @@ export interface SoftmaxOperations {
   argmax(x: Tensor, out: Tensor): void;
   /** out [T] = -log softmax(logits [T, V])[targets i32 [T]], in nats. */
   crossEntropy(logits: Tensor, targets: Tensor, out: Tensor): void;
+  /**
+   * out [T] = KL(softmax(reference [T, V]) || softmax(logits [T, V])) in nats, row by row: the sum over
+   * places of p log(p / q).
+   */
+  klDivergence(reference: Tensor, logits: Tensor, out: Tensor): void;
 }
 
 export const softmax: Contracts<SoftmaxOperations> = {
@@ -40,6 +45,14 @@ export const softmax: Contracts<SoftmaxOperations> = {
         targets.size === rowsOf(logits),
         "one target per row of logits is needed.",
       );
+    },
+  },
+  klDivergence: {
+    rows: [0, 1, 2],
+    check(reference, logits, out) {
+      dtype("klDivergence", "logits", logits, "f32");
+      matrix("klDivergence", "reference", reference, rowsOf(logits), colsOf(logits));
+      vector("klDivergence", "out", out, rowsOf(logits));
     },
   },
 };

@@ -48,3 +48,21 @@ export const crossEntropy: Operations["crossEntropy"] = (logits, targets, out) =
     losses[t] = Math.log(total) + largest - xs[start + ids[t]];
   }
 };
+
+export const klDivergence: Operations["klDivergence"] = (reference, logits, out) => {
+  const [rs, xs, divergences] = [f32(reference), f32(logits), f32(out)];
+  const width = colsOf(logits);
+  for (let t = 0; t < divergences.length; t++) {
+    const start = t * width;
+    const [mostR, mostX] = [rs, xs].map((values) => largestOf(values, start, start + width));
+    let [totalR, totalX, sum] = [0, 0, 0];
+    for (let i = start; i < start + width; i++) {
+      const weight = Math.exp(rs[i] - mostR);
+      totalR += weight;
+      totalX += Math.exp(xs[i] - mostX);
+      // What has no weight counts for nothing, however unlikely it is there.
+      if (weight > 0) sum += weight * (rs[i] - mostR - (xs[i] - mostX));
+    }
+    divergences[t] = sum / totalR - Math.log(totalR) + Math.log(totalX);
+  }
+};

@@ -27,6 +27,16 @@ export function bind(stream: Stream): Partial<Operations> {
         groups: gridOf(rowsOf(x), 1),
       });
     },
+    klDivergence(reference, logits, out) {
+      const rows = rowsOf(logits);
+      stream.dispatch({
+        shader: "kl-divergence",
+        constants: { WIDTH: widthFor(colsOf(logits)) },
+        operands: [reference, logits, out] as GpuTensor[],
+        parameters: [rows, colsOf(logits)],
+        groups: gridOf(rows, 1),
+      });
+    },
     crossEntropy(logits, targets, out) {
       const operands = [logits, targets, out] as GpuTensor[];
       const { ids } = operands[1];

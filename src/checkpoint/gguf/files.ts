@@ -1,26 +1,11 @@
 /** The GGUF files of a model: one, or the parts that it was split into. */
 import { PenjingError } from "../../errors.js";
+import { partNames } from "../../platform/file-errors.js";
 import type { ByteSource, Folder } from "../../platform/files.js";
 import { quote } from "../../quote.js";
 import { listNames } from "../safetensors-writer.js";
 import { type GgufHeader, type GgufTensor, readGgufHeader } from "./header.js";
 import { Keys } from "./keys.js";
-
-/** Most parts accepted. */
-const MAX_PARTS = 10_000;
-
-/** The names of the parts that a file's name says it is one of; undefined for a whole file's. */
-export function partNames(name: string): string[] | undefined {
-  const [, stem, number, count] = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/i.exec(name) ?? [];
-  const parts = Number(count);
-  if (stem === undefined || Number(number) < 1 || Number(number) > parts || parts > MAX_PARTS) {
-    return undefined;
-  }
-  const ending = name.slice(-".gguf".length);
-  return Array.from({ length: parts }, (_, i) => {
-    return `${stem}-${String(i + 1).padStart(5, "0")}-of-${count}${ending}`;
-  });
-}
 
 /**
  * The one model among the GGUF files of a folder.

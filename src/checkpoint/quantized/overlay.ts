@@ -5,6 +5,7 @@ import { decodeLeaf, openLeaf } from "../../forms/leaf.js";
 import { readCodes, SHAPE_PART } from "../../forms/packed-grid.js";
 import { LAYOUT_KEY } from "../../layout.js";
 import { sizeOf, type TensorData } from "../../tensor.js";
+import { CONFIG } from "../config-text.js";
 import { DTYPE_BYTES, fromFloat32, toFloat32 } from "../dtype.js";
 import type { Checkpoint, CheckpointTensor } from "../opened.js";
 import { withTexts } from "../overlay.js";
@@ -94,14 +95,22 @@ function replacing(
   return { at: new Map(at), gone: new Set([...weights.flatMap(({ uses }) => uses), ...unused]) };
 }
 
-const CONFIG = "config.json";
+/** A config.json, parsed and as its text. */
+export interface Config {
+  readonly config: object;
+  readonly text: string;
+}
+
 /** Copies of the quantization_config that some programs put beside it. */
 const COPIES: readonly string[] = ["quantize_config.json", "quant_config.json"];
 
 /** The same checkpoint, its config without the keys of quantization. */
-function plainly(base: Checkpoint, config: object, changes: Partial<Checkpoint>): Checkpoint {
-  const texts = { [CONFIG]: `${JSON.stringify(config, null, 2)}\n` };
-  const changed = withTexts(base, texts, { ...changes, config });
+function plainly(
+  base: Checkpoint,
+  { config, text }: Config,
+  changes: Partial<Checkpoint>,
+): Checkpoint {
+  const changed = withTexts(base, { [CONFIG]: text }, { ...changes, config });
   const { beside } = changed;
   const isCopy = (name: string) => COPIES.includes(name);
   const copied = beside.copied.filter((name) => !isCopy(name));
@@ -158,7 +167,7 @@ function scaleType(base: Checkpoint, { form, made }: GridWeight): "F32" | "F16" 
  *
  * @param config its config.json without the keys of quantization
  */
-export function asGrids(base: Checkpoint, found: QuantizedWeights, config: object): Checkpoint {
+export function asGrids(base: Checkpoint, found: QuantizedWeights, config: Config): Checkpoint {
   const { weights, notes, layout } = found;
   const read = (name: string, weight: GridWeight) =>
     weight.made.get(name)?.make() ?? base.read(name);

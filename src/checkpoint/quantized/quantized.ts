@@ -1,6 +1,7 @@
 /** Checkpoints that other programs quantized, opened as grids. */
 import { ConfigReader } from "../../config-reader.js";
 import { PenjingError } from "../../errors.js";
+import { configText } from "../config-text.js";
 import { isJsonObject, type JsonObject, MAX_CONFIG_DEPTH, own, parseJson } from "../json.js";
 import type { Checkpoint } from "../opened.js";
 import { readAwq } from "./awq.js";
@@ -25,7 +26,8 @@ export async function openQuantized(base: Checkpoint): Promise<Checkpoint> {
     const found = given && (await readWeights(base, given));
     if (!found) return base;
     const rest = Object.entries(config).filter(([key]) => !QUANTIZATION_KEYS.includes(key));
-    return asGrids(base, found, Object.fromEntries(rest));
+    const plain = Object.fromEntries(rest);
+    return asGrids(base, found, { config: plain, text: await configText(base.folder, plain) });
   } catch (error) {
     if (!(error instanceof PenjingError)) throw error;
     return Object.defineProperty({ ...base }, "config", {

@@ -1,5 +1,7 @@
 import { lookUp, PenjingError } from "../../errors.js";
 import type { MatrixShape } from "../../form.js";
+import { ANCHOR } from "../../least-squares/anchor.js";
+import { REFIT } from "../../least-squares/refit.js";
 import type { MethodName } from "../../methods/index.js";
 import { blockTensor, type DecoderSpec, type Site, sitesOf } from "../../model.js";
 import {
@@ -20,6 +22,7 @@ import {
   methodName,
   type PrunedLayer,
   pruneLayer,
+  statisticsOf,
 } from "../layer.js";
 import type { Steps } from "../pass.js";
 import { openCompressRegistry } from "../registry.js";
@@ -42,7 +45,8 @@ export type PruneSpecs = {
     readonly brings: Readonly<Record<string, OptionSpecs>>;
   };
   readonly sparsity: SparsitySpec;
-};
+} & typeof ANCHOR &
+  typeof REFIT;
 
 function optionsOf({ methods }: Registry): PruneSpecs {
   return {
@@ -60,6 +64,8 @@ function optionsOf({ methods }: Registry): PruneSpecs {
       default: "2:4",
       description: "N:M, N kept of every M inputs of a row, or the share of weights to remove",
     },
+    ...ANCHOR,
+    ...REFIT,
   };
 }
 
@@ -74,10 +80,17 @@ export function pruneKind(registry: Registry) {
     leaves: "zeros",
     cannotFollow: {},
     check(options: ReadStep["options"], where: string) {
-      const { method, sparsity, options: own } = planOf(options);
+      const plan = planOf(options);
+      const { method, sparsity, refit } = plan;
       const refusal = method.refusal?.(sparsity);
       if (refusal) throw new PenjingError(`${where}: sparsity`, `${method.name} ${refusal}`);
-      for (const name of method.needs(own))
+      if (refit > 0 && method.form) {
+        throw new PenjingError(
+          `${where}: refit`,
+          `${method.name} fits what it keeps by itself; leave refit out and give more of its own rounds or iterations.`,
+        );
+      }
+      for (const name of statisticsOf(plan))
         lookUp(registry.statistics, name, `${methodName(method)}: needs`);
     },
     rotationAim(options: ReadStep["options"]) {
@@ -102,13 +115,15 @@ export function pruneKind(registry: Registry) {
 
 /** Resolved options of the step as those of its method. */
 export function layerPlan(
-  { method, sparsity, ...options }: ReadStep["options"],
+  { method, sparsity, anchor, refit, ...options }: ReadStep["options"],
   { methods }: Registry,
 ): LayerPlan {
   return {
     method: methods[method as string],
     options,
     sparsity: parseSparsity(sparsity as string),
+    anchor: anchor as number,
+    refit: refit as number,
   };
 }
 
@@ -230,7 +245,7 @@ export class Pruning implements Transform {
 
   get reader(): string | undefined {
     const plans = [...this.layers.values()];
-    return plans.find(({ method, options }) => method.needs(options).length > 0)?.method.name;
+    return plans.find((plan) => statisticsOf(plan).length > 0)?.method.name;
   }
 
   phases(block: number): { readonly before: Phase[]; readonly after: Phase[] } {
@@ -270,10 +285,7 @@ class PruningRun implements TransformRun {
     const own = this.pruning
       .planned(block)
       .filter(({ input }) => input === name)
-      .flatMap((site) => {
-        const { method, options } = this.pruning.plan(block, site);
-        return method.needs(options);
-      });
+      .flatMap((site) => statisticsOf(this.pruning.plan(block, site)));
     if (later.length > 0) this.kept.add(name);
     return [...own, ...later];
   }

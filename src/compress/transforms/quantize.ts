@@ -1,5 +1,6 @@
 import { lookUp, PenjingError } from "../../errors.js";
 import type { MatrixShape } from "../../form.js";
+import { ANCHOR } from "../../least-squares/anchor.js";
 import type { ChoiceSpec, OptionSpecs } from "../../options.js";
 import type { QuantizerName } from "../../quantizers/index.js";
 import type { Registry } from "../../registry.js";
@@ -14,7 +15,7 @@ export type QuantizeSpecs = {
     readonly default: string;
     readonly brings: Readonly<Record<string, OptionSpecs>>;
   };
-};
+} & typeof ANCHOR;
 
 function optionsOf({ quantizers }: Registry): QuantizeSpecs {
   return {
@@ -27,6 +28,7 @@ function optionsOf({ quantizers }: Registry): QuantizeSpecs {
       ),
       description: "how weights are put on a grid of few bits",
     },
+    ...ANCHOR,
   };
 }
 
@@ -44,7 +46,7 @@ export function quantizeKind(registry: Registry) {
     layout: CODES,
     cannotFollow: {},
     check(options: ReadStep["options"]) {
-      const { method: name, ...own } = options;
+      const { method: name, anchor: _, ...own } = options;
       const method = registry.quantizers[name as string];
       for (const statistic of method.needs(own)) {
         lookUp(registry.statistics, statistic, `${methodName(method)}: needs`);
@@ -65,7 +67,7 @@ function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): Laye
     verb: "quantize",
     done: "quantized",
     twice: "what is quantized twice is off by both roundings",
-    planOf({ method: name, ...options }, layer, shape): LayerPlan {
+    planOf({ method: name, anchor, ...options }, layer, shape): LayerPlan {
       const method = quantizers[name as string];
       const earlier = before.get(layer);
       if (earlier) refuseEarlier(earlier, options, layer, shape);
@@ -73,6 +75,9 @@ function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): Laye
         method,
         options,
         sparsity: earlier?.sparsity ?? { kind: "unstructured", ratio: 0 },
+        // What was pruned before was moved by its own step.
+        anchor: earlier ? 0 : (anchor as number),
+        refit: 0,
         stores: layout === "dense" ? "values" : "codes",
       };
     },

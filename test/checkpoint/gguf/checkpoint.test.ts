@@ -11,7 +11,7 @@ import { inspect } from "../../../src/inspect.js";
 import { readModelConfig } from "../../../src/models/families/index.js";
 import { type Folder, memoryFolder, memoryOutputFolder } from "../../../src/platform/files.js";
 import type { Config } from "../../models/tiny.js";
-import { tinyFile, tinyGguf } from "./models.js";
+import { inParts, tinyFile, tinyGguf } from "./models.js";
 import { TYPE, type Typed, writeGguf } from "./writer.js";
 
 const test = suite("GGUF as a checkpoint");
@@ -242,18 +242,7 @@ test("only what is asked for is read", async () => {
 
 test("a model in several files is one, and what is missing is named", async () => {
   const { checkpoint, written } = await tinyGguf();
-  const tensors = written.tensors!;
-  const part = (no: number): [string, Uint8Array] => {
-    const split: Record<string, Typed> = {
-      ...{ "split.no": ["u16", no], "split.count": ["u16", 3] },
-      "split.tensors.count": ["i32", tensors.length],
-    };
-    const keys = no === 0 ? { ...written.keys, ...split } : split;
-    const mine = tensors.filter((_, i) => i % 3 === no);
-    const name = `m-0000${no + 1}-of-00003.gguf`;
-    return [name, writeGguf({ keys: keys as Record<string, Typed>, tensors: mine })];
-  };
-  const parts = [0, 1, 2].map(part);
+  const parts = inParts(written, "m");
   const found = await openCheckpoint(memoryFolder(Object.fromEntries(parts)));
   assert.equal([...found.tensors.keys()].sort(), [...checkpoint.tensors.keys()].sort());
   for (const name of checkpoint.tensors.keys()) {
@@ -294,6 +283,9 @@ test("the file alone, and a folder that holds it, are the same model", async () 
   const file = await tinyFile();
   const found = await openCheckpoint(memoryFolder({ "README.md": "x", [NAME]: file }));
   assert.equal(found.beside.copied, ["config.json", "tokenizer.json", "tokenizer_config.json"]);
+  // Also where an output lies in a folder below.
+  const below = { [NAME]: file, "out/model.safetensors": new Uint8Array(9) };
+  assert.is((await openCheckpoint(memoryFolder(below))).tensors.size, found.tensors.size);
   assert.equal(await found.folder.list(), [...found.beside.copied]);
   assert.ok(!(await found.folder.has("README.md")));
 });

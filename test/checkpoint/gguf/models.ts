@@ -105,6 +105,19 @@ export async function tinyGguf(
   return { checkpoint, written: { keys: keysOf(whole), tensors } };
 }
 
+/** A model in three files, which have each third tensor, as llama.cpp's gguf-split names them. */
+export function inParts({ keys, tensors = [] }: Written, stem: string): [string, Uint8Array][] {
+  return [0, 1, 2].map((no) => {
+    const split: Record<string, Typed> = {
+      ...{ "split.no": ["u16", no], "split.count": ["u16", 3] },
+      "split.tensors.count": ["i32", tensors.length],
+    };
+    const own = no === 0 ? { ...(keys as Record<string, Typed>), ...split } : split;
+    const mine = tensors.filter((_, i) => i % 3 === no);
+    return [`${stem}-0000${no + 1}-of-00003.gguf`, writeGguf({ keys: own, tensors: mine })];
+  });
+}
+
 /** The file of a tiny model. */
 export async function tinyFile(config: Config = {}): Promise<Uint8Array> {
   return writeGguf((await tinyGguf(config)).written);

@@ -1,0 +1,263 @@
+/** Scoring windows of token ids, and comparing the model with the one that it was made from. */
+import type { Backend } from "../backend.js";
+import { PenjingError } from "../errors.js";
+import type { RunningModel } from "../models/open.js";
+import { pause } from "../run.js";
+import type { Work } from "../steps.js";
+import type { Tensor } from "../tensor.js";
+
+/** Most logits that are held at a time: 64 MiB of them. */
+const LOGIT_ELEMENTS = 2 ** 24;
+
+export interface WindowEvent {
+  readonly type: "progress";
+  /** Windows scored so far. */
+  readonly done: number;
+  readonly windows: number;
+  /** Perplexity over those. */
+  readonly perplexity: number;
+}
+
+/** How far a model is from the one that it was made from, on the same tokens. */
+export interface Comparison {
+  /** Of the other model. */
+  readonly perplexity: number;
+  /** This model's perplexity by the other's. */
+  readonly perplexityRatio: number;
+  /** Mean over tokens of KL(other || this) of the next token's probabilities, in nats. */
+  readonly kl: number;
+  /** Share of tokens for which both hold the same next token for the likeliest. */
+  readonly agreement: number;
+}
+
+export interface Score {
+  /** exp(nll) */
+  readonly perplexity: number;
+  /** Mean negative log-likelihood of the predicted tokens, in nats. */
+  readonly nll: number;
+  /** Predicted tokens: windows * (window - 1). */
+  readonly tokens: number;
+  readonly windows: number;
+  readonly window: number;
+  readonly against?: Comparison | undefined;
+}
+
+/** Sums over the windows scored so far: scoring goes on from there. */
+export interface Scored {
+  windows: number;
+  total: number;
+  /** The same of the other model, its divergences, and tokens on which the two agree. */
+  otherTotal: number;
+  divergence: number;
+  agreed: number;
+}
+
+export function noWindows(): Scored {
+  return { windows: 0, total: 0, otherTotal: 0, divergence: 0, agreed: 0 };
+}
+
+type Scoring = Pick<RunningModel, "backend" | "decoder" | "spec">;
+
+export interface ScoreOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Where to go on. @default at the first window */
+  readonly scored?: Scored | undefined;
+  /** The model to compare with, of the same vocabulary. @default none */
+  readonly against?: Scoring | undefined;
+}
+
+/** Scores token ids window by window. */
+export async function* scoreWindows(
+  model: Scoring,
+  ids: Int32Array,
+  window: number,
+  { signal, scored = noWindows(), against }: ScoreOptions = {},
+): AsyncGenerator<WindowEvent, Score, void> {
+  const windows = Math.floor(ids.length / window);
+  if (windows === 0) {
+    throw new PenjingError(
+      "text",
+      `the text has ${ids.length} tokens, fewer than one window of ${window}; give a longer text or a smaller \`window\`.`,
+    );
+  }
+  const scorer = new Scorer(model, against, window);
+  try {
+    for (let i = scored.windows; i < windows; i++) {
+      await pause(signal);
+      await scorer.score(ids.subarray(i * window, (i + 1) * window), scored, signal);
+      checkTotal(scored.total, i, windows, window);
+      scored.windows = i + 1;
+      const perplexity = Math.exp(scored.total / ((i + 1) * (window - 1)));
+      yield { type: "progress", done: i + 1, windows, perplexity };
+    }
+  } finally {
+    scorer.dispose();
+  }
+  const tokens = windows * (window - 1);
+  const nll = scored.total / tokens;
+  const perplexity = Math.exp(nll);
+  const shared = { perplexity, nll, tokens, windows, window };
+  if (!against) return shared;
+  const dense = Math.exp(scored.otherTotal / tokens);
+  const comparison = {
+    perplexity: dense,
+    perplexityRatio: perplexity / dense,
+    kl: scored.divergence / tokens,
+    agreement: scored.agreed / tokens,
+  };
+  return { ...shared, against: comparison };
+}
+
+/** @throws PenjingError when the losses of the windows up to i are no finite perplexity */
+function checkTotal(total: number, i: number, windows: number, window: number): void {
+  const where = `window ${i + 1} of ${windows}`;
+  if (!Number.isFinite(total)) {
+    throw new PenjingError(
+      "model",
+      `${where} has a loss that is not a number: its activations exceed float32; the checkpoint is damaged, fetch or compress it again.`,
+    );
+  }
+  const mean = total / ((i + 1) * (window - 1));
+  if (Number.isFinite(Math.exp(mean))) return;
+  throw new PenjingError(
+    "model",
+    `after ${where} its loss is ${mean.toPrecision(4)} nats a token, of which the perplexity is no number any more; the checkpoint is damaged, fetch or compress it again.`,
+  );
+}
+
+/** What is computed of the tokens of a window, on the backend of one model. */
+class Sheet {
+  /** Of some rows of the window at a time. */
+  readonly logits: Tensor;
+  readonly targets: Tensor;
+  readonly losses: Tensor;
+  /** Where the largest logits stand, and they themselves. */
+  readonly best: Tensor;
+
+  constructor(
+    private readonly backend: Backend,
+    window: number,
+    rows: number,
+    vocabSize: number,
+  ) {
+    this.logits = backend.zeros([rows, vocabSize]);
+    this.targets = backend.zeros([window - 1, 1], "i32");
+    this.losses = backend.zeros([window - 1, 1]);
+    this.best = backend.zeros([window - 1, 2]);
+  }
+
+  /** What rows of the window's predictions cost. */
+  measure(start: number, count: number): Tensor {
+    const { backend, logits, targets, losses, best } = this;
+    const [these, wanted, lost, likeliest] = [
+      backend.rows(logits, 0, count),
+      ...[targets, losses, best].map((tensor) => backend.rows(tensor, start, count)),
+    ];
+    backend.ops.crossEntropy(these, wanted, lost);
+    backend.ops.argmax(these, likeliest);
+    return these;
+  }
+
+  async total(): Promise<number> {
+    return sumOf((await this.backend.read(this.losses)) as Float32Array);
+  }
+
+  /** The likeliest token of each place. */
+  async likeliest(): Promise<Float32Array> {
+    return ((await this.backend.read(this.best)) as Float32Array).filter((_, i) => i % 2 === 0);
+  }
+
+  dispose(): void {
+    for (const tensor of [this.logits, this.targets, this.losses, this.best]) tensor.dispose();
+  }
+}
+
+/** Scores one window after another, with the model alone or beside another. */
+class Scorer {
+  /** The logits of a long window over a large vocabulary would take gigabytes: a few rows at a time. */
+  private readonly rows: number;
+  private readonly own: Sheet;
+  private readonly other?: Sheet;
+  /** The other model's logits on this one's backend, and the divergences from them. */
+  private readonly reference?: Tensor;
+  private readonly divergences?: Tensor;
+
+  constructor(
+    private readonly model: Scoring,
+    private readonly against: Scoring | undefined,
+    private readonly window: number,
+  ) {
+    const { backend, spec } = model;
+    const { vocabSize } = spec;
+    this.rows = Math.min(window - 1, Math.max(1, Math.floor(LOGIT_ELEMENTS / vocabSize)));
+    this.own = new Sheet(backend, window, this.rows, vocabSize);
+    if (!against) return;
+    this.other = new Sheet(against.backend, window, this.rows, vocabSize);
+    this.reference = backend.zeros([this.rows, vocabSize]);
+    this.divergences = backend.zeros([window - 1, 1]);
+  }
+
+  /** Adds a window to the sums. */
+  async score(tokens: Int32Array, scored: Scored, signal: AbortSignal | undefined): Promise<void> {
+    const { model, against, own, other, divergences } = this;
+    // Nobody else's steps come between, of either model; all who pair them take them in one order.
+    const [first, ...rest] = [model.decoder, ...(against ? [against.decoder] : [])].sort(
+      (a, b) => b.serial - a.serial,
+    );
+    const run = () => first.pace(this.steps(tokens), signal);
+    await rest.reduce((inner, decoder) => () => decoder.pace(waitFor(inner), signal), run)();
+    scored.total += await own.total();
+    if (!against || !other || !divergences) return;
+    scored.otherTotal += await other.total();
+    scored.divergence += sumOf((await model.backend.read(divergences)) as Float32Array);
+    const [mine, theirs] = await Promise.all([own.likeliest(), other.likeliest()]);
+    scored.agreed += mine.filter((token, i) => token === theirs[i]).length;
+  }
+
+  private *steps(tokens: Int32Array): Work {
+    const { model, against, own, other, rows, window } = this;
+    if (against && other) {
+      yield* against.decoder.forward(tokens);
+      against.backend.write(other.targets, tokens.slice(1));
+    }
+    yield* model.decoder.forward(tokens);
+    model.backend.write(own.targets, tokens.slice(1));
+    for (let start = 0; start < window - 1; start += rows) {
+      const count = Math.min(rows, window - 1 - start);
+      if (against && other) {
+        yield* against.decoder.project(start, against.backend.rows(other.logits, 0, count));
+        yield this.fetch(other.measure(start, count), count);
+      }
+      yield* model.decoder.project(start, model.backend.rows(own.logits, 0, count));
+      const logits = own.measure(start, count);
+      if (this.reference && this.divergences) {
+        const [reference, out] = [
+          model.backend.rows(this.reference, 0, count),
+          model.backend.rows(this.divergences, start, count),
+        ];
+        model.backend.ops.klDivergence(reference, logits, out);
+      }
+      yield;
+    }
+  }
+
+  /** Takes the other model's logits to this one's backend. */
+  private async fetch(logits: Tensor, count: number): Promise<void> {
+    const { model, against, reference } = this;
+    const values = await against!.backend.read(logits);
+    model.backend.write(model.backend.rows(reference!, 0, count), values);
+  }
+
+  dispose(): void {
+    const { own, other, reference, divergences } = this;
+    for (const one of [own, other, reference, divergences]) one?.dispose();
+  }
+}
+
+function* waitFor(run: () => Promise<void>): Work {
+  yield run();
+}
+
+function sumOf(values: Float32Array): number {
+  return values.reduce((sum, value) => sum + value, 0);
+}

@@ -1,0 +1,72 @@
+import type { Backend } from "../backend.js";
+import { colsOf, type Tensor } from "../tensor.js";
+
+/** A Hessian whose inputs all have the same size, and what brings weights there and back. */
+export interface Equilibrated {
+  /** D⁻¹ H D⁻¹ + damping I, f32 [cols, cols], with D² the diagonal of H; of dead inputs 1 + damping. */
+  readonly hessian: Tensor;
+  /** D, f32 [cols]: weights W become W D. 1 for dead inputs. */
+  readonly there: Tensor;
+  /** D⁻¹, f32 [cols]. */
+  readonly back: Tensor;
+  /** 1 for inputs that were ever other than zero, 0 for dead ones; f32 [cols]. */
+  readonly alive: Tensor;
+  dispose(): void;
+}
+
+/**
+ * Scales a Hessian to a diagonal of ones, which makes any damping mean the same for every input and is
+ * the best diagonal preconditioner at hand.
+ *
+ * @param hessian f32 [cols, cols], symmetric; not changed
+ * @param damping added to the diagonal of ones
+ */
+export async function equilibrate(
+  backend: Backend,
+  hessian: Tensor,
+  damping: number,
+): Promise<Equilibrated> {
+  const { ops } = backend;
+  const cols = colsOf(hessian);
+  const vector = (values: Float32Array) => backend.upload(values, [cols]);
+  const there = backend.zeros([cols]);
+  ops.diagonal(hessian, there);
+  const diagonal = (await backend.read(there)) as Float32Array;
+  const alive = vector(diagonal.map((h) => Number(h > 0)));
+  const roots = diagonal.map((h) => (h > 0 ? Math.sqrt(h) : 1));
+  backend.write(there, roots);
+  const back = vector(roots.map((root) => 1 / root));
+  const [scaled, half] = [backend.zeros([cols, cols]), backend.zeros([cols, cols])];
+  backend.copy(hessian, scaled);
+  ops.scaleColumns(scaled, back);
+  ops.transpose(scaled, half);
+  ops.scaleColumns(half, back);
+  ops.transpose(half, scaled);
+  half.dispose();
+  const raise = vector(diagonal.map((h) => damping + Number(!(h > 0))));
+  ops.addDiagonal(scaled, raise);
+  raise.dispose();
+  return {
+    ...{ hessian: scaled, there, back, alive },
+    dispose() {
+      for (const tensor of [scaled, there, back, alive]) tensor.dispose();
+    },
+  };
+}
+
+/**
+ * M⁻¹ as the product of a triangular matrix with itself: L⁻¹ with M = L Lᵀ, so that M⁻¹ = L⁻ᵀ L⁻¹.
+ *
+ * @param matrix M, f32 [n, n], symmetric; its factor takes its place
+ * @returns L⁻¹, f32 [n, n], lower triangular; undefined when M is not positive definite
+ */
+export async function inverseRoot(
+  backend: Backend,
+  matrix: Tensor,
+  signal: AbortSignal | undefined,
+): Promise<Tensor | undefined> {
+  if ((await backend.ops.cholesky(matrix, { signal })) !== -1) return undefined;
+  const root = backend.zeros(matrix.shape);
+  await backend.ops.triangularInverse(matrix, root, { signal });
+  return root;
+}

@@ -1,0 +1,148 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { refit } from "../../src/least-squares/refit.js";
+import { pruneLinear } from "../../src/prune.js";
+import { Random } from "../../src/random.js";
+import { OPENERS } from "../backends/operands.js";
+import { refused } from "../checkpoint/crafted.js";
+import { compressFiles, storyFiles } from "../compress/stories.js";
+import { goldenLayer } from "../golden.js";
+import { note, sharedTest } from "../shared.js";
+
+const test = suite("refit");
+
+const [ROWS, COLS, TOKENS] = [6, 12, 40];
+/** An input that is always zero. */
+const DEAD = 5;
+
+interface Problem {
+  readonly weight: Float32Array;
+  readonly target: Float32Array;
+  readonly mask: Uint8Array;
+  readonly hessian: Float32Array;
+}
+
+function problem(seed: number): Problem {
+  const random = new Random(seed);
+  const values = (count: number) =>
+    Float32Array.from({ length: count }, () => 2 * random.next() - 1);
+  const inputs = values(TOKENS * COLS).map((x, i) =>
+    i % COLS === DEAD ? 0 : x * (1 + (i % COLS)),
+  );
+  const hessian = new Float32Array(COLS * COLS);
+  for (let i = 0; i < hessian.length; i++) {
+    const [row, col] = [Math.floor(i / COLS), i % COLS];
+    for (let t = 0; t < TOKENS; t++) hessian[i] += inputs[t * COLS + row] * inputs[t * COLS + col];
+  }
+  const target = values(ROWS * COLS);
+  const mask = Uint8Array.from({ length: ROWS * COLS }, () => Number(random.next() < 0.5));
+  return { target, mask, hessian, weight: target.map((value, i) => value * mask[i]) };
+}
+
+/** The minimum over a row's kept weights of (w - t) H' (w - t)ᵀ, H' = H + damping diag(H), in float64. */
+function exactRow({ target, mask, hessian }: Problem, row: number, damping: number): Float64Array {
+  const at = (i: number, j: number) => hessian[i * COLS + j] * (i === j ? 1 + damping : 1);
+  const kept = Array.from({ length: COLS }, (_, j) => j).filter(
+    (j) => mask[row * COLS + j] === 1 && hessian[j * (COLS + 1)] > 0,
+  );
+  const n = kept.length;
+  const rows = kept.map((i) => {
+    let right = 0;
+    for (let j = 0; j < COLS; j++) right += at(i, j) * target[row * COLS + j];
+    return [...kept.map((j) => at(i, j)), right];
+  });
+  for (let i = 0; i < n; i++) {
+    for (let r = i + 1; r < n; r++) {
+      const factor = rows[r][i] / rows[i][i];
+      for (let c = i; c <= n; c++) rows[r][c] -= factor * rows[i][c];
+    }
+  }
+  const out = new Float64Array(COLS);
+  for (let i = n - 1; i >= 0; i--) {
+    let sum = rows[i][n];
+    for (let c = i + 1; c < n; c++) sum -= rows[i][c] * out[kept[c]];
+    out[kept[i]] = sum / rows[i][i];
+  }
+  return out;
+}
+
+for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
+  const { name } = backend;
+  const run = async (given: Problem, iterations: number) => {
+    const matrix = (values: Float32Array | Uint8Array) => backend.upload(values, [ROWS, COLS]);
+    const [weight, target, mask] = [given.weight, given.target, given.mask].map(matrix);
+    const hessian = backend.upload(given.hessian, [COLS, COLS]);
+    await refit(backend, { weight, target, mask, hessian, iterations });
+    const values = (await backend.read(weight)) as Float32Array;
+    for (const tensor of [weight, target, mask, hessian]) tensor.dispose();
+    return values;
+  };
+
+  test(`${name}: comes to the least squares of each row's kept weights`, async () => {
+    for (const seed of [1, 2, 3]) {
+      const given = problem(seed);
+      const found = await run(given, 40);
+      for (let row = 0; row < ROWS; row++) {
+        const expected = exactRow(given, row, 0.01);
+        for (let col = 0; col < COLS; col++) {
+          const i = row * COLS + col;
+          // A weight whose input says nothing stays.
+          const wanted = col === DEAD ? given.weight[i] : expected[col];
+          assert.ok(Math.abs(found[i] - wanted) < 2e-3, `${seed}, ${i}: ${found[i]} ${wanted}`);
+          if (given.mask[i] === 0) assert.is(found[i], 0);
+        }
+      }
+    }
+  });
+
+  test(`${name}: of a full mask it comes to the target, from anywhere`, async () => {
+    const given = problem(4);
+    const all = new Uint8Array(ROWS * COLS).fill(1);
+    const found = await run({ ...given, mask: all }, 60);
+    given.target.forEach((value, i) => {
+      const wanted = i % COLS === DEAD ? given.weight[i] : value;
+      assert.ok(Math.abs(found[i] - wanted) < 2e-3, `${i}: ${found[i]} ${wanted}`);
+    });
+    const zero = { ...given, target: given.weight };
+    assert.equal(
+      [...(await run(zero, 5))].map(Math.fround),
+      [...(await run(zero, 1))].map(Math.fround),
+      "what is already there stays",
+    );
+  });
+}
+
+sharedTest(test, "the golden layer of 1024 x 1024", async () => {
+  const layer = await goldenLayer("1024x1024");
+  const { weight, rows, cols, activations, sequences } = layer;
+  const given = { weight, rows, cols, activations, sequences, backend: "wasm" as const };
+  const prune = (method: string, options: Record<string, number> = {}) =>
+    pruneLinear({ ...given, method, sparsity: "2:4", options });
+  const plain = await prune("sparsegpt");
+  const errors: number[] = [];
+  for (const iterations of [4, 10, 60]) {
+    const fitted = await prune("sparsegpt", { refit: iterations });
+    assert.equal(fitted.mask, plain.mask, "the mask is SparseGPT's");
+    assert.is(fitted.figures.errorBeforeRefit, plain.layerError);
+    assert.is(fitted.figures.errorAfterRefit, fitted.layerError);
+    errors.push(fitted.layerError! / plain.layerError!);
+  }
+  const [four, ten, converged] = errors;
+  note(
+    `refit of SparseGPT's 2:4 on the golden 1024: ${errors.map((one) => one.toFixed(3)).join(", ")} of its error after 4, 10, 60 iterations`,
+  );
+  assert.ok(four <= 0.8, `${four}`);
+  assert.ok(ten <= 0.75, `${ten}`);
+  assert.ok(ten <= 1.02 * converged, `${ten / converged}`);
+  const wanda = await prune("wanda", { refit: 10 });
+  assert.ok(wanda.layerError! < plain.layerError!, "least squares make up for a plainer mask");
+});
+
+test("a method that fits its factors itself is refused", async () => {
+  await refused(
+    () => compressFiles(storyFiles(), { method: "armor", refit: 4 }),
+    /^\[recipe: refit\] armor fits what it keeps by itself; leave refit out/,
+  );
+});
+
+test.run();

@@ -1,0 +1,6 @@
+import { suite } from "uvu";
+import { testAnchored } from "./anchored-models.js";
+
+const test = suite("anchored stories260k");
+testAnchored(test, "stories260k");
+test.run();
