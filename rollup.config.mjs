@@ -133,7 +133,11 @@ function onwarn(warning) {
 }
 
 /** Names of portable chunks that are not those of the modules that they begin with. */
-const chunkNames = { index: "core", kit: "core", definition: "tokenizer" };
+const chunkNames = {
+  ...{ index: "core", kit: "core", definition: "tokenizer" },
+  // What the reader and the writer of GGUF files share.
+  "sentence-pieces": "gguf-tables",
+};
 
 const packages = [nodeResolve({ browser: true }), commonjs()];
 

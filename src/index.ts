@@ -29,7 +29,6 @@ export {
   loadTokenizer,
   type Tokenizer,
 } from "./checkpoint/tokenizer.js";
-export type { LayerReport } from "./compress/layer.js";
 export type { Totals } from "./compress/output.js";
 export type {
   FlatOverride,
@@ -40,6 +39,7 @@ export type {
   RecipeStep,
   StepsRecipe,
 } from "./compress/recipe.js";
+export type { LayerReport } from "./compress/solve.js";
 export type { StepOverride, StepReach } from "./compress/transform.js";
 export {
   type CompressEvent,
@@ -151,6 +151,7 @@ export { memoryWorkFolder, type WorkFolder } from "./platform/work-folder.js";
 export type { PluginOptions } from "./plugin.js";
 export type { PluginId } from "./plugin-id.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
+export type { QuantizerName } from "./quantizers/index.js";
 export type { Run } from "./run.js";
 export type { SamplingOptions } from "./sample.js";
 export type { SparsityText } from "./sparsity.js";

@@ -37,7 +37,7 @@ function halfToSingleBits(half: number): number {
 }
 
 /** The binary16 value nearest to f32 bits, ties to even, overflow to infinity. */
-function singleBitsToHalf(bits: number): number {
+export function singleBitsToHalf(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7e00 | ((magnitude >> 13) & 0x1ff);

@@ -19,6 +19,9 @@ interface ExportFlags extends PrintOptions, BackendFlags, HubFlags {
   readonly out: string;
   readonly layout?: string;
   readonly reconstruct?: boolean;
+  readonly ggufType?: string;
+  readonly ggufEmbedding?: string;
+  readonly ggufPre?: string;
   readonly force?: boolean;
   readonly shardSize?: number;
 }
@@ -29,18 +32,28 @@ Examples:
   $ penjing export packed/ --layout dense --out llama-24/
   $ penjing export llama-24/ --layout cutlass+pad --out for-pytorch/
   $ penjing export llama-armor/ --reconstruct --out plain/
+  $ penjing export llama-24/ --layout gguf --gguf-type Q8_0 --out llama-24.gguf
 `;
 
 export function addExport(program: Command, signal: AbortSignal): void {
   const command = withCommonOptions(
     program
       .command("export")
-      .description("rewrite a model folder in another layout, or as a plain dense checkpoint")
+      .description("rewrite a model folder in another layout, as a plain checkpoint, or as GGUF")
       .argument("<model>", `${MODEL_HELP}, compressed or not`)
-      .requiredOption("--out <folder>", "folder to write")
-      .option("--layout <name>", `${LAYOUT_NAMES} (default: as it is stored)`)
+      .requiredOption("--out <path>", "folder to write; with --layout gguf, the file")
+      .option("--layout <name>", `${LAYOUT_NAMES} or gguf (default: as it is stored)`)
       .option("--reconstruct", "multiply factors and rotations out, for other programs to read")
-      .option("--force", "replace the output folder when it exists")
+      .option(
+        "--gguf-type <name>",
+        "with --layout gguf, type of the linears: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1 (default: their own)",
+      )
+      .option(
+        "--gguf-embedding <name>",
+        "the same of embedding and head (default: Q8_0 beside quantized linears)",
+      )
+      .option("--gguf-pre <name>", "llama.cpp's name of the pre-tokenizer (default: what fits)")
+      .option("--force", "replace the output when it exists")
       .option(
         "--shard-size <bytes>",
         "begin a new weights file after this many bytes (default: 5e9)",
@@ -61,9 +74,11 @@ async function run(
   signal: AbortSignal,
 ): Promise<void> {
   const { out, layout, reconstruct, force, shardSize: shardBytes } = flags;
+  const { ggufType, ggufEmbedding, ggufPre } = flags;
   const plugins = await loadPlugins(flags);
   const options = { model, out, layout, reconstruct, force, shardBytes, plugins, signal };
-  const work = exportModel({ ...options, ...backendOf(flags) });
+  const gguf = { ggufType, ggufEmbedding, ggufPre };
+  const work = exportModel({ ...options, ...gguf, ...backendOf(flags) });
   const progress = openProgress("export", flags);
   try {
     for await (const event of work) {
@@ -81,11 +96,13 @@ async function run(
 }
 
 function printResult(out: string, result: ExportResult, { explain }: PrintOptions): void {
-  const { layoutBefore, layoutAfter, packed, reconstructed } = result;
+  const { layoutBefore, layoutAfter, packed, reconstructed, files = [] } = result;
   print(`layout       ${layoutBefore} -> ${layoutAfter}`);
-  if (packed > 0) print(`packed       ${packed} weights`);
+  const what = files.length > 0 ? "quantized  " : "packed     ";
+  if (packed > 0) print(`${what}  ${packed} weights`);
   if (reconstructed > 0) print(`multiplied   ${reconstructed} weights, with factors and rotations`);
   print(`bytes        ${size(result.bytesBefore)} -> ${size(result.bytesAfter)}`);
+  if (files.length > 1) print(`files        ${files[0]} and ${files.length - 1} more`);
   print(`written to   ${out} in ${duration(result.seconds)}`);
   if (explain) print(`\n${explainServed(result.served)}`);
 }

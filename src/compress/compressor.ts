@@ -18,40 +18,27 @@ import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
 import { PenjingError } from "../errors.js";
 import type { Layout } from "../layout.js";
 import { findLayout } from "../layouts/index.js";
-import { blockName, type DecoderSpec } from "../model.js";
 import { BOS } from "../models/bos.js";
 import { modelTypeOf } from "../models/families/index.js";
-import { asStored } from "../models/placed.js";
 import { embeddingName, readLargeModel, type StoredModel } from "../models/stored.js";
-import { type FormTree, formOfTree } from "../models/stored-forms.js";
+import type { FormTree } from "../models/stored-forms.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
 import { pause } from "../run.js";
-import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
-import { Budget, refuseBudget } from "./budget.js";
-import { closeCalibration, openCalibration } from "./calibration.js";
+import { compressBlocks, note } from "./blocks.js";
+import { refuseBudget } from "./budget.js";
 import { copyBeside, Output } from "./commit.js";
 import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel } from "./input.js";
-import type { Journal } from "./journal.js";
-import { allLayerParts, type LayerPlan, type LayerReport, statisticsOf } from "./layer.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { describeOutput, Packing, REPORT_FILE, refuseRotation } from "./output.js";
-import { Passes } from "./pass.js";
 import { Course, type Progress } from "./progress.js";
-import { planRecipe, type Recipe, readRecipe } from "./recipe.js";
+import { planRecipe, readRecipe } from "./recipe.js";
 import { openCompressRegistry } from "./registry.js";
-import {
-  dropStreams,
-  hasStreams,
-  keepStreams,
-  openWorkplace,
-  RunFacts,
-  restoreStreams,
-  type Workplace,
-} from "./resume.js";
+import { openWorkplace, RunFacts, type Workplace } from "./resume.js";
+import { type LayerPlan, type LayerReport, statisticsOf } from "./solve.js";
 import { Sources } from "./sources.js";
 import { refuseReaders, type Transform } from "./transform.js";
-import { findUnit, type Unit, UnitWriter } from "./unit.js";
-import { NO_WINDOWS, tokenise, type Windows } from "./windows.js";
+import type { Unit } from "./unit.js";
+import { NO_WINDOWS, tokenise } from "./windows.js";
 import { prunableLayers, workload } from "./workload.js";
 
 const ARGUMENTS: Arguments<CompressOptions> = {
@@ -96,7 +83,8 @@ export async function* compressSteps(
     const linears = prunableLayers(model.spec);
     const steps = await planRecipe(recipe, model.spec, linears, registry, signal);
     await pause(signal);
-    if (recipe.statistics === "dense" && comparesStreams(steps, registry)) {
+    const twice = comparesStreams(steps, registry);
+    if (recipe.statistics === "dense" && twice) {
       throw new PenjingError(
         "anchor",
         "with `statistics: dense` every layer's inputs are the dense model's, so there is nothing to make up for; leave one of the two out.",
@@ -157,9 +145,20 @@ export async function* compressSteps(
     }
     const units = new Map<string, Unit>();
     await pause(signal);
-    const course = new Course(steps, start.blocks);
-    const work = { lease, registry, recipe, steps, windows, packing, journal, units, course };
-    yield* blocks(work, options);
+    const course = new Course(steps, start.blocks, twice);
+    const work = {
+      lease,
+      registry,
+      recipe,
+      steps,
+      twice,
+      windows,
+      packing,
+      journal,
+      units,
+      course,
+    };
+    yield* compressBlocks(work, options);
     await pause(signal);
     const made = new Output(packing, work.units);
     for await (const share of made.writeWeights(output, journal, shardBytes, signal)) {
@@ -211,10 +210,6 @@ export async function* compressSteps(
   }
 }
 
-function note(where: string, message: string): CompressEvent {
-  return { type: "note", where, message };
-}
-
 /** A step of writing the output. */
 function written(blocks: number, progress: Progress): CompressEvent {
   return { type: "progress", phase: "write", block: blocks - 1, blocks, ...progress };
@@ -249,155 +244,4 @@ function pluginsOf(
 function comparesStreams(steps: readonly Transform[], { statistics }: Registry): boolean {
   const plans = steps.flatMap(({ layers }) => [...layers.values()]);
   return plans.some((plan) => statisticsOf(plan).some((name) => statistics[name].sees === "both"));
-}
-
-/** What the blocks of a run have in common. */
-interface Work {
-  readonly registry: Registry;
-  readonly lease: Lease;
-  readonly recipe: Recipe;
-  readonly steps: readonly Transform[];
-  readonly windows: Windows;
-  readonly packing: Packing;
-  readonly journal: Journal;
-  readonly course: Course;
-  /** Those that are finished, by name, in their order. */
-  readonly units: Map<string, Unit>;
-}
-
-/** All units; after a failure of a GPU that `auto` chose, on wasm from the first unfinished one on. */
-async function* blocks(
-  work: Work,
-  options: CompressOptions,
-): AsyncGenerator<CompressEvent, void, void> {
-  const budget = new Budget(options.budget, work.packing.model.spec.blocks.length);
-  for (;;) {
-    try {
-      return yield* blocksFrom(work, budget, options.signal);
-    } catch (error) {
-      const message = await work.lease.moveAfter(error);
-      budget.forget();
-      work.course.forget();
-      yield note("backend", message);
-    }
-  }
-}
-
-/** The unit of what stands outside the blocks. */
-const OUTER = "outer";
-
-function unitName(spec: DecoderSpec, block: number): string {
-  return `${blockName(spec, block)}.unit`;
-}
-
-async function* blocksFrom(
-  { lease, registry, recipe, steps, windows, packing, journal, units, course }: Work,
-  budget: Budget,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<CompressEvent, void, void> {
-  const { model } = packing;
-  const { length: layers } = model.spec.blocks;
-  const { backend } = lease;
-  const options = { twice: comparesStreams(steps, registry), signal };
-  const calibration = await openCalibration(model, backend, windows, recipe, options);
-  const passes = new Passes(backend, calibration, signal, registry.statistics);
-  const { seed } = recipe;
-  // Without windows nothing runs through the blocks.
-  const hasWindows = windows.samples > 0;
-  const layerError = hasWindows && recipe.layerError;
-  const denseAdvances = hasWindows && recipe.statistics === "dense";
-  const tools = { model, passes, journal, budget, seed, layerError, denseAdvances };
-  const started: StartedStep[] = steps.map((plan) => ({ plan, run: plan.start(tools) }));
-  /** The block that the stream stands before. */
-  let at = 0;
-
-  /** Makes a block's unit from the stream before it. */
-  async function* make(block: number): AsyncGenerator<CompressEvent, Unit, void> {
-    budget.begin(block);
-    const work = compressBlock(tools, started, block, hasWindows && block + 1 < layers);
-    let step = await work.next();
-    for (; !step.done; step = await work.next()) {
-      const { phase } = step.value;
-      yield { type: "progress", phase, block, blocks: layers, ...course.at(block, step.value) };
-    }
-    const outcome = step.value;
-    budget.finish();
-    at = block + 1;
-    if (journal.isLasting && at < layers) await keepStreams(journal, calibration, at);
-    const unit = await finishBlock(
-      packing,
-      new UnitWriter(journal, unitName(model.spec, block)),
-      outcome,
-    );
-    // The stream before this block stays, in case what came of it is damaged.
-    journal.drop(unit.layers.flatMap(({ name }) => allLayerParts(name)));
-    dropStreams(journal, calibration, block - 1);
-    return unit;
-  }
-
-  try {
-    for (let block = 0; block < layers; block++) {
-      const name = unitName(model.spec, block);
-      if (units.has(name)) continue;
-      let unit = await findUnit(journal, name);
-      if (unit) {
-        const message = "it was finished by an earlier run and is taken from the work folder";
-        yield note(blockName(model.spec, block), message);
-      } else {
-        let from = block;
-        while (from > at && !hasStreams(journal, calibration, from)) from--;
-        if (from > at) await restoreStreams(journal, calibration, from);
-        at = from;
-        for (let again = from; again < block; again++) {
-          const begun = blockName(model.spec, block);
-          const message = `it is made again, as what ${begun} begins with is not there`;
-          yield note(blockName(model.spec, again), message);
-          yield* make(again);
-        }
-        unit = yield* make(block);
-      }
-      units.set(name, unit);
-      for (const { where, message } of unit.notes) yield note(where, message);
-      for (const report of unit.layers) {
-        yield { type: "layer", report };
-        for (const message of report.notes) yield note(report.name, message);
-      }
-    }
-    const outer = started.filter(({ plan }) => plan.changesOuter);
-    if (outer.length > 0 && !units.has(OUTER)) {
-      units.set(
-        OUTER,
-        (await findUnit(journal, OUTER)) ?? (await finishOuter(outer, journal, signal)),
-      );
-    }
-  } finally {
-    for (const { run } of started) run.dispose?.();
-    await closeCalibration(calibration);
-  }
-}
-
-/** Puts what steps change outside the blocks into the journal. */
-async function finishOuter(
-  steps: readonly StartedStep[],
-  journal: Journal,
-  signal: AbortSignal | undefined,
-): Promise<Unit> {
-  const writer = new UnitWriter(journal, OUTER);
-  const config = {};
-  for (const { run } of steps) Object.assign(config, await run.finish?.(writer, signal));
-  return writer.finish({ config });
-}
-
-/** Packs what came out of a block and puts it into the journal. */
-async function finishBlock(
-  packing: Packing,
-  writer: UnitWriter,
-  { layers, others, notes, needs }: BlockOutcome,
-): Promise<Unit> {
-  for (const tensor of others) await writer.add(asStored(packing.model, tensor));
-  for (const { report, stored } of layers) {
-    const name = `${report.name}.weight`;
-    await packing.add(writer, stored, name, report.form && formOfTree(report.form, name));
-  }
-  return writer.finish({ layers: layers.map(({ report }) => report), notes, needs });
 }

@@ -38,17 +38,21 @@ export class Course {
   private readonly rates = new Map<string, number>();
   private begun: Begun | undefined;
 
-  /** @param now the time in seconds. @default the clock's */
+  /**
+   * @param twice whether the dense model runs beside the compressed one
+   * @param now the time in seconds. @default the clock's
+   */
   constructor(
     steps: readonly Transform[],
     private readonly layers: number,
+    twice = false,
     private readonly now = () => performance.now() / 1000,
   ) {
     this.plan = Array.from({ length: layers }, (_, block) => {
       const phases = steps.map((step) => step.phases(block));
       return [
         ...phases.flatMap(({ before }) => before),
-        ["calibrate", 7],
+        ["calibrate", twice ? 13 : 7],
         ...phases.flatMap(({ after }) => after),
         ["measure", 2],
         ["advance", 5],

@@ -58,13 +58,16 @@ import {
   readRows,
   type Stretch,
 } from "./rows.js";
-import { sideText, targetLayout } from "./target.js";
+import { GGUF, refuseStray, sideText, targetLayout } from "./target.js";
 
 const ARGUMENTS: Arguments<ExportOptions> = {
   model: required(CHECKPOINT),
   out: required(OUTPUT),
   layout: TEXT,
   reconstruct: FLAG,
+  ggufType: TEXT,
+  ggufEmbedding: TEXT,
+  ggufPre: TEXT,
   plugins: ANY,
   ...BACKEND_ARGUMENTS,
   shardBytes: NUMBER,
@@ -80,7 +83,16 @@ export async function* exportSteps(
   checkArguments("exportModel", options, ARGUMENTS);
   const { model: source, shardBytes, signal } = options;
   signal?.throwIfAborted();
+  refuseStray(options);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
+  if (options.layout === GGUF) {
+    try {
+      const { exportGguf } = await import("./gguf/write-gguf.js");
+      return yield* exportGguf(options, checkpoint, started);
+    } finally {
+      if (typeof source === "string") await checkpoint.close();
+    }
+  }
   let lease: Lease | undefined;
   let output: OutputFolder | undefined;
   try {

@@ -8,14 +8,18 @@ import type { PluginOptions } from "../plugin.js";
 export interface ExportOptions extends BackendOptions, PluginOptions {
   /** A model folder, a .safetensors or .gguf file, a name on the hub, or an open checkpoint. */
   readonly model: string | Checkpoint;
-  /** Where the new folder is to be: a path that does not exist yet, or an output folder. */
+  /**
+   * Where the new folder is to be: a path that does not exist yet, or an output folder. With the layout
+   * "gguf" the path of the file, which ends in .gguf; in an output folder it is model.gguf.
+   */
   readonly out: string | OutputFolder;
   /**
-   * Name of the layout to write.
+   * Name of the layout to write: one of `layouts`, or "gguf" for a file that llama.cpp and programs made
+   * from it read. Forms and rotations are multiplied out for a GGUF file, as with `reconstruct`.
    *
    * @default the one that the model is stored in; dense with `reconstruct`
    */
-  readonly layout?: LayoutName | (string & {}) | undefined;
+  readonly layout?: LayoutName | "gguf" | (string & {}) | undefined;
   /**
    * Decode forms, as of weights that are products, and undo rotations, so that a plain checkpoint of
    * the same family comes out that any program reads.
@@ -24,11 +28,23 @@ export interface ExportOptions extends BackendOptions, PluginOptions {
    */
   readonly reconstruct?: boolean | undefined;
   /**
+   * Type of the linears in a GGUF file: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1. Vectors are F32,
+   * and matrices whose rows are no whole blocks of 32 stay F16. Weights that a quantizer put on a grid
+   * that the type has keep their codes; others are quantized by llama.cpp's plain rules.
+   *
+   * @default the dtype of the model's linears
+   */
+  readonly ggufType?: string | undefined;
+  /** Type of embedding and head there. @default Q8_0 where linears are quantized, else `ggufType` */
+  readonly ggufEmbedding?: string | undefined;
+  /** llama.cpp's name of the pre-tokenizer. @default the one that fits tokenizer.json */
+  readonly ggufPre?: string | undefined;
+  /**
    * A backend that is open, or the name of one; only `reconstruct` computes. "auto" is wasm: an export
    * waits for files. @default "auto"
    */
   readonly backend?: BackendOptions["backend"] | undefined;
-  /** Bytes after which a new shard of weights begins. @default 5e9 */
+  /** Bytes after which a new shard of weights begins. @default 5e9; of a GGUF file: none begins */
   readonly shardBytes?: number | undefined;
   /** Replace `out` when it exists. @default false */
   readonly force?: boolean | undefined;
@@ -54,10 +70,12 @@ export interface ExportResult {
   /** Bytes of all tensors as they are stored. */
   readonly bytesBefore: number;
   readonly bytesAfter: number;
-  /** Weights that the output stores packed. */
+  /** Weights that the output stores packed, or quantized. */
   readonly packed: number;
   /** Linear weights that were multiplied out or turned back. */
   readonly reconstructed: number;
+  /** Names of the files, where it is no folder in Hugging Face form. */
+  readonly files?: readonly string[] | undefined;
   readonly seconds: number;
   readonly backend: string;
   readonly served: readonly ServedOperation[];

@@ -1,4 +1,5 @@
 import { PenjingError } from "../errors.js";
+import { openSinks } from "./disk-sinks.js";
 import { openDiskWork } from "./disk-work.js";
 import { checkFileName, errorCode, fileError } from "./file-errors.js";
 import { loadFiles, loadPaths, loadSystem } from "./node-modules.js";
@@ -15,14 +16,14 @@ export async function partialPath(output: string): Promise<string> {
 }
 
 /** A symbolic link is followed, so that the link itself is never replaced by a folder. */
-async function realTarget(path: string): Promise<string> {
+export async function realTarget(path: string): Promise<string> {
   const { realpath } = await loadFiles();
   const { resolve } = await loadPaths();
   return realpath(resolve(path)).catch(() => resolve(path));
 }
 
 /** The names in a folder, `"file"` for anything that is not one, undefined for nothing. */
-async function existing(path: string): Promise<string[] | "file" | undefined> {
+export async function existing(path: string): Promise<string[] | "file" | undefined> {
   const { readdir, stat } = await loadFiles();
   try {
     return (await stat(path)).isDirectory() ? await readdir(path) : "file";
@@ -48,7 +49,7 @@ async function checkReplaceable(path: string): Promise<void> {
 }
 
 /** Makes the names in a folder survive a power cut. File systems that cannot are left alone. */
-async function syncFolder(path: string): Promise<void> {
+export async function syncFolder(path: string): Promise<void> {
   const { open } = await loadFiles();
   try {
     const handle = await open(path, "r");
@@ -149,8 +150,7 @@ export async function openDiskOutput(
     throw fileError(target, "creating the output folder", error, unchanged);
   }
 
-  const open = new Set<Awaited<ReturnType<typeof fs.open>>>();
-  const folders = new Set<string>([files]);
+  const sinks = await openSinks(files, target, unchanged);
   let state: "writing" | "committed" | "discarded" = "writing";
   const checkWriting = (): void => {
     if (state !== "writing") throw new PenjingError(target, `the output was already ${state}.`);
@@ -159,43 +159,7 @@ export async function openDiskOutput(
   const create = async (name: string): Promise<ByteSink> => {
     checkFileName(target, name);
     checkWriting();
-    const file = join(files, name);
-    const label = join(target, name);
-    let handle: Awaited<ReturnType<typeof fs.open>>;
-    try {
-      if (dirname(file) !== files) {
-        await fs.mkdir(dirname(file), { recursive: true });
-        folders.add(dirname(file));
-      }
-      handle = await fs.open(file, "wx");
-    } catch (error) {
-      throw fileError(label, "creating the file", error, unchanged);
-    }
-    open.add(handle);
-    return {
-      name: label,
-      async write(offset, bytes) {
-        try {
-          for (let done = 0; done < bytes.byteLength; ) {
-            // Node refuses a single write of 2 GiB or more.
-            const part = Math.min(bytes.byteLength - done, 1 << 30);
-            done += (await handle.write(bytes, done, part, offset + done)).bytesWritten;
-          }
-        } catch (error) {
-          throw fileError(label, "writing", error, unchanged);
-        }
-      },
-      async finish() {
-        try {
-          await handle.sync();
-        } catch (error) {
-          throw fileError(label, "writing to the disk", error, unchanged);
-        } finally {
-          open.delete(handle);
-          await handle.close();
-        }
-      },
-    };
+    return sinks.create(name);
   };
 
   /** Renames the files to `target`, moving what stands there aside first. */
@@ -228,10 +192,10 @@ export async function openDiskOutput(
     },
     async commit() {
       checkWriting();
-      if (open.size > 0) throw new PenjingError(target, `${open.size} files are not finished.`);
+      sinks.checkFinished();
       await refuseExisting(target, force);
       try {
-        for (const folder of folders) await syncFolder(folder);
+        for (const folder of sinks.folders) await syncFolder(folder);
         await takeName();
         state = "committed";
         await syncFolder(dirname(target));
@@ -251,8 +215,7 @@ export async function openDiskOutput(
     async discard({ keepScratch = false } = {}) {
       if (state !== "writing") return;
       state = "discarded";
-      for (const handle of open) await handle.close().catch(() => undefined);
-      open.clear();
+      await sinks.closeAll();
       try {
         await remove(files);
         await (keepScratch ? work.close() : work.clear());

@@ -18,6 +18,7 @@ export const HAS_FILES = false;
 
 export function variable(_: string): undefined {}
 
+export const openDiskFiles = refuse;
 export const openDiskOutput = refuse;
 export const openDiskWork = refuse;
 export const partialPath = refuse;

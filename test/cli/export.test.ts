@@ -102,7 +102,7 @@ test("refusals", async () => {
   ] as const) {
     await fails(["export", ...args, "--quiet", "--out", out], message, folder);
   }
-  await fails(["export", MODEL], /required option '--out <folder>'/, folder, 2);
+  await fails(["export", MODEL], /required option '--out <path>'/, folder, 2);
   await fails(["export", MODEL, "--out", folder], /exists and is not empty/, folder);
   await fails(["export", MODEL, "--out", join(MODEL, "x")], /lies inside the input/, folder);
 });

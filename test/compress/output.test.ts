@@ -177,7 +177,14 @@ test("the side file says what was done, and nothing of when or where", async () 
   assert.is(side.recipe.seed, 5);
   assert.equal(side.recipe.steps, [
     {
-      prune: { method: "sparsegpt", sparsity: "2:4", damping: 0.01, blockSize: 128 },
+      prune: {
+        method: "sparsegpt",
+        sparsity: "2:4",
+        damping: 0.01,
+        blockSize: 128,
+        anchor: 0,
+        refit: 0,
+      },
       ignore: ["lm_head", "model.embed_tokens"],
     },
   ]);

@@ -76,19 +76,22 @@ test("the portable core with its WASM is small", () => {
   const core = zipped(textOf(files));
   const relaxed = zipped(readFileSync(build("portable/kernels-relaxed.js")));
   const loaded = new Set(closure(build("portable/index.js")).files);
-  const more = closure(build("portable/compressor.js")).files.filter((file) => !loaded.has(file));
-  const compressor = zipped(textOf(more));
+  const more = (name: string, before = loaded) =>
+    closure(build(`portable/${name}.js`)).files.filter((file) => !before.has(file));
+  const compressor = zipped(textOf(more("compressor")));
   const module = zipped(readFileSync(build("workerd.js")));
   const wasm = zipped(readFileSync(build("kernels.wasm")));
   const tokenizer = zipped(readFileSync(build("portable/tokenizer.js")));
   const jinja = zipped(readFileSync(build("portable/jinja.js")));
-  const gguf = zipped(readFileSync(build("portable/gguf.js")));
+  const gguf = zipped(textOf(more("gguf")));
+  const reader = new Set([...loaded, ...more("gguf"), ...more("exporter"), ...more("tokenizer")]);
+  const writer = zipped(textOf(more("write-gguf", reader)));
   const hub = zipped(readFileSync(build("portable/hub.js")));
   const parquet = zipped(readFileSync(build("portable/parquet.js")));
   told.set("portable core", core).set("kernels with relaxed SIMD", relaxed);
   told.set("what only `compress`", compressor).set("what only texts", tokenizer);
   told.set("what only chat templates", jinja);
-  told.set("what only GGUF files", gguf);
+  told.set("what only GGUF files", gguf).set("what only writing them", writer);
   told.set("what only models on a hub", hub).set("what only Parquet", parquet);
   told.set("workerd.js", module).set("kernels.wasm", wasm);
   note(
@@ -96,7 +99,7 @@ test("the portable core with its WASM is small", () => {
       `kernels for relaxed SIMD, loaded in their place: ${relaxed}; ` +
       `what only compress loads: ${compressor}; ` +
       `what only texts need, the tokenizer: ${tokenizer}; ` +
-      `what only chat templates need: ${jinja}; what only GGUF files need: ${gguf}; ` +
+      `what only chat templates need: ${jinja}; what only GGUF files need: ${gguf}, and what writing them: ${writer}; ` +
       `what only Parquet needs: ${parquet}; ` +
       `what only models on a hub: ${hub}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
@@ -129,9 +132,10 @@ test("the portable bundle imports nothing but its own files, and names no module
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
     const later = importsOf(build(join("portable", name))).dynamic;
-    assert.ok(later.every((file) => file === "./core.js" || dynamic.includes(file)));
+    const known = [...dynamic, "./core.js", "./write-gguf.js"];
+    assert.ok(later.every((file) => known.includes(file)));
   }
-  for (const name of ["index.js", "core.js", ...dynamic]) {
+  for (const name of ["index.js", "core.js", "write-gguf.js", ...dynamic]) {
     assert.not.match(readFileSync(build(join("portable", name)), "utf8"), /["'`]node:|\brequire\(/);
   }
 });

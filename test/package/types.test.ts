@@ -122,7 +122,15 @@ test("every type that the users' face needs has a name in it", async () => {
   const { exported, declared } = namesOf(output[0].code);
   assert.ok(exported.has("compress") && exported.has("CompressOptions"));
   // What is computed from other types has parameters, or stands for descriptions of options.
-  const machinery = ["ValueOf", "GivenValue", "Brought", "Settings", "StepSpecs", "PruneSpecs"];
+  const machinery = [
+    "ValueOf",
+    "GivenValue",
+    "Brought",
+    "Settings",
+    "StepSpecs",
+    "PruneSpecs",
+    "QuantizeSpecs",
+  ];
   const hidden = declared.map(([, name]) => name).filter((name) => !exported.has(name));
   assert.equal(
     hidden.filter((name) => !machinery.includes(name)),

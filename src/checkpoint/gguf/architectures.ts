@@ -74,6 +74,26 @@ export function configOf(keys: Keys, contents: Contents): Config {
   );
 }
 
+/** What a family is written as, and its name there; undefined where llama.cpp has nothing for it. */
+export function writtenAs(
+  family: string,
+): { readonly arch: string; readonly architecture: Architecture } | undefined {
+  const found = Object.entries(ARCHITECTURES).find(([, one]) => one.families.includes(family));
+  return found && { arch: found[0], architecture: found[1] };
+}
+
+/**
+ * ggml's names of what a tensor of a block is: one, or several whose rows it has one after another.
+ *
+ * @param part its name within the block, ".weight" and ".bias" aside
+ * @returns none for a tensor that is not known
+ */
+export function ggmlNames(architecture: Architecture, part: string): readonly string[] {
+  const { blockNames, alsoNamed = {} } = architecture;
+  if (Object.hasOwn(alsoNamed, part)) return alsoNamed[part];
+  return Object.keys(blockNames).filter((name) => blockNames[name] === part);
+}
+
 /** The parts of a tensor's name in ggml, as in "blk.0.attn_q.weight"; undefined for another name. */
 function partsOf(name: string) {
   const [, block, part, ending] =

@@ -86,6 +86,42 @@ export function undoing(placed: Placed, change: Change, file: string): Undoing |
   }
 }
 
+/** How finished rows of a tensor are put in the order that a change leaves them in. */
+export interface Doing {
+  /** Rows that are put in order together. */
+  readonly unit: number;
+  /** @param bytes rows in their final type, whole units of them */
+  apply(bytes: Uint8Array): Uint8Array;
+}
+
+/**
+ * How a change to the order of rows is made, whatever type the rows have: `undoing` backwards.
+ *
+ * @param rows of the whole tensor
+ * @param rowBytes bytes of a row as it is written
+ * @returns undefined for a change to the values, or to what is read in the right order anyway
+ */
+export function doing(change: Change, rows: number, rowBytes: number): Doing | undefined {
+  switch (change.kind) {
+    case "pairs": {
+      const unit = rows / change.heads;
+      const from = (row: number) => (row % 2) * (unit / 2) + (row >> 1);
+      return { unit, apply: (bytes) => reordered(bytes, unit, rowBytes, from) };
+    }
+    case "blocks": {
+      const { heads } = change;
+      const width = rows / heads / 3;
+      const from = (row: number) => {
+        const part = Math.floor(row / width);
+        return ((part % heads) * 3 + Math.floor(part / heads)) * width + (row % width);
+      };
+      return { unit: rows, apply: (bytes) => reordered(bytes, rows, rowBytes, from) };
+    }
+    default:
+      return undefined;
+  }
+}
+
 /**
  * Rows in another order.
  *

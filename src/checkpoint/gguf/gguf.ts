@@ -16,7 +16,7 @@ import {
 } from "./architectures.js";
 import { type Undoing, undoing } from "./change.js";
 import { type GgufFiles, onlyModel, openGgufFiles, type Placed } from "./files.js";
-import type { Keys } from "./keys.js";
+import { type Keys, keysOfOrigin } from "./keys.js";
 import { hasTokenizer, makeTokenizerTexts, specialIds } from "./tokenizer.js";
 
 /** Bytes of the file that are decoded at a time. */
@@ -102,6 +102,11 @@ async function makeCheckpoint(
   const folder = virtualFolder(path, keys, readConfig);
   const beside: BesideFiles = { copied: await folder.list(), left: [], links: new Map() };
   const read = (name: string) => readPieces(find(name), signal);
+  const origin = {
+    ...{ format: "gguf" as const, files: files.names.map((name) => name.replace(/^.*\//, "")) },
+    types: countTypes(files.tensors),
+  };
+  keysOfOrigin.set(origin, keys);
   return {
     folder,
     get config() {
@@ -130,10 +135,7 @@ async function makeCheckpoint(
     },
     readFloat32: async (name: string) => toFloat32(find(name).info, await read(name)),
     notes,
-    origin: {
-      ...{ format: "gguf" as const, files: files.names.map((name) => name.replace(/^.*\//, "")) },
-      types: countTypes(files.tensors),
-    },
+    origin,
     async checkUnchanged() {
       for (const source of files.sources) await source.checkUnchanged?.();
     },

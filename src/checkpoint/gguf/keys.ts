@@ -1,6 +1,10 @@
 import { PenjingError } from "../../errors.js";
 import { quote } from "../../quote.js";
 import { isList, type List, tell, type Value } from "./cursor.js";
+import type { Typed } from "./write/values.js";
+
+/** The keys of the files that checkpoints were read from. */
+export const keysOfOrigin = new WeakMap<object, Keys>();
 
 /** Reads typed values from a file's keys; every error names the file and the key. */
 export class Keys {
@@ -42,6 +46,20 @@ export class Keys {
   isOff(key: string): boolean {
     const value = this.values.get(key);
     return !value || value === 1;
+  }
+
+  /** A key's value to be written again; of a number its type is the usual one. */
+  typed(key: string): Typed {
+    const value = this.values.get(key)!;
+    if (isList(value)) {
+      if (value.type === "STRING") return [value.type, value.texts()];
+      return [value.type, value.type === "BOOL" ? value.flags() : value.numbers()];
+    }
+    if (typeof value === "string") return ["STRING", value];
+    if (typeof value === "boolean") return ["BOOL", value];
+    if (typeof value === "bigint") return [value < 0n ? "I64" : "U64", value];
+    if (!Number.isInteger(value)) return ["F32", value];
+    return [value < 0 ? "I32" : value < 2 ** 32 ? "U32" : "U64", value];
   }
 
   /** All keys, in order. */

@@ -1,5 +1,6 @@
 /** The scaling of rotary embeddings, as transformers' config.json says it. */
 import { PenjingError } from "../../errors.js";
+import type { RopeSpec } from "../../model.js";
 import type { Keys } from "./keys.js";
 
 /** Divisors of the frequencies, one for each pair of a head's elements, in this tensor. */
@@ -11,6 +12,8 @@ const USUAL = { low: 1, high: 4 };
 const CONTEXTS = [8192, ...Array.from({ length: 20 }, (_, i) => 2 ** (i + 3))];
 /** By how much factors may differ that were computed in another order, relative to them. */
 const TOLERANCE = 1e-5;
+
+type Llama3Rope = NonNullable<RopeSpec["llama3"]>;
 
 interface Llama3 {
   readonly factor: number;
@@ -25,6 +28,22 @@ function divisor({ factor, low, high, context }: Llama3, wavelength: number): nu
   if (wavelength > context / low) return factor;
   const t = (context / wavelength - low) / (high - low);
   return 1 / ((1 - t) / factor + t);
+}
+
+/**
+ * Llama 3's divisors, one for each pair of a head's elements.
+ *
+ * @param theta the base of the frequencies
+ * @param dims elements of a head that are rotated
+ */
+export function llama3Divisors(
+  { factor, lowFreqFactor: low, highFreqFactor: high, originalContext: context }: Llama3Rope,
+  theta: number,
+  dims: number,
+): Float32Array {
+  return Float32Array.from({ length: dims / 2 }, (_, i) =>
+    divisor({ factor, low, high, context }, 2 * Math.PI * theta ** ((2 * i) / dims)),
+  );
 }
 
 /**

@@ -54,6 +54,16 @@ const READ: ReadonlyMap<number, TensorType> = new Map<number, TensorType>([
   ),
 ]);
 
+/** Types by their names, each with its number. */
+const NAMED: ReadonlyMap<string, TensorType & { readonly id: number }> = new Map(
+  [...READ].map(([id, type]) => [type.name, { ...type, id }]),
+);
+
+/** A type that is read, by its name. */
+export function typeNamed(name: string): TensorType & { readonly id: number } {
+  return NAMED.get(name)!;
+}
+
 /** The names of the types that are read. */
 export const TYPE_NAMES: readonly string[] = [...READ.values()].map(({ name }) => name);
 

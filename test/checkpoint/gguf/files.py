@@ -1,8 +1,8 @@
 """Files that others make, and what the package gguf reads in them.
 
 Reads {"llama": DIR, "from": FILE, "ftypes": [[NUMBER, FILE], ...]} as JSON from standard input, for which
-llama.cpp's library quantizes FILE, or {"types": [NAME, ...], "to": FILE}, for which gguf writes tensors of
-these types. Writes a JSON list of {tensor: [type, SHA-256 of its values in f32]}, one for each file.
+llama.cpp's library quantizes FILE, {"types": [NAME, ...], "to": FILE}, for which gguf writes tensors of
+these types, or {"look": [FILE, ...]}. Writes a JSON list of {tensor: [type, SHA-256 of its values in f32]}, one for each file.
 """
 
 import ctypes
@@ -31,6 +31,9 @@ def look(path):
 
 
 question = json.load(sys.stdin)
+if "look" in question:
+    json.dump([look(path) for path in question["look"]], sys.stdout)
+    sys.exit()
 if "types" in question:
     writer = GGUFWriter(question["to"], "llama")
     writer.add_context_length(64)

@@ -1,8 +1,10 @@
 /** What families have in common: how one is described, and the fields of the Llama kind. */
 import { PenjingError } from "../../../errors.js";
+import type { DecoderSpec } from "../../../model.js";
 import type { Change } from "../change.js";
 import type { Keys } from "../keys.js";
 import { keyScaling, llama3Scaling, ROPE_FREQS } from "../rope.js";
+import type { KeyValues } from "../write/values.js";
 
 /** What a file holds, as far as config.json depends on it. */
 export interface Contents {
@@ -16,8 +18,22 @@ export interface Contents {
 
 export type Config = Record<string, unknown>;
 
+/** What is said of a model when it is written. */
+export interface Told {
+  /** Without the architecture, which stands before every key. */
+  readonly keys: KeyValues;
+  /** Values of the tensors that tell of the model, as `factors` names them. @default none */
+  readonly factors?: Readonly<Record<string, Float32Array>> | undefined;
+  /** Sentences on what llama.cpp does otherwise. @default none */
+  readonly notes?: readonly string[] | undefined;
+}
+
 /** A family, as llama.cpp has it. */
 export interface Architecture {
+  /** The names in transformers (`model_type`) of the models that are written as this. */
+  readonly families: readonly string[];
+  /** What config.json says, said in keys: `config` read backwards. */
+  tell(spec: DecoderSpec, config: Config): Told;
   /** config.json but for the ids of tokens and the dtype. */
   config(keys: Keys, arch: string, contents: Contents): Config;
   /** Names in transformers of the tensors outside blocks, ".weight" and ".bias" aside. */
@@ -26,6 +42,13 @@ export interface Architecture {
   readonly blocks?: string | undefined;
   /** Names in transformers of the tensors of a block, ".weight" and ".bias" aside. */
   readonly blockNames: Readonly<Record<string, string>>;
+  /**
+   * Tensors of a block that are several of ggml's, whose rows they have one after another, or that
+   * other models of the family call so. @default none
+   */
+  readonly alsoNamed?: Readonly<Record<string, readonly string[]>> | undefined;
+  /** llama.cpp demands a head even where it is the embedding. @default false */
+  readonly needsHead?: boolean | undefined;
   /** What llama.cpp's converter changes in tensors, by ggml's names of them. @default nothing */
   readonly changes?: ((keys: Keys, arch: string) => Readonly<Record<string, Change>>) | undefined;
   /** Tensors that config.json tells of instead. @default that of Llama 3's divisors */

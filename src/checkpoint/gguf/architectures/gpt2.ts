@@ -1,9 +1,17 @@
 import { type Architecture, sizes } from "./fields.js";
+import { sizeKeys } from "./tell.js";
 
-const TRANSPOSED = { kind: "transposed" } as const;
+const FLIPPED = { kind: "transposed" } as const;
 
 /** GPT-2, whose matrices lie the other way round in transformers. */
 export const gpt2: Architecture = {
+  families: ["gpt2"],
+  tell: (spec) => ({
+    keys: {
+      ...sizeKeys(spec),
+      "attention.layer_norm_epsilon": ["F32", spec.finalNorm.epsilon],
+    },
+  }),
   config(keys, arch, contents) {
     const { vocabSize, intermediate, layers, context, tied } = sizes(keys, arch, contents);
     return {
@@ -35,8 +43,8 @@ export const gpt2: Architecture = {
     ffn_down: "mlp.c_proj",
   },
   changes: () => ({
-    ...{ attn_qkv: TRANSPOSED, attn_output: TRANSPOSED },
-    ...{ ffn_up: TRANSPOSED, ffn_down: TRANSPOSED },
+    ...{ attn_qkv: FLIPPED, attn_output: FLIPPED },
+    ...{ ffn_up: FLIPPED, ffn_down: FLIPPED },
   }),
   factors: [],
 };

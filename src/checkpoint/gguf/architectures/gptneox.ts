@@ -1,7 +1,22 @@
 import { type Architecture, headDims, sizes } from "./fields.js";
+import { attentionIn, sizeKeys } from "./tell.js";
 
 /** GPT-NeoX (Pythia). */
 export const gptneox: Architecture = {
+  families: ["gpt_neox"],
+  needsHead: true,
+  tell(spec) {
+    const { rope, headDim } = attentionIn(spec);
+    return {
+      keys: {
+        ...sizeKeys(spec),
+        "attention.layer_norm_epsilon": ["F32", spec.finalNorm.epsilon],
+        "rope.dimension_count": ["U32", rope?.dims ?? headDim],
+        "rope.freq_base": ["F32", rope?.theta ?? 10_000],
+        use_parallel_residual: ["BOOL", spec.blocks[0].parallel === true],
+      },
+    };
+  },
   config(keys, arch, contents) {
     const { hidden, heads, headDim, rotated } = headDims(keys, arch, true);
     const { vocabSize, intermediate, layers, context, tied } = sizes(keys, arch, contents);

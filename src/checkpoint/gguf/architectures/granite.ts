@@ -5,12 +5,32 @@ import {
   llamaChanges,
   llamaFields,
 } from "./fields.js";
+import { attentionIn, llamaTold } from "./tell.js";
 
 /**
  * Granite 3, and Granite 4 without Mamba layers and experts, whose gate and up llama.cpp's converter takes
  * apart, so that it is a Granite 3.
  */
 export const granite: Architecture = {
+  families: ["granite", "granitemoehybrid"],
+  tell(spec) {
+    const { keys, factors } = llamaTold(spec);
+    const { scale, headDim } = attentionIn(spec);
+    return {
+      keys: {
+        ...keys,
+        "attention.scale": ["F32", scale ?? 1 / Math.sqrt(headDim)],
+        embedding_scale: ["F32", spec.embeddingScale ?? 1],
+        residual_scale: ["F32", spec.blocks[0].branches[0].scale ?? 1],
+        logit_scale: ["F32", 1 / (spec.logitScale ?? 1)],
+      },
+      factors,
+    };
+  },
+  alsoNamed: {
+    "shared_mlp.input_linear": ["ffn_gate", "ffn_up"],
+    "shared_mlp.output_linear": ["ffn_down"],
+  },
   config(keys, arch, contents) {
     const of = (key: string) => `${arch}.${key}`;
     const fields = llamaFields(keys, arch, contents);

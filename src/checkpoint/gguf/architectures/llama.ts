@@ -5,12 +5,25 @@ import {
   llamaChanges,
   llamaFields,
 } from "./fields.js";
+import { attentionIn, llamaTold, windowNotes } from "./tell.js";
 
 const names = { outerNames: LLAMA_OUTER, blockNames: LLAMA_BLOCK };
 
 /** Llama, and Mistral, which llama.cpp tells from it by its window alone. */
 export const llama: Architecture = {
   ...names,
+  families: ["llama", "mistral"],
+  tell(spec) {
+    const { keys, factors } = llamaTold(spec);
+    const { window } = attentionIn(spec);
+    return {
+      keys: {
+        ...keys,
+        ...(window !== undefined && { "attention.sliding_window": ["U32", window] as const }),
+      },
+      ...{ factors, notes: windowNotes(spec) },
+    };
+  },
   config(keys, arch, contents) {
     const window = keys.whole(`${arch}.attention.sliding_window`) ?? 0;
     const fields = llamaFields(keys, arch, contents);
@@ -31,6 +44,8 @@ export const llama: Architecture = {
 
 export const qwen2: Architecture = {
   ...names,
+  families: ["qwen2"],
+  tell: (spec) => llamaTold(spec),
   config: (keys, arch, contents) => ({
     ...{ architectures: ["Qwen2ForCausalLM"], model_type: "qwen2" },
     ...llamaFields(keys, arch, contents),
@@ -40,6 +55,8 @@ export const qwen2: Architecture = {
 
 export const qwen3: Architecture = {
   ...names,
+  families: ["qwen3"],
+  tell: (spec) => llamaTold(spec),
   config: (keys, arch, contents) => ({
     ...{ architectures: ["Qwen3ForCausalLM"], model_type: "qwen3" },
     ...llamaFields(keys, arch, contents),

@@ -1,10 +1,14 @@
 import { type Architecture, LLAMA_BLOCK, LLAMA_OUTER, llamaFields } from "./fields.js";
+import { llamaTold } from "./tell.js";
 
 /** There are no norms before layers. */
 const { attn_norm: _, ffn_norm: __, ...block } = LLAMA_BLOCK;
 
 /** OLMo 2. OLMo 3 is told from it by its window, a key that is not understood here. */
 export const olmo2: Architecture = {
+  families: ["olmo2"],
+  needsHead: true,
+  tell: (spec) => llamaTold(spec),
   config: (keys, arch, contents) => ({
     ...{ architectures: ["Olmo2ForCausalLM"], model_type: "olmo2" },
     ...llamaFields(keys, arch, contents),

@@ -2,19 +2,48 @@ import { PenjingError } from "../../../errors.js";
 import { type Keys, shortest } from "../keys.js";
 import {
   type Architecture,
+  type Config,
   type Contents,
   LLAMA_BLOCK,
   LLAMA_OUTER,
   plainFields,
 } from "./fields.js";
+import { attentionIn, plainKeys, windowNotes } from "./tell.js";
 
 const SHORT = "rope_factors_short.weight";
 const LONG = "rope_factors_long.weight";
+/** Positions that long-context models were first made for, where config.json does not say it. */
+const ORIGINAL_CONTEXT = 4096;
 /** By how much a factor may differ that was computed in f32, relative to it. */
 const TOLERANCE = 1e-6;
 
 /** Phi-3, Phi-3.5 and Phi-4-mini. */
 export const phi3: Architecture = {
+  families: ["phi3"],
+  tell(spec, config) {
+    const { rope, window } = attentionIn(spec);
+    const context = Number(config.max_position_embeddings);
+    const scaling = (config.rope_parameters ?? config.rope_scaling ?? {}) as Config;
+    const key = "original_max_position_embeddings";
+    const original = Number(config[key] ?? scaling[key] ?? ORIGINAL_CONTEXT);
+    const list = (name: string) => Float32Array.from((scaling[name] ?? []) as number[]);
+    const factors = rope?.longrope && {
+      [SHORT]: list("short_factor"),
+      [LONG]: list("long_factor"),
+    };
+    return {
+      keys: {
+        ...plainKeys(spec, rope, context),
+        "attention.sliding_window": ["U32", window ?? 0],
+        "rope.scaling.original_context_length": ["U32", original],
+        ...(rope?.longrope && {
+          "rope.scaling.type": ["STRING", "longrope"] as const,
+          "rope.scaling.attn_factor": ["F32", rope.longrope.attentionFactor] as const,
+        }),
+      },
+      ...{ factors, notes: windowNotes(spec) },
+    };
+  },
   config(keys, arch, contents) {
     const fields = plainFields(keys, arch, contents, true);
     const window = keys.whole(`${arch}.attention.sliding_window`) ?? 0;

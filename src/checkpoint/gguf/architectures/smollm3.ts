@@ -5,9 +5,12 @@ import {
   llamaChanges,
   llamaFields,
 } from "./fields.js";
+import { llamaTold } from "./tell.js";
 
 /** SmolLM3, of which no key says that each fourth layer is not rotated. */
 export const smollm3: Architecture = {
+  families: ["smollm3"],
+  tell: (spec) => llamaTold(spec),
   config: (keys, arch, contents) => ({
     ...{ architectures: ["SmolLM3ForCausalLM"], model_type: "smollm3" },
     ...llamaFields(keys, arch, contents),

@@ -1,0 +1,176 @@
+/** The blocks of a run, one after another, each a unit of the journal. */
+import type { Lease } from "../backends/lease.js";
+import { blockName, type DecoderSpec } from "../model.js";
+import { asStored } from "../models/placed.js";
+import { formOfTree } from "../models/stored-forms.js";
+import type { Registry } from "../registry.js";
+import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
+import { Budget } from "./budget.js";
+import { closeCalibration, openCalibration } from "./calibration.js";
+import type { Journal } from "./journal.js";
+import { allLayerParts } from "./layer.js";
+import type { CompressEvent, CompressOptions } from "./options.js";
+import type { Packing } from "./output.js";
+import { Passes } from "./pass.js";
+import type { Course } from "./progress.js";
+import type { Recipe } from "./recipe.js";
+import { dropStreams, hasStreams, keepStreams, restoreStreams } from "./resume.js";
+import type { Transform } from "./transform.js";
+import { findUnit, type Unit, UnitWriter } from "./unit.js";
+import type { Windows } from "./windows.js";
+
+export function note(where: string, message: string): CompressEvent {
+  return { type: "note", where, message };
+}
+
+/** What the blocks of a run have in common. */
+export interface Work {
+  readonly registry: Registry;
+  readonly lease: Lease;
+  readonly recipe: Recipe;
+  readonly steps: readonly Transform[];
+  /** Whether the dense model's stream runs beside the compressed one. */
+  readonly twice: boolean;
+  readonly windows: Windows;
+  readonly packing: Packing;
+  readonly journal: Journal;
+  readonly course: Course;
+  /** Those that are finished, by name, in their order. */
+  readonly units: Map<string, Unit>;
+}
+
+/** All units; after a failure of a GPU that `auto` chose, on wasm from the first unfinished one on. */
+export async function* compressBlocks(
+  work: Work,
+  options: CompressOptions,
+): AsyncGenerator<CompressEvent, void, void> {
+  const budget = new Budget(options.budget, work.packing.model.spec.blocks.length);
+  for (;;) {
+    try {
+      return yield* blocksFrom(work, budget, options.signal);
+    } catch (error) {
+      const message = await work.lease.moveAfter(error);
+      budget.forget();
+      work.course.forget();
+      yield note("backend", message);
+    }
+  }
+}
+
+/** The unit of what stands outside the blocks. */
+const OUTER = "outer";
+
+function unitName(spec: DecoderSpec, block: number): string {
+  return `${blockName(spec, block)}.unit`;
+}
+
+async function* blocksFrom(
+  { lease, registry, recipe, steps, twice, windows, packing, journal, units, course }: Work,
+  budget: Budget,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<CompressEvent, void, void> {
+  const { model } = packing;
+  const { length: layers } = model.spec.blocks;
+  const { backend } = lease;
+  const calibration = await openCalibration(model, backend, windows, recipe, { twice, signal });
+  const passes = new Passes(backend, calibration, signal, registry.statistics);
+  const { seed } = recipe;
+  // Without windows nothing runs through the blocks.
+  const hasWindows = windows.samples > 0;
+  const layerError = hasWindows && recipe.layerError;
+  const denseAdvances = hasWindows && recipe.statistics === "dense";
+  const tools = { model, passes, journal, budget, seed, layerError, denseAdvances };
+  const started: StartedStep[] = steps.map((plan) => ({ plan, run: plan.start(tools) }));
+  /** The block that the stream stands before. */
+  let at = 0;
+
+  /** Makes a block's unit from the stream before it. */
+  async function* make(block: number): AsyncGenerator<CompressEvent, Unit, void> {
+    budget.begin(block);
+    const work = compressBlock(tools, started, block, hasWindows && block + 1 < layers);
+    let step = await work.next();
+    for (; !step.done; step = await work.next()) {
+      const { phase } = step.value;
+      yield { type: "progress", phase, block, blocks: layers, ...course.at(block, step.value) };
+    }
+    const outcome = step.value;
+    budget.finish();
+    at = block + 1;
+    if (journal.isLasting && at < layers) await keepStreams(journal, calibration, at);
+    const unit = await finishBlock(
+      packing,
+      new UnitWriter(journal, unitName(model.spec, block)),
+      outcome,
+    );
+    // The stream before this block stays, in case what came of it is damaged.
+    journal.drop(unit.layers.flatMap(({ name }) => allLayerParts(name)));
+    dropStreams(journal, calibration, block - 1);
+    return unit;
+  }
+
+  try {
+    for (let block = 0; block < layers; block++) {
+      const name = unitName(model.spec, block);
+      if (units.has(name)) continue;
+      let unit = await findUnit(journal, name);
+      if (unit) {
+        const message = "it was finished by an earlier run and is taken from the work folder";
+        yield note(blockName(model.spec, block), message);
+      } else {
+        let from = block;
+        while (from > at && !hasStreams(journal, calibration, from)) from--;
+        if (from > at) await restoreStreams(journal, calibration, from);
+        at = from;
+        for (let again = from; again < block; again++) {
+          const begun = blockName(model.spec, block);
+          const message = `it is made again, as what ${begun} begins with is not there`;
+          yield note(blockName(model.spec, again), message);
+          yield* make(again);
+        }
+        unit = yield* make(block);
+      }
+      units.set(name, unit);
+      for (const { where, message } of unit.notes) yield note(where, message);
+      for (const report of unit.layers) {
+        yield { type: "layer", report };
+        for (const message of report.notes) yield note(report.name, message);
+      }
+    }
+    const outer = started.filter(({ plan }) => plan.changesOuter);
+    if (outer.length > 0 && !units.has(OUTER)) {
+      units.set(
+        OUTER,
+        (await findUnit(journal, OUTER)) ?? (await finishOuter(outer, journal, signal)),
+      );
+    }
+  } finally {
+    for (const { run } of started) run.dispose?.();
+    await closeCalibration(calibration);
+  }
+}
+
+/** Puts what steps change outside the blocks into the journal. */
+async function finishOuter(
+  steps: readonly StartedStep[],
+  journal: Journal,
+  signal: AbortSignal | undefined,
+): Promise<Unit> {
+  const writer = new UnitWriter(journal, OUTER);
+  const config = {};
+  for (const { run } of steps) Object.assign(config, await run.finish?.(writer, signal));
+  return writer.finish({ config });
+}
+
+/** Packs what came out of a block and puts it into the journal. */
+async function finishBlock(
+  packing: Packing,
+  writer: UnitWriter,
+  { layers, others, notes, needs }: BlockOutcome,
+): Promise<Unit> {
+  for (const tensor of others) await writer.add(asStored(packing.model, tensor));
+  for (const { report, stored } of layers) {
+    const name = `${report.name}.weight`;
+    await packing.add(writer, stored, name, report.form && formOfTree(report.form, name));
+  }
+  return writer.finish({ layers: layers.map(({ report }) => report), notes, needs });
+}
