@@ -171,16 +171,21 @@ test("the first block's target is its weight, and later ones' errors are told", 
   }
 });
 
-test("an anchor without a text is refused, as its method may need none", async () => {
-  await refused(
-    async () =>
-      compress({
-        model: await openCheckpoint(memoryFolder(storyFiles())),
-        out: memoryOutputFolder(),
-        recipe: { method: "magnitude", anchor: 0.25 },
-      }).result(),
-    /^\[calibration\] magnitude reads what goes into each layer/,
-  );
+test("an anchor or a refit without a text is refused, as its method may need none", async () => {
+  for (const own of [{ anchor: 0.25 }, { refit: 4 }]) {
+    const [name] = Object.keys(own);
+    await refused(
+      async () =>
+        compress({
+          model: await openCheckpoint(memoryFolder(storyFiles())),
+          out: memoryOutputFolder(),
+          recipe: { method: "magnitude", ...own },
+        }).result(),
+      new RegExp(
+        `^\\[calibration\\] ${name} reads what goes into each layer; .*, or leave it out\\.$`,
+      ),
+    );
+  }
 });
 
 test.run();

@@ -55,7 +55,7 @@ export function quantizeKind(registry: Registry) {
     async plan(steps: readonly ReadStep[], target: PlanTarget): Promise<Transform> {
       const { spec, layers, rest } = target;
       const plan = await planLayers(steps, layers, workFor(target, registry), rest);
-      return new LinearSteps(spec, plan, "quantize");
+      return new LinearSteps(spec, plan, "quantize", "rtn with `weighted: false`");
     },
   } as const satisfies TransformKind;
   return kind;
