@@ -140,7 +140,7 @@ test("a linear is pruned towards what it computed in the dense model", async () 
   assert.ok((await lost(1)) < 0.75 * (await lost(0)));
   await refused(
     () => pruneLinear({ ...layer, options: { anchor: 0.5 } }),
-    /^\[pruneLinear\] anchor compares the layer's inputs with those of the dense model; give them as denseActivations\./,
+    /^\[pruneLinear\] anchor compares the layer's inputs with those of the dense model; give them as activations and denseActivations\./,
   );
   await refused(
     () => pruneLinear({ ...layer, denseActivations: dense.subarray(COLS) }),
