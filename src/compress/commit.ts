@@ -7,6 +7,7 @@ import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../
 import { layoutMetadata } from "../layouts/index.js";
 import { storedEntry, storedPieces } from "../models/placed.js";
 import type { StoredModel } from "../models/stored.js";
+import { formOfTree, type StoredForms } from "../models/stored-forms.js";
 import type { OutputFolder } from "../platform/files.js";
 import { pacer } from "../run.js";
 import { sizeOf } from "../tensor.js";
@@ -73,6 +74,14 @@ export class Output {
     return [...this.units.values()].flatMap((unit) => unit.layers);
   }
 
+  /** How weights are held that are not simply stored by the layout, by name. */
+  private get forms(): StoredForms {
+    const forms = this.layers.flatMap(({ name, form }) =>
+      form ? [[`${name}.weight`, formOfTree(form, name)] as const] : [],
+    );
+    return new Map(forms);
+  }
+
   /** Joins the units' tensors and copies what no unit names; yields the share that is written. */
   async *writeWeights(
     output: OutputFolder,
@@ -86,7 +95,7 @@ export class Output {
     const metadata = {
       ...kept,
       ...layoutMetadata(layout, packing.packed),
-      ...extrasMetadata(this.layers.some(({ form }) => form) || tensors.some(isTurn)),
+      ...extrasMetadata((this.forms.size > 0 && !layout.exchange) || tensors.some(isTurn)),
     };
     const writer = createCheckpoint(output, { tensors, metadata, shardBytes });
     const rest = pacer(signal);
@@ -120,7 +129,7 @@ export class Output {
     const { model } = packing;
     const changes = Object.assign({}, ...[...units.values()].map(({ config }) => config));
     const isPacked = (name: string) => packing.isPacked(name);
-    const { carried, texts } = await besideWeights(model, layout, isPacked, changes);
+    const { carried, texts } = await besideWeights(model, layout, isPacked, changes, this.forms);
     if (carried.includes(CONFIG)) await copyOtherFiles(model.checkpoint, output, [CONFIG]);
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
   }
