@@ -57,7 +57,7 @@ export function refuseModel(model: StoredModel): void {
   if (hasExtras(model)) {
     throw new PenjingError(
       model.checkpoint.folder.path,
-      "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
+      "it was rotated, factorised or quantized here before, and doing so twice is not supported; compress the original model instead.",
     );
   }
   refuseSources(model);

@@ -48,7 +48,7 @@ import { openRegistry } from "../registry.js";
 import { pacer, pause } from "../run.js";
 import { Coordinates } from "./coordinates.js";
 import type { ExportEvent, ExportOptions, ExportResult } from "./options.js";
-import { rebuild, rebuiltTensors } from "./rebuild.js";
+import { KEPT_CODES, rebuild, rebuiltTensors } from "./rebuild.js";
 import {
   asPlaced,
   convertRows,
@@ -113,6 +113,9 @@ export async function* exportSteps(
     const job = new Job(model, layout, rebuilds, backend, signal);
     const { warning: message } = layout;
     if (message && layout !== model.layout) yield { type: "note", where: layout.name, message };
+    if (options.layout === dense.name && model.layout.holds === "codes" && !rebuilds) {
+      yield { type: "note", where: dense.name, message: KEPT_CODES };
+    }
     yield* job.choosePacked();
     await pause(signal);
     const { tensors, metadata } = job;
