@@ -43,6 +43,7 @@ import { openOutput } from "../platform/overlap.js";
 import { openRegistry } from "../registry.js";
 import { pacer, pause } from "../run.js";
 import { Coordinates } from "./coordinates.js";
+import { GGUF, GGUF_ARGUMENTS, refuseStray } from "./gguf-options.js";
 import type { ExportEvent, ExportOptions, ExportResult } from "./options.js";
 import { rebuild, rebuiltTensors } from "./rebuild.js";
 import {
@@ -55,17 +56,12 @@ import {
   type Stretch,
 } from "./rows.js";
 
-/** The layout of files that are no checkpoint in Hugging Face form. */
-const GGUF = "gguf";
-
 const ARGUMENTS: Arguments<ExportOptions> = {
   model: required(CHECKPOINT),
   out: required(OUTPUT),
   layout: TEXT,
   reconstruct: FLAG,
-  ggufType: TEXT,
-  ggufEmbedding: TEXT,
-  ggufPre: TEXT,
+  ...GGUF_ARGUMENTS,
   plugins: ANY,
   ...BACKEND_ARGUMENTS,
   shardBytes: NUMBER,
@@ -81,7 +77,7 @@ export async function* exportSteps(
   checkArguments("exportModel", options, ARGUMENTS);
   const { model: source, shardBytes, signal } = options;
   signal?.throwIfAborted();
-  refuseStray(options);
+  refuseStray(options, options.layout);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   if (options.layout === GGUF) {
     try {
@@ -103,7 +99,7 @@ export async function* exportSteps(
     const layout = targetLayout(model, options);
     lease = await Lease.open(options, { largestWeight: 0 }, registry.operations, options.signal);
     const { backend } = lease;
-    const opened = await openOutput(options, checkpoint.folder.path, false);
+    const opened = await openOutput(options, checkpoint.folder.path);
     output = opened.output;
     for (const message of modelNotes) yield { type: "note", where: "model", message };
     for (const message of opened.notes) yield { type: "note", where: "out", message };
@@ -150,18 +146,6 @@ export async function* exportSteps(
     await output?.discard();
     lease?.dispose();
     if (typeof source === "string") await checkpoint.close();
-  }
-}
-
-/** Refuses options of GGUF files for another layout. */
-function refuseStray(options: ExportOptions): void {
-  if (options.layout === GGUF) return;
-  for (const name of ["ggufType", "ggufEmbedding", "ggufPre"] as const) {
-    if (options[name] === undefined) continue;
-    throw new PenjingError(
-      name,
-      `it is about GGUF files, but the layout is ${options.layout ?? "the model's own"}; give \`layout: "gguf"\` too, or leave it out.`,
-    );
   }
 }
 

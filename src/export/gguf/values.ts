@@ -3,6 +3,7 @@ import { toFloat32 } from "../../checkpoint/dtype.js";
 import { PenjingError } from "../../errors.js";
 import type { Form, Leaf } from "../../form.js";
 import { leafDamage, openLeaf } from "../../forms/leaf.js";
+import { readCodes } from "../../forms/packed-grid.js";
 import { readWeight, type StoredModel } from "../../models/stored.js";
 import type { TensorData } from "../../tensor.js";
 import { Coordinates } from "../coordinates.js";
@@ -24,16 +25,21 @@ export async function readLeaf(
   name: string,
   leaf: Leaf<string>,
 ): Promise<Leaf<TensorData>> {
-  const opened = await openLeaf<string, TensorData>(leaf, async (tensor, { dtype }) => {
+  const refuse = (damage: string): never => {
+    throw new PenjingError(
+      model.checkpoint.folder.path,
+      `${name}: ${damage}; the checkpoint is damaged, compress the model again.`,
+    );
+  };
+  const opened = await openLeaf<string, TensorData>(leaf, async (tensor, rule) => {
+    const entry = model.weights.get(tensor)!;
     const bytes = await readWeight(model, tensor);
-    return dtype === "u8" ? bytes : toFloat32(model.weights.get(tensor)!, bytes);
+    if (rule.dtype !== "u8") return toFloat32(entry, bytes);
+    const codes = readCodes(leaf, rule, entry.dtype, bytes);
+    return codes ?? refuse(`${tensor} has bits set after its last code`);
   });
   const damage = leafDamage(opened);
-  if (damage === undefined) return opened;
-  throw new PenjingError(
-    model.checkpoint.folder.path,
-    `${name}: ${damage}; the checkpoint is damaged, compress the model again.`,
-  );
+  return damage === undefined ? opened : refuse(damage);
 }
 
 /** The leaf that a weight is held as, its own or that of another weight; undefined for other forms. */
