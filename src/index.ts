@@ -29,7 +29,6 @@ export {
   loadTokenizer,
   type Tokenizer,
 } from "./checkpoint/tokenizer.js";
-export type { LayerReport } from "./compress/layer.js";
 export type { Totals } from "./compress/output.js";
 export type {
   FlatOverride,
@@ -40,6 +39,7 @@ export type {
   RecipeStep,
   StepsRecipe,
 } from "./compress/recipe.js";
+export type { LayerReport } from "./compress/solve.js";
 export type { StepOverride, StepReach } from "./compress/transform.js";
 export {
   type CompressEvent,

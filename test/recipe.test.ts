@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type GivenRecipe, type Recipe, readRecipe, stepsOf } from "../src/compress/recipe.js";
-import { planLayers } from "../src/compress/transforms/prune.js";
+import { planPruning } from "../src/compress/transforms/prune.js";
 import { nearest } from "../src/errors.js";
 import { methods } from "../src/methods/index.js";
 import { type NumberSpec, resolveOptions } from "../src/options.js";
@@ -49,7 +49,7 @@ const DEFAULT: Recipe = {
 
 /** Each layer's last words with its method and sparsity, such as "0.mlp.up_proj wanda 2:4". */
 async function planned(given: GivenRecipe): Promise<string[]> {
-  return [...(await planLayers(stepsOf(readRecipe(given)), LAYERS))].map(
+  return [...(await planPruning(stepsOf(readRecipe(given)), LAYERS))].map(
     ([name, { method, sparsity }]) =>
       `${name.slice("model.layers.".length)} ${method.name} ${formatSparsity(sparsity)}`,
   );
@@ -187,7 +187,7 @@ test("steps act where they match, and no layer is pruned twice", async () => {
 
 test("later overrides win option by option in steps, and as a whole in a flat recipe", async () => {
   const optionsOf = async (given: GivenRecipe) =>
-    (await planLayers(stepsOf(readRecipe(given)), LAYERS)).get("model.layers.0.mlp.up_proj")
+    (await planPruning(stepsOf(readRecipe(given)), LAYERS)).get("model.layers.0.mlp.up_proj")
       ?.options;
   const sparsity = "1:2";
   const steps = [
@@ -214,7 +214,7 @@ test("options go with their method", async () => {
     { match: "*.q_proj", options: { blockSize: 8 } },
     { match: "*.mlp.*", method: "wanda", sparsity: "50%" },
   ];
-  const plan = await planLayers(stepsOf(readRecipe({ options, overrides })), LAYERS);
+  const plan = await planPruning(stepsOf(readRecipe({ options, overrides })), LAYERS);
   assert.equal(plan.get("model.layers.0.self_attn.q_proj")?.options, {
     damping: 0.5,
     blockSize: 8,

@@ -12,8 +12,8 @@ import type { OutputFolder } from "../platform/files.js";
 import { pacer } from "../run.js";
 import { sizeOf } from "../tensor.js";
 import type { Journal } from "./journal.js";
-import type { LayerReport } from "./layer.js";
 import { type Beside, besideWeights, type Packing, REPORT_FILE, type Totals } from "./output.js";
+import type { LayerReport } from "./solve.js";
 import { readUnit, type Unit } from "./unit.js";
 
 /**

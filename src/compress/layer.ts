@@ -1,72 +1,22 @@
 import type { Backend } from "../backend.js";
 import { decode } from "../decode.js";
-import { type Form, mapLeaves, partsIn } from "../form.js";
+import { mapLeaves, partsIn } from "../form.js";
 import { denseLeaf, openLeaf } from "../forms/leaf.js";
 import { floatName, nameParts } from "../forms/names.js";
 import { readCodes } from "../forms/packed-grid.js";
 import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
-import { ANCHOR_NEEDS, anchoredTarget } from "../least-squares/anchor.js";
-import { refit } from "../least-squares/refit.js";
-import type { AnyMethod, LinearProblem, PruneOutcome } from "../method.js";
 import type { Site } from "../model.js";
 import type { BlockWeights, LinearWeight } from "../models/decoder.js";
-import { type FormTree, formOfTree, treeOf } from "../models/stored-forms.js";
+import { formOfTree, treeOf } from "../models/stored-forms.js";
 import { downloadFloats, uploadFloats } from "../models/weights.js";
-import type { OptionValue } from "../options.js";
-import { checkOutcome } from "../outcome.js";
-import type { Brought } from "../plugin.js";
 import type { Snapshot } from "../snapshot.js";
-import { countKept, formatSparsity, type Sparsity } from "../sparsity.js";
 import type { Statistics } from "../statistic.js";
 import type { StoredDType, Tensor } from "../tensor.js";
 import { checkError, checkLayer, checkProduct } from "./check-layer.js";
 import type { Journal } from "./journal.js";
+import { disposeSolved, type LayerPlan, type LayerReport, solveLayer } from "./solve.js";
 import { bitsPerWeight, keptIn, scaleTypeOf, storeForm } from "./store-form.js";
-
-/** What is done to one linear layer. */
-export interface LayerPlan {
-  readonly method: AnyMethod;
-  readonly options: Readonly<Record<string, OptionValue>>;
-  readonly sparsity: Sparsity;
-  /** Of quantizers: whether the codes are stored or the values that they stand for. */
-  readonly stores?: "codes" | "values" | undefined;
-  /** As `ANCHOR` says. */
-  readonly anchor: number;
-  /** As `REFIT` says. */
-  readonly refit: number;
-}
-
-/** Names of the statistics that a plan reads. */
-export function statisticsOf({ method, options, anchor, refit }: LayerPlan): string[] {
-  return [
-    ...method.needs(options),
-    ...(anchor > 0 ? ANCHOR_NEEDS : []),
-    ...(refit > 0 ? ["hessian"] : []),
-  ];
-}
-
-/** What one layer became: a line of the report. */
-export interface LayerReport {
-  readonly name: string;
-  readonly method: string;
-  readonly sparsity: string;
-  /** [outFeatures, inFeatures] */
-  readonly shape: readonly [number, number];
-  /** How the weight is held and what its tensors are called; absent where it is one, the weight. */
-  readonly form?: FormTree | undefined;
-  /** Share of the weights that were removed; of a product's core. */
-  readonly removed: number;
-  /** Bits that a quantized weight takes as it is stored, scales and zero points included. */
-  readonly bitsPerWeight?: number | undefined;
-  /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||² on the calibration inputs; absent when not measured. */
-  readonly layerError?: number | undefined;
-  /** Iteration and loss of the method's optimisation. */
-  readonly curve?: readonly (readonly [iteration: number, proxy: number])[] | undefined;
-  /** Figures that the method reports about itself. */
-  readonly figures: Readonly<Record<string, number>>;
-  readonly notes: readonly string[];
-}
 
 /** A pruned layer as it is run, saved and reported. */
 export interface PrunedLayer {
@@ -97,31 +47,6 @@ export interface PruneLayerOptions {
   readonly journal: Journal;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: (fraction: number) => void;
-}
-
-/** What `solveLayer` needs; the rest is as in `LinearProblem`. */
-export type SolveOptions = Pick<
-  LinearProblem,
-  | "name"
-  | "statistics"
-  | "mask"
-  | "scaleType"
-  | "seed"
-  | "seconds"
-  | "keeper"
-  | "signal"
-  | "onProgress"
-> &
-  Pick<PruneLayerOptions, "original" | "plan">;
-
-/** What a method makes of a layer. */
-export interface SolvedLayer {
-  /** [outFeatures, inFeatures], the dense part of `form` where there is one. */
-  readonly weight: Tensor;
-  readonly form?: Form | undefined;
-  /** [outFeatures * inFeatures], 1 = kept. */
-  readonly mask: Uint8Array;
-  readonly report: LayerReport;
 }
 
 /** What pruning a layer gives, before its error is known. */
@@ -172,116 +97,6 @@ export async function pruneLayer(
 
 function bytesIn({ arrays }: Snapshot, name: string): Uint8Array {
   return arrays.get(name) as Uint8Array;
-}
-
-/**
- * Prunes one layer as planned. The caller disposes the result's tensors.
- *
- * @throws PenjingError as the method
- */
-export async function solveLayer(
-  backend: Backend,
-  { original, plan, ...problem }: SolveOptions,
-): Promise<SolvedLayer> {
-  const { method, sparsity, options } = plan;
-  const target = await targetOf(backend, { original, plan, ...problem });
-  const weight = backend.zeros(original.shape);
-  let outcome: PruneOutcome | undefined;
-  try {
-    backend.copy(target, weight);
-    const made = await method.prune({ ...problem, weight, sparsity, backend }, options);
-    const shape = [original.shape[0], original.shape[1]] as const;
-    const promised = method.form?.(shape, options);
-    checkOutcome(made, shape, methodName(method), problem.name, promised);
-    outcome = made;
-    const { curve, notes } = outcome;
-    const fitted = await fit(backend, { target, weight, outcome, plan, ...problem });
-    const figures = { ...outcome.figures, ...fitted };
-    const form = formIn(outcome, plan);
-    const mask = (await backend.read(outcome.mask)) as Uint8Array;
-    const report: LayerReport = {
-      name: problem.name,
-      method: method.name,
-      sparsity: formatSparsity(sparsity),
-      shape,
-      removed: 1 - countKept(mask) / mask.length,
-      curve,
-      figures,
-      notes,
-    };
-    return { weight, form, mask, report };
-  } catch (error) {
-    disposeSolved({ weight, form: outcome?.form });
-    throw error;
-  } finally {
-    outcome?.mask.dispose();
-    if (target !== original) target.dispose();
-  }
-}
-
-/** The form that is stored. That of a grid is left out where the values are stored that it stands for. */
-function formIn({ form }: PruneOutcome, { stores }: LayerPlan): Form | undefined {
-  if (!form || stores !== "values") return form;
-  for (const tensor of partsIn(form)) tensor.dispose();
-  return undefined;
-}
-
-/** What a layer is to compute: its weight, or what makes up for its inputs. */
-async function targetOf(
-  backend: Backend,
-  { name, original, plan, statistics, signal }: SolveOptions,
-): Promise<Tensor> {
-  const { anchor } = plan;
-  if (anchor === 0) return original;
-  const { hessian, crossMoment } = statistics.tensors;
-  const problem = { name, weight: original, hessian, crossMoment, anchor, signal };
-  return anchoredTarget(backend, problem);
-}
-
-/** Fits what was kept to the target, where that is asked for. What it did, for the report. */
-async function fit(
-  backend: Backend,
-  {
-    target,
-    weight,
-    outcome,
-    plan,
-    statistics,
-    signal,
-  }: Omit<SolveOptions, "original"> & {
-    readonly target: Tensor;
-    readonly weight: Tensor;
-    readonly outcome: PruneOutcome;
-  },
-): Promise<Record<string, number>> {
-  const { hessian } = statistics.tensors;
-  const { anchor, refit: iterations } = plan;
-  const figures: Record<string, number> = {};
-  const errorNow = async () => {
-    const effective = outcome.form ? await decode(backend, outcome.form) : weight;
-    try {
-      return await layerError(backend, target, effective, hessian, signal);
-    } finally {
-      if (outcome.form) effective.dispose();
-    }
-  };
-  if (iterations > 0) {
-    figures.errorBeforeRefit = await errorNow();
-    const { mask } = outcome;
-    await refit(backend, { weight, mask, target, hessian, iterations, signal });
-    figures.errorAfterRefit = await errorNow();
-  }
-  if (anchor > 0) figures.anchoredError = figures.errorAfterRefit ?? (await errorNow());
-  return figures;
-}
-
-/** What messages call a method. */
-export function methodName({ name, plugin }: Brought<AnyMethod>): string {
-  return plugin ? `plug-in ${plugin.name}: method ${name}` : name;
-}
-
-export function disposeSolved({ weight, form }: Pick<SolvedLayer, "weight" | "form">): void {
-  for (const tensor of [weight, ...(form ? partsIn(form) : [])]) tensor.dispose();
 }
 
 async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {

@@ -23,8 +23,8 @@ import type { Statistic, Statistics } from "../statistic.js";
 import { StatisticsGatherer } from "../statistics-gatherer.js";
 import { paceSteps } from "../steps.js";
 import type { Tensor } from "../tensor.js";
-import { disposeSolved, solveLayer, statisticsOf } from "./layer.js";
 import { openCompressRegistry } from "./registry.js";
+import { disposeSolved, solveLayer, statisticsOf } from "./solve.js";
 import { layerPlan, pruneKind } from "./transforms/prune.js";
 
 export interface PruneLinearOptions extends BackendOptions, PluginOptions {

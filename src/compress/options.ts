@@ -10,9 +10,9 @@ import type { OutputFolder } from "../platform/files.js";
 import type { WorkFolder } from "../platform/work-folder.js";
 import type { PluginOptions } from "../plugin.js";
 import type { TokenizeEvent } from "../text.js";
-import type { LayerReport } from "./layer.js";
 import type { Totals } from "./output.js";
 import type { GivenRecipe } from "./recipe.js";
+import type { LayerReport } from "./solve.js";
 
 export interface CompressOptions
   extends BackendOptions,

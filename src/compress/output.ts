@@ -6,7 +6,7 @@ import { modelSites, outerTensors } from "../model.js";
 import { asStored } from "../models/placed.js";
 import type { StoredModel } from "../models/stored.js";
 import { VERSION } from "../version.js";
-import type { LayerPlan } from "./layer.js";
+import type { LayerPlan } from "./solve.js";
 import type { UnitWriter } from "./unit.js";
 
 /** Times and memory of the run, which differ from run to run. */

@@ -10,8 +10,9 @@ import type { Sparsity } from "../sparsity.js";
 import type { Statistics } from "../statistic.js";
 import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
-import type { LayerPlan, PrunedLayer } from "./layer.js";
+import type { PrunedLayer } from "./layer.js";
 import type { Passes, Steps } from "./pass.js";
+import type { LayerPlan } from "./solve.js";
 import type { Note, UnitWriter } from "./unit.js";
 
 /** Options where a step's layers are done otherwise than the rest. */

@@ -2,7 +2,7 @@ import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
 import type { FinishedTensor, Layout, TensorEntry, WeightFacts } from "../layout.js";
 import type { Snapshot } from "../snapshot.js";
 import type { Journal } from "./journal.js";
-import type { LayerReport } from "./layer.js";
+import type { LayerReport } from "./solve.js";
 
 /** A sentence that a person should read, and what it is about. */
 export interface Note {

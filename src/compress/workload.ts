@@ -1,6 +1,6 @@
 import type { Workload } from "../backends/auto.js";
 import { type DecoderSpec, largestWeight, modelSites } from "../model.js";
-import type { LayerPlan } from "./layer.js";
+import type { LayerPlan } from "./solve.js";
 
 /**
  * What `auto` looks at of a run before it chooses a backend. GPUs have no shaders for grids, so that a

@@ -10,8 +10,8 @@ import {
   refine,
   refineOption,
 } from "../grid.js";
+import { inverseFactor } from "../least-squares/inverse-factor.js";
 import type { LinearProblem, Method } from "../method.js";
-import { inverseFactor } from "../methods/sparsegpt.js";
 import type { OptionSpecs } from "../options.js";
 import { colsOf, type Tensor } from "../tensor.js";
 

@@ -7,7 +7,7 @@ import { pruneLayer } from "../../src/compress/layer.js";
 import { Passes, type Steps } from "../../src/compress/pass.js";
 import { readRecipe, stepsOf } from "../../src/compress/recipe.js";
 import type { Settings } from "../../src/compress/settings.js";
-import { planLayers } from "../../src/compress/transforms/prune.js";
+import { planPruning } from "../../src/compress/transforms/prune.js";
 import { disposeBlock } from "../../src/models/decoder.js";
 import { loadBlock } from "../../src/models/load.js";
 import { readModel } from "../../src/models/stored.js";
@@ -169,7 +169,7 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
         original,
         bias: undefined,
         dtype: "BF16",
-        plan: (await planLayers(stepsOf(readRecipe({})), new Map([[name, original.shape]]))).get(
+        plan: (await planPruning(stepsOf(readRecipe({})), new Map([[name, original.shape]]))).get(
           name,
         )!,
         statistics: last,

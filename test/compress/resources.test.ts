@@ -2,7 +2,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
-import type { LayerReport } from "../../src/compress/layer.js";
+import type { LayerReport } from "../../src/compress/solve.js";
 import { methods } from "../../src/methods/index.js";
 import { memoryFolder } from "../../src/platform/files.js";
 import { definePlugin } from "../../src/plugin.js";

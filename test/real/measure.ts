@@ -9,7 +9,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { askProgram } from "../oracles/oracles.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
+import { yardstickPath } from "../yardstick.js";
 import {
   ARITHMETIC,
   CALIBRATION_FLAGS,
@@ -116,20 +118,28 @@ export async function measureDense(
   };
 }
 
+/** Has a Python program make a model; what it tells goes to standard output. */
+async function runProgram(program: string, out: string): Promise<undefined> {
+  const told = askProgram({ model: yardstickPath("smollm2"), out }, "real", program);
+  console.log(`${program}: ${JSON.stringify(told)}`);
+}
+
 /**
  * Compresses the model and measures the result, which is removed afterwards. What an earlier, stopped
  * run of the same began is gone on with.
  */
 export async function measureRun(
   model: string,
-  { name, flags }: RealRun,
+  { name, flags, program }: RealRun,
   folder: string,
   texts: (name: TextName) => string,
 ): Promise<RealResult> {
   const out = join(folder, name.replaceAll(/[^\w]+/g, "-"));
   const started = performance.now();
   const command = ["compress", model, "--calibration", texts("calibration"), "--out", out];
-  const { usage } = await run([...command, ...CALIBRATION_FLAGS, ...flags, ...ARITHMETIC]);
+  const { usage } = program
+    ? { usage: await runProgram(program, out) }
+    : await run([...command, ...CALIBRATION_FLAGS, ...flags, ...ARITHMETIC]);
   const minutes = (performance.now() - started) / 60_000;
   const result: RealResult = {
     perplexity: await perplexity(out, "evaluation", texts),
@@ -142,12 +152,13 @@ export async function measureRun(
   return result;
 }
 
-/** Measures a run by its name's entry in the table. */
+/** Measures a run, or the model as it is, by the name of `DENSE`. */
 export function measure(
   model: string,
-  run: RealRun | typeof DENSE,
+  run: RealRun | string,
   folder: string,
   texts: (name: TextName) => string,
 ): Promise<RealResult> {
-  return run === DENSE ? measureDense(model, texts) : measureRun(model, run, folder, texts);
+  if (typeof run === "string") return measureDense(yardstickPath(DENSE[run]), texts);
+  return measureRun(model, run, folder, texts);
 }

@@ -49,8 +49,8 @@ const model = yardstickPath("smollm2.q4_1.gguf");
 const recorded = readFigures();
 let moved = 0;
 
-for (const run of [DENSE, ...RUNS] as const) {
-  const name = run === DENSE ? run : run.name;
+for (const run of [...Object.keys(DENSE), ...RUNS]) {
+  const name = typeof run === "string" ? run : run.name;
   if (only !== undefined && !name.includes(only)) continue;
   if (!results[name]) {
     console.log(`${name} ...`);
@@ -75,7 +75,7 @@ for (const run of [DENSE, ...RUNS] as const) {
 
 if (write) {
   const known = Object.fromEntries(
-    [DENSE, ...RUNS.map(({ name }) => name)].flatMap((name) => {
+    [...Object.keys(DENSE), ...RUNS.map(({ name }) => name)].flatMap((name) => {
       const one = results[name] ?? recorded?.results[name];
       return one ? [[name, one] as const] : [];
     }),

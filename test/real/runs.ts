@@ -5,6 +5,8 @@ export interface RealRun {
   /** As the table of docs/models.md calls it. */
   readonly name: string;
   readonly flags: readonly string[];
+  /** A program beside this file that makes the model in the place of ours, from the bf16 folder. */
+  readonly program?: string | undefined;
 }
 
 /** What was measured of one. */
@@ -23,10 +25,24 @@ export interface RealResult {
 
 const METHODS = ["magnitude", "wanda", "sparsegpt", "nowag"] as const;
 
-/** The model as it is. */
-export const DENSE = "dense";
+/** Magnitude as PyTorch has it, whose choice among equals is another. */
+export const TIES: RealRun = {
+  name: "magnitude 2:4, ties as in PyTorch",
+  flags: [],
+  program: "magnitude.py",
+};
+
+/** The model as it is, by what it is read from. */
+export const DENSE: Readonly<Record<string, string>> = {
+  dense: "smollm2.q4_1.gguf",
+  "dense, rounded to bf16": "smollm2",
+};
+
+/** Anchor and refit, on what is best alone. */
+const FITTED = ["--refit", "10", "--anchor", "0.25"] as const;
 
 export const RUNS: readonly RealRun[] = [
+  TIES,
   ...["2:4", "50%"].flatMap((sparsity) =>
     METHODS.map((method) => ({
       name: `${method} ${sparsity}`,
@@ -37,6 +53,18 @@ export const RUNS: readonly RealRun[] = [
     name: `rotation, ${method} 2:4`,
     flags: ["--rotate", "denoise", "--method", method, "--sparsity", "2:4"],
   })),
+  {
+    name: "sparsegpt 2:4, refit",
+    flags: ["--method", "sparsegpt", "--sparsity", "2:4", "--refit", "10"],
+  },
+  ...["sparsegpt", "wanda", "admm"].map((method) => ({
+    name: `${method} 2:4, anchor and refit`,
+    flags: ["--method", method, "--sparsity", "2:4", ...FITTED],
+  })),
+  {
+    name: "rotation, sparsegpt 2:4, anchor and refit",
+    flags: ["--rotate", "denoise", "--method", "sparsegpt", "--sparsity", "2:4", ...FITTED],
+  },
   {
     name: "armor 2:4",
     flags: [

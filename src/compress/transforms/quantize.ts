@@ -4,9 +4,9 @@ import { ANCHOR } from "../../least-squares/anchor.js";
 import type { ChoiceSpec, OptionSpecs } from "../../options.js";
 import type { QuantizerName } from "../../quantizers/index.js";
 import type { Registry } from "../../registry.js";
-import { type LayerPlan, methodName } from "../layer.js";
+import { type LayerPlan, methodName } from "../solve.js";
 import type { PlanTarget, ReadStep, Transform, TransformKind } from "../transform.js";
-import { type LayerWork, Pruning, planLayers } from "./prune.js";
+import { type LayerWork, LinearSteps, planLayers } from "./linears.js";
 
 /** Descriptions of its options. */
 export type QuantizeSpecs = {
@@ -54,8 +54,8 @@ export function quantizeKind(registry: Registry) {
     },
     async plan(steps: readonly ReadStep[], target: PlanTarget): Promise<Transform> {
       const { spec, layers, rest } = target;
-      const plan = await planLayers(steps, layers, registry, rest, workFor(target, registry));
-      return new Pruning(spec, plan, "quantize");
+      const plan = await planLayers(steps, layers, workFor(target, registry), rest);
+      return new LinearSteps(spec, plan, "quantize");
     },
   } as const satisfies TransformKind;
   return kind;

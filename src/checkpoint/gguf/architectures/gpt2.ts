@@ -1,7 +1,7 @@
 import { type Architecture, sizes } from "./fields.js";
 import { sizeKeys } from "./tell.js";
 
-const TRANSPOSED = { kind: "transposed" } as const;
+const FLIPPED = { kind: "transposed" } as const;
 
 /** GPT-2, whose matrices lie the other way round in transformers. */
 export const gpt2: Architecture = {
@@ -43,8 +43,8 @@ export const gpt2: Architecture = {
     ffn_down: "mlp.c_proj",
   },
   changes: () => ({
-    ...{ attn_qkv: TRANSPOSED, attn_output: TRANSPOSED },
-    ...{ ffn_up: TRANSPOSED, ffn_down: TRANSPOSED },
+    ...{ attn_qkv: FLIPPED, attn_output: FLIPPED },
+    ...{ ffn_up: FLIPPED, ffn_down: FLIPPED },
   }),
   factors: [],
 };
