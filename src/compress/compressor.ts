@@ -35,7 +35,7 @@ import { Course, type Progress } from "./progress.js";
 import { planRecipe, readRecipe } from "./recipe.js";
 import { openCompressRegistry } from "./registry.js";
 import { openWorkplace, RunFacts, type Workplace } from "./resume.js";
-import { type LayerPlan, type LayerReport, statisticsOf } from "./solve.js";
+import { type LayerPlan, statisticsOf } from "./solve.js";
 import { Sources } from "./sources.js";
 import { refuseReaders, type Transform } from "./transform.js";
 import type { Unit } from "./unit.js";

@@ -12,12 +12,12 @@ import type { Form, Leaf, Numbers } from "../form.js";
 import { readLargeModel, type StoredModel } from "../models/stored.js";
 import type { OutputFolder } from "../platform/files.js";
 import { loadFiles, loadPaths } from "../platform/node-modules.js";
-import type { LayerPlan, LayerReport } from "./.ts.js";
 import type { Output } from "./commit.js";
 import type { Journal } from "./journal.js";
 import { madeCheckpoint } from "./made-checkpoint.js";
 import type { CompressOptions } from "./options.js";
 import type { Totals } from "./output.js";
+import type { LayerPlan, LayerReport } from "./solve.js";
 
 type Plan = ReadonlyMap<string, LayerPlan>;
 
