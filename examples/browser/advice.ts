@@ -1,5 +1,6 @@
 /** What loses less than what was chosen, for a model that lost much. */
 import type { Settings } from "./messages.js";
+import { BITS } from "./sparsities.js";
 
 /** How many times the perplexity before is much. */
 const MUCH = 1.5;
@@ -12,6 +13,8 @@ const GENTLER: Readonly<Record<string, string>> = {
   "2:4": "Sparsity 50%, which removes as many weights, wherever it costs least",
   "4:8": "Sparsity 50%, which removes as many weights, wherever it costs least",
   "60%": "Sparsity 50%",
+  int4: "Bits int5 or int8",
+  int5: "Bits int8",
   "70%": "Sparsity 50% or 60%",
 };
 
@@ -25,8 +28,12 @@ export function adviceFor(
   growth: number,
 ): string[] {
   if (growth < MUCH) return [];
-  const advice = rotate ? [] : ["“Rotate each block first”, which also makes the result larger"];
-  if (!/^(sparsegpt|armor)/.test(method)) {
+  const isQuantized = sparsity in BITS;
+  const advice =
+    rotate || isQuantized ? [] : ["“Rotate each block first”, which also makes the result larger"];
+  if (isQuantized) {
+    if (method === "rtn") advice.push("Method gptq, which repairs the weights that follow");
+  } else if (!/^(sparsegpt|armor)/.test(method)) {
     advice.push("Method sparsegpt, which repairs the weights that stay");
   } else if (method === "sparsegpt" && sparsity === "2:4") {
     advice.push("Method armor-hessian, which puts each layer between two small matrices");

@@ -158,15 +158,19 @@ async function start(): Promise<void> {
     running?.cancel();
   };
 
-  button("download").onclick = () =>
+  const downloads = [button("download"), button("download-gguf")];
+  const download = (call: "pack" | "gguf") =>
     void attempt(async () => {
-      button("download").disabled = true;
+      for (const one of downloads) one.disabled = true;
       isPacking = true;
       try {
-        const packing = caller.call("pack", undefined, (fraction) =>
+        const packing = caller.call(call, undefined, (fraction) =>
           say("download-text", `packing, ${Math.floor(fraction * 100)}%`),
         );
-        const { blob, name } = await packing.result;
+        const { blob, name } = await packing.result.catch((error: unknown) => {
+          say("download-text", "");
+          throw error;
+        });
         const link = document.createElement("a");
         link.href = URL.createObjectURL(blob);
         link.download = name;
@@ -175,9 +179,11 @@ async function start(): Promise<void> {
         say("download-text", `${name}, ${size(blob.size)}`);
       } finally {
         isPacking = false;
-        button("download").disabled = false;
+        for (const one of downloads) one.disabled = false;
       }
     });
+  button("download").onclick = () => download("pack");
+  button("download-gguf").onclick = () => download("gguf");
   document.documentElement.dataset.ready = "true";
 }
 

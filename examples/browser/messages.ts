@@ -4,7 +4,9 @@ import type { ChatMessage, CompressResult, LayerReport, OptionSpecs, OptionValue
 export interface MethodChoice {
   readonly name: string;
   readonly summary: string;
-  /** What it can prune to, of SPARSITIES. */
+  /** Whether it puts weights on grids of few bits instead of removing some. */
+  readonly quantizes: boolean;
+  /** What it can prune to, of SPARSITIES, or quantize to, of BITS. */
   readonly sparsities: readonly string[];
   readonly options: OptionSpecs;
   /** Whether it puts the pruned weights between two factors, which penjing alone can read. */
@@ -45,8 +47,9 @@ export type ComputeChoice = "auto" | "webgpu" | "wasm" | "exact";
 
 export interface Settings {
   readonly method: string;
+  /** Of a method that quantizes one of BITS. */
   readonly sparsity: string;
-  readonly layout: "dense" | "two-four" | "sparse-bitmask";
+  readonly layout: "dense" | "two-four" | "sparse-bitmask" | "grouped-int";
   readonly samples: number;
   readonly length: number;
   /** Options of the method that are not its defaults. */
@@ -98,6 +101,12 @@ export interface Ask {
   readonly compute: ComputeChoice;
 }
 
+/** A file to download. */
+export interface Packed {
+  readonly blob: Blob;
+  readonly name: string;
+}
+
 /** Every call by name: its arguments, what it tells meanwhile, and its result. */
 export interface Calls {
   hello: { args: undefined; event: never; result: Hello };
@@ -116,11 +125,8 @@ export interface Calls {
     event: string;
     result: { readonly tokensPerSecond: number; readonly tokens: number; readonly ended: string };
   };
-  pack: {
-    args: undefined;
-    event: number;
-    result: { readonly blob: Blob; readonly name: string };
-  };
+  pack: { args: undefined; event: number; result: Packed };
+  gguf: { args: undefined; event: number; result: Packed };
 }
 
 export type CallName = keyof Calls;

@@ -18,6 +18,7 @@ const FIELDS: Readonly<Record<string, string>> = {
 const VALUES: Readonly<Record<string, string>> = {
   "two-four": "packed 2:4",
   "sparse-bitmask": "packed with a bit mask",
+  "grouped-int": "packed codes",
 };
 
 /** A message of the library, such as "[length] it is 1", with the fields of the form in it. */

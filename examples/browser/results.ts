@@ -3,6 +3,7 @@ import { adviceFor } from "./advice.js";
 import { byId, duration, make, plural, say, show, size } from "./elements.js";
 import type { Outcome, Settings, Stage, WorkEvent } from "./messages.js";
 import { onPage } from "./names.js";
+import { BITS } from "./sparsities.js";
 
 const STAGES: readonly Stage[] = ["before", "prune", "after"];
 
@@ -82,10 +83,15 @@ export class Results {
 
   private addLayer({ report }: Extract<WorkEvent, { type: "layer" }>): void {
     const row = make("tr");
-    const { name, removed, layerError } = report;
+    const { name, removed, bitsPerWeight, layerError } = report;
     row.append(
       make("td", name.replace(/^model\.layers\./, "")),
-      make("td", `${(removed * 100).toFixed(1)}%`),
+      make(
+        "td",
+        bitsPerWeight === undefined
+          ? `${(removed * 100).toFixed(1)}%`
+          : `${bitsPerWeight.toFixed(2)} bits`,
+      ),
       make("td", layerError?.toPrecision(3) ?? "not measured"),
       make("td"),
     );
@@ -107,7 +113,7 @@ export class Results {
     say("bytes-after", size(totals.bytesAfter));
     say(
       "layer-bytes",
-      `${plural(layers, "layer")}, ${(totals.removed * 100).toFixed(1)}% of their weights removed in ${duration(seconds)}`,
+      `${plural(layers, "layer")}, ${this.settings!.sparsity in BITS ? "quantized" : `${(totals.removed * 100).toFixed(1)}% of their weights removed`} in ${duration(seconds)}`,
     );
     show("work", false);
     show("result");

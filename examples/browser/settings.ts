@@ -7,6 +7,9 @@ const HINTS: Readonly<Record<string, string>> = {
   "2:4": "keeps 2 of every 4 weights, as sparse tensor cores want it",
   "4:8": "keeps 4 of every 8 weights",
   "1:4": "keeps 1 of every 4 weights",
+  int4: "a code of 4 bits for each weight: a third of the bytes or less",
+  int5: "a code of 5 bits for each weight",
+  int8: "a code of 8 bits for each weight: hardly any loss, half the bytes",
 };
 
 type TextName = "calibration" | "evaluation";
@@ -25,7 +28,13 @@ export class SettingsForm {
   private readonly rotateFields = new OptionFields("rotate-options", "rotate-");
 
   constructor(private readonly hello: Hello) {
-    for (const { name } of hello.methods) select("method").append(new Option(name, name));
+    for (const quantizes of [false, true]) {
+      const group = document.createElement("optgroup");
+      group.label = quantizes ? "int8, int5 and int4" : "Remove weights";
+      const own = hello.methods.filter((method) => method.quantizes === quantizes);
+      group.append(...own.map(({ name }) => new Option(name, name)));
+      select("method").append(group);
+    }
     select("method").value = "sparsegpt";
     select("method").onchange = () => this.showMethod();
     select("sparsity").onchange = () => this.showSparsity();
@@ -57,8 +66,9 @@ export class SettingsForm {
   }
 
   private showMethod(): void {
-    const { summary, sparsities, options } = this.method();
+    const { summary, sparsities, options, quantizes } = this.method();
     say("method-hint", summary);
+    say("sparsity-label", quantizes ? "Bits" : "Sparsity");
     this.showText("calibration");
     const before = select("sparsity").value;
     select("sparsity").replaceChildren(...sparsities.map((text) => new Option(text, text)));
@@ -73,14 +83,22 @@ export class SettingsForm {
       "sparsity-hint",
       HINTS[value] ?? "removes this share of the weights, wherever it costs least",
     );
-    const packs = value === "2:4";
-    const packed = select("layout").options[0];
-    packed.disabled = !packs;
-    const { value: layout } = select("layout");
-    if (!packs && layout === "two-four") select("layout").value = "dense";
-    if (packs && layout === "dense" && this.wantsPacked) select("layout").value = "two-four";
+    this.fitLayout(value);
     show("rotate-options", input("rotate").checked);
     this.showLayout();
+  }
+
+  /** Offers the layouts that can hold the result, and chooses the packed one that suits it best. */
+  private fitLayout(sparsity: string): void {
+    const { quantizes } = this.method();
+    const best = quantizes ? "grouped-int" : sparsity === "2:4" ? "two-four" : undefined;
+    const fitting = [best, "dense", ...(quantizes ? [] : ["sparse-bitmask"])];
+    for (const option of select("layout").options)
+      option.disabled = !fitting.includes(option.value);
+    const { value: layout } = select("layout");
+    if (!fitting.includes(layout)) select("layout").value = "dense";
+    const isDense = select("layout").value === "dense";
+    if (best && isDense && this.wantsPacked) select("layout").value = best;
   }
 
   private showLayout(): void {

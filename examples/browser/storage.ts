@@ -27,6 +27,8 @@ export interface Storage {
   createOutput(name: string): Promise<OutputFolder>;
   /** The committed folder. */
   openOutput(output: OutputFolder): Promise<Folder>;
+  /** A file of the committed folder. */
+  openFile(output: OutputFolder, name: string): Promise<Blob>;
   createBlob(name: string): Promise<BlobSink>;
 }
 
@@ -36,6 +38,10 @@ function memoryStorage(): Storage {
     createOutput: async (name) => memoryOutputFolder(name),
     openOutput: async (output) =>
       memoryFolder((output as ReturnType<typeof memoryOutputFolder>).files, output.path),
+    openFile: async (output, name) => {
+      const { files } = output as ReturnType<typeof memoryOutputFolder>;
+      return new Blob([files[name] as Uint8Array<ArrayBuffer>]);
+    },
     async createBlob() {
       const parts: Uint8Array<ArrayBuffer>[] = [];
       return {
@@ -75,10 +81,15 @@ async function diskStorage(): Promise<Storage> {
   const directory = await root.getDirectoryHandle(name, { create: true });
   // A browser that cannot write files from a worker shows it here, not after an hour's work.
   await probe(directory);
+  const openFile = async ({ path }: OutputFolder, file: string) => {
+    const folder = await originDirectory(directory, path);
+    return (await folder.getFileHandle(file)).getFile();
+  };
   return {
     kind: "disk",
     createOutput: (output) => createOriginOutput(directory, output, { force: true }),
     openOutput: (output) => openOriginFolder(directory, output.path),
+    openFile,
     async createBlob(file) {
       const output = await createOriginOutput(directory, `${file}.download`, { force: true });
       const sink = await output.create(file);
@@ -91,8 +102,7 @@ async function diskStorage(): Promise<Storage> {
         async finish() {
           await sink.finish();
           await output.commit();
-          const folder = await originDirectory(directory, output.path);
-          return (await folder.getFileHandle(file)).getFile();
+          return openFile(output, file);
         },
         discard: () => output.discard(),
       };

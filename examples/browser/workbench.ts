@@ -6,6 +6,7 @@ import {
   describeModel,
   describeRecipe,
   evaluatePerplexity,
+  exportModel,
   type Folder,
   generate,
   loadChatTemplate,
@@ -17,12 +18,13 @@ import {
   openModel,
   PenjingError,
   type Perplexity,
+  type SparsityText,
   type TokenizeEvent,
   VERSION,
 } from "penjing";
 import { backendOf, explainFailure, wasmBecause, whereItRan, whyNotGpu } from "./compute.js";
 import type { Calls, ComputeChoice, MethodChoice, Settings, Stage, WorkEvent } from "./messages.js";
-import { SPARSITIES } from "./sparsities.js";
+import { BITS, SPARSITIES } from "./sparsities.js";
 import { openStorage, type Storage } from "./storage.js";
 
 type Emit<Name extends keyof Calls> = (event: Calls[Name]["event"]) => void;
@@ -35,8 +37,9 @@ const PHASES: Readonly<Record<string, string>> = {
   calibrate: "gathering statistics of",
   rotate: "rotating",
   prune: "pruning",
+  quantize: "quantizing",
   measure: "measuring the error of",
-  advance: "running the pruned",
+  advance: "running the compressed",
 };
 
 /** Texts by the names that they have in the embedded model's folder. */
@@ -70,7 +73,10 @@ export class Workbench {
     const recipe = await describeRecipe();
     return {
       version: VERSION,
-      methods: recipe.methods.map(describeMethod),
+      methods: [
+        ...recipe.methods.map((method) => describeMethod(method)),
+        ...recipe.quantizers.map((method) => describeMethod(method, true)),
+      ],
       rotate: recipe.steps.rotate,
       compute: reason === undefined ? "WebGPU is there." : wasmBecause(reason),
       storage: (await this.storage).kind,
@@ -188,7 +194,7 @@ export class Workbench {
     emit: (event: WorkEvent) => void,
     signal: AbortSignal,
   ) {
-    const { method, sparsity, layout, samples, length, options, rotate } = settings;
+    const { layout, samples, length, rotate } = settings;
     const model = this.model();
     const storage = await this.storage!;
     const out = await storage.createOutput(resultName(this.name, settings));
@@ -203,7 +209,7 @@ export class Workbench {
         layout,
         samples,
         length,
-        steps: [...(rotate ? [{ rotate }] : []), { prune: { ...options, method, sparsity } }],
+        steps: [...(rotate ? [{ rotate }] : []), stepOf(settings)],
       },
     });
     for await (const event of run) {
@@ -264,6 +270,27 @@ export class Workbench {
     throw new PenjingError("result", "nothing was compressed yet; run a compression first.");
   }
 
+  /** Writes the compressed folder as a GGUF file. */
+  async gguf(
+    _: undefined,
+    emit: Emit<"gguf">,
+    signal: AbortSignal,
+  ): Promise<Calls["gguf"]["result"]> {
+    const folder = this.made();
+    const storage = await this.storage!;
+    const name = `${folder.path}.gguf`;
+    const out = await storage.createOutput(name);
+    const model = await openCheckpoint(folder);
+    try {
+      const run = exportModel({ model, out, layout: "gguf", signal });
+      for await (const event of run) if (event.type === "progress") emit(event.fraction);
+      const [file] = (await run.result()).files!;
+      return { blob: await storage.openFile(out, file), name };
+    } finally {
+      await model.close();
+    }
+  }
+
   /** Packs the compressed folder into one zip file, a piece at a time. */
   async pack(
     _: undefined,
@@ -303,17 +330,27 @@ export class Workbench {
   }
 }
 
-function describeMethod(method: MethodDescription): MethodChoice {
-  const { name, summary, options, factorises, reads, refusal } = method;
-  const sparsities = SPARSITIES.filter((text) => !refusal(text));
+function describeMethod(method: MethodDescription, quantizes = false): MethodChoice {
+  const { name, summary, factorises, reads, refusal } = method;
+  // The bits have a control of their own.
+  const { bits: _, ...options } = method.options;
+  const sparsities = quantizes ? Object.keys(BITS) : SPARSITIES.filter((text) => !refusal(text));
   return {
     name,
     summary,
+    quantizes,
     sparsities,
-    options,
+    options: quantizes ? options : method.options,
     hasFactors: factorises,
     readsText: reads.length > 0,
   };
+}
+
+/** The step of the recipe that the settings ask for, a rotation before it aside. */
+function stepOf({ method, sparsity, options }: Settings) {
+  const bits = BITS[sparsity];
+  if (bits !== undefined) return { quantize: { ...options, method, bits } };
+  return { prune: { ...options, method, sparsity: sparsity as SparsityText } };
 }
 
 /** How far the encoding of a text is; it comes before the rest of a stage, which then begins anew. */

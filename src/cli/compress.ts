@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { type Command, Option } from "commander";
 import { CAST_DTYPES, type CastDType } from "../checkpoint/cast.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
@@ -29,10 +30,13 @@ import {
   backendOf,
   byteCount,
   duration,
+  type GgufFlags,
+  ggufOf,
   number,
   type TokenizerFlags,
   withBosFlag,
   withCommonOptions,
+  withGgufFlags,
   withTokenizerFlag,
 } from "./options.js";
 import { loadPlugins } from "./plugins.js";
@@ -48,6 +52,7 @@ type CompressFlags = PrintOptions &
   BackendFlags &
   TokenizerFlags &
   HubFlags &
+  GgufFlags &
   RecipeFlags & {
     readonly dtype?: CastDType;
     readonly calibration?: string;
@@ -69,6 +74,7 @@ Examples:
   $ penjing compress llama/ --calibration text.txt --out out/ --layout two-four --eval wiki.test.raw
   $ penjing compress llama/ --method magnitude --out out/
   $ penjing compress llama/ --method gptq --bits 4 --group-size 32 --calibration text.txt --out out/
+  $ penjing compress llama/ --method gptq --calibration text.txt --layout gguf --out llama-Q4_0.gguf
   $ penjing compress model-Q4_K_M.gguf --calibration text.txt --out out/ --dtype f16
   $ penjing compress HuggingFaceTB/SmolLM2-135M --calibration text.txt --out out/
   $ zcat text.gz | penjing compress llama/ --calibration - --out out/
@@ -83,13 +89,15 @@ export function addCompress(program: Command, signal: AbortSignal): void {
   const command = withRecipeFlags(
     program
       .command("compress")
-      .description("prune or quantize a model folder and write the result as a new folder")
+      .description(
+        "prune or quantize a model folder and write the result as a new folder, or as GGUF",
+      )
       .argument("<model>", MODEL_HELP)
       .option(
         "--calibration <file>",
         `what the model is calibrated on: ${TEXT_FILES}, or - for standard input (default: none, which will do for methods that read no inputs, such as magnitude)`,
       )
-      .requiredOption("--out <folder>", "folder to write"),
+      .requiredOption("--out <path>", "folder to write; with --layout gguf, the file"),
   )
     .option("--text-column <name>", TEXT_COLUMN)
     .option(
@@ -118,9 +126,9 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       "begin a new weights file after this many bytes (default: 5e9)",
       byteCount,
     )
-    .option("--force", "replace the output folder when it exists, and begin anew");
+    .option("--force", "replace the output when it exists, and begin anew");
   const asked = withBosFlag(command, "each window (auto: for families that need it)");
-  withHubFlags(withCommonOptions(withTokenizerFlag(asked)))
+  withHubFlags(withCommonOptions(withGgufFlags(withTokenizerFlag(asked))))
     .addHelpText("after", EXAMPLES)
     .action((name: string, flags: CompressFlags) => run(name, flags, signal));
 }
@@ -171,7 +179,7 @@ async function runOn(
     return scored;
   };
   const inputs = { model, out, calibration, bos, recipe, force, budget, work: folder };
-  const options = { ...inputs, dtype, tokenizer, plugins, signal };
+  const options = { ...inputs, ...ggufOf(flags), dtype, tokenizer, plugins, signal };
   const work = compress({ ...options, ...backend, shardBytes: flags.shardSize });
   let before: Perplexity | undefined;
   let progress: Progress | undefined;
@@ -198,13 +206,18 @@ async function runOn(
   const result = await work.result();
   let after: Perplexity | undefined;
   try {
-    after = await score("after  ", { model: out, against: model });
+    after = await score("after  ", { model: pathOf(out, result), against: model });
   } catch (error) {
     throw new EndedEarly(error, `the model at ${out} is complete, but its perplexity is not known`);
   }
   const time = { seconds: (performance.now() - begun) / 1000, scoring };
   if (flags.json) printJson({ model: name, out, ...result, seconds: time.seconds, before, after });
   else printResult(out, result, { before, after }, time, flags);
+}
+
+/** Where what was written is: of a GGUF file in parts the first of them. */
+function pathOf(out: string, { files }: CompressResult): string {
+  return files ? join(dirname(out), files[0]) : out;
 }
 
 /** An error of the text to score, which has another name here. */
@@ -259,7 +272,7 @@ function layersText(
 
 function printResult(
   out: string,
-  { layers, totals, served }: CompressResult,
+  { layers, totals, served, files = [] }: CompressResult,
   { before, after }: Scores,
   { seconds, scoring }: { readonly seconds: number; readonly scoring: number },
   { explain, quiet }: PrintOptions,
@@ -292,6 +305,7 @@ function printResult(
       `beside it    KL ${kl.toPrecision(3)} nats a token, ${(100 * agreement).toFixed(1)}% of the likeliest tokens are the same`,
     );
   }
+  if (files.length > 1) print(`files        ${files[0]} and ${files.length - 1} more`);
   const measured = after ? `, of which ${durationText(scoring)} for the perplexity` : "";
   print(`written to   ${out} in ${durationText(seconds)}${measured}`);
   if (explain) print(`\n${explainServed(served)}`);

@@ -10,18 +10,18 @@ import {
   type BackendFlags,
   backendOf,
   byteCount,
+  type GgufFlags,
+  ggufOf,
   LAYOUT_NAMES,
   withCommonOptions,
+  withGgufFlags,
 } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 
-interface ExportFlags extends PrintOptions, BackendFlags, HubFlags {
+interface ExportFlags extends PrintOptions, BackendFlags, HubFlags, GgufFlags {
   readonly out: string;
   readonly layout?: string;
   readonly reconstruct?: boolean;
-  readonly ggufType?: string;
-  readonly ggufEmbedding?: string;
-  readonly ggufPre?: string;
   readonly force?: boolean;
   readonly shardSize?: number;
 }
@@ -44,15 +44,6 @@ export function addExport(program: Command, signal: AbortSignal): void {
       .requiredOption("--out <path>", "folder to write; with --layout gguf, the file")
       .option("--layout <name>", `${LAYOUT_NAMES} or gguf (default: as it is stored)`)
       .option("--reconstruct", "multiply factors and rotations out, for other programs to read")
-      .option(
-        "--gguf-type <name>",
-        "with --layout gguf, type of the linears: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1 (default: their own)",
-      )
-      .option(
-        "--gguf-embedding <name>",
-        "the same of embedding and head (default: Q8_0 beside quantized linears)",
-      )
-      .option("--gguf-pre <name>", "llama.cpp's name of the pre-tokenizer (default: what fits)")
       .option("--force", "replace the output when it exists")
       .option(
         "--shard-size <bytes>",
@@ -60,7 +51,7 @@ export function addExport(program: Command, signal: AbortSignal): void {
         byteCount,
       ),
   );
-  withHubFlags(command)
+  withHubFlags(withGgufFlags(command))
     .addHelpText("after", EXAMPLES)
     .action((name: string, flags: ExportFlags) =>
       onModel(name, flags, signal, (model) => run(model, name, flags, signal)),
@@ -74,11 +65,9 @@ async function run(
   signal: AbortSignal,
 ): Promise<void> {
   const { out, layout, reconstruct, force, shardSize: shardBytes } = flags;
-  const { ggufType, ggufEmbedding, ggufPre } = flags;
   const plugins = await loadPlugins(flags);
   const options = { model, out, layout, reconstruct, force, shardBytes, plugins, signal };
-  const gguf = { ggufType, ggufEmbedding, ggufPre };
-  const work = exportModel({ ...options, ...gguf, ...backendOf(flags) });
+  const work = exportModel({ ...options, ...ggufOf(flags), ...backendOf(flags) });
   const progress = openProgress("export", flags);
   try {
     for await (const event of work) {

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { BackendOptions } from "../backends/lease.js";
 import { SIMDS } from "../backends/wasm/module.js";
+import type { GgufOptions } from "../export/gguf-options.js";
 import { layouts } from "../layouts/index.js";
 import { BOS_MODES } from "../models/bos.js";
 
@@ -53,6 +54,28 @@ export function withTokenizerFlag(command: Command): Command {
     "--tokenizer <folder>",
     "take tokenizer.json and what belongs to it from this folder (default: the model's own)",
   );
+}
+
+/** The flags that say how a GGUF file is written. */
+export type GgufFlags = GgufOptions;
+
+/** Adds those flags. */
+export function withGgufFlags(command: Command): Command {
+  return command
+    .option(
+      "--gguf-type <name>",
+      "with --layout gguf, type of the linears: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1 (default: what keeps the codes of quantized ones, and their own)",
+    )
+    .option(
+      "--gguf-embedding <name>",
+      "the same of embedding and head (default: Q8_0 beside quantized linears)",
+    )
+    .option("--gguf-pre <name>", "llama.cpp's name of the pre-tokenizer (default: what fits)");
+}
+
+/** Those alone, of all of a command's flags. */
+export function ggufOf({ ggufType, ggufEmbedding, ggufPre }: GgufFlags): GgufOptions {
+  return { ggufType, ggufEmbedding, ggufPre };
 }
 
 /** The flags that say what to compute on. */

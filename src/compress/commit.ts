@@ -7,12 +7,12 @@ import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../
 import { layoutMetadata } from "../layouts/index.js";
 import { storedEntry, storedPieces } from "../models/placed.js";
 import type { StoredModel } from "../models/stored.js";
-import { formOfTree, type StoredForms } from "../models/stored-forms.js";
+import { type FormTree, formOfTree, type StoredForms } from "../models/stored-forms.js";
 import type { OutputFolder } from "../platform/files.js";
 import { pacer } from "../run.js";
 import { sizeOf } from "../tensor.js";
 import type { Journal } from "./journal.js";
-import { besideWeights, type Packing, REPORT_FILE, type Totals } from "./output.js";
+import { type Beside, besideWeights, type Packing, REPORT_FILE, type Totals } from "./output.js";
 import type { LayerReport } from "./solve.js";
 import { readUnit, type Unit } from "./unit.js";
 
@@ -37,19 +37,27 @@ function storedParts({ packed, layout }: StoredModel, weight: TensorEntry): read
   return packed.has(weight.name) ? layout.entries(weight) : [weight];
 }
 
+/** The forms of layers that have one; undefined where none has. */
+export function formsOf(
+  layers: readonly LayerReport[],
+): Readonly<Record<string, FormTree>> | undefined {
+  const forms = layers.flatMap(({ name, form }) => (form ? [[`${name}.weight`, form]] : []));
+  return forms.length > 0 ? Object.fromEntries(forms) : undefined;
+}
+
 const isTurn = ({ name }: TensorEntry) => isRotation(name);
 
 /** The finished units of a run, by name, and what is made of them. */
 export class Output {
   private readonly layout: Layout;
   /** All tensors, in the order of the original checkpoint, then those that it does not have. */
-  private readonly tensors: readonly TensorEntry[];
+  readonly tensors: readonly TensorEntry[];
   /** Weights that no unit names. */
   private readonly rest: readonly string[];
 
   constructor(
     private readonly packing: Packing,
-    private readonly units: ReadonlyMap<string, Unit>,
+    readonly units: ReadonlyMap<string, Unit>,
   ) {
     const { model, layout } = packing;
     const all = [...units.values()];
@@ -70,16 +78,36 @@ export class Output {
     ].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
   }
 
+  get model(): StoredModel {
+    return this.packing.model;
+  }
+
   get layers(): LayerReport[] {
     return [...this.units.values()].flatMap((unit) => unit.layers);
   }
 
   /** How weights are held that are not simply stored by the layout, by name. */
-  private get forms(): StoredForms {
+  private get storedForms(): StoredForms {
     const forms = this.layers.flatMap(({ name, form }) =>
       form ? [[`${name}.weight`, formOfTree(form, name)] as const] : [],
     );
     return new Map(forms);
+  }
+
+  /** The forms of the weights that have one, by name, as penjing.json lists them. */
+  get forms(): Readonly<Record<string, FormTree>> | undefined {
+    return formsOf(this.layers);
+  }
+
+  /** What the `__metadata__` of the weights says. */
+  get metadata(): Record<string, string> {
+    const { packing, layout, tensors } = this;
+    const { [LAYOUT_KEY]: _, ...kept } = packing.model.checkpoint.metadata;
+    return {
+      ...kept,
+      ...layoutMetadata(layout, packing.packed),
+      ...extrasMetadata((this.forms !== undefined && !layout.exchange) || tensors.some(isTurn)),
+    };
   }
 
   /** Joins the units' tensors and copies what no unit names; yields the share that is written. */
@@ -89,14 +117,7 @@ export class Output {
     shardBytes: number | undefined,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<number, void, void> {
-    const { packing, layout, tensors } = this;
-    const { model } = packing;
-    const { [LAYOUT_KEY]: _, ...kept } = model.checkpoint.metadata;
-    const metadata = {
-      ...kept,
-      ...layoutMetadata(layout, packing.packed),
-      ...extrasMetadata((this.forms.size > 0 && !layout.exchange) || tensors.some(isTurn)),
-    };
+    const { model, metadata, tensors } = this;
     const writer = createCheckpoint(output, { tensors, metadata, shardBytes });
     const rest = pacer(signal);
     let written = 0;
@@ -123,13 +144,18 @@ export class Output {
     await writer.finish();
   }
 
-  /** Writes the files beside the weights that may change. */
-  async writeBeside(output: OutputFolder): Promise<void> {
+  /** The files beside the weights. */
+  async beside(): Promise<Beside> {
     const { packing, layout, units } = this;
-    const { model } = packing;
     const changes = Object.assign({}, ...[...units.values()].map(({ config }) => config));
     const isPacked = (name: string) => packing.isPacked(name);
-    const { carried, texts } = await besideWeights(model, layout, isPacked, changes, this.forms);
+    return besideWeights(packing.model, layout, isPacked, changes, this.storedForms);
+  }
+
+  /** Writes the files beside the weights that may change. */
+  async writeBeside(output: OutputFolder): Promise<void> {
+    const { model } = this;
+    const { carried, texts } = await this.beside();
     if (carried.includes(CONFIG)) await copyOtherFiles(model.checkpoint, output, [CONFIG]);
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
   }

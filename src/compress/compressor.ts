@@ -16,17 +16,18 @@ import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
 import { PenjingError } from "../errors.js";
+import { GGUF, GGUF_ARGUMENTS, refuseStray } from "../export/gguf-options.js";
 import type { Layout } from "../layout.js";
+import { dense } from "../layouts/dense.js";
 import { findLayout } from "../layouts/index.js";
 import { BOS } from "../models/bos.js";
 import { modelTypeOf } from "../models/families/index.js";
 import { embeddingName, readLargeModel, type StoredModel } from "../models/stored.js";
-import type { FormTree } from "../models/stored-forms.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
 import { pause } from "../run.js";
 import { compressBlocks, note } from "./blocks.js";
 import { refuseBudget } from "./budget.js";
-import { copyBeside, Output } from "./commit.js";
+import { copyBeside, formsOf, Output } from "./commit.js";
 import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel } from "./input.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { describeOutput, Packing, REPORT_FILE, refuseRotation } from "./output.js";
@@ -34,7 +35,7 @@ import { Course, type Progress } from "./progress.js";
 import { planRecipe, readRecipe } from "./recipe.js";
 import { openCompressRegistry } from "./registry.js";
 import { openWorkplace, RunFacts, type Workplace } from "./resume.js";
-import { type LayerPlan, type LayerReport, statisticsOf } from "./solve.js";
+import { type LayerPlan, statisticsOf } from "./solve.js";
 import { Sources } from "./sources.js";
 import { refuseReaders, type Transform } from "./transform.js";
 import type { Unit } from "./unit.js";
@@ -51,6 +52,7 @@ const ARGUMENTS: Arguments<CompressOptions> = {
   recipe: ANY,
   plugins: ANY,
   ...BACKEND_ARGUMENTS,
+  ...GGUF_ARGUMENTS,
   shardBytes: NUMBER,
   force: FLAG,
   budget: ANY,
@@ -70,6 +72,7 @@ export async function* compressSteps(
   if (shardBytes !== undefined) checkShardBytes(shardBytes);
   const registry = openCompressRegistry(options.plugins);
   const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
+  refuseStray(options, recipe.layout);
   const opened = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   let lease: Lease | undefined;
   let place: Workplace | undefined;
@@ -91,7 +94,11 @@ export async function* compressSteps(
       );
     }
     const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
-    const layout = findLayout(recipe.layout, "layout", registry.layouts);
+    const gguf =
+      recipe.layout === GGUF
+        ? await (await import("./gguf-output.js")).planGguf(model, plan, options)
+        : undefined;
+    const layout = gguf ? dense : findLayout(recipe.layout, "layout", registry.layouts);
     await pause(signal);
     const packing = new Packing(model, plan, layout);
     refuseRotation(layout, recipe);
@@ -108,7 +115,7 @@ export async function* compressSteps(
     await pause(signal);
     const tokenizer = options.tokenizer && (await digestTokenizer(checkpoint, signal));
     const said = windows.facts && { ...windows.facts, ...(tokenizer && { tokenizer }) };
-    const facts = await RunFacts.of(sources, lease, recipe, said, plugins);
+    const facts = await RunFacts.of(sources, lease, recipe, said, plugins, options);
     const start: CompressEvent = {
       type: "start",
       backend: lease.name,
@@ -128,7 +135,7 @@ export async function* compressSteps(
     }
     place = await openWorkplace(options, facts, lease.canMove);
     const { output, journal } = place;
-    await copyBeside(packing, output, signal);
+    if (!gguf) await copyBeside(packing, output, signal);
     // The stream begins there; what else the units are made of is read as a whole.
     await sources.digest(embeddingName(model));
     const ready = performance.now();
@@ -140,6 +147,7 @@ export async function* compressSteps(
     for (const message of windows.notes) yield note("calibration", message);
     const { warning } = packing.layout;
     if (warning) yield note(recipe.layout, warning);
+    for (const message of gguf?.notes ?? []) yield note(GGUF, message);
     if (calibration === undefined && recipe.layerError) {
       yield note("calibration", "no text is given, so no layer's error is measured");
     }
@@ -158,15 +166,21 @@ export async function* compressSteps(
       units,
       course,
     };
-    yield* compressBlocks(work, options);
+    for await (const event of compressBlocks(work, options)) {
+      yield gguf && event.type === "layer"
+        ? { ...event, report: gguf.report(event.report) }
+        : event;
+    }
     await pause(signal);
     const made = new Output(packing, work.units);
-    for await (const share of made.writeWeights(output, journal, shardBytes, signal)) {
-      if (share < 1) yield written(start.blocks, course.writing(share));
+    const file = await gguf?.file(made, journal, signal);
+    if (!file) {
+      yield* writing(made.writeWeights(output, journal, shardBytes, signal), start.blocks, course);
+      await made.writeBeside(output);
     }
-    await made.writeBeside(output);
-    const { layers } = made;
-    const totals = made.totals();
+    const { layers } = file ?? made;
+    const totals = file ? file.totals : made.totals();
+    const forms = formsOf(layers);
     const side = {
       key: await facts.key(journal.begun),
       recipe,
@@ -178,28 +192,34 @@ export async function* compressSteps(
       // Forms stand once, where they are looked for.
       layers: layers.map(({ form: _, ...report }) => report),
       // For other programs config.json tells them, and here too.
-      ...(!layout.exchange && formsOf(layers)),
+      ...(!layout.exchange && forms && { forms }),
       ...(plugins.length > 0 && { plugins }),
       totals,
     };
-    await output.writeText(SIDE_FILE, describeOutput(model, side));
+    const text = describeOutput(model, side);
+    const files = file
+      ? yield* writing(file.write(output, text, lease.backend, options), start.blocks, course)
+      : await output.writeText(SIDE_FILE, text);
     const seconds = (performance.now() - started) / 1000;
     const result: CompressResult = {
       layers,
       totals,
+      ...(files && { files }),
       served: lease.served(),
       seconds,
       peakTensorBytes: lease.memory().peak,
     };
     const { served, peakTensorBytes } = result;
-    await output.writeText(
-      REPORT_FILE,
-      `${JSON.stringify({ seconds, peakTensorBytes, served }, null, 2)}\n`,
-    );
+    if (!file) {
+      const report = { seconds, peakTensorBytes, served };
+      await output.writeText(REPORT_FILE, `${JSON.stringify(report, null, 2)}\n`);
+    }
     signal?.throwIfAborted();
     await opened.checkUnchanged();
     await place.commit();
-    if (totals.bytesAfter >= totals.bytesBefore) yield note("out", made.sizeNote());
+    if (totals.bytesAfter >= totals.bytesBefore) {
+      yield note("out", file ? file.sizeNote : made.sizeNote());
+    }
     yield written(start.blocks, { fraction: 1, secondsLeft: 0 });
     return result;
   } finally {
@@ -215,10 +235,17 @@ function written(blocks: number, progress: Progress): CompressEvent {
   return { type: "progress", phase: "write", block: blocks - 1, blocks, ...progress };
 }
 
-/** The forms of the weights that have one, by name, as penjing.json lists them. */
-function formsOf(layers: readonly LayerReport[]): { forms?: Readonly<Record<string, FormTree>> } {
-  const forms = layers.flatMap(({ name, form }) => (form ? [[`${name}.weight`, form]] : []));
-  return forms.length > 0 ? { forms: Object.fromEntries(forms) } : {};
+/** The events of writing the output, of which the shares are written. */
+async function* writing<Result>(
+  shares: AsyncGenerator<number, Result, void>,
+  blocks: number,
+  course: Course,
+): AsyncGenerator<CompressEvent, Result, void> {
+  let step = await shares.next();
+  for (; !step.done; step = await shares.next()) {
+    if (step.value < 1) yield written(blocks, course.writing(step.value));
+  }
+  return step.value;
 }
 
 /** The plug-ins that the output is made with. */

@@ -4,6 +4,7 @@ import type { CastDType } from "../checkpoint/cast.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import type { TokenizerOptions } from "../checkpoint/overlay.js";
 import type { Dataset } from "../datasets/dataset.js";
+import type { GgufOptions } from "../export/gguf-options.js";
 import type { BosMode } from "../models/bos.js";
 import type { OutputFolder } from "../platform/files.js";
 import type { WorkFolder } from "../platform/work-folder.js";
@@ -13,10 +14,17 @@ import type { Totals } from "./output.js";
 import type { GivenRecipe } from "./recipe.js";
 import type { LayerReport } from "./solve.js";
 
-export interface CompressOptions extends BackendOptions, PluginOptions, TokenizerOptions {
+export interface CompressOptions
+  extends BackendOptions,
+    PluginOptions,
+    TokenizerOptions,
+    GgufOptions {
   /** A model folder, a .safetensors or .gguf file, a name on the Hugging Face hub, or an open checkpoint. */
   readonly model: string | Checkpoint;
-  /** Where the compressed folder is to be: a path that does not exist yet, or an output folder. */
+  /**
+   * Where the compressed folder is to be: a path that does not exist yet, or an output folder. With the
+   * recipe's layout "gguf" the path of the file, which ends in .gguf; in an output folder it is model.gguf.
+   */
   readonly out: string | OutputFolder;
   /**
    * Calibration text, or a dataset of texts or conversations (`openDataset`); samples * length of its
@@ -46,7 +54,7 @@ export interface CompressOptions extends BackendOptions, PluginOptions, Tokenize
    * @default as the model stores them; of a GGUF file "bf16"
    */
   readonly dtype?: CastDType | undefined;
-  /** Bytes after which a new shard of weights begins. @default 5e9 */
+  /** Bytes after which a new shard of weights begins. @default 5e9; of a GGUF file: none begins */
   readonly shardBytes?: number | undefined;
   /** Replace `out` when it exists, and begin anew where unfinished work on it lies. @default false */
   readonly force?: boolean | undefined;
@@ -97,8 +105,13 @@ export type CompressEvent =
 export interface CompressResult {
   readonly layers: readonly LayerReport[];
   readonly totals: Totals;
+  /** Names of the files, where it is no folder in Hugging Face form. */
+  readonly files?: readonly string[] | undefined;
   readonly served: readonly ServedOperation[];
-  /** Seconds of work up to the committed folder; what the caller does at "start" is not counted. */
+  /**
+   * Seconds of work up to the committed output; what the caller does at "start" is not counted. 0 where
+   * an earlier run of the same call had written the GGUF file, which tells no times.
+   */
   readonly seconds: number;
   /** Largest number of bytes that the backend's tensors took. */
   readonly peakTensorBytes: number;

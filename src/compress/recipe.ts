@@ -1,4 +1,5 @@
 import { lookUp, PenjingError, refuseUnknownKeys } from "../errors.js";
+import { GGUF } from "../export/gguf-options.js";
 import { findLayout } from "../layouts/index.js";
 import type { AnyMethod } from "../method.js";
 import type { DecoderSpec } from "../model.js";
@@ -69,7 +70,7 @@ export function readRecipe(
   const kinds = transformsOf(registry);
   const { version, steps, ...settings } = toSteps(given, where, kinds);
   const resolved = resolveOptions(SETTINGS, settings, where);
-  findLayout(resolved.layout, `${where}: layout`, registry.layouts);
+  if (resolved.layout !== GGUF) findLayout(resolved.layout, `${where}: layout`, registry.layouts);
   if (!Array.isArray(steps) || steps.length === 0) {
     throw new PenjingError(where, "steps must be a list with a step such as prune: {}.");
   }

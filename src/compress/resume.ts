@@ -5,6 +5,7 @@ import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { parseJson } from "../checkpoint/json.js";
 import { bytesOf } from "../checkpoint/safetensors-writer.js";
 import { sha256 } from "../digest.js";
+import { GGUF, type GgufOptions } from "../export/gguf-options.js";
 import type { StoredModel } from "../models/stored.js";
 import type { FormTree } from "../models/stored-forms.js";
 import { type OutputFolder, openFolder, openWorkFolder } from "../platform/files.js";
@@ -31,6 +32,8 @@ interface Side extends Pick<CompressResult, "layers" | "totals"> {
   readonly recipe: unknown;
   readonly calibration: unknown;
   readonly forms?: Readonly<Record<string, FormTree>> | undefined;
+  /** Of a GGUF file, its parts. */
+  readonly files?: readonly string[] | undefined;
 }
 
 type Folders = Pick<CompressOptions, "out" | "work" | "force">;
@@ -45,13 +48,20 @@ export class RunFacts {
     private readonly calibration: object | undefined,
   ) {}
 
+  /** Whether the output is a GGUF file. */
+  get isFile(): boolean {
+    return this.recipe.layout === GGUF;
+  }
+
   static async of(
     sources: Sources,
     lease: Lease,
     recipe: Recipe,
     calibration: object | undefined,
     plugins: readonly UsedPlugin[],
+    { ggufType, ggufEmbedding, ggufPre }: GgufOptions,
   ): Promise<RunFacts> {
+    const types = JSON.stringify({ ggufType, ggufEmbedding, ggufPre });
     // The keys end the sentence "it holds the unfinished work of another ...".
     const inputs = {
       "version of penjing": VERSION,
@@ -61,6 +71,7 @@ export class RunFacts {
       "calibration text": JSON.stringify(calibration ?? null),
       [ARITHMETIC]: arithmeticOf(lease.backend),
       ...(plugins.length > 0 && { "set of plug-ins": JSON.stringify(plugins) }),
+      ...(recipe.layout === GGUF && { "choice of GGUF types": types }),
     };
     return new RunFacts(sources, inputs, lease, recipe, calibration);
   }
@@ -99,10 +110,7 @@ export class RunFacts {
   }
 
   private async resultIn(out: string): Promise<CompressResult | undefined> {
-    const folder = await openFolder(out);
-    const read = async <Facts>(name: string) =>
-      parseJson(await folder.readText(name, MOST_TEXT), name, MOST_DEPTH) as Facts;
-    const side = await read<Side>(SIDE_FILE);
+    const side = await this.sideAt(out);
     const same = [this.recipe, this.calibration].map((one) => JSON.stringify(one));
     if (
       String([side.recipe, side.calibration].map((one) => JSON.stringify(one))) !== String(same)
@@ -118,12 +126,30 @@ export class RunFacts {
       const form = forms[`${layer.name}.weight`];
       return form ? { ...layer, form } : layer;
     });
+    const { files } = side;
+    if (files) return { layers, totals, files, served: [], seconds: 0, peakTensorBytes: 0 };
+    const folder = await openFolder(out);
     const { tensors, close } = await openCheckpoint(folder);
     await close();
     if (bytesOf(tensors.values()) !== totals.bytesAfter) return undefined;
-    const { served, seconds, peakTensorBytes } = await read<CompressResult>(REPORT_FILE);
+    const report = parseSide<CompressResult>(await folder.readText(REPORT_FILE, MOST_TEXT));
+    const { served, seconds, peakTensorBytes } = report;
     return { layers, totals, served, seconds, peakTensorBytes };
   }
+
+  /** What an output says of its run. */
+  private async sideAt(out: string): Promise<Side> {
+    if (!this.isFile) {
+      return parseSide<Side>(await (await openFolder(out)).readText(SIDE_FILE, MOST_TEXT));
+    }
+    const { readSide } = await import("./gguf-output.js");
+    const { text, files } = await readSide(out);
+    return { ...parseSide<Side>(text), files };
+  }
+}
+
+function parseSide<Facts>(text: string): Facts {
+  return parseJson(text, SIDE_FILE, MOST_DEPTH) as Facts;
 }
 
 const ARITHMETIC = "backend or SIMD mode";
@@ -170,7 +196,7 @@ export interface Workplace {
  */
 export async function openWorkplace(
   { out, work, force }: Folders,
-  { sources, inputs, isSame }: RunFacts,
+  { sources, inputs, isSame, isFile }: RunFacts,
   survives: boolean,
 ): Promise<Workplace> {
   const input = sources.model.checkpoint.folder.path;
@@ -178,7 +204,10 @@ export async function openWorkplace(
     await refuseOverlap(work, input);
     if (typeof out === "string") await refuseOverlap(work, out);
   }
-  const { output, notes } = await openOutput({ out, force }, input, work === undefined);
+  const { output, notes } = await openOutput({ out, force }, input, {
+    goesOn: work === undefined,
+    isFile,
+  });
   const keepScratch = typeof out === "string" && work === undefined;
   const own = typeof work === "string" ? await openWorkFolder(work).catch(discarding) : undefined;
   async function discarding(error: unknown): Promise<never> {

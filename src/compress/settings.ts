@@ -1,5 +1,9 @@
+import { GGUF } from "../export/gguf-options.js";
 import { type LayoutName, layouts } from "../layouts/index.js";
 import type { OptionSpecs, OptionsOf } from "../options.js";
+
+/** Names of layouts, and what makes a GGUF file in a folder's place. */
+const LAYOUTS = [...(Object.keys(layouts) as LayoutName[]), GGUF] as const;
 
 /** What a recipe says of the whole run, beside its steps. */
 export const SETTINGS = {
@@ -41,10 +45,10 @@ export const SETTINGS = {
   },
   layout: {
     kind: "text",
-    known: Object.keys(layouts) as readonly LayoutName[],
-    rule: `text such as ${Object.keys(layouts).slice(0, 2).join(" or ")}`,
+    known: LAYOUTS as readonly (LayoutName | typeof GGUF)[],
+    rule: `text such as ${LAYOUTS.slice(0, 2).join(" or ")}`,
     default: "dense",
-    description: `how pruned weights are stored: ${Object.keys(layouts).join(", ")}`,
+    description: `how pruned weights are stored: ${LAYOUTS.join(", ")}`,
   },
   stream: {
     kind: "choice",

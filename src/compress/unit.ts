@@ -108,6 +108,38 @@ export async function findUnit(journal: Journal, name: string): Promise<Unit | u
   return unit?.needs.every((part) => journal.has(part)) ? unit : undefined;
 }
 
+/** Reads bytes of units wherever they lie; the part that was read last is kept. */
+export class UnitBytes {
+  private last: { readonly name: string; readonly pieces: readonly Uint8Array[] } | undefined;
+
+  constructor(private readonly journal: Journal) {}
+
+  private async piecesOf(name: string): Promise<readonly Uint8Array[]> {
+    if (this.last?.name !== name) {
+      const { arrays } = (await this.journal.load(name)) as Snapshot;
+      this.last = { name, pieces: [...arrays.values()] as Uint8Array[] };
+    }
+    return this.last.pieces;
+  }
+
+  /** Some bytes of a unit, from byte `start` of all its tensors' on. */
+  async read(unit: string, start: number, length: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(length);
+    for (let done = 0; done < length; ) {
+      const part = Math.floor((start + done) / PART_BYTES);
+      // Where the next byte lies in the part, and then in each of its pieces.
+      let at = (start + done) % PART_BYTES;
+      for (const piece of await this.piecesOf(`${unit}.${part}`)) {
+        const some = piece.subarray(at, at + length - done);
+        bytes.set(some, done);
+        done += some.length;
+        at = Math.max(0, at - piece.length);
+      }
+    }
+    return bytes;
+  }
+}
+
 /** The bytes of a unit's tensors, in order. */
 export async function* readUnit(
   journal: Journal,

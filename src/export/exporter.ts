@@ -47,6 +47,7 @@ import { openOutput } from "../platform/overlap.js";
 import { openRegistry } from "../registry.js";
 import { pacer, pause } from "../run.js";
 import { Coordinates } from "./coordinates.js";
+import { GGUF, GGUF_ARGUMENTS, refuseStray } from "./gguf-options.js";
 import type { ExportEvent, ExportOptions, ExportResult } from "./options.js";
 import { KEPT_CODES, rebuild, rebuiltTensors } from "./rebuild.js";
 import {
@@ -58,16 +59,14 @@ import {
   readRows,
   type Stretch,
 } from "./rows.js";
-import { GGUF, refuseStray, sideText, targetLayout } from "./target.js";
+import { sideText, targetLayout } from "./target.js";
 
 const ARGUMENTS: Arguments<ExportOptions> = {
   model: required(CHECKPOINT),
   out: required(OUTPUT),
   layout: TEXT,
   reconstruct: FLAG,
-  ggufType: TEXT,
-  ggufEmbedding: TEXT,
-  ggufPre: TEXT,
+  ...GGUF_ARGUMENTS,
   plugins: ANY,
   ...BACKEND_ARGUMENTS,
   shardBytes: NUMBER,
@@ -83,7 +82,7 @@ export async function* exportSteps(
   checkArguments("exportModel", options, ARGUMENTS);
   const { model: source, shardBytes, signal } = options;
   signal?.throwIfAborted();
-  refuseStray(options);
+  refuseStray(options, options.layout);
   const checkpoint = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   if (options.layout === GGUF) {
     try {
@@ -105,7 +104,7 @@ export async function* exportSteps(
     const layout = targetLayout(model, options);
     lease = await Lease.open(options, { largestWeight: 0 }, registry.operations, options.signal);
     const { backend } = lease;
-    const opened = await openOutput(options, checkpoint.folder.path, false);
+    const opened = await openOutput(options, checkpoint.folder.path);
     output = opened.output;
     for (const message of modelNotes) yield { type: "note", where: "model", message };
     for (const message of opened.notes) yield { type: "note", where: "out", message };

@@ -4,8 +4,9 @@ import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import type { LayoutName } from "../layouts/index.js";
 import type { OutputFolder } from "../platform/files.js";
 import type { PluginOptions } from "../plugin.js";
+import type { GgufOptions } from "./gguf-options.js";
 
-export interface ExportOptions extends BackendOptions, PluginOptions {
+export interface ExportOptions extends BackendOptions, PluginOptions, GgufOptions {
   /** A model folder, a .safetensors or .gguf file, a name on the hub, or an open checkpoint. */
   readonly model: string | Checkpoint;
   /**
@@ -27,18 +28,6 @@ export interface ExportOptions extends BackendOptions, PluginOptions {
    * @default false
    */
   readonly reconstruct?: boolean | undefined;
-  /**
-   * Type of the linears in a GGUF file: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1. Vectors are F32,
-   * and matrices whose rows are no whole blocks of 32 stay F16. Weights that a quantizer put on a grid
-   * that the type has keep their codes; others are quantized by llama.cpp's plain rules.
-   *
-   * @default the dtype of the model's linears
-   */
-  readonly ggufType?: string | undefined;
-  /** Type of embedding and head there. @default Q8_0 where linears are quantized, else `ggufType` */
-  readonly ggufEmbedding?: string | undefined;
-  /** llama.cpp's name of the pre-tokenizer. @default the one that fits tokenizer.json */
-  readonly ggufPre?: string | undefined;
   /**
    * A backend that is open, or the name of one; only `reconstruct` computes. "auto" is wasm: an export
    * waits for files. @default "auto"

@@ -13,21 +13,6 @@ import { hasExtras, type StoredModel } from "../models/stored.js";
 import { type StoredForms, treeOf } from "../models/stored-forms.js";
 import type { ExportOptions } from "./options.js";
 
-/** The layout of files that are no checkpoint in Hugging Face form. */
-export const GGUF = "gguf";
-
-/** Refuses options of GGUF files for another layout. */
-export function refuseStray(options: ExportOptions): void {
-  if (options.layout === GGUF) return;
-  for (const name of ["ggufType", "ggufEmbedding", "ggufPre"] as const) {
-    if (options[name] === undefined) continue;
-    throw new PenjingError(
-      name,
-      `it is about GGUF files, but the layout is ${options.layout ?? "the model's own"}; give \`layout: "gguf"\` too, or leave it out.`,
-    );
-  }
-}
-
 /**
  * The text of the output's penjing.json; undefined for none.
  *

@@ -22,13 +22,18 @@ export async function* storedPieces(
   model: StoredModel,
   name: string,
 ): AsyncGenerator<Piece, void, void> {
-  const { packed, places, weights } = model;
+  const { packed, places } = model;
   if (!packed.has(name) || !places.has(name)) {
     yield* readPieces({ ...model, sources: new Map() }, name);
     return;
   }
+  yield* inPieces(await storedBytesOf(model, name));
+}
+
+/** All of those bytes of a weight that is packed. */
+export async function storedBytesOf(model: StoredModel, name: string): Promise<Uint8Array> {
   const bytes = await readWeight(model, name);
-  yield* inPieces(asStored(model, { ...weights.get(name)!, bytes }).bytes);
+  return asStored(model, { ...model.weights.get(name)!, bytes }).bytes;
 }
 
 /** The bytes of a matrix [rows, cols] of elements of `width` bytes as those of [cols, rows]. */

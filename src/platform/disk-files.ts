@@ -1,11 +1,18 @@
 /** Files that are written beside their final names and take these when all are complete. */
 import { PenjingError } from "../errors.js";
-import { existing, partialPath, realTarget, syncFolder } from "./disk-output.js";
+import {
+  type DiskOutput,
+  type DiskOutputOptions,
+  existing,
+  partialPath,
+  realTarget,
+  settleKept,
+  syncFolder,
+} from "./disk-output.js";
 import { openSinks } from "./disk-sinks.js";
 import { openDiskWork } from "./disk-work.js";
 import { checkFileName, fileError } from "./file-errors.js";
 import { loadFiles, loadPaths } from "./node-modules.js";
-import type { OutputFolder, OutputFolderOptions } from "./output-files.js";
 
 /** In the folder of what is unfinished. */
 const FILES = "files";
@@ -28,17 +35,19 @@ async function refuseTaken(path: string, force: boolean): Promise<void> {
 
 /**
  * Opens the folder of a file for that file and others that go beside it. What is unfinished lies at
- * `<path>.partial`; no other process can begin this output until it is committed or discarded, or this
- * process has ended. The last file created takes its name first. Node, Deno and Bun only.
+ * `<path>.partial`, where a discard may leave unfinished work for a later run; no other process can begin
+ * this output until it is committed or discarded, or this process has ended. The last file created takes
+ * its name first. Node, Deno and Bun only.
  *
  * @param path of the file, which names the work
  * @returns an output folder whose path is that of the file's folder
- * @throws PenjingError when a folder has the name of a file, or a file that is not to be replaced
+ * @throws PenjingError when a folder has the name of a file, or a file that is not to be replaced, and
+ *   for unfinished work that may neither be gone on with nor removed
  */
 export async function openDiskFiles(
   path: string,
-  { force = false }: OutputFolderOptions = {},
-): Promise<OutputFolder> {
+  { force = false, goesOn = false }: DiskOutputOptions = {},
+): Promise<DiskOutput> {
   const fs = await loadFiles();
   const { dirname, join } = await loadPaths();
   const target = await realTarget(path);
@@ -54,9 +63,11 @@ export async function openDiskFiles(
   const work = await openDiskWork(partial);
   const files = join(partial, FILES);
   const remove = () => fs.rm(files, { recursive: true, force: true });
+  const notes: string[] = [];
   try {
     // What a killed process was writing.
     await remove();
+    notes.push(...(await settleKept(work, { force, goesOn })));
     await fs.mkdir(files);
   } catch (error) {
     await work.close();
@@ -73,6 +84,8 @@ export async function openDiskFiles(
   };
   return {
     path: folder,
+    notes,
+    scratch: async () => work,
     create,
     async writeText(name, text) {
       const sink = await create(name);
@@ -82,26 +95,25 @@ export async function openDiskFiles(
     async commit() {
       sinks.checkFinished();
       for (const name of names) await refuseTaken(join(folder, name), force);
-      isOver = true;
       try {
         await syncFolder(files);
         for (const name of names.toReversed())
           await fs.rename(join(files, name), join(folder, name));
+        isOver = true;
         await syncFolder(folder);
       } catch (error) {
         throw fileError(target, "giving the output its final name", error);
-      } finally {
-        await remove().catch(() => undefined);
-        await work.clear();
       }
+      await remove().catch(() => undefined);
+      await work.clear();
     },
-    async discard() {
+    async discard({ keepScratch = false } = {}) {
       if (isOver) return;
       isOver = true;
       await sinks.closeAll();
       try {
         await remove();
-        await work.clear();
+        await (keepScratch ? work.close() : work.clear());
       } catch (error) {
         throw fileError(partial, "removing the unfinished output", error);
       }

@@ -91,6 +91,29 @@ async function oldLeftovers(target: string): Promise<string[]> {
   return (await readdir(dirname(target))).filter(isLeft).map((one) => join(dirname(target), one));
 }
 
+/**
+ * Sees to the unfinished work on an output that lies there.
+ *
+ * @returns what is to be said of it
+ * @throws PenjingError when there is some and it may neither be gone on with nor removed
+ */
+export async function settleKept(
+  work: WorkFolder,
+  { force = false, goesOn = false }: DiskOutputOptions,
+): Promise<string[]> {
+  const kept = await work.list();
+  if (kept.length === 0) return [];
+  if (force) {
+    for (const name of kept) await work.remove(name);
+    return [`unfinished work of an earlier run at ${work.path} was removed, as \`force\` asks`];
+  }
+  if (goesOn) return [];
+  throw new PenjingError(
+    work.path,
+    "it holds unfinished work on this output; finish it with the command that began it, or give `force` to begin anew.",
+  );
+}
+
 /** An output folder on disk. */
 export interface DiskOutput extends OutputFolder {
   /** The folder of what is unfinished. */
@@ -131,16 +154,7 @@ export async function openDiskOutput(
     await refuseExisting(target, force);
     await remove(replaced);
     await remove(files);
-    const kept = await work.list();
-    if (kept.length > 0 && force) {
-      for (const name of kept) await work.remove(name);
-      notes.push(`unfinished work of an earlier run at ${partial} was removed, as \`force\` asks`);
-    } else if (kept.length > 0 && !goesOn) {
-      throw new PenjingError(
-        partial,
-        "it holds unfinished work on this output; finish it with the command that began it, or give `force` to begin anew.",
-      );
-    }
+    notes.push(...(await settleKept(work, { force, goesOn })));
     for (const left of await oldLeftovers(target)) {
       notes.push(`${left} was left by an earlier run that did not end; remove it`);
     }

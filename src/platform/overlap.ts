@@ -78,21 +78,30 @@ export interface OpenedOutput {
   readonly notes: readonly string[];
 }
 
+/** What a run does at its output. */
+export interface OutputUse {
+  /** Whether unfinished work on the same output may be gone on with. @default false */
+  readonly goesOn?: boolean | undefined;
+  /** Whether the output is a file, or several, and no folder. @default false */
+  readonly isFile?: boolean | undefined;
+}
+
 /**
- * The folder that a run's result goes to, apart from what it is made of.
+ * The folder that a run's result goes to, apart from what it is made of. That of a file is the folder
+ * that it lies in.
  *
  * @param input the file or folder that is read
- * @param goesOn whether unfinished work on the same output may be gone on with
  * @throws PenjingError when they overlap, something is there already and is not to be replaced, or
  *   another process is at work there
  */
 export async function openOutput(
   { out, force }: { readonly out: string | OutputFolder; readonly force?: boolean },
   input: string,
-  goesOn: boolean,
+  { goesOn = false, isFile = false }: OutputUse = {},
 ): Promise<OpenedOutput> {
   if (typeof out !== "string") return { output: out, notes: [] };
   await refuseOverlap(out, input);
-  const output = await (await import("./disk.js")).openDiskOutput(out, { force, goesOn });
+  const { openDiskFiles, openDiskOutput } = await import("./disk.js");
+  const output = await (isFile ? openDiskFiles : openDiskOutput)(out, { force, goesOn });
   return { output, notes: output.notes };
 }

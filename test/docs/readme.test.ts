@@ -58,7 +58,7 @@ test("its transcripts are what the commands print", async () => {
   const shown = transcripts(readme).filter((one) => !isOfSmolLM2(one));
   assert.equal(
     shown.map(({ args }) => args[0]),
-    ["compress", "generate", "export", "export"],
+    ["compress", "generate", "export", "export", "compress"],
   );
   await compare(shown);
 });

@@ -30,7 +30,7 @@ import {
 
 /** What was asked of a GGUF file. */
 export interface Asked {
-  /** Of the linears. @default their own dtype */
+  /** Of the linears. @default what keeps their codes, or their own dtype */
   readonly linear?: GgufType | undefined;
   /** Of embedding and head. @default Q8_0 beside quantized linears, else the same */
   readonly embedding?: GgufType | undefined;
@@ -84,7 +84,7 @@ export async function describeGguf(model: StoredModel, asked: Asked): Promise<De
     [ARCHITECTURE_KEY]: ["STRING", arch],
     "general.type": ["STRING", "model"],
     ...beside.general,
-    "general.file_type": ["U32", fileTypeOf(types.linear)],
+    "general.file_type": ["U32", fileTypeOf(types.main)],
     ...(quantized && { "general.quantization_version": ["U32", 2] as const }),
     ...Object.fromEntries(Object.entries(told).map(([key, value]) => [`${arch}.${key}`, value])),
     ...beside.tokenizer,

@@ -3,12 +3,15 @@
 import type { Architecture } from "../../checkpoint/gguf/architectures/fields.js";
 import { ggmlNames } from "../../checkpoint/gguf/architectures.js";
 import { typeNamed } from "../../checkpoint/gguf/types.js";
+import { holdsCodes } from "../../checkpoint/gguf/write/codes.js";
 import type { GgufEntry } from "../../checkpoint/gguf/write/header.js";
 import { nearest, PenjingError } from "../../errors.js";
+import type { Leaf } from "../../form.js";
 import { blockName, decoderTensors, modelSites, outerTensors } from "../../model.js";
 import { embeddingName, type StoredModel } from "../../models/stored.js";
 import { quote } from "../../quote.js";
 import { sizeOf } from "../../tensor.js";
+import { leafOf } from "./values.js";
 
 /** The types that are written, with llama.cpp's numbers for files that have mostly them. */
 const FILE_TYPES = {
@@ -50,23 +53,55 @@ export function isQuantized(type: string): boolean {
 
 /** Types of the linears, and of embedding and head. */
 export interface Types {
+  /** Of those that are not among `codes`. */
   readonly linear: GgufType;
+  /** Of those that keep their codes, by the weight's name. */
+  readonly codes: ReadonlyMap<string, GgufType>;
   readonly embedding: GgufType;
+  /** That of the most linears. */
+  readonly main: GgufType;
 }
 
-/** @param given what was asked for. @default the linears' own dtype; Q8_0 beside quantized linears */
+/** Types that hold codes, the smallest first. */
+const CODE_TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"] as const;
+
+/** The smallest type that keeps the codes of a leaf as they are; undefined where none does. */
+export function typeOfCodes(leaf: Leaf<unknown>): GgufType | undefined {
+  return CODE_TYPES.find((type) => holdsCodes(type, leaf));
+}
+
+/**
+ * @param given what was asked for. @default for linears on a grid a type that keeps their codes, and
+ *   else their own dtype; Q8_0 for the embedding beside quantized linears
+ */
 export function chooseTypes(
-  { spec, weights }: StoredModel,
+  model: StoredModel,
   given: { readonly linear?: GgufType | undefined; readonly embedding?: GgufType | undefined },
 ): Types {
+  const { spec, weights } = model;
+  const names = [...modelSites(spec).keys()].map((name) => `${name}.weight`);
   const own = () => {
-    const names = [...modelSites(spec).keys()].map((name) => `${name}.weight`);
     const types = new Set(names.map((name) => weights.get(name)!.dtype));
     const [only] = types;
     return types.size === 1 && (only === "F16" || only === "BF16") ? only : "F32";
   };
+  const codes = new Map<string, GgufType>();
+  for (const name of given.linear ? [] : names) {
+    const leaf = leafOf(model, name);
+    const type = leaf && typeOfCodes(leaf);
+    if (type) codes.set(name, type);
+  }
   const linear = given.linear ?? own();
-  return { linear, embedding: given.embedding ?? (isQuantized(linear) ? EMBEDDING : linear) };
+  const main = commonest(names.map((name) => codes.get(name) ?? linear)) ?? linear;
+  const embedding = given.embedding ?? (codes.size > 0 || isQuantized(linear) ? EMBEDDING : linear);
+  return { linear, codes, embedding, main };
+}
+
+/** The first of those that occur most often. */
+function commonest(types: readonly GgufType[]): GgufType | undefined {
+  const counts = new Map<GgufType, number>();
+  for (const type of types) counts.set(type, (counts.get(type) ?? 0) + 1);
+  return [...counts].sort(([, one], [, other]) => other - one)[0]?.[0];
 }
 
 /** A tensor of the file. */
@@ -104,10 +139,11 @@ export function planTensors(
   }));
   const misfits: Planned[] = [];
   const add = (name: string, shape: readonly number[], source: string, first = 0) => {
-    const type = typeOf(name, shape, types);
-    const planned: Planned = { name, type, shape, source: { name: source, first } };
-    tensors.push(planned);
-    if (type !== wantedType(name, shape, types)) misfits.push(planned);
+    const wanted = wantedType(name, shape, types, source);
+    const isWhole = shape[shape.length - 1] % typeNamed(wanted).weights === 0;
+    const type = isWhole ? wanted : FALLBACK;
+    tensors.push({ name, type, shape, source: { name: source, first } });
+    if (!isWhole) misfits.push({ name, type: wanted, shape });
   };
   const embedding = embeddingName(model);
   add("token_embd.weight", shapes.get(outer.embedding)!, embedding);
@@ -132,7 +168,7 @@ export function planTensors(
   if (!spec.tiedHead || architecture.needsHead) {
     add("output.weight", [spec.vocabSize, spec.hiddenSize], head);
   }
-  return { tensors, notes: misfitNotes(misfits, types) };
+  return { tensors, notes: misfitNotes(misfits) };
 }
 
 function unnamed({ checkpoint }: StoredModel, name: string): PenjingError {
@@ -143,23 +179,24 @@ function unnamed({ checkpoint }: StoredModel, name: string): PenjingError {
 }
 
 /** The type that a tensor would have if its rows were whole blocks. Vectors and positions are F32. */
-function wantedType(name: string, shape: readonly number[], types: Types): GgufType {
+function wantedType(
+  name: string,
+  shape: readonly number[],
+  { linear, codes, embedding }: Types,
+  source: string,
+): GgufType {
   if (shape.length < 2 || name.startsWith("position_embd.")) return "F32";
-  return /^(token_embd|output)\./.test(name) ? types.embedding : types.linear;
+  if (/^(token_embd|output)\./.test(name)) return embedding;
+  return codes.get(source) ?? linear;
 }
 
-function typeOf(name: string, shape: readonly number[], types: Types): GgufType {
-  const wanted = wantedType(name, shape, types);
-  return shape[shape.length - 1] % typeNamed(wanted).weights === 0 ? wanted : FALLBACK;
-}
-
-function misfitNotes(misfits: readonly Planned[], types: Types): string[] {
+/** @param misfits with the types that they would have */
+function misfitNotes(misfits: readonly Planned[]): string[] {
   const [first] = misfits;
   if (!first) return [];
-  const wanted = wantedType(first.name, first.shape, types);
   const count = misfits.length === 1 ? "1 tensor has" : `${misfits.length} tensors have`;
   return [
-    `${count} rows that are no whole blocks of ${typeNamed(wanted).weights} weights and stay ${FALLBACK}; the first: ${first.name} with ${first.shape.at(-1)} columns`,
+    `${count} rows that are no whole blocks of ${typeNamed(first.type).weights} weights and stay ${FALLBACK}; the first: ${first.name} with ${first.shape.at(-1)} columns`,
   ];
 }
 

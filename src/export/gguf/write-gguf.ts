@@ -3,13 +3,18 @@ import { Lease } from "../../backends/lease.js";
 import { tellLeft } from "../../checkpoint/beside.js";
 import { type Checkpoint, storedBytes } from "../../checkpoint/checkpoint.js";
 import { encodeCodes, holdsCodes } from "../../checkpoint/gguf/write/codes.js";
-import { createGguf, type GgufWriter } from "../../checkpoint/gguf/write/file.js";
+import {
+  createGguf,
+  type GgufFileOptions,
+  type GgufWriter,
+} from "../../checkpoint/gguf/write/file.js";
 import { PenjingError } from "../../errors.js";
 import { readLargeModel, type StoredModel } from "../../models/stored.js";
 import type { OutputFolder } from "../../platform/files.js";
-import { refuseOverlap } from "../../platform/overlap.js";
+import { openOutput } from "../../platform/overlap.js";
 import { openRegistry } from "../../registry.js";
 import { pacer, pause } from "../../run.js";
+import { GGUF, type GgufOptions } from "../gguf-options.js";
 import type { ExportEvent, ExportOptions, ExportResult } from "../options.js";
 import type { Tools } from "../ranges.js";
 import { type Asked, type Described, describeGguf } from "./describe.js";
@@ -17,8 +22,6 @@ import { countQuantized, elementsOf, ggufTypeNamed, type Planned } from "./plan.
 import { TensorSink } from "./tensor-sink.js";
 import { leafOf, type Piece, readLeaf, turnedValues, valuesOf } from "./values.js";
 
-/** What the layout is called. */
-const GGUF = "gguf";
 /** The name of the file in an output folder that is not on disk. */
 const USUAL_NAME = "model.gguf";
 
@@ -38,31 +41,31 @@ export async function* exportGguf(
     const model = await readLargeModel(checkpoint, registry, signal);
     await pause(signal);
     const described = await describeGguf(model, asked);
-    const { keys, plan, notes } = described;
+    const { plan, notes } = described;
     lease = await Lease.open(options, { largestWeight: 0 }, registry.operations, signal);
     const { backend } = lease;
-    output = await openFile(options, checkpoint.folder.path);
-    const writer = createGguf(output, { name, keys, entries: plan.tensors, shardBytes });
+    const opened = await openOutput(options, checkpoint.folder.path, { isFile: true });
+    output = opened.output;
+    for (const message of opened.notes) yield { type: "note", where: "out", message };
     const left = tellLeft(checkpoint.folder.path, checkpoint.beside);
     for (const message of [...model.checkpoint.notes, ...left]) {
       yield { type: "note", where: "model", message };
     }
     for (const message of notes) yield { type: "note", where: GGUF, message };
-    const job = new GgufJob({ model, backend, signal }, described, writer);
-    yield* job.write();
-    await writer.finish();
+    const tools = { model, backend, signal };
+    const made = yield* writeGguf(tools, described, output, { name, shardBytes });
     signal?.throwIfAborted();
     await checkpoint.checkUnchanged();
     await output.commit();
-    yield { type: "progress", phase: "write", name: String(writer.files[0]), fraction: 1 };
+    yield { type: "progress", phase: "write", name: made.files[0], fraction: 1 };
     return {
       layoutBefore: checkpoint.origin ? GGUF : model.layout.name,
       layoutAfter: GGUF,
       bytesBefore: storedBytes(checkpoint.tensors.values()),
-      bytesAfter: writer.totalBytes,
+      bytesAfter: made.bytes,
       packed: countQuantized(plan),
-      reconstructed: job.reconstructed,
-      files: writer.files,
+      reconstructed: made.reconstructed,
+      files: made.files,
       seconds: (performance.now() - started) / 1000,
       backend: backend.name,
       served: lease.served(),
@@ -75,7 +78,7 @@ export async function* exportGguf(
 }
 
 /** @throws PenjingError for a type that is not written, and options of other layouts */
-function askedOf({ ggufType, ggufEmbedding, ggufPre: pre }: ExportOptions): Asked {
+export function askedOf({ ggufType, ggufEmbedding, ggufPre: pre }: GgufOptions): Asked {
   const type = (name: string | undefined, option: string) =>
     name === undefined ? undefined : ggufTypeNamed(name, option);
   return {
@@ -85,8 +88,12 @@ function askedOf({ ggufType, ggufEmbedding, ggufPre: pre }: ExportOptions): Aske
   };
 }
 
-/** The name of the file. */
-function nameOf(out: string | OutputFolder): string {
+/**
+ * The name of the file.
+ *
+ * @throws PenjingError for a path that does not end in .gguf
+ */
+export function nameOf(out: string | OutputFolder): string {
   if (typeof out !== "string") return USUAL_NAME;
   if (/\.gguf$/i.test(out)) return out.split(/[/\\]/).at(-1)!;
   throw new PenjingError(
@@ -95,10 +102,34 @@ function nameOf(out: string | OutputFolder): string {
   );
 }
 
-async function openFile({ out, force }: ExportOptions, input: string): Promise<OutputFolder> {
-  if (typeof out !== "string") return out;
-  await refuseOverlap(out, input);
-  return (await import("../../platform/disk.js")).openDiskFiles(out, { force });
+/** What was written, if the output is committed. */
+export interface WrittenGguf {
+  /** Names of the files, in order. */
+  readonly files: readonly string[];
+  /** Bytes of all tensors. */
+  readonly bytes: number;
+  /** Linear weights that were multiplied out or turned back. */
+  readonly reconstructed: number;
+}
+
+/**
+ * Writes a model that was described. The caller commits or discards the output.
+ *
+ * @throws PenjingError for values that the types do not hold, and too many files
+ */
+export async function* writeGguf(
+  tools: Tools,
+  described: Described,
+  output: OutputFolder,
+  { name, shardBytes }: Pick<GgufFileOptions, "name" | "shardBytes">,
+): AsyncGenerator<ExportEvent, WrittenGguf, void> {
+  const { keys, plan } = described;
+  const writer = createGguf(output, { name, keys, entries: plan.tensors, shardBytes });
+  const job = new GgufJob(tools, described, writer);
+  yield* job.write();
+  await writer.finish();
+  const { files, totalBytes: bytes } = writer;
+  return { files, bytes, reconstructed: job.reconstructed };
 }
 
 /** The writing of one file: each weight is read once, whichever tensors it becomes. */
@@ -136,7 +167,7 @@ class GgufJob {
       if (values) await this.writer.writeRange(name, 0, new Uint8Array(values.slice().buffer));
     }
     const open = new Set(this.tensors.keys());
-    for await (const event of this.writePieces(turnedValues(this.tools), open)) {
+    for await (const event of this.writePieces(turnedValues(this.tools), open, true)) {
       await rest();
       yield event;
     }
@@ -145,7 +176,8 @@ class GgufJob {
         yield this.progress(name, 1);
         continue;
       }
-      for await (const event of this.writePieces(valuesOf(this.tools, name), open)) {
+      const hasForm = this.model.forms.has(name);
+      for await (const event of this.writePieces(valuesOf(this.tools, name), open, hasForm)) {
         await rest();
         yield event;
       }
@@ -182,10 +214,15 @@ class GgufJob {
     return true;
   }
 
-  /** Writes weights whose values come in order, one weight after another. */
+  /**
+   * Writes weights whose values come in order, one weight after another.
+   *
+   * @param isRebuilt whether they were multiplied out or turned back
+   */
   private async *writePieces(
     pieces: AsyncIterable<Piece>,
     open: Set<string>,
+    isRebuilt: boolean,
   ): AsyncGenerator<ExportEvent, void, void> {
     let current: string | undefined;
     let at = 0;
@@ -195,7 +232,7 @@ class GgufJob {
         current = name;
         open.delete(name);
         at = 0;
-        if (this.model.forms.has(name) || this.model.extras.size > 0) this.reconstructed++;
+        if (isRebuilt) this.reconstructed++;
         sinks = this.tensors.get(name)!.map((planned) => {
           const start = (planned.source!.first * elementsOf(planned)) / planned.shape[0];
           return { sink: this.sinkOf(planned), start, end: start + elementsOf(planned) };

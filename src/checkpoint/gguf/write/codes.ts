@@ -17,6 +17,11 @@ const TYPES: Readonly<Record<string, { readonly middle?: number; readonly bits: 
   Q5_1: { bits: 5 },
 };
 
+/** The bits of the codes of a type that holds some. */
+export function bitsOfCodes(type: string): number {
+  return TYPES[type].bits;
+}
+
 /** A leaf whose values are on a grid. */
 export type GridLeaf<Part> = Leaf<Part> & { readonly numbers: Grid };
 
