@@ -64,6 +64,7 @@ export {
   evaluatePerplexity,
   type Perplexity,
 } from "./evaluate.js";
+export type { GgufOptions } from "./export/gguf-options.js";
 export {
   type ExportEvent,
   type ExportOptions,

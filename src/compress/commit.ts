@@ -8,11 +8,12 @@ import { layoutMetadata } from "../layouts/index.js";
 import { storedEntry, storedPieces } from "../models/placed.js";
 import type { StoredModel } from "../models/stored.js";
 import { type FormTree, formOfTree, type StoredForms } from "../models/stored-forms.js";
+import { type Beside, besideWeights, REPORT_FILE } from "../models/written.js";
 import type { OutputFolder } from "../platform/files.js";
 import { pacer } from "../run.js";
 import { sizeOf } from "../tensor.js";
 import type { Journal } from "./journal.js";
-import { type Beside, besideWeights, type Packing, REPORT_FILE, type Totals } from "./output.js";
+import type { Packing, Totals } from "./output.js";
 import type { LayerReport } from "./solve.js";
 import { readUnit, type Unit } from "./unit.js";
 

@@ -16,7 +16,6 @@ import { tellLeft } from "../checkpoint/beside.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
 import { byteLengthOf, bytesOf } from "../checkpoint/safetensors-writer.js";
-import { besideWeights, REPORT_FILE } from "../compress/output.js";
 import { PenjingError } from "../errors.js";
 import { EXTRAS_KEY, extrasMetadata } from "../extras.js";
 import { type Leaf, partsIn } from "../form.js";
@@ -42,6 +41,7 @@ import {
   type StoredModel,
 } from "../models/stored.js";
 import type { StoredForms } from "../models/stored-forms.js";
+import { besideWeights, REPORT_FILE } from "../models/written.js";
 import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
 import { openRegistry } from "../registry.js";

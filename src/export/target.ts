@@ -1,7 +1,6 @@
 /** Which layout an export writes, and what it says of forms. */
 import { MAX_SIDE_BYTES, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { isJsonObject, own } from "../checkpoint/json.js";
-import { describeOutput, placeRefusal } from "../compress/output.js";
 import { PenjingError } from "../errors.js";
 import { isRotation } from "../extras.js";
 import { leavesOf } from "../form.js";
@@ -11,6 +10,7 @@ import { dense } from "../layouts/dense.js";
 import { findLayout } from "../layouts/index.js";
 import { hasExtras, type StoredModel } from "../models/stored.js";
 import { type StoredForms, treeOf } from "../models/stored-forms.js";
+import { describeOutput, placeRefusal } from "../models/written.js";
 import type { ExportOptions } from "./options.js";
 
 /**

@@ -26,8 +26,9 @@ export const PLACES: readonly (readonly string[])[] = [
   ["registry"],
   ["pack-matrix", "text"],
   ["models", "open-backend"],
+  ["export"],
   ["compress", "evaluate", "generate", "inspect"],
-  ["export", "prune"],
+  ["prune"],
   ["index", "kit"],
   ["cli"],
 ];
