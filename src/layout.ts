@@ -1,3 +1,4 @@
+import type { Form, Leaf } from "./form.js";
 import type { PluginId } from "./plugin-id.js";
 import type { StoredDType } from "./tensor.js";
 
@@ -23,6 +24,29 @@ export interface WeightFacts {
   /** Values that are stored; absent when the shape tells. */
   readonly values?: number | undefined;
 }
+
+/** How quantized weights are stored that other programs read. */
+export interface CodesExchange {
+  /**
+   * Why a weight cannot be stored so; undefined when it can. The sentence completes "<name>: " and names
+   * the cure.
+   *
+   * @param form how the weight is held, a leaf on a grid or anything else
+   */
+  refusal(form: Form<unknown>): string | undefined;
+  /**
+   * What a part of a weight is stored as in the place of what forms/packed-grid.ts says: undefined for
+   * nothing. Without it all parts are stored as there.
+   *
+   * @param part its name in the leaf
+   */
+  part?(leaf: Leaf<unknown>, weightName: string, part: string, tensor: TensorEntry): StoredPart;
+}
+
+/** A tensor in the place of another, and its bytes from those of the other; undefined for none. */
+export type StoredPart =
+  | { readonly entry: TensorEntry; convert(bytes: Uint8Array): Uint8Array }
+  | undefined;
 
 /**
  * How the weights of a checkpoint are stored. All bytes are little-endian, as in safetensors. For
@@ -87,10 +111,16 @@ export interface Layout {
    * @param bytes the weight's elements, row-major, in its own dtype
    */
   measure?(weight: TensorEntry, bytes: Uint8Array): WeightFacts;
+  /** Of layouts that hold codes, where other programs read them: config.json then tells the forms. */
+  readonly exchange?: CodesExchange | undefined;
   /**
    * Keys that config.json must have for the programs that read this layout.
    *
    * @param left names of the linear layers that are not packed
+   * @param forms of weights that are quantized, by name
    */
-  configKeys?(left: readonly string[]): Readonly<Record<string, unknown>>;
+  configKeys?(
+    left: readonly string[],
+    forms: ReadonlyMap<string, Form<unknown>>,
+  ): Readonly<Record<string, unknown>>;
 }

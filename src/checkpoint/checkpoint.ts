@@ -4,78 +4,30 @@ import type { HubAccess } from "../hub/hub.js";
 import type { ByteSource, Folder } from "../platform/files.js";
 import { quote } from "../quote.js";
 import { pause } from "../run.js";
-import { type BesideFiles, sortBeside } from "./beside.js";
+import { sortBeside } from "./beside.js";
 import { toFloat32 } from "./dtype.js";
 import { isGguf } from "./foreign.js";
 import { isJsonObject, MAX_CONFIG_DEPTH, own, parseJson } from "./json.js";
 import type { Located } from "./locate.js";
-import { openSafetensors, type SafetensorsFile, type TensorInfo } from "./safetensors.js";
+import { type Checkpoint, type CheckpointTensor, MAX_CONFIG_BYTES } from "./opened.js";
+import { isQuantized } from "./quantized/recognise.js";
+import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
 import { listNames } from "./safetensors-writer.js";
 import { completeSet, INDEX_NAME, readIndex, WEIGHTS_NAME } from "./weight-files.js";
 
-/** Longest config.json accepted, in bytes; published ones stay below 100 kB. */
-export const MAX_CONFIG_BYTES = 10_000_000;
+export type { Checkpoint, CheckpointOrigin, CheckpointTensor } from "./opened.js";
+export { MAX_CONFIG_BYTES } from "./opened.js";
+
 /** Says how this program made a folder, the same for the same input, recipe and backend. */
 export const SIDE_FILE = "penjing.json";
 /** Longest one accepted, in bytes: it describes every layer. */
 export const MAX_SIDE_BYTES = 100_000_000;
-
-/** A tensor and the file that holds it. */
-export interface CheckpointTensor extends TensorInfo {
-  readonly file: string;
-  /** The type and bytes that it has in its file, where it is given in another: as in "Q4_K". */
-  readonly stored?: { readonly type: string; readonly byteLength: number } | undefined;
-}
 
 /** Bytes that tensors take where they are stored. */
 export function storedBytes(tensors: Iterable<CheckpointTensor>): number {
   let bytes = 0;
   for (const { stored, byteLength } of tensors) bytes += stored?.byteLength ?? byteLength;
   return bytes;
-}
-
-/** What a checkpoint is read from that is no folder in Hugging Face form. */
-export interface CheckpointOrigin {
-  readonly format: "gguf";
-  /** Names of its files. */
-  readonly files: readonly string[];
-  /** How many tensors are of each type, by the type's name there. */
-  readonly types: Readonly<Record<string, number>>;
-}
-
-/** An open model: its tensors wherever they are stored, and the files beside them. */
-export interface Checkpoint {
-  readonly folder: Folder;
-  /** The parsed config.json, not checked further; undefined when there is none. */
-  readonly config: unknown;
-  /** What stands under `forms` in penjing.json, not checked further; undefined when nothing does. */
-  readonly forms: unknown;
-  /** The same of `plugins`. */
-  readonly plugins: unknown;
-  /** `__metadata__` of the weight files; of two values for a key, the first file's. */
-  readonly metadata: Readonly<Record<string, string>>;
-  readonly tensors: ReadonlyMap<string, CheckpointTensor>;
-  /** All bytes of a tensor in a buffer of its own. */
-  read(name: string): Promise<Uint8Array>;
-  /** `byteLength` bytes of a tensor from its byte `byteStart` on. */
-  readRange(name: string, byteStart: number, byteLength: number): Promise<Uint8Array>;
-  /**
-   * All bytes of tensors that lie in one file one after another, in this order, read at once.
-   *
-   * @throws PenjingError when they do not lie so
-   */
-  readRun(names: readonly string[]): Promise<Uint8Array>;
-  /** A float tensor as f32, see `toFloat32`. */
-  readFloat32(name: string): Promise<Float32Array>;
-  /** The files beside the weights: those that belong to the model, and others. */
-  readonly beside: BesideFiles;
-  /** Sentences on what was found in another place or form than usual. */
-  readonly notes: readonly string[];
-  /** Absent for a folder in Hugging Face form. */
-  readonly origin?: CheckpointOrigin | undefined;
-  /** @throws PenjingError when a weight file was written to since it was opened */
-  checkUnchanged(): Promise<void>;
-  close(): Promise<void>;
 }
 
 export interface OpenCheckpointOptions {
@@ -93,6 +45,9 @@ export interface OpenCheckpointOptions {
  * its folder's config and tokenizer. A name on the Hugging Face hub, `hf://org/name@revision` or
  * `org/name` where no such path exists, is downloaded into the cache that Python shares, and in browsers
  * read by range.
+ *
+ * Weights that GPTQ, AWQ or compressed-tensors stored as integers are given as grids (Form), and their
+ * config.json without its quantization_config.
  *
  * A .gguf file, or a folder with one and no safetensors, opens as the same model in that form: quantized
  * tensors are decoded to F32 as they are read, and config and tokenizer are made from its keys.
@@ -124,10 +79,13 @@ export async function openCheckpoint(
     const side = names.includes(SIDE_FILE) ? await readSide(folder) : NO_SIDE;
     const others = names.filter((name) => !files.has(name) && name !== INDEX_NAME);
     const beside = await sortBeside(folder, others, single !== undefined);
-    return makeCheckpoint(folder, files, {
+    const checkpoint = makeCheckpoint(folder, files, {
       ...{ config, ...side, beside },
       notes: [...notes, ...opened.notes],
     });
+    if (!isQuantized(config, names)) return checkpoint;
+    const { openQuantized } = await import("./quantized/quantized.js");
+    return await openQuantized(checkpoint);
   } catch (error) {
     await closeAll(files.values());
     throw error;

@@ -1,7 +1,7 @@
 /** The text of a config.json of which some values change. */
 import type { Folder } from "../platform/files.js";
-import { MAX_CONFIG_BYTES } from "./checkpoint.js";
 import { endOfString, isJsonObject, MAX_CONFIG_DEPTH, own, parseJson } from "./json.js";
+import { MAX_CONFIG_BYTES } from "./opened.js";
 
 export const CONFIG = "config.json";
 

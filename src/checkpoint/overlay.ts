@@ -2,7 +2,7 @@
 import { PenjingError } from "../errors.js";
 import { type Folder, memoryFolder, openFolder } from "../platform/files.js";
 import { quote } from "../quote.js";
-import type { Checkpoint } from "./checkpoint.js";
+import type { Checkpoint } from "./opened.js";
 
 /**
  * A folder with other files in the place of some of its own.

@@ -25,7 +25,8 @@ export function learnFlags(program: Command): void {
 function inFlags(message: string): string {
   return message.replace(/`(\w+)(?:: ([^`]+))?`/g, (_, option: string, value?: string) => {
     const flag = flags.get(option) ?? option;
-    return value === undefined ? flag : `${flag} ${value}`;
+    const isWhole = value === undefined || (value === "false" && flag.startsWith("--no-"));
+    return isWhole ? flag : `${flag} ${value}`;
   });
 }
 

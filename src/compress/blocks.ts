@@ -2,6 +2,7 @@
 import type { Lease } from "../backends/lease.js";
 import { blockName, type DecoderSpec } from "../model.js";
 import { asStored } from "../models/placed.js";
+import { formOfTree } from "../models/stored-forms.js";
 import type { Registry } from "../registry.js";
 import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
 import { Budget } from "./budget.js";
@@ -168,7 +169,8 @@ async function finishBlock(
 ): Promise<Unit> {
   for (const tensor of others) await writer.add(asStored(packing.model, tensor));
   for (const { report, stored } of layers) {
-    await packing.add(writer, stored, `${report.name}.weight`);
+    const name = `${report.name}.weight`;
+    await packing.add(writer, stored, name, report.form && formOfTree(report.form, name));
   }
   return writer.finish({ layers: layers.map(({ report }) => report), notes, needs });
 }

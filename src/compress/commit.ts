@@ -7,7 +7,7 @@ import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../
 import { layoutMetadata } from "../layouts/index.js";
 import { storedEntry, storedPieces } from "../models/placed.js";
 import type { StoredModel } from "../models/stored.js";
-import type { FormTree } from "../models/stored-forms.js";
+import { type FormTree, formOfTree, type StoredForms } from "../models/stored-forms.js";
 import type { OutputFolder } from "../platform/files.js";
 import { pacer } from "../run.js";
 import { sizeOf } from "../tensor.js";
@@ -87,8 +87,14 @@ export class Output {
   }
 
   /** The forms of the weights that have one, by name, as penjing.json lists them. */
-  get forms(): Readonly<Record<string, FormTree>> | undefined {
+  get formTrees(): Readonly<Record<string, FormTree>> | undefined {
     return formsOf(this.layers);
+  }
+
+  /** How weights are held that are not simply stored by the layout, by name. */
+  private get forms(): StoredForms {
+    const trees = Object.entries(this.formTrees ?? {});
+    return new Map(trees.map(([name, form]) => [name, formOfTree(form, name)]));
   }
 
   /** What the `__metadata__` of the weights says. */
@@ -98,7 +104,7 @@ export class Output {
     return {
       ...kept,
       ...layoutMetadata(layout, packing.packed),
-      ...extrasMetadata(this.layers.some(({ form }) => form) || tensors.some(isTurn)),
+      ...extrasMetadata((this.forms.size > 0 && !layout.exchange) || tensors.some(isTurn)),
     };
   }
 
@@ -141,7 +147,7 @@ export class Output {
     const { packing, layout, units } = this;
     const changes = Object.assign({}, ...[...units.values()].map(({ config }) => config));
     const isPacked = (name: string) => packing.isPacked(name);
-    return besideWeights(packing.model, layout, isPacked, changes);
+    return besideWeights(packing.model, layout, isPacked, changes, this.forms);
   }
 
   /** Writes the files beside the weights that may change. */

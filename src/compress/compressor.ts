@@ -30,7 +30,7 @@ import { refuseBudget } from "./budget.js";
 import { copyBeside, formsOf, Output } from "./commit.js";
 import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel } from "./input.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
-import { describeOutput, Packing, REPORT_FILE } from "./output.js";
+import { describeOutput, Packing, REPORT_FILE, refuseRotation } from "./output.js";
 import { Course, type Progress } from "./progress.js";
 import { planRecipe, readRecipe } from "./recipe.js";
 import { openCompressRegistry } from "./registry.js";
@@ -101,6 +101,7 @@ export async function* compressSteps(
     const layout = gguf ? dense : findLayout(recipe.layout, "layout", registry.layouts);
     await pause(signal);
     const packing = new Packing(model, plan, layout);
+    refuseRotation(layout, recipe);
     const plugins = pluginsOf(model, registry, plan, layout);
     const wanted = workload(model.spec, [...plan.values()]);
     lease = await Lease.open(options, wanted, registry.operations, options.signal);
@@ -190,7 +191,8 @@ export async function* compressSteps(
       calibration: said,
       // Forms stand once, where they are looked for.
       layers: layers.map(({ form: _, ...report }) => report),
-      ...(forms && { forms }),
+      // For other programs config.json tells them, and here too.
+      ...(!layout.exchange && forms && { forms }),
       ...(plugins.length > 0 && { plugins }),
       totals,
     };

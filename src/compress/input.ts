@@ -1,7 +1,7 @@
 /** The model that a run begins with. */
 import type { Argument } from "../arguments.js";
 import { tellLeft } from "../checkpoint/beside.js";
-import { CAST_DTYPES, castCheckpoint } from "../checkpoint/cast.js";
+import { CAST_DTYPES, type CastDType, castCheckpoint } from "../checkpoint/cast.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { withTokenizer } from "../checkpoint/overlay.js";
 import { MAX_TOKENIZER_BYTES } from "../checkpoint/tokenizer.js";
@@ -17,15 +17,20 @@ export const DTYPE: Argument = {
 
 /** The checkpoint with the tokenizer and the dtype that are wanted. */
 export async function asAsked(
-  checkpoint: Checkpoint,
-  { tokenizer, dtype = checkpoint.origin && DECODED }: CompressOptions,
+  given: Checkpoint,
+  { tokenizer, dtype: wanted }: CompressOptions,
 ): Promise<Checkpoint> {
+  // What is quantized is compressed as the values that it stands for.
+  const checkpoint = given.decoded?.() ?? given;
+  const dtype = wanted ?? dtypeOf(checkpoint);
   const whole = await withTokenizer(checkpoint, tokenizer);
   return dtype === undefined ? whole : castCheckpoint(whole, dtype);
 }
 
 /** What decoded weights are written in: as many bits as they carry. */
-const DECODED = "bf16";
+function dtypeOf({ origin }: Pick<Checkpoint, "origin">): CastDType | undefined {
+  return origin && (origin.dtype ?? "bf16");
+}
 
 /** What is to be said of a model before it is written anew. */
 export function notesOf(
@@ -33,7 +38,7 @@ export function notesOf(
   { dtype }: CompressOptions,
 ): string[] {
   const types = origin && Object.keys(origin.types).join(", ");
-  const decoded = `its weights are of ${types} and are written as ${DECODED}; \`dtype\` chooses another type`;
+  const decoded = `its weights are of ${types} and are written as ${dtypeOf({ origin })}; \`dtype\` chooses another type`;
   const told = origin && dtype === undefined ? [decoded] : [];
   return [...notes, ...told, ...tellLeft(folder.path, beside)];
 }
@@ -52,7 +57,7 @@ export function refuseModel(model: StoredModel): void {
   if (hasExtras(model)) {
     throw new PenjingError(
       model.checkpoint.folder.path,
-      "it was rotated or factorised here before, and doing so twice is not supported; compress the original model instead.",
+      "it was rotated, factorised or quantized here before, and doing so twice is not supported; compress the original model instead.",
     );
   }
   refuseSources(model);

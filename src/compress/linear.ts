@@ -149,15 +149,17 @@ async function pruneOn(
     !hessian || hessian.length === cols * cols,
     `hessian has ${hessian?.length} elements, must have cols * cols = ${cols * cols}.`,
   );
+  const ownNeeds = method.needs(plan.options).length > 0;
+  const cure = ownNeeds ? 'use method "magnitude"' : "leave it out";
+  const addition = plan.anchor > 0 ? "anchor" : "refit";
   need(
     needs.length === 0 || activations !== undefined || hessian !== undefined,
-    `${method.name} needs the layer's inputs; give activations or hessian, or use method "magnitude".`,
+    `${ownNeeds ? method.name : addition} needs the layer's inputs; give activations or hessian, or ${cure}.`,
   );
   need(
     !needs.some((name) => registry.statistics[name].sees === "both") ||
-      activations === undefined ||
-      denseActivations !== undefined,
-    "anchor compares the layer's inputs with those of the dense model; give them as denseActivations.",
+      (activations !== undefined && denseActivations !== undefined),
+    `${plan.anchor > 0 ? "anchor" : method.name} compares the layer's inputs with those of the dense model; give them as activations and denseActivations.`,
   );
   need(
     !denseActivations || denseActivations.length === activations?.length,

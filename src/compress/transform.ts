@@ -100,6 +100,12 @@ export interface PlanTarget {
  */
 export type Phase = readonly [name: string, weight: number, isGuess?: boolean];
 
+/** What reads the inputs of linears, and how to do without it, for the message that a text is missing. */
+export interface Reader {
+  readonly name: string;
+  readonly cure: string;
+}
+
 /** A planned step. */
 export interface Transform {
   /** The linears that it replaces, and how. */
@@ -107,7 +113,7 @@ export interface Transform {
   /** Whether it changes what stands outside the blocks. */
   readonly changesOuter: boolean;
   /** What reads the inputs of linears, and so needs a calibration text; undefined when nothing does. */
-  readonly reader: string | undefined;
+  readonly reader: Reader | undefined;
   /** What it does for a block before and after the block's calibration, in order. */
   phases(block: number): { readonly before: readonly Phase[]; readonly after: readonly Phase[] };
   /** Whether it has long optimisations in a block, which a budget can cut short. */
@@ -176,6 +182,6 @@ export function refuseReaders(steps: readonly Transform[]): void {
   if (reader === undefined) return;
   throw new PenjingError(
     "calibration",
-    `${reader} reads what goes into each layer; give the text that the model is calibrated on, or take a method that needs none, such as magnitude.`,
+    `${reader.name} reads what goes into each layer; give the text that the model is calibrated on, or ${reader.cure}.`,
   );
 }

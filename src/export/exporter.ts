@@ -13,31 +13,35 @@ import {
 import type { Backend } from "../backend.js";
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
 import { tellLeft } from "../checkpoint/beside.js";
-import {
-  type Checkpoint,
-  MAX_SIDE_BYTES,
-  openCheckpoint,
-  SIDE_FILE,
-} from "../checkpoint/checkpoint.js";
+import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { copyOtherFiles, createCheckpoint } from "../checkpoint/checkpoint-writer.js";
 import { byteLengthOf, bytesOf } from "../checkpoint/safetensors-writer.js";
 import { besideWeights, REPORT_FILE } from "../compress/output.js";
 import { PenjingError } from "../errors.js";
 import { EXTRAS_KEY, extrasMetadata } from "../extras.js";
-import { partsIn } from "../form.js";
+import { type Leaf, partsIn } from "../form.js";
 import { describe } from "../forms/leaf.js";
-import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../layout.js";
+import {
+  LAYOUT_KEY,
+  type Layout,
+  type StoredPart,
+  type TensorEntry,
+  type WeightFacts,
+} from "../layout.js";
 import { dense } from "../layouts/dense.js";
-import { findLayout, layoutMetadata } from "../layouts/index.js";
+import { layoutMetadata } from "../layouts/index.js";
+import { gridTensors } from "../layouts/parts/grids.js";
 import { modelSites } from "../model.js";
 import { storedEntry } from "../models/placed.js";
 import {
   hasExtras,
   isStored,
   readLargeModel,
+  readWeight,
   refuseSources,
   type StoredModel,
 } from "../models/stored.js";
+import type { StoredForms } from "../models/stored-forms.js";
 import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
 import { openRegistry } from "../registry.js";
@@ -45,7 +49,7 @@ import { pacer, pause } from "../run.js";
 import { Coordinates } from "./coordinates.js";
 import { GGUF, GGUF_ARGUMENTS, refuseStray } from "./gguf-options.js";
 import type { ExportEvent, ExportOptions, ExportResult } from "./options.js";
-import { rebuild, rebuiltTensors } from "./rebuild.js";
+import { KEPT_CODES, rebuild, rebuiltTensors } from "./rebuild.js";
 import {
   asPlaced,
   convertRows,
@@ -55,6 +59,7 @@ import {
   readRows,
   type Stretch,
 } from "./rows.js";
+import { sideText, targetLayout } from "./target.js";
 
 const ARGUMENTS: Arguments<ExportOptions> = {
   model: required(CHECKPOINT),
@@ -107,6 +112,9 @@ export async function* exportSteps(
     const job = new Job(model, layout, rebuilds, backend, signal);
     const { warning: message } = layout;
     if (message && layout !== model.layout) yield { type: "note", where: layout.name, message };
+    if (options.layout === dense.name && model.layout.holds === "codes" && !rebuilds) {
+      yield { type: "note", where: dense.name, message: KEPT_CODES };
+    }
     yield* job.choosePacked();
     await pause(signal);
     const { tensors, metadata } = job;
@@ -116,15 +124,12 @@ export async function* exportSteps(
       yield event;
     }
     await writer.finish();
-    const { carried, texts } = await besideWeights(model, job.layout, (name) =>
-      job.packed.has(name),
-    );
-    const dropsForms = rebuilds && checkpoint.forms !== undefined;
-    for (const name of carried) {
-      if (name === SIDE_FILE && dropsForms)
-        await output.writeText(name, await withoutForms(checkpoint));
-      else if (name !== REPORT_FILE) await copyOtherFiles(checkpoint, output, [name], signal);
-    }
+    const isPacked = (name: string) => job.packed.has(name);
+    const { carried, texts } = await besideWeights(model, job.layout, isPacked, {}, job.forms);
+    const others = carried.filter((name) => name !== SIDE_FILE && name !== REPORT_FILE);
+    for (const name of others) await copyOtherFiles(checkpoint, output, [name], signal);
+    const side = await sideText(model, carried.includes(SIDE_FILE), job);
+    if (side !== undefined) await output.writeText(SIDE_FILE, side);
     for (const [name, text] of Object.entries(texts)) await output.writeText(name, text);
     signal?.throwIfAborted();
     await checkpoint.checkUnchanged();
@@ -147,30 +152,6 @@ export async function* exportSteps(
     lease?.dispose();
     if (typeof source === "string") await checkpoint.close();
   }
-}
-
-/** The text of penjing.json without its list of forms. */
-async function withoutForms({ folder }: Checkpoint): Promise<string> {
-  const side = JSON.parse(await folder.readText(SIDE_FILE, MAX_SIDE_BYTES));
-  return `${JSON.stringify({ ...side, forms: undefined }, null, 2)}\n`;
-}
-
-function targetLayout(model: StoredModel, { layout, reconstruct }: ExportOptions): Layout {
-  if (layout === undefined) return reconstruct ? dense : model.layout;
-  const target = findLayout(layout, "layout", model.registry.layouts);
-  if (target.holds === "codes" && target !== model.layout) {
-    throw new PenjingError(
-      "layout",
-      `${target.name} holds codes, which this model has none of; quantize it with \`compress\`.`,
-    );
-  }
-  if (reconstruct && target !== dense && hasExtras(model)) {
-    throw new PenjingError(
-      "layout",
-      `${target.name} packs 2:4 weights, and one that \`reconstruct\` multiplies out is not 2:4; leave out one of the two.`,
-    );
-  }
-  return target;
 }
 
 /** All tensors by logical name, in the order in which they or their parts are stored. */
@@ -197,6 +178,10 @@ class Job {
   readonly packed = new Set<string>();
   /** Linear weights that were rebuilt so far. */
   reconstructed = 0;
+  /** How weights are held in the output that are not simply stored by the layout, by name. */
+  readonly forms: StoredForms;
+  /** What tensors of quantized weights become, by name, where the layout stores them in another way. */
+  private readonly grids = new Map<string, StoredPart>();
   /** The layout to write; it knows what it must of the packed weights once these are chosen. */
   layout: Layout;
   private readonly linears: readonly string[];
@@ -216,6 +201,8 @@ class Job {
     private readonly signal: AbortSignal | undefined,
   ) {
     this.layout = layout;
+    this.forms = rebuilds ? new Map() : model.forms;
+    this.findGrids();
     this.rest = pacer(signal);
     this.linears = [...modelSites(model.spec).keys()].map((name) => `${name}.weight`);
     const stored = storedOrder(model);
@@ -224,6 +211,16 @@ class Job {
       names.reduce((sum, name) => sum + this.storedBytes(name), 0);
     const packs = layout !== dense && layout.holds !== "codes";
     this.total = bytesOfAll(this.names) + (packs ? bytesOfAll(this.linears) : 0);
+  }
+
+  private findGrids(): void {
+    const { exchange } = this.layout;
+    if (!exchange?.part) return;
+    for (const [name, form] of this.forms) {
+      const parts = gridTensors(exchange, name, form as Leaf<string>);
+      for (const tensor of partsIn(form))
+        this.grids.set(tensor, parts(this.model.weights.get(tensor)!));
+    }
   }
 
   private storedBytes(name: string): number {
@@ -310,6 +307,7 @@ class Job {
   /** The tensors of the output, in the order of the input. */
   get tensors(): TensorEntry[] {
     return this.names.flatMap((name) => {
+      if (this.grids.has(name)) return this.grids.get(name)?.entry ?? [];
       const { dtype, shape } = this.model.weights.get(name)!;
       const entry = { name, dtype, shape };
       const isPlain = this.rebuilds || !this.model.forms.has(name);
@@ -327,7 +325,7 @@ class Job {
   get metadata(): Record<string, string> {
     const { [LAYOUT_KEY]: _, [EXTRAS_KEY]: __, ...kept } = this.model.checkpoint.metadata;
     const packed = [...this.packed].map((name) => this.model.weights.get(name)!);
-    const hasExtras = !this.rebuilds && this.model.extras.size > 0;
+    const hasExtras = !this.rebuilds && !this.layout.exchange && this.model.extras.size > 0;
     return { ...kept, ...layoutMetadata(this.layout, packed), ...extrasMetadata(hasExtras) };
   }
 
@@ -339,6 +337,10 @@ class Job {
       yield { parts, share, event: this.progress("write", name, share) };
     }
     for (const name of open) {
+      if (this.grids.has(name)) {
+        yield { ...(await this.gridPart(name)), event: this.progress("write", name, 1) };
+        continue;
+      }
       const stays = layoutOfWeight(this.model, name) === this.layoutAfter(name);
       const read = stays ? copyParts(this.model, name) : this.converted(name);
       for await (const { parts, share } of read) {
@@ -346,6 +348,14 @@ class Job {
         yield { parts, share, event: this.progress("write", name, share) };
       }
     }
+  }
+
+  /** A tensor of a quantized weight as the layout stores it. */
+  private async gridPart(name: string): Promise<Stretch> {
+    const stored = this.grids.get(name);
+    const bytes = stored?.convert(await readWeight(this.model, name));
+    const parts = stored && bytes ? [{ name: stored.entry.name, start: 0, bytes }] : [];
+    return { parts, share: 1 };
   }
 
   /** A weight in the layout that it goes into. */

@@ -15,6 +15,10 @@ import { rowsOf, type Tensor } from "../tensor.js";
 import { paced, type Range, rangesOf, rowsWithin, type Tools } from "./ranges.js";
 import { matrixOf, readRows, type Stretch } from "./rows.js";
 
+/** What is said where a layout is asked for that changes nothing of codes. */
+export const KEPT_CODES =
+  "quantized weights stay codes; give `reconstruct` to store the values that they stand for";
+
 /** Columns of a product that are made at a time, so that few rows are needed to make up for packing. */
 const PANEL = 1024;
 

@@ -1,4 +1,5 @@
 import { nearest, PenjingError } from "../errors.js";
+import type { Form } from "../form.js";
 import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../layout.js";
 import { isPluginId, missingPlugin } from "../plugin-id.js";
 import { cusparseltSm80 } from "./cusparselt-sm80.js";
@@ -6,6 +7,8 @@ import { cusparseltSm90 } from "./cusparselt-sm90.js";
 import { cutlass } from "./cutlass.js";
 import { dense } from "./dense.js";
 import { groupedInt } from "./grouped-int.js";
+import { intQuantized } from "./int-quantized.js";
+import { packQuantized } from "./pack-quantized.js";
 import { sparse24Bitmask } from "./sparse-24-bitmask.js";
 import { sparseBitmask } from "./sparse-bitmask.js";
 import { twoFour } from "./two-four.js";
@@ -20,6 +23,8 @@ export type LayoutName =
   | "sparse-24-bitmask"
   | "sparse-bitmask"
   | "grouped-int"
+  | "pack-quantized"
+  | "int-quantized"
   | "cutlass+pad"
   | "cusparselt-sm80+pad"
   | "cusparselt-sm90+pad";
@@ -34,6 +39,8 @@ export const layouts: Readonly<Record<string, Layout>> = {
   "sparse-24-bitmask": sparse24Bitmask,
   "sparse-bitmask": sparseBitmask,
   "grouped-int": groupedInt,
+  "pack-quantized": packQuantized,
+  "int-quantized": intQuantized,
 } satisfies Record<Exclude<LayoutName, `${string}+pad`>, Layout>;
 
 /** Ending of a layout's name that asks for weights to be padded to shapes that it can take. */
@@ -160,6 +167,7 @@ export function layoutFiles(known: Readonly<Record<string, Layout>>): string[] {
  * config.json of a model that goes from one layout into another.
  *
  * @param left names of the linear layers that are not packed
+ * @param forms of the weights that are quantized, by name. @default none
  * @returns undefined when it stays as it is
  */
 export function layoutConfig(
@@ -167,8 +175,9 @@ export function layoutConfig(
   from: Layout,
   to: Layout,
   left: readonly string[],
+  forms: ReadonlyMap<string, Form<unknown>> = new Map(),
 ): Record<string, unknown> | undefined {
-  const added = to.configKeys?.(left);
+  const added = to.configKeys?.(left, forms);
   if (!added && !from.configKeys) return undefined;
   return { ...(plainConfig(config, from) as object), ...added };
 }
@@ -176,6 +185,6 @@ export function layoutConfig(
 /** A parsed config.json without the keys that its layout put there. */
 export function plainConfig(config: unknown, { configKeys }: Layout): unknown {
   if (!configKeys || typeof config !== "object" || config === null) return config;
-  const own = Object.keys(configKeys([]));
+  const own = Object.keys(configKeys([], new Map()));
   return Object.fromEntries(Object.entries(config).filter(([key]) => !own.includes(key)));
 }

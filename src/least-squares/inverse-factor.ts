@@ -5,6 +5,11 @@ import { colsOf, type Tensor } from "../tensor.js";
 /** Damping is raised tenfold at most this often before the layer is given up. */
 const ATTEMPTS = 6;
 
+/** A sentence's part on inputs that were always zero. */
+export function deadInputs(count: number): string {
+  return count === 1 ? "1 input was always zero" : `${count} inputs were always zero`;
+}
+
 /**
  * The upper Cholesky factor U of the inverse of the damped Hessian, H⁻¹ = UᵀU. With J the order
  * reversal and JHJ = LLᵀ, U = J L⁻¹ J: one factorisation and one triangular inverse. Weights of

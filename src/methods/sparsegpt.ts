@@ -1,4 +1,4 @@
-import { inverseFactor } from "../least-squares/inverse-factor.js";
+import { deadInputs, inverseFactor } from "../least-squares/inverse-factor.js";
 import type { Method } from "../method.js";
 import type { OptionSpecs } from "../options.js";
 
@@ -35,7 +35,7 @@ export const sparsegpt: Method<typeof OPTIONS> = {
   async prune(problem, { damping, blockSize }) {
     const { backend, weight, sparsity } = problem;
     const { factor, dead, notes } = await inverseFactor(problem, damping);
-    if (dead > 0) notes.push(`${dead} inputs were always zero; their weights are removed`);
+    if (dead > 0) notes.push(`${deadInputs(dead)}; their weights are removed`);
     const mask = backend.zeros(weight.shape, "u8");
     const predictedLoss = await backend.ops.columnSweep(weight, factor, mask, {
       pattern: sparsity.kind === "n:m" ? sparsity : { ratio: sparsity.ratio },

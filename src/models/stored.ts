@@ -98,6 +98,9 @@ function* readSteps(given: Checkpoint, registry: RunRegistry): Restful<StoredMod
   yield;
   const forms = readForms(checkpoint.forms, weights, path);
   const places = tensorSources(spec);
+  if (checkpoint.decoded && hasGridsElsewhere(places, forms, path)) {
+    return yield* readSteps(decodedWhole(checkpoint), registry);
+  }
   const isPacked = new Set(packed.map(({ name }) => name));
   const plain = [...places].filter(([name]) => !forms.has(name) && !isPacked.has(name));
   const sources = new Map(plain);
@@ -127,6 +130,30 @@ function* readSteps(given: Checkpoint, registry: RunRegistry): Restful<StoredMod
   yield;
   checkTensors(model, expected);
   return model;
+}
+
+/**
+ * Whether weights are quantized of which several are one tensor in the family's checkpoints.
+ *
+ * @throws PenjingError when the family stores them transposed, which quantizers do not
+ */
+function hasGridsElsewhere(
+  places: ReadonlyMap<string, TensorSource>,
+  forms: StoredForms,
+  where: string,
+): boolean {
+  const place = [...places.values()].find(({ name }) => forms.has(name));
+  if (!place?.transposed) return place !== undefined;
+  throw new PenjingError(
+    where,
+    `${place.name} is quantized and of a family that stores its weights transposed, which is not read; take the original checkpoint instead.`,
+  );
+}
+
+/** A quantized checkpoint as floats. */
+function decodedWhole({ decoded, notes }: Checkpoint): Checkpoint {
+  const note = "its family keeps several linears in one tensor, so its weights are decoded to F32";
+  return { ...decoded!(), notes: [...notes, note] };
 }
 
 /** Puts in place of stored tensors the weights that are parts of them, under their logical names. */

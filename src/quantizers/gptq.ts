@@ -10,7 +10,7 @@ import {
   refine,
   refineOption,
 } from "../grid.js";
-import { inverseFactor } from "../least-squares/inverse-factor.js";
+import { deadInputs, inverseFactor } from "../least-squares/inverse-factor.js";
 import type { LinearProblem, Method } from "../method.js";
 import type { OptionSpecs } from "../options.js";
 import { colsOf, type Tensor } from "../tensor.js";
@@ -52,7 +52,7 @@ export const gptq: Method<typeof OPTIONS> = {
       if (turned !== problem && turned.mask) owned.push(turned.mask);
       const { factor, dead, notes } = await inverseFactor(turned, damping);
       owned.push(factor);
-      if (dead > 0) notes.push(`${dead} inputs were always zero; their weights are 0`);
+      if (dead > 0) notes.push(`${deadInputs(dead)}; their weights are 0`);
       // What is to be met: the weights, but 0 where an input was always zero.
       const target = backend.zeros(weight.shape);
       owned.push(target);

@@ -99,12 +99,16 @@ test("a pattern that does not divide a layer names it and how to go on", async (
 
 test("a method that reads inputs needs a calibration text", async () => {
   const without = (...more: string[]) => ["compress", MODEL, "--out", out, ...more];
-  for (const [args, reader] of [
+  for (const [args, reader, cure = ""] of [
     [["--method", "wanda"], "wanda"],
     [[], "sparsegpt"],
     [["--method", "magnitude", "--rotate", "denoise", "--rotate-objective", "wanda"], "rotate"],
+    [["--method", "rtn"], "rtn", "such as rtn with --no-weighted\\."],
+    [["--method", "magnitude", "--anchor", "1"], "anchor", "leave it out\\."],
   ] as const) {
-    const message = new RegExp(`^penjing: \\[--calibration\\] ${reader} reads what goes into `);
+    const message = new RegExp(
+      `^penjing: \\[--calibration\\] ${reader} reads what goes into .*${cure}\\n$`,
+    );
     await fails(without(...args), message, folder);
   }
 });

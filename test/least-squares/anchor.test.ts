@@ -140,7 +140,7 @@ test("a linear is pruned towards what it computed in the dense model", async () 
   assert.ok((await lost(1)) < 0.75 * (await lost(0)));
   await refused(
     () => pruneLinear({ ...layer, options: { anchor: 0.5 } }),
-    /^\[pruneLinear\] anchor compares the layer's inputs with those of the dense model; give them as denseActivations\./,
+    /^\[pruneLinear\] anchor compares the layer's inputs with those of the dense model; give them as activations and denseActivations\./,
   );
   await refused(
     () => pruneLinear({ ...layer, denseActivations: dense.subarray(COLS) }),
@@ -171,16 +171,21 @@ test("the first block's target is its weight, and later ones' errors are told", 
   }
 });
 
-test("an anchor without a text is refused, as its method may need none", async () => {
-  await refused(
-    async () =>
-      compress({
-        model: await openCheckpoint(memoryFolder(storyFiles())),
-        out: memoryOutputFolder(),
-        recipe: { method: "magnitude", anchor: 0.25 },
-      }).result(),
-    /^\[calibration\] magnitude reads what goes into each layer/,
-  );
+test("an anchor or a refit without a text is refused, as its method may need none", async () => {
+  for (const own of [{ anchor: 0.25 }, { refit: 4 }]) {
+    const [name] = Object.keys(own);
+    await refused(
+      async () =>
+        compress({
+          model: await openCheckpoint(memoryFolder(storyFiles())),
+          out: memoryOutputFolder(),
+          recipe: { method: "magnitude", ...own },
+        }).result(),
+      new RegExp(
+        `^\\[calibration\\] ${name} reads what goes into each layer; .*, or leave it out\\.$`,
+      ),
+    );
+  }
 });
 
 test.run();

@@ -316,6 +316,10 @@ const BAD: readonly (readonly [wrong: object, message: RegExp])[] = [
   [{ activations: new Float32Array(0) }, /activations have 0 elements/],
   [{ activations: undefined }, /sparsegpt needs the layer's inputs; give activations or hessian/],
   [{ activations: undefined, method: "wanda" }, /wanda needs the layer's inputs/],
+  [
+    { activations: undefined, method: "magnitude", options: { refit: 4 } },
+    /refit needs the layer's inputs; give activations or hessian, or leave it out\./,
+  ],
   [{ activations: undefined, hessian: new Float32Array(63) }, /hessian has 63 .*cols \* cols = 64/],
   [{ sequences: 0 }, /sequences is 0, must be a whole number of at least 1/],
   [{ weight: GOOD.weight.map((w, i) => (i ? w : Number.NaN)) }, /weight holds 1 values.*NaN/],

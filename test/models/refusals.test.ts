@@ -99,7 +99,11 @@ const BAD_CONFIGS: readonly (readonly [what: string, config: Config, message: Re
   ["half of llama3", { rope_scaling: { rope_type: "llama3", factor: 8 } }, /low_freq_factor.*must/],
   ["partial rotation", { partial_rotary_factor: 0.5 }, /partial_rotary_factor.*0\.5/],
   ["gelu", { hidden_act: "gelu" }, /hidden_act is "gelu"; only "silu"/],
-  ["quantization", { quantization_config: { bits: 4 } }, /quantized.*compress the original/],
+  [
+    "quantization",
+    { quantization_config: { bits: 4 } },
+    /quantized.*quant_method.*take the original/,
+  ],
   ["head counts", { num_key_value_heads: 3 }, /num_key_value_heads 3 does not divide .* 2/],
   ["more kv heads", { num_key_value_heads: 4 }, /num_key_value_heads 4 does not divide/],
   ["uneven heads", { num_attention_heads: 3, num_key_value_heads: 3 }, /"head_dim"|a head of/],

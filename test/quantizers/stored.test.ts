@@ -109,6 +109,15 @@ for (const options of STEPS) {
     assert.is(inspected.layout, "grouped-int");
     assert.is(result.totals.bytesAfter, inspected.bytes);
 
+    const kept = await exportFiles(files, { layout: "dense" });
+    assert.match(JSON.stringify(kept.events), /stay codes; give `reconstruct` to store the values/);
+    const again = memoryFolder(files);
+    await refused(
+      async () =>
+        compress({ model: await openCheckpoint(again), out: memoryOutputFolder("out") }).result(),
+      /factorised or quantized here before/,
+    );
+
     const copied = await exportFiles(files);
     assert.equal(tensorBytes(copied.files), tensorBytes(files));
     const rebuilt = await exportFiles(files, { reconstruct: true });
@@ -160,7 +169,10 @@ test("rounding without weights needs no text", async () => {
   const { result } = await run({ version: 2, steps }, null);
   assert.is(result.layers.length, 28);
   const needy = run({ version: 2, steps: [{ quantize: { method: "rtn" } }] }, null);
-  await refused(() => needy, /rtn reads what goes into each layer/);
+  await refused(
+    () => needy,
+    /rtn reads what goes into each layer; .* such as rtn with `weighted: false`/,
+  );
 });
 
 const prune = { prune: {} };
@@ -172,6 +184,10 @@ const REFUSED: readonly (readonly [GivenRecipe, RegExp])[] = [
   [
     { ...QUICK, steps: [prune, { quantize: { symmetric: false } }] },
     /down_proj|q_proj.*it is pruned before.*leave out `symmetric: false`/,
+  ],
+  [
+    { ...QUICK, steps: [prune, { quantize: { anchor: 0.5 } }] },
+    /q_proj: it is pruned before, .* give `anchor` to the step that prunes it/,
   ],
   [{ ...QUICK, steps: [{ prune: { method: "armor" } }, quantize] }, /armor makes a product of it/],
   [{ ...QUICK, steps: [prune], layout: "grouped-int" }, /no layer is quantized/],

@@ -11,6 +11,7 @@ import { type LayerPlan, statisticsOf } from "../solve.js";
 import type {
   BlockState,
   Phase,
+  Reader,
   ReadStep,
   RunTools,
   Transform,
@@ -93,13 +94,20 @@ export class LinearSteps implements Transform {
     readonly layers: ReadonlyMap<string, LayerPlan>,
     /** What it is called in progress events. */
     readonly phase: string,
+    /** A method of the kind that reads no inputs. */
+    private readonly unread: string,
     /** Whether later steps may replace the same linears once more, and read their dense weights. */
     readonly isFollowed = false,
   ) {}
 
-  get reader(): string | undefined {
-    const plans = [...this.layers.values()];
-    return plans.find((plan) => statisticsOf(plan).length > 0)?.method.name;
+  get reader(): Reader | undefined {
+    const plan = [...this.layers.values()].find((one) => statisticsOf(one).length > 0);
+    if (!plan) return undefined;
+    const { method, options, anchor } = plan;
+    if (method.needs(options).length > 0) {
+      return { name: method.name, cure: `take a method that needs none, such as ${this.unread}` };
+    }
+    return { name: anchor > 0 ? "anchor" : "refit", cure: "leave it out" };
   }
 
   phases(block: number): { readonly before: Phase[]; readonly after: Phase[] } {

@@ -81,7 +81,7 @@ export function pruneKind(registry: Registry) {
       const plan = await planPruning(steps, layers, registry, rest);
       refuseCodes(plan, before);
       const isFollowed = later.some(({ kind }) => kind.scope === "linear");
-      return new LinearSteps(spec, plan, "prune", isFollowed);
+      return new LinearSteps(spec, plan, "prune", "magnitude", isFollowed);
     },
   } as const satisfies TransformKind;
   return kind;

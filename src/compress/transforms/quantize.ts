@@ -55,7 +55,7 @@ export function quantizeKind(registry: Registry) {
     async plan(steps: readonly ReadStep[], target: PlanTarget): Promise<Transform> {
       const { spec, layers, rest } = target;
       const plan = await planLayers(steps, layers, workFor(target, registry), rest);
-      return new LinearSteps(spec, plan, "quantize");
+      return new LinearSteps(spec, plan, "quantize", "rtn with `weighted: false`");
     },
   } as const satisfies TransformKind;
   return kind;
@@ -70,12 +70,12 @@ function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): Laye
     planOf({ method: name, anchor, ...options }, layer, shape): LayerPlan {
       const method = quantizers[name as string];
       const earlier = before.get(layer);
-      if (earlier) refuseEarlier(earlier, options, layer, shape);
+      if (earlier) refuseEarlier(earlier, { ...options, anchor }, layer, shape);
       return {
         method,
         options,
         sparsity: earlier?.sparsity ?? { kind: "unstructured", ratio: 0 },
-        // What was pruned before was moved by its own step.
+        // What was pruned before was moved by its own step, with its own anchor.
         anchor: earlier ? 0 : (anchor as number),
         refit: 0,
         stores: layout === "dense" ? "values" : "codes",
@@ -86,8 +86,8 @@ function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): Laye
 
 /** @throws PenjingError when what an earlier step leaves of a layer cannot be put on a grid */
 function refuseEarlier(
-  { method, options: own }: LayerPlan,
-  { symmetric }: ReadStep["options"],
+  { method, options: own, anchor: moved }: LayerPlan,
+  { symmetric, anchor }: ReadStep["options"],
   layer: string,
   shape: MatrixShape,
 ): void {
@@ -95,6 +95,12 @@ function refuseEarlier(
     throw new PenjingError(
       "quantize",
       `${layer}: ${method.name} makes a product of it, which is not quantized; let match and ignore keep the two apart.`,
+    );
+  }
+  if ((anchor as number) > 0 && moved === 0) {
+    throw new PenjingError(
+      "quantize",
+      `${layer}: it is pruned before, and what makes up for its inputs is chosen there; give \`anchor\` to the step that prunes it.`,
     );
   }
   if (symmetric !== false) return;

@@ -15,6 +15,7 @@ import { Rotator } from "../rotator.js";
 import type {
   Phase,
   PlanTarget,
+  Reader,
   ReadStep,
   RotationAim,
   RunTools,
@@ -117,8 +118,9 @@ class Rotation implements Transform {
     this.changesOuter = options.scope === "shared";
   }
 
-  get reader(): string | undefined {
-    return this.search.objective === "magnitude" ? undefined : rotate.name;
+  get reader(): Reader | undefined {
+    if (this.search.objective === "magnitude") return undefined;
+    return { name: rotate.name, cure: "take the objective magnitude, which needs none" };
   }
 
   phases(block: number) {

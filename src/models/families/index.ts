@@ -84,9 +84,10 @@ export function readModelConfig(
     );
   }
   if (config.has("quantization_config")) {
+    const method = config.nested("quantization_config")!.raw("quant_method");
     throw new PenjingError(
       where,
-      "the checkpoint is quantized (it has a quantization_config); compress the original checkpoint instead.",
+      `the checkpoint is quantized (its quantization_config has the quant_method ${quote(method)}), and of these only gptq, awq and compressed-tensors with integer weights are read; take the original checkpoint instead.`,
     );
   }
   return family.read(config);

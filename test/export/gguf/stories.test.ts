@@ -154,6 +154,30 @@ test("codes of 4 bits are carried over exactly, queries and keys in the order of
   }
 });
 
+test("codes that a quantizer made and packed are carried over exactly", async () => {
+  for (const [bits, ggufType] of [
+    [3, "Q4_0"],
+    [4, "Q4_0"],
+    [5, "Q5_0"],
+  ] as const) {
+    const options = { weighted: false, bits };
+    const { files } = await compressFiles(storyFiles(), { method: "rtn", options });
+    const plain = await open((await exportFiles(files, { layout: "dense" })).files);
+    assert.ok(plain.tensors.has("model.layers.0.mlp.up_proj.weight_packed"));
+    const { found } = await there(await open(files), { ggufType });
+    const again = await there(await open(files), { ggufType: "F32" });
+    for (const name of again.found.tensors.keys()) {
+      if (!name.endsWith("_proj.weight")) continue;
+      const [read, own] = [await found.readFloat32(name), await again.found.readFloat32(name)];
+      // F32 is made of values that were rounded to the model's bf16.
+      assert.ok(
+        read.every((one, i) => Math.abs(one - own[i]) <= 2 ** -8 * Math.abs(own[i])),
+        `${ggufType}: ${name}`,
+      );
+    }
+  }
+});
+
 test("codes with zero points become those of Q4_1", async () => {
   const { model, decoded } = await quantized(false);
   const { found } = await there(model, { ggufType: "Q4_1" });
@@ -278,6 +302,16 @@ test("a tokenizer of another kind is refused by name, and a name given for words
   const named = await exportGguf(stories, { ggufPre: "starcoder" });
   const text = new TextDecoder("latin1").decode(named.files["model.gguf"]);
   assert.ok(text.includes("starcoder"));
+});
+
+test("a name given for words that is not known to fit is noted", async () => {
+  const notesOf = async (ggufPre: string) => (await exportGguf(stories, { ggufPre })).notes.join();
+  assert.match(
+    await notesOf("llama-bpe"),
+    /"llama-bpe" splits text otherwise than tokenizer\.json/,
+  );
+  assert.match(await notesOf("nonsense"), /"nonsense" is not known here, .* only if it knows it/);
+  assert.is(await notesOf("gpt-2"), "");
 });
 
 test("values that halves do not hold are refused by name", async () => {

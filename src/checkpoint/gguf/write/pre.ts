@@ -40,14 +40,19 @@ export interface FoundPre {
  * The pre-tokenizer with the steps of a tokenizer.json. One with another normalizer is taken for want of
  * the right one, as llama.cpp normalizes nothing; another normalizer than NFC is none of its.
  *
+ * @param only the one name that is looked at. @default all
  * @returns undefined where there is none
  */
-export function findPre({ preTokenizer, normalizer, ignoresMerges }: Asked): FoundPre | undefined {
+export function findPre(
+  { preTokenizer, normalizer, ignoresMerges }: Asked,
+  only?: string,
+): FoundPre | undefined {
   const steps = stepsOf(preTokenizer);
   const last = steps.at(-1);
   if (last?.type !== "ByteLevel" || (last.add_prefix_space ?? true) !== false) return undefined;
   const asked = { words: steps.slice(0, -1).map(tell).join(), regex: last.use_regex ?? true };
-  const fits = ([, pre]: readonly [string, PreTokenizer]) =>
+  const fits = ([name, pre]: readonly [string, PreTokenizer]) =>
+    (only ?? name) === name &&
     pre.steps.map(tell).join() === asked.words &&
     (pre.splitsWords === true) === asked.regex &&
     (pre.ignoreMerges === true) === ignoresMerges;

@@ -4,6 +4,7 @@ import type { Folder } from "../../../platform/files.js";
 import { quote } from "../../../quote.js";
 import { isJsonObject, type JsonObject, own } from "../../json.js";
 import { loadTokenizer, MAX_TOKENIZER_BYTES, readSettings } from "../../tokenizer.js";
+import { PRE_TOKENIZERS } from "../pre-tokenizers.js";
 import { type Parsed, TOKEN, type ToldTokenizer, type VocabularyToken } from "./parsed.js";
 import { sentencePieceKeys } from "./pieces.js";
 import { findPre, isByteLevel } from "./pre.js";
@@ -164,8 +165,7 @@ function tokenKeys({ tokens }: Parsed): KeyValues {
 function bytePairKeys(parsed: Parsed, pre: string | undefined): ToldTokenizer {
   const { where, model, normalizer, preTokenizer, merges } = parsed;
   const ignoresMerges = own(model, "ignore_merges") === true;
-  const found =
-    pre === undefined ? findPre({ preTokenizer, normalizer, ignoresMerges }) : undefined;
+  const found = findPre({ preTokenizer, normalizer, ignoresMerges }, pre);
   const name = pre ?? found?.name;
   if (name === undefined) {
     throw new PenjingError(
@@ -186,10 +186,20 @@ function bytePairKeys(parsed: Parsed, pre: string | undefined): ToldTokenizer {
       [`${PREFIX}pre`]: ["STRING", name],
       [`${PREFIX}merges`]: ["STRING", merges.map(([left, right]) => `${left} ${right}`)],
     },
-    notes: found?.dropsNormalizer
-      ? ["its tokenizer brings text into the form NFC first, which llama.cpp does not do"]
-      : [],
+    notes: [
+      ...(found?.dropsNormalizer
+        ? ["its tokenizer brings text into the form NFC first, which llama.cpp does not do"]
+        : []),
+      ...(pre === undefined || found ? [] : [strangeNote(pre)]),
+    ],
   };
+}
+
+/** What is said of a pre-tokenizer's name that was given and is not known to fit. */
+function strangeNote(pre: string): string {
+  return PRE_TOKENIZERS.has(pre)
+    ? `the pre-tokenizer ${quote(pre)} splits text otherwise than tokenizer.json does`
+    : `the pre-tokenizer ${quote(pre)} is not known here, and llama.cpp opens the file only if it knows it`;
 }
 
 /** What is said of tokens that end a text and have no key: there is one for texts, turns and messages. */
