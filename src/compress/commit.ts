@@ -87,17 +87,15 @@ export class Output {
     return [...this.units.values()].flatMap((unit) => unit.layers);
   }
 
-  /** How weights are held that are not simply stored by the layout, by name. */
-  private get storedForms(): StoredForms {
-    const forms = this.layers.flatMap(({ name, form }) =>
-      form ? [[`${name}.weight`, formOfTree(form, name)] as const] : [],
-    );
-    return new Map(forms);
+  /** The forms of the weights that have one, by name, as penjing.json lists them. */
+  get formTrees(): Readonly<Record<string, FormTree>> | undefined {
+    return formsOf(this.layers);
   }
 
-  /** The forms of the weights that have one, by name, as penjing.json lists them. */
-  get forms(): Readonly<Record<string, FormTree>> | undefined {
-    return formsOf(this.layers);
+  /** How weights are held that are not simply stored by the layout, by name. */
+  private get forms(): StoredForms {
+    const trees = Object.entries(this.formTrees ?? {});
+    return new Map(trees.map(([name, form]) => [name, formOfTree(form, name)]));
   }
 
   /** What the `__metadata__` of the weights says. */
@@ -107,7 +105,7 @@ export class Output {
     return {
       ...kept,
       ...layoutMetadata(layout, packing.packed),
-      ...extrasMetadata((this.forms !== undefined && !layout.exchange) || tensors.some(isTurn)),
+      ...extrasMetadata((this.forms.size > 0 && !layout.exchange) || tensors.some(isTurn)),
     };
   }
 
@@ -150,7 +148,7 @@ export class Output {
     const { packing, layout, units } = this;
     const changes = Object.assign({}, ...[...units.values()].map(({ config }) => config));
     const isPacked = (name: string) => packing.isPacked(name);
-    return besideWeights(packing.model, layout, isPacked, changes, this.storedForms);
+    return besideWeights(packing.model, layout, isPacked, changes, this.forms);
   }
 
   /** Writes the files beside the weights that may change. */

@@ -49,7 +49,7 @@ export async function madeCheckpoint(made: Output, journal: Journal): Promise<Ch
     ? parseJson(texts[CONFIG].slice(0, MAX_CONFIG_BYTES), CONFIG, MAX_CONFIG_DEPTH)
     : model.checkpoint.config;
   return withTexts(model.checkpoint, texts, {
-    ...{ config, forms: made.forms, metadata, tensors, read, readRange },
+    ...{ config, forms: made.formTrees, metadata, tensors, read, readRange },
     async readRun(names) {
       const parts = await Promise.all(names.map(read));
       const run = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));

@@ -20,7 +20,7 @@ const PUBLISHED = [
   /^build\/portable\/(compressor|exporter|linear|output|overlap|prune|random|recipe|statistics-gatherer)\.js$/,
   /^build\/portable\/(document|gguf|hub|jinja|lines|locate|names|parquet|tokenizer|unusual-files)\.js$/,
   /^build\/portable\/(config-text|options|quantized)\.js$/,
-  /^build\/portable\/(gguf-options|gguf-output|gguf-tables|rebuild|write-gguf)\.js$/,
+  /^build\/portable\/(gguf-(tables|options|output)|rebuild|write-gguf)\.js$/,
   /^build\/workerd\.js$/,
   /^build\/kernels(-relaxed)?\.wasm(\.d\.ts)?$/,
   /^(CHANGELOG|SECURITY)\.md$/,

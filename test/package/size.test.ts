@@ -134,10 +134,10 @@ test("the portable bundle imports nothing but its own files, and names no module
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
     const later = importsOf(build(join("portable", name))).dynamic;
-    const known = [...dynamic, "./core.js", "./write-gguf.js"];
+    const known = [...dynamic, "./core.js", "./gguf-output.js", "./write-gguf.js"];
     assert.ok(later.every((file) => known.includes(file)));
   }
-  for (const name of ["index.js", "core.js", "write-gguf.js", ...dynamic]) {
+  for (const name of ["index.js", "core.js", "gguf-output.js", "write-gguf.js", ...dynamic]) {
     assert.not.match(readFileSync(build(join("portable", name)), "utf8"), /["'`]node:|\brequire\(/);
   }
 });
