@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { SETTINGS } from "../../src/compress/settings.js";
 import type { TransformKind } from "../../src/compress/transform.js";
 import { transforms } from "../../src/compress/transforms/index.js";
+import { GGUF } from "../../src/export/gguf-options.js";
 import { layouts } from "../../src/layouts/index.js";
 import { allSpecs, type OptionSpec, type OptionSpecs } from "../../src/options.js";
 import { LARGEST_M } from "../../src/sparsity.js";
@@ -118,7 +119,7 @@ function stepSchema(kind: TransformKind): Schema {
 export function recipeSchema(): Schema {
   const kinds: readonly TransformKind[] = Object.values(transforms);
   const plain = properties(Object.entries(SETTINGS));
-  const layoutNames = { pattern: `^(${Object.keys(layouts).join("|")})(\\+pad)?$` };
+  const layoutNames = { pattern: `^((${Object.keys(layouts).join("|")})(\\+pad)?|${GGUF})$` };
   const settings = { ...plain, layout: { ...(plain.layout as Schema), ...layoutNames } };
   const { prune, quantize, rotate } = transforms;
   const { method, sparsity } = prune.options;
