@@ -76,7 +76,7 @@ const MEMBERS: { readonly [Kind in keyof Kinds]: Members } = {
   statistics: {
     name: "string",
     summary: "string",
-    sees: "=input",
+    sees: "=input|both",
     shape: "function",
     add: "function",
     finish: "function?",
@@ -154,8 +154,18 @@ function checkEntry(kind: keyof Kinds, entry: unknown, where: string): void {
       `${member} of its ${what} "${name}" is ${found}, must be ${wanted.join(" or ")}.`,
     );
   }
+  if (kind === "statistics") refuseUntold(entry as Statistic, where);
   if (/^[a-z]\w*([.-]\w+)*$/i.test(name)) return;
   refuse(where, `its ${what} is called "${name}"; use letters, digits, "-" and "_".`);
+}
+
+/** The dense model's inputs come by once: what sees them cannot be gathered again after a rotation. */
+function refuseUntold({ name, sees, turn, from }: Statistic, where: string): void {
+  if (sees !== "both" || turn || from) return;
+  refuse(
+    where,
+    `its statistic "${name}" sees both models' inputs, which are not gathered again after a rotation; give it turn or from.`,
+  );
 }
 
 /** An entry of a plug-in whose errors name it. */

@@ -87,10 +87,11 @@ export async function* compressSteps(
     const linears = prunableLayers(model.spec);
     const steps = await planRecipe(recipe, model.spec, linears, registry, signal);
     await pause(signal);
-    const twice = comparesStreams(steps, registry);
+    const compared = comparer(steps, registry);
+    const twice = compared !== undefined;
     if (recipe.statistics === "dense" && twice) {
       throw new PenjingError(
-        "anchor",
+        compared,
         "with `statistics: dense` every layer's inputs are the dense model's, so there is nothing to make up for; leave one of the two out.",
       );
     }
@@ -268,8 +269,11 @@ function pluginsOf(
   });
 }
 
-/** Whether a step reads what compares the dense model's inputs with the compressed one's. */
-function comparesStreams(steps: readonly Transform[], { statistics }: Registry): boolean {
+/** What reads statistics that compare the dense model's inputs with the compressed one's, if anything. */
+function comparer(steps: readonly Transform[], { statistics }: Registry): string | undefined {
   const plans = steps.flatMap(({ layers }) => [...layers.values()]);
-  return plans.some((plan) => statisticsOf(plan).some((name) => statistics[name].sees === "both"));
+  const plan = plans.find((one) =>
+    statisticsOf(one).some((name) => statistics[name].sees === "both"),
+  );
+  return plan && (plan.anchor > 0 ? "anchor" : plan.method.name);
 }

@@ -229,7 +229,12 @@ const MALFORMED: readonly [string, unknown, RegExp][] = [
   [
     "with a statistic that sees outputs",
     [{ name: "a", version: "1", statistics: [{ ...columnMaxima, sees: "output" }] }],
-    /sees of its statistic "columnMaxima" is output, must be input\.$/,
+    /sees of its statistic "columnMaxima" is output, must be input or both\.$/,
+  ],
+  [
+    "with a statistic of both models that no rotation turns",
+    [{ name: "a", version: "1", statistics: [{ ...columnMaxima, sees: "both" }] }],
+    /its statistic "columnMaxima" sees both models' inputs, .*; give it turn or from\.$/,
   ],
   [
     "with a method of an odd name",
