@@ -251,7 +251,7 @@ test("usage is answered with 2 and where to look", async () => {
   for (const [args, message] of [
     [["compres", MODEL], /unknown command 'compres'\n\(Did you mean compress\?\)/],
     [compressArgs(out, "--forse"), /unknown option '--forse'\n\(Did you mean --force\?\)/],
-    [["compress", MODEL], /required option '--out <folder>'/],
+    [["compress", MODEL], /required option '--out <path>'/],
     [compressArgs(out, "--samples", "few"), /'few' is invalid\. Give a number\./],
     [compressArgs(out, "--shard-size", "0"), /whole number of bytes above 0/],
     [compressArgs(out, "--dampin", "1"), /unknown option '--dampin'\n\(Did you mean --damping\?\)/],
