@@ -20,7 +20,7 @@ import { statistics as known } from "../../src/statistics/index.js";
 import { StatisticsGatherer } from "../../src/statistics-gatherer.js";
 import type { Tensor } from "../../src/tensor.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
-import { foldBlock, foldedModel, realModel } from "./blocks.js";
+import { addBoth, foldBlock, foldedModel, realModel } from "./blocks.js";
 import { randomOrthogonal } from "./random.js";
 
 const test = suite("rotation apply");
@@ -139,7 +139,7 @@ test("turned statistics are those gathered from the rotated block", async () => 
   const runner = new BlockRunner(backend, spec, ids.length, length);
   runner.run(hidden, blocks[0], {
     sequences: samples,
-    observe: (name, x) => gatherers.get(name)?.add(x),
+    observe: (name, x) => addBoth(backend, gatherers.get(name), x),
   });
   for (const site of rotatedInputs(blocks[0].spec)) {
     const { name } = site;
@@ -151,7 +151,7 @@ test("turned statistics are those gathered from the rotated block", async () => 
       rotation,
       known,
     );
-    for (const field of ["hessian", "columnSquares"] as const) {
+    for (const field of ["hessian", "columnSquares", "crossMoment"] as const) {
       const expected = (await backend.read(regathered.tensors[field])) as Float32Array;
       const actual = (await backend.read(turned.tensors[field])) as Float32Array;
       const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0);

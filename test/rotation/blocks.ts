@@ -11,7 +11,8 @@ import { type RotationProblem, rotatedInputs } from "../../src/rotation.js";
 import type { Statistics } from "../../src/statistic.js";
 import { statistics as known } from "../../src/statistics/index.js";
 import { StatisticsGatherer } from "../../src/statistics-gatherer.js";
-import type { Tensor } from "../../src/tensor.js";
+import type { Work } from "../../src/steps.js";
+import { rowsOf, type Tensor } from "../../src/tensor.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
 
 /** A model's parts with the gains of its block norms folded into the linears after them. */
@@ -56,6 +57,21 @@ export function weightsOf(block: BlockWeights): Record<string, Tensor> {
   return Object.fromEntries(weights);
 }
 
+/** Shows inputs to a gatherer, and in the place of the dense model's the same one token further. */
+export function* addBoth(
+  backend: Backend,
+  gatherer: StatisticsGatherer | undefined,
+  x: Tensor,
+): Work {
+  if (!gatherer) return;
+  const last = rowsOf(x) - 1;
+  const dense = backend.zeros(x.shape);
+  backend.copy(backend.rows(x, 1, last), backend.rows(dense, 0, last));
+  backend.copy(backend.rows(x, 0, 1), backend.rows(dense, last, 1));
+  yield* gatherer.add(x, dense);
+  dense.dispose();
+}
+
 /** Loads a model, folds its gains, and gathers dense statistics of every block. */
 export async function foldedModel(
   backend: Backend,
@@ -82,7 +98,7 @@ export async function foldedModel(
       const [, cols] = shape;
       gatherers.set(input, new StatisticsGatherer(backend, cols, samples, Object.values(known)));
     }
-    const observe = (linear: string, x: Tensor) => gatherers.get(linear)?.add(x);
+    const observe = (linear: string, x: Tensor) => addBoth(backend, gatherers.get(linear), x);
     runner.run(hidden, block, { sequences: samples, observe });
     const statistics: Record<string, Statistics> = {};
     for (const [input, gatherer] of gatherers) statistics[input] = await gatherer.finish(input);
