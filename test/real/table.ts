@@ -25,21 +25,12 @@ export function tableOf({ processor, results }: RecordedFigures): string {
     one.perplexity.toFixed(3),
     one.stories.toFixed(3),
     `${(one.bytes / 1e6).toFixed(1)} MB`,
-    one.minutes.toFixed(1),
     one.coreMinutes?.toFixed(1) ?? "",
     one.peakBytes === undefined ? "" : `${(one.peakBytes / 2 ** 30).toFixed(2)} GiB`,
   ]);
-  const head = [
-    "",
-    "WikiText-2",
-    "TinyStories",
-    "folder",
-    "minutes",
-    "core minutes",
-    "peak memory",
-  ];
+  const head = ["", "WikiText-2", "TinyStories", "folder", "core minutes", "peak memory"];
   const lines = [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`);
-  return `Minutes and memory on ${processor}.\n\n${lines.join("\n")}`;
+  return `Core minutes and memory on ${processor}.\n\n${lines.join("\n")}`;
 }
 
 /** The page with the table of these figures. */
