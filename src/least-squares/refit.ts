@@ -34,7 +34,6 @@ export interface RefitProblem {
   readonly hessian: Tensor;
   readonly iterations: number;
   readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: ((fraction: number) => void) | undefined;
 }
 
 /**
@@ -44,7 +43,7 @@ export interface RefitProblem {
  * preconditioner. Weights of inputs that are always zero stay. One product with H an iteration.
  */
 export async function refit(backend: Backend, problem: RefitProblem): Promise<void> {
-  const { weight, mask, target, hessian, iterations, signal, onProgress } = problem;
+  const { weight, mask, target, hessian, iterations, signal } = problem;
   const { ops } = backend;
   const [rows, cols] = [rowsOf(weight), colsOf(weight)];
   const equal = await equilibrate(backend, hessian, DAMPING);
@@ -104,7 +103,6 @@ export async function refit(backend: Backend, problem: RefitProblem): Promise<vo
         norms.map((norm, row) => (step[row] === 0 ? 0 : norm / before[row])),
       );
       backend.copy(image, direction);
-      onProgress?.((i + 1) / iterations);
     }
     ops.transpose(fitted, weight);
     ops.scaleColumns(weight, equal.back);

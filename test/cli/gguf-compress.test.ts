@@ -5,7 +5,16 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { repositoryRoot, skipUnless } from "../shared.js";
-import { compressArgs, EVALUATION, fails, MODEL, PROGRAM, penjing, scratch } from "./program.js";
+import {
+  compressArgs,
+  EVALUATION,
+  fails,
+  MODEL,
+  PROGRAM,
+  penjing,
+  scratch,
+  smallDisk,
+} from "./program.js";
 
 const test = suite("cli compress to gguf");
 const folder = scratch(test);
@@ -138,14 +147,7 @@ test("outputs that cannot be are refused", async () => {
   );
 });
 
-/** Mounts a small file system, which only root may; undefined when it cannot. */
-function smallDisk(): string | undefined {
-  const path = scratch(test);
-  const args = ["-t", "tmpfs", "-o", "size=1m", "penjing-test", path];
-  return spawnSync("mount", args).status === 0 ? path : undefined;
-}
-
-const disk = smallDisk();
+const disk = smallDisk(test);
 skipUnless(
   test,
   disk !== undefined,

@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { openDiskFiles } from "../../src/platform/disk-files.js";
 import { refused } from "../checkpoint/crafted.js";
 import { repositoryRoot, skipUnless } from "../shared.js";
-import { EVALUATION, fails, MODEL, penjing, scratch } from "./program.js";
+import { EVALUATION, fails, MODEL, penjing, scratch, smallDisk } from "./program.js";
 
 const test = suite("cli export to gguf");
 const folder = scratch(test);
@@ -99,14 +99,7 @@ test("no file has its name before all are complete, and an error leaves none", a
   assert.not(existsSync(at("never.gguf")) || existsSync(at("never.gguf.partial")));
 });
 
-/** Mounts a small file system, which only root may; undefined when it cannot. */
-function smallDisk(): string | undefined {
-  const path = scratch(test);
-  const args = ["-t", "tmpfs", "-o", "size=1m", "penjing-test", path];
-  return spawnSync("mount", args).status === 0 ? path : undefined;
-}
-
-const disk = smallDisk();
+const disk = smallDisk(test);
 skipUnless(
   test,
   disk !== undefined,

@@ -12,6 +12,7 @@ import {
   PROGRAM,
   penjing,
   scratch,
+  smallDisk,
 } from "./program.js";
 
 const test = suite("cli as a process");
@@ -155,14 +156,7 @@ test("a path with spaces and letters of other scripts", async () => {
   assert.ok(readdirSync(out).includes("penjing.json"));
 });
 
-/** Mounts a small file system, which only root may; undefined when it cannot. */
-function smallDisk(): string | undefined {
-  const path = scratch(test);
-  const args = ["-t", "tmpfs", "-o", "size=1m", "penjing-test", path];
-  return spawnSync("mount", args).status === 0 ? path : undefined;
-}
-
-const disk = smallDisk();
+const disk = smallDisk(test);
 skipUnless(
   test,
   disk !== undefined,

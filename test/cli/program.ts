@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -66,6 +66,13 @@ export function scratch<T>(test: Test<T>): string {
   const folder = mkdtempSync(join(tmpdir(), "penjing-test-"));
   test.after(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** Mounts a small file system, which only root may; undefined when it cannot. */
+export function smallDisk<T>(test: Test<T>): string | undefined {
+  const path = scratch(test);
+  const args = ["-t", "tmpfs", "-o", "size=1m", "penjing-test", path];
+  return spawnSync("mount", args).status === 0 ? path : undefined;
 }
 
 /** A copy of the embedded model's folder that a test may damage. */
