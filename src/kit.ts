@@ -85,7 +85,7 @@ export { Random } from "./random.js";
 export { pacer, pause } from "./run.js";
 export type { Keeper, Snapshot } from "./snapshot.js";
 export { formatSparsity, parseSparsity, removedCount, type Sparsity } from "./sparsity.js";
-export type { InputTurn, Statistic, Statistics } from "./statistic.js";
+export type { InputTurn, Residual, Statistic, Statistics } from "./statistic.js";
 export { operationSteps, type Work, type WorkSteps } from "./steps.js";
 export {
   colsOf,

@@ -249,6 +249,20 @@ export function outerTensors({ names = LLAMA_NAMES }: Named) {
   };
 }
 
+/**
+ * The factors with which linears add their outputs to the residual stream, by name. Left out are those
+ * whose outputs a norm changes first, and in a parallel block all but the last.
+ */
+export function residualFactors({ branches, parallel }: BlockSpec): Map<string, number> {
+  const factors = new Map<string, number>();
+  for (const { layer, after, scale = 1 } of parallel ? branches.slice(-1) : branches) {
+    for (const { name, writes } of Object.values<Site>(layer.sites)) {
+      if (writes === "stream" && !after) factors.set(name, scale);
+    }
+  }
+  return factors;
+}
+
 /** The linears of a block, in the order in which a forward uses them. */
 export function sitesOf({ branches }: BlockSpec): Site[] {
   return branches.flatMap(({ layer }) => Object.values<Site>(layer.sites));

@@ -76,7 +76,7 @@ const MEMBERS: { readonly [Kind in keyof Kinds]: Members } = {
   statistics: {
     name: "string",
     summary: "string",
-    sees: "=input|both",
+    sees: "=input|both|residual",
     shape: "function",
     add: "function",
     finish: "function?",

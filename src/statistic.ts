@@ -20,6 +20,12 @@ export interface InputTurn {
   rows(w: Tensor): void;
 }
 
+/** The residual stream that a linear's outputs are added to, each [tokens, hiddenSize]. */
+export interface Residual {
+  readonly dense: Tensor;
+  readonly compressed: Tensor;
+}
+
 /**
  * Something that calibration gathers batch by batch. After a rotation of the inputs it is turned,
  * read off another statistic, or, where it says neither, gathered again from the rotated block.
@@ -30,18 +36,24 @@ export interface Statistic {
   readonly summary: string;
   /**
    * What it is shown of a layer, batch by batch, each [tokens, inFeatures]: the inputs behind the blocks
-   * as they are compressed so far, or with them those of the dense model, token by token. What sees both
-   * must have `turn` or `from`.
+   * as they are compressed so far, or with them those of the dense model, token by token, or these and
+   * the residual streams of the two. What sees both must have `turn` or `from`; what sees the residual is
+   * always gathered from the rotated block.
    */
-  readonly sees: "input" | "both";
-  /** The f32 tensor that is gathered; it begins as zeros. */
-  shape(inFeatures: number): readonly number[];
+  readonly sees: "input" | "both" | "residual";
+  /**
+   * The f32 tensor that is gathered; it begins as zeros.
+   *
+   * @param outFeatures of the first linear that reads the inputs
+   */
+  shape(inFeatures: number, outFeatures: number): readonly number[];
   /**
    * The steps of adding a batch. A step that takes time of its own, such as a plug-in's operation,
    * yields its promise.
    *
    * @param sequences those of all batches together
-   * @param dense the dense model's inputs, for what sees both
+   * @param dense the dense model's inputs, for what sees them
+   * @param residual for what sees it
    */
   add(
     backend: Backend,
@@ -49,6 +61,7 @@ export interface Statistic {
     gathered: Tensor,
     sequences: number,
     dense?: Tensor,
+    residual?: Residual,
   ): WorkSteps;
   /** Completes what was gathered, in place. */
   finish?(backend: Backend, gathered: Tensor): void;
@@ -62,6 +75,11 @@ export interface Statistic {
         read(backend: Backend, other: Tensor, sequences: number): Promise<Tensor>;
       }
     | undefined;
+}
+
+/** Whether it compares the dense model's inputs with the compressed one's. */
+export function comparesModels({ sees }: Pick<Statistic, "sees">): boolean {
+  return sees !== "input";
 }
 
 export function disposeStatistics(statistics: Iterable<Statistics>): void {

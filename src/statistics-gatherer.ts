@@ -1,7 +1,7 @@
 import type { Backend } from "./backend.js";
 import { gpuGaveNonFinite, PenjingError } from "./errors.js";
 import { HessianCheck } from "./hessian-check.js";
-import type { Statistic, Statistics } from "./statistic.js";
+import type { Residual, Statistic, Statistics } from "./statistic.js";
 import type { Work } from "./steps.js";
 import { rowsOf, type Tensor } from "./tensor.js";
 
@@ -13,17 +13,18 @@ export class StatisticsGatherer {
   private readonly check?: HessianCheck;
 
   /**
-   * @param wanted what is gathered
+   * @param shape [outFeatures, inFeatures] of the first linear that reads the inputs
    * @param sequences sequences that the inputs come from
+   * @param wanted what is gathered
    */
   constructor(
     private readonly backend: Backend,
-    inFeatures: number,
+    [outFeatures, inFeatures]: readonly [number, number],
     private readonly sequences: number,
     private readonly wanted: Iterable<Statistic>,
   ) {
     const made = [...wanted].map(
-      (one) => [one.name, backend.zeros(one.shape(inFeatures))] as const,
+      (one) => [one.name, backend.zeros(one.shape(inFeatures, outFeatures))] as const,
     );
     this.tensors = Object.fromEntries(made);
     if (backend.name === "webgpu" && this.tensors.hessian) {
@@ -36,8 +37,9 @@ export class StatisticsGatherer {
    *
    * @param input [tokens, inFeatures]
    * @param dense the same of the dense model, where a statistic sees both
+   * @param residual the streams of both models, where a statistic sees them
    */
-  *add(input: Tensor, dense?: Tensor): Work {
+  *add(input: Tensor, dense?: Tensor, residual?: Residual): Work {
     this.tokens += rowsOf(input);
     for (const statistic of this.wanted) {
       yield* statistic.add(
@@ -46,6 +48,7 @@ export class StatisticsGatherer {
         this.tensors[statistic.name],
         this.sequences,
         dense,
+        residual,
       );
     }
     if (this.check) yield* this.check.add(input);

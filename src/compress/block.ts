@@ -34,7 +34,7 @@ export interface StartedStep {
  * @returns the replaced layers, in the order in which a forward uses them, and what else changed
  */
 export async function* compressBlock(
-  { model, passes, denseAdvances: isDense, followsReplaced }: RunTools,
+  { model, passes, denseAdvances: isDense, denseWaits }: RunTools,
   steps: readonly StartedStep[],
   layer: number,
   advance: boolean,
@@ -57,8 +57,7 @@ export async function* compressBlock(
     for (const { run } of steps) await run.prepare?.(state.block);
     const needs = statisticsNeeded(model, steps, layer);
     const { dense } = passes.calibration;
-    // What is gathered later needs the dense stream where it is.
-    const advanceDense = advance && dense !== undefined && !followsReplaced;
+    const advanceDense = advance && dense !== undefined && !denseWaits;
     if (needs.size > 0 || advanceDense) {
       const options = { advance: false, advanceDense };
       state.statistics = yield* passes.gather("calibrate", state.block, needs, options);

@@ -15,6 +15,7 @@ import { Passes } from "./pass.js";
 import type { Course } from "./progress.js";
 import type { Recipe } from "./recipe.js";
 import { dropStreams, hasStreams, keepStreams, restoreStreams } from "./resume.js";
+import { statisticsOf } from "./solve.js";
 import type { Transform } from "./transform.js";
 import { findUnit, type Unit, UnitWriter } from "./unit.js";
 import type { Windows } from "./windows.js";
@@ -83,9 +84,14 @@ async function* blocksFrom(
     hasWindows && recipe.statistics === "true-sequential"
       ? (layer: number, input: string) => isReplacedBefore(model.spec, steps, layer, input)
       : undefined;
+  const gathered = steps.flatMap(({ layers }) => [...layers.values()]).flatMap(statisticsOf);
+  // What is gathered once a block is turned, or some of its linears are replaced, needs it there.
+  const denseWaits =
+    followsReplaced !== undefined ||
+    gathered.some((name) => registry.statistics[name].sees === "residual");
   const tools = {
     ...{ model, passes, journal, budget, seed, layerError },
-    ...{ denseAdvances, followsReplaced },
+    ...{ denseAdvances, denseWaits, followsReplaced },
   };
   const started: StartedStep[] = steps.map((plan) => ({ plan, run: plan.start(tools) }));
   /** The block that the stream stands before. */

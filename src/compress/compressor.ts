@@ -26,6 +26,7 @@ import { embeddingName, readLargeModel, type StoredModel } from "../models/store
 import { describeOutput, REPORT_FILE } from "../models/written.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
 import { pause } from "../run.js";
+import { comparesModels } from "../statistic.js";
 import { compressBlocks, note } from "./blocks.js";
 import { refuseBudget } from "./budget.js";
 import { copyBeside, formsOf, Output } from "./commit.js";
@@ -36,7 +37,7 @@ import { Course, type Progress } from "./progress.js";
 import { planRecipe, readRecipe } from "./recipe.js";
 import { openCompressRegistry } from "./registry.js";
 import { openWorkplace, RunFacts, type Workplace } from "./resume.js";
-import { type LayerPlan, statisticsOf } from "./solve.js";
+import { anchorOf, type LayerPlan, statisticsOf } from "./solve.js";
 import { Sources } from "./sources.js";
 import { refuseReaders, type Transform } from "./transform.js";
 import type { Unit } from "./unit.js";
@@ -273,7 +274,7 @@ function pluginsOf(
 function comparer(steps: readonly Transform[], { statistics }: Registry): string | undefined {
   const plans = steps.flatMap(({ layers }) => [...layers.values()]);
   const plan = plans.find((one) =>
-    statisticsOf(one).some((name) => statistics[name].sees === "both"),
+    statisticsOf(one).some((name) => comparesModels(statistics[name])),
   );
-  return plan && (plan.anchor > 0 ? "anchor" : plan.method.name);
+  return plan && (anchorOf(plan) ?? plan.method.name);
 }

@@ -26,6 +26,7 @@ export interface FlatOverride {
   readonly method?: MethodName | QuantizerName | (string & {}) | undefined;
   readonly sparsity?: SparsityText | number | undefined;
   readonly anchor?: number | undefined;
+  readonly anchorResidual?: number | undefined;
   readonly refit?: number | undefined;
   /** They take the place of an earlier override's. */
   readonly options?: Readonly<Record<string, OptionValue | undefined>> | undefined;
@@ -39,6 +40,8 @@ export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   readonly sparsity?: SparsityText | number | undefined;
   /** As in `ANCHOR`. @default 0 */
   readonly anchor?: number | undefined;
+  /** As in `ANCHOR`. @default 0 */
+  readonly anchorResidual?: number | undefined;
   /** As in `REFIT`. @default 0 */
   readonly refit?: number | undefined;
   /** Options of the method by name. @default {} */

@@ -19,12 +19,12 @@ import { definedOnly, resolveOptions } from "../options.js";
 import type { PluginOptions } from "../plugin.js";
 import type { Registry } from "../registry.js";
 import { formatSparsity, type SparsityText } from "../sparsity.js";
-import type { Statistic, Statistics } from "../statistic.js";
+import { comparesModels, type Statistic, type Statistics } from "../statistic.js";
 import { StatisticsGatherer } from "../statistics-gatherer.js";
 import { paceSteps } from "../steps.js";
 import type { Tensor } from "../tensor.js";
 import { openCompressRegistry } from "./registry.js";
-import { disposeSolved, solveLayer, statisticsOf } from "./solve.js";
+import { anchorOf, disposeSolved, solveLayer, statisticsOf } from "./solve.js";
 import { layerPlan, pruneKind } from "./transforms/prune.js";
 
 export interface PruneLinearOptions extends BackendOptions, PluginOptions {
@@ -151,15 +151,19 @@ async function pruneOn(
   );
   const ownNeeds = method.needs(plan.options).length > 0;
   const cure = ownNeeds ? 'use method "magnitude"' : "leave it out";
-  const addition = plan.anchor > 0 ? "anchor" : "refit";
+  const addition = anchorOf(plan) ?? "refit";
   need(
     needs.length === 0 || activations !== undefined || hessian !== undefined,
     `${ownNeeds ? method.name : addition} needs the layer's inputs; give activations or hessian, or ${cure}.`,
   );
   need(
-    !needs.some((name) => registry.statistics[name].sees === "both") ||
+    plan.anchorResidual === 0,
+    "anchorResidual makes up for the residual stream, which a linear alone does not have; leave it out.",
+  );
+  need(
+    !needs.some((name) => comparesModels(registry.statistics[name])) ||
       (activations !== undefined && denseActivations !== undefined),
-    `${plan.anchor > 0 ? "anchor" : method.name} compares the layer's inputs with those of the dense model; give them as activations and denseActivations.`,
+    `${anchorOf(plan) ?? method.name} compares the layer's inputs with those of the dense model; give them as activations and denseActivations.`,
   );
   need(
     !denseActivations || denseActivations.length === activations?.length,
@@ -191,6 +195,7 @@ async function pruneOn(
     const statistics = inputs
       ? await gather(
           backend,
+          [rows, cols],
           inputs,
           sequences,
           // The Hessian serves the error too.
@@ -236,13 +241,14 @@ async function pruneOn(
 /** Statistics of one matrix of inputs. */
 async function gather(
   backend: Backend,
+  shape: readonly [number, number],
   activations: Tensor,
   sequences: number,
   wanted: readonly Statistic[],
   dense: Tensor | undefined,
   signal: AbortSignal | undefined,
 ): Promise<Statistics> {
-  const gatherer = new StatisticsGatherer(backend, activations.shape[1], sequences, wanted);
+  const gatherer = new StatisticsGatherer(backend, shape, sequences, wanted);
   try {
     await paceSteps(gatherer.add(activations, dense), signal);
     return await gatherer.finish("pruneLinear");

@@ -2,7 +2,7 @@ import type { Backend } from "../backend.js";
 import { sitesOf } from "../model.js";
 import type { BlockWeights, LinearObserver } from "../models/decoder.js";
 import { pause, settlesWithin } from "../run.js";
-import type { Statistic, Statistics } from "../statistic.js";
+import { comparesModels, type Statistic, type Statistics } from "../statistic.js";
 import { StatisticsGatherer } from "../statistics-gatherer.js";
 import { paceSteps } from "../steps.js";
 import type { Tensor } from "../tensor.js";
@@ -46,33 +46,52 @@ export interface GatherOptions extends Omit<PassOptions, "observe" | "dense" | "
   readonly denseBlock?: BlockWeights | undefined;
 }
 
+/** What is kept of a linear in the dense model. */
+interface DenseInput {
+  readonly input: Tensor;
+  readonly residual?: Tensor | undefined;
+}
+
 /** Inputs of a batch in the dense model, kept until those of the compressed one come by. */
 class DenseInputs {
-  /** Linears whose inputs are kept. */
-  readonly wanted = new Set<string>();
-  private readonly kept = new Map<string, Tensor>();
-  private last: Tensor | undefined;
+  /** Linears whose inputs are kept, and whether the residual stream is too. */
+  readonly wanted = new Map<string, boolean>();
+  private readonly kept = new Map<string, DenseInput>();
+  private last: DenseInput | undefined;
 
   constructor(private readonly backend: Backend) {}
 
-  readonly observe: LinearObserver = (name, input) => {
-    if (!this.wanted.has(name)) return undefined;
-    const copy = this.backend.zeros(input.shape);
-    this.backend.copy(input, copy);
-    this.kept.set(name, copy);
+  readonly observe: LinearObserver = (name, input, residual) => {
+    const wanted = this.wanted.get(name);
+    if (wanted === undefined) return undefined;
+    this.kept.set(name, {
+      input: this.copied(input),
+      residual: wanted ? this.copied(residual) : undefined,
+    });
     return undefined;
   };
 
+  private copied(tensor: Tensor): Tensor {
+    const copy = this.backend.zeros(tensor.shape);
+    this.backend.copy(tensor, copy);
+    return copy;
+  }
+
   /** What was kept of a linear, until the next is taken. */
-  take(name: string): Tensor | undefined {
-    this.last?.dispose();
+  take(name: string): DenseInput | undefined {
+    this.free(this.last);
     this.last = this.kept.get(name);
     this.kept.delete(name);
     return this.last;
   }
 
+  private free(one: DenseInput | undefined): void {
+    one?.input.dispose();
+    one?.residual?.dispose();
+  }
+
   dispose(): void {
-    for (const tensor of [this.last, ...this.kept.values()]) tensor?.dispose();
+    for (const one of [this.last, ...this.kept.values()]) this.free(one);
   }
 }
 
@@ -153,11 +172,18 @@ export class Passes {
         const wanted = needs.get(name);
         if (!wanted) continue;
         const chosen = [...wanted].map((statistic) => this.known[statistic]);
-        gatherers.set(name, new StatisticsGatherer(backend, shape[1], samples, chosen));
-        if (chosen.some(({ sees }) => sees === "both")) dense.wanted.add(name);
+        gatherers.set(name, new StatisticsGatherer(backend, shape, samples, chosen));
+        if (!chosen.some(comparesModels)) continue;
+        dense.wanted.set(
+          name,
+          chosen.some(({ sees }) => sees === "residual"),
+        );
       }
-      const observe: LinearObserver = (name, input) =>
-        gatherers.get(name)?.add(input, dense.take(name));
+      const observe: LinearObserver = (name, input, compressed) => {
+        const beside = dense.take(name);
+        const residual = beside?.residual && { dense: beside.residual, compressed };
+        return gatherers.get(name)?.add(input, beside?.input, residual);
+      };
       const until = [...gatherers.keys()].at(-1);
       const beside =
         dense.wanted.size > 0 || advanceDense

@@ -38,12 +38,15 @@ export function needsWithRotation(
   objective: RotationObjective,
   known: Known,
 ): NeedsWithRotation {
-  if (!turnsOf(input).reads) return { before: needs, after: [] };
-  const isTold = (name: string) => known[name].turn ?? known[name].from;
+  const isTurned = turnsOf(input).reads !== undefined;
+  // The residual stream turns, whatever a linear reads.
+  const isTold = (name: string) =>
+    known[name].sees !== "residual" && (!isTurned || known[name].turn || known[name].from);
   const own = needs.filter(isTold);
+  const after = needs.filter((name) => !isTold(name));
+  if (!isTurned) return { before: own, after };
   const read = own.flatMap((name) => known[name].from?.statistic ?? []);
   const search = objective === "magnitude" ? [] : ["hessian"];
-  const after = needs.filter((name) => !isTold(name));
   return { before: [...own, ...read, ...search], after };
 }
 

@@ -3,7 +3,7 @@ import type { Backend } from "../backend.js";
 import { decode } from "../decode.js";
 import { type Form, partsIn } from "../form.js";
 import { layerError } from "../layer-error.js";
-import { ANCHOR_NEEDS, anchoredTarget } from "../least-squares/anchor.js";
+import { anchoredTarget } from "../least-squares/anchor.js";
 import { refit } from "../least-squares/refit.js";
 import type { AnyMethod, LinearProblem, PruneOutcome } from "../method.js";
 import type { FormTree } from "../models/stored-forms.js";
@@ -22,17 +22,30 @@ export interface LayerPlan {
   readonly stores?: "codes" | "values" | undefined;
   /** As `ANCHOR` says. */
   readonly anchor: number;
+  /** As `ANCHOR` says, for a linear that adds to the residual stream; over the factor that it adds with. */
+  readonly anchorResidual: number;
   /** As `REFIT` says. */
   readonly refit: number;
 }
 
 /** Names of the statistics that a plan reads. */
-export function statisticsOf({ method, options, anchor, refit }: LayerPlan): string[] {
+export function statisticsOf(plan: LayerPlan): string[] {
+  const { method, options, anchor, anchorResidual, refit } = plan;
   return [
     ...method.needs(options),
-    ...(anchor > 0 ? ANCHOR_NEEDS : []),
+    ...(anchor > 0 ? ["hessian", "crossMoment"] : []),
+    ...(anchorResidual > 0 ? ["hessian", "residualMoment"] : []),
     ...(refit > 0 ? ["hessian"] : []),
   ];
+}
+
+/** The option that gives a layer another target than its weight; undefined where none does. */
+export function anchorOf({
+  anchor,
+  anchorResidual,
+}: Pick<LayerPlan, "anchor" | "anchorResidual">): "anchor" | "anchorResidual" | undefined {
+  if (anchor > 0) return "anchor";
+  return anchorResidual > 0 ? "anchorResidual" : undefined;
 }
 
 /** What one layer became: a line of the report. */
@@ -142,11 +155,13 @@ async function targetOf(
   backend: Backend,
   { name, original, plan, statistics, signal }: SolveOptions,
 ): Promise<Tensor> {
-  const { anchor } = plan;
-  if (anchor === 0) return original;
-  const { hessian, crossMoment } = statistics.tensors;
-  const problem = { name, weight: original, hessian, crossMoment, anchor, signal };
-  return anchoredTarget(backend, problem);
+  const { anchor, anchorResidual } = plan;
+  if (!anchorOf(plan)) return original;
+  const { hessian, crossMoment, residualMoment } = statistics.tensors;
+  return anchoredTarget(backend, {
+    ...{ name, weight: original, hessian, signal },
+    ...{ crossMoment, anchor, residualMoment, anchorResidual },
+  });
 }
 
 /** Fits what was kept to the target, where that is asked for. What it did, for the report. */
@@ -166,7 +181,7 @@ async function fit(
   },
 ): Promise<Record<string, number>> {
   const { hessian } = statistics.tensors;
-  const { anchor, refit: iterations } = plan;
+  const { refit: iterations } = plan;
   const figures: Record<string, number> = {};
   const errorNow = async () => {
     const effective = outcome.form ? await decode(backend, outcome.form) : weight;
@@ -182,7 +197,7 @@ async function fit(
     await refit(backend, { weight, mask, target, hessian, iterations, signal });
     figures.errorAfterRefit = await errorNow();
   }
-  if (anchor > 0) figures.anchoredError = figures.errorAfterRefit ?? (await errorNow());
+  if (anchorOf(plan)) figures.anchoredError = figures.errorAfterRefit ?? (await errorNow());
   return figures;
 }
 

@@ -132,6 +132,8 @@ export interface RunTools {
   readonly layerError: boolean;
   /** Whether the dense block runs once more for its outputs. */
   readonly denseAdvances: boolean;
+  /** Whether the dense model's stream waits before the block until it is done. */
+  readonly denseWaits: boolean;
   /**
    * Whether a shared input of a block is to be gathered once the linears before it are replaced;
    * absent where none is.

@@ -16,10 +16,15 @@ export const ANCHOR = {
     description:
       "how far a layer makes up for what the compressed blocks before it do to its inputs: 0 not at all, 1 as far as least squares can; costs a second run of the dense model",
   },
+  anchorResidual: {
+    kind: "number",
+    default: 0,
+    min: 0,
+    max: 1,
+    description:
+      "how far the layers that add to the residual stream (o and down) make up for what it lacks there by now: 0 not at all, 1 as far as least squares can; costs what anchor costs",
+  },
 } as const satisfies OptionSpecs;
-
-/** The statistics that an anchored target is computed from. */
-export const ANCHOR_NEEDS = ["hessian", "crossMoment"] as const;
 
 /** Share that the Hessian's diagonal is raised by, so that what the text hardly shows is not corrected. */
 const DAMPING = 0.01;
@@ -31,24 +36,31 @@ export interface AnchorProblem {
   readonly weight: Tensor;
   /** H, f32 [cols, cols]: (2 / sequences) X̂ᵀX̂ of the inputs behind the compressed blocks. */
   readonly hessian: Tensor;
-  /** C, f32 [cols, cols]: (2 / sequences) XᵀX̂ with the dense model's inputs X. */
-  readonly crossMoment: Tensor;
-  /** From 0, where the target is W, to 1, where it best gives X Wᵀ from X̂. */
+  /** C, f32 [cols, cols]: (2 / sequences) XᵀX̂ with the dense model's inputs X. Read unless `anchor` is 0. */
+  readonly crossMoment?: Tensor | undefined;
+  /** a: from 0, where the target is W, to 1, where it best gives X Wᵀ from X̂. */
   readonly anchor: number;
+  /**
+   * M, f32 [rows, cols]: (2 / sequences) (R - R̂)ᵀX̂ of the residual stream that the outputs are added to.
+   * Read unless `anchorResidual` is 0.
+   */
+  readonly residualMoment?: Tensor | undefined;
+  /** b: how far the target makes up for what the residual stream lacks. @default 0 */
+  readonly anchorResidual?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * What a layer should compute in the place of W, now that its inputs are no longer the dense model's:
- * W* = (W C_a + d W diag(H)) (H + d diag(H))⁻¹ with C_a = (1 - a) H + a C and d = 0.01, which is
- * W + a W (C - H) (H + d diag(H))⁻¹. With a = 1 and no damping W* minimises ||X̂ W*ᵀ - X Wᵀ||². The part
- * a is QEP's (arXiv 2504.09629, equation 8).
+ * W* = (W C_a + b M + d W diag(H)) (H + d diag(H))⁻¹ with C_a = (1 - a) H + a C and d = 0.01, which is
+ * W + (a W (C - H) + b M) (H + d diag(H))⁻¹. With a = b = 1 and no damping W* minimises
+ * ||R̂ + X̂ W*ᵀ - R - X Wᵀ||². The part a is QEP's (arXiv 2504.09629, equation 8); the part b is penjing's own.
  *
  * @returns W*, a new tensor
  * @throws PenjingError when the damped Hessian does not factorise
  */
 export async function anchoredTarget(backend: Backend, problem: AnchorProblem): Promise<Tensor> {
-  const { name, weight, hessian, crossMoment, anchor, signal } = problem;
+  const { name, weight, hessian, anchor, anchorResidual = 0, signal } = problem;
   const { ops } = backend;
   const equal = await equilibrate(backend, hessian, DAMPING);
   const scratch: Tensor[] = [];
@@ -67,20 +79,27 @@ export async function anchoredTarget(backend: Backend, problem: AnchorProblem): 
       );
     }
     scratch.push(root);
-    const difference = blank(hessian);
-    ops.subtract(crossMoment, hessian, difference);
     const [moved, half] = [blank(weight), blank(weight)];
     const multiply = (a: Tensor, b: Tensor, out: Tensor, options?: GemmOptions) =>
       paceSteps(gemmSteps(backend, a, b, out, options), signal);
-    // Rows of moved are W (C - H), then those times D⁻¹ (D⁻¹ (H + d diag H) D⁻¹)⁻¹ D⁻¹.
-    await multiply(weight, difference, moved);
+    // Rows of moved are a W (C - H) + b M, then those times D⁻¹ (D⁻¹ (H + d diag H) D⁻¹)⁻¹ D⁻¹.
+    if (anchor > 0) {
+      const difference = blank(hessian);
+      ops.subtract(problem.crossMoment!, hessian, difference);
+      await multiply(weight, difference, moved);
+      ops.scale(moved, anchor);
+    }
+    if (anchorResidual > 0) {
+      backend.copy(problem.residualMoment!, half);
+      ops.scale(half, anchorResidual);
+      ops.add(moved, half);
+    }
     ops.scaleColumns(moved, equal.back);
     await multiply(moved, root, half, { transposeB: true });
     await multiply(half, root, moved);
     ops.scaleColumns(moved, equal.back);
     // Nothing is known of inputs that are always zero.
     ops.scaleColumns(moved, equal.alive);
-    ops.scale(moved, anchor);
     backend.copy(weight, target);
     ops.add(target, moved);
     return target;

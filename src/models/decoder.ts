@@ -62,8 +62,15 @@ export function disposeOuter({ embedding, positions, finalNorm, head }: OuterWei
   if (head !== embedding) head.dispose();
 }
 
-/** Sees the input of each linear [tokens, inFeatures] while a block runs; must not keep it longer than its steps. */
-export type LinearObserver = (name: string, input: Tensor) => WorkSteps | undefined;
+/**
+ * Sees the input of each linear [tokens, inFeatures] while a block runs, and the residual stream
+ * [tokens, hiddenSize] that its branch adds to; must not keep them longer than its steps.
+ */
+export type LinearObserver = (
+  name: string,
+  input: Tensor,
+  residual: Tensor,
+) => WorkSteps | undefined;
 
 export interface BlockRun {
   /** Sequences that the rows of x are cut into, all of one length. @default 1 */
@@ -147,7 +154,7 @@ export class BlockRunner {
     const linear = (site: Site, input: Tensor, out: Tensor) =>
       this.linear(input, linears[site.name], out);
     function* observed(site: Site, input: Tensor, out: Tensor): Work {
-      yield* observe?.(site.name, input) ?? [];
+      yield* observe?.(site.name, input, x) ?? [];
       isOver = site.name === until;
       if (isOver) yield undefined;
       else yield* linear(site, input, out);

@@ -229,7 +229,7 @@ const MALFORMED: readonly [string, unknown, RegExp][] = [
   [
     "with a statistic that sees outputs",
     [{ name: "a", version: "1", statistics: [{ ...columnMaxima, sees: "output" }] }],
-    /sees of its statistic "columnMaxima" is output, must be input or both\.$/,
+    /sees of its statistic "columnMaxima" is output, must be input or both or residual\.$/,
   ],
   [
     "with a statistic of both models that no rotation turns",

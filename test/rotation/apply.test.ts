@@ -20,7 +20,7 @@ import { statistics as known } from "../../src/statistics/index.js";
 import { StatisticsGatherer } from "../../src/statistics-gatherer.js";
 import type { Tensor } from "../../src/tensor.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
-import { addBoth, foldBlock, foldedModel, realModel } from "./blocks.js";
+import { addBoth, foldBlock, foldedModel, realModel, TURNED } from "./blocks.js";
 import { randomOrthogonal } from "./random.js";
 
 const test = suite("rotation apply");
@@ -133,8 +133,7 @@ test("turned statistics are those gathered from the rotated block", async () => 
   turnColumns(backend, hidden, outcome.q);
   const gatherers = new Map<string, StatisticsGatherer>();
   for (const { name, shape } of sites) {
-    const [, cols] = shape;
-    gatherers.set(name, new StatisticsGatherer(backend, cols, samples, Object.values(known)));
+    gatherers.set(name, new StatisticsGatherer(backend, shape, samples, TURNED));
   }
   const runner = new BlockRunner(backend, spec, ids.length, length);
   runner.run(hidden, blocks[0], {

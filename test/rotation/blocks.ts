@@ -57,6 +57,9 @@ export function weightsOf(block: BlockWeights): Record<string, Tensor> {
   return Object.fromEntries(weights);
 }
 
+/** What is gathered before a block is turned. */
+export const TURNED = Object.values(known).filter(({ sees }) => sees !== "residual");
+
 /** Shows inputs to a gatherer, and in the place of the dense model's the same one token further. */
 export function* addBoth(
   backend: Backend,
@@ -95,8 +98,7 @@ export async function foldedModel(
     const block = foldBlock(backend, await loadBlock(model, backend, layer, { dense: true }));
     const gatherers = new Map<string, StatisticsGatherer>();
     for (const { name: input, shape } of rotatedInputs(block.spec)) {
-      const [, cols] = shape;
-      gatherers.set(input, new StatisticsGatherer(backend, cols, samples, Object.values(known)));
+      gatherers.set(input, new StatisticsGatherer(backend, shape, samples, TURNED));
     }
     const observe = (linear: string, x: Tensor) => addBoth(backend, gatherers.get(linear), x);
     runner.run(hidden, block, { sequences: samples, observe });

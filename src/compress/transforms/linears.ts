@@ -1,13 +1,20 @@
 /** What the kinds of steps share that replace linears one by one. */
 import { PenjingError } from "../../errors.js";
 import type { MatrixShape } from "../../form.js";
-import { type BlockSpec, blockTensor, type DecoderSpec, type Site, sitesOf } from "../../model.js";
+import {
+  type BlockSpec,
+  blockTensor,
+  type DecoderSpec,
+  residualFactors,
+  type Site,
+  sitesOf,
+} from "../../model.js";
 import { changeOptions } from "../../options.js";
 import { disposeStatistics } from "../../statistic.js";
 import { openReach } from "../globs.js";
 import { denseWeight, discardPruned, type PrunedLayer, pruneLayer, withPruned } from "../layer.js";
 import type { Steps } from "../pass.js";
-import { type LayerPlan, statisticsOf } from "../solve.js";
+import { anchorOf, type LayerPlan, statisticsOf } from "../solve.js";
 import type {
   BlockState,
   Phase,
@@ -103,11 +110,11 @@ export class LinearSteps implements Transform {
   get reader(): Reader | undefined {
     const plan = [...this.layers.values()].find((one) => statisticsOf(one).length > 0);
     if (!plan) return undefined;
-    const { method, options, anchor } = plan;
+    const { method, options } = plan;
     if (method.needs(options).length > 0) {
       return { name: method.name, cure: `take a method that needs none, such as ${this.unread}` };
     }
-    return { name: anchor > 0 ? "anchor" : "refit", cure: "leave it out" };
+    return { name: anchorOf(plan) ?? "refit", cure: "leave it out" };
   }
 
   phases(block: number): { readonly before: Phase[]; readonly after: Phase[] } {
@@ -121,8 +128,12 @@ export class LinearSteps implements Transform {
     return sites.filter(({ name }) => this.layers.has(blockTensor(this.spec, block, name)));
   }
 
+  /** What is done with a linear, `anchorResidual` as it adds to the residual stream. */
   plan(block: number, { name }: Site): LayerPlan {
-    return this.layers.get(blockTensor(this.spec, block, name))!;
+    const plan = this.layers.get(blockTensor(this.spec, block, name))!;
+    if (plan.anchorResidual === 0) return plan;
+    const factor = residualFactors(this.spec.blocks[block]).get(name);
+    return { ...plan, anchorResidual: factor ? plan.anchorResidual / factor : 0 };
   }
 
   isTimed(block: number): boolean {
@@ -175,7 +186,7 @@ class LinearRun implements TransformRun {
   }
 
   async *apply(state: BlockState, share: number): Steps<void> {
-    const { layerError, denseAdvances, followsReplaced } = this.tools;
+    const { layerError, denseAdvances, denseWaits, followsReplaced } = this.tools;
     const { block, statistics, pruned } = state;
     const planned = this.steps.planned(block.layer);
     // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
@@ -183,7 +194,7 @@ class LinearRun implements TransformRun {
       this.ownNeeds(block.layer, input).includes("hessian") ||
       statistics.get(input)?.tensors.hessian;
     state.measures ||= layerError && !planned.every(hasHessian);
-    const isDone = !denseAdvances && !this.steps.isFollowed && !followsReplaced;
+    const isDone = !denseAdvances && !this.steps.isFollowed && !denseWaits;
     for (const [i, site] of planned.entries()) {
       this.keepOnly(statistics, planned.slice(i));
       const isNext = site.input !== planned[i - 1]?.input;

@@ -89,7 +89,7 @@ export function pruneKind(registry: Registry) {
 
 /** Resolved options of the step as those of its method. */
 export function layerPlan(
-  { method, sparsity, anchor, refit, ...options }: ReadStep["options"],
+  { method, sparsity, anchor, anchorResidual, refit, ...options }: ReadStep["options"],
   { methods }: Registry,
 ): LayerPlan {
   return {
@@ -97,6 +97,7 @@ export function layerPlan(
     options,
     sparsity: parseSparsity(sparsity as string),
     anchor: anchor as number,
+    anchorResidual: anchorResidual as number,
     refit: refit as number,
   };
 }

@@ -46,7 +46,7 @@ export function quantizeKind(registry: Registry) {
     layout: CODES,
     cannotFollow: {},
     check(options: ReadStep["options"]) {
-      const { method: name, anchor: _, ...own } = options;
+      const { method: name, anchor: _, anchorResidual: __, ...own } = options;
       const method = registry.quantizers[name as string];
       for (const statistic of method.needs(own)) {
         lookUp(registry.statistics, statistic, `${methodName(method)}: needs`);
@@ -67,16 +67,17 @@ function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): Laye
     verb: "quantize",
     done: "quantized",
     twice: "what is quantized twice is off by both roundings",
-    planOf({ method: name, anchor, ...options }, layer, shape): LayerPlan {
+    planOf({ method: name, anchor, anchorResidual, ...options }, layer, shape): LayerPlan {
       const method = quantizers[name as string];
       const earlier = before.get(layer);
-      if (earlier) refuseEarlier(earlier, { ...options, anchor }, layer, shape);
+      if (earlier) refuseEarlier(earlier, { ...options, anchor, anchorResidual }, layer, shape);
       return {
         method,
         options,
         sparsity: earlier?.sparsity ?? { kind: "unstructured", ratio: 0 },
         // What was pruned before was moved by its own step, with its own anchor.
         anchor: earlier ? 0 : (anchor as number),
+        anchorResidual: earlier ? 0 : (anchorResidual as number),
         refit: 0,
         stores: layout === "dense" ? "values" : "codes",
       };
@@ -86,8 +87,8 @@ function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): Laye
 
 /** @throws PenjingError when what an earlier step leaves of a layer cannot be put on a grid */
 function refuseEarlier(
-  { method, options: own, anchor: moved }: LayerPlan,
-  { symmetric, anchor }: ReadStep["options"],
+  { method, options: own, ...earlier }: LayerPlan,
+  { symmetric, ...anchors }: ReadStep["options"],
   layer: string,
   shape: MatrixShape,
 ): void {
@@ -97,10 +98,11 @@ function refuseEarlier(
       `${layer}: ${method.name} makes a product of it, which is not quantized; let match and ignore keep the two apart.`,
     );
   }
-  if ((anchor as number) > 0 && moved === 0) {
+  for (const anchor of ["anchor", "anchorResidual"] as const) {
+    if ((anchors[anchor] as number) === 0 || earlier[anchor] > 0) continue;
     throw new PenjingError(
       "quantize",
-      `${layer}: it is pruned before, and what makes up for its inputs is chosen there; give \`anchor\` to the step that prunes it.`,
+      `${layer}: it is pruned before, and what makes up for its inputs is chosen there; give \`${anchor}\` to the step that prunes it.`,
     );
   }
   if (symmetric !== false) return;
