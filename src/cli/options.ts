@@ -64,11 +64,11 @@ export function withGgufFlags(command: Command): Command {
   return command
     .option(
       "--gguf-type <name>",
-      "with --layout gguf, type of the linears: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1 (default: what keeps the codes of quantized ones, and their own)",
+      "with --layout gguf, type of the linears: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, or the mixtures Q4_K_M and Q4_K_S (default: what keeps the codes of quantized ones, and their own)",
     )
     .option(
       "--gguf-embedding <name>",
-      "the same of embedding and head (default: Q8_0 beside quantized linears)",
+      "type of embedding and head (default: Q6_K and most linears' type beside K types, Q8_0 beside other quantized linears)",
     )
     .option("--gguf-pre <name>", "llama.cpp's name of the pre-tokenizer (default: what fits)");
 }

@@ -6,7 +6,8 @@ import { bitsOfCodes, holdsCodes } from "../checkpoint/gguf/write/codes.js";
 import { entryBytes } from "../checkpoint/gguf/write/header.js";
 import { PenjingError } from "../errors.js";
 import { type Asked, type Described, describeGguf } from "../export/gguf/describe.js";
-import { elementsOf, type GgufType, type Planned, typeOfCodes } from "../export/gguf/plan.js";
+import { elementsOf, type Planned, typeOfCodes } from "../export/gguf/plan.js";
+import type { GgufType, LinearTypes } from "../export/gguf/types.js";
 import { askedOf, nameOf, writeGguf } from "../export/gguf/write-gguf.js";
 import type { Form, Leaf, Numbers } from "../form.js";
 import { readLargeModel, type StoredModel } from "../models/stored.js";
@@ -64,7 +65,7 @@ function refuseCodes(
   weight: string,
   leaf: GridLeaf,
   type: GgufType,
-  asked: GgufType | undefined,
+  asked: LinearTypes | undefined,
 ): void {
   const { shape, numbers } = leaf;
   const { bits, symmetric, groupSize = shape[1] } = numbers;

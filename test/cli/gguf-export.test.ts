@@ -64,7 +64,7 @@ test("outputs that cannot be are refused, and what lies there stays", async () =
     /plain\] the layout gguf makes a file, whose name ends in \.gguf; .*plain\.gguf"/,
     ...["--out", at("plain")],
   );
-  await refuse(/"Q4_K_M" is not a type of GGUF/, "--gguf-type", "Q4_K_M", "--out", at("k.gguf"));
+  await refuse(/"Q3_K_M" is not a type of GGUF/, "--gguf-type", "Q3_K_M", "--out", at("k.gguf"));
   await refuse(/it lies inside the input folder/, "--out", join(MODEL, "model.gguf"));
   await fails(
     ["export", MODEL, "--gguf-type", "F16", "--out", at("plain")],

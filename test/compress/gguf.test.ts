@@ -181,6 +181,23 @@ test("a run that was stopped goes on, and ends with the same bytes", async () =>
   assert.is(Buffer.compare(files["model.gguf"], straight.files["model.gguf"]), 0);
 });
 
+/** A model whose rows are whole blocks of 256. */
+async function wide(): Promise<Checkpoint> {
+  const config = { hidden_size: 256, intermediate_size: 256, num_hidden_layers: 2 };
+  return (await tinyGguf(config)).checkpoint;
+}
+
+test("what is pruned becomes a mixture of K types", async () => {
+  const recipe = { ...QUICK, layout: "gguf", steps: [{ prune: { method: "magnitude" } }] } as const;
+  const { files, result } = await run(recipe, { source: await wide(), ggufType: "Q4_K_M" });
+  const found = await open(files);
+  const types = typesOf(found);
+  assert.is(types["model.layers.0.mlp.up_proj.weight"], "Q4_K");
+  assert.is(types["model.layers.1.mlp.down_proj.weight"], "Q6_K");
+  const bytes = [...found.tensors.values()].reduce((sum, one) => sum + one.stored!.byteLength, 0);
+  assert.is(result.totals.bytesAfter, bytes);
+});
+
 test("several files are one model", async () => {
   const { files, result } = await run(quantizing({ bits: 4 }), { shardBytes: 200_000 });
   assert.ok(result.files!.length > 2);
@@ -268,6 +285,13 @@ async function refusedAtOnce(recipe: GivenRecipe, { source, ...options }: Given,
   }, message);
   assert.is(events, 0);
 }
+
+test("codes that a mixture of K types does not hold: refused before any work", async () => {
+  const options = { source: await wide(), ggufType: "q4_k_m" };
+  const message =
+    /^\[ggufType\] .* Q4_K_M does not hold codes of 4 bits; choose Q4_0, or leave it out/;
+  await refusedAtOnce(quantizing({}), options, message);
+});
 
 test("families, tokenizers and widths that a GGUF file cannot hold: refused before any work", async () => {
   const recipe = quantizing({});

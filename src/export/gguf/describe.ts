@@ -19,20 +19,14 @@ import { plainConfig } from "../../layouts/index.js";
 import { readModelConfig } from "../../models/families/index.js";
 import type { StoredModel } from "../../models/stored.js";
 import { quote } from "../../quote.js";
-import {
-  chooseTypes,
-  fileTypeOf,
-  type GgufType,
-  isQuantized,
-  type Plan,
-  planTensors,
-} from "./plan.js";
+import { chooseTypes, type Plan, planTensors } from "./plan.js";
+import { fileTypeOf, type GgufType, isQuantized, type LinearTypes } from "./types.js";
 
 /** What was asked of a GGUF file. */
 export interface Asked {
   /** Of the linears. @default what keeps their codes, or their own dtype */
-  readonly linear?: GgufType | undefined;
-  /** Of embedding and head. @default Q8_0 beside quantized linears, else the same */
+  readonly linear?: LinearTypes | undefined;
+  /** Of embedding and head. @default as llama.cpp's beside K types, Q8_0 beside other quantized linears, else the same */
   readonly embedding?: GgufType | undefined;
   /** llama.cpp's name of the pre-tokenizer. @default the one that fits tokenizer.json */
   readonly pre?: string | undefined;

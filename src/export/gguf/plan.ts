@@ -5,61 +5,32 @@ import { ggmlNames } from "../../checkpoint/gguf/architectures.js";
 import { typeNamed } from "../../checkpoint/gguf/types.js";
 import { holdsCodes } from "../../checkpoint/gguf/write/codes.js";
 import type { GgufEntry } from "../../checkpoint/gguf/write/header.js";
-import { nearest, PenjingError } from "../../errors.js";
+import { PenjingError } from "../../errors.js";
 import type { Leaf } from "../../form.js";
 import { blockName, decoderTensors, modelSites, outerTensors } from "../../model.js";
 import { embeddingName, type StoredModel } from "../../models/stored.js";
-import { quote } from "../../quote.js";
 import { sizeOf } from "../../tensor.js";
+import {
+  fitting,
+  type GgufType,
+  isQuantized,
+  type LinearTypes,
+  linearType,
+  outerTypes,
+} from "./types.js";
 import { leafOf } from "./values.js";
-
-/** The types that are written, with llama.cpp's numbers for files that have mostly them. */
-const FILE_TYPES = {
-  ...{ F32: 0, F16: 1, BF16: 32, Q8_0: 7, Q4_0: 2, Q4_1: 3, Q5_0: 8, Q5_1: 9 },
-} as const;
-/** A type of tensors that is written to GGUF files. */
-export type GgufType = keyof typeof FILE_TYPES;
-export const GGUF_TYPES = Object.keys(FILE_TYPES) as readonly GgufType[];
-
-/** The type of tensors whose rows are no whole blocks, as in llama.cpp. */
-const FALLBACK: GgufType = "F16";
-/** The type of embedding and head beside quantized linears. */
-const EMBEDDING: GgufType = "Q8_0";
-
-/**
- * A type by its name.
- *
- * @param option for messages
- * @throws PenjingError for another name, proposing the nearest
- */
-export function ggufTypeNamed(name: string, option: string): GgufType {
-  const upper = name.toUpperCase();
-  if (Object.hasOwn(FILE_TYPES, upper)) return upper as GgufType;
-  const near = nearest(upper, GGUF_TYPES);
-  throw new PenjingError(
-    option,
-    `${quote(name)} is not a type of GGUF tensors that is written here${near ? `; did you mean ${quote(near)}?` : "."} Valid: ${GGUF_TYPES.join(", ")}.`,
-  );
-}
-
-/** llama.cpp's number for a file of this type. */
-export function fileTypeOf(type: GgufType): number {
-  return FILE_TYPES[type];
-}
-
-export function isQuantized(type: string): boolean {
-  return typeNamed(type).weights > 1;
-}
 
 /** Types of the linears, and of embedding and head. */
 export interface Types {
   /** Of those that are not among `codes`. */
-  readonly linear: GgufType;
+  readonly linear: LinearTypes;
   /** Of those that keep their codes, by the weight's name. */
   readonly codes: ReadonlyMap<string, GgufType>;
   readonly embedding: GgufType;
+  /** Of an embedding that is the head too as well. */
+  readonly head: GgufType;
   /** That of the most linears. */
-  readonly main: GgufType;
+  readonly main: LinearTypes;
 }
 
 /** Types that hold codes, the smallest first. */
@@ -72,11 +43,12 @@ export function typeOfCodes(leaf: Leaf<unknown>): GgufType | undefined {
 
 /**
  * @param given what was asked for. @default for linears on a grid a type that keeps their codes, and
- *   else their own dtype; Q8_0 for the embedding beside quantized linears
+ *   else their own dtype; for embedding and head what llama.cpp has beside K types, Q8_0 beside other
+ *   quantized linears
  */
 export function chooseTypes(
   model: StoredModel,
-  given: { readonly linear?: GgufType | undefined; readonly embedding?: GgufType | undefined },
+  given: { readonly linear?: LinearTypes | undefined; readonly embedding?: GgufType | undefined },
 ): Types {
   const { spec, weights } = model;
   const names = [...modelSites(spec).keys()].map((name) => `${name}.weight`);
@@ -93,13 +65,14 @@ export function chooseTypes(
   }
   const linear = given.linear ?? own();
   const main = commonest(names.map((name) => codes.get(name) ?? linear)) ?? linear;
-  const embedding = given.embedding ?? (codes.size > 0 || isQuantized(linear) ? EMBEDDING : linear);
-  return { linear, codes, embedding, main };
+  const outer = outerTypes([...codes.values()][0] ?? linear);
+  const { embedding = outer.embedding } = given;
+  return { linear, codes, embedding, head: given.embedding ?? outer.head, main };
 }
 
 /** The first of those that occur most often. */
-function commonest(types: readonly GgufType[]): GgufType | undefined {
-  const counts = new Map<GgufType, number>();
+function commonest<Type>(types: readonly Type[]): Type | undefined {
+  const counts = new Map<Type, number>();
   for (const type of types) counts.set(type, (counts.get(type) ?? 0) + 1);
   return [...counts].sort(([, one], [, other]) => other - one)[0]?.[0];
 }
@@ -137,18 +110,20 @@ export function planTensors(
   const tensors: Planned[] = Object.entries(factors).map(([name, values]) => ({
     ...{ name, type: "F32", shape: [values.length], values },
   }));
-  const misfits: Planned[] = [];
+  const misfits: Misfit[] = [];
+  const hasHead = !spec.tiedHead || architecture.needsHead === true;
+  const layers = spec.blocks.length;
   const add = (name: string, shape: readonly number[], source: string, first = 0) => {
-    const wanted = wantedType(name, shape, types, source);
-    const isWhole = shape[shape.length - 1] % typeNamed(wanted).weights === 0;
-    const type = isWhole ? wanted : FALLBACK;
-    tensors.push({ name, type, shape, source: { name: source, first } });
-    if (!isWhole) misfits.push({ name, type: wanted, shape });
+    const wanted = wantedType({ name, shape, source, layers, hasHead }, types);
+    const type = fitting(wanted, shape[shape.length - 1]);
+    const planned: Planned = { name, type, shape, source: { name: source, first } };
+    tensors.push(planned);
+    if (type !== wanted) misfits.push({ planned, wanted });
   };
   const embedding = embeddingName(model);
   add("token_embd.weight", shapes.get(outer.embedding)!, embedding);
   if (spec.positions) add("position_embd.weight", shapes.get(outer.positions)!, outer.positions);
-  for (let layer = 0; layer < spec.blocks.length; layer++) {
+  for (let layer = 0; layer < layers; layer++) {
     const prefix = `${blockName(spec, layer)}.`;
     for (const [name, shape] of shapes) {
       if (!name.startsWith(prefix)) continue;
@@ -165,7 +140,7 @@ export function planTensors(
   const bias = shapes.get(outer.finalNormBias);
   if (bias) add("output_norm.bias", bias, outer.finalNormBias);
   const head = spec.tiedHead ? embedding : outer.head;
-  if (!spec.tiedHead || architecture.needsHead) {
+  if (hasHead) {
     add("output.weight", [spec.vocabSize, spec.hiddenSize], head);
   }
   return { tensors, notes: misfitNotes(misfits) };
@@ -178,25 +153,44 @@ function unnamed({ checkpoint }: StoredModel, name: string): PenjingError {
   );
 }
 
-/** The type that a tensor would have if its rows were whole blocks. Vectors and positions are F32. */
-function wantedType(
-  name: string,
-  shape: readonly number[],
-  { linear, codes, embedding }: Types,
-  source: string,
-): GgufType {
-  if (shape.length < 2 || name.startsWith("position_embd.")) return "F32";
-  if (/^(token_embd|output)\./.test(name)) return embedding;
-  return codes.get(source) ?? linear;
+interface Wanting {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** The weight that it is. */
+  readonly source: string;
+  /** Of the model. */
+  readonly layers: number;
+  /** Whether the file has a head beside the embedding. */
+  readonly hasHead: boolean;
 }
 
-/** @param misfits with the types that they would have */
-function misfitNotes(misfits: readonly Planned[]): string[] {
+/** The type that a tensor would have if its rows were whole blocks. Vectors and positions are F32. */
+function wantedType(
+  { name, shape, source, layers, hasHead }: Wanting,
+  { linear, codes, embedding, head }: Types,
+): GgufType {
+  if (shape.length < 2 || name.startsWith("position_embd.")) return "F32";
+  if (name.startsWith("output.")) return head;
+  if (name.startsWith("token_embd.")) return hasHead ? embedding : head;
+  return codes.get(source) ?? linearType(linear, name, layers);
+}
+
+/** A tensor that has another type than it would have if its rows were whole blocks. */
+interface Misfit {
+  readonly planned: Planned;
+  readonly wanted: GgufType;
+}
+
+function misfitNotes(misfits: readonly Misfit[]): string[] {
   const [first] = misfits;
   if (!first) return [];
   const count = misfits.length === 1 ? "1 tensor has" : `${misfits.length} tensors have`;
+  const kinds = misfits.map(({ planned: { type }, wanted }) =>
+    type === "F16" ? `stay ${type}` : `are ${type} in the place of ${wanted}`,
+  );
+  const { name, shape } = first.planned;
   return [
-    `${count} rows that are no whole blocks of ${typeNamed(first.type).weights} weights and stay ${FALLBACK}; the first: ${first.name} with ${first.shape.at(-1)} columns`,
+    `${count} rows that are no whole blocks of ${typeNamed(first.wanted).weights} weights and ${[...new Set(kinds)].join(" or ")}; the first: ${name} with ${shape.at(-1)} columns`,
   ];
 }
 

@@ -4,8 +4,10 @@ import { type Change, type Doing, doing } from "../../checkpoint/gguf/change.js"
 import { typeNamed } from "../../checkpoint/gguf/types.js";
 import { ENCODERS, firstOverflow } from "../../checkpoint/gguf/write/encode.js";
 import type { GgufWriter } from "../../checkpoint/gguf/write/file.js";
+import { K_ENCODERS } from "../../checkpoint/gguf/write/k-types.js";
 import { PenjingError } from "../../errors.js";
-import { elementsOf, isQuantized, type Planned } from "./plan.js";
+import { elementsOf, type Planned } from "./plan.js";
+import { isQuantized } from "./types.js";
 
 /** Takes a tensor's values in order. */
 export class TensorSink {
@@ -73,7 +75,8 @@ export class TensorSink {
     }
     const { weights, bytes: blockBytes } = typeNamed(type);
     const bytes = new Uint8Array((values.length / weights) * blockBytes);
-    ENCODERS[type](values, bytes);
+    const encode = ENCODERS[type] ?? K_ENCODERS[type];
+    encode(values, bytes);
     const block = firstOverflow(type, bytes, blockBytes);
     if (block < 0) return bytes;
     const own = values.subarray(block * weights, (block + 1) * weights);

@@ -18,8 +18,9 @@ import { GGUF, type GgufOptions } from "../gguf-options.js";
 import type { ExportEvent, ExportOptions, ExportResult } from "../options.js";
 import type { Tools } from "../ranges.js";
 import { type Asked, type Described, describeGguf } from "./describe.js";
-import { countQuantized, elementsOf, ggufTypeNamed, type Planned } from "./plan.js";
+import { countQuantized, elementsOf, type Planned } from "./plan.js";
 import { TensorSink } from "./tensor-sink.js";
+import { ggufTypeNamed, linearTypesNamed } from "./types.js";
 import { leafOf, type Piece, readLeaf, turnedValues, valuesOf } from "./values.js";
 
 /** The name of the file in an output folder that is not on disk. */
@@ -79,11 +80,10 @@ export async function* exportGguf(
 
 /** @throws PenjingError for a type that is not written, and options of other layouts */
 export function askedOf({ ggufType, ggufEmbedding, ggufPre: pre }: GgufOptions): Asked {
-  const type = (name: string | undefined, option: string) =>
-    name === undefined ? undefined : ggufTypeNamed(name, option);
   return {
-    linear: type(ggufType, "ggufType"),
-    embedding: type(ggufEmbedding, "ggufEmbedding"),
+    linear: ggufType === undefined ? undefined : linearTypesNamed(ggufType, "ggufType"),
+    embedding:
+      ggufEmbedding === undefined ? undefined : ggufTypeNamed(ggufEmbedding, "ggufEmbedding"),
     pre,
   };
 }

@@ -237,7 +237,12 @@ const REFUSED: readonly (readonly [string, Parameters<typeof exportGguf>[1], Reg
     { ggufType: "Q4_2" },
     /\[ggufType\] "Q4_2" is not a type .*did you mean "Q4_/,
   ],
-  ["one of the K types", { ggufEmbedding: "Q4_K" }, /\[ggufEmbedding\] "Q4_K" is not a type/],
+  ["a type that is only read", { ggufEmbedding: "Q3_K" }, /\[ggufEmbedding\] "Q3_K" is not a type/],
+  [
+    "a mixture for a table",
+    { ggufEmbedding: "Q4_K_M" },
+    /\[ggufEmbedding\] "Q4_K_M" is not a type/,
+  ],
   [
     "a type without the layout",
     { ggufType: "F16", layout: "dense" },

@@ -7,7 +7,7 @@ import { halfValues, singleBitsToHalf } from "../../dtype.js";
 /** Writes whole blocks of values as bytes. */
 export type EncodeBlocks = (values: Float32Array, bytes: Uint8Array) => void;
 
-/** Weights of a block of every type that is written here. */
+/** Weights of a block of every type but the K ones. */
 export const BLOCK = 32;
 
 const round = Math.fround;
@@ -133,17 +133,19 @@ export const ENCODERS: Readonly<Record<string, EncodeBlocks>> = {
   },
 };
 
-/** Halves at the beginning of a block: the scale, and the minimum of types that end in _1. */
-function halvesOf(type: string): number {
-  return type.endsWith("_1") ? 2 : 1;
+/** Where the halves lie in a block. */
+function placesOfHalves(type: string): readonly number[] {
+  if (type === "Q6_K") return [208];
+  return /_1$|_K$/.test(type) ? [0, 2] : [0];
 }
 
-/** The place of the first half of blocks that is not finite; -1 when all are. */
+/** The place of the first block with a half that is not finite; -1 when all are. */
 export function firstOverflow(type: string, bytes: Uint8Array, blockBytes: number): number {
   const values = halfValues();
+  const places = placesOfHalves(type);
   for (let at = 0; at < bytes.length; at += blockBytes) {
-    for (let half = 0; half < halvesOf(type); half++) {
-      const bits = bytes[at + 2 * half] | (bytes[at + 2 * half + 1] << 8);
+    for (const place of places) {
+      const bits = bytes[at + place] | (bytes[at + place + 1] << 8);
       if (!Number.isFinite(values[bits])) return at / blockBytes;
     }
   }
