@@ -68,7 +68,7 @@ export function withGgufFlags(command: Command): Command {
     )
     .option(
       "--gguf-embedding <name>",
-      "the same of embedding and head (default: Q8_0 beside quantized linears)",
+      "the same of embedding and head (default: what keeps their codes, or Q8_0 beside quantized linears)",
     )
     .option("--gguf-pre <name>", "llama.cpp's name of the pre-tokenizer (default: what fits)");
 }

@@ -15,7 +15,7 @@ import { Passes } from "./pass.js";
 import type { Course } from "./progress.js";
 import type { Recipe } from "./recipe.js";
 import { dropStreams, hasStreams, keepStreams, restoreStreams } from "./resume.js";
-import type { Transform } from "./transform.js";
+import type { OuterOutcome, Transform } from "./transform.js";
 import { findUnit, type Unit, UnitWriter } from "./unit.js";
 import type { Windows } from "./windows.js";
 
@@ -142,6 +142,7 @@ async function* blocksFrom(
         OUTER,
         (await findUnit(journal, OUTER)) ?? (await finishOuter(outer, journal, signal)),
       );
+      for (const report of units.get(OUTER)!.layers) yield { type: "layer", report };
     }
   } finally {
     for (const { run } of started) run.dispose?.();
@@ -156,9 +157,10 @@ async function finishOuter(
   signal: AbortSignal | undefined,
 ): Promise<Unit> {
   const writer = new UnitWriter(journal, OUTER);
-  const config = {};
-  for (const { run } of steps) Object.assign(config, await run.finish?.(writer, signal));
-  return writer.finish({ config });
+  const outcomes: (OuterOutcome | undefined)[] = [];
+  for (const { run } of steps) outcomes.push(await run.finish?.(writer, signal));
+  const config = Object.assign({}, ...outcomes.map((outcome) => outcome?.config));
+  return writer.finish({ config, layers: outcomes.flatMap((outcome) => outcome?.layers ?? []) });
 }
 
 /** Packs what came out of a block and puts it into the journal. */

@@ -68,7 +68,7 @@ export class Output {
     for (const { of, ...entry } of all.flatMap(({ tensors }) => tensors)) {
       made.set(of, [...(made.get(of) ?? []), entry]);
     }
-    const old = [...model.weights.values()];
+    const old = [...model.weights.values()].filter(({ name }) => !packing.isStale(name));
     const added = [...made].filter(([name]) => !model.weights.has(name));
     this.rest = old.map(({ name }) => name).filter((name) => !made.has(name));
     this.tensors = [

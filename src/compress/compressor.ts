@@ -38,6 +38,7 @@ import { openCompressRegistry } from "./registry.js";
 import { openWorkplace, RunFacts, type Workplace } from "./resume.js";
 import { type LayerPlan, statisticsOf } from "./solve.js";
 import { Sources } from "./sources.js";
+import { tablesIn } from "./tables.js";
 import { refuseReaders, type Transform } from "./transform.js";
 import type { Unit } from "./unit.js";
 import { NO_WINDOWS, tokenise } from "./windows.js";
@@ -85,7 +86,7 @@ export async function* compressSteps(
     await pause(signal);
     const modelNotes = notesOf(model, options);
     const linears = prunableLayers(model.spec);
-    const steps = await planRecipe(recipe, model.spec, linears, registry, signal);
+    const steps = await planRecipe(recipe, model.spec, linears, registry, signal, tablesIn(model));
     await pause(signal);
     const compared = comparer(steps, registry);
     const twice = compared !== undefined;

@@ -2,8 +2,9 @@ import { PenjingError } from "../errors.js";
 import type { Form, Leaf } from "../form.js";
 import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
 import { gridTensors } from "../layouts/parts/grids.js";
+import { outerTensors } from "../model.js";
 import { asStored } from "../models/placed.js";
-import type { StoredModel } from "../models/stored.js";
+import { embeddingName, type StoredModel } from "../models/stored.js";
 import { placeRefusal } from "../models/written.js";
 import { isMapping } from "../options.js";
 import type { LayerPlan } from "./solve.js";
@@ -87,6 +88,14 @@ export class Packing {
   /** Whether a layer is quantized, but stored as the values that its codes stand for. */
   get hasValues(): boolean {
     return [...this.plan.values()].some(({ stores }) => stores === "values");
+  }
+
+  /** Whether a weight is a tied head's copy of an embedding that is replaced: it is left out. */
+  isStale(weightName: string): boolean {
+    const { spec } = this.model;
+    const embedding = embeddingName(this.model);
+    const isCopy = spec.tiedHead && weightName === outerTensors(spec).head;
+    return isCopy && weightName !== embedding && this.layerOf(embedding) !== undefined;
   }
 
   /** The weights that are packed. */

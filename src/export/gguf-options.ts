@@ -14,7 +14,11 @@ export interface GgufOptions {
    * @default for each weight on a grid the smallest type that keeps its codes, and else its dtype
    */
   readonly ggufType?: string | undefined;
-  /** Type of embedding and head there. @default Q8_0 where linears are quantized, else as these */
+  /**
+   * Type of embedding and head there.
+   *
+   * @default for those on a grid as above; else Q8_0 where linears are quantized, or as these
+   */
   readonly ggufEmbedding?: string | undefined;
   /** llama.cpp's name of the pre-tokenizer. @default the one that fits tokenizer.json */
   readonly ggufPre?: string | undefined;

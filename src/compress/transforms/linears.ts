@@ -25,6 +25,8 @@ export interface LayerWork {
   readonly done: string;
   /** Why two of them do not act on one layer. */
   readonly twice: string;
+  /** Whether a step has work elsewhere, so that it may leave all layers out. @default it has not */
+  actsElsewhere?(options: ReadStep["options"]): boolean;
   /** @throws PenjingError when the layer does not allow it */
   planOf(options: ReadStep["options"], layer: string, shape: MatrixShape): LayerPlan;
 }
@@ -55,7 +57,7 @@ export async function planLayers(
       await rest();
       if (includes(name)) own.push(name);
     }
-    if (own.length === 0) {
+    if (own.length === 0 && !work.actsElsewhere?.(options)) {
       throw new PenjingError("ignore", `every layer is ignored, so nothing is left to ${verb}.`);
     }
     for (const name of own) {
@@ -87,7 +89,7 @@ const TIMED_WEIGHT = 60;
 
 /** Steps of a kind that replace linears one by one: planned, and at work. */
 export class LinearSteps implements Transform {
-  readonly changesOuter = false;
+  readonly changesOuter: boolean = false;
 
   constructor(
     private readonly spec: DecoderSpec,

@@ -8,7 +8,7 @@ import type { GgufEntry } from "../../checkpoint/gguf/write/header.js";
 import { nearest, PenjingError } from "../../errors.js";
 import type { Leaf } from "../../form.js";
 import { blockName, decoderTensors, modelSites, outerTensors } from "../../model.js";
-import { embeddingName, type StoredModel } from "../../models/stored.js";
+import { embeddingName, headName, type StoredModel } from "../../models/stored.js";
 import { quote } from "../../quote.js";
 import { sizeOf } from "../../tensor.js";
 import { leafOf } from "./values.js";
@@ -55,7 +55,7 @@ export function isQuantized(type: string): boolean {
 export interface Types {
   /** Of those that are not among `codes`. */
   readonly linear: GgufType;
-  /** Of those that keep their codes, by the weight's name. */
+  /** Of linears, embedding and head that keep their codes, by the weight's name. */
   readonly codes: ReadonlyMap<string, GgufType>;
   readonly embedding: GgufType;
   /** That of the most linears. */
@@ -71,7 +71,7 @@ export function typeOfCodes(leaf: Leaf<unknown>): GgufType | undefined {
 }
 
 /**
- * @param given what was asked for. @default for linears on a grid a type that keeps their codes, and
+ * @param given what was asked for. @default for weights on a grid a type that keeps their codes, and
  *   else their own dtype; Q8_0 for the embedding beside quantized linears
  */
 export function chooseTypes(
@@ -86,14 +86,16 @@ export function chooseTypes(
     return types.size === 1 && (only === "F16" || only === "BF16") ? only : "F32";
   };
   const codes = new Map<string, GgufType>();
-  for (const name of given.linear ? [] : names) {
+  const keepCodes = (name: string) => {
     const leaf = leafOf(model, name);
     const type = leaf && typeOfCodes(leaf);
     if (type) codes.set(name, type);
-  }
+  };
+  for (const name of given.linear ? [] : names) keepCodes(name);
   const linear = given.linear ?? own();
   const main = commonest(names.map((name) => codes.get(name) ?? linear)) ?? linear;
   const embedding = given.embedding ?? (codes.size > 0 || isQuantized(linear) ? EMBEDDING : linear);
+  if (!given.embedding) for (const name of [embeddingName(model), headName(model)]) keepCodes(name);
   return { linear, codes, embedding, main };
 }
 
@@ -186,7 +188,7 @@ function wantedType(
   source: string,
 ): GgufType {
   if (shape.length < 2 || name.startsWith("position_embd.")) return "F32";
-  if (/^(token_embd|output)\./.test(name)) return embedding;
+  if (/^(token_embd|output)\./.test(name)) return codes.get(source) ?? embedding;
   return codes.get(source) ?? linear;
 }
 
