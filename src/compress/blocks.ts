@@ -7,6 +7,7 @@ import type { Registry } from "../registry.js";
 import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
 import { Budget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
+import { withEmbeddingRows } from "./embedding-rows.js";
 import type { Journal } from "./journal.js";
 import { allLayerParts } from "./layer.js";
 import type { CompressEvent, CompressOptions } from "./options.js";
@@ -72,7 +73,8 @@ async function* blocksFrom(
   const { model } = packing;
   const { length: layers } = model.spec.blocks;
   const { backend } = lease;
-  const calibration = await openCalibration(model, backend, windows, recipe, { twice, signal });
+  const embedded = await withEmbeddingRows(model, backend, signal);
+  const calibration = await openCalibration(embedded, backend, windows, recipe, { twice, signal });
   const passes = new Passes(backend, calibration, signal, registry.statistics);
   const { seed } = recipe;
   // Without windows nothing runs through the blocks.

@@ -22,14 +22,14 @@ import { dense } from "../layouts/dense.js";
 import { findLayout } from "../layouts/index.js";
 import { BOS } from "../models/bos.js";
 import { modelTypeOf } from "../models/families/index.js";
-import { embeddingName, readLargeModel, type StoredModel } from "../models/stored.js";
+import { embeddingName, partsOf, readLargeModel, type StoredModel } from "../models/stored.js";
 import { describeOutput, REPORT_FILE } from "../models/written.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
 import { pause } from "../run.js";
 import { compressBlocks, note } from "./blocks.js";
 import { refuseBudget } from "./budget.js";
-import { copyBeside, formsOf, Output } from "./commit.js";
-import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel } from "./input.js";
+import { copyBeside, Output } from "./commit.js";
+import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel, refuseQuantized } from "./input.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { Packing, refuseRotation } from "./output.js";
 import { Course, type Progress } from "./progress.js";
@@ -82,7 +82,7 @@ export async function* compressSteps(
     const checkpoint = await asAsked(opened, options);
     const sources = new Sources(await readLargeModel(checkpoint, registry, signal), signal);
     const { model } = sources;
-    refuseModel(model);
+    refuseModel(model, options);
     await pause(signal);
     const modelNotes = notesOf(model, options);
     const linears = prunableLayers(model.spec);
@@ -97,6 +97,7 @@ export async function* compressSteps(
       );
     }
     const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
+    refuseQuantized(model, plan, recipe);
     const gguf =
       recipe.layout === GGUF
         ? await (await import("./gguf-output.js")).planGguf(model, plan, options)
@@ -140,7 +141,7 @@ export async function* compressSteps(
     const { output, journal } = place;
     if (!gguf) await copyBeside(packing, output, signal);
     // The stream begins there; what else the units are made of is read as a whole.
-    await sources.digest(embeddingName(model));
+    for (const name of partsOf(model, embeddingName(model))) await sources.digest(name);
     const ready = performance.now();
     yield start;
     started += performance.now() - ready;
@@ -183,7 +184,8 @@ export async function* compressSteps(
     }
     const { layers } = file ?? made;
     const totals = file ? file.totals : made.totals();
-    const forms = formsOf(layers);
+    // A file's keys tell its tensors.
+    const forms = file ? undefined : made.formTrees;
     const side = {
       key: await facts.key(journal.begun),
       recipe,

@@ -37,19 +37,20 @@ export async function planGguf(
 ): Promise<GgufTarget> {
   const asked = askedOf(options);
   const name = nameOf(options.out);
-  const forms = new Map<string, Form<string>>();
+  const made = new Map<string, Form<string>>();
   for (const [layer, { method, stores, options: own }] of plan) {
     const weight = `${layer}.weight`;
     const [rows, cols] = model.weights.get(weight)!.shape;
     const form = stores && method.form?.([rows, cols], own);
     // Its parts are not there yet, and not read.
-    if (form) forms.set(weight, form as Form<unknown> as Form<string>);
+    if (form) made.set(weight, form as Form<unknown> as Form<string>);
   }
   // A tokenizer in the place of the file's own is written as one that came with a folder.
   const keepsKeys = options.tokenizer === undefined;
   const checkpoint = keepsKeys ? model.checkpoint : { ...model.checkpoint, origin: undefined };
+  const forms = new Map([...model.forms, ...made]);
   const described = await describeGguf({ ...model, checkpoint, forms }, asked);
-  for (const [weight, form] of forms) {
+  for (const [weight, form] of made) {
     const tensor = described.plan.tensors.find(({ source }) => source?.name === weight);
     const isGrid = form.kind === "leaf" && form.numbers.kind === "grid";
     const isTable = weight === embeddingName(model) || weight === headName(model);

@@ -60,6 +60,12 @@ export class Packing {
       const refusal = exchange!.refusal(form) ?? placeRefusal(this.model, name, own);
       if (refusal) throw new PenjingError("layout", `${name}: ${refusal}`);
     }
+    for (const [name, form] of this.model.forms) {
+      const refusal = exchange!.part
+        ? `it is quantized already and keeps its tensors, which ${own} has otherwise; choose the layout grouped-int, and \`export\` what comes out.`
+        : (exchange!.refusal(form) ?? placeRefusal(this.model, name, own));
+      if (refusal) throw new PenjingError("layout", `${name}: ${refusal}`);
+    }
   }
 
   /** The plan of a weight's layer; undefined for weights that are not pruned. */
@@ -80,9 +86,11 @@ export class Packing {
     return fits && layout.name !== "dense";
   }
 
-  /** Whether a layer is quantized, and its codes are stored. */
+  /** Whether a layer is quantized, or was before, and its codes are stored. */
   private get hasCodes(): boolean {
-    return [...this.plan.values()].some(({ stores }) => stores === "codes");
+    return (
+      this.model.forms.size > 0 || [...this.plan.values()].some(({ stores }) => stores === "codes")
+    );
   }
 
   /** Whether a layer is quantized, but stored as the values that its codes stand for. */

@@ -31,7 +31,7 @@ export async function openGridRows(
   name: string,
   leaf: Leaf<string>,
   signal: AbortSignal | undefined,
-): Promise<RowTable> {
+): Promise<GridRows> {
   const where = model.checkpoint.folder.path;
   const refuse = (damage: string): never => {
     const cure = "the checkpoint is damaged, compress the model again.";
@@ -65,7 +65,7 @@ export async function openGridRows(
   return table;
 }
 
-class GridRows implements RowTable {
+export class GridRows implements RowTable {
   readonly rows: number;
   readonly cols: number;
   readonly bytes: number;
@@ -114,9 +114,14 @@ class GridRows implements RowTable {
     }
   }
 
+  /** The values of some rows, row-major. */
+  decode(first: number, count: number): Float32Array {
+    return decodeLeaf(this.some(first, count)!);
+  }
+
   lookUp(ids: Int32Array, out: Tensor): void {
     const found = new Float32Array(ids.length * this.cols);
-    for (const [at, id] of ids.entries()) found.set(decodeLeaf(this.some(id, 1)!), at * this.cols);
+    for (const [at, id] of ids.entries()) found.set(this.decode(id, 1), at * this.cols);
     this.backend.write(out, found);
   }
 

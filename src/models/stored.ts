@@ -311,6 +311,14 @@ export function isStored({ checkpoint, packed }: StoredModel, name: string): boo
   return packed.has(name) || checkpoint.tensors.has(name);
 }
 
+/** Names of the tensors that a weight is stored as. */
+export function partsOf({ forms, layout, packed, weights }: StoredModel, name: string): string[] {
+  const form = forms.get(name);
+  if (form) return [...new Set(partsIn(form))];
+  const entry = weights.get(name)!;
+  return packed.has(name) ? layout.entries(entry).map((part) => part.name) : [name];
+}
+
 /** Where a tied or untied output head is stored. */
 export function headName({ spec, weights }: StoredModel): string {
   const { embedding, head } = outerTensors(spec);
