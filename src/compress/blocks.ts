@@ -89,7 +89,8 @@ async function* blocksFrom(
   /** Makes a block's unit from the stream before it. */
   async function* make(block: number): AsyncGenerator<CompressEvent, Unit, void> {
     budget.begin(block);
-    const work = compressBlock(tools, started, block, hasWindows && block + 1 < layers);
+    const advance = block + 1 < layers || steps.some(({ readsOutput }) => readsOutput);
+    const work = compressBlock(tools, started, block, hasWindows && advance);
     let step = await work.next();
     for (; !step.done; step = await work.next()) {
       const { phase } = step.value;

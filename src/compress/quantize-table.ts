@@ -6,6 +6,8 @@ import { floatName, nameParts } from "../forms/names.js";
 import { packedParts, SHAPE_PART, shapeBytes } from "../forms/packed-grid.js";
 import { gridForm } from "../grid.js";
 import type { FinishedTensor } from "../layout.js";
+import { normalise } from "../models/layers/norm.js";
+import { loadFinalNorm } from "../models/load.js";
 import { PIECE_BYTES } from "../models/stored.js";
 import { treeOf } from "../models/stored-forms.js";
 import { nonFinite, uploadFloats } from "../models/weights.js";
@@ -13,27 +15,70 @@ import type { OptionsOf } from "../options.js";
 import { rtn } from "../quantizers/rtn.js";
 import { pause } from "../run.js";
 import { formatSparsity } from "../sparsity.js";
+import { StatisticsGatherer } from "../statistics-gatherer.js";
+import { paceSteps } from "../steps.js";
 import { type StoredDType, sizeOf, type Tensor } from "../tensor.js";
 import { checkLayer } from "./check-layer.js";
+import type { Steps } from "./pass.js";
 import { disposeSolved, type LayerPlan, type LayerReport } from "./solve.js";
 import { scaleTypeOf, storeForm } from "./store-form.js";
+import { HEAD_INPUTS } from "./tables.js";
 import type { RunTools } from "./transform.js";
 import type { UnitWriter } from "./unit.js";
 
 type RtnOptions = OptionsOf<typeof rtn.options>;
+
+/** Windows of the stream that are looked at together, in tokens. */
+const BATCH_TOKENS = 2048;
+
+/**
+ * Looks at what the head reads, the final norm's outputs, and keeps the sums of their squares in the
+ * journal.
+ */
+export async function* observeHead({ model, passes, journal }: RunTools): Steps<void> {
+  const { backend, calibration, known, signal } = passes;
+  const { stream, samples } = calibration;
+  yield { phase: "advance", fraction: 1 };
+  const norm = await loadFinalNorm(model, backend, signal);
+  const wanted = [known.columnSquares];
+  const gatherer = new StatisticsGatherer(backend, stream.cols, samples, wanted);
+  const x = backend.zeros([Math.min(BATCH_TOKENS, stream.rows), stream.cols]);
+  try {
+    for (let first = 0; first < stream.rows; first += BATCH_TOKENS) {
+      await pause(signal);
+      const batch = backend.rows(x, 0, Math.min(BATCH_TOKENS, stream.rows - first));
+      await stream.read(first, batch);
+      normalise(backend, model.spec.finalNorm, batch, norm, batch);
+      await paceSteps(gatherer.add(batch), signal);
+    }
+    const { tensors } = await gatherer.finish(HEAD_INPUTS);
+    const squares = (await backend.read(tensors.columnSquares)) as Float32Array;
+    await journal.put(HEAD_INPUTS, { facts: {}, arrays: new Map([["squares", squares]]) });
+  } finally {
+    gatherer.dispose();
+    for (const tensor of [x, norm.gain, norm.bias]) tensor?.dispose();
+  }
+}
+
+/** What is quantized, and how. */
+export interface Table {
+  /** Without ".weight". */
+  readonly name: string;
+  readonly plan: LayerPlan;
+  /** [hiddenSize], sums of squares of what it is multiplied by. @default all errors weigh the same */
+  readonly squares?: Float32Array | undefined;
+}
 
 /**
  * Quantizes the embedding or the head [vocabSize, hiddenSize] by rounding to nearest. Its rows do not
  * depend on one another: it is read, rounded and written piece by piece, as it can be larger than many
  * blocks.
  *
- * @param name without ".weight"
  * @throws PenjingError when it holds NaN or infinity, or a scale is beyond its dtype
  */
 export async function quantizeTable(
   { model, passes: { backend } }: Pick<RunTools, "model" | "passes">,
-  name: string,
-  plan: LayerPlan,
+  { name, plan, squares }: Table,
   unit: UnitWriter,
   signal: AbortSignal | undefined,
 ): Promise<LayerReport> {
@@ -60,7 +105,14 @@ export async function quantizeTable(
     try {
       const bad = await backend.ops.countNonFinite(piece);
       if (bad > 0) throw nonFinite(checkpoint.folder.path, weightName, bad);
-      const stored = await quantizeRows(backend, piece, { name, plan, named, dtype, signal });
+      const stored = await quantizeRows(backend, piece, {
+        name,
+        plan,
+        named,
+        dtype,
+        squares,
+        signal,
+      });
       await unit.append(stored[0].bytes);
       if (isCodes) scales.push(stored[1].bytes);
     } finally {
@@ -98,9 +150,7 @@ function codeEntries(named: Leaf<string>, dtype: StoredDType) {
   );
 }
 
-interface RowsOptions {
-  readonly name: string;
-  readonly plan: LayerPlan;
+interface RowsOptions extends Table {
   readonly named: Leaf<string>;
   readonly dtype: StoredDType;
   readonly signal: AbortSignal | undefined;
@@ -110,13 +160,16 @@ interface RowsOptions {
 async function quantizeRows(
   backend: Backend,
   weight: Tensor,
-  { name, plan, named, dtype, signal }: RowsOptions,
+  { name, plan, named, dtype, squares, signal }: RowsOptions,
 ): Promise<FinishedTensor[]> {
   const { sparsity } = plan;
-  const statistics = { sequences: 0, tokens: 0, tensors: {} };
+  const columnSquares = squares && backend.upload(squares, [squares.length]);
+  const tensors: Record<string, Tensor> = columnSquares ? { columnSquares } : {};
+  const statistics = { sequences: 0, tokens: 0, tensors };
   const scaleType = scaleTypeOf(dtype);
   const problem = { name, weight, statistics, sparsity, backend, scaleType, signal };
-  const made = await rtn.prune(problem, plan.options as unknown as RtnOptions);
+  const options = { ...(plan.options as unknown as RtnOptions), weighted: squares !== undefined };
+  const made = await rtn.prune(problem, options).finally(() => columnSquares?.dispose());
   try {
     const [rows, cols] = weight.shape;
     const held = plan.stores === "codes" ? made.form! : denseLeaf(weight, [rows, cols]);

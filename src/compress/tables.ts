@@ -8,6 +8,11 @@ import type { LayerPlan } from "./solve.js";
 import type { PlanTarget, ReadStep, RunTools, Transform, TransformRun } from "./transform.js";
 import { LinearSteps } from "./transforms/linears.js";
 
+/** Most bits for which scales are searched for. */
+const SEARCHED_BITS = 4;
+/** The part of the journal with the sums of squares of the head's inputs. */
+export const HEAD_INPUTS = "head.inputs";
+
 function bitsOf(table: string, rest: string) {
   return {
     kind: "number",
@@ -120,18 +125,36 @@ export function refuseTurnedTables(steps: readonly Transform[]): void {
 export class TableSteps extends LinearSteps {
   override readonly changesOuter = true;
 
+  /** With more bits hardly a scale is tried beside the first, so that it is all one what errors weigh. */
+  get readsOutput(): boolean {
+    const { head } = tablesOf(this.spec);
+    return Number(this.layers.get(head)?.options.bits) <= SEARCHED_BITS;
+  }
+
   override start(tools: RunTools): TransformRun {
     const run = super.start(tools);
-    const outer = new Set(Object.values(tablesIn(tools.model)));
+    const { embedding, head } = tablesIn(tools.model);
+    const last = tools.model.spec.blocks.length - 1;
     return {
       needs: run.needs.bind(run),
       apply: run.apply.bind(run),
+      ...(this.readsOutput && {
+        async *observeOutput() {
+          const { observeHead } = await import("./quantize-table.js");
+          yield* observeHead(tools);
+        },
+        partsOf: (layer) =>
+          layer === last && tools.passes.calibration.samples > 0 ? [HEAD_INPUTS] : [],
+      }),
       finish: async (unit, signal) => {
         const { quantizeTable } = await import("./quantize-table.js");
         const layers = [];
-        for (const name of outer) {
+        for (const name of new Set([embedding, head])) {
           const plan = this.layers.get(name);
-          if (plan) layers.push(await quantizeTable(tools, name, plan, unit, signal));
+          if (!plan) continue;
+          const known = name === head ? await tools.journal.load(HEAD_INPUTS) : undefined;
+          const squares = known?.arrays.get("squares") as Float32Array | undefined;
+          layers.push(await quantizeTable(tools, { name, plan, squares }, unit, signal));
         }
         return { layers };
       },

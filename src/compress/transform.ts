@@ -126,6 +126,8 @@ export interface Transform {
   readonly layers: ReadonlyMap<string, LayerPlan>;
   /** Whether it changes what stands outside the blocks. */
   readonly changesOuter: boolean;
+  /** Whether it reads what comes out of the last block, where there are windows. @default it does not */
+  readonly readsOutput?: boolean | undefined;
   /** What reads the inputs of linears, and so needs a calibration text; undefined when nothing does. */
   readonly reader: Reader | undefined;
   /** What it does for a block before and after the block's calibration, in order. */
@@ -179,6 +181,8 @@ export interface TransformRun {
   needs(layer: number, input: Site, later: readonly string[]): readonly string[];
   /** @param share of the block's time that it may take */
   apply(state: BlockState, share: number): Steps<void>;
+  /** Looks at the residual stream behind the last block. */
+  observeOutput?(): Steps<void>;
   /** Names in the journal of what other blocks need of it as this one does. */
   partsOf?(layer: number): readonly string[];
   /** Puts what it changes outside the blocks into a unit, once they are done. */

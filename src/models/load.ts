@@ -316,6 +316,17 @@ function loadNorm(
   });
 }
 
+/** Loads the parameters of the final norm: what the head reads is scaled, and not what it gives. */
+export function loadFinalNorm(
+  model: StoredModel,
+  backend: Backend,
+  signal: AbortSignal | undefined,
+): Promise<NormWeights> {
+  const { spec } = model;
+  const name = outerTensors(spec).finalNorm.replace(/\.weight$/, "");
+  return loadNorm(model, backend, name, spec.finalNorm, { factor: spec.logitScale, signal });
+}
+
 /** Loads the parameters of one decoder block. */
 export function loadBlock(
   model: StoredModel,
@@ -371,14 +382,7 @@ export function loadOuter(
     const positions = spec.positions
       ? own(await loadTensor(model, backend, names.positions, signal))
       : undefined;
-    // What the head reads is scaled, and not what it gives.
-    const finalNorm = await loadNorm(
-      model,
-      backend,
-      names.finalNorm.replace(/\.weight$/, ""),
-      spec.finalNorm,
-      { factor: spec.logitScale, signal },
-    );
+    const finalNorm = await loadFinalNorm(model, backend, signal);
     for (const tensor of Object.values(finalNorm)) if (tensor) own(tensor);
     const head = tied ? embedding : own(await load(model, backend, headName(model), signal));
     return { embedding, positions, finalNorm, head };

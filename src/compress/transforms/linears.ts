@@ -92,7 +92,7 @@ export class LinearSteps implements Transform {
   readonly changesOuter: boolean = false;
 
   constructor(
-    private readonly spec: DecoderSpec,
+    protected readonly spec: DecoderSpec,
     readonly layers: ReadonlyMap<string, LayerPlan>,
     /** What it is called in progress events. */
     readonly phase: string,
