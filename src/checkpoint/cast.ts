@@ -47,7 +47,7 @@ export async function castCheckpoint(
   if (Object.hasOwn(checkpoint.metadata, LAYOUT_KEY)) {
     throw new PenjingError(
       "dtype",
-      "the model is stored packed, and what is packed keeps its dtype; leave this option out, or export the model in the layout dense first.",
+      "the model is stored packed, and what is packed keeps its dtype; leave this option out, or export the model in the layout dense first, with `reconstruct` where it is quantized.",
     );
   }
   const cast = (name: string, bytes: Uint8Array): Uint8Array => {

@@ -68,7 +68,7 @@ export function withGgufFlags(command: Command): Command {
     )
     .option(
       "--gguf-embedding <name>",
-      "type of embedding and head (default: Q6_K and most linears' type beside K types, Q8_0 beside other quantized linears)",
+      "type of embedding and head (default: what keeps their codes; Q6_K and most linears' type beside K types, Q8_0 beside other quantized linears)",
     )
     .option("--gguf-pre <name>", "llama.cpp's name of the pre-tokenizer (default: what fits)");
 }

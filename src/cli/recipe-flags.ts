@@ -10,6 +10,7 @@ import {
   toSteps,
 } from "../compress/recipe.js";
 import { SETTINGS } from "../compress/settings.js";
+import { TABLE_OPTIONS } from "../compress/tables.js";
 import type { StepReach, TransformKind } from "../compress/transform.js";
 import { transforms, transformsOf } from "../compress/transforms/index.js";
 import { PenjingError } from "../errors.js";
@@ -35,6 +36,9 @@ const { prune, quantize, rotate } = transforms;
 
 /** Every method by name, of both kinds. */
 const ALL: Readonly<Record<string, AnyMethod>> = { ...methods, ...quantizers };
+
+/** Options of prune and quantize that are of no single method. */
+const STEP_OPTIONS = Object.keys({ ...prune.options, ...TABLE_OPTIONS });
 
 /** The name under which commander keeps a flag's value. */
 function keyOf(option: string, prefix: string): string {
@@ -83,6 +87,7 @@ export function withRecipeFlags(command: Command): Command {
     for (const [name, spec] of Object.entries(specs)) command.addOption(flag(name, spec, prefix));
   };
   add(prune.options);
+  add(TABLE_OPTIONS);
   command.option(
     "--ignore <glob>",
     "leave these layers as they are; repeatable (default: none; lm_head and the embedding are never pruned)",
@@ -173,7 +178,7 @@ function ownOptions(flags: RecipeFlags): string[] {
 function flatFlags(flags: RecipeFlags): FlatRecipe {
   const { ignore, layerError } = flags;
   return definedOnly({
-    ...given(flags, Object.keys(prune.options)),
+    ...given(flags, STEP_OPTIONS),
     options: given(flags, ownOptions(flags)),
     ignore,
     ...given(flags, Object.keys(SETTINGS)),
@@ -195,7 +200,7 @@ export async function readRecipeFlags(
   const file = flags.recipe ? await readRecipeFile(flags.recipe, registry, signal) : undefined;
   const { options, ignore, ...flat } = flatFlags(flags);
   const settings = pick(flat, Object.keys(SETTINGS));
-  const own: Record<string, unknown> = { ...pick(flat, Object.keys(prune.options)), ...options };
+  const own: Record<string, unknown> = { ...pick(flat, STEP_OPTIONS), ...options };
   const { method } = own;
   const turn = given(flags, Object.keys(rotate.options), rotate.name);
   const said = Object.keys({

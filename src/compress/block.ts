@@ -30,7 +30,7 @@ export interface StartedStep {
  * Calibrates one decoder block, takes it through the steps and passes it. Holds the block's weights,
  * the statistics that the steps ask for, and the activations; nothing of other blocks.
  *
- * @param advance whether later blocks need this one's outputs
+ * @param advance whether later blocks need this one's outputs, or steps the last one's
  * @returns the replaced layers, in the order in which a forward uses them, and what else changed
  */
 export async function* compressBlock(
@@ -78,6 +78,9 @@ export async function* compressBlock(
     }
     if (advance && !denseAdvances) {
       yield* passes.run("advance", withPruned(block, pruned), { advance: true });
+    }
+    if (advance && layer + 1 === model.spec.blocks.length) {
+      for (const { run } of steps) if (run.observeOutput) yield* run.observeOutput();
     }
     const layers = [...pruned].map(([name, done]) => sums.close(name, done));
     return {

@@ -7,6 +7,7 @@ import type { Registry } from "../registry.js";
 import { type BlockOutcome, compressBlock, isReplacedBefore, type StartedStep } from "./block.js";
 import { Budget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
+import { withEmbeddingRows } from "./embedding-rows.js";
 import type { Journal } from "./journal.js";
 import { allLayerParts } from "./layer.js";
 import type { CompressEvent, CompressOptions } from "./options.js";
@@ -16,7 +17,7 @@ import type { Course } from "./progress.js";
 import type { Recipe } from "./recipe.js";
 import { dropStreams, hasStreams, keepStreams, restoreStreams } from "./resume.js";
 import { statisticsOf } from "./solve.js";
-import type { Transform } from "./transform.js";
+import type { OuterOutcome, Transform } from "./transform.js";
 import { findUnit, type Unit, UnitWriter } from "./unit.js";
 import type { Windows } from "./windows.js";
 
@@ -73,7 +74,8 @@ async function* blocksFrom(
   const { model } = packing;
   const { length: layers } = model.spec.blocks;
   const { backend } = lease;
-  const calibration = await openCalibration(model, backend, windows, recipe, { twice, signal });
+  const embedded = await withEmbeddingRows(model, backend, signal);
+  const calibration = await openCalibration(embedded, backend, windows, recipe, { twice, signal });
   const passes = new Passes(backend, calibration, signal, registry.statistics);
   const { seed } = recipe;
   // Without windows nothing runs through the blocks.
@@ -100,7 +102,8 @@ async function* blocksFrom(
   /** Makes a block's unit from the stream before it. */
   async function* make(block: number): AsyncGenerator<CompressEvent, Unit, void> {
     budget.begin(block);
-    const work = compressBlock(tools, started, block, hasWindows && block + 1 < layers);
+    const advance = block + 1 < layers || steps.some(({ readsOutput }) => readsOutput);
+    const work = compressBlock(tools, started, block, hasWindows && advance);
     let step = await work.next();
     for (; !step.done; step = await work.next()) {
       const { phase } = step.value;
@@ -155,6 +158,7 @@ async function* blocksFrom(
         OUTER,
         (await findUnit(journal, OUTER)) ?? (await finishOuter(outer, journal, signal)),
       );
+      for (const report of units.get(OUTER)!.layers) yield { type: "layer", report };
     }
   } finally {
     for (const { run } of started) run.dispose?.();
@@ -169,9 +173,10 @@ async function finishOuter(
   signal: AbortSignal | undefined,
 ): Promise<Unit> {
   const writer = new UnitWriter(journal, OUTER);
-  const config = {};
-  for (const { run } of steps) Object.assign(config, await run.finish?.(writer, signal));
-  return writer.finish({ config });
+  const outcomes: (OuterOutcome | undefined)[] = [];
+  for (const { run } of steps) outcomes.push(await run.finish?.(writer, signal));
+  const config = Object.assign({}, ...outcomes.map((outcome) => outcome?.config));
+  return writer.finish({ config, layers: outcomes.flatMap((outcome) => outcome?.layers ?? []) });
 }
 
 /** Packs what came out of a block and puts it into the journal. */

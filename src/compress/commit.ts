@@ -6,8 +6,8 @@ import { extrasMetadata, isRotation } from "../extras.js";
 import { LAYOUT_KEY, type Layout, type TensorEntry, type WeightFacts } from "../layout.js";
 import { layoutMetadata } from "../layouts/index.js";
 import { storedEntry, storedPieces } from "../models/placed.js";
-import type { StoredModel } from "../models/stored.js";
-import { type FormTree, formOfTree, type StoredForms } from "../models/stored-forms.js";
+import { isStored, type StoredModel } from "../models/stored.js";
+import { type FormTree, formOfTree, type StoredForms, treeOf } from "../models/stored-forms.js";
 import { type Beside, besideWeights, REPORT_FILE } from "../models/written.js";
 import type { OutputFolder } from "../platform/files.js";
 import { pacer } from "../run.js";
@@ -38,14 +38,6 @@ function storedParts({ packed, layout }: StoredModel, weight: TensorEntry): read
   return packed.has(weight.name) ? layout.entries(weight) : [weight];
 }
 
-/** The forms of layers that have one; undefined where none has. */
-export function formsOf(
-  layers: readonly LayerReport[],
-): Readonly<Record<string, FormTree>> | undefined {
-  const forms = layers.flatMap(({ name, form }) => (form ? [[`${name}.weight`, form]] : []));
-  return forms.length > 0 ? Object.fromEntries(forms) : undefined;
-}
-
 const isTurn = ({ name }: TensorEntry) => isRotation(name);
 
 /** The finished units of a run, by name, and what is made of them. */
@@ -68,7 +60,10 @@ export class Output {
     for (const { of, ...entry } of all.flatMap(({ tensors }) => tensors)) {
       made.set(of, [...(made.get(of) ?? []), entry]);
     }
-    const old = [...model.weights.values()];
+    // What is held as a form is there by the names of its parts.
+    const old = [...model.weights.values()].filter(
+      ({ name }) => !packing.isStale(name) && (isStored(model, name) || made.has(name)),
+    );
     const added = [...made].filter(([name]) => !model.weights.has(name));
     this.rest = old.map(({ name }) => name).filter((name) => !made.has(name));
     this.tensors = [
@@ -89,7 +84,11 @@ export class Output {
 
   /** The forms of the weights that have one, by name, as penjing.json lists them. */
   get formTrees(): Readonly<Record<string, FormTree>> | undefined {
-    return formsOf(this.layers);
+    const kept = [...this.model.forms].map(([name, form]) => [name, treeOf(form)] as const);
+    const made = this.layers.flatMap(({ name, form }) =>
+      form ? [[`${name}.weight`, form] as const] : [],
+    );
+    return kept.length + made.length > 0 ? Object.fromEntries([...kept, ...made]) : undefined;
   }
 
   /** How weights are held that are not simply stored by the layout, by name. */

@@ -22,15 +22,15 @@ import { dense } from "../layouts/dense.js";
 import { findLayout } from "../layouts/index.js";
 import { BOS } from "../models/bos.js";
 import { modelTypeOf } from "../models/families/index.js";
-import { embeddingName, readLargeModel, type StoredModel } from "../models/stored.js";
+import { embeddingName, partsOf, readLargeModel, type StoredModel } from "../models/stored.js";
 import { describeOutput, REPORT_FILE } from "../models/written.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
 import { pause } from "../run.js";
 import { comparesModels } from "../statistic.js";
 import { compressBlocks, note } from "./blocks.js";
 import { refuseBudget } from "./budget.js";
-import { copyBeside, formsOf, Output } from "./commit.js";
-import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel } from "./input.js";
+import { copyBeside, Output } from "./commit.js";
+import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel, refuseQuantized } from "./input.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { Packing, refuseRotation } from "./output.js";
 import { Course, type Progress } from "./progress.js";
@@ -39,6 +39,7 @@ import { openCompressRegistry } from "./registry.js";
 import { openWorkplace, RunFacts, type Workplace } from "./resume.js";
 import { anchorOf, type LayerPlan, statisticsOf } from "./solve.js";
 import { Sources } from "./sources.js";
+import { tablesIn } from "./tables.js";
 import { refuseReaders, type Transform } from "./transform.js";
 import type { Unit } from "./unit.js";
 import { NO_WINDOWS, tokenise } from "./windows.js";
@@ -82,11 +83,11 @@ export async function* compressSteps(
     const checkpoint = await asAsked(opened, options);
     const sources = new Sources(await readLargeModel(checkpoint, registry, signal), signal);
     const { model } = sources;
-    refuseModel(model);
+    refuseModel(model, options);
     await pause(signal);
     const modelNotes = notesOf(model, options);
     const linears = prunableLayers(model.spec);
-    const steps = await planRecipe(recipe, model.spec, linears, registry, signal);
+    const steps = await planRecipe(recipe, model.spec, linears, registry, signal, tablesIn(model));
     await pause(signal);
     const compared = comparer(steps, registry);
     const twice = compared !== undefined;
@@ -97,6 +98,7 @@ export async function* compressSteps(
       );
     }
     const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
+    refuseQuantized(model, plan, recipe);
     const gguf =
       recipe.layout === GGUF
         ? await (await import("./gguf-output.js")).planGguf(model, plan, options)
@@ -140,7 +142,7 @@ export async function* compressSteps(
     const { output, journal } = place;
     if (!gguf) await copyBeside(packing, output, signal);
     // The stream begins there; what else the units are made of is read as a whole.
-    await sources.digest(embeddingName(model));
+    for (const name of partsOf(model, embeddingName(model))) await sources.digest(name);
     const ready = performance.now();
     yield start;
     started += performance.now() - ready;
@@ -183,7 +185,8 @@ export async function* compressSteps(
     }
     const { layers } = file ?? made;
     const totals = file ? file.totals : made.totals();
-    const forms = formsOf(layers);
+    // A file's keys tell its tensors.
+    const forms = file ? undefined : made.formTrees;
     const side = {
       key: await facts.key(journal.begun),
       recipe,

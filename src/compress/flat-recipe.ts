@@ -44,6 +44,10 @@ export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   readonly anchorResidual?: number | undefined;
   /** As in `REFIT`. @default 0 */
   readonly refit?: number | undefined;
+  /** Of quantizing, as in `TABLE_OPTIONS`. @default the embedding stays as it is */
+  readonly embeddingBits?: number | undefined;
+  /** The same of the head. @default it stays as it is */
+  readonly headBits?: number | undefined;
   /** Options of the method by name. @default {} */
   readonly options?: Readonly<Record<string, OptionValue | undefined>> | undefined;
   /** As in `StepReach`. */
@@ -54,9 +58,10 @@ export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   readonly rotate?: GivenOptions<typeof ROTATE_OPTIONS> | undefined;
 }
 
-/** Options of prune, whatever the method. */
-const PRUNE_KEYS = Object.keys(transforms.prune.options);
-export const FLAT_KEYS = [...PRUNE_KEYS, "options", "ignore", "overrides", "rotate"];
+/** Options of prune and of quantize, whatever the method. */
+const STEP_KEYS = Object.keys({ ...transforms.prune.options, ...transforms.quantize.options });
+export const FLAT_KEYS = [...STEP_KEYS, "options", "ignore", "overrides", "rotate"];
+
 /**
  * The same with its steps listed, neither complete nor checked beyond that.
  *
@@ -70,10 +75,10 @@ export function flatSteps(
   if (recipe.steps !== undefined) {
     throw new PenjingError(where, "steps needs a version beside it; write version: 2.");
   }
-  refuseUnknownKeys(where, recipe, [...PRUNE_KEYS, ...Object.keys(SETTINGS), ...FLAT_KEYS]);
+  refuseUnknownKeys(where, recipe, [...STEP_KEYS, ...Object.keys(SETTINGS), ...FLAT_KEYS]);
   const { options, ignore, overrides, rotate, ...rest } = recipe;
   const settings = Object.fromEntries(
-    Object.entries(rest).filter(([key]) => !PRUNE_KEYS.includes(key)),
+    Object.entries(rest).filter(([key]) => !STEP_KEYS.includes(key)),
   );
   const steps: unknown[] = [];
   if (Array.isArray(rotate)) {
@@ -84,13 +89,15 @@ export function flatSteps(
   }
   if (rotate !== undefined) steps.push({ rotate });
   const kind = kindOf(rest.method, kinds);
-  const given = pick(rest, PRUNE_KEYS);
+  const given = pick(rest, STEP_KEYS);
   const own = Object.keys(kind.options);
   const foreign = Object.keys(definedOnly(given)).find((key) => !own.includes(key));
   if (foreign) {
     throw new PenjingError(
       `${where}: ${foreign}`,
-      `${rest.method} removes no weights; leave it out, or prune in a step of its own before.`,
+      kind.name === "quantize"
+        ? `${rest.method} removes no weights; leave it out, or prune in a step of its own before.`
+        : `it is of quantizing, and ${rest.method ?? kind.options.method.default} prunes; leave it out, or quantize in a step of its own after.`,
     );
   }
   steps.push({

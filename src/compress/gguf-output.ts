@@ -10,7 +10,7 @@ import { elementsOf, type Planned, typeOfCodes } from "../export/gguf/plan.js";
 import type { GgufType, LinearTypes } from "../export/gguf/types.js";
 import { askedOf, nameOf, writeGguf } from "../export/gguf/write-gguf.js";
 import type { Form, Leaf, Numbers } from "../form.js";
-import { readLargeModel, type StoredModel } from "../models/stored.js";
+import { embeddingName, headName, readLargeModel, type StoredModel } from "../models/stored.js";
 import type { OutputFolder } from "../platform/files.js";
 import { loadFiles, loadPaths } from "../platform/node-modules.js";
 import type { Output } from "./commit.js";
@@ -38,24 +38,34 @@ export async function planGguf(
 ): Promise<GgufTarget> {
   const asked = askedOf(options);
   const name = nameOf(options.out);
-  const forms = new Map<string, Form<string>>();
+  const made = new Map<string, Form<string>>();
   for (const [layer, { method, stores, options: own }] of plan) {
     const weight = `${layer}.weight`;
     const [rows, cols] = model.weights.get(weight)!.shape;
     const form = stores && method.form?.([rows, cols], own);
     // Its parts are not there yet, and not read.
-    if (form) forms.set(weight, form as Form<unknown> as Form<string>);
+    if (form) made.set(weight, form as Form<unknown> as Form<string>);
   }
   // A tokenizer in the place of the file's own is written as one that came with a folder.
   const keepsKeys = options.tokenizer === undefined;
   const checkpoint = keepsKeys ? model.checkpoint : { ...model.checkpoint, origin: undefined };
+  const forms = new Map([...model.forms, ...made]);
   const described = await describeGguf({ ...model, checkpoint, forms }, asked);
-  for (const [weight, form] of forms) {
+  for (const [weight, form] of made) {
     const tensor = described.plan.tensors.find(({ source }) => source?.name === weight);
     const isGrid = form.kind === "leaf" && form.numbers.kind === "grid";
-    if (tensor && isGrid) refuseCodes(weight, form as GridLeaf, tensor.type, asked.linear);
+    const isTable = weight === embeddingName(model) || weight === headName(model);
+    const option = isTable ? "ggufEmbedding" : "ggufType";
+    const wanted = isTable ? asked.embedding : asked.linear;
+    if (tensor && isGrid) refuseCodes(weight, form as GridLeaf, tensor.type, { option, wanted });
   }
   return new GgufTarget(model, plan, { asked, name, keepsKeys, described });
+}
+
+/** The type that was asked for, and by which option. */
+interface AskedType {
+  readonly option: "ggufType" | "ggufEmbedding";
+  readonly wanted: LinearTypes | undefined;
 }
 
 type GridLeaf = Leaf<string> & { readonly numbers: Extract<Numbers, { kind: "grid" }> };
@@ -65,7 +75,7 @@ function refuseCodes(
   weight: string,
   leaf: GridLeaf,
   type: GgufType,
-  asked: LinearTypes | undefined,
+  { option, wanted }: AskedType,
 ): void {
   const { shape, numbers } = leaf;
   const { bits, symmetric, groupSize = shape[1] } = numbers;
@@ -74,9 +84,13 @@ function refuseCodes(
   };
   if (shape[1] % BLOCK !== 0) {
     const layer = weight.replace(/\.weight$/, "");
+    const cure =
+      option === "ggufType"
+        ? `leave it out with \`ignore: "${layer}"\``
+        : "leave out `embeddingBits` and `headBits`";
     refuse(
       "layout",
-      `its ${shape[1]} inputs are no whole blocks of ${BLOCK}, as GGUF's types have them; leave it out with \`ignore: "${layer}"\`.`,
+      `its ${shape[1]} inputs are no whole blocks of ${BLOCK}, as GGUF's types have them; ${cure}.`,
     );
   }
   if (groupSize % BLOCK !== 0) {
@@ -87,13 +101,13 @@ function refuseCodes(
   }
   const codes = `codes of ${bits} bits${symmetric ? "" : " with zero points"}`;
   const best = typeOfCodes(leaf);
-  if (asked) {
+  if (wanted) {
     if (holdsCodes(type, leaf)) return;
     const cure = best ? `choose ${best}, or leave it out` : `choose ${usualBits(symmetric)} bits`;
-    refuse("ggufType", `${asked} does not hold ${codes}; ${cure}.`);
+    refuse(option, `${wanted} does not hold ${codes}; ${cure}.`);
   }
   if (best && bitsOfCodes(best) === bits) return;
-  const cure = best ? `, or \`ggufType: ${best}\`, which keeps them in more` : "";
+  const cure = best ? `, or \`${option}: ${best}\`, which keeps them in more` : "";
   refuse("layout", `no GGUF type has ${codes}; choose ${usualBits(symmetric)} bits${cure}.`);
 }
 

@@ -2,8 +2,9 @@ import { PenjingError } from "../errors.js";
 import type { Form, Leaf } from "../form.js";
 import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
 import { gridTensors } from "../layouts/parts/grids.js";
+import { outerTensors } from "../model.js";
 import { asStored } from "../models/placed.js";
-import type { StoredModel } from "../models/stored.js";
+import { embeddingName, type StoredModel } from "../models/stored.js";
 import { placeRefusal } from "../models/written.js";
 import { isMapping } from "../options.js";
 import type { LayerPlan } from "./solve.js";
@@ -59,6 +60,12 @@ export class Packing {
       const refusal = exchange!.refusal(form) ?? placeRefusal(this.model, name, own);
       if (refusal) throw new PenjingError("layout", `${name}: ${refusal}`);
     }
+    for (const [name, form] of this.model.forms) {
+      const refusal = exchange!.part
+        ? `it is quantized already and keeps its tensors, which ${own} has otherwise; choose the layout grouped-int, and \`export\` what comes out.`
+        : (exchange!.refusal(form) ?? placeRefusal(this.model, name, own));
+      if (refusal) throw new PenjingError("layout", `${name}: ${refusal}`);
+    }
   }
 
   /** The plan of a weight's layer; undefined for weights that are not pruned. */
@@ -79,14 +86,24 @@ export class Packing {
     return fits && layout.name !== "dense";
   }
 
-  /** Whether a layer is quantized, and its codes are stored. */
+  /** Whether a layer is quantized, or was before, and its codes are stored. */
   private get hasCodes(): boolean {
-    return [...this.plan.values()].some(({ stores }) => stores === "codes");
+    return (
+      this.model.forms.size > 0 || [...this.plan.values()].some(({ stores }) => stores === "codes")
+    );
   }
 
   /** Whether a layer is quantized, but stored as the values that its codes stand for. */
   get hasValues(): boolean {
     return [...this.plan.values()].some(({ stores }) => stores === "values");
+  }
+
+  /** Whether a weight is a tied head's copy of an embedding that is replaced: it is left out. */
+  isStale(weightName: string): boolean {
+    const { spec } = this.model;
+    const embedding = embeddingName(this.model);
+    const isCopy = spec.tiedHead && weightName === outerTensors(spec).head;
+    return isCopy && weightName !== embedding && this.layerOf(embedding) !== undefined;
   }
 
   /** The weights that are packed. */

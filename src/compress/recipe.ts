@@ -20,6 +20,7 @@ import { type AnyKinds, FLAT_KEYS, type FlatRecipe, flatSteps } from "./flat-rec
 import { DEFAULT_IGNORE } from "./globs.js";
 import { openCompressRegistry } from "./registry.js";
 import { SETTINGS, type Settings } from "./settings.js";
+import { refuseTurnedTables, tablesOf } from "./tables.js";
 import type { ReadStep, StepOverride, StepReach, Transform, TransformKind } from "./transform.js";
 import { type StepSpecs, transforms, transformsOf } from "./transforms/index.js";
 
@@ -202,7 +203,7 @@ function readOverride(
     throw new PenjingError(at, 'an override is a mapping with a glob under "match".');
   }
   const { match, ...changes } = definedOnly(override) as StepOverride;
-  const known = [...allSpecs(kind.options).keys()];
+  const known = [...allSpecs(kind.options).keys()].filter((name) => !kind.whole?.includes(name));
   refuseUnknownKeys(at, override, ["match", ...known]);
   const changed = changeOptions(kind.options, options, changes, at) as ReadStep["options"];
   kind.check?.(changed, at);
@@ -245,6 +246,7 @@ export function stepsOf({ steps }: Recipe, registry = openCompressRegistry()): R
  *
  * @param layers name and [outFeatures, inFeatures] of every linear that could be pruned
  * @param registry what the call knows. @default what is built in
+ * @param tables what embedding and head are called. @default as the family does
  * @throws PenjingError when the model does not allow a step, or a glob matches nothing; the signal's
  *   reason when it was aborted
  */
@@ -254,6 +256,7 @@ export async function planRecipe(
   layers: ReadonlyMap<string, readonly number[]>,
   registry = openCompressRegistry(),
   signal?: AbortSignal,
+  tables = tablesOf(spec),
 ): Promise<Transform[]> {
   const steps = stepsOf(recipe, registry);
   const kinds = [...new Set(steps.map(({ kind }) => kind))];
@@ -264,8 +267,9 @@ export async function planRecipe(
     const own = steps.filter((step) => step.kind === kind);
     const before = new Map(planned.flatMap((one) => [...one.layers]));
     const { layout } = recipe;
-    planned.push(await kind.plan(own, { spec, layers, later, before, layout, rest }));
+    planned.push(await kind.plan(own, { spec, layers, tables, later, before, layout, rest }));
   }
+  refuseTurnedTables(planned);
   return planned;
 }
 

@@ -26,7 +26,7 @@ import { round } from "./layer.js";
 import { foldOuter } from "./outer.js";
 import type { Passes, Steps } from "./pass.js";
 import { applyRotation, foldNorms, needsWithRotation, rotationProblem } from "./rotate.js";
-import type { BlockState, RunTools, TransformRun } from "./transform.js";
+import type { BlockState, OuterOutcome, RunTools, TransformRun } from "./transform.js";
 import type { UnitWriter } from "./unit.js";
 
 /** The rotation that a group of blocks shares. */
@@ -194,13 +194,10 @@ export class Rotator implements TransformRun {
   }
 
   /** Folds a Q that all blocks share into what stands around them. */
-  async finish(
-    unit: UnitWriter,
-    signal: AbortSignal | undefined,
-  ): Promise<Record<string, unknown>> {
+  async finish(unit: UnitWriter, signal: AbortSignal | undefined): Promise<OuterOutcome> {
     // It may have been found by an earlier run.
     if (!this.group) await this.load(this.groups[0]);
-    return foldOuter(this.backend, this.model, this.group!.q, unit, signal);
+    return { config: await foldOuter(this.backend, this.model, this.group!.q, unit, signal) };
   }
 
   /** Takes up the group that begins at `first`, as far as the journal has it. */

@@ -12,7 +12,8 @@ import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import type { PrunedLayer } from "./layer.js";
 import type { Passes, Steps } from "./pass.js";
-import type { LayerPlan } from "./solve.js";
+import type { LayerPlan, LayerReport } from "./solve.js";
+import type { Tables } from "./tables.js";
 import type { Note, UnitWriter } from "./unit.js";
 
 /** Options where a step's layers are done otherwise than the rest. */
@@ -28,8 +29,9 @@ export interface StepReach {
   /** Globs over the names of layers. @default all */
   readonly match?: readonly string[] | undefined;
   /**
-   * Globs over the names of layers that are left as they are. Only the linears of the blocks can be
-   * pruned: lm_head and the embedding stay whether they are named or not.
+   * Globs over the names of layers that are left as they are. Only the linears of the blocks are
+   * reached: lm_head and the embedding stay whether they are named or not, but for the options of
+   * `quantize` that are about them.
    *
    * @default ["lm_head", "model.embed_tokens"]
    */
@@ -61,6 +63,8 @@ export interface TransformKind {
   /** Whether it acts on one linear, on all of a block, or on the whole model. */
   readonly scope: "linear" | "block" | "model";
   readonly options: OptionSpecs;
+  /** Options that are of the whole step, so that no override changes them. @default none */
+  readonly whole?: readonly string[] | undefined;
   /** What it leaves behind that not every later step may touch. */
   readonly leaves: "zeros" | "turn" | "codes";
   /** Why it cannot follow a step that leaves this, with the cure; completes "<step> ". */
@@ -84,6 +88,8 @@ export interface PlanTarget {
   readonly spec: DecoderSpec;
   /** Name and [outFeatures, inFeatures] of every linear that can be pruned. */
   readonly layers: ReadonlyMap<string, readonly number[]>;
+  /** What embedding and head are called. */
+  readonly tables: Tables;
   /** Steps of other kinds that come after. */
   readonly later: readonly ReadStep[];
   /** What steps of kinds that come before do with linears, by name. */
@@ -100,6 +106,14 @@ export interface PlanTarget {
  */
 export type Phase = readonly [name: string, weight: number, isGuess?: boolean];
 
+/** What a step made of what stands outside the blocks. */
+export interface OuterOutcome {
+  /** What changes in config.json. @default nothing */
+  readonly config?: Readonly<Record<string, unknown>> | undefined;
+  /** Of embedding and head, where they were replaced. @default none */
+  readonly layers?: readonly LayerReport[] | undefined;
+}
+
 /** What reads the inputs of linears, and how to do without it, for the message that a text is missing. */
 export interface Reader {
   readonly name: string;
@@ -112,6 +126,8 @@ export interface Transform {
   readonly layers: ReadonlyMap<string, LayerPlan>;
   /** Whether it changes what stands outside the blocks. */
   readonly changesOuter: boolean;
+  /** Whether it reads what comes out of the last block, where there are windows. @default it does not */
+  readonly readsOutput?: boolean | undefined;
   /** What reads the inputs of linears, and so needs a calibration text; undefined when nothing does. */
   readonly reader: Reader | undefined;
   /** What it does for a block before and after the block's calibration, in order. */
@@ -172,14 +188,12 @@ export interface TransformRun {
   needs(layer: number, input: Site, later: readonly string[]): readonly string[];
   /** @param share of the block's time that it may take */
   apply(state: BlockState, share: number): Steps<void>;
+  /** Looks at the residual stream behind the last block. */
+  observeOutput?(): Steps<void>;
   /** Names in the journal of what other blocks need of it as this one does. */
   partsOf?(layer: number): readonly string[];
-  /**
-   * Puts what it changes outside the blocks into a unit, once they are done.
-   *
-   * @returns what changes in config.json
-   */
-  finish?(unit: UnitWriter, signal: AbortSignal | undefined): Promise<Record<string, unknown>>;
+  /** Puts what it changes outside the blocks into a unit, once they are done. */
+  finish?(unit: UnitWriter, signal: AbortSignal | undefined): Promise<OuterOutcome>;
   dispose?(): void;
 }
 

@@ -33,7 +33,9 @@ import { gridTensors } from "../layouts/parts/grids.js";
 import { modelSites } from "../model.js";
 import { storedEntry } from "../models/placed.js";
 import {
+  embeddingName,
   hasExtras,
+  headName,
   isStored,
   readLargeModel,
   readWeight,
@@ -382,6 +384,13 @@ class Job {
         }
       }
       await coordinates.leave();
+      for (const name of new Set([embeddingName(model), headName(model)])) {
+        if (!model.forms.has(name)) continue;
+        for await (const stretch of rebuild(tools, name, undefined, undefined)) {
+          yield { name, ...stretch };
+        }
+        this.reconstructed++;
+      }
     } finally {
       coordinates.dispose();
     }

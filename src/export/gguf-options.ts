@@ -19,8 +19,8 @@ export interface GgufOptions {
   /**
    * Type of embedding and head there, no mixture.
    *
-   * @default beside K types Q6_K for the head, and for an embedding that is none the type of most linears;
-   *   Q8_0 beside others that are quantized, else as these
+   * @default for those on a grid as above; beside K types Q6_K for the head, and for an embedding that is
+   *   none the type of most linears; Q8_0 beside others that are quantized, else as these
    */
   readonly ggufEmbedding?: string | undefined;
   /** llama.cpp's name of the pre-tokenizer. @default the one that fits tokenizer.json */

@@ -1,4 +1,5 @@
 import type { Backend, Weight } from "../backend.js";
+import type { PreparedMatrix } from "../backends/operations/form.js";
 import type { BlockSpec, DecoderSpec, Site } from "../model.js";
 import { operationSteps, paceSteps, takeSteps, type Work, type WorkSteps } from "../steps.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
@@ -29,9 +30,19 @@ export interface BlockWeights {
   readonly outputRotation?: Weight | undefined;
 }
 
+/** A table whose rows are made when they are looked up; nothing multiplies by it. */
+export interface RowTable extends PreparedMatrix {
+  /** out [T, cols] = rows ids [T]. */
+  lookUp(ids: Int32Array, out: Tensor): void;
+}
+
+function isRowTable(weight: Weight): weight is RowTable {
+  return "lookUp" in weight;
+}
+
 /** Everything that a decoder needs beside its blocks. */
 export interface OuterWeights {
-  /** [vocabSize, hiddenSize] */
+  /** [vocabSize, hiddenSize]; may be a `RowTable`. */
   readonly embedding: Weight;
   /** [offset + context, hiddenSize], where positions are learned. */
   readonly positions?: Tensor | undefined;
@@ -258,10 +269,13 @@ export class Decoder {
    */
   *forward(tokens: Int32Array, cache?: KeyValueCache): Work {
     const { backend, outer } = this;
-    const ids = backend.rows(this.ids, 0, tokens.length);
     const hidden = backend.rows(this.hidden, 0, tokens.length);
-    backend.write(ids, tokens);
-    backend.ops.embed(outer.embedding, ids, hidden);
+    if (isRowTable(outer.embedding)) outer.embedding.lookUp(tokens, hidden);
+    else {
+      const ids = backend.rows(this.ids, 0, tokens.length);
+      backend.write(ids, tokens);
+      backend.ops.embed(outer.embedding, ids, hidden);
+    }
     const { embeddingScale = 1, positions } = this.spec;
     if (embeddingScale !== 1) backend.ops.scale(hidden, embeddingScale);
     if (outer.positions) {

@@ -7,7 +7,7 @@ import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
 import { childrenOf, type Form, formOf, type Leaf, mapLeaves, partsIn } from "../form.js";
 import { denseLeaf, leafDamage, openLeaf, twoFourLeaf } from "../forms/leaf.js";
 import { isPlainLeaf } from "../forms/names.js";
-import { readCodes, SHAPE_PART, shapeBytes } from "../forms/packed-grid.js";
+import { isPackedGrid, readCodes, SHAPE_PART, shapeBytes } from "../forms/packed-grid.js";
 import type { PartRule } from "../forms/rules.js";
 import type { TensorEntry } from "../layout.js";
 import { bitsOf } from "../layouts/parts/elements.js";
@@ -15,7 +15,7 @@ import { twoFour } from "../layouts/two-four.js";
 import { blockName, type NormSpec, normsOf, outerTensors, sitesOf } from "../model.js";
 import { checkTwoFourIndices, firstMisfit } from "../pack.js";
 import type { Tensor } from "../tensor.js";
-import type { BlockWeights, LinearWeight, OuterWeights } from "./decoder.js";
+import type { BlockWeights, LinearWeight, OuterWeights, RowTable } from "./decoder.js";
 import type { NormWeights } from "./layers/norm.js";
 import { embeddingName, headName, readWeight, type StoredModel } from "./stored.js";
 import { sharedIn } from "./stored-forms.js";
@@ -252,6 +252,19 @@ async function loadTable(
   return loadMatrix(model, backend, name, { matrices: new SharedMatrices(), signal });
 }
 
+/** Opens an embedding of codes, which nothing multiplies by; undefined for any other. */
+async function loadRows(
+  model: StoredModel,
+  backend: Backend,
+  signal: AbortSignal | undefined,
+): Promise<RowTable | undefined> {
+  const name = embeddingName(model);
+  const form = model.forms.get(name);
+  if (form?.kind !== "leaf" || !isPackedGrid(form)) return undefined;
+  const { openGridRows } = await import("./grid-rows.js");
+  return openGridRows(model, backend, name, form, signal);
+}
+
 /** Loads a turn x R of the residual stream as the matrix Rᵀ to multiply by. */
 async function loadTurn(
   model: StoredModel,
@@ -303,6 +316,17 @@ function loadNorm(
   });
 }
 
+/** Loads the parameters of the final norm: what the head reads is scaled, and not what it gives. */
+export function loadFinalNorm(
+  model: StoredModel,
+  backend: Backend,
+  signal: AbortSignal | undefined,
+): Promise<NormWeights> {
+  const { spec } = model;
+  const name = outerTensors(spec).finalNorm.replace(/\.weight$/, "");
+  return loadNorm(model, backend, name, spec.finalNorm, { factor: spec.logitScale, signal });
+}
+
 /** Loads the parameters of one decoder block. */
 export function loadBlock(
   model: StoredModel,
@@ -352,20 +376,14 @@ export function loadOuter(
   const { spec } = model;
   const names = outerTensors(spec);
   return allOrNothing(async (own) => {
-    const embedding = own(await load(model, backend, embeddingName(model), signal));
+    const tied = headName(model) === embeddingName(model);
+    const rows = dense || tied ? undefined : await loadRows(model, backend, signal);
+    const embedding = own(rows ?? (await load(model, backend, embeddingName(model), signal)));
     const positions = spec.positions
       ? own(await loadTensor(model, backend, names.positions, signal))
       : undefined;
-    // What the head reads is scaled, and not what it gives.
-    const finalNorm = await loadNorm(
-      model,
-      backend,
-      names.finalNorm.replace(/\.weight$/, ""),
-      spec.finalNorm,
-      { factor: spec.logitScale, signal },
-    );
+    const finalNorm = await loadFinalNorm(model, backend, signal);
     for (const tensor of Object.values(finalNorm)) if (tensor) own(tensor);
-    const tied = headName(model) === embeddingName(model);
     const head = tied ? embedding : own(await load(model, backend, headName(model), signal));
     return { embedding, positions, finalNorm, head };
   });

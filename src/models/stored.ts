@@ -91,12 +91,13 @@ function* readSteps(given: Checkpoint, registry: RunRegistry): Restful<StoredMod
   const parts = new Set(packed.flatMap((entry) => layout.entries(entry).map(({ name }) => name)));
   const weights = new Map<string, TensorEntry>(packed.map((entry) => [entry.name, entry]));
   for (const entry of stored) if (!parts.has(entry.name)) weights.set(entry.name, entry);
-  const spec = withStoredBase(read, weights.keys());
+  const forms = readForms(checkpoint.forms, weights, path);
+  const names = new Set([...weights.keys(), ...forms.keys()]);
+  const spec = withStoredBase(read, names);
   const { finalNorm, head } = outerTensors(spec);
   const wrong = weights.has(finalNorm) && weights.has(head) ? undefined : misplaced(weights.keys());
   if (wrong !== undefined) throw new PenjingError(path, wrong);
   yield;
-  const forms = readForms(checkpoint.forms, weights, path);
   const places = tensorSources(spec);
   if (checkpoint.decoded && hasGridsElsewhere(places, forms, path)) {
     return yield* readSteps(decodedWhole(checkpoint), registry);
@@ -106,7 +107,7 @@ function* readSteps(given: Checkpoint, registry: RunRegistry): Restful<StoredMod
   const sources = new Map(plain);
   yield;
   takeSources(spec, sources, weights, path);
-  const expected = expectedTensors(spec, weights);
+  const expected = expectedTensors(spec, names);
   yield;
   checkForms(forms, weights, expected, path);
   const extras = new Set([...weights.keys()].filter(isRotation));
@@ -209,17 +210,21 @@ function describe({ family, blocks }: DecoderSpec): string {
   return `a ${family} model of ${blocks.length} layers`;
 }
 
-/** The tensors of a model's family by name, as far as a tied pair is stored. */
+/**
+ * The tensors of a model's family by name, as far as a tied pair is stored.
+ *
+ * @param names of all weights, however they are held
+ */
 function expectedTensors(
   spec: DecoderSpec,
-  weights: ReadonlyMap<string, TensorEntry>,
+  names: ReadonlySet<string>,
 ): Map<string, readonly number[]> {
   const expected = decoderTensors(spec);
   // A tied pair may be stored under either name or under both.
   const { head, embedding } = outerTensors(spec);
-  if (spec.tiedHead && weights.has(head)) {
+  if (spec.tiedHead && names.has(head)) {
     expected.set(head, expected.get(embedding)!);
-    if (!weights.has(embedding)) expected.delete(embedding);
+    if (!names.has(embedding)) expected.delete(embedding);
   }
   return expected;
 }
@@ -304,6 +309,14 @@ export function hasExtras({ extras, forms }: StoredModel): boolean {
 /** Whether a weight is stored by the layout, and not only as the parts of a form. */
 export function isStored({ checkpoint, packed }: StoredModel, name: string): boolean {
   return packed.has(name) || checkpoint.tensors.has(name);
+}
+
+/** Names of the tensors that a weight is stored as. */
+export function partsOf({ forms, layout, packed, weights }: StoredModel, name: string): string[] {
+  const form = forms.get(name);
+  if (form) return [...new Set(partsIn(form))];
+  const entry = weights.get(name)!;
+  return packed.has(name) ? layout.entries(entry).map((part) => part.name) : [name];
 }
 
 /** Where a tied or untied output head is stored. */

@@ -5,7 +5,7 @@ import type { Layout } from "../layout.js";
 import { layoutConfig, layoutFiles } from "../layouts/index.js";
 import { modelSites, outerTensors } from "../model.js";
 import { VERSION } from "../version.js";
-import type { StoredModel } from "./stored.js";
+import { embeddingName, headName, type StoredModel } from "./stored.js";
 
 /** Times and memory of the run, which differ from run to run. */
 export const REPORT_FILE = "penjing-report.json";
@@ -53,11 +53,13 @@ export async function besideWeights(
 }
 
 /** Why a weight cannot be quantized for other programs, judged by where its family has it. */
-export function placeRefusal(
-  { places }: Pick<StoredModel, "places">,
-  name: string,
-  layout: string,
-): string | undefined {
+export function placeRefusal(model: StoredModel, name: string, layout: string): string | undefined {
+  const { places } = model;
+  if (name === embeddingName(model)) {
+    const isTied = name === headName(model);
+    const given = isTied ? "`embeddingBits` and `headBits`" : "`embeddingBits`";
+    return `it is the embedding${isTied ? ", and the head too" : ""}, which transformers does not open as codes; leave out ${given}, or choose the layout grouped-int or gguf.`;
+  }
   if (!places.has(name)) return undefined;
   return `its family stores it transposed or with others, which ${layout} does not know; choose the layout grouped-int.`;
 }

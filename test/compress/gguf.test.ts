@@ -63,6 +63,43 @@ async function sameAsByFolder(recipe: object, options: Given = {}): Promise<Chec
   return found;
 }
 
+test("codes of embedding and head stay as they are", async () => {
+  const embedding = "model.embed_tokens.weight";
+  const recipe = quantizing({ bits: 4, embeddingBits: 8 });
+  const found = await sameAsByFolder(recipe);
+  assert.is(typesOf(found)[embedding], "Q8_0");
+  const { layout: _, ...rest } = recipe as { layout: string };
+  const folder = await open((await run(rest as GivenRecipe)).files);
+  const leaf = (folder.forms as Record<string, { parts: Record<string, string> }>)[embedding];
+  const codes = await folder.read(leaf.parts.values);
+  const scales = await folder.readFloat32(leaf.parts.scales);
+  const values = await found.readFloat32(embedding);
+  values.forEach((value, i) => {
+    if (value === (codes[i] - 128) * scales[i >> 5]) return;
+    assert.unreachable(`${i}: ${value}`);
+  });
+
+  const four = await sameAsByFolder(quantizing({ bits: 8, embeddingBits: 4 }));
+  assert.is(typesOf(four)[embedding], "Q4_0");
+  assert.is(typesOf(four)[`${LAYER}.weight`], "Q8_0");
+  const alone = await sameAsByFolder(quantizing({ headBits: 5 }, { ignore: ["*"] }));
+  assert.is(typesOf(alone)[embedding], "Q5_0");
+  assert.is(typesOf(alone)[`${LAYER}.weight`], "BF16");
+
+  await refused(
+    () => run(quantizing({ embeddingBits: 6 })),
+    /embed_tokens\.weight: no GGUF type has codes of 6 bits; .* `ggufEmbedding: Q8_0`, which keeps/,
+  );
+  const six = await run(quantizing({ embeddingBits: 6 }), { ggufEmbedding: "Q8_0" });
+  assert.is(typesOf(await open(six.files))[embedding], "Q8_0");
+  const table = six.result.layers.find(({ name }) => name === "model.embed_tokens")!;
+  assert.is(table.bitsPerWeight, 8.5);
+  await refused(
+    () => run(recipe, { ggufEmbedding: "Q4_0" }),
+    /embed_tokens\.weight: Q4_0 does not hold codes of 8 bits; choose Q8_0, or leave it out/,
+  );
+});
+
 test("codes of GPTQ are those of a folder, and the file says what made it", async () => {
   const steps = [{ quantize: { method: "gptq", refine: 1 } }];
   const recipe = { ...QUICK, layout: "gguf", steps };

@@ -78,8 +78,9 @@ function optionsSchema(specs: OptionSpecs): Schema {
   return { type: ["object", "null"], properties: properties(own), additionalProperties: false };
 }
 
-function reachSchema({ options }: TransformKind): Schema {
-  const changes = [...allSpecs(options)].map(([name, spec]) => {
+function reachSchema({ options, whole = [] }: TransformKind): Schema {
+  const changeable = [...allSpecs(options)].filter(([name]) => !whole.includes(name));
+  const changes = changeable.map(([name, spec]) => {
     const others = Object.values(options).flatMap((one) =>
       one.kind === "choice" ? Object.values(one.brings ?? {}) : [],
     );
@@ -124,7 +125,10 @@ export function recipeSchema(): Schema {
   const { prune, quantize, rotate } = transforms;
   const { method, sparsity } = prune.options;
   const both = [prune, quantize].map(({ options }) => options.method);
-  const own = Object.keys(prune.options);
+  const tables = Object.entries<OptionSpec>(quantize.options).filter(([name]) =>
+    quantize.whole.includes(name),
+  );
+  const own = [...Object.keys(prune.options), ...quantize.whole];
   const brought = [prune, quantize].flatMap(({ options }) => [...allSpecs(options).keys()]);
   const given = {
     type: "object",
@@ -181,6 +185,7 @@ export function recipeSchema(): Schema {
         ...settings,
         method: { ...optionSchema(method), enum: names },
         sparsity: optionSchema(sparsity),
+        ...properties(tables),
         options: given,
         ignore: TEXTS,
         overrides: { type: "array", items: flatOverride },

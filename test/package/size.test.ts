@@ -127,17 +127,32 @@ test("the portable bundle imports nothing but its own files, and names no module
   assert.equal(packages, []);
   const backends = ["./kernels-relaxed.js", "./kernels.js", "./webgpu.js"];
   const work = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
-  const folders = ["./gguf.js", "./hub.js", "./locate.js", "./quantized.js", "./unusual-files.js"];
+  const folders = [
+    "./gguf.js",
+    "./grid-rows.js",
+    "./hub.js",
+    "./locate.js",
+    "./quantized.js",
+    "./unusual-files.js",
+  ];
   const texts = ["./jinja.js", "./tokenizer.js"];
   const datasets = ["./lines.js", "./parquet.js"];
   assert.equal(dynamic, [...work, ...folders, ...texts, ...datasets, ...backends].sort());
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
     const later = importsOf(build(join("portable", name))).dynamic;
-    const known = [...dynamic, "./core.js", "./gguf-output.js", "./write-gguf.js"];
+    const chunks = ["./gguf-output.js", "./quantize-table.js", "./write-gguf.js"];
+    const known = [...dynamic, "./core.js", ...chunks];
     assert.ok(later.every((file) => known.includes(file)));
   }
-  for (const name of ["index.js", "core.js", "gguf-output.js", "write-gguf.js", ...dynamic]) {
+  for (const name of [
+    "index.js",
+    "core.js",
+    "gguf-output.js",
+    "quantize-table.js",
+    "write-gguf.js",
+    ...dynamic,
+  ]) {
     assert.not.match(readFileSync(build(join("portable", name)), "utf8"), /["'`]node:|\brequire\(/);
   }
 });

@@ -32,6 +32,8 @@ export interface LayerWork {
   readonly done: string;
   /** Why two of them do not act on one layer. */
   readonly twice: string;
+  /** Whether a step has work elsewhere, so that it may leave all layers out. @default it has not */
+  actsElsewhere?(options: ReadStep["options"]): boolean;
   /** @throws PenjingError when the layer does not allow it */
   planOf(options: ReadStep["options"], layer: string, shape: MatrixShape): LayerPlan;
 }
@@ -62,7 +64,7 @@ export async function planLayers(
       await rest();
       if (includes(name)) own.push(name);
     }
-    if (own.length === 0) {
+    if (own.length === 0 && !work.actsElsewhere?.(options)) {
       throw new PenjingError("ignore", `every layer is ignored, so nothing is left to ${verb}.`);
     }
     for (const name of own) {
@@ -94,10 +96,10 @@ const TIMED_WEIGHT = 60;
 
 /** Steps of a kind that replace linears one by one: planned, and at work. */
 export class LinearSteps implements Transform {
-  readonly changesOuter = false;
+  readonly changesOuter: boolean = false;
 
   constructor(
-    private readonly spec: DecoderSpec,
+    protected readonly spec: DecoderSpec,
     readonly layers: ReadonlyMap<string, LayerPlan>,
     /** What it is called in progress events. */
     readonly phase: string,

@@ -5,6 +5,7 @@ import type { ChoiceSpec, OptionSpecs } from "../../options.js";
 import type { QuantizerName } from "../../quantizers/index.js";
 import type { Registry } from "../../registry.js";
 import { type LayerPlan, methodName } from "../solve.js";
+import { asksForTables, planTables, storesIn, TABLE_OPTIONS, TableSteps } from "../tables.js";
 import type { PlanTarget, ReadStep, Transform, TransformKind } from "../transform.js";
 import { type LayerWork, LinearSteps, planLayers } from "./linears.js";
 
@@ -15,7 +16,8 @@ export type QuantizeSpecs = {
     readonly default: string;
     readonly brings: Readonly<Record<string, OptionSpecs>>;
   };
-} & typeof ANCHOR;
+} & typeof ANCHOR &
+  typeof TABLE_OPTIONS;
 
 function optionsOf({ quantizers }: Registry): QuantizeSpecs {
   return {
@@ -29,6 +31,7 @@ function optionsOf({ quantizers }: Registry): QuantizeSpecs {
       description: "how weights are put on a grid of few bits",
     },
     ...ANCHOR,
+    ...TABLE_OPTIONS,
   };
 }
 
@@ -42,6 +45,7 @@ export function quantizeKind(registry: Registry) {
     summary: "store weights of the blocks' linears in few bits",
     scope: "linear",
     options: optionsOf(registry),
+    whole: Object.keys(TABLE_OPTIONS),
     leaves: "codes",
     layout: CODES,
     cannotFollow: {},
@@ -55,7 +59,14 @@ export function quantizeKind(registry: Registry) {
     async plan(steps: readonly ReadStep[], target: PlanTarget): Promise<Transform> {
       const { spec, layers, rest } = target;
       const plan = await planLayers(steps, layers, workFor(target, registry), rest);
-      return new LinearSteps(spec, plan, "quantize", "rtn with `weighted: false`");
+      const tables = planTables(steps, target);
+      const Steps = tables.size > 0 ? TableSteps : LinearSteps;
+      return new Steps(
+        spec,
+        new Map([...plan, ...tables]),
+        "quantize",
+        "rtn with `weighted: false`",
+      );
     },
   } as const satisfies TransformKind;
   return kind;
@@ -67,7 +78,9 @@ function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): Laye
     verb: "quantize",
     done: "quantized",
     twice: "what is quantized twice is off by both roundings",
-    planOf({ method: name, anchor, anchorResidual, ...options }, layer, shape): LayerPlan {
+    actsElsewhere: asksForTables,
+    planOf({ method: name, anchor, anchorResidual, ...given }, layer, shape): LayerPlan {
+      const { embeddingBits: _, headBits: __, ...options } = given;
       const method = quantizers[name as string];
       const earlier = before.get(layer);
       if (earlier) refuseEarlier(earlier, { ...options, anchor, anchorResidual }, layer, shape);
@@ -79,7 +92,7 @@ function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): Laye
         anchor: earlier ? 0 : (anchor as number),
         anchorResidual: earlier ? 0 : (anchorResidual as number),
         refit: 0,
-        stores: layout === "dense" ? "values" : "codes",
+        stores: storesIn(layout),
       };
     },
   };

@@ -8,7 +8,7 @@ import type { GgufEntry } from "../../checkpoint/gguf/write/header.js";
 import { PenjingError } from "../../errors.js";
 import type { Leaf } from "../../form.js";
 import { blockName, decoderTensors, modelSites, outerTensors } from "../../model.js";
-import { embeddingName, type StoredModel } from "../../models/stored.js";
+import { embeddingName, headName, type StoredModel } from "../../models/stored.js";
 import { sizeOf } from "../../tensor.js";
 import {
   fitting,
@@ -24,7 +24,7 @@ import { leafOf } from "./values.js";
 export interface Types {
   /** Of those that are not among `codes`. */
   readonly linear: LinearTypes;
-  /** Of those that keep their codes, by the weight's name. */
+  /** Of linears, embedding and head that keep their codes, by the weight's name. */
   readonly codes: ReadonlyMap<string, GgufType>;
   readonly embedding: GgufType;
   /** Of an embedding that is the head too as well. */
@@ -42,9 +42,9 @@ export function typeOfCodes(leaf: Leaf<unknown>): GgufType | undefined {
 }
 
 /**
- * @param given what was asked for. @default for linears on a grid a type that keeps their codes, and
- *   else their own dtype; for embedding and head what llama.cpp has beside K types, Q8_0 beside other
- *   quantized linears
+ * @param given what was asked for. @default for weights on a grid a type that keeps their codes, and
+ *   else for linears their own dtype, for embedding and head what llama.cpp has beside K types and Q8_0
+ *   beside other quantized linears
  */
 export function chooseTypes(
   model: StoredModel,
@@ -58,14 +58,16 @@ export function chooseTypes(
     return types.size === 1 && (only === "F16" || only === "BF16") ? only : "F32";
   };
   const codes = new Map<string, GgufType>();
-  for (const name of given.linear ? [] : names) {
+  const keepCodes = (name: string) => {
     const leaf = leafOf(model, name);
     const type = leaf && typeOfCodes(leaf);
     if (type) codes.set(name, type);
-  }
+  };
+  for (const name of given.linear ? [] : names) keepCodes(name);
   const linear = given.linear ?? own();
   const main = commonest(names.map((name) => codes.get(name) ?? linear)) ?? linear;
   const outer = outerTypes([...codes.values()][0] ?? linear);
+  if (!given.embedding) for (const name of [embeddingName(model), headName(model)]) keepCodes(name);
   const { embedding = outer.embedding } = given;
   return { linear, codes, embedding, head: given.embedding ?? outer.head, main };
 }
@@ -170,9 +172,11 @@ function wantedType(
   { linear, codes, embedding, head }: Types,
 ): GgufType {
   if (shape.length < 2 || name.startsWith("position_embd.")) return "F32";
+  const kept = codes.get(source);
+  if (kept) return kept;
   if (name.startsWith("output.")) return head;
   if (name.startsWith("token_embd.")) return hasHead ? embedding : head;
-  return codes.get(source) ?? linearType(linear, name, layers);
+  return linearType(linear, name, layers);
 }
 
 /** A tensor that has another type than it would have if its rows were whole blocks. */

@@ -2,6 +2,8 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { backends } from "../../../src/backends/index.js";
+import { compress } from "../../../src/compress.js";
+import { memoryOutputFolder } from "../../../src/platform/files.js";
 import {
   type Files,
   floats,
@@ -68,6 +70,13 @@ test("linears that share a tensor are decoded", async () => {
   assert.equal(found, expected);
   assert.not.equal(found, plain);
   backend.dispose();
+  const recipe = { method: "magnitude" } as const;
+  const out = memoryOutputFolder();
+  await refused(
+    () => compress({ model: checkpoint, out, recipe }).result(),
+    /qkv_proj is quantized already \(dense x int8\), .* or give `dtype`, which takes its values/,
+  );
+  await compress({ model: checkpoint, out, recipe, dtype: "bf16", backend: "wasm" }).result();
 });
 
 test("a family that stores weights transposed is refused", async () => {

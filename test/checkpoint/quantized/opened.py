@@ -35,7 +35,7 @@ def decoded(folder):
     with open(f"{folder}/config.json") as file:
         config = QuantizationConfig.model_validate(json.load(file)["quantization_config"])
     tensors = load_file(f"{folder}/model.safetensors")
-    modules = {name.rpartition(".")[0] for name in tensors if "_proj." in name}
+    modules = {name.rpartition(".")[0] for name in tensors if "_proj." in name or "lm_head." in name}
     weights = {}
     for module in modules - set(config.ignore):
         schemes = config.config_groups.values()

@@ -14,6 +14,7 @@ import {
   parseWeights,
   sameFiles,
   storyFiles,
+  withWeights,
 } from "../../compress/stories.js";
 import { exportFiles, tensorBytes } from "../../exported.js";
 import { skipUnless } from "../../shared.js";
@@ -62,6 +63,13 @@ const INT8: GivenRecipe = {
   steps: [{ quantize: { method: "rtn", bits: 8, groupSize: "row" }, ignore: ["*.down_proj"] }],
 };
 
+/** With a head of codes, of a model that has one of its own. */
+const HEAD: GivenRecipe = {
+  ...QUICK,
+  layout: "pack-quantized",
+  steps: [{ quantize: { ...RTN, bits: 4, headBits: 8 } }],
+};
+
 const SPARSE: GivenRecipe = {
   ...QUICK,
   layout: "pack-quantized",
@@ -76,6 +84,14 @@ async function run(recipe: GivenRecipe, files: Files = storyFiles()) {
   return out.files as Files;
 }
 
+/** The embedded model with a head of its own. */
+async function untied(): Promise<Files> {
+  const { tensors } = parseWeights(storyFiles());
+  const head = tensors.get("model.embed_tokens.weight")!;
+  const all = new Map([...tensors, ["lm_head.weight", head]]);
+  return withWeights(storyFiles(), all, { tie_word_embeddings: false });
+}
+
 const BY_CASE = [
   ["bits of all kinds", MIXED, "BF16", 20],
   ["zero points", ASYMMETRIC, "BF16", 20],
@@ -83,6 +99,7 @@ const BY_CASE = [
   ["4 bits of F32", UNIFORM, "F32", 28],
   ["int8", INT8, "BF16", 24],
   ["2:4 and 8 bits", SPARSE, "BF16", 28],
+  ["a head", HEAD, "untied", 29],
 ] as const;
 
 skipUnless(test, HAS_PYTHON, WITHOUT_PYTHON, "compressed-tensors decodes the same numbers", () =>
@@ -91,7 +108,8 @@ skipUnless(test, HAS_PYTHON, WITHOUT_PYTHON, "compressed-tensors decodes the sam
     const config = JSON.stringify({ ...configOf(wide), torch_dtype: "float32" });
     const dense = { ...wide, "config.json": new TextEncoder().encode(config) };
     for (const [what, recipe, dtype] of BY_CASE) {
-      const model = await openCheckpoint(memoryFolder(dtype === "F32" ? dense : storyFiles()));
+      const files = { F32: dense, BF16: storyFiles(), untied: await untied() }[dtype];
+      const model = await openCheckpoint(memoryFolder(files));
       const out = join(root, what);
       await compress({ model, out, calibration: CALIBRATION, recipe }).result();
     }
