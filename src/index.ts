@@ -57,7 +57,7 @@ export {
 } from "./datasets/dataset.js";
 export type { DatasetDocument } from "./datasets/document.js";
 export { DeviceError, PenjingError } from "./errors.js";
-export type { Comparison, Score, WindowEvent } from "./evaluate/score.js";
+export type { BlockEvent, Comparison, Score, WindowEvent } from "./evaluate/score.js";
 export {
   type EvaluateEvent,
   type EvaluateOptions,
