@@ -98,6 +98,7 @@ export type { MethodName } from "./methods/index.js";
 export type { BosMode } from "./models/bos.js";
 export { describeModel, type ModelDescription } from "./models/describe.js";
 export { type OpenModel, type OpenModelOptions, openModel } from "./models/open.js";
+export type { StoredBits } from "./models/stored-bits.js";
 export type { FormTree } from "./models/stored-forms.js";
 export { type OpenBackendOptions, openBackend } from "./open-backend.js";
 export type {

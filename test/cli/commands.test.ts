@@ -241,9 +241,10 @@ test("eval prints the figures, --json all of them", async () => {
   assert.match(text.stdout, /^tokens +\d+ predicted, \d+ windows of 64$/m);
   const score = JSON.parse((await penjing([...args, "--json"])).stdout);
   assert.equal(Object.keys(score).sort(), [
-    ...["backend", "model", "nll", "perplexity", "seconds", "served", "text", "textSha256"],
-    ...["tokens", "unknownTokens", "window", "windows"],
+    ...["backend", "bitsPerWeight", "model", "nll", "perplexity", "seconds", "served"],
+    ...["text", "textSha256", "tokens", "unknownTokens", "window", "windows"],
   ]);
+  assert.equal(score.bitsPerWeight, { whole: 16 });
   assert.is(score.tokens, score.windows * 63);
   assert.ok(Math.abs(Math.exp(score.nll) - score.perplexity) < 1e-9 * score.perplexity);
   assert.match(text.stdout, score.perplexity.toFixed(4));
