@@ -37,7 +37,10 @@ export const BAD_RECIPES: readonly (readonly [given: unknown, message: RegExp])[
   [{ overrides: [{ match: "*", method: 5 }] }, /method is 5, must be "magnitude", /],
   [{ overrides: [{ match: "*", options: 5 }] }, /options is 5, must be a mapping/],
   [{ overrides: [{ match: "*", sparsity: "4:2" }] }, /\[r: overrides\[0\]: sparsity\] "4:2"/],
-  [{ statistics: "dens" }, /statistics is "dens", must be "sequential" or "dense"/],
+  [
+    { statistics: "dens" },
+    /statistics is "dens", must be "sequential", "true-sequential" or "dense"/,
+  ],
   [{ samples: 0 }, /samples is 0, must be a whole number of at least 1/],
   [{ samples: 1.5 }, /samples is 1\.5, must be a whole/],
   [{ length: 1 }, /length is 1, must be a whole number of at least 2/],

@@ -1,11 +1,11 @@
 import type { FinishedTensor } from "../layout.js";
-import { blockTensor, sitesOf } from "../model.js";
-import { type BlockWeights, disposeBlock } from "../models/decoder.js";
+import { blockTensor, type DecoderSpec, sitesOf } from "../model.js";
+import { disposeBlock } from "../models/decoder.js";
 import { loadBlock } from "../models/load.js";
 import type { StoredModel } from "../models/stored.js";
 import { disposeStatistics } from "../statistic.js";
 import { ErrorSums } from "./error-sums.js";
-import { discardPruned, type PrunedLayer } from "./layer.js";
+import { discardPruned, type PrunedLayer, withPruned } from "./layer.js";
 import type { Steps } from "./pass.js";
 import type { BlockState, RunTools, Transform, TransformRun } from "./transform.js";
 import type { Note } from "./unit.js";
@@ -34,7 +34,7 @@ export interface StartedStep {
  * @returns the replaced layers, in the order in which a forward uses them, and what else changed
  */
 export async function* compressBlock(
-  { model, passes, denseAdvances: isDense }: RunTools,
+  { model, passes, denseAdvances: isDense, followsReplaced }: RunTools,
   steps: readonly StartedStep[],
   layer: number,
   advance: boolean,
@@ -56,7 +56,9 @@ export async function* compressBlock(
   try {
     for (const { run } of steps) await run.prepare?.(state.block);
     const needs = statisticsNeeded(model, steps, layer);
-    const advanceDense = advance && passes.calibration.dense !== undefined;
+    const { dense } = passes.calibration;
+    // What is gathered later needs the dense stream where it is.
+    const advanceDense = advance && dense !== undefined && !followsReplaced;
     if (needs.size > 0 || advanceDense) {
       const options = { advance: false, advanceDense };
       state.statistics = yield* passes.gather("calibrate", state.block, needs, options);
@@ -71,6 +73,9 @@ export async function* compressBlock(
     if (state.measures || denseAdvances) {
       const options = { observe: sums.observe, advance: denseAdvances };
       yield* passes.run("measure", block, options);
+    }
+    if (advance && dense && !advanceDense) {
+      yield* passes.run("advance", block, { advance: true, stream: dense });
     }
     if (advance && !denseAdvances) {
       yield* passes.run("advance", withPruned(block, pruned), { advance: true });
@@ -111,9 +116,15 @@ function statisticsNeeded(
   return needed;
 }
 
-/** The same block with its pruned linears in place. */
-function withPruned(block: BlockWeights, pruned: BlockState["pruned"]): BlockWeights {
-  const linears = { ...block.linears };
-  for (const [name, { linear }] of pruned) linears[name] = linear;
-  return { ...block, linears };
+/** Whether steps replace linears that stand before an input in its block. */
+export function isReplacedBefore(
+  spec: DecoderSpec,
+  steps: readonly Transform[],
+  layer: number,
+  input: string,
+): boolean {
+  const names = sitesOf(spec.blocks[layer]).map(({ name }) => name);
+  return names
+    .slice(0, names.indexOf(input))
+    .some((name) => steps.some(({ layers }) => layers.has(blockTensor(spec, layer, name))));
 }

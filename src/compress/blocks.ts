@@ -4,7 +4,7 @@ import { blockName, type DecoderSpec } from "../model.js";
 import { asStored } from "../models/placed.js";
 import { formOfTree } from "../models/stored-forms.js";
 import type { Registry } from "../registry.js";
-import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
+import { type BlockOutcome, compressBlock, isReplacedBefore, type StartedStep } from "./block.js";
 import { Budget } from "./budget.js";
 import { closeCalibration, openCalibration } from "./calibration.js";
 import type { Journal } from "./journal.js";
@@ -79,7 +79,14 @@ async function* blocksFrom(
   const hasWindows = windows.samples > 0;
   const layerError = hasWindows && recipe.layerError;
   const denseAdvances = hasWindows && recipe.statistics === "dense";
-  const tools = { model, passes, journal, budget, seed, layerError, denseAdvances };
+  const followsReplaced =
+    hasWindows && recipe.statistics === "true-sequential"
+      ? (layer: number, input: string) => isReplacedBefore(model.spec, steps, layer, input)
+      : undefined;
+  const tools = {
+    ...{ model, passes, journal, budget, seed, layerError },
+    ...{ denseAdvances, followsReplaced },
+  };
   const started: StartedStep[] = steps.map((plan) => ({ plan, run: plan.start(tools) }));
   /** The block that the stream stands before. */
   let at = 0;

@@ -189,6 +189,16 @@ export function discardPruned({ linear, difference }: PrunedLayer): void {
   difference?.dispose();
 }
 
+/** The same block with its pruned linears in place. */
+export function withPruned(
+  block: BlockWeights,
+  pruned: ReadonlyMap<string, PrunedLayer>,
+): BlockWeights {
+  const linears = { ...block.linears };
+  for (const [name, { linear }] of pruned) linears[name] = linear;
+  return { ...block, linears };
+}
+
 export function denseWeight(block: BlockWeights, { name }: Pick<Site, "name">): Tensor {
   return block.linears[name].weight as Tensor;
 }

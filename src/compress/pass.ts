@@ -22,19 +22,28 @@ export interface BlockStep {
 /** Work that tells how far it is. */
 export type Steps<Result> = AsyncGenerator<BlockStep, Result, void>;
 
+interface DensePass extends Pick<PassOptions, "observe" | "advance"> {
+  /** What it runs through. @default the same block */
+  readonly block?: BlockWeights | undefined;
+}
+
 export interface PassOptions {
   readonly observe?: LinearObserver | undefined;
   /** Write the block's outputs over its inputs. */
   readonly advance: boolean;
+  /** Where nothing advances, the last linear whose inputs are of use. @default the block's last */
+  readonly until?: string | undefined;
   /** The residual stream to run over, of the calibration's shape. @default the calibration's */
   readonly stream?: ResidualStream | undefined;
-  /** Runs each batch over the dense model's stream first, through the same block. */
-  readonly dense?: Pick<PassOptions, "observe" | "advance"> | undefined;
+  /** Runs each batch over the dense model's stream first. */
+  readonly dense?: DensePass | undefined;
 }
 
-export interface GatherOptions extends Omit<PassOptions, "observe" | "dense"> {
+export interface GatherOptions extends Omit<PassOptions, "observe" | "dense" | "until"> {
   /** Whether the dense model's stream goes through the block too. @default false */
   readonly advanceDense?: boolean | undefined;
+  /** What the dense model's stream runs through. @default the same block */
+  readonly denseBlock?: BlockWeights | undefined;
 }
 
 /** Inputs of a batch in the dense model, kept until those of the compressed one come by. */
@@ -84,7 +93,7 @@ export class Passes {
   async *run(
     phase: string,
     block: BlockWeights,
-    { dense, stream = this.calibration.stream, ...options }: PassOptions,
+    { dense, stream = this.calibration.stream, until, ...options }: PassOptions,
     share: (fraction: number) => number = (fraction) => fraction,
   ): Steps<void> {
     const { backend } = this;
@@ -92,18 +101,25 @@ export class Passes {
     const batch = batchSequences(samples, length);
     const work = backend.zeros([batch * length, stream.cols]);
     const passes = [
-      ...(dense ? [{ ...dense, stream: this.calibration.dense! }] : []),
-      { ...options, stream },
+      ...(dense
+        ? [{ ...dense, block: dense.block ?? block, stream: this.calibration.dense! }]
+        : []),
+      { block, ...options, stream },
     ];
+    const stop = until ?? sitesOf(block.spec).at(-1)!.name;
     try {
       for (let start = 0; start < samples; start += batch) {
         yield { phase, fraction: share(start / samples) };
         await pause(this.signal);
         const sequences = Math.min(batch, samples - start);
         const x = backend.rows(work, 0, sequences * length);
-        for (const { stream, observe, advance } of passes) {
+        for (const { block, stream, observe, advance } of passes) {
           await stream.read(start * length, x);
-          const steps = runner.steps(x, block, { sequences, observe, observeOnly: !advance });
+          const steps = runner.steps(x, block, {
+            sequences,
+            observe,
+            until: advance ? undefined : stop,
+          });
           await paceSteps(steps, this.signal);
           if (advance) await stream.write(start * length, x);
         }
@@ -124,7 +140,7 @@ export class Passes {
     phase: string,
     block: BlockWeights,
     needs: ReadonlyMap<string, ReadonlySet<string>>,
-    { advanceDense, ...options }: GatherOptions,
+    { advanceDense, denseBlock, ...options }: GatherOptions,
     share?: (fraction: number) => number,
   ): Steps<Map<string, Statistics>> {
     const { backend } = this;
@@ -142,11 +158,12 @@ export class Passes {
       }
       const observe: LinearObserver = (name, input) =>
         gatherers.get(name)?.add(input, dense.take(name));
+      const until = [...gatherers.keys()].at(-1);
       const beside =
         dense.wanted.size > 0 || advanceDense
-          ? { observe: dense.observe, advance: advanceDense ?? false }
+          ? { observe: dense.observe, advance: advanceDense ?? false, block: denseBlock ?? block }
           : undefined;
-      yield* this.run(phase, block, { ...options, observe, dense: beside }, share);
+      yield* this.run(phase, block, { ...options, observe, until, dense: beside }, share);
       for (const [name, gatherer] of gatherers) {
         statistics.set(name, await gatherer.finish(`${block.name}.${name}`));
       }

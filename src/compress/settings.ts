@@ -32,10 +32,10 @@ export const SETTINGS = {
   },
   statistics: {
     kind: "choice",
-    values: ["sequential", "dense"],
+    values: ["sequential", "true-sequential", "dense"],
     default: "sequential",
     description:
-      "whether a block's statistics come from the blocks before it as already compressed, or from the dense model",
+      "whether a block's statistics come from the blocks before it as already compressed (true-sequential: and from the linears before in the block), or from the dense model",
   },
   seed: {
     kind: "number",

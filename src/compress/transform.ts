@@ -132,6 +132,11 @@ export interface RunTools {
   readonly layerError: boolean;
   /** Whether the dense block runs once more for its outputs. */
   readonly denseAdvances: boolean;
+  /**
+   * Whether a shared input of a block is to be gathered once the linears before it are replaced;
+   * absent where none is.
+   */
+  readonly followsReplaced?: ((layer: number, input: string) => boolean) | undefined;
 }
 
 /** A block on its way through the steps. All of its tensors are owned by the caller. */

@@ -1,5 +1,5 @@
 import type { Backend, Weight } from "../backend.js";
-import { type BlockSpec, type DecoderSpec, type Site, sitesOf } from "../model.js";
+import type { BlockSpec, DecoderSpec, Site } from "../model.js";
 import { operationSteps, paceSteps, takeSteps, type Work, type WorkSteps } from "../steps.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 import { layerKinds } from "./layers/index.js";
@@ -71,8 +71,8 @@ export interface BlockRun {
   /** Positions already seen; only with one sequence. */
   readonly cache?: KeyValueCache | undefined;
   readonly observe?: LinearObserver | undefined;
-  /** Leave x unfinished: its last linear is observed but not multiplied. @default false */
-  readonly observeOnly?: boolean | undefined;
+  /** A site to stop at once it was observed, which leaves x unfinished. @default nowhere */
+  readonly until?: string | undefined;
 }
 
 /** What a branch reads, and then adds to the residual stream. */
@@ -139,16 +139,18 @@ export class BlockRunner {
   /** The steps of a block; x is half done until the last. */
   *steps(x: Tensor, block: BlockWeights, options: BlockRun = {}): Work {
     const { backend } = this;
-    const { cache, observe, observeOnly = false, sequences = 1 } = options;
+    const { cache, observe, until, sequences = 1 } = options;
     const { layer, norms, linears } = block;
     const { branches, parallel = false } = block.spec;
-    const last = observeOnly ? sitesOf(block.spec).at(-1) : undefined;
+    let isOver = false;
     const { maxPositions } = this;
     const linear = (site: Site, input: Tensor, out: Tensor) =>
       this.linear(input, linears[site.name], out);
     function* observed(site: Site, input: Tensor, out: Tensor): Work {
       yield* observe?.(site.name, input) ?? [];
-      if (site !== last) yield* linear(site, input, out);
+      isOver = site.name === until;
+      if (isOver) yield undefined;
+      else yield* linear(site, input, out);
     }
     const run: LayerRun = {
       backend,
@@ -166,7 +168,7 @@ export class BlockRunner {
         this.tables.set(key, made);
         return made;
       },
-      multiply: observe || last ? observed : linear,
+      multiply: observe || until ? observed : linear,
     };
     yield* this.rotate(x, block.inputRotation);
     /** What all branches of a parallel block add. */
@@ -175,8 +177,10 @@ export class BlockRunner {
       const branch = this.room(sum ? BESIDE : BRANCH, rowsOf(x), colsOf(x));
       if (before) normalise(backend, before, x, norms[before.name], branch);
       else backend.copy(x, branch);
-      yield* layerKinds[spec.kind].forward(spec, branch, run);
-      if (observeOnly && spec === branches.at(-1)!.layer) return;
+      for (const step of layerKinds[spec.kind].forward(spec, branch, run)) {
+        if (isOver) return;
+        yield step;
+      }
       if (after) normalise(backend, after, branch, norms[after.name], branch);
       if (scale !== 1) backend.ops.scale(branch, scale);
       if (sum) backend.ops.add(sum, branch);

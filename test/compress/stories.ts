@@ -132,6 +132,29 @@ export async function repeatBlocks(files: Files, layers: number): Promise<Files>
   return withWeights(files, weights, { num_hidden_layers: layers });
 }
 
+/** The embedded model with each neuron twice, whose Hessians take more room than its weights. */
+export async function widen(files: Files): Promise<Files> {
+  const weights = new Map<string, Stored>();
+  for (const [name, stored] of parseWeights(files).tensors) {
+    const [rows, cols] = stored.shape;
+    const isDown = name.endsWith("down_proj.weight");
+    if (!isDown && !name.includes(".mlp.")) {
+      weights.set(name, stored);
+      continue;
+    }
+    // Rows are doubled one by one, or all together.
+    const [count, shape] = isDown ? [rows, [rows, 2 * cols]] : [1, [2 * rows, cols]];
+    const size = stored.bytes.length / count;
+    const pieces = Array.from({ length: count }, (_, i) => {
+      const piece = stored.bytes.subarray(i * size, (i + 1) * size);
+      return [piece, piece];
+    });
+    weights.set(name, { ...stored, shape, bytes: new Uint8Array(Buffer.concat(pieces.flat())) });
+  }
+  const { intermediate_size: neurons } = configOf(files);
+  return withWeights(files, weights, { intermediate_size: 2 * (neurons as number) });
+}
+
 /** The embedded model in another dtype. */
 export async function convert(files: Files, dtype: "F32" | "F64"): Promise<Files> {
   const weights = new Map<string, Stored>();

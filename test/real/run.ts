@@ -1,7 +1,7 @@
 // Compresses SmolLM2-135M in every way of docs/models.md and measures what was lost. It takes hours, and
 // goes on where it stopped: what was measured with this build is kept beside the model. It fails where
 // a perplexity is not that of docs/models.json.
-// Usage: npm run test:real -- [--write] [--only PART]
+// Usage: npm run test:real -- [--write] [--only NAME or PART of names]
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -49,9 +49,15 @@ const model = yardstickPath("smollm2.q4_1.gguf");
 const recorded = readFigures();
 let moved = 0;
 
-for (const run of [...Object.keys(DENSE), ...RUNS]) {
-  const name = typeof run === "string" ? run : run.name;
-  if (only !== undefined && !name.includes(only)) continue;
+const runs = new Map(
+  [...Object.keys(DENSE), ...RUNS].map((run) => [typeof run === "string" ? run : run.name, run]),
+);
+/** A whole name means that row alone, whatever other names have it in them. */
+const isWanted = (name: string) =>
+  only === undefined || (runs.has(only) ? name === only : name.includes(only));
+
+for (const [name, run] of runs) {
+  if (!isWanted(name)) continue;
   if (!results[name]) {
     console.log(`${name} ...`);
     results[name] = await measure(model, run, place, texts);
@@ -75,7 +81,7 @@ for (const run of [...Object.keys(DENSE), ...RUNS]) {
 
 if (write) {
   const known = Object.fromEntries(
-    [...Object.keys(DENSE), ...RUNS.map(({ name }) => name)].flatMap((name) => {
+    [...runs.keys()].flatMap((name) => {
       const one = results[name] ?? recorded?.results[name];
       return one ? [[name, one] as const] : [];
     }),

@@ -1,11 +1,11 @@
 /** What the kinds of steps share that replace linears one by one. */
 import { PenjingError } from "../../errors.js";
 import type { MatrixShape } from "../../form.js";
-import { blockTensor, type DecoderSpec, type Site, sitesOf } from "../../model.js";
+import { type BlockSpec, blockTensor, type DecoderSpec, type Site, sitesOf } from "../../model.js";
 import { changeOptions } from "../../options.js";
 import { disposeStatistics } from "../../statistic.js";
 import { openReach } from "../globs.js";
-import { denseWeight, discardPruned, type PrunedLayer, pruneLayer } from "../layer.js";
+import { denseWeight, discardPruned, type PrunedLayer, pruneLayer, withPruned } from "../layer.js";
 import type { Steps } from "../pass.js";
 import { type LayerPlan, statisticsOf } from "../solve.js";
 import type {
@@ -134,6 +134,21 @@ export class LinearSteps implements Transform {
   }
 }
 
+/** Values that the Hessians of a block may have for each that its weights have, to measure errors by. */
+const HESSIAN_SHARE = 1.5;
+
+/**
+ * Whether errors are measured by Hessians, which takes a fraction of the time that products of all
+ * inputs take, where the Hessians of a block find room.
+ */
+function hessiansFit(block: BlockSpec): boolean {
+  const sum = (sizes: readonly number[]) => sizes.reduce((all, size) => all + size, 0);
+  const sites = sitesOf(block);
+  const inputs = sites.filter(({ name, input }) => name === input);
+  const weights = sum(sites.map(({ shape: [rows, cols] }) => rows * cols));
+  return sum(inputs.map(({ shape: [, cols] }) => cols ** 2)) <= HESSIAN_SHARE * weights;
+}
+
 class LinearRun implements TransformRun {
   /** Inputs whose statistics later steps read. */
   private readonly kept = new Set<string>();
@@ -144,24 +159,37 @@ class LinearRun implements TransformRun {
   ) {}
 
   needs(block: number, { name }: Site, later: readonly string[]): string[] {
-    const own = this.steps
-      .planned(block)
-      .filter(({ input }) => input === name)
-      .flatMap((site) => statisticsOf(this.steps.plan(block, site)));
     if (later.length > 0) this.kept.add(name);
-    return [...own, ...later];
+    const isLater = this.tools.followsReplaced?.(block, name);
+    return [...(isLater ? [] : this.ownNeeds(block, name)), ...later];
+  }
+
+  /** What the step reads of an input itself, and what tells the errors of the linears there. */
+  private ownNeeds(block: number, input: string): string[] {
+    const planned = this.steps.planned(block).filter((site) => site.input === input);
+    if (planned.length === 0) return [];
+    const read = planned.flatMap((site) => statisticsOf(this.steps.plan(block, site)));
+    const { model, layerError } = this.tools;
+    const tells = layerError && hessiansFit(model.spec.blocks[block]);
+    return tells ? [...read, "hessian"] : read;
   }
 
   async *apply(state: BlockState, share: number): Steps<void> {
-    const { layerError, denseAdvances } = this.tools;
+    const { layerError, denseAdvances, followsReplaced } = this.tools;
     const { block, statistics, pruned } = state;
     const planned = this.steps.planned(block.layer);
     // Dense weights run once more only to measure errors that no Hessian gives, or to advance.
-    const hasHessian = ({ input }: Site) => statistics.get(input)?.tensors.hessian;
+    const hasHessian = ({ input }: Site) =>
+      this.ownNeeds(block.layer, input).includes("hessian") ||
+      statistics.get(input)?.tensors.hessian;
     state.measures ||= layerError && !planned.every(hasHessian);
-    const isDone = !denseAdvances && !this.steps.isFollowed;
+    const isDone = !denseAdvances && !this.steps.isFollowed && !followsReplaced;
     for (const [i, site] of planned.entries()) {
       this.keepOnly(statistics, planned.slice(i));
+      const isNext = site.input !== planned[i - 1]?.input;
+      if (isNext && followsReplaced?.(block.layer, site.input)) {
+        yield* this.gatherAnew(state, site.input, i / planned.length);
+      }
       const before = pruned.get(site.name);
       pruned.set(site.name, yield* this.pruneOne(state, site, planned, share));
       if (before) discardPruned(before);
@@ -169,6 +197,28 @@ class LinearRun implements TransformRun {
     }
     this.keepOnly(statistics, []);
     this.kept.clear();
+  }
+
+  /** Gathers what goes into some linears now that those before them in the block are replaced. */
+  private async *gatherAnew(
+    { block, statistics, pruned }: BlockState,
+    input: string,
+    fraction: number,
+  ): Steps<void> {
+    const own = this.ownNeeds(block.layer, input);
+    if (own.length === 0) return;
+    const needs = new Map([[input, new Set(own)]]);
+    const options = { advance: false, denseBlock: block };
+    const gathered = yield* this.tools.passes.gather(
+      this.steps.phase,
+      withPruned(block, pruned),
+      needs,
+      options,
+      () => fraction,
+    );
+    const before = statistics.get(input);
+    if (before) disposeStatistics([before]);
+    statistics.set(input, gathered.get(input)!);
   }
 
   /** Frees the statistics that neither one of the linears needs nor a later step. */
