@@ -19,6 +19,8 @@ export const SAMPLES = {
 export type Sample = keyof typeof SAMPLES;
 
 export interface Row {
+  /** @default that of a recipe */
+  readonly statistics?: StepsRecipe["statistics"];
   readonly steps: readonly RecipeStep[];
   /** Largest KL to the dense model, in nats a token. */
   readonly kl?: number;
@@ -56,8 +58,16 @@ export const ROWS = {
     steps: quantized({ bits: 2, anchor: 0.5 }),
     ...{ kl: 0.26, ratio: 1.12, bits: 2.5 },
   },
+  "gptq 2, anchor, true-sequential": {
+    steps: quantized({ bits: 2, anchor: 0.5 }),
+    ...{ statistics: "true-sequential", kl: 0.26, ratio: 1.12, bits: 2.5 },
+  },
   "2:4": { steps: [pruned()] },
   "2:4, anchor": { steps: [pruned({ anchor: 0.5 })], kl: 0.35, ratio: 1.17 },
+  "2:4, anchor, true-sequential": {
+    steps: [pruned({ anchor: 0.5 })],
+    ...{ statistics: "true-sequential", kl: 0.35, ratio: 1.17 },
+  },
   "2:4, gptq 8": { steps: [pruned(), ...quantized({ bits: 8 })], bits: 8.5 },
   "2:4, gptq 4": { steps: [pruned(), ...quantized({})], bits: 4.5 },
   "2:4, gptq 4, no refine": { steps: [pruned(), ...quantized({ refine: 0 })], bits: 4.5 },
@@ -67,6 +77,7 @@ export type RowName = keyof typeof ROWS;
 /** Largest ratios of one row's KL to another's. */
 export const KL_RATIOS: readonly (readonly [RowName, of: RowName, most: number])[] = [
   ["2:4, anchor", "2:4", 0.8],
+  ["2:4, anchor, true-sequential", "2:4", 0.8],
   ["2:4, gptq 8", "2:4", 1.03],
   ["2:4, gptq 4, no refine", "2:4", 1.08],
   ["2:4, gptq 4", "2:4", 1],
@@ -107,14 +118,14 @@ async function measureDense() {
 
 /** Compresses the embedded model and holds it against the dense one. */
 export async function measure(
-  steps: readonly RecipeStep[],
+  { steps, statistics }: Row,
   sample: Sample = "start",
 ): Promise<Measured> {
   dense ??= measureDense();
   const { expected, perplexity } = await dense;
   const out = memoryOutputFolder();
   const recipe: StepsRecipe = {
-    ...{ version: 2, steps, samples: 128, length: WINDOW },
+    ...{ version: 2, steps, statistics, samples: 128, length: WINDOW },
     ...SAMPLES[sample],
   };
   const source = await openCheckpoint(memoryFolder(storyFiles()));

@@ -22,13 +22,15 @@ const known = new Map<string, Promise<Measured>>();
 /** A row on a sample, measured once. */
 function found(row: RowName, sample: Sample = "start"): Promise<Measured> {
   const key = `${row} ${sample}`;
-  const one = known.get(key) ?? measure(ROWS[row].steps, sample);
+  const one = known.get(key) ?? measure(ROWS[row], sample);
   known.set(key, one);
   return one;
 }
 
 /** Rows of the other samples that come closest to their bounds; the benchmark has all. */
-const CLOSEST: readonly RowName[] = ["gptq 4", "gptq 4, anchor", "gptq 3", "gptq 2"];
+const CLOSEST: readonly RowName[] = ["gptq 4, anchor", "gptq 3, anchor"];
+/** Far from its bound, and left to the benchmark. */
+const FAR = "2:4, gptq 4, no refine of 2:4";
 
 async function keeps(name: RowName, sample: Sample): Promise<void> {
   const row: Row = ROWS[name];
@@ -63,7 +65,7 @@ for (const sample of ["random, seed 1", "random, seed 2"] as const) {
 
 for (const [row, of, most] of KL_RATIOS) {
   const name = `${row} of ${of}`;
-  if (MISSED.has(name)) continue;
+  if (MISSED.has(name) || name === FAR) continue;
   test(`KL of ${row} is at most ${most.toPrecision(3)} of that of ${of}`, async () => {
     const [{ kl }, other] = [await found(row), await found(of)];
     note(`${name}: KL ${kl.toFixed(4)} of ${other.kl.toFixed(4)}`);
