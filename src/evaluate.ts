@@ -2,6 +2,7 @@ import {
   ANY,
   type Arguments,
   checkArguments,
+  FLAG,
   FOLDER,
   NUMBER,
   required,
@@ -15,19 +16,26 @@ import type { TokenizerOptions } from "./checkpoint/overlay.js";
 import type { Dataset } from "./datasets/dataset.js";
 import { gatherText } from "./datasets/gather.js";
 import { PenjingError } from "./errors.js";
-import { noWindows, type Score, scoreWindows, type WindowEvent } from "./evaluate/score.js";
+import {
+  type BlockEvent,
+  noWindows,
+  type Score,
+  scoreWindows,
+  type WindowEvent,
+} from "./evaluate/score.js";
 import { BOS, type BosMode, windowBos, withBos } from "./models/bos.js";
 import {
   LONGEST_RUN,
   MODEL,
   type OpenModel,
-  type OpenModelOptions,
+  type OpenRunningOptions,
   openRunning,
   type RunningModel,
   refuseForeignIds,
   runningModel,
   SECOND_MODEL,
 } from "./models/open.js";
+import type { StoredBits } from "./models/stored-bits.js";
 import type { PluginOptions } from "./plugin.js";
 import { Run } from "./run.js";
 import { encodeText, refuseUnknown, type TokenizeEvent } from "./text.js";
@@ -38,8 +46,8 @@ export interface EvaluateOptions extends BackendOptions, PluginOptions, Tokenize
   /** The text to score, or a dataset of texts or conversations (`openDataset`). */
   readonly text: string | Dataset;
   /**
-   * The model that this one was made from, to compare the two token by token; both are in memory.
-   * Their tokenizers must agree.
+   * The model that this one was made from, to compare the two token by token; both are in memory unless
+   * `lowMemory` is set. Their tokenizers must agree.
    *
    * @default none
    */
@@ -53,6 +61,14 @@ export interface EvaluateOptions extends BackendOptions, PluginOptions, Tokenize
    * @default "auto"
    */
   readonly bos?: BosMode | undefined;
+  /**
+   * Hold the weights of one block at a time, of either model: they are read again for every 256 MiB of
+   * activations, and the results are the same. Embedding and head, and models that are open already,
+   * stay in memory.
+   *
+   * @default false
+   */
+  readonly lowMemory?: boolean | undefined;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
   readonly backend?: BackendOptions["backend"] | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -64,6 +80,7 @@ const ARGUMENTS: Arguments<EvaluateOptions> = {
   against: SECOND_MODEL,
   window: NUMBER,
   bos: BOS,
+  lowMemory: FLAG,
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
@@ -72,10 +89,13 @@ const ARGUMENTS: Arguments<EvaluateOptions> = {
 
 export type EvaluateEvent =
   | TokenizeEvent
+  | BlockEvent
   | WindowEvent
   | { readonly type: "note"; readonly where: string; readonly message: string };
 
 export interface Perplexity extends Score {
+  /** Bits that the model's weights take where they are stored. */
+  readonly bitsPerWeight: StoredBits;
   /** The BOS token that each window began with; absent when none was added. */
   readonly bosId?: number | undefined;
   /** Tokens of the text that the model does not know. */
@@ -157,6 +177,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
     const last = own ?? model;
     return {
       ...score,
+      bitsPerWeight: last.bits,
       ...(bosId !== undefined && { bosId }),
       unknownTokens: tokenizer.countUnknown(encoded),
       textSha256: sha256,
@@ -184,7 +205,7 @@ interface Opened {
 
 async function openOther(
   source: NonNullable<EvaluateOptions["against"]>,
-  options: OpenModelOptions,
+  options: OpenRunningOptions,
 ): Promise<Opened> {
   const given = runningModel(source);
   const opened = given ?? (await openRunning(source as string | Checkpoint, options));

@@ -57,7 +57,7 @@ export {
 } from "./datasets/dataset.js";
 export type { DatasetDocument } from "./datasets/document.js";
 export { DeviceError, PenjingError } from "./errors.js";
-export type { Comparison, Score, WindowEvent } from "./evaluate/score.js";
+export type { BlockEvent, Comparison, Score, WindowEvent } from "./evaluate/score.js";
 export {
   type EvaluateEvent,
   type EvaluateOptions,
@@ -98,6 +98,7 @@ export type { MethodName } from "./methods/index.js";
 export type { BosMode } from "./models/bos.js";
 export { describeModel, type ModelDescription } from "./models/describe.js";
 export { type OpenModel, type OpenModelOptions, openModel } from "./models/open.js";
+export type { StoredBits } from "./models/stored-bits.js";
 export type { FormTree } from "./models/stored-forms.js";
 export { type OpenBackendOptions, openBackend } from "./open-backend.js";
 export type {

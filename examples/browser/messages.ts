@@ -86,6 +86,12 @@ export interface Outcome {
   readonly seconds: number;
   readonly before?: number;
   readonly after?: number;
+  /** Mean KL divergence from the original, in nats a token. */
+  readonly kl?: number;
+  /** Share of tokens for which both hold the same next one for the likeliest. */
+  readonly agreement?: number;
+  /** Of compressed weights; absent where none is stored so. */
+  readonly bitsPerWeight?: number;
   readonly windows?: number;
   readonly window?: number;
 }

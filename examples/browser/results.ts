@@ -109,11 +109,14 @@ export class Results {
       row.lastElementChild!.append(bar);
     }
     this.showPerplexity(outcome);
+    const { bitsPerWeight } = outcome;
+    const bits =
+      bitsPerWeight === undefined ? "" : `; ${bitsPerWeight.toFixed(2)} bits a weight in them`;
     say("bytes-before", size(totals.bytesBefore));
     say("bytes-after", size(totals.bytesAfter));
     say(
       "layer-bytes",
-      `${plural(layers, "layer")}, ${this.settings!.sparsity in BITS ? "quantized" : `${(totals.removed * 100).toFixed(1)}% of their weights removed`} in ${duration(seconds)}`,
+      `${plural(layers, "layer")}, ${this.settings!.sparsity in BITS ? "quantized" : `${(totals.removed * 100).toFixed(1)}% of their weights removed`} in ${duration(seconds)}${bits}`,
     );
     show("work", false);
     show("result");
@@ -121,9 +124,17 @@ export class Results {
     byId("result-title").focus();
   }
 
-  private showPerplexity({ before, after, windows = 0, window }: Outcome): void {
+  private showPerplexity(outcome: Outcome): void {
+    const { before, after, kl, agreement, windows = 0, window } = outcome;
     const isMeasured = before !== undefined && after !== undefined;
     show("perplexity-figure", isMeasured);
+    show("distance-figure", kl !== undefined && agreement !== undefined);
+    if (kl !== undefined && agreement !== undefined) {
+      say("kl", kl.toPrecision(3));
+      say("agreement", `${(100 * agreement).toFixed(1)}%`);
+      byId("kl").title = String(kl);
+      byId("agreement").title = String(agreement);
+    }
     show("advice", false);
     if (!isMeasured) return;
     // All digits, for whoever looks closer.

@@ -5,6 +5,7 @@ import {
   compress,
   describeModel,
   describeRecipe,
+  type EvaluateOptions,
   evaluatePerplexity,
   exportModel,
   type Folder,
@@ -32,6 +33,9 @@ type Emit<Name extends keyof Calls> = (event: Calls[Name]["event"]) => void;
 /** Bytes of a file that are in memory at a time while it is packed. */
 const PIECE = 1 << 22;
 
+/** Bytes of a model beyond which no two are held beside one another. */
+const LARGE = 2 ** 30;
+
 const PHASES: Readonly<Record<string, string>> = {
   survey: "looking at",
   calibrate: "gathering statistics of",
@@ -57,6 +61,8 @@ export class Workbench {
   private source: Checkpoint | undefined;
   /** Of the model, as the page calls it. */
   private name = "";
+  /** Of its weights. */
+  private bytes = 0;
   private result: Folder | undefined;
   private told: Told | undefined;
 
@@ -95,6 +101,7 @@ export class Workbench {
     );
     this.source = checkpoint;
     this.name = name;
+    this.bytes = bytes;
     return {
       ...{ name, family, blocks, context, parameters, bytes },
       isChatty: typeof template === "object",
@@ -138,11 +145,12 @@ export class Workbench {
     const backend = backendOf(settings.compute);
     const measure = async (
       name: Stage,
-      checkpoint: Checkpoint,
+      models: Pick<EvaluateOptions, "model" | "against">,
     ): Promise<Perplexity | undefined> => {
       if (text === undefined) return undefined;
       emit({ type: "stage", stage: name });
-      const run = evaluatePerplexity({ model: checkpoint, text, ...backend, signal });
+      const lowMemory = this.bytes > LARGE;
+      const run = evaluatePerplexity({ ...models, text, lowMemory, ...backend, signal });
       for await (const event of run) {
         if (event.type === "note") {
           emit({ type: "note", text: event.message });
@@ -150,6 +158,12 @@ export class Workbench {
         }
         if (event.type === "tokenize") {
           emit(reading(event));
+          continue;
+        }
+        if (event.type === "block") {
+          const { first, last, windows, done, blocks } = event;
+          const so = `windows ${first} to ${last} of ${windows}, block ${done} of ${blocks}`;
+          emit({ type: "progress", fraction: (first - 1) / windows, text: so });
           continue;
         }
         const { done, windows, perplexity } = event;
@@ -162,14 +176,14 @@ export class Workbench {
       return score;
     };
     try {
-      const before = await measure("before", model);
+      const before = await measure("before", { model });
       emit({ type: "stage", stage: "prune" });
       const pruned = await this.prune(settings, calibration, emit, signal);
       const folder = pruned.folder;
       const compressed = await openCheckpoint(folder);
       let after: Perplexity | undefined;
       try {
-        after = await measure("after", compressed);
+        after = await measure("after", { model: compressed, against: model });
       } finally {
         await compressed.close();
       }
@@ -180,6 +194,9 @@ export class Workbench {
         seconds: pruned.result.seconds,
         before: before?.perplexity,
         after: after?.perplexity,
+        kl: after?.against?.kl,
+        agreement: after?.against?.agreement,
+        bitsPerWeight: after?.bitsPerWeight.compressed,
         windows: after?.windows,
         window: after?.window,
       };

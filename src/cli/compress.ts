@@ -21,7 +21,7 @@ import {
   table,
 } from "./console.js";
 import { EndedEarly } from "./ending.js";
-import { scoreText } from "./evaluate.js";
+import { bitsText, LOW_MEMORY, scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
@@ -60,6 +60,7 @@ type CompressFlags = PrintOptions &
     readonly out: string;
     readonly eval?: string;
     readonly window?: number;
+    readonly lowMemory?: boolean;
     readonly bos: BosMode;
     readonly shardSize?: number;
     readonly budget?: number;
@@ -115,6 +116,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       "tokens in each window of --eval (default: the model's context, at most 2048)",
       number,
     )
+    .option("--low-memory", `for --eval: ${LOW_MEMORY}`)
     .addOption(
       new Option(
         "--dtype <dtype>",
@@ -172,8 +174,9 @@ async function runOn(
   let scoring = 0;
   const score = async (title: string, given: Pick<EvaluateOptions, "model" | "against">) => {
     if (text === undefined) return undefined;
-    const { window } = flags;
-    const options = { ...given, text, window, bos, tokenizer, plugins, ...backend, signal };
+    const { window, lowMemory } = flags;
+    const asked = { text, window, bos, tokenizer, plugins, lowMemory, signal };
+    const options = { ...given, ...asked, ...backend };
     const scored = await scoreText(options, title, flags).catch(ofEval);
     scoring += scored.seconds;
     return scored;
@@ -304,6 +307,7 @@ function printResult(
     print(
       `beside it    KL ${kl.toPrecision(3)} nats a token, ${(100 * agreement).toFixed(1)}% of the likeliest tokens are the same`,
     );
+    print(`bits         ${bitsText(after)}`);
   }
   if (files.length > 1) print(`files        ${files[0]} and ${files.length - 1} more`);
   const measured = after ? `, of which ${durationText(scoring)} for the perplexity` : "";

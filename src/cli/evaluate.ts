@@ -22,14 +22,20 @@ interface EvaluateFlags extends PrintOptions, BackendFlags, TokenizerFlags, HubF
   readonly textColumn?: string;
   readonly window?: number;
   readonly against?: string;
+  readonly lowMemory?: boolean;
   readonly bos: BosMode;
 }
+
+/** What `--low-memory` does, where a text is scored. */
+export const LOW_MEMORY =
+  "hold one block's weights at a time, and read them again where the text is long: the same figures, later (default: all weights in memory)";
 
 const EXAMPLES = `
 Examples:
   $ penjing eval llama-24/ --text wiki.test.raw
   $ penjing eval llama-24/ --text wiki.test.raw --window 256 --json
   $ penjing eval llama-24/ --against llama/ --text wiki.test.raw
+  $ penjing eval llama-24/ --against llama/ --text wiki.test.raw --low-memory
   $ penjing eval model-Q4_K_M.gguf --text wiki.test.raw
   $ penjing eval llama-24/ --text wikitext-2-raw-v1/test.parquet
   $ zcat wiki.gz | penjing eval llama-24/ --text -
@@ -51,7 +57,8 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       .option(
         "--against <model>",
         "the model that this one was made from: how far its probabilities are from that one's, token by token (default: none)",
-      ),
+      )
+      .option("--low-memory", LOW_MEMORY),
     "each window (auto: for families that need it)",
   );
   withHubFlags(withCommonOptions(withTokenizerFlag(command)))
@@ -81,6 +88,12 @@ export async function scoreText(
         );
         continue;
       }
+      if (event.type === "block") {
+        const { first, last, windows, done, blocks } = event;
+        const which = `windows ${first} to ${last} of ${windows}`;
+        progress.update((first - 1) / windows, `${which}, block ${done} of ${blocks}`);
+        continue;
+      }
       const { done, windows, perplexity } = event;
       const rate = done / ((performance.now() - started) / 1000);
       progress.update(done / windows, `perplexity ${perplexity.toFixed(3)}`, {
@@ -94,11 +107,12 @@ export async function scoreText(
 }
 
 async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
-  const { window, bos, tokenizer } = flags;
+  const { window, bos, tokenizer, lowMemory } = flags;
   const plugins = await loadPlugins(flags);
   const { quiet, textColumn: column } = flags;
   const text = await readTexts(flags.text, { reader: "--text", column, signal, quiet });
-  const options = { text, window, bos, tokenizer, plugins, ...backendOf(flags), signal };
+  const given = { text, window, bos, tokenizer, plugins, lowMemory, signal };
+  const options = { ...given, ...backendOf(flags) };
   const score = await onModel(model, flags, signal, async (model) => {
     if (flags.against === undefined) return scoreText({ ...options, model }, "eval", flags);
     return onModel(flags.against, flags, signal, (against) =>
@@ -119,10 +133,17 @@ async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Pr
     print(`KL           ${kl.toPrecision(4)} nats a token`);
     print(`agreement    ${(100 * agreement).toFixed(2)}% of the likeliest tokens are the same`);
   }
+  print(`bits         ${bitsText(score)}`);
   print(`tokens       ${score.tokens} predicted, ${score.windows} windows of ${score.window}`);
   if (score.bosId !== undefined) print(`bos          token ${score.bosId} begins each window`);
   if (score.unknownTokens > 0) print(`unknown      ${score.unknownTokens} tokens of the text`);
   print(`text         sha256 ${score.textSha256}`);
   print(`time         ${duration(score.seconds)} on ${score.backend}`);
   if (flags.explain) print(`\n${explainServed(score.served)}`);
+}
+
+/** Bits that weights take where they are stored, as they are read by people. */
+export function bitsText({ bitsPerWeight: { compressed, whole } }: Perplexity): string {
+  const parts = compressed === undefined ? [] : [`${compressed.toFixed(2)} a compressed weight`];
+  return [...parts, `${whole.toFixed(2)} a weight of the whole model`].join(", ");
 }

@@ -8,15 +8,16 @@ import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
 import type { Site } from "../model.js";
 import type { BlockWeights, LinearWeight } from "../models/decoder.js";
+import { formBytes } from "../models/stored-bits.js";
 import { formOfTree, treeOf } from "../models/stored-forms.js";
 import { downloadFloats, uploadFloats } from "../models/weights.js";
 import type { Snapshot } from "../snapshot.js";
 import type { Statistics } from "../statistic.js";
-import type { StoredDType, Tensor } from "../tensor.js";
+import { type StoredDType, sizeOf, type Tensor } from "../tensor.js";
 import { checkError, checkLayer, checkProduct } from "./check-layer.js";
 import type { Journal } from "./journal.js";
 import { disposeSolved, type LayerPlan, type LayerReport, solveLayer } from "./solve.js";
-import { bitsPerWeight, keptIn, scaleTypeOf, storeForm } from "./store-form.js";
+import { keptIn, scaleTypeOf, storeForm } from "./store-form.js";
 
 /** A pruned layer as it is run, saved and reported. */
 export interface PrunedLayer {
@@ -117,7 +118,9 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
     const stored = await storeForm(backend, held, named, dtype);
     const dense = form ? undefined : stored[0];
     await checkLayer(backend, { name, stored, mask, sparsity: plan.sparsity, dense }, signal);
-    const bits = plan.stores && { bitsPerWeight: bitsPerWeight(stored, report.shape) };
+    const sizes = new Map(stored.map((tensor) => [tensor.name, tensor.bytes.length]));
+    const size = formBytes(named, (tensor) => sizes.get(tensor)!);
+    const bits = plan.stores && { bitsPerWeight: (8 * size) / sizeOf(report.shape) };
     return { report: { ...report, ...bits, ...(form && { form: treeOf(named) }) }, stored };
   } finally {
     disposeSolved(solved);

@@ -11,7 +11,7 @@ import {
 } from "../forms/packed-grid.js";
 import type { FinishedTensor } from "../layout.js";
 import { downloadFloats } from "../models/weights.js";
-import { type StoredDType, sizeOf, type Tensor } from "../tensor.js";
+import type { StoredDType, Tensor } from "../tensor.js";
 
 /**
  * What the scales of a grid are stored as: bf16 in a bf16 model, as compressed-tensors has them, and
@@ -87,13 +87,6 @@ async function packLeaf(
   }
   add(SHAPE_PART, "I64", shapeBytes(leaf.shape));
   return stored;
-}
-
-/** Bits that each weight of a quantized layer takes as it is stored. */
-export function bitsPerWeight(stored: readonly FinishedTensor[], shape: readonly number[]): number {
-  // The shape is told once for all weights, as a file's header does.
-  const bytes = stored.reduce((sum, one) => sum + (one.dtype === "I64" ? 0 : one.bytes.length), 0);
-  return (8 * bytes) / sizeOf(shape);
 }
 
 /** u8 [rows, cols], 1 where a stored matrix is not 0. */

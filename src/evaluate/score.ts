@@ -1,6 +1,7 @@
 /** Scoring windows of token ids, and comparing the model with the one that it was made from. */
 import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
+import type { Ahead } from "../models/decoder.js";
 import type { RunningModel } from "../models/open.js";
 import { pause } from "../run.js";
 import type { Work } from "../steps.js";
@@ -16,6 +17,19 @@ export interface WindowEvent {
   readonly windows: number;
   /** Perplexity over those. */
   readonly perplexity: number;
+}
+
+/** Tells of models whose weights are in memory a block at a time. */
+export interface BlockEvent {
+  readonly type: "block";
+  /** Blocks that the windows at hand went through so far, of those of all such models. */
+  readonly done: number;
+  readonly blocks: number;
+  /** The first of these windows, from 1 on, and the last. */
+  readonly first: number;
+  readonly last: number;
+  /** All windows. */
+  readonly windows: number;
 }
 
 /** How far a model is from the one that it was made from, on the same tokens. */
@@ -72,7 +86,7 @@ export async function* scoreWindows(
   ids: Int32Array,
   window: number,
   { signal, scored = noWindows(), against }: ScoreOptions = {},
-): AsyncGenerator<WindowEvent, Score, void> {
+): AsyncGenerator<BlockEvent | WindowEvent, Score, void> {
   const windows = Math.floor(ids.length / window);
   if (windows === 0) {
     throw new PenjingError(
@@ -80,11 +94,26 @@ export async function* scoreWindows(
       `the text has ${ids.length} tokens, fewer than one window of ${window}; give a longer text or a smaller \`window\`.`,
     );
   }
+  const ahead = [...(against ? [against] : []), model].flatMap(
+    ({ decoder }) => decoder.ahead ?? [],
+  );
+  const atOnce = Math.min(windows, ...ahead.map((one) => one.atOnce(window)));
+  let ready: readonly Int32Array[] = [];
   const scorer = new Scorer(model, against, window);
   try {
-    for (let i = scored.windows; i < windows; i++) {
+    for (let i = scored.windows, at = 0; i < windows; i++, at++) {
       await pause(signal);
-      await scorer.score(ids.subarray(i * window, (i + 1) * window), scored, signal);
+      if (at === ready.length) {
+        ready = Array.from({ length: Math.min(atOnce, windows - i) }, (_, k) =>
+          ids.subarray((i + k) * window, (i + k + 1) * window),
+        );
+        at = 0;
+        const place = { first: i + 1, last: i + ready.length, windows };
+        for await (const done of runAhead(ahead, ready, signal)) {
+          yield { type: "block", ...done, ...place };
+        }
+      }
+      await scorer.score(ready[at], scored, signal);
       checkTotal(scored.total, i, windows, window);
       scored.windows = i + 1;
       const perplexity = Math.exp(scored.total / ((i + 1) * (window - 1)));
@@ -106,6 +135,19 @@ export async function* scoreWindows(
     agreement: scored.agreed / tokens,
   };
   return { ...shared, against: comparison };
+}
+
+/** Runs windows through the blocks of one model after another. */
+async function* runAhead(
+  ahead: readonly Ahead[],
+  windows: readonly Int32Array[],
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Pick<BlockEvent, "done" | "blocks">, void, void> {
+  const blocks = ahead.reduce((sum, { blockCount }) => sum + blockCount, 0);
+  let done = 0;
+  for (const one of ahead) {
+    for await (const _ of one.run(windows, signal)) yield { done: ++done, blocks };
+  }
 }
 
 /** @throws PenjingError when the losses of the windows up to i are no finite perplexity */

@@ -221,13 +221,32 @@ export class BlockRunner {
   }
 }
 
+/** Runs windows of tokens through all blocks before `forward` is asked for them. */
+export interface Ahead {
+  /** Blocks that are run. */
+  readonly blockCount: number;
+  /** Most windows of so many tokens that are run together. */
+  atOnce(window: number): number;
+  /**
+   * Runs windows, each of which the next `forward`s may take once; yields after every block.
+   *
+   * @throws the signal's reason when it was aborted
+   */
+  run(
+    windows: readonly Int32Array[],
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<undefined, void, void>;
+}
+
 let nextSerial = 0;
 
 /** A whole model on a backend, ready to score and to generate. */
 export class Decoder {
-  private readonly runner: BlockRunner;
-  private readonly hidden: Tensor;
+  protected readonly runner: BlockRunner;
+  protected readonly hidden: Tensor;
   private readonly ids: Tensor;
+  /** Where blocks are not all in memory. */
+  readonly ahead?: Ahead;
   /** Tells decoders apart, in an order. */
   readonly serial = nextSerial++;
   /** Resolves when the last that came has taken its steps. */
@@ -268,6 +287,13 @@ export class Decoder {
    * @param tokens at most `maxTokens` ids
    */
   *forward(tokens: Int32Array, cache?: KeyValueCache): Work {
+    const hidden = this.embed(tokens, cache?.length);
+    for (const block of this.blocks) yield* this.runner.steps(hidden, block, { cache });
+    if (cache) cache.length += tokens.length;
+  }
+
+  /** What the first block reads: [tokens, hiddenSize]. */
+  protected embed(tokens: Int32Array, position = 0): Tensor {
     const { backend, outer } = this;
     const hidden = backend.rows(this.hidden, 0, tokens.length);
     if (isRowTable(outer.embedding)) outer.embedding.lookUp(tokens, hidden);
@@ -279,11 +305,10 @@ export class Decoder {
     const { embeddingScale = 1, positions } = this.spec;
     if (embeddingScale !== 1) backend.ops.scale(hidden, embeddingScale);
     if (outer.positions) {
-      const start = positions!.offset + (cache?.length ?? 0);
+      const start = positions!.offset + position;
       backend.ops.add(hidden, backend.rows(outer.positions, start, tokens.length));
     }
-    for (const block of this.blocks) yield* this.runner.steps(hidden, block, { cache });
-    if (cache) cache.length += tokens.length;
+    return hidden;
   }
 
   /**

@@ -23,6 +23,7 @@ import { pacer, pause } from "../run.js";
 import { type BlockWeights, Decoder, disposeBlock, disposeOuter } from "./decoder.js";
 import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import { readLargeModel, type StoredModel } from "./stored.js";
+import { type StoredBits, storedBits } from "./stored-bits.js";
 import { allOrNothing } from "./weights.js";
 
 /** Longest run of tokens unless asked otherwise: enough for the windows of published tables. */
@@ -120,6 +121,8 @@ export interface RunningModel extends OpenModel {
   /** Sentences about the model's files. */
   readonly modelNotes: readonly string[];
   readonly spec: DecoderSpec;
+  /** Bits that its weights take where they are stored. */
+  readonly bits: StoredBits;
   readonly backend: Backend;
   readonly decoder: Decoder;
   /**
@@ -132,10 +135,15 @@ export interface RunningModel extends OpenModel {
   moveAfter(error: unknown): Promise<RunningModel>;
 }
 
+export interface OpenRunningOptions extends OpenModelOptions {
+  /** Hold one block's weights at a time: the decoder is to run windows `ahead`. @default false */
+  readonly lowMemory?: boolean | undefined;
+}
+
 /** `openModel` with what computes, for work that goes on when its GPU fails. */
 export async function openRunning(
   source: string | Checkpoint,
-  options: OpenModelOptions = {},
+  options: OpenRunningOptions = {},
 ): Promise<RunningModel> {
   const { signal } = options;
   const opened = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
@@ -171,7 +179,7 @@ interface Grounds {
 }
 
 /** Loads a model on the leased backend, or, when that fails, on wasm. */
-async function load(grounds: Grounds, options: OpenModelOptions): Promise<RunningModel> {
+async function load(grounds: Grounds, options: OpenRunningOptions): Promise<RunningModel> {
   const { model, lease, notes, close } = grounds;
   const { signal } = options;
   const { checkpoint, spec } = model;
@@ -186,7 +194,10 @@ async function load(grounds: Grounds, options: OpenModelOptions): Promise<Runnin
     tokenizer = await loadTokenizer(checkpoint.folder, { signal });
     await pause(signal);
     const maxTokens = Math.min(options.maxTokens ?? LONGEST_RUN, spec.context);
-    decoder = await loadDecoder(model, backend, maxTokens, signal);
+    const loading = options.lowMemory
+      ? (await import("./block-by-block.js")).loadBlockByBlock
+      : loadDecoder;
+    decoder = await loading(model, backend, maxTokens, signal);
   } catch (error) {
     return move(error);
   }
@@ -194,6 +205,7 @@ async function load(grounds: Grounds, options: OpenModelOptions): Promise<Runnin
     path: checkpoint.folder.path,
     folder: checkpoint.folder,
     spec,
+    bits: storedBits(model),
     backend,
     decoder,
     tokenizer,

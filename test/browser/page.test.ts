@@ -99,10 +99,20 @@ browserTest("a dropped folder is compressed, measured, told from and downloaded"
 
   const own = join(folder, "own");
   await byNode(own, { ...wanted });
-  const measure = (model: string) => evaluatePerplexity({ model, text, ...EXACT }).result();
-  const [before, after] = [await measure(MODEL), await measure(own)];
+  const measure = (model: string, against?: string) =>
+    evaluatePerplexity({ model, against, text, ...EXACT }).result();
+  const [before, after] = [await measure(MODEL), await measure(own, MODEL)];
   near(await perplexity(page, "before"), before.perplexity, 1e-3, "perplexity before");
   near(await perplexity(page, "after"), after.perplexity, 1e-3, "perplexity after");
+  for (const [id, value, shown] of [
+    ["kl", after.against!.kl, /^0\.\d{3}$/],
+    ["agreement", after.against!.agreement, /^\d\d\.\d%$/],
+  ] as const) {
+    const element = page.locator(`#${id}`);
+    near(Number(await element.getAttribute("title")), value, 1e-3, id);
+    assert.match((await element.textContent()) ?? "", shown);
+  }
+  assert.match((await page.locator("#layer-bytes").textContent()) ?? "", /; 9\.00 bits a weight/);
 
   await page.locator("#prompt").fill(PROMPT);
   await page.locator("#temperature").fill("0");

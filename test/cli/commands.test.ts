@@ -67,6 +67,25 @@ test("compress prints the perplexity before and after, and follows both", async 
   }
 });
 
+test("eval --low-memory prints the same figures, and bits per weight", async () => {
+  const out = join(folder, "low-memory");
+  assert.is((await penjing(compressArgs(out, "--layout", "two-four"))).code, 0);
+  const args = ["eval", out, "--against", MODEL, "--text", evaluation, "--window", "64"];
+  const [inMemory, byBlock] = [await penjing(args), await penjing([...args, "--low-memory"])];
+  const figures = (text: string) => text.replace(/^time .*/m, "");
+  assert.is(figures(byBlock.stdout), figures(inMemory.stdout));
+  assert.match(byBlock.stderr, /windows 1 to \d+ of \d+, block \d+ of 8/);
+  assert.not.match(inMemory.stderr, /block/);
+  assert.match(
+    inMemory.stdout,
+    /^bits +9\.00 a compressed weight, 10\.\d\d a weight of the whole model$/m,
+  );
+  const { bitsPerWeight, against } = JSON.parse((await penjing([...args, "--json"])).stdout);
+  assert.is(bitsPerWeight.compressed, 9);
+  assert.ok(bitsPerWeight.whole > 10 && bitsPerWeight.whole < 11);
+  assert.ok(against.kl > 0.1);
+});
+
 test("a recipe file is followed, and flags win over it", async () => {
   const recipe = join(folder, "recipe.yaml");
   writeFileSync(
@@ -222,9 +241,10 @@ test("eval prints the figures, --json all of them", async () => {
   assert.match(text.stdout, /^tokens +\d+ predicted, \d+ windows of 64$/m);
   const score = JSON.parse((await penjing([...args, "--json"])).stdout);
   assert.equal(Object.keys(score).sort(), [
-    ...["backend", "model", "nll", "perplexity", "seconds", "served", "text", "textSha256"],
-    ...["tokens", "unknownTokens", "window", "windows"],
+    ...["backend", "bitsPerWeight", "model", "nll", "perplexity", "seconds", "served"],
+    ...["text", "textSha256", "tokens", "unknownTokens", "window", "windows"],
   ]);
+  assert.equal(score.bitsPerWeight, { whole: 16 });
   assert.is(score.tokens, score.windows * 63);
   assert.ok(Math.abs(Math.exp(score.nll) - score.perplexity) < 1e-9 * score.perplexity);
   assert.match(text.stdout, score.perplexity.toFixed(4));

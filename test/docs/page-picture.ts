@@ -9,7 +9,7 @@ export async function drawPage(path: string): Promise<void> {
     const context = await browser.newContext({
       colorScheme: "light",
       viewport: { width: 680, height: 700 },
-      deviceScaleFactor: 0.8,
+      deviceScaleFactor: 0.75,
     });
     const { page } = await openPage(context, server.url);
     await page.locator("#try").click();
