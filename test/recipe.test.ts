@@ -40,6 +40,7 @@ const DEFAULT: Recipe = {
         damping: 0.01,
         blockSize: 128,
         anchor: 0,
+        anchorResidual: 0,
         refit: 0,
       },
       ignore: ["lm_head", "model.embed_tokens"],
@@ -161,7 +162,10 @@ test("a flat recipe and its steps are one recipe", () => {
   assert.equal(readRecipe(flat), flat);
   assert.equal(flat.steps, [
     { rotate: { scope: "block", steps: 5, loss: "removed", scoreDamping: 0.01 } },
-    { prune: { method: "wanda", sparsity: "50%", anchor: 0, refit: 0 }, ignore: ["*.o_proj"] },
+    {
+      prune: { method: "wanda", sparsity: "50%", anchor: 0, anchorResidual: 0, refit: 0 },
+      ignore: ["*.o_proj"],
+    },
   ]);
   assert.equal(readRecipe({ version: 2, steps: [{ prune: null }] }), DEFAULT);
 });

@@ -22,7 +22,6 @@ import { checkLayer } from "./check-layer.js";
 import type { Steps } from "./pass.js";
 import { disposeSolved, type LayerPlan, type LayerReport } from "./solve.js";
 import { scaleTypeOf, storeForm } from "./store-form.js";
-import { HEAD_INPUTS } from "./tables.js";
 import type { RunTools } from "./transform.js";
 import type { UnitWriter } from "./unit.js";
 
@@ -34,8 +33,13 @@ const BATCH_TOKENS = 2048;
 /**
  * Looks at what the head reads, the final norm's outputs, and keeps the sums of their squares in the
  * journal.
+ *
+ * @param part of the journal
  */
-export async function* observeHead({ model, passes, journal }: RunTools): Steps<void> {
+export async function* observeHead(
+  { model, passes, journal }: RunTools,
+  part: string,
+): Steps<void> {
   const { backend, calibration, known, signal } = passes;
   const { stream, samples } = calibration;
   yield { phase: "advance", fraction: 1 };
@@ -52,9 +56,9 @@ export async function* observeHead({ model, passes, journal }: RunTools): Steps<
       normalise(backend, model.spec.finalNorm, batch, norm, batch);
       await paceSteps(gatherer.add(batch), signal);
     }
-    const { tensors } = await gatherer.finish(HEAD_INPUTS);
+    const { tensors } = await gatherer.finish(part);
     const squares = (await backend.read(tensors.columnSquares)) as Float32Array;
-    await journal.put(HEAD_INPUTS, { facts: {}, arrays: new Map([["squares", squares]]) });
+    await journal.put(part, { facts: {}, arrays: new Map([["squares", squares]]) });
   } finally {
     gatherer.dispose();
     for (const tensor of [x, norm.gain, norm.bias]) tensor?.dispose();

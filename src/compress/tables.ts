@@ -5,13 +5,20 @@ import { embeddingName, headName, type StoredModel } from "../models/stored.js";
 import { type NumberSpec, resolveOptions } from "../options.js";
 import { rtn } from "../quantizers/rtn.js";
 import type { LayerPlan } from "./solve.js";
-import type { PlanTarget, ReadStep, RunTools, Transform, TransformRun } from "./transform.js";
+import type {
+  PlanTarget,
+  ReadStep,
+  RunTools,
+  Tables,
+  Transform,
+  TransformRun,
+} from "./transform.js";
 import { LinearSteps } from "./transforms/linears.js";
 
 /** Most bits for which scales are searched for. */
 const SEARCHED_BITS = 4;
 /** The part of the journal with the sums of squares of the head's inputs. */
-export const HEAD_INPUTS = "head.inputs";
+const HEAD_INPUTS = "head.inputs";
 
 function bitsOf(table: string, rest: string) {
   return {
@@ -28,12 +35,6 @@ export const TABLE_OPTIONS = {
   embeddingBits: bitsOf("embedding", "a head that is tied to it has the same"),
   headBits: bitsOf("head", "8 cost next to nothing, fewer than 6 more than in other layers"),
 };
-
-/** What embedding and head are called, without ".weight": one name where they are one matrix. */
-export interface Tables {
-  readonly embedding: string;
-  readonly head: string;
-}
 
 const layerOf = (weight: string) => weight.replace(/\.weight$/, "");
 
@@ -142,7 +143,7 @@ export class TableSteps extends LinearSteps {
       ...(this.readsOutput && {
         async *observeOutput() {
           const { observeHead } = await import("./quantize-table.js");
-          yield* observeHead(tools);
+          yield* observeHead(tools, HEAD_INPUTS);
         },
         partsOf: (layer) =>
           layer === last && tools.passes.calibration.samples > 0 ? [HEAD_INPUTS] : [],

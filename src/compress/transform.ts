@@ -13,7 +13,6 @@ import type { Journal } from "./journal.js";
 import type { PrunedLayer } from "./layer.js";
 import type { Passes, Steps } from "./pass.js";
 import type { LayerPlan, LayerReport } from "./solve.js";
-import type { Tables } from "./tables.js";
 import type { Note, UnitWriter } from "./unit.js";
 
 /** Options where a step's layers are done otherwise than the rest. */
@@ -81,6 +80,12 @@ export interface TransformKind {
    * @throws PenjingError when the model does not allow it
    */
   plan(steps: readonly ReadStep[], target: PlanTarget): Transform | Promise<Transform>;
+}
+
+/** What embedding and head are called, without ".weight": one name where they are one matrix. */
+export interface Tables {
+  readonly embedding: string;
+  readonly head: string;
 }
 
 /** What a kind plans for. */

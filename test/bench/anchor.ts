@@ -3,6 +3,12 @@ import { densePerplexity, embeddedCase, measure, sharedCases } from "./cases.js"
 import type { BenchOptions, Figure } from "./measure.js";
 
 const ANCHORS = [0, 0.25, 0.5, 0.75, 1];
+/** What is anchored further: behind replaced linears of the same block, and for the residual stream. */
+const FURTHER: Readonly<Record<string, FlatRecipe>> = {
+  "true-sequential": { statistics: "true-sequential" },
+  "anchor residual": { anchorResidual: 0.5 },
+  "true-sequential, anchor residual": { statistics: "true-sequential", anchorResidual: 0.5 },
+};
 
 /** What is anchored, with refit where the method does not fit its factors itself. */
 const PRUNERS: Readonly<Record<string, FlatRecipe>> = {
@@ -36,6 +42,10 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
       for (const anchor of quick ? [0.25] : ANCHORS) {
         const fitted = refit ? ", refit" : "";
         await found(`${name}${fitted}, anchor ${anchor}`, { ...alone, refit: refit ?? 0, anchor });
+      }
+      for (const [what, further] of Object.entries(FURTHER)) {
+        const recipe = { ...alone, refit: refit ?? 0, anchor: 0.5, ...further };
+        await found(`${name}, anchor 0.5, ${what}`, recipe);
       }
     }
   }

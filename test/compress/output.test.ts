@@ -183,6 +183,7 @@ test("the side file says what was done, and nothing of when or where", async () 
         damping: 0.01,
         blockSize: 128,
         anchor: 0,
+        anchorResidual: 0,
         refit: 0,
       },
       ignore: ["lm_head", "model.embed_tokens"],

@@ -69,19 +69,30 @@ const dense = normal(TOKENS * COLS);
 /** Invertible and far from symmetric. */
 const turn = normal(COLS * COLS).map((value, i) => value * 0.5 + (i % (COLS + 1) === 0 ? 2 : 0));
 const moved = Float32Array.from(product(dense, turn, COLS));
+/** What the residual stream lacks that the outputs are added to. */
+const lacking = normal(TOKENS * ROWS);
 
 for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   const { name } = backend;
   const upload = (values: ArrayLike<number>, cols: number) =>
     backend.upload(Float32Array.from(values), [values.length / cols, cols]);
-  const target = async (inputs: Float32Array, compressed: Float32Array, anchor: number) => {
+  const target = async (
+    inputs: Float32Array,
+    compressed: Float32Array,
+    anchor: number,
+    anchorResidual = 0,
+  ) => {
     const tensors = [
       upload(weight, COLS),
       upload(product(transposed(compressed, COLS), compressed, TOKENS), COLS),
       upload(product(transposed(inputs, COLS), compressed, TOKENS), COLS),
+      upload(product(transposed(lacking, ROWS), compressed, TOKENS), COLS),
     ];
-    const [w, hessian, crossMoment] = tensors;
-    const found = await anchoredTarget(backend, { name, weight: w, hessian, crossMoment, anchor });
+    const [w, hessian, crossMoment, residualMoment] = tensors;
+    const found = await anchoredTarget(backend, {
+      ...{ name, weight: w, hessian, crossMoment, anchor },
+      ...{ residualMoment, anchorResidual },
+    });
     const values = (await backend.read(found)) as Float32Array;
     for (const tensor of [...tensors, found]) tensor.dispose();
     return values;
@@ -90,16 +101,23 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   test(`${name}: equals the formula, damping included, at every strength`, async () => {
     const hessian = product(transposed(moved, COLS), moved, TOKENS);
     const cross = product(transposed(dense, COLS), moved, TOKENS);
-    for (const anchor of [0.25, 1]) {
+    const missing = product(transposed(lacking, ROWS), moved, TOKENS);
+    for (const [anchor, residual] of [
+      [0.25, 0],
+      [1, 0],
+      [0, 0.5],
+      [0.5, 1],
+    ]) {
       const damped = hessian.map((h, i) => (i % (COLS + 1) === 0 ? 1.01 * h : h));
       const wanted = hessian.map((h, i) => {
         const raised = i % (COLS + 1) === 0 ? 0.01 * h : 0;
         return (1 - anchor) * h + anchor * cross[i] + raised;
       });
       // W* = (W C_a + d W diag(H)) (H + d diag(H))⁻¹, so W*ᵀ solves with the symmetric matrix.
-      const right = transposed(product(weight, wanted, COLS), COLS);
+      const full = product(weight, wanted, COLS).map((value, i) => value + residual * missing[i]);
+      const right = transposed(full, COLS);
       const expected = transposed(solve(damped, right, COLS), ROWS);
-      (await target(dense, moved, anchor)).forEach((value, i) => {
+      (await target(dense, moved, anchor, residual)).forEach((value, i) => {
         assert.ok(Math.abs(value - expected[i]) < 2e-5, `${anchor}, ${i}: ${value} ${expected[i]}`);
       });
     }

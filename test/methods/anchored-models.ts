@@ -11,11 +11,16 @@ import { note, sharedPath, sharedTest } from "../shared.js";
 /** Characters of text: enough for 128 windows of 256 tokens of either. */
 const CHARACTERS = { calibration: 400_000, evaluation: 120_000 };
 
+/** Anchors for a layer's inputs and for the residual stream. */
+const BOTH: FlatRecipe = { refit: 10, anchor: 0.5, anchorResidual: 0.5 };
+
 /** What closes at least this share of a pruner's gap to the dense model, in log perplexity. */
 const BARS: readonly (readonly [of: string, options: FlatRecipe, share: number])[] = [
   ["sparsegpt", { refit: 10 }, 0.1],
   ["sparsegpt", { refit: 10, anchor: 0.5 }, 0.2],
   ["wanda", { refit: 10, anchor: 0.5 }, 0.35],
+  ["sparsegpt", { refit: 10, anchor: 0.5, statistics: "true-sequential" }, 0.33],
+  ["sparsegpt", { ...BOTH, statistics: "true-sequential" }, 0.37],
 ];
 
 function readText(name: string): string {

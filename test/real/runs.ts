@@ -41,6 +41,12 @@ export const DENSE: Readonly<Record<string, string>> = {
 /** Anchor and refit, on what is best alone. */
 const FITTED = ["--refit", "10", "--anchor", "0.25"] as const;
 
+/** The same linear by linear, and for the residual stream too. */
+const FURTHER = [
+  ...FITTED,
+  ...["--anchor-residual", "0.25", "--statistics", "true-sequential"],
+] as const;
+
 export const RUNS: readonly RealRun[] = [
   TIES,
   ...["2:4", "50%"].flatMap((sparsity) =>
@@ -64,6 +70,14 @@ export const RUNS: readonly RealRun[] = [
   {
     name: "rotation, sparsegpt 2:4, anchor and refit",
     flags: ["--rotate", "denoise", "--method", "sparsegpt", "--sparsity", "2:4", ...FITTED],
+  },
+  {
+    name: "sparsegpt 2:4, true-sequential with both anchors and refit",
+    flags: ["--method", "sparsegpt", "--sparsity", "2:4", ...FURTHER],
+  },
+  {
+    name: "rotation, sparsegpt 2:4, true-sequential with both anchors and refit",
+    flags: ["--rotate", "denoise", "--method", "sparsegpt", "--sparsity", "2:4", ...FURTHER],
   },
   {
     name: "armor 2:4",
