@@ -12,6 +12,13 @@ export interface LinearProblem {
   readonly name: string;
   /** [outFeatures, inFeatures] f32; the method replaces its elements by the pruned ones. */
   readonly weight: Tensor;
+  /**
+   * [outFeatures, inFeatures] f32, what the result is to come near, for quantizers of what an earlier step
+   * has pruned; read only.
+   *
+   * @default the weight as it is given
+   */
+  readonly target?: Tensor | undefined;
   readonly statistics: Statistics;
   readonly sparsity: Sparsity;
   readonly backend: Backend;

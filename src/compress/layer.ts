@@ -34,7 +34,7 @@ export interface PruneLayerOptions {
   readonly name: string;
   /** [outFeatures, inFeatures]; read only. */
   readonly original: Tensor;
-  /** What an earlier step made of it, whose zeros stay: it is what is quantized. @default nothing */
+  /** What an earlier step made of it, whose zeros stay: its values are quantized. @default nothing */
   readonly before?: PrunedLayer | undefined;
   readonly bias: Tensor | undefined;
   readonly dtype: StoredDType;
@@ -103,10 +103,11 @@ function bytesIn({ arrays }: Snapshot, name: string): Uint8Array {
 async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
   const { name, dtype, plan, statistics, seed, signal, onProgress, seconds, before } = options;
   const keeper = options.journal.keeper(layerParts(name, plan)[1]);
-  const original = before ? (before.linear.weight as Tensor) : options.original;
+  const { original } = options;
   const kept = before && backend.upload(keptIn(before.stored[0]), original.shape);
   const given = { name, original, plan, statistics, mask: kept, scaleType: scaleTypeOf(dtype) };
-  const problem = { ...given, seed, seconds, keeper, signal, onProgress };
+  const start = before?.linear.weight as Tensor | undefined;
+  const problem = { ...given, before: start, seed, seconds, keeper, signal, onProgress };
   const solved = await solveLayer(backend, problem).catch((error) => {
     kept?.dispose();
     throw error;

@@ -85,6 +85,8 @@ export type SolveOptions = Pick<
 > & {
   /** [outFeatures, inFeatures]; read only. */
   readonly original: Tensor;
+  /** What an earlier step made of it, which the method begins with; read only. @default nothing */
+  readonly before?: Tensor | undefined;
   readonly plan: LayerPlan;
 };
 
@@ -105,15 +107,16 @@ export interface SolvedLayer {
  */
 export async function solveLayer(
   backend: Backend,
-  { original, plan, ...problem }: SolveOptions,
+  { original, before, plan, ...problem }: SolveOptions,
 ): Promise<SolvedLayer> {
   const { method, sparsity, options } = plan;
   const target = await targetOf(backend, { original, plan, ...problem });
   const weight = backend.zeros(original.shape);
   let outcome: PruneOutcome | undefined;
   try {
-    backend.copy(target, weight);
-    const made = await method.prune({ ...problem, weight, sparsity, backend }, options);
+    backend.copy(before ?? target, weight);
+    const aim = before && { target };
+    const made = await method.prune({ ...problem, ...aim, weight, sparsity, backend }, options);
     const shape = [original.shape[0], original.shape[1]] as const;
     const promised = method.form?.(shape, options);
     checkOutcome(made, shape, methodName(method), problem.name, promised);

@@ -53,14 +53,14 @@ export const gptq: Method<typeof OPTIONS> = {
       const { factor, dead, notes } = await inverseFactor(turned, damping);
       owned.push(factor);
       if (dead > 0) notes.push(`${deadInputs(dead)}; their weights are 0`);
-      // What is to be met: the weights, but 0 where an input was always zero.
+      const back = order && backend.upload(inverted(order.columns), [order.columns.length]);
+      if (back) owned.push(back);
+      // What is to be met, by default the weights; 0 where an input was always zero.
       const target = backend.zeros(weight.shape);
       owned.push(target);
-      const back = order && backend.upload(inverted(order.columns), [order.columns.length]);
-      if (back) {
-        owned.push(back);
-        await backend.ops.orderColumns(turned.weight, back, target);
-      } else backend.copy(weight, target);
+      if (problem.target) await copyAlive(problem, problem.target, target);
+      else if (back) await backend.ops.orderColumns(turned.weight, back, target);
+      else backend.copy(weight, target);
       const swept = openGrid(turned, options);
       let predictedLoss: number;
       try {
@@ -87,6 +87,24 @@ export const gptq: Method<typeof OPTIONS> = {
     }
   },
 };
+
+/** Copies weights, but for those of inputs that were always zero. */
+async function copyAlive(
+  { backend, statistics }: LinearProblem,
+  from: Tensor,
+  to: Tensor,
+): Promise<void> {
+  const vector = backend.zeros([colsOf(from)]);
+  backend.ops.diagonal(statistics.tensors.hessian, vector);
+  const diagonal = (await backend.read(vector)) as Float32Array;
+  backend.write(
+    vector,
+    diagonal.map((h) => Number(h > 0)),
+  );
+  backend.copy(from, to);
+  backend.ops.scaleColumns(to, vector);
+  vector.dispose();
+}
 
 /** Columns in another order: column i of the new order is columns[i], and its group groups[i / size]. */
 interface Order {

@@ -53,7 +53,7 @@ export const rtn: Method<typeof OPTIONS> = {
       if (options.refine > 0) {
         const target = backend.zeros(weight.shape);
         owned.push(target);
-        backend.copy(weight, target);
+        backend.copy(problem.target ?? weight, target);
         const { refine: sweeps, damping } = options;
         figures = await refine(problem, target, opened, { sweeps, damping });
       } else await backend.ops.fromGrid(opened.grid, weight, opened.options);

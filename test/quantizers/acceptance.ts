@@ -62,11 +62,27 @@ export const ROWS = {
     steps: quantized({ bits: 2, anchor: 0.5 }),
     ...{ statistics: "true-sequential", kl: 0.26, ratio: 1.12, bits: 2.5 },
   },
+  "gptq 4, both anchors, true-sequential": {
+    steps: quantized({ anchor: 0.5, anchorResidual: 0.5 }),
+    ...{ statistics: "true-sequential", kl: 0.011, bits: 4.5 },
+  },
+  "gptq 3, both anchors, true-sequential": {
+    steps: quantized({ bits: 3, anchor: 0.5, anchorResidual: 0.5 }),
+    ...{ statistics: "true-sequential", kl: 0.045, ratio: 1.025, bits: 3.5 },
+  },
+  "gptq 2, both anchors, true-sequential": {
+    steps: quantized({ bits: 2, anchor: 0.5, anchorResidual: 0.5 }),
+    ...{ statistics: "true-sequential", kl: 0.225, ratio: 1.1, bits: 2.5 },
+  },
   "2:4": { steps: [pruned()] },
   "2:4, anchor": { steps: [pruned({ anchor: 0.5 })], kl: 0.35, ratio: 1.17 },
   "2:4, anchor, true-sequential": {
     steps: [pruned({ anchor: 0.5 })],
     ...{ statistics: "true-sequential", kl: 0.35, ratio: 1.17 },
+  },
+  "2:4, refit, both anchors, true-sequential": {
+    steps: [pruned({ refit: 10, anchor: 0.5, anchorResidual: 0.5 })],
+    ...{ statistics: "true-sequential", kl: 0.27, ratio: 1.13 },
   },
   "2:4, gptq 8": { steps: [pruned(), ...quantized({ bits: 8 })], bits: 8.5 },
   "2:4, gptq 4": { steps: [pruned(), ...quantized({})], bits: 4.5 },
@@ -92,7 +108,6 @@ export const MISSED: ReadonlySet<string> = new Set<RowName | `${RowName} of ${Ro
   "gptq 2, anchor",
   "2:4, anchor",
   "2:4, anchor of 2:4",
-  "2:4, gptq 4 of 2:4",
 ]);
 
 export interface Measured {

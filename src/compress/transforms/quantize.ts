@@ -88,9 +88,9 @@ function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): Laye
         method,
         options,
         sparsity: earlier?.sparsity ?? { kind: "unstructured", ratio: 0 },
-        // What was pruned before was moved by its own step, with its own anchor.
-        anchor: earlier ? 0 : (anchor as number),
-        anchorResidual: earlier ? 0 : (anchorResidual as number),
+        // What was pruned before comes near what its own step was after.
+        anchor: earlier?.anchor ?? (anchor as number),
+        anchorResidual: earlier?.anchorResidual ?? (anchorResidual as number),
         refit: 0,
         stores: storesIn(layout),
       };
