@@ -23,7 +23,7 @@ import {
 import { EndedEarly } from "./ending.js";
 import { bitsText, LOW_MEMORY, scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
-import { noteLine } from "./flags.js";
+import { flagOf, noteLine } from "./flags.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import {
   type BackendFlags,
@@ -148,6 +148,7 @@ interface Inputs {
 
 async function run(name: string, flags: CompressFlags, signal: AbortSignal): Promise<void> {
   const { out, quiet, textColumn: column, tokenizer } = flags;
+  refuseStray(flags);
   const plugins = await loadPlugins(flags);
   const registry = openCompressRegistry(plugins);
   const recipe = await readRecipeFlags(flags, registry, signal);
@@ -161,6 +162,18 @@ async function run(name: string, flags: CompressFlags, signal: AbortSignal): Pro
   // Only now: a model on the hub may be a long download.
   const inputs = { name, flags, plugins, recipe, calibration, text };
   await onModel(name, flags, signal, (model) => runOn(model, inputs, signal));
+}
+
+/** @throws PenjingError for flags of a measurement that is not asked for */
+function refuseStray(flags: CompressFlags): void {
+  if (flags.eval !== undefined) return;
+  for (const name of ["window", "lowMemory"] as const) {
+    if (flags[name] === undefined) continue;
+    throw new PenjingError(
+      flagOf(name),
+      "it is about the text of --eval, and none is given; give --eval too, or leave it out.",
+    );
+  }
 }
 
 async function runOn(

@@ -144,6 +144,8 @@ async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Pr
 
 /** Bits that weights take where they are stored, as they are read by people. */
 export function bitsText({ bitsPerWeight: { compressed, whole } }: Perplexity): string {
-  const parts = compressed === undefined ? [] : [`${compressed.toFixed(2)} a compressed weight`];
+  // Embedding and head do not count among them, whether they are compressed or not.
+  const ofBlocks = `${compressed?.toFixed(2)} a compressed weight of the blocks`;
+  const parts = compressed === undefined ? [] : [ofBlocks];
   return [...parts, `${whole.toFixed(2)} a weight of the whole model`].join(", ");
 }

@@ -59,7 +59,30 @@ export async function planGguf(
     const wanted = isTable ? asked.embedding : asked.linear;
     if (tensor && isGrid) refuseCodes(weight, form as GridLeaf, tensor.type, { option, wanted });
   }
-  return new GgufTarget(model, plan, { asked, name, keepsKeys, described });
+  const lost = described.plan.tensors.filter(
+    ({ source, type }) =>
+      source && !made.has(source.name) && isPruned(plan, source.name) && WITHOUT_ZERO.has(type),
+  );
+  const notes = [...described.notes, ...(lost.length > 0 ? [zerosLost(lost)] : [])];
+  return new GgufTarget(model, plan, {
+    asked,
+    name,
+    keepsKeys,
+    described: { ...described, notes },
+  });
+}
+
+/** Types whose blocks have a minimum, so that none of their levels need be 0. */
+const WITHOUT_ZERO: ReadonlySet<GgufType> = new Set(["Q4_1", "Q5_1", "Q4_K", "Q5_K"]);
+
+function isPruned(plan: Plan, weight: string): boolean {
+  const sparsity = plan.get(weight.replace(/\.weight$/, ""))?.sparsity;
+  return sparsity !== undefined && !(sparsity.kind === "unstructured" && sparsity.ratio === 0);
+}
+
+function zerosLost(lost: readonly Planned[]): string {
+  const types = [...new Set(lost.map(({ type }) => type))].join(" and ");
+  return `${lost.length} pruned tensors are of ${types}, which do not keep zeros: what was pruned has small values in the file; Q4_0, Q5_0, Q6_K and Q8_0 keep them`;
 }
 
 /** The type that was asked for, and by which option. */

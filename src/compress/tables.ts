@@ -129,8 +129,11 @@ export class TableSteps extends LinearSteps {
 
   /** With more bits hardly a scale is tried beside the first, so that it is all one what errors weigh. */
   get readsOutput(): boolean {
-    const { head } = tablesOf(this.spec);
-    return Number(this.layers.get(head)?.options.bits) <= SEARCHED_BITS;
+    const { embedding, head } = outerTensors(this.spec);
+    // A tied one may be stored by either name.
+    return [head, ...(this.spec.tiedHead ? [embedding] : [])].some(
+      (name) => Number(this.layers.get(layerOf(name))?.options.bits) <= SEARCHED_BITS,
+    );
   }
 
   override start(tools: RunTools): TransformRun {

@@ -58,7 +58,9 @@ export function placeRefusal(model: StoredModel, name: string, layout: string): 
   if (name === embeddingName(model)) {
     const isTied = name === headName(model);
     const given = isTied ? "`embeddingBits` and `headBits`" : "`embeddingBits`";
-    return `it is the embedding${isTied ? ", and the head too" : ""}, which transformers does not open as codes; leave out ${given}, or choose the layout grouped-int or gguf.`;
+    // Codes that the model came with are not of these options.
+    const cure = model.forms.has(name) ? "" : `leave out ${given}, or `;
+    return `it is the embedding${isTied ? ", and the head too" : ""}, which transformers does not open as codes; ${cure}choose the layout grouped-int or gguf.`;
   }
   if (!places.has(name)) return undefined;
   return `its family stores it transposed or with others, which ${layout} does not know; choose the layout grouped-int.`;

@@ -78,7 +78,7 @@ test("eval --low-memory prints the same figures, and bits per weight", async () 
   assert.not.match(inMemory.stderr, /block/);
   assert.match(
     inMemory.stdout,
-    /^bits +9\.00 a compressed weight, 10\.\d\d a weight of the whole model$/m,
+    /^bits +9\.00 a compressed weight of the blocks, 10\.\d\d a weight of the whole model$/m,
   );
   const { bitsPerWeight, against } = JSON.parse((await penjing([...args, "--json"])).stdout);
   assert.is(bitsPerWeight.compressed, 9);

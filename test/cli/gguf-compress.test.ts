@@ -32,7 +32,10 @@ test.before(async () => {
   assert.match(stdout, /^layers +28 quantized, to 4\.50 bits a weight$/m);
   assert.match(stdout, /^bytes +1\.84 MB -> 586 KB \(quantized layers: 1\.57 MB -> 442 KB\)$/m);
   assert.match(stdout, /^beside it +KL 0\.0\d+ nats a token/m);
-  assert.match(stdout, /^bits +4\.50 a compressed weight, 5\.\d\d a weight of the whole model$/m);
+  assert.match(
+    stdout,
+    /^bits +4\.50 a compressed weight of the blocks, 5\.\d\d a weight of the whole model$/m,
+  );
   assert.equal(readdirSync(folder), ["model.gguf"]);
   expected = readFileSync(OUT);
   rmSync(OUT);

@@ -113,6 +113,13 @@ test("a method that reads inputs needs a calibration text", async () => {
   }
 });
 
+test("flags of a measurement that is not asked for", async () => {
+  for (const more of [["--low-memory"], ["--window", "64"]]) {
+    const message = `^penjing: \\[${more[0]}\\] it is about the text of --eval, .*; give --eval too`;
+    await fails(compressArgs(out, ...more), new RegExp(message), folder);
+  }
+});
+
 test("calibration texts", async () => {
   const given = (path: string) => compressArgs(out, "--calibration", path);
   const empty = file("empty.txt", " \n");

@@ -330,6 +330,24 @@ test("codes that a mixture of K types does not hold: refused before any work", a
   await refusedAtOnce(quantizing({}), options, message);
 });
 
+test("a note says where zeros that were pruned are lost, and none where they stay", async () => {
+  const recipe = { ...QUICK, layout: "gguf", steps: [{ prune: { method: "magnitude" } }] };
+  const lost = async (ggufType: string, given: object = recipe) => {
+    const { files, events } = await run(given as GivenRecipe, { ggufType });
+    const found = events.flatMap((event) => (event.type === "note" ? [event.message] : []));
+    const values = await (await open(files)).readFloat32(`${LAYER}.weight`);
+    const zeros = values.filter((value) => value === 0).length;
+    return [found.find((message) => /zeros/.test(message)), zeros >= values.length / 2] as const;
+  };
+  const [told, stay] = await lost("Q4_1");
+  assert.match(told!, /^28 pruned tensors are of Q4_1, which do not keep zeros: .*; Q4_0, Q5_0,/);
+  assert.not(stay);
+  for (const type of ["Q4_0", "Q8_0"]) assert.equal(await lost(type), [undefined, true], type);
+  // On a grid the zeros have codes, which Q4_1 holds.
+  const steps = [...recipe.steps, { quantize: RTN }];
+  assert.equal(await lost("Q4_1", { ...recipe, steps }), [undefined, true]);
+});
+
 test("families, tokenizers and widths that a GGUF file cannot hold: refused before any work", async () => {
   const recipe = quantizing({});
   const opt = await openTiny("opt", byteTokenizer());

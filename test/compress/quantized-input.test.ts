@@ -156,7 +156,11 @@ test("neither another dtype nor a layout makes other codes", async () => {
   );
   await refused(
     () => run(HALF, { steps, layout: "pack-quantized" }),
-    /embed_tokens\.weight: it is the embedding, and the head too/,
+    /embed_tokens\.weight: it is the embedding, and the head too, .* as codes; choose the layout/,
+  );
+  await refused(
+    () => exportFiles(HALF, { layout: "pack-quantized" }),
+    /embed_tokens\.weight: it is the embedding, and the head too, .* as codes; choose the layout/,
   );
 });
 

@@ -194,6 +194,19 @@ test("a copy of a tied head is left out", async () => {
   await model.close();
 });
 
+test("what the head reads weighs errors by whichever name a pair is stored", async () => {
+  const { tensors } = parseWeights(storyFiles());
+  const all = new Map([...tensors, [`${HEAD}.weight`, tensors.get(`${EMBEDDING}.weight`)!]]);
+  all.delete(`${EMBEDDING}.weight`);
+  const renamed = await withWeights(storyFiles(), all);
+  const recipe = only({ embeddingBits: 4 }, { samples: 2, length: 32 });
+  const codesOf = async (files: Files, name: string, text?: string) =>
+    parseWeights((await run(recipe, files, text)).files).tensors.get(`${name}.weight_packed`)!;
+  const weighed = await codesOf(storyFiles(), EMBEDDING, CALIBRATION);
+  assert.equal(await codesOf(renamed, HEAD, CALIBRATION), weighed);
+  assert.not.equal(await codesOf(renamed, HEAD), weighed);
+});
+
 test("an embedding of its own is looked up in its codes, as its values are", async () => {
   const options = { embeddingBits: 5, headBits: 8 };
   const { files, result } = await run(only(options), UNTIED);

@@ -112,10 +112,12 @@ function refuseEarlier(
     );
   }
   for (const anchor of ["anchor", "anchorResidual"] as const) {
-    if ((anchors[anchor] as number) === 0 || earlier[anchor] > 0) continue;
+    const given = anchors[anchor] as number;
+    if (given === 0 || given === earlier[anchor]) continue;
+    const there = earlier[anchor] > 0 ? `, with ${earlier[anchor]} and not ${given}` : "";
     throw new PenjingError(
       "quantize",
-      `${layer}: it is pruned before, and what makes up for its inputs is chosen there; give \`${anchor}\` to the step that prunes it.`,
+      `${layer}: it is pruned before, and what makes up for its inputs is chosen there${there}; give \`${anchor}\` to the step that prunes it.`,
     );
   }
   if (symmetric !== false) return;
