@@ -25,6 +25,12 @@ const REFERENCE_BYTES = 200;
  * @throws PenjingError when nothing is there, or it is a file of another kind
  */
 export async function locate(path: string, access: HubAccess = {}): Promise<Located> {
+  if (path === "") {
+    throw new PenjingError(
+      "model",
+      "its path is an empty text; give a folder, a file, or a name on the hub such as org/name.",
+    );
+  }
   if (!HAS_FILES && isHubName(path)) return locateOnHub(path, access);
   const { lstat, readlink, stat } = await loadFiles();
   const { basename, dirname, resolve } = await loadPaths();

@@ -60,7 +60,7 @@ export function fileError(
   const meaning = code !== undefined && Object.hasOwn(MEANING, code) ? MEANING[code] : reason;
   const tail = consequence ? `; ${consequence}` : "";
   return new PenjingError(
-    path,
+    path === "" ? 'the path ""' : path,
     `${action} failed${code ? ` (${code})` : ""}: ${meaning}${tail}.`,
     error instanceof Error ? { cause: error } : undefined,
   );

@@ -212,6 +212,10 @@ test("paths that are no folder", async ({ dir }) => {
   );
 });
 
+test("an empty path is no model, not the folder that one stands in", async () => {
+  await refused(() => openCheckpoint(""), /^\[model\] its path is an empty text; give a folder/);
+});
+
 test("a folder of the hub's cache: the newest snapshot", async ({ dir }) => {
   const root = join(dir, "models--org--name");
   const snapshot = async (name: string, tensor: string, time: number) => {

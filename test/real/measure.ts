@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { askProgram } from "../oracles/oracles.js";
+import { askProgram, LLAMA_CPP } from "../oracles/oracles.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
 import { yardstickPath } from "../yardstick.js";
 import {
@@ -89,14 +89,33 @@ async function run(args: readonly string[]): Promise<{ stdout: string; usage?: U
   }
 }
 
-async function perplexity(
+interface Score {
+  readonly perplexity: number;
+  readonly against?: { readonly kl: number };
+}
+
+/** @param against the model that it is held against. @default none */
+async function score(
   model: string,
   name: keyof typeof WINDOWS,
   texts: (name: TextName) => string,
-): Promise<number> {
+  against?: string,
+): Promise<Score> {
   const args = ["eval", model, "--text", texts(name), "--window", String(WINDOWS[name])];
-  const { stdout } = await run([...args, ...ARITHMETIC, "--json"]);
-  return (JSON.parse(stdout) as { perplexity: number }).perplexity;
+  const beside = against === undefined ? [] : ["--against", against];
+  const { stdout } = await run([...args, ...beside, ...ARITHMETIC, "--json"]);
+  return JSON.parse(stdout);
+}
+
+/** The perplexities of a model, and what it is off by where it is held against another. */
+async function scores(
+  model: string,
+  texts: (name: TextName) => string,
+  against?: string,
+): Promise<Pick<RealResult, "perplexity" | "stories" | "kl">> {
+  const { perplexity, against: beside } = await score(model, "evaluation", texts, against);
+  const { perplexity: stories } = await score(model, "stories", texts);
+  return { perplexity, stories, ...(beside && { kl: beside.kl }) };
 }
 
 function bytesBelow(path: string): number {
@@ -111,17 +130,23 @@ export async function measureDense(
 ): Promise<RealResult> {
   const started = performance.now();
   return {
-    perplexity: await perplexity(model, "evaluation", texts),
-    stories: await perplexity(model, "stories", texts),
+    ...(await scores(model, texts)),
     bytes: bytesBelow(model),
     minutes: (performance.now() - started) / 60_000,
   };
 }
 
 /** Has a Python program make a model; what it tells goes to standard output. */
-async function runProgram(program: string, out: string): Promise<undefined> {
+function runProgram(program: string, out: string): void {
   const told = askProgram({ model: yardstickPath("smollm2"), out }, "real", program);
   console.log(`${program}: ${JSON.stringify(told)}`);
+}
+
+/** Has llama.cpp's quantizer make a file of the dithered model. */
+function quantizeByLlama(type: number, out: string): void {
+  const from = yardstickPath("smollm2-dither.gguf");
+  const question = { llama: LLAMA_CPP, from, ftypes: [[type, out]] };
+  askProgram(question, "checkpoint", "gguf", "files.py");
 }
 
 /**
@@ -130,20 +155,25 @@ async function runProgram(program: string, out: string): Promise<undefined> {
  */
 export async function measureRun(
   model: string,
-  { name, flags, program }: RealRun,
+  { name, flags, program, llamaType, isDithered }: RealRun,
   folder: string,
   texts: (name: TextName) => string,
 ): Promise<RealResult> {
-  const out = join(folder, name.replaceAll(/[^\w]+/g, "-"));
+  const place = join(folder, name.replaceAll(/[^\w]+/g, "-"));
+  const out = isDithered ? `${place}.gguf` : place;
+  const against = isDithered ? yardstickPath(DENSE.dithered) : undefined;
   const started = performance.now();
-  const command = ["compress", model, "--calibration", texts("calibration"), "--out", out];
-  const { usage } = program
-    ? { usage: await runProgram(program, out) }
-    : await run([...command, ...CALIBRATION_FLAGS, ...flags, ...ARITHMETIC]);
+  const command = ["compress", against ?? model, "--calibration", texts("calibration")];
+  let usage: Usage | undefined;
+  if (program) runProgram(program, out);
+  else if (llamaType !== undefined) quantizeByLlama(llamaType, out);
+  else {
+    const flagged = [...CALIBRATION_FLAGS, ...flags, ...ARITHMETIC];
+    ({ usage } = await run([...command, "--out", out, ...flagged]));
+  }
   const minutes = (performance.now() - started) / 60_000;
   const result: RealResult = {
-    perplexity: await perplexity(out, "evaluation", texts),
-    stories: await perplexity(out, "stories", texts),
+    ...(await scores(out, texts, against)),
     bytes: bytesBelow(out),
     minutes,
     ...usage,

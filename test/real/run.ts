@@ -11,7 +11,7 @@ import { processorName } from "../bench/guard/builds.js";
 import { hasShared, repositoryRoot, sharedPath } from "../shared.js";
 import { hasYardstick, yardstickPath } from "../yardstick.js";
 import { measure, writeTexts } from "./measure.js";
-import { DENSE, type RealResult, RUNS } from "./runs.js";
+import { DENSE, QUANTIZED, type RealResult, RUNS } from "./runs.js";
 import { readFigures, writeFigures } from "./table.js";
 
 /** How far a perplexity may be from the recorded one: the arithmetic is the same on every machine. */
@@ -50,7 +50,10 @@ const recorded = readFigures();
 let moved = 0;
 
 const runs = new Map(
-  [...Object.keys(DENSE), ...RUNS].map((run) => [typeof run === "string" ? run : run.name, run]),
+  [...Object.keys(DENSE), ...RUNS, ...QUANTIZED].map((run) => [
+    typeof run === "string" ? run : run.name,
+    run,
+  ]),
 );
 /** A whole name means that row alone, whatever other names have it in them. */
 const isWanted = (name: string) =>

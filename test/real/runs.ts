@@ -7,6 +7,13 @@ export interface RealRun {
   readonly flags: readonly string[];
   /** A program beside this file that makes the model in the place of ours, from the bf16 folder. */
   readonly program?: string | undefined;
+  /** llama.cpp's number of the type of file that its own quantizer makes in the place of ours. */
+  readonly llamaType?: number | undefined;
+  /**
+   * Whether the model is the dithered one, whose weights lie on no grid, and what comes out a GGUF file
+   * that is held against it.
+   */
+  readonly isDithered?: boolean | undefined;
 }
 
 /** What was measured of one. */
@@ -14,7 +21,9 @@ export interface RealResult {
   readonly perplexity: number;
   /** On the text of another kind than the calibration's. */
   readonly stories: number;
-  /** Of the output's folder. */
+  /** KL divergence to the dithered model on the evaluation text, in nats a token. */
+  readonly kl?: number;
+  /** Of the output's folder, or file. */
   readonly bytes: number;
   readonly minutes: number;
   /** Of processor time, of all threads together; absent where the system does not tell. */
@@ -36,6 +45,7 @@ export const TIES: RealRun = {
 export const DENSE: Readonly<Record<string, string>> = {
   dense: "smollm2.q4_1.gguf",
   "dense, rounded to bf16": "smollm2",
+  dithered: "smollm2-dither",
 };
 
 /** Anchor and refit, on what is best alone. */
@@ -86,6 +96,42 @@ export const RUNS: readonly RealRun[] = [
       ...["--iterations", "500", "--learning-rate", "1e-3"],
     ],
   },
+];
+
+/** The types of llama.cpp's files, its numbers for them, and what of ours has no more bytes. */
+const FILES: readonly (readonly [type: string, llama: number, bits: number, flags: string])[] = [
+  ["Q8_0", 7, 8, ""],
+  ["Q5_0", 8, 5, ""],
+  ["Q4_1", 3, 4, "--no-symmetric"],
+  ["Q4_0", 2, 4, ""],
+];
+
+/** llama.cpp's mixtures where no type of the same bytes is ours. */
+const MIXTURES: readonly (readonly [type: string, llama: number])[] = [
+  ["Q6_K", 18],
+  ["Q4_K_M", 15],
+  ["Q3_K_M", 12],
+  ["Q2_K", 10],
+];
+
+const QUANTIZED_FLAGS = [
+  ...["--anchor", "0.5", "--anchor-residual", "0.5", "--statistics", "true-sequential"],
+  ...["--embedding-bits", "8", "--layout", "gguf"],
+] as const;
+
+/** Quantized models: llama.cpp's own, and ours with as many bytes. */
+export const QUANTIZED: readonly RealRun[] = [
+  ...[...FILES, ...MIXTURES].map(([type, llamaType]) => ({
+    ...{ name: `llama.cpp ${type}`, flags: [], llamaType, isDithered: true },
+  })),
+  ...FILES.map(([type, , bits, flags]) => ({
+    name: `gptq ${type}`,
+    flags: [
+      ...["--method", "gptq", "--bits", String(bits), ...flags.split(" ").filter(Boolean)],
+      ...QUANTIZED_FLAGS,
+    ],
+    isDithered: true,
+  })),
 ];
 
 /** Calibration and evaluation as in the originals' figures; the same bytes on every machine. */

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { repositoryRoot } from "../shared.js";
-import type { RealResult } from "./runs.js";
+import { DENSE, QUANTIZED, type RealResult, RUNS } from "./runs.js";
 
 export interface RecordedFigures {
   /** On which the minutes and the memory were measured. */
@@ -18,19 +18,38 @@ export function readFigures(): RecordedFigures | undefined {
   return existsSync(FIGURES) ? JSON.parse(readFileSync(FIGURES, "utf8")) : undefined;
 }
 
-/** The rows as Markdown. */
+type Column = readonly [head: string, cell: (one: RealResult) => string];
+
+const PERPLEXITIES: readonly Column[] = [
+  ["WikiText-2", ({ perplexity }) => perplexity.toFixed(3)],
+  ["TinyStories", ({ stories }) => stories.toFixed(3)],
+];
+const COSTS: readonly Column[] = [
+  ["core minutes", ({ coreMinutes }) => coreMinutes?.toFixed(1) ?? ""],
+  ["peak memory", ({ peakBytes }) => (peakBytes ? `${(peakBytes / 2 ** 30).toFixed(2)} GiB` : "")],
+];
+const sizeAs = (head: string): Column => [head, ({ bytes }) => `${(bytes / 1e6).toFixed(1)} MB`];
+const PRUNED = [...PERPLEXITIES, sizeAs("folder"), ...COSTS];
+const KL: Column = ["KL", ({ kl }) => kl?.toFixed(4) ?? ""];
+const ON_GRIDS = [KL, ...PERPLEXITIES, sizeAs("file"), ...COSTS];
+
+function rowsOf(results: RecordedFigures["results"], names: readonly string[], of: typeof PRUNED) {
+  const heads = ["", ...of.map(([head]) => head)];
+  const rows = names
+    .filter((name) => results[name])
+    .map((name) => [name, ...of.map(([, cell]) => cell(results[name]))]);
+  if (rows.length === 0) return "";
+  return [heads, heads.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+}
+
+/** The rows as Markdown: of pruned models, and of those on grids. */
 export function tableOf({ processor, results }: RecordedFigures): string {
-  const rows = Object.entries(results).map(([name, one]) => [
-    name,
-    one.perplexity.toFixed(3),
-    one.stories.toFixed(3),
-    `${(one.bytes / 1e6).toFixed(1)} MB`,
-    one.coreMinutes?.toFixed(1) ?? "",
-    one.peakBytes === undefined ? "" : `${(one.peakBytes / 2 ** 30).toFixed(2)} GiB`,
-  ]);
-  const head = ["", "WikiText-2", "TinyStories", "folder", "core minutes", "peak memory"];
-  const lines = [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`);
-  return `Core minutes and memory on ${processor}.\n\n${lines.join("\n")}`;
+  const { dithered, ...dense } = DENSE;
+  const pruned = [...Object.keys(dense), ...RUNS.map(({ name }) => name)];
+  const quantized = ["dithered", ...QUANTIZED.map(({ name }) => name)];
+  const tables = [rowsOf(results, pruned, PRUNED), rowsOf(results, quantized, ON_GRIDS)];
+  const said = `Core minutes and memory on ${processor}.`;
+  return [said, ...tables.filter(Boolean)].join("\n\n");
 }
 
 /** The page with the table of these figures. */
