@@ -167,6 +167,7 @@ export class BlockRunner {
     function* observed(site: Site, input: Tensor, out: Tensor): Work {
       yield* observe?.(site.name, input, x) ?? [];
       isOver = site.name === until;
+      // At this step the loop below leaves.
       if (isOver) yield undefined;
       else yield* linear(site, input, out);
     }

@@ -5,9 +5,13 @@ import type { BenchOptions, Figure } from "./measure.js";
 const ANCHORS = [0, 0.25, 0.5, 0.75, 1];
 /** What is anchored further: behind replaced linears of the same block, and for the residual stream. */
 const FURTHER: Readonly<Record<string, FlatRecipe>> = {
-  "true-sequential": { statistics: "true-sequential" },
-  "anchor residual": { anchorResidual: 0.5 },
-  "true-sequential, anchor residual": { statistics: "true-sequential", anchorResidual: 0.5 },
+  "true-sequential, no anchor": { statistics: "true-sequential", anchor: 0 },
+  "anchor 0.5, true-sequential": { statistics: "true-sequential" },
+  "anchor 0.5, anchor residual": { anchorResidual: 0.5 },
+  "anchor 0.5, true-sequential, anchor residual": {
+    statistics: "true-sequential",
+    anchorResidual: 0.5,
+  },
 };
 
 /** What is anchored, with refit where the method does not fit its factors itself. */
@@ -45,7 +49,7 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
       }
       for (const [what, further] of Object.entries(FURTHER)) {
         const recipe = { ...alone, refit: refit ?? 0, anchor: 0.5, ...further };
-        await found(`${name}, anchor 0.5, ${what}`, recipe);
+        await found(`${name}, ${what}`, recipe);
       }
     }
   }
