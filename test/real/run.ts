@@ -41,9 +41,9 @@ function buildDigest(): string {
 const place = yardstickPath(join("real", buildDigest()));
 mkdirSync(place, { recursive: true });
 const kept = join(place, "results.json");
-const results: Record<string, RealResult> = existsSync(kept)
-  ? JSON.parse(readFileSync(kept, "utf8"))
-  : {};
+/** What is measured so far, by this run and by others beside it. */
+const measured = (): Record<string, RealResult> =>
+  existsSync(kept) ? JSON.parse(readFileSync(kept, "utf8")) : {};
 const texts = writeTexts(yardstickPath(join("real", "texts")));
 const model = yardstickPath("smollm2.q4_1.gguf");
 const recorded = readFigures();
@@ -61,12 +61,12 @@ const isWanted = (name: string) =>
 
 for (const [name, run] of runs) {
   if (!isWanted(name)) continue;
-  if (!results[name]) {
+  let found = measured()[name];
+  if (!found) {
     console.log(`${name} ...`);
-    results[name] = await measure(model, run, place, texts);
-    writeFileSync(kept, `${JSON.stringify(results, null, 2)}\n`);
+    found = await measure(model, run, place, texts);
+    writeFileSync(kept, `${JSON.stringify({ ...measured(), [name]: found }, null, 2)}\n`);
   }
-  const found = results[name];
   const before = recorded?.results[name];
   const shown = (value: number, of: number | undefined) =>
     of === undefined || Math.abs(value / of - 1) <= TOLERANCE
@@ -83,6 +83,7 @@ for (const [name, run] of runs) {
 }
 
 if (write) {
+  const results = measured();
   const known = Object.fromEntries(
     [...runs.keys()].flatMap((name) => {
       const one = results[name] ?? recorded?.results[name];
