@@ -10,7 +10,8 @@ import type { Tensor } from "./tensor.js";
  * 2505.23049). Q [hidden, hidden] turns the residual stream: linears that read it become W Q, those
  * that write to it Qᵀ W, and the block then reads x Q and adds to it. R2, one [headDim, headDim] for
  * each key-value head, turns the values: v's rows become R2ᵀ W, o's columns W R2, for every query
- * head of the group. RMSNorm commutes with Q once its gains are folded into the linears after it.
+ * head of the group. RMSNorm commutes with Q once its gains are folded into the linears after it. R2 can
+ * stand alone: then nothing but values and what reads them changes.
  */
 
 /** Whose importance the rotation concentrates in few weights. */
@@ -120,16 +121,33 @@ export interface Turns {
   readonly writes: "q" | "r2" | undefined;
 }
 
-/** Q turns the residual stream, R2 the heads, unless the positions turn them. */
-export function turnsOf({ reads, writes, roped = false }: Site): Turns {
-  const turnOf = (axis: Site["reads"]) =>
-    axis === "stream" ? "q" : axis === "neurons" ? undefined : "r2";
+/**
+ * Q turns the residual stream, R2 the heads, unless the positions turn them.
+ *
+ * @param headsOnly whether there is no Q. @default false
+ */
+export function turnsOf({ reads, writes, roped = false }: Site, headsOnly = false): Turns {
+  const turnOf = (axis: Site["reads"]) => {
+    if (axis === "stream") return headsOnly ? undefined : "q";
+    return axis === "neurons" ? undefined : "r2";
+  };
   return { reads: turnOf(reads), writes: roped ? undefined : turnOf(writes) };
 }
 
-/** The linears of a block whose input no earlier one shares and that a rotation turns. */
-export function rotatedInputs(block: BlockSpec): Site[] {
-  return sitesOf(block).filter((site) => site.input === site.name && turnsOf(site).reads);
+/** Whether a rotation changes a linear, or one of those that it is made of. */
+export function isTurned(site: Site, headsOnly: boolean): boolean {
+  return (site.parts ?? [site]).some((part) => {
+    const { reads, writes } = turnsOf(part, headsOnly);
+    return (reads ?? writes) !== undefined;
+  });
+}
+
+/** The linears of a block whose input no earlier one shares and whose Hessians a search scores with. */
+export function rotatedInputs(block: BlockSpec, headsOnly = false): Site[] {
+  const sites = sitesOf(block);
+  const scored = sites.filter((site) => turnsOf(site).reads && isTurned(site, headsOnly));
+  const inputs = new Set(scored.map(({ input }) => input));
+  return sites.filter(({ name }) => inputs.has(name));
 }
 
 /** A linear layer y = x Wᵀ + bias of a block. */
@@ -179,6 +197,12 @@ export interface RotationOptions extends GivenOptions<typeof SEARCH_OPTIONS> {
    * @default { n: 2, m: 4 }
    */
   readonly pattern?: RotationPattern | undefined;
+  /**
+   * Leaves the residual stream as it is: R2 alone is sought, and norms need not be folded.
+   *
+   * @default false
+   */
+  readonly headsOnly?: boolean | undefined;
   /** Keeps the search's state from time to time, and goes on from a state that was kept. */
   readonly keeper?: Keeper | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -187,8 +211,8 @@ export interface RotationOptions extends GivenOptions<typeof SEARCH_OPTIONS> {
 }
 
 export interface RotationOutcome {
-  /** [hidden, hidden], orthogonal to float32. The caller disposes it. */
-  readonly q: Tensor;
+  /** [hidden, hidden], orthogonal to float32; undefined with `headsOnly`. The caller disposes it. */
+  readonly q: Tensor | undefined;
   /** [kvHeads * headDim, headDim] for each block, head under head. The caller disposes them. */
   readonly r2: readonly Tensor[];
   /**

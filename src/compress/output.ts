@@ -151,12 +151,12 @@ export function refuseRotation(
   { name, exchange }: Layout,
   { steps }: { readonly steps: readonly object[] },
 ): void {
-  // A shared one goes into the weights.
+  // These go into the weights.
   const isLeft = (step: { readonly rotate?: unknown }) =>
-    isMapping(step.rotate) && step.rotate.scope !== "shared";
+    isMapping(step.rotate) && step.rotate.scope !== "shared" && step.rotate.scope !== "heads";
   if (!exchange || !steps.some(isLeft)) return;
   throw new PenjingError(
     "layout",
-    `${name} is for programs that know no rotations between blocks; rotate with the scope shared, leave out \`rotate\`, or choose the layout grouped-int.`,
+    `${name} is for programs that know no rotations between blocks; rotate with the scope shared or heads, leave out \`rotate\`, or choose the layout grouped-int.`,
   );
 }

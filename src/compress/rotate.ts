@@ -10,12 +10,7 @@ import {
 import type { BlockWeights, LinearWeight } from "../models/decoder.js";
 import { isInterleaved } from "../models/layers/attention.js";
 import { type BlockRotation, rotateBlock, rotateStatistics } from "../rotation/apply.js";
-import {
-  type BlockLinear,
-  type RotationObjective,
-  type RotationProblem,
-  turnsOf,
-} from "../rotation.js";
+import { type BlockLinear, type RotationProblem, turnsOf } from "../rotation.js";
 import { disposeStatistics, type Statistic, type Statistics } from "../statistic.js";
 import type { Tensor } from "../tensor.js";
 
@@ -31,22 +26,22 @@ export interface NeedsWithRotation {
  * What must be gathered of a linear's inputs for a rotation and the method after it.
  *
  * @param needs what the method reads
+ * @param search what the search for the rotation does
  */
 export function needsWithRotation(
   input: Site,
   needs: readonly string[],
-  objective: RotationObjective,
+  search: readonly string[],
   known: Known,
+  headsOnly: boolean,
 ): NeedsWithRotation {
-  const isTurned = turnsOf(input).reads !== undefined;
-  // The residual stream turns, whatever a linear reads.
+  const isTurned = turnsOf(input, headsOnly).reads !== undefined;
+  // The residual stream may turn, whatever a linear reads.
   const isTold = (name: string) =>
     known[name].sees !== "residual" && (!isTurned || known[name].turn || known[name].from);
   const own = needs.filter(isTold);
   const after = needs.filter((name) => !isTold(name));
-  if (!isTurned) return { before: own, after };
-  const read = own.flatMap((name) => known[name].from?.statistic ?? []);
-  const search = objective === "magnitude" ? [] : ["hessian"];
+  const read = isTurned ? own.flatMap((name) => known[name].from?.statistic ?? []) : [];
   return { before: [...own, ...read, ...search], after };
 }
 
@@ -80,9 +75,18 @@ type RotatedSpec = Pick<DecoderSpec, "blocks" | "finalNorm" | "positions">;
 /**
  * Why the blocks of a model cannot be rotated; undefined when they can. Q passes through a norm that
  * divides by a length alone, its gains folded into the linears behind it.
+ *
+ * @param headsOnly whether there is no Q. @default false
  */
-export function rotationRefusal(spec: RotatedSpec): string | undefined {
-  const { blocks, finalNorm, positions } = spec;
+export function rotationRefusal(spec: RotatedSpec, headsOnly = false): string | undefined {
+  const refusal = headsOnly ? undefined : streamRefusal(spec);
+  if (refusal) return refusal;
+  if (!spec.blocks.some((block) => isInterleaved(attentionOf(block)))) return undefined;
+  return "its queries, keys and values lie head by head in one linear";
+}
+
+/** Why the residual stream cannot turn. */
+function streamRefusal({ blocks, finalNorm, positions }: RotatedSpec): string | undefined {
   for (const block of blocks) {
     const norms = [...normsOf(block), finalNorm];
     const layer = norms.find(({ kind }) => kind === "layer");
@@ -94,9 +98,6 @@ export function rotationRefusal(spec: RotatedSpec): string | undefined {
     const less = norms.find(({ plusOne }) => plusOne);
     if (less) {
       return `its norms (${less.name}) are stored less 1, and a gain that is folded would stay 1`;
-    }
-    if (isInterleaved(attentionOf(block))) {
-      return "its queries, keys and values lie head by head in one linear";
     }
   }
   return positions && "what it learned of positions would have to turn with the stream";
@@ -150,10 +151,10 @@ export interface RotatedBlock {
 }
 
 /**
- * Turns the weights of a block whose norms are folded, in place, and its statistics.
+ * Turns the weights of a block in place, whose norms are folded where there is a Q, and its statistics.
  *
  * @param statistics of each shared input; those that are turned are replaced by new tensors
- * @returns the block with rotations before and after it, so that it computes what it did
+ * @returns the block with rotations before and after it, if it needs any, so that it computes what it did
  */
 export async function applyRotation(
   backend: Backend,
@@ -174,10 +175,12 @@ export async function applyRotation(
     if (after !== before) disposeStatistics([before]);
     turned.set(site.name, after);
   }
+  const { q } = rotation;
+  if (!q) return { block, statistics: turned };
   // Turns are held transposed, and the way back is the transpose of the way there.
-  const [there, back] = [backend.zeros(rotation.q.shape), backend.zeros(rotation.q.shape)];
-  backend.ops.transpose(rotation.q, there);
-  backend.copy(rotation.q, back);
+  const [there, back] = [backend.zeros(q.shape), backend.zeros(q.shape)];
+  backend.ops.transpose(q, there);
+  backend.copy(q, back);
   return {
     block: { ...block, inputRotation: there, outputRotation: back },
     statistics: turned,

@@ -9,6 +9,7 @@ import { optimiseRotation } from "../rotation/optimise.js";
 import { resolveRotation } from "../rotation/options.js";
 import type { BlockGroup } from "../rotation/scope.js";
 import {
+  isTurned,
   type RotationMoments,
   type RotationObjective,
   type RotationOptions,
@@ -31,7 +32,8 @@ import type { UnitWriter } from "./unit.js";
 
 /** The rotation that a group of blocks shares. */
 interface GroupRotation extends BlockGroup {
-  readonly q: Tensor;
+  /** Undefined where heads alone are turned. */
+  readonly q: Tensor | undefined;
   /** One for each block of the group. */
   readonly r2: readonly Tensor[];
   readonly notes: readonly string[];
@@ -39,8 +41,8 @@ interface GroupRotation extends BlockGroup {
 
 const whole = (fraction: number) => fraction;
 
-function dispose(tensors: Iterable<Tensor>): void {
-  for (const tensor of tensors) tensor.dispose();
+function dispose(tensors: Iterable<Tensor | undefined>): void {
+  for (const tensor of tensors) tensor?.dispose();
 }
 
 /**
@@ -55,6 +57,7 @@ export class Rotator implements TransformRun {
   private readonly journal: Journal;
   private readonly budget: Budget;
   private readonly objective: RotationObjective;
+  private readonly headsOnly: boolean;
   private group: GroupRotation | undefined;
   /** What is gathered of a block's inputs once it is rotated. */
   private readonly gatheredAfter = new Map<string, ReadonlySet<string>>();
@@ -77,6 +80,7 @@ export class Rotator implements TransformRun {
     this.journal = journal;
     this.budget = budget;
     this.objective = options.objective;
+    this.headsOnly = options.headsOnly ?? false;
   }
 
   private groupOf(layer: number): BlockGroup {
@@ -88,9 +92,12 @@ export class Rotator implements TransformRun {
     return this.journal.isLasting ? [rotationPart(this.groupOf(layer))] : [];
   }
 
-  needs(_: number, input: Site, later: readonly string[]): readonly string[] {
-    const { known } = this.passes;
-    const { before, after } = needsWithRotation(input, later, this.objective, known);
+  needs(layer: number, input: Site, later: readonly string[]): readonly string[] {
+    const { headsOnly, model, objective, passes } = this;
+    const scored = rotatedInputs(model.spec.blocks[layer], headsOnly);
+    const isScored = objective !== "magnitude" && scored.some(({ name }) => name === input.name);
+    const search = isScored ? ["hessian"] : [];
+    const { before, after } = needsWithRotation(input, later, search, passes.known, headsOnly);
     if (after.length > 0) this.gatheredAfter.set(input.name, new Set(after));
     return before;
   }
@@ -116,11 +123,11 @@ export class Rotator implements TransformRun {
     this.journal.drop(sources.map((_, i) => momentsPart(first + i)));
   }
 
-  prepare(block: BlockWeights): Promise<void> {
-    return foldNorms(this.backend, block);
+  async prepare(block: BlockWeights): Promise<void> {
+    if (!this.headsOnly) await foldNorms(this.backend, block);
   }
 
-  /** Rotates a block whose norms are folded, and its statistics, in place. */
+  /** Rotates a block that was prepared, and its statistics, in place. */
   async *apply(state: BlockState, share: number): Steps<void> {
     yield* this.budget.time(this.rotate(state, this.budget.part(share)));
     await this.store(state);
@@ -156,8 +163,8 @@ export class Rotator implements TransformRun {
   }
 
   /**
-   * What a rotation changes beside the linears that later steps replace: the others, norms and
-   * biases, rounded as they are saved, and the turn from the last group's coordinates to this one's.
+   * What a rotation changes beside the linears that later steps replace: the others, biases and folded
+   * norms, rounded as they are saved, and the turn from the last group's coordinates to this one's.
    */
   private async store({ block, replaced, tensors }: BlockState): Promise<void> {
     const { backend, model } = this;
@@ -171,15 +178,15 @@ export class Rotator implements TransformRun {
       return store(name, tensor, model.weights.get(name)!.dtype);
     };
     for (const { before } of spec.branches) {
-      if (before) await update(`${before.name}.weight`, norms[before.name].gain);
+      if (before && !this.headsOnly) await update(`${before.name}.weight`, norms[before.name].gain);
     }
-    for (const site of sitesOf(spec)) {
+    for (const site of sitesOf(spec).filter((one) => isTurned(one, this.headsOnly))) {
       const { bias, weight } = linears[site.name];
       if (bias) await update(`${site.name}.bias`, bias);
       if (!replaced.includes(site)) await update(`${site.name}.weight`, weight as Tensor);
     }
-    if (this.isFolded) return;
     const { first, q } = this.group!;
+    if (this.isFolded || !q) return;
     if (layer === first) {
       const turn = backend.zeros(q.shape);
       if (this.wayBack) backend.ops.gemm(this.wayBack, q, turn);
@@ -197,14 +204,14 @@ export class Rotator implements TransformRun {
   async finish(unit: UnitWriter, signal: AbortSignal | undefined): Promise<OuterOutcome> {
     // It may have been found by an earlier run.
     if (!this.group) await this.load(this.groups[0]);
-    return { config: await foldOuter(this.backend, this.model, this.group!.q, unit, signal) };
+    return { config: await foldOuter(this.backend, this.model, this.group!.q!, unit, signal) };
   }
 
   /** Takes up the group that begins at `first`, as far as the journal has it. */
   private async leave(first: number): Promise<void> {
     const before = this.groups.find(({ end }) => end === first);
     if (before && this.group?.first !== before.first) await this.load(before);
-    if (this.group) {
+    if (this.group?.q) {
       this.wayBack ??= this.backend.zeros(this.group.q.shape);
       this.backend.ops.transpose(this.group.q, this.wayBack);
     }
@@ -224,9 +231,10 @@ export class Rotator implements TransformRun {
     if (!kept) return;
     this.drop();
     const { hiddenSize, blocks } = this.model.spec;
-    const [first, ...rest] = [...kept.arrays.values()] as Float32Array[];
-    const q = this.backend.upload(first, [hiddenSize, hiddenSize]);
-    const r2 = rest.map((data, i) => {
+    const arrays = [...kept.arrays.values()] as Float32Array[];
+    const first = this.headsOnly ? undefined : arrays.shift();
+    const q = first && this.backend.upload(first, [hiddenSize, hiddenSize]);
+    const r2 = arrays.map((data, i) => {
       const { headDim } = attentionOf(blocks[group.first + i]);
       return this.backend.upload(data, [data.length / headDim, headDim]);
     });
@@ -252,7 +260,7 @@ export class Rotator implements TransformRun {
     this.group = { ...group, q, r2, notes };
     if (!journal.isLasting) return;
     const arrays = new Map<string, Float32Array>();
-    for (const [i, tensor] of [q, ...r2].entries()) {
+    for (const [i, tensor] of (q ? [q, ...r2] : r2).entries()) {
       arrays.set(String(i), (await backend.read(tensor)) as Float32Array);
     }
     await journal.save(rotationPart(group), { facts: { notes }, arrays });

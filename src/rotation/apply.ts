@@ -12,8 +12,8 @@ const ROWS_AT_ONCE = 1024;
 
 /** A rotation of one block, as `optimiseRotation` finds it. */
 export interface BlockRotation {
-  /** [hidden, hidden] */
-  readonly q: Tensor;
+  /** [hidden, hidden]; undefined where the residual stream stays as it is. */
+  readonly q: Tensor | undefined;
   /** [kvHeads * headDim, headDim] */
   readonly r2: Tensor;
   readonly heads: HeadShape;
@@ -79,7 +79,7 @@ async function headRotation(
 /**
  * Turns a block's linears in place, each on the sides that its site says; biases follow. The block
  * then computes on x Q what it did on x, given norms without gains: their gains must be folded into
- * the linears before.
+ * the linears before. Without Q it computes what it did, whatever its norms are.
  *
  * @param linears by site
  * @throws the signal's reason when it was aborted
@@ -95,14 +95,14 @@ export async function rotateBlock(
   const take = (steps: Work) => paceSteps(steps, signal);
   for (const site of sites) {
     const { weight, bias } = linears[site.name];
-    const { reads, writes } = turnsOf(site);
+    const { reads, writes } = turnsOf(site, q === undefined);
     const turnOutputs = async (turn: Tensor) => {
       await take(rowSteps(backend, weight, turn));
       if (bias) await take(columnSteps(backend, bias, turn));
     };
     await pause(signal);
-    if (reads === "q") await take(columnSteps(backend, weight, q));
-    if (writes === "q") await turnOutputs(q);
+    if (reads === "q") await take(columnSteps(backend, weight, q!));
+    if (writes === "q") await turnOutputs(q!);
     if (reads === "r2") {
       const inputs = await headRotation(backend, rotation, colsOf(weight));
       await take(columnSteps(backend, weight, inputs));
@@ -136,12 +136,12 @@ export async function rotateStatistics(
 ): Promise<Statistics> {
   const { sequences, tokens, tensors } = before;
   const names = Object.keys(tensors);
-  const { reads } = turnsOf(site);
+  const { reads } = turnsOf(site, rotation.q === undefined);
   if (!reads || names.length === 0) return before;
   const turned: Record<string, Tensor> = {};
   const isOfHeads = reads === "r2";
   const [, inFeatures] = site.shape;
-  const turn = isOfHeads ? await headRotation(backend, rotation, inFeatures) : rotation.q;
+  const turn = isOfHeads ? await headRotation(backend, rotation, inFeatures) : rotation.q!;
   const inputs: InputTurn = {
     columns: (w) => turnColumns(backend, w, turn),
     rows: (w) => turnRows(backend, w, turn),

@@ -1,16 +1,15 @@
 import type { EntropyOptions, Operations } from "../backend.js";
-import { type BlockSpec, type Site, sitesApart } from "../model.js";
+import type { Site } from "../model.js";
 import { type RotationPattern, turnsOf } from "../rotation.js";
 import type { Tensor } from "../tensor.js";
 
-/** The linears of a block that read one tensor; they follow one another in the stack. */
+/** Linears that read one tensor; they follow one another in the stack. */
 export interface InputGroup {
   readonly input: string;
   readonly sites: readonly Site[];
 }
 
-export function inputGroups(block: BlockSpec): InputGroup[] {
-  const sites = sitesApart(block);
+export function inputGroups(sites: readonly Site[]): InputGroup[] {
   return [...new Set(sites.map(({ input }) => input))].map((input) => ({
     input,
     sites: sites.filter((site) => site.input === input),
@@ -56,7 +55,7 @@ export function rowPatterns(
   return found;
 }
 
-/** Whether a weight stands in the stack transposed: what turns its rows is Q. */
+/** Whether a weight stands in the stack transposed: what turns its rows is Q, where there is one. */
 export function isTransposed(site: Site): boolean {
   return turnsOf(site).writes === "q";
 }

@@ -13,6 +13,7 @@ import { dampedInverse, type InverseOptions } from "./inverse.js";
 
 export interface MomentOptions extends InverseOptions {
   readonly objective: RotationObjective;
+  readonly headsOnly?: boolean | undefined;
 }
 
 /**
@@ -28,7 +29,9 @@ export async function rotationMoments(
 ): Promise<{ readonly moments: RotationMoments; readonly notes: readonly string[] }> {
   const { headDim } = attentionOf(block);
   // Those of the residual stream come first.
-  const inputs = rotatedInputs(block).sort((a, b) => +isOfHeads(a) - +isOfHeads(b));
+  const inputs = rotatedInputs(block, options.headsOnly).sort(
+    (a, b) => +isOfHeads(a) - +isOfHeads(b),
+  );
   const moments = new Map<string, Tensor>();
   const notes: string[] = [];
   try {

@@ -22,14 +22,15 @@ import {
 } from "./loss.js";
 import { type MomentOptions, rotationMoments } from "./moments.js";
 
-/** What `BlockObjective.loss` adds its derivatives to. */
-export interface RotationGradients {
-  /** [hidden, hidden] */
-  readonly q: Tensor;
+/** The rotations of a block, or the derivatives by them. */
+export interface BlockTurns {
+  /** [hidden, hidden]; undefined with `headsOnly`. */
+  readonly q: Tensor | undefined;
   /** [kvHeads * headDim, headDim] */
   readonly r2: Tensor;
 }
 
+/** With `headsOnly` it looks at v and o alone, which R2 turns, and there is no Q. */
 export interface ObjectiveOptions extends MomentOptions {
   readonly loss: RotationLoss;
   /** What "removed" looks at. @default 2:4 */
@@ -87,10 +88,11 @@ export class BlockObjective {
   ) {
     const { block } = problem;
     const hidden = streamWidth(block);
-    this.sites = sitesApart(block);
-    this.groups = inputGroups(block);
+    const all = sitesApart(block);
+    this.turnedByHeads = all.filter((site) => Object.values(turnsOf(site)).includes("r2"));
+    this.sites = options.headsOnly ? this.turnedByHeads : all;
+    this.groups = inputGroups(this.sites);
     this.heads = attentionOf(block);
-    this.turnedByHeads = this.sites.filter((site) => Object.values(turnsOf(site)).includes("r2"));
     this.isInverse = options.objective === "sparsegpt";
     this.patterns = this.choosePatterns(options);
     let rows = 0;
@@ -177,6 +179,12 @@ export class BlockObjective {
       const [n] = moment.shape;
       const product = this.own(moment.shape);
       const [scale, scaleGradient] = [this.own([n, 1]), this.own([n, 1])];
+      if (options.headsOnly && input !== this.headInput) {
+        // Nothing turns these inputs.
+        const diagonal = this.own([n]);
+        backend.ops.diagonal(moment, diagonal);
+        backend.copy(diagonal, scale);
+      }
       this.moments.set(input, { moment, product, scale, scaleGradient });
     }
   }
@@ -185,26 +193,26 @@ export class BlockObjective {
    * The loss, in nats ("entropy") or weights of mean importance ("removed"). Writes the derivatives
    * by R2, and writes or adds those by Q.
    *
-   * @param q [hidden, hidden]
-   * @param r2 [kvHeads * headDim, headDim]
    * @param accumulate add to `gradients.q` instead of overwriting it
    * @throws the signal's reason when it was aborted
    */
   async loss(
-    q: Tensor,
-    r2: Tensor,
-    gradients: RotationGradients,
+    { q, r2 }: BlockTurns,
+    gradients: BlockTurns,
     accumulate: boolean,
     signal?: AbortSignal,
   ): Promise<number> {
     const { backend, stack, product, gradient } = this;
-    await paceSteps(gemmSteps(backend, stack, q, product), signal);
+    if (q) await paceSteps(gemmSteps(backend, stack, q, product), signal);
+    else backend.copy(stack, product);
     this.turnHeads(r2);
     await paceSteps(this.scaleInputs(q, r2), signal);
     const losses = this.losses();
     this.gradientOfHeads(r2, gradients.r2);
-    const back = gemmSteps(backend, stack, gradient, gradients.q, { transposeA: true, accumulate });
-    await paceSteps(back, signal);
+    if (gradients.q) {
+      const options = { transposeA: true, accumulate };
+      await paceSteps(gemmSteps(backend, stack, gradient, gradients.q, options), signal);
+    }
     this.gradientOfScales(gradients);
     return (await Promise.all(losses)).reduce((sum, part) => sum + part, 0);
   }
@@ -241,10 +249,10 @@ export class BlockObjective {
   }
 
   /** Fills every input's scale: the diagonal of QᵀMQ, of heads that of R2ᵀ M R2 head by head. */
-  private *scaleInputs(q: Tensor, r2: Tensor): Work {
+  private *scaleInputs(q: Tensor | undefined, r2: Tensor): Work {
     const { ops } = this.backend;
     for (const [input, { moment, product, scale }] of this.moments) {
-      if (input === this.headInput) continue;
+      if (!q || input === this.headInput) continue;
       yield* gemmSteps(this.backend, moment, q, product);
       ops.columnDots(q, product, scale);
       yield;
@@ -309,10 +317,10 @@ export class BlockObjective {
     backend.copy(back, turned);
   }
 
-  private gradientOfScales(gradients: RotationGradients): void {
+  private gradientOfScales(gradients: BlockTurns): void {
     const { ops } = this.backend;
     for (const [input, { product, scaleGradient }] of this.moments) {
-      if (input === this.headInput) continue;
+      if (!gradients.q || input === this.headInput) continue;
       ops.addScaledColumns(gradients.q, product, scaleGradient, 2);
     }
     this.forOutputHeads(({ product, scaleGradient }, rotation) => {

@@ -11,7 +11,7 @@ import type {
   RotationSource,
 } from "../rotation.js";
 import { pause, timeSpent } from "../run.js";
-import { colsOf, type Tensor } from "../tensor.js";
+import type { Tensor } from "../tensor.js";
 import { BlockObjective } from "./objective.js";
 import { checkBlockSize, type ResolvedRotation, resolveRotation } from "./options.js";
 import { orthonormalise } from "./orthonormalise.js";
@@ -78,7 +78,17 @@ interface Member {
   readonly release: (objective: BlockObjective) => void;
 }
 
-/** The state of one search: one Q, and every block's R2. */
+/** Q, where the residual stream turns. */
+interface Stream {
+  readonly q: Tensor;
+  readonly bestQ: Tensor;
+  readonly gradient: Tensor;
+  readonly parameter: OrthogonalParameter;
+  /** Of what mixes; undefined where all does. */
+  readonly mask: Tensor | undefined;
+}
+
+/** The state of one search: one Q, unless heads alone are turned, and every block's R2. */
 class Search {
   private readonly owned: { dispose(): void }[] = [];
   private readonly members: Member[] = [];
@@ -89,11 +99,8 @@ class Search {
   /** Steps that were done when the search last began at the identity. */
   private begun = 0;
   private halvings = 0;
-  private q!: Tensor;
-  private bestQ!: Tensor;
-  private gradient!: Tensor;
-  private parameter!: OrthogonalParameter;
-  private mask: Tensor | undefined;
+  private hidden = 0;
+  private stream: Stream | undefined;
 
   constructor(
     private readonly backend: Backend,
@@ -134,11 +141,11 @@ class Search {
     const heads = attentionOf(block);
     const hidden = streamWidth(block);
     if ("open" in source) source.close(problem);
-    if (this.members.length === 0) this.begin(hidden);
-    else if (hidden !== colsOf(this.q)) {
+    if (this.members.length === 0) this.begin(hidden, heads);
+    else if (hidden !== this.hidden) {
       throw new PenjingError(
         name,
-        `its residual stream has ${hidden} columns, but that of the first block ${colsOf(this.q)}; only blocks of one width can share a rotation.`,
+        `its residual stream has ${hidden} columns, but that of the first block ${this.hidden}; only blocks of one width can share a rotation.`,
       );
     }
     const make = () => this.own(backend.zeros([heads.kvHeads * heads.headDim, heads.headDim]));
@@ -153,17 +160,23 @@ class Search {
     return WAYS[this.options.parametrisation];
   }
 
-  private begin(hidden: number): void {
-    const { backend } = this;
-    const { blockSize = hidden, loss } = this.options;
+  private begin(hidden: number, { headDim }: HeadShape): void {
+    const { backend, options } = this;
+    const { headsOnly, blockSize = hidden, loss } = options;
+    this.hidden = hidden;
+    const mixed = headsOnly ? headDim : blockSize;
+    this.learningRate = options.learningRate ?? this.way.learningRate(mixed, loss);
+    if (headsOnly) return;
     checkBlockSize(blockSize, hidden);
-    this.learningRate = this.options.learningRate ?? this.way.learningRate(blockSize, loss);
-    const make = () => this.own(backend.zeros([hidden, hidden]));
-    [this.q, this.bestQ, this.gradient] = [make(), make(), make()];
-    this.parameter = this.own(this.way.create(backend, this.q, this.options.signal));
-    if (blockSize < hidden) {
-      this.mask = this.own(backend.upload(blockMask(hidden, blockSize), [hidden, hidden]));
-    }
+    const shape = [hidden, hidden];
+    const make = () => this.own(backend.zeros(shape));
+    const [q, bestQ, gradient] = [make(), make(), make()];
+    const parameter = this.own(this.way.create(backend, q, options.signal));
+    const isWhole = blockSize === hidden;
+    const mask = isWhole
+      ? undefined
+      : this.own(backend.upload(blockMask(hidden, blockSize), shape));
+    this.stream = { q, bestQ, gradient, parameter, mask };
   }
 
   /** The loss over all blocks; fills every gradient. */
@@ -173,8 +186,9 @@ class Search {
       await pause(this.options.signal);
       const objective = await acquire();
       for (const note of objective.notes) this.notes.add(note);
-      const gradients = { q: this.gradient, r2: gradient };
-      loss += await objective.loss(this.q, r2, gradients, i > 0, this.options.signal);
+      const turns = { q: this.stream?.q, r2 };
+      const gradients = { q: this.stream?.gradient, r2: gradient };
+      loss += await objective.loss(turns, gradients, i > 0, this.options.signal);
       release(objective);
     }
     return loss;
@@ -182,9 +196,9 @@ class Search {
 
   /** Moves Q and every R2; false, with a note, when there is no way to go. */
   private async step(number: number, done: number): Promise<boolean> {
-    const { backend, gradient, mask } = this;
-    if (mask) backend.ops.applyMask(gradient, mask);
-    const moves = [{ parameter: this.parameter, gradient }];
+    const { backend, stream } = this;
+    if (stream?.mask) backend.ops.applyMask(stream.gradient, stream.mask);
+    const moves: Pick<Stream, "parameter" | "gradient">[] = stream ? [stream] : [];
     for (const member of this.members) {
       for (const [h, parameter] of member.parameters.entries()) {
         moves.push({ parameter, gradient: square(backend, member.gradient, member.heads, h) });
@@ -212,7 +226,8 @@ class Search {
   }
 
   private keep(): void {
-    this.backend.copy(this.q, this.bestQ);
+    const { stream } = this;
+    if (stream) this.backend.copy(stream.q, stream.bestQ);
     for (const { r2, bestR2 } of this.members) this.backend.copy(r2, bestR2);
     this.bestStep = this.curve.length - 1;
   }
@@ -235,7 +250,7 @@ class Search {
   private beginAnew(step: number): void {
     this.begun = step;
     this.halvings++;
-    this.parameter.reset();
+    this.stream?.parameter.reset();
     for (const { parameters } of this.members) for (const own of parameters) own.reset();
   }
 
@@ -268,14 +283,15 @@ class Search {
 
   /** Every tensor that the rest of the search depends on, by name. */
   private state(): Map<string, Tensor> {
-    const tensors = new Map([
-      ["q", this.q],
-      ["bestQ", this.bestQ],
-    ]);
+    const { stream } = this;
+    const tensors = new Map<string, Tensor>();
     const add = (name: string, { state }: OrthogonalParameter) => {
       for (const [i, tensor] of state.entries()) tensors.set(`${name}.${i}`, tensor);
     };
-    add("parameter", this.parameter);
+    if (stream) {
+      tensors.set("q", stream.q).set("bestQ", stream.bestQ);
+      add("parameter", stream.parameter);
+    }
     for (const [m, { r2, bestR2, parameters }] of this.members.entries()) {
       tensors.set(`${m}.r2`, r2).set(`${m}.bestR2`, bestR2);
       for (const [h, parameter] of parameters.entries()) add(`${m}.parameter.${h}`, parameter);
@@ -315,11 +331,13 @@ class Search {
   }
 
   async outcome(): Promise<RotationOutcome> {
-    const { backend, curve, bestStep, members } = this;
+    const { backend, curve, bestStep, members, hidden, stream } = this;
     const { signal } = this.options;
-    const n = colsOf(this.q);
-    const qData = (await backend.read(this.bestQ)) as Float32Array;
-    await orthonormalise(qData, n, signal);
+    let qData: Float32Array | undefined;
+    if (stream) {
+      qData = (await backend.read(stream.bestQ)) as Float32Array;
+      await orthonormalise(qData, hidden, signal);
+    }
     const r2Data: Float32Array[] = [];
     for (const { bestR2, heads } of members) {
       const data = (await backend.read(bestR2)) as Float32Array;
@@ -330,7 +348,7 @@ class Search {
       r2Data.push(data);
     }
     return {
-      q: backend.upload(qData, [n, n]),
+      q: qData && backend.upload(qData, [hidden, hidden]),
       r2: members.map(({ r2 }, i) => backend.upload(r2Data[i], r2.shape)),
       curve,
       loss: curve[bestStep],
@@ -351,7 +369,7 @@ function square(backend: Backend, stacked: Tensor, { headDim }: HeadShape, head:
 
 /**
  * Searches the rotation that concentrates the importance of the blocks' weights: one Q for all of
- * them, and an R2 for each key-value head of each. Starts from the identity and keeps the best
+ * them, unless heads alone are turned, and an R2 for each key-value head of each. Starts from the identity and keeps the best
  * iterate; starts there anew with half the learning rate while the loss stays above its start, and
  * stops early, and says so, when that does not help or the gradient vanishes. Without
  * `seconds`, equal input gives equal output.

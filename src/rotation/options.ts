@@ -12,6 +12,7 @@ export interface ResolvedRotation
   extends OptionsOf<typeof SEARCH_OPTIONS>,
     Pick<RotationOptions, "signal" | "onProgress" | "keeper"> {
   readonly pattern: RotationPattern;
+  readonly headsOnly: boolean;
   readonly seconds: number;
 }
 
@@ -22,13 +23,21 @@ export interface ResolvedRotation
  * @throws PenjingError for an unknown option or a value out of range
  */
 export function resolveRotation(
-  { pattern = DEFAULT_PATTERN, keeper, signal, onProgress, ...options }: RotationOptions,
+  {
+    pattern = DEFAULT_PATTERN,
+    headsOnly = false,
+    keeper,
+    signal,
+    onProgress,
+    ...options
+  }: RotationOptions,
   where = "rotation",
 ): ResolvedRotation {
   const resolved = resolveOptions(SEARCH_OPTIONS, options, where);
   checkPattern(pattern, where);
+  checkHeadsOnly(headsOnly, resolved.blockSize, where);
   const { seconds = Number.POSITIVE_INFINITY } = resolved;
-  return { ...resolved, seconds, pattern, keeper, signal, onProgress };
+  return { ...resolved, seconds, pattern, headsOnly, keeper, signal, onProgress };
 }
 
 function checkPattern({ n, m }: RotationPattern, where: string): void {
@@ -37,6 +46,19 @@ function checkPattern({ n, m }: RotationPattern, where: string): void {
   throw new PenjingError(
     where,
     `pattern is ${n}:${m}, must keep n of every m weights with 0 <= n <= m and 1 <= m <= ${LARGEST_M}.`,
+  );
+}
+
+/** @throws PenjingError when a search without a Q is told what Q mixes */
+export function checkHeadsOnly(
+  headsOnly: boolean,
+  blockSize: number | undefined,
+  where: string,
+): void {
+  if (!headsOnly || blockSize === undefined) return;
+  throw new PenjingError(
+    `${where}: blockSize`,
+    "it says which columns of the residual stream are mixed, and heads alone are turned; leave it out.",
   );
 }
 

@@ -88,7 +88,7 @@ async function falls(
       ratio: fall / published,
       against: "qr 0.01's fall",
     });
-    for (const tensor of [outcome.q, ...outcome.r2]) tensor.dispose();
+    for (const tensor of [outcome.q!, ...outcome.r2]) tensor.dispose();
   }
   return figures;
 }
@@ -107,7 +107,7 @@ async function stepTimes(
       const outcome = await optimiseRotation(backend, [problem], options);
       // The first round runs code that is not optimised yet.
       if (round > 0) times[loss].push((performance.now() - begun) / TIMED_STEPS);
-      for (const tensor of [outcome.q, ...outcome.r2]) tensor.dispose();
+      for (const tensor of [outcome.q!, ...outcome.r2]) tensor.dispose();
     }
   }
   const entropy = median(times.entropy);

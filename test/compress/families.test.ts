@@ -162,7 +162,8 @@ const UNTURNED: Readonly<Record<string, RegExp>> = {
   gemma3_text: /gemma3_text cannot be rotated: it has norms behind its layers \(post_attention_/,
   gpt2: /gpt2 cannot be rotated: its LayerNorms \(ln_1\) subtract a mean/,
   gpt_neox: /gpt_neox cannot be rotated: its LayerNorms \(input_layernorm\) subtract a mean/,
-  olmo2: /olmo2 cannot be rotated: it has norms behind its layers \(post_attention_layernorm\)/,
+  olmo2:
+    /olmo2 cannot be rotated: .*behind its layers \(post_attention_layernorm\).*\(scope heads\)/,
   opt: /opt cannot be rotated: its LayerNorms \(self_attn_layer_norm\) subtract a mean/,
 };
 
@@ -181,10 +182,56 @@ test("what else no rotation passes through is named", async () => {
   const plain = await edited("gpt2", ({ layer }) => ({ layer }));
   assert.match(rotationRefusal(plain)!, /what it learned of positions would have to turn/);
   assert.is(rotationRefusal({ ...plain, positions: undefined }), undefined);
+  assert.is(rotationRefusal(plain, true), undefined);
+  assert.match(rotationRefusal(byHeads, true)!, /queries, keys and values lie head by head/);
   const { finalNorm } = await specOf("gpt2");
   const odd = { ...plain, positions: undefined, finalNorm };
   assert.match(rotationRefusal(odd)!, /its LayerNorms \(ln_f\) subtract a mean/);
 });
+
+/** The files in F32, and what config.json says of that. */
+async function exactFiles(family: string): Promise<Files> {
+  const exact = await convert(filesOf(family), "F32");
+  const config = { ...configOf(exact), dtype: "float32" };
+  return { ...exact, "config.json": new TextEncoder().encode(JSON.stringify(config)) };
+}
+
+/** Names of the tensors whose bytes are others. */
+function changedIn(files: Files, turned: Files): string[] {
+  const [before, after] = [files, turned].map((one) => parseWeights(one).tensors);
+  return [...before.keys()].filter(
+    (name) => Buffer.compare(before.get(name)!.bytes, after.get(name)!.bytes) !== 0,
+  );
+}
+
+for (const family of TINY_FAMILIES) {
+  const recipe: FlatRecipe = {
+    rotate: { scope: "heads", steps: 3 },
+    method: "magnitude",
+    sparsity: "0%",
+  };
+  if (family === "gpt_neox") {
+    test(`${family}: heads that lie head by head are not turned`, async () => {
+      const message = /gpt_neox cannot be rotated: .*; leave the rotation out/;
+      await refused(() => compressFiles(filesOf(family), recipe), message);
+    });
+    continue;
+  }
+  test(`${family}: with its heads turned, it computes what it did`, async () => {
+    const { ids, logits } = await tinyGolden(family);
+    const files = await exactFiles(family);
+    const turned = (await compressFiles(files, recipe, { backend })).files;
+    const gap = gapOf(await logitsOf(backend, await openFiles(turned), ids), logits);
+    assert.ok(gap < 1e-4, `the logits differ by ${gap}`);
+    assert.equal(shapesOf(turned), shapesOf(files));
+    const changed = changedIn(files, turned);
+    assert.ok(changed.length > 1);
+    for (const name of changed) {
+      assert.match(name, /\.(v_proj|o_proj|out_proj|qkv_proj|c_attn|c_proj)\.(weight|bias)$/);
+      assert.not.match(name, /mlp/);
+    }
+  });
+}
 
 for (const family of TINY_FAMILIES) {
   const refusal = UNTURNED[family];
@@ -198,10 +245,7 @@ for (const family of TINY_FAMILIES) {
   }
   test(`${family}: turned, it computes what it did`, async () => {
     const { ids, logits } = await tinyGolden(family);
-    const exact = await convert(filesOf(family), "F32");
-    const config = { ...configOf(exact), dtype: "float32" };
-    const text = new TextEncoder().encode(JSON.stringify(config));
-    const files: Files = { ...exact, "config.json": text };
+    const files = await exactFiles(family);
     for (const scope of ["block", "shared"]) {
       const rotate = { scope, steps: 3 };
       const recipe: FlatRecipe = { rotate, method: "magnitude", sparsity: "0%" };
@@ -209,12 +253,8 @@ for (const family of TINY_FAMILIES) {
       const gap = gapOf(await logitsOf(backend, await openFiles(turned.files), ids), logits);
       assert.ok(gap < 1e-4, `${scope}: the logits differ by ${gap}`);
       const names = Object.keys(shapesOf(files));
-      const changed = names.filter((name) => {
-        const [before, after] = [files, turned.files].map((one) => parseWeights(one).tensors);
-        return Buffer.compare(before.get(name)!.bytes, after.get(name)!.bytes) !== 0;
-      });
       assert.ok(
-        changed.some((name) => /qkv_proj|v_proj/.test(name)),
+        changedIn(files, turned.files).some((name) => /qkv_proj|v_proj/.test(name)),
         `${scope}: nothing is turned`,
       );
       const plain = await exported(turned.files, { reconstruct: true });

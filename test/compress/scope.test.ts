@@ -2,12 +2,13 @@ import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
+import type { FlatRecipe } from "../../src/compress/recipe.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { hasExtras, readModel } from "../../src/models/stored.js";
 import { memoryFolder } from "../../src/platform/files.js";
 import { rotationGroups } from "../../src/rotation/scope.js";
 import { refused } from "../checkpoint/crafted.js";
-import { sharedPath, sharedTest } from "../shared.js";
+import { note, sharedPath, sharedTest } from "../shared.js";
 import {
   compressFiles,
   convert,
@@ -21,6 +22,7 @@ import {
 
 const test = suite("rotations that blocks share");
 const NOTHING = { method: "magnitude", sparsity: "0%" };
+const SHORT = { method: "sparsegpt", samples: 32, length: 64 };
 
 async function perplexity(files: Files, text = EVALUATION.slice(0, 6000)): Promise<number> {
   const model = await openCheckpoint(memoryFolder(files));
@@ -51,6 +53,7 @@ test("groups cover all blocks in order, as evenly as they can", () => {
     }
     assert.equal(rotationGroups("shared", layers), [{ first: 0, end: layers }]);
     assert.is(rotationGroups("block", layers).length, layers);
+    assert.is(rotationGroups("heads", layers).length, layers);
   }
 });
 
@@ -96,14 +99,48 @@ test("groups: turns stand before each group and after the last, and nothing chan
 });
 
 test("one Q for all blocks still loses less than none, and costs no turns", async () => {
-  const recipe = { method: "sparsegpt", samples: 32, length: 64 };
-  const { files: plain } = await compressFiles(storyFiles(), recipe);
+  const { files: plain } = await compressFiles(storyFiles(), SHORT);
   const { files: shared } = await compressFiles(storyFiles(), {
-    ...recipe,
+    ...SHORT,
     rotate: { scope: "shared", steps: 60 },
   });
   const [before, after] = [await perplexity(plain), await perplexity(shared)];
   assert.ok(after < before, `${after} with the rotation, ${before} without`);
+});
+
+test("heads: values and what reads them turn, in as many bytes, and less is lost", async () => {
+  const model = await convert(storyFiles(), "F32");
+  const rotate = { scope: "heads" };
+  const { files, result } = await compressFiles(model, { ...NOTHING, rotate });
+  near(await perplexity(files), await perplexity(model), 1e-5);
+  assert.is(result.totals.bytesAfter, result.totals.bytesBefore);
+  const { tensors: before } = parseWeights(model);
+  for (const [name, { bytes }] of parseWeights(files).tensors) {
+    const isSame = Buffer.compare(bytes, before.get(name)!.bytes) === 0;
+    assert.is(isSame, !/\.(v|o)_proj\.weight$/.test(name), name);
+  }
+  assert.equal(await tensorNames(files), await tensorNames(model));
+  assert.is(Buffer.compare(files["config.json"], model["config.json"]), 0);
+
+  const [plain, turned] = await Promise.all(
+    [SHORT, { ...SHORT, rotate }].map(async (recipe) =>
+      perplexity((await compressFiles(storyFiles(), recipe)).files),
+    ),
+  );
+  note(`SparseGPT keeps perplexity ${plain.toFixed(2)}, behind turned heads ${turned.toFixed(2)}`);
+  assert.ok(turned < 0.99 * plain, `${turned} with the rotation, ${plain} without`);
+});
+
+test("heads: with what looks at the dense model's inputs and residual stream", async () => {
+  const rotate = { scope: "heads", steps: 30 };
+  const recipe: FlatRecipe = { ...SHORT, statistics: "true-sequential", rotate };
+  const [before, after] = await Promise.all(
+    [{}, { anchor: 0.5, anchorResidual: 0.5, refit: 5 }].map(async (options) =>
+      perplexity((await compressFiles(storyFiles(), { ...recipe, ...options })).files),
+    ),
+  );
+  note(`turned heads: perplexity ${before.toFixed(2)}, with both anchors ${after.toFixed(2)}`);
+  assert.ok(after < 0.97 * before, `${after} with the anchors, ${before} without`);
 });
 
 test("a group of one block is what a block of its own is", async () => {
@@ -129,11 +166,18 @@ sharedTest(test, "a tied head that is stored alone comes apart as well", async (
 
 test("scopes that mean nothing are refused before any work", async () => {
   for (const [rotate, message] of [
-    [{ scope: "groups:0" }, /scope is "groups:0", must be "block", "shared" or "groups:N"/],
+    [
+      { scope: "groups:0" },
+      /scope is "groups:0", must be "block", "shared", "heads" or "groups:N"/,
+    ],
     [{ scope: "all" }, /scope is "all", must be/],
     [{ scope: "groups:5" }, /more groups than the model has blocks \(4\); give groups:4/],
     [[{ steps: 5 }, { steps: 5 }], /it is a list; a model is rotated once/],
     [{ steps: -1 }, /steps is -1, must be a whole number/],
+    [
+      { scope: "heads", blockSize: 4 },
+      /rotate: blockSize\].* heads alone are turned; leave it out/,
+    ],
     [{ blockSize: 48 }, /blockSize is 48, must be a whole number that divides .* 128 columns/],
   ] as const) {
     await refused(() => compressFiles(storyFiles(), { rotate: rotate as object }), message);

@@ -82,9 +82,9 @@ async function rotationSpec(): Promise<TopLevelSpec> {
   };
   const before = await measure();
   const { q } = await optimiseRotation(backend, [problem], { objective: "wanda" });
-  turnColumns(backend, weight, q);
-  turnColumns(backend, hessian, q);
-  turnRows(backend, hessian, q);
+  turnColumns(backend, weight, q!);
+  turnColumns(backend, hessian, q!);
+  turnRows(backend, hessian, q!);
   const after = await measure();
   backend.dispose();
   const [first, second] = ["as it came", "rotated"];

@@ -85,6 +85,13 @@ export const RUNS: readonly RealRun[] = [
     name: "sparsegpt 2:4, true-sequential with both anchors and refit",
     flags: ["--method", "sparsegpt", "--sparsity", "2:4", ...FURTHER],
   },
+  ...["sparsegpt", "admm"].map((method) => ({
+    name: `turned heads, ${method} 2:4, true-sequential with both anchors and refit`,
+    flags: [
+      ...["--rotate", "denoise", "--rotate-scope", "heads"],
+      ...["--method", method, "--sparsity", "2:4", ...FURTHER],
+    ],
+  })),
   {
     name: "rotation, sparsegpt 2:4, true-sequential with both anchors and refit",
     flags: ["--rotate", "denoise", "--method", "sparsegpt", "--sparsity", "2:4", ...FURTHER],

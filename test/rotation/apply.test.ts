@@ -130,7 +130,7 @@ test("turned statistics are those gathered from the rotated block", async () => 
   await rotateBlock(backend, sites, linearsOf(blocks[0]), rotation);
   const hidden = backend.zeros([ids.length, spec.hiddenSize]);
   backend.ops.embed(outer.embedding, backend.upload(ids, [ids.length]), hidden);
-  turnColumns(backend, hidden, outcome.q);
+  turnColumns(backend, hidden, outcome.q!);
   const gatherers = new Map<string, StatisticsGatherer>();
   for (const { name, shape } of sites) {
     gatherers.set(name, new StatisticsGatherer(backend, shape, samples, TURNED));

@@ -29,7 +29,7 @@ async function startGradients(backend: Backend, objective: BlockObjective) {
   const head = (tensor: Tensor, h: number) => backend.rows(tensor, h * HEAD_DIM, HEAD_DIM);
   const parameter = new QrParameter(backend, q);
   const headParameters = [0, 1].map((h) => new QrParameter(backend, head(r2, h)));
-  const loss = await objective.loss(q, r2, gradients, false);
+  const loss = await objective.loss({ q, r2 }, gradients, false);
   let squares = await parameter.receive(gradients.q);
   for (const [h, own] of headParameters.entries())
     squares += await own.receive(head(gradients.r2, h));
@@ -80,7 +80,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
       assert.ok(worst < 1e-3, `the curve is off by ${worst}`);
       if (few) return;
       // Columns may differ in sign: the stored R1 is Qᵀ.
-      const ours = (await backend.read(q)) as Float32Array;
+      const ours = (await backend.read(q!)) as Float32Array;
       let least = 1;
       for (let j = 0; j < HIDDEN; j++) {
         let dot = 0;

@@ -49,6 +49,10 @@ function transpose(a: Matrix): Matrix {
   return a[0].map((_, j) => a.map((row) => row[j]));
 }
 
+function identity(n: number): Matrix {
+  return Array.from({ length: n }, (_, i) => Array.from({ length: n }, (_, j) => +(i === j)));
+}
+
 /** Gauss-Jordan elimination; the matrices here are well conditioned. */
 function invert(a: Matrix): Matrix {
   const n = a.length;
@@ -101,8 +105,9 @@ function alongDiagonal(r2: Matrix, { kvHeads, headDim }: BlockShape, heads: numb
   );
 }
 
-/** The loss from its definition, in float64, with every weight rotated whole. */
-function oracle(block: RandomBlock, c: Case, q: Matrix, r2: Matrix): number {
+/** The loss from its definition, in float64, with every weight rotated whole; of v and o without Q. */
+function oracle(block: RandomBlock, c: Case, given: Matrix | undefined, r2: Matrix): number {
+  const q = given ?? identity(c.shape.hidden);
   const { objective, scoreDamping } = c;
   const { shape } = block;
   const shapes = shapesOf(shape);
@@ -129,6 +134,11 @@ function oracle(block: RandomBlock, c: Case, q: Matrix, r2: Matrix): number {
     multiply(multiply(transpose(q), w("self_attn.o_proj")), outputs),
     scale("self_attn.o_proj", outputs),
   );
+  const sum = (values: number[]) => values.reduce((total, x) => total + x, 0);
+  if (!given) {
+    if (!c.hidden || !c.heads) return sum([v, transpose(v), o, transpose(o)].map(entropyOfRows));
+    return removedOfRows(v, c.hidden) + removedOfRows(o, c.heads);
+  }
   const down = multiply(transpose(q), w("mlp.down_proj")).map((row) => row.map((x) => x * x));
   const turned = [
     importance(multiply(w("self_attn.q_proj"), q), sq),
@@ -137,7 +147,6 @@ function oracle(block: RandomBlock, c: Case, q: Matrix, r2: Matrix): number {
     importance(multiply(w("mlp.gate_proj"), q), sg),
     importance(multiply(w("mlp.up_proj"), q), sg),
   ];
-  const sum = (values: number[]) => values.reduce((total, x) => total + x, 0);
   if (c.hidden && c.heads && c.intermediate) {
     const removed = turned.map((rows) => removedOfRows(rows, c.hidden!));
     return sum(removed) + removedOfRows(o, c.heads) + removedOfRows(down, c.intermediate);
@@ -195,32 +204,33 @@ async function againstDifferences(
   loss: RotationLoss,
   c: Case,
   title: string,
+  headsOnly: boolean,
 ): Promise<void> {
   const what = `${title} seed ${seed}`;
   const { objective, scoreDamping, pattern, shape } = c;
   const { hidden, kvHeads, headDim } = shape;
   const block = randomBlock(shape, seed);
-  const options = { objective, loss, pattern, damping: 0.01, scoreDamping };
+  const options = { objective, loss, pattern, damping: 0.01, scoreDamping, headsOnly };
   const opened = await BlockObjective.open(backend, problemOf(backend, block), options);
   assert.equal(opened.notes, []);
   const qData = Float32Array.from(randomOrthogonal(hidden, seed));
   const r2Data = Float32Array.from(
     Array.from({ length: kvHeads }, (_, h) => [...randomOrthogonal(headDim, seed + h)]).flat(),
   );
-  const q = backend.upload(qData, [hidden, hidden]);
+  const q = headsOnly ? undefined : backend.upload(qData, [hidden, hidden]);
   const r2 = backend.upload(r2Data, [kvHeads * headDim, headDim]);
   // What stands in Q's gradient is added to, what stands in R2's is not.
   const gradients = {
-    q: backend.upload(new Float32Array(hidden * hidden).fill(1), q.shape),
+    q: q && backend.upload(new Float32Array(q.size).fill(1), q.shape),
     r2: backend.upload(new Float32Array(r2.size).fill(Number.NaN), r2.shape),
   };
-  const actual = await opened.loss(q, r2, gradients, true);
+  const actual = await opened.loss({ q, r2 }, gradients, true);
   const exact = (qs: ArrayLike<number>, r2s: ArrayLike<number>) =>
-    oracle(block, c, matrix(qs, hidden), matrix(r2s, headDim));
+    oracle(block, c, headsOnly ? undefined : matrix(qs, hidden), matrix(r2s, headDim));
   const expected = exact(qData, r2Data);
   assert.ok(Math.abs(actual / expected - 1) < 2e-6, `${what}: ${actual}, not ${expected}`);
 
-  const gq = (await backend.read(gradients.q)) as Float32Array;
+  const gq = gradients.q ? ((await backend.read(gradients.q)) as Float32Array) : [];
   const gr = (await backend.read(gradients.r2)) as Float32Array;
   const slope = (data: Float32Array, at: number, f: (moved: Float64Array) => number) => {
     const [up, down] = [Float64Array.from(data), Float64Array.from(data)];
@@ -258,7 +268,10 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
         const cases = loss === "removed" ? REMOVED : SHAPES.map((shape) => ({ shape }));
         for (const [i, given] of cases.entries()) {
           const c: Case = { ...given, ...score };
-          await againstDifferences(backend, loss, c, `${backend.name} ${title} shape ${i}`);
+          for (const headsOnly of [false, true]) {
+            const what = `${backend.name} ${title}${headsOnly ? " heads" : ""} shape ${i}`;
+            await againstDifferences(backend, loss, c, what, headsOnly);
+          }
         }
       });
     }
@@ -324,7 +337,7 @@ test("a pattern that leaves no choice, or fits no row, makes way for the entropy
     const turns = Array.from({ length: kvHeads }, () => [...unit(headDim)]).flat();
     const r2 = backend.upload(Float32Array.from(turns), [kvHeads * headDim, headDim]);
     const gradients = { q: backend.zeros(q.shape), r2: backend.zeros(r2.shape) };
-    return { value: await opened.loss(q, r2, gradients, false), notes: opened.notes };
+    return { value: await opened.loss({ q, r2 }, gradients, false), notes: opened.notes };
   };
   const even = REMOVED[0].shape;
   const entropy = await open(even, "entropy");

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { Backend } from "../../src/backend.js";
 import { openReference } from "../../src/backends/reference.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { BlockObjective } from "../../src/rotation/objective.js";
@@ -11,14 +10,14 @@ import {
   ROTATION_LOSSES,
   ROTATION_OBJECTIVES,
   type RotationOptions,
-  type RotationOutcome,
   type RotationProblem,
 } from "../../src/rotation.js";
 import { OPENERS } from "../backends/operands.js";
 import { memoryKeeper } from "../keeper.js";
 import { note } from "../shared.js";
 import { foldedModel } from "./blocks.js";
-import { type BlockShape, orthogonalityError, problemOf, randomBlock } from "./random.js";
+import { disposeOutcome, floats, refusal, worstOrthogonality } from "./outcomes.js";
+import { type BlockShape, problemOf, randomBlock } from "./random.js";
 
 const test = suite("rotation optimise");
 
@@ -27,35 +26,6 @@ const SHAPE: BlockShape = { hidden: 12, heads: 4, kvHeads: 2, headDim: 3, interm
 const KINDS = ROTATION_LOSSES.flatMap((loss) =>
   ROTATION_OBJECTIVES.map((objective) => [loss, objective] as const),
 );
-
-async function floats(backend: Backend, tensor: { readonly size: number }): Promise<Float32Array> {
-  return (await backend.read(tensor as Parameters<Backend["read"]>[0])) as Float32Array;
-}
-
-async function worstOrthogonality(backend: Backend, { q, r2 }: RotationOutcome): Promise<number> {
-  let worst = orthogonalityError(await floats(backend, q), q.shape[0]);
-  for (const heads of r2) {
-    const [rows, n] = heads.shape;
-    const data = await floats(backend, heads);
-    for (let row = 0; row < rows; row += n) {
-      worst = Math.max(worst, orthogonalityError(data.subarray(row * n, (row + n) * n), n));
-    }
-  }
-  return worst;
-}
-
-async function refusal(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise;
-  } catch (error) {
-    return String(error);
-  }
-  return "nothing was refused";
-}
-
-function disposeOutcome({ q, r2 }: RotationOutcome): void {
-  for (const tensor of [q, ...r2]) tensor.dispose();
-}
 
 for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   // A software adapter takes up to a second for a step: there few steps of one kind of each loss.
@@ -82,12 +52,12 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
         const weights = { objective, loss, damping: 0.01, scoreDamping: 0.01 };
         const check = await BlockObjective.open(backend, problem, weights);
         const gradients = { q: backend.zeros([12, 12]), r2: backend.zeros([6, 3]) };
-        const again = await check.loss(outcome.q, outcome.r2[0], gradients, false);
+        const again = await check.loss({ q: outcome.q, r2: outcome.r2[0] }, gradients, false);
         assert.ok(Math.abs(again / outcome.loss - 1) < 2e-6, `${again} is not ${outcome.loss}`);
 
         const repeated = await optimiseRotation(backend, [problem], options);
         assert.equal(repeated.curve, outcome.curve);
-        assert.equal(await floats(backend, repeated.q), await floats(backend, outcome.q));
+        assert.equal(await floats(backend, repeated.q!), await floats(backend, outcome.q!));
         assert.equal(await floats(backend, repeated.r2[0]), await floats(backend, outcome.r2[0]));
 
         check.dispose();
@@ -109,7 +79,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
       };
       const whole = await optimiseRotation(backend, [problem], options);
       const outcome = await optimiseRotation(backend, [problem], { ...options, blockSize: 4 });
-      const q = await floats(backend, outcome.q);
+      const q = await floats(backend, outcome.q!);
       q.forEach((value, at) => {
         const isInside = Math.floor(at / 12 / 4) === Math.floor((at % 12) / 4);
         assert.ok(isInside || value === 0, `element ${at} is ${value}`);
@@ -130,7 +100,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     const outcome = await optimiseRotation(backend, [problem], { objective: "magnitude" });
     assert.equal(outcome.curve, [0]);
     assert.match(outcome.notes[0], /gradient is zero after 0 steps/);
-    (await floats(backend, outcome.q)).forEach((value, at) => {
+    (await floats(backend, outcome.q!)).forEach((value, at) => {
       assert.is(value, at % 13 === 0 ? 1 : 0);
     });
   });
@@ -215,7 +185,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
       assert.match(await refusal(optimiseRotation(backend, [problem], stopped)), /enough/);
       const resumed = await optimiseRotation(backend, [problem], { ...options, keeper: stopping });
       assert.equal(resumed.curve, curve);
-      assert.equal(await floats(backend, resumed.q), await floats(backend, straight.q));
+      assert.equal(await floats(backend, resumed.q!), await floats(backend, straight.q!));
     }
   });
 
@@ -297,7 +267,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
       assert.is((await keeper.load())?.facts.step, 4);
       const resumed = await optimiseRotation(backend, problems, { ...options, keeper });
       assert.equal(resumed.curve, straight.curve);
-      assert.equal(await floats(backend, resumed.q), await floats(backend, straight.q));
+      assert.equal(await floats(backend, resumed.q!), await floats(backend, straight.q!));
       for (const i of [0, 1]) {
         const [ours, theirs] = [resumed.r2[i], straight.r2[i]];
         assert.equal(await floats(backend, ours), await floats(backend, theirs));
@@ -322,6 +292,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     assert.match(await refused({ pattern: { n: 2, m: 17 } }), /pattern is 2:17.* 1 <= m <= 16/);
     assert.match(await refused({ parametrisation: "cayley" }), /must be "riemannian" or "qr"/);
     assert.match(await refused({ blockSize: 5 }), /blockSize is 5.*divides.* 12 columns/);
+    assert.match(await refused({ blockSize: 4, headsOnly: true }), /heads alone are turned/);
     assert.match(await refused({ damping: Number.NaN }), /damping is NaN/);
     assert.match(await refused({ seconds: 0 }), /seconds is 0/);
     assert.match(await refused({}, [problem, wider]), /has 13 columns.*first block 12/);

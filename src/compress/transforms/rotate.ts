@@ -1,6 +1,6 @@
 import { PenjingError } from "../../errors.js";
 import type { OptionSpecs, OptionsOf } from "../../options.js";
-import { checkBlockSize } from "../../rotation/options.js";
+import { checkBlockSize, checkHeadsOnly } from "../../rotation/options.js";
 import { type BlockGroup, rotationGroups, SCOPE } from "../../rotation/scope.js";
 import {
   DEFAULT_PATTERN,
@@ -53,6 +53,9 @@ export const rotate = {
     codes: "a turn mixes weights and leaves no grid; put rotate before it",
     turn: "a model is rotated once, for as many steps as it takes; leave one of the two out",
   },
+  check({ scope, blockSize }: ReadStep["options"], where: string) {
+    checkHeadsOnly(scope === "heads", blockSize as number | undefined, where);
+  },
   plan: ([step], target): Transform =>
     new Rotation(step.options as unknown as RotateOptions, target),
 } satisfies TransformKind;
@@ -68,8 +71,9 @@ export function patternOf(sparsity: Sparsity): RotationPattern {
   return { n: Math.min(m - 1, Math.max(1, Math.round(m * (1 - sparsity.ratio)))), m };
 }
 
-/** The options of a search, with what follows from the step after it. */
+/** The options of a search, with what follows from the scope and the step after it. */
 export type Search = Omit<RotateOptions, "scope" | "objective"> & {
+  readonly headsOnly: boolean;
   readonly objective: RotationObjective;
   readonly pattern: RotationPattern;
 };
@@ -80,7 +84,7 @@ export type Search = Omit<RotateOptions, "scope" | "objective"> & {
  * @param later steps after the rotation
  */
 export function planSearch(
-  { scope: _, ...options }: RotateOptions,
+  { scope, ...options }: RotateOptions,
   later: readonly ReadStep[],
 ): Search {
   const aims = later.map(({ kind, options: own }) => kind.rotationAim?.(own));
@@ -88,7 +92,7 @@ export function planSearch(
   const pattern = aim ? patternOf(aim.sparsity) : DEFAULT_PATTERN;
   const loss = pattern.n === pattern.m ? "entropy" : options.loss;
   const objective = options.objective ?? aim?.importance(loss) ?? "magnitude";
-  return { ...options, objective, loss, pattern };
+  return { ...options, headsOnly: scope === "heads", objective, loss, pattern };
 }
 
 /** What the search weighs in progress for each block, where a pass over the windows weighs 7. */
@@ -105,17 +109,22 @@ class Rotation implements Transform {
    *   stream, or it has more groups than the model has blocks
    */
   constructor(options: RotateOptions, { spec, later }: PlanTarget) {
-    const refusal = rotationRefusal(spec);
+    const { scope, blockSize } = options;
+    this.search = planSearch(options, later);
+    const { headsOnly } = this.search;
+    const refusal = rotationRefusal(spec, headsOnly);
     if (refusal) {
+      const cure = rotationRefusal(spec, true)
+        ? "leave the rotation out"
+        : "turn attention's values alone (scope heads), or leave the rotation out";
       throw new PenjingError(
         rotate.name,
-        `a model of the family ${spec.family} cannot be rotated: ${refusal}; leave the rotation out.`,
+        `a model of the family ${spec.family} cannot be rotated: ${refusal}; ${cure}.`,
       );
     }
-    this.groups = rotationGroups(options.scope, spec.blocks.length);
-    checkBlockSize(options.blockSize ?? spec.hiddenSize, spec.hiddenSize);
-    this.search = planSearch(options, later);
-    this.changesOuter = options.scope === "shared";
+    this.groups = rotationGroups(scope, spec.blocks.length);
+    checkBlockSize(blockSize ?? spec.hiddenSize, spec.hiddenSize);
+    this.changesOuter = scope === "shared";
   }
 
   get reader(): Reader | undefined {
