@@ -129,6 +129,7 @@ const LEAST_GAIN = 1e-3;
  * puts what it holds then into the layer's weight.
  *
  * @param target [outFeatures, inFeatures], what the grid stands for
+ * @param sweeps at least 1
  * @returns that objective before and after, and the sweeps that were made
  */
 export async function refine(
@@ -147,29 +148,39 @@ export async function refine(
   try {
     ops.diagonal(hessian, diagonal);
     const values = (await backend.read(diagonal)) as Float32Array;
-    const mean = values.reduce((sum, value) => sum + value, 0) / cols;
+    const mean = sumOf(values) / cols;
     backend.write(diagonal, new Float32Array(cols).fill(damping * mean));
     backend.copy(hessian, damped);
     ops.addDiagonal(damped, diagonal);
-    const measure = async () => {
+    const subtract = async () => {
       await ops.fromGrid(grid, weight, options);
       ops.subtract(target, weight, error);
-      return ops.quadraticForm(error, damped, { signal });
     };
-    const before = await measure();
-    let after = before;
+    await subtract();
+    let before = 0;
+    let after = 0;
     let made = 0;
     while (made < sweeps) {
       // H is symmetric, so this is D H.
       ops.multiply(error, damped, gradient);
-      await ops.refineGrid(grid, gradient, damped, { ...options, signal });
+      if (made === 0) {
+        ops.columnDots(error, gradient, diagonal);
+        before = sumOf((await backend.read(diagonal)) as Float32Array);
+        after = before;
+      }
+      const fall = await ops.refineGrid(grid, gradient, damped, { ...options, signal });
       made++;
-      const last = after;
-      after = await measure();
-      if (!(last - after > LEAST_GAIN * last)) break;
+      await subtract();
+      const isLast = !(fall > LEAST_GAIN * after);
+      after -= fall;
+      if (isLast) break;
     }
     return { objectiveBefore: before, objectiveAfter: after, sweeps: made };
   } finally {
     for (const tensor of [damped, error, gradient, diagonal]) tensor.dispose();
   }
+}
+
+function sumOf(values: Float32Array): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }

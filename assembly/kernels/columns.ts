@@ -1,4 +1,4 @@
-// Copies columns of a row-major matrix of f32.
+// Copies columns of a row-major matrix.
 
 /**
  * out [rows, count * width] = `count` stretches of `width` columns of x [rows, cols], the next one
@@ -24,5 +24,22 @@ export function columnsTake(
       from += <usize>stride << 2;
     }
     x += <usize>cols << 2;
+  }
+}
+
+/**
+ * out [rows, cols] = x [rows, cols] with its columns in another order.
+ *
+ * @param x of f32; out likewise
+ * @param order i32 [cols]
+ */
+export function columnsOrder(x: usize, out: usize, order: usize, rows: i32, cols: i32): void {
+  for (let row = 0; row < rows; row++) {
+    for (let j = 0; j < cols; j++) {
+      const at = <usize>load<u32>(order + (<usize>j << 2)) << 2;
+      store<u32>(out + (<usize>j << 2), load<u32>(x + at));
+    }
+    x += <usize>cols << 2;
+    out += <usize>cols << 2;
   }
 }

@@ -16,6 +16,22 @@ export function elementwiseAdd(x: usize, y: usize, count: i32): void {
   }
 }
 
+/** out = x - y, `count` floats; out may be x or y. */
+export function elementwiseSubtract(x: usize, y: usize, out: usize, count: i32): void {
+  for (; count >= 4; count -= 4) {
+    v128.store(out, f32x4.sub(v128.load(x), v128.load(y)));
+    x += 16;
+    y += 16;
+    out += 16;
+  }
+  for (; count > 0; count--) {
+    store<f32>(out, load<f32>(x) - load<f32>(y));
+    x += 4;
+    y += 4;
+    out += 4;
+  }
+}
+
 /** out = gate / (1 + exp(-gate)) * up, `count` floats; out may be gate or up. */
 export function elementwiseSwiglu(gate: usize, up: usize, out: usize, count: i32): void {
   for (; count >= 4; count -= 4) {

@@ -2,7 +2,7 @@
 // columns after the block is updated by its caller, in one matrix product with the changes.
 
 import { codeOf, groupSizeOf, mostOf, roundScale, zeroOf } from "../lib/grid";
-import { addScaled, subtractScaled } from "../lib/simd";
+import { addScaled, nmadd, subtractScaled } from "../lib/simd";
 
 /** Columns of a group, at most, whose scale is refined: LARGEST_REFINED of operations/refine-grid.ts. */
 const LARGEST: i32 = 128;
@@ -50,18 +50,20 @@ export function refineGridBlock(
       const end = min(groupEnd - start, width);
       const scaleAt = scales + (<usize>group << 2);
       const zero = zeroOf(grid, zeros, group);
-      // From the group's first column in the block on: earlier columns are done.
-      const from = max(0, first - start);
       fall += refineCodes(
-        from, i, end, width, g, h, ld,
+        i, end, g, h, ld,
         codes + <usize>start, mask ? mask + <usize>start : 0, load<f32>(scaleAt), zero,
         changes, grid,
       );
       if (first >= start && groupEnd - first <= LARGEST) {
         fall += refineScale(
-          from, end, width, g, h, ld, codes + <usize>start, scaleAt, zero, changes, grid, scratch,
+          i, end, g, h, ld, codes + <usize>start, scaleAt, zero, changes, grid, scratch,
         );
       }
+      // Earlier columns are done; later ones of the block follow.
+      const rest = <usize>end << 2;
+      const at = <usize>i << 2;
+      subtractRows(width - end, end - i, changes + at, h + <usize>i * ld + rest, ld, g + rest);
       i = end;
     }
     gradient += ld;
@@ -74,12 +76,10 @@ export function refineGridBlock(
   return fall;
 }
 
-/** The codes of columns [begin, end) of the block, whose group begins at column `from` of it. */
+/** The codes of columns [begin, end) of the block, which share a scale; of g these columns follow. */
 function refineCodes(
-  from: i32,
   begin: i32,
   end: i32,
-  width: i32,
   g: usize,
   h: usize,
   ld: usize,
@@ -91,6 +91,7 @@ function refineCodes(
   grid: usize,
 ): f64 {
   const most = mostOf(grid);
+  const skip = <usize>begin << 2;
   let fall: f64 = 0;
   for (let j = begin; j < end; j++) {
     const at = <usize>j << 2;
@@ -106,18 +107,16 @@ function refineCodes(
     if (!(gained > 0)) continue;
     fall += gained;
     store<u8>(codes + <usize>j, <u8>code);
-    store<f32>(changes + at, load<f32>(changes + at) + change);
-    const skip = <usize>from << 2;
-    subtractScaled(width - from, change, row + skip, g + skip);
+    store<f32>(changes + at, change);
+    subtractScaled(end - begin, change, row + skip, g + skip);
   }
   return fall;
 }
 
-/** The scale of a group that stands whole in the block, at its columns [from, end). */
+/** The scale of a group that stands whole in the block, at its columns [begin, end). */
 function refineScale(
-  from: i32,
+  begin: i32,
   end: i32,
-  width: i32,
   g: usize,
   h: usize,
   ld: usize,
@@ -128,19 +127,19 @@ function refineScale(
   grid: usize,
   scratch: usize,
 ): f64 {
-  const skip = <usize>from << 2;
-  memory.fill(scratch, 0, <usize>(width - from) << 2);
+  const skip = <usize>begin << 2;
+  memory.fill(scratch, 0, <usize>(end - begin) << 2);
   let linear: f64 = 0;
-  for (let j = from; j < end; j++) {
+  for (let j = begin; j < end; j++) {
     const level = <f32>load<u8>(codes + <usize>j) - zero;
     if (level == 0) continue;
     linear += <f64>level * <f64>load<f32>(g + (<usize>j << 2));
-    addScaled(width - from, level, h + <usize>j * ld + skip, scratch);
+    addScaled(end - begin, level, h + <usize>j * ld + skip, scratch);
   }
   let square: f64 = 0;
-  for (let j = from; j < end; j++) {
+  for (let j = begin; j < end; j++) {
     const level = <f32>load<u8>(codes + <usize>j) - zero;
-    square += <f64>level * <f64>load<f32>(scratch + (<usize>(j - from) << 2));
+    square += <f64>level * <f64>load<f32>(scratch + (<usize>(j - begin) << 2));
   }
   if (!(square > 0)) return 0;
   const before = load<f32>(scaleAt);
@@ -149,10 +148,38 @@ function refineScale(
   const gained = <f64>step * (2 * linear - <f64>step * square);
   if (!(gained > 0)) return 0;
   store<f32>(scaleAt, scale);
-  for (let j = from; j < end; j++) {
+  for (let j = begin; j < end; j++) {
     const at = changes + (<usize>j << 2);
     store<f32>(at, load<f32>(at) + step * (<f32>load<u8>(codes + <usize>j) - zero));
   }
-  subtractScaled(width - from, step, scratch, g + skip);
   return gained;
+}
+
+/** y [n] -= factors [count] times rows of x [count, n], which are `ld` bytes apart. */
+function subtractRows(n: i32, count: i32, factors: usize, x: usize, ld: usize, y: usize): void {
+  for (; n >= 16; n -= 16) {
+    let a = v128.load(y);
+    let b = v128.load(y, 16);
+    let c = v128.load(y, 32);
+    let d = v128.load(y, 48);
+    let row = x;
+    for (let j = 0; j < count; j++) {
+      const factor = v128.load32_splat(factors + (<usize>j << 2));
+      a = nmadd(factor, v128.load(row), a);
+      b = nmadd(factor, v128.load(row, 16), b);
+      c = nmadd(factor, v128.load(row, 32), c);
+      d = nmadd(factor, v128.load(row, 48), d);
+      row += ld;
+    }
+    v128.store(y, a);
+    v128.store(y, b, 16);
+    v128.store(y, c, 32);
+    v128.store(y, d, 48);
+    x += 64;
+    y += 64;
+  }
+  if (n == 0) return;
+  for (let j = 0; j < count; j++) {
+    subtractScaled(n, load<f32>(factors + (<usize>j << 2)), x + <usize>j * ld, y);
+  }
 }

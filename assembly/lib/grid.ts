@@ -107,16 +107,28 @@ export function fitGroup(
     for (let i = 0; i < factors; i++) {
       const factor = load<f32>(grid + (<usize>i << 2), FIRST_FACTOR);
       const size = roundScale(factor * span, grid);
-      // Symmetric: both signs. Else: the zero point, the one below and the one above.
-      const variants = zero ? 3 : 2;
-      for (let j = 0; j < variants; j++) {
-        const s = zero == 0 && j == 1 ? -size : size;
-        const z = zero == 0 || j == 0 ? point : j == 1 ? point - 1 : point + 1;
-        if (zero && (z < 0 || z > most)) continue;
-        const error = errorOf(padded, scratch, weights, s, z, most);
+      if (zero == 0) {
+        const errors = errorsOfSigns(padded, scratch, weights, size, point, most, least);
+        const plus = f32x4.extract_lane(errors, 0);
+        const minus = f32x4.extract_lane(errors, 1);
+        if (plus < least) {
+          least = plus;
+          bestScale = size;
+        }
+        if (minus < least) {
+          least = minus;
+          bestScale = -size;
+        }
+        continue;
+      }
+      // The nearest zero point, the one below and the one above.
+      for (let j = 0; j < 3; j++) {
+        const z = j == 0 ? point : j == 1 ? point - 1 : point + 1;
+        if (z < 0 || z > most) continue;
+        const error = errorOf(padded, scratch, weights, size, z, most);
         if (!(error < least)) continue;
         least = error;
-        bestScale = s;
+        bestScale = size;
         bestZero = z;
       }
     }
@@ -134,11 +146,65 @@ function errorOf(n: i32, x: usize, weights: usize, scale: f32, zero: f32, most: 
   for (; n > 0; n -= 4) {
     const values = v128.load(x);
     const levels = f32x4.add(f32x4.nearest(f32x4.div(values, scales)), zeros);
-    const codes = f32x4.max(f32x4.splat(0), f32x4.min(levels, tops));
+    const codes = clamped(levels, tops);
     const gaps = f32x4.sub(f32x4.mul(f32x4.sub(codes, zeros), scales), values);
     sum = f32x4.add(sum, f32x4.mul(f32x4.mul(v128.load(weights), gaps), gaps));
     x += 16;
     weights += 16;
   }
   return sumLanes(sum);
+}
+
+/** Levels as codes: from 0 to the largest. The results of NaN are not used. */
+// @ts-ignore: decorator
+@inline
+function clamped(levels: v128, tops: v128): v128 {
+  return f32x4.pmax(f32x4.splat(0), f32x4.pmin(levels, tops));
+}
+
+/**
+ * The errors that `errorOf` finds for scale and -scale, in lanes 0 and 1: what one rounds to is what the
+ * other does, less its sign. Both are at least `enough` where half of the group makes them so.
+ */
+function errorsOfSigns(
+  n: i32,
+  x: usize,
+  weights: usize,
+  scale: f32,
+  zero: f32,
+  most: f32,
+  enough: f32,
+): v128 {
+  const scales = f32x4.splat(scale);
+  const zeros = f32x4.splat(zero);
+  const tops = f32x4.splat(most);
+  let plus = f32x4.splat(0);
+  let minus = f32x4.splat(0);
+  const half = (n >> 1) & ~3;
+  let sums = plus;
+  for (let i = n; i > 0; i -= 4) {
+    const values = v128.load(x);
+    const omega = v128.load(weights);
+    const steps = f32x4.nearest(f32x4.div(values, scales));
+    const up = f32x4.sub(clamped(f32x4.add(zeros, steps), tops), zeros);
+    const down = f32x4.sub(clamped(f32x4.sub(zeros, steps), tops), zeros);
+    const above = f32x4.sub(f32x4.mul(up, scales), values);
+    const below = f32x4.add(f32x4.mul(down, scales), values);
+    plus = f32x4.add(plus, f32x4.mul(f32x4.mul(omega, above), above));
+    minus = f32x4.add(minus, f32x4.mul(f32x4.mul(omega, below), below));
+    x += 16;
+    weights += 16;
+    if (i - 4 == half) {
+      sums = sumsOf(plus, minus);
+      if (f32x4.extract_lane(sums, 0) >= enough && f32x4.extract_lane(sums, 1) >= enough) return sums;
+    }
+  }
+  return sumsOf(plus, minus);
+}
+
+/** The sums of two vectors' lanes, each as `sumLanes` adds them. */
+// @ts-ignore: decorator
+@inline
+function sumsOf(a: v128, b: v128): v128 {
+  return f32x4.replace_lane(f32x4.splat(sumLanes(a)), 1, sumLanes(b));
 }
