@@ -1,7 +1,8 @@
 // Coordinate descent over codes and scales of a grid, over one block of columns. The gradient of the
 // columns after the block is updated by its caller, in one matrix product with the changes.
 
-import { codeOf, groupSizeOf, mostOf, roundScale, zeroOf } from "../lib/grid";
+import { codeOf, groupSizeOf, minimumOf, mostOf, roundScale, unitsBytes, zeroOf } from "../lib/grid";
+import { unitScale } from "../lib/grid-blocks";
 import { addScaled, nmadd, subtractScaled } from "../lib/simd";
 
 /** Columns of a group, at most, whose scale is refined: LARGEST_REFINED of operations/refine-grid.ts. */
@@ -16,7 +17,8 @@ export function refineGridScratch(width: i32): usize {
  * @param start the block's first column, of `width`
  * @param gradient f32 [rows, cols] from column 0; codes and mask likewise, u8, mask 0 where all are kept
  * @param h the block's first diagonal element
- * @param scales f32 [rows, groups]; zeros likewise, u8, 0 of symmetric grids
+ * @param scales f32 [rows, groups]; zeros likewise, u8, and minima, f32, each 0 where there are none
+ * @param units f32 [rows, cols / 256], with minima twice as many; 0 where there are none
  * @param changes f32 [rows, width], written: what the values of the block changed by
  * @param grid as in lib/grid.ts
  * @returns what the objective falls by
@@ -31,6 +33,8 @@ export function refineGridBlock(
   codes: usize,
   scales: usize,
   zeros: usize,
+  minima: usize,
+  units: usize,
   mask: usize,
   changes: usize,
   grid: usize,
@@ -53,12 +57,18 @@ export function refineGridBlock(
       fall += refineCodes(
         i, end, g, h, ld,
         codes + <usize>start, mask ? mask + <usize>start : 0, load<f32>(scaleAt), zero,
-        changes, grid,
+        minimumOf(minima, group), changes, grid,
       );
       if (first >= start && groupEnd - first <= LARGEST) {
+        const unitAt = units ? units + unitsBytes(first, minima) : 0;
+        const minimumAt = minima ? minima + (<usize>group << 2) : 0;
         fall += refineScale(
-          i, end, g, h, ld, codes + <usize>start, scaleAt, zero, changes, grid, scratch,
+          i, end, g, h, ld, codes + <usize>start, scaleAt, zero, unitAt, minimumAt != 0,
+          changes, grid, scratch,
         );
+        if (minimumAt) {
+          fall += refineMinimum(i, end, g, h, ld, minimumAt, load<f32>(unitAt, 4), changes, scratch);
+        }
       }
       // Earlier columns are done; later ones of the block follow.
       const rest = <usize>end << 2;
@@ -71,6 +81,8 @@ export function refineGridBlock(
     if (mask) mask += <usize>cols;
     scales += <usize>groups << 2;
     if (zeros) zeros += <usize>groups;
+    if (minima) minima += <usize>groups << 2;
+    if (units) units += unitsBytes(cols, minima);
     changes += <usize>width << 2;
   }
   return fall;
@@ -87,6 +99,7 @@ function refineCodes(
   mask: usize,
   scale: f32,
   zero: f32,
+  minimum: f32,
   changes: usize,
   grid: usize,
 ): f64 {
@@ -98,10 +111,10 @@ function refineCodes(
     const row = h + <usize>j * ld;
     const curvature = load<f32>(row + at);
     if (!(curvature > 0) || (mask != 0 && load<u8>(mask + <usize>j) == 0)) continue;
-    const before = (<f32>load<u8>(codes + <usize>j) - zero) * scale;
+    const before = (<f32>load<u8>(codes + <usize>j) - zero) * scale - minimum;
     const slope = load<f32>(g + at);
-    const code = codeOf(before + slope / curvature, scale, zero, most);
-    const change = (code - zero) * scale - before;
+    const code = codeOf(before + slope / curvature + minimum, scale, zero, most);
+    const change = (code - zero) * scale - minimum - before;
     if (change == 0) continue;
     const gained = <f64>change * (2 * <f64>slope - <f64>change * <f64>curvature);
     if (!(gained > 0)) continue;
@@ -113,7 +126,10 @@ function refineCodes(
   return fall;
 }
 
-/** The scale of a group that stands whole in the block, at its columns [begin, end). */
+/**
+ * The scale of a group that stands whole in the block, at its columns [begin, end). Where there are
+ * minima g follows in these columns too.
+ */
 function refineScale(
   begin: i32,
   end: i32,
@@ -123,6 +139,8 @@ function refineScale(
   codes: usize,
   scaleAt: usize,
   zero: f32,
+  unitAt: usize,
+  hasMinima: bool,
   changes: usize,
   grid: usize,
   scratch: usize,
@@ -143,7 +161,8 @@ function refineScale(
   }
   if (!(square > 0)) return 0;
   const before = load<f32>(scaleAt);
-  const scale = roundScale(<f32>(<f64>before + linear / square), grid);
+  const wanted = <f32>(<f64>before + linear / square);
+  const scale = unitAt ? unitScale(load<f32>(unitAt), wanted, hasMinima) : roundScale(wanted, grid);
   const step = scale - before;
   const gained = <f64>step * (2 * linear - <f64>step * square);
   if (!(gained > 0)) return 0;
@@ -151,6 +170,42 @@ function refineScale(
   for (let j = begin; j < end; j++) {
     const at = changes + (<usize>j << 2);
     store<f32>(at, load<f32>(at) + step * (<f32>load<u8>(codes + <usize>j) - zero));
+  }
+  if (hasMinima) subtractScaled(end - begin, step, scratch, g + skip);
+  return gained;
+}
+
+/** The minimum of such a group, which is taken off all of its values. */
+function refineMinimum(
+  begin: i32,
+  end: i32,
+  g: usize,
+  h: usize,
+  ld: usize,
+  minimumAt: usize,
+  unit: f32,
+  changes: usize,
+  scratch: usize,
+): f64 {
+  const skip = <usize>begin << 2;
+  memory.fill(scratch, 0, <usize>(end - begin) << 2);
+  let linear: f64 = 0;
+  for (let j = begin; j < end; j++) {
+    linear -= <f64>load<f32>(g + (<usize>j << 2));
+    addScaled(end - begin, 1, h + <usize>j * ld + skip, scratch);
+  }
+  let square: f64 = 0;
+  for (let j = 0; j < end - begin; j++) square += <f64>load<f32>(scratch + (<usize>j << 2));
+  if (!(square > 0)) return 0;
+  const before = load<f32>(minimumAt);
+  const minimum = unitScale(unit, <f32>(<f64>before + linear / square), true);
+  const step = minimum - before;
+  const gained = <f64>step * (2 * linear - <f64>step * square);
+  if (!(gained > 0)) return 0;
+  store<f32>(minimumAt, minimum);
+  for (let j = begin; j < end; j++) {
+    const at = changes + (<usize>j << 2);
+    store<f32>(at, load<f32>(at) - step);
   }
   return gained;
 }

@@ -20,7 +20,8 @@ const OPTIONS = {
   order: {
     kind: "flag",
     default: true,
-    description: "round inputs that weigh most first, within groups and group by group",
+    description:
+      "round inputs that weigh most first, within groups and group by group; K types do without",
   },
   refine: refineOption(3),
   damping: DAMPING,
@@ -44,7 +45,9 @@ export const gptq: Method<typeof OPTIONS> = {
     const { refine: sweeps, damping } = options;
     const opened = openGrid(problem, options);
     const { groupSize } = opened.options;
-    const order = options.order ? await columnOrder(problem, groupSize) : undefined;
+    // Blocks of K types are rounded as they lie.
+    const isOrdered = options.order && !options.kType;
+    const order = isOrdered ? await columnOrder(problem, groupSize) : undefined;
     const owned: Tensor[] = [];
     try {
       const turned = order ? await inOrder(problem, order.columns) : problem;
@@ -184,7 +187,8 @@ async function putBack(
 }
 
 function copyGrid(backend: Backend, from: GridTensors, to: GridTensors): void {
-  backend.copy(from.codes, to.codes);
-  backend.copy(from.scales, to.scales);
-  if (from.zeros && to.zeros) backend.copy(from.zeros, to.zeros);
+  for (const part of ["codes", "scales", "zeros", "minima", "units"] as const) {
+    const [one, other] = [from[part], to[part]];
+    if (one && other) backend.copy(one, other);
+  }
 }

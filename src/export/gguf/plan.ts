@@ -33,8 +33,11 @@ export interface Types {
   readonly main: LinearTypes;
 }
 
-/** Types that hold codes, the smallest first. */
-const CODE_TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"] as const;
+/** Types that hold codes, the smallest first; each K type only those that were made for it. */
+const CODE_TYPES = [
+  ...(["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"] as const),
+  ...(["Q4_K", "Q5_K", "Q6_K"] as const),
+] as const;
 
 /** The smallest type that keeps the codes of a leaf as they are; undefined where none does. */
 export function typeOfCodes(leaf: Leaf<unknown>): GgufType | undefined {
