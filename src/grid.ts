@@ -1,8 +1,8 @@
 /** What quantizers share: their options, a grid to fill, and its refinement. */
 import type { GridOptions, GridTensors } from "./backends/operations/fit-scales.js";
-import { groupCount, K_BLOCK } from "./backends/operations/fit-scales.js";
+import { groupCount } from "./backends/operations/fit-scales.js";
 import type { Leaf, MatrixShape, Numbers } from "./form.js";
-import { K_TYPES } from "./forms/k-type.js";
+import { K_BLOCK, K_TYPES } from "./forms/k-type.js";
 import { partRules } from "./forms/leaf.js";
 import type { LinearProblem, PruneOutcome } from "./method.js";
 import type { NumberSpec, OptionSpecs, OptionsOf } from "./options.js";

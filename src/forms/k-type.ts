@@ -9,9 +9,9 @@ import type { NumberRules } from "./rules.js";
 type KType = Extract<Numbers, { kind: "k-type" }>;
 
 /** Columns of a block. */
-const BLOCK = 256;
+export const K_BLOCK = 256;
 
-interface Rules {
+export interface KTypeRules {
   /** Of a code. */
   readonly bits: number;
   /** Columns that share a scale. */
@@ -20,7 +20,7 @@ interface Rules {
   readonly hasMinima: boolean;
 }
 
-export const K_TYPES: Readonly<Record<KTypeName, Rules>> = {
+export const K_TYPES: Readonly<Record<KTypeName, KTypeRules>> = {
   Q4_K: { bits: 4, groupSize: 32, hasMinima: true },
   Q5_K: { bits: 5, groupSize: 32, hasMinima: true },
   Q6_K: { bits: 6, groupSize: 16, hasMinima: false },
@@ -28,12 +28,12 @@ export const K_TYPES: Readonly<Record<KTypeName, Rules>> = {
 
 /** Scales or minima of a row's blocks as multiples of their units, which begin at `first` in each block's. */
 function levelsOf(
-  { hasMinima, groupSize }: Rules,
+  { hasMinima, groupSize }: KTypeRules,
   values: TensorData,
   units: TensorData,
   first: number,
 ): Float64Array {
-  const groups = BLOCK / groupSize;
+  const groups = K_BLOCK / groupSize;
   return Float64Array.from(values, (value, i) => {
     const unit = units[Math.floor(i / groups) * (hasMinima ? 2 : 1) + first];
     return unit === 0 && value === 0 ? 0 : value / unit;
@@ -57,14 +57,16 @@ export const kType: NumberRules<KType> = {
   refusal({ type }, [, cols]) {
     const known = Object.keys(K_TYPES);
     if (!known.includes(type)) return `its type must be one of ${known.join(", ")}`;
-    return cols % BLOCK === 0 ? undefined : `${type} has blocks of ${BLOCK} columns, not ${cols}`;
+    return cols % K_BLOCK === 0
+      ? undefined
+      : `${type} has blocks of ${K_BLOCK} columns, not ${cols}`;
   },
   valueType: () => "u8",
   parts({ type }, [rows, cols]) {
     const { groupSize, hasMinima } = K_TYPES[type];
     const part = (name: string, count: number) =>
       ({ name, dtype: "f32", shape: [rows, count] }) as const;
-    const [groups, blocks] = [cols / groupSize, cols / BLOCK];
+    const [groups, blocks] = [cols / groupSize, cols / K_BLOCK];
     if (!hasMinima) return [part("scales", groups), part("units", blocks)];
     return [part("scales", groups), part("minima", groups), part("units", 2 * blocks)];
   },

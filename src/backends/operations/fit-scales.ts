@@ -1,3 +1,4 @@
+import { K_BLOCK } from "../../forms/k-type.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { Contracts } from "./contract.js";
 import type { HalfFormat } from "./convert.js";
@@ -92,9 +93,6 @@ export function factorsOf(bits: number, isSymmetric: boolean, search: boolean): 
   if (isSymmetric) return bits === 4 ? range(0.6, 0.02, 26) : range(0.3, 0.02, 41);
   return bits === 4 ? range(0.7, 0.025, 15) : range(0.4, 0.02, 36);
 }
-
-/** Columns whose groups are fitted together in a grid with units. */
-export const K_BLOCK = 256;
 
 /** Columns whose scales are fitted together. */
 export function fittedTogether({ units }: Pick<GridTensors, "units">, groupSize: number): number {

@@ -90,6 +90,15 @@ export async function describeGguf(model: StoredModel, asked: Asked): Promise<De
   };
 }
 
+/**
+ * The tensors that a model's weights become and their types, whatever else the file says.
+ *
+ * @throws PenjingError for a family that a GGUF file has no words for
+ */
+export function planTypes(model: StoredModel, asked: Asked): Plan {
+  return planTensors(model, architectureFor(model).architecture, chooseTypes(model, asked), {});
+}
+
 /** Keys of what is beside the weights. */
 interface Beside {
   readonly general: KeyValues;
