@@ -27,6 +27,7 @@ const WAYS: Readonly<Record<string, readonly [keyof typeof METHODS, object]>> = 
   ...Object.fromEntries(
     TYPES.flatMap((kType) => [
       [`rtn, ${kType}`, ["rtn", { kType }]],
+      [`gptq, ${kType}, no order, no refine`, ["gptq", { kType, order: false, refine: 0 }]],
       [`gptq, ${kType}, no refine`, ["gptq", { kType, refine: 0 }]],
       [`gptq, ${kType}`, ["gptq", { kType }]],
     ]),
@@ -44,7 +45,7 @@ class Layer {
   ) {}
 
   static async open(name: string): Promise<Layer> {
-    const backend = await backends.wasm.open();
+    const backend = await backends.wasm();
     const given = await goldenLayer(name);
     const { rows, cols, weight } = given;
     const values = await goldenHessian(backend, given);

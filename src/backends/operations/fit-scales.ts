@@ -111,7 +111,7 @@ export const SIGNED_LEVELS = [-128, 127] as const;
 export function stepsOf(bits: number, hasMinima: boolean, search: boolean): Float32Array {
   const usual = hasMinima ? 2 ** bits - 1 : 2 ** (bits - 1);
   if (!search) return range(usual, 0, 1);
-  return hasMinima ? range(usual - 0.8, 0.2, 21) : range(usual - 0.9, 0.1, 19);
+  return hasMinima ? range(usual - 0.8, 0.2, 21) : range(usual - 8, 2, 21);
 }
 
 /** Requires the tensors of a grid of a matrix [rows, cols], and options that one can have. */
