@@ -39,8 +39,9 @@ export const GRID_OPTIONS = {
   kType: {
     kind: "choice",
     values: ["Q4_K", "Q5_K", "Q6_K"],
-    otherwise: "a grid by bits, groupSize and symmetric",
-    description: "put weights on the grid of this type of GGUF, whatever those three say",
+    otherwise: "those three say",
+    description:
+      "the grid of this type of GGUF, in the place of what bits, groupSize and symmetric say",
   },
 } as const satisfies OptionSpecs;
 
