@@ -3,7 +3,7 @@
 
 import { codeOf, groupSizeOf, minimumOf, mostOf, roundScale, unitsBytes, zeroOf } from "../lib/grid";
 import { unitScale } from "../lib/grid-blocks";
-import { addScaled, nmadd, subtractScaled } from "../lib/simd";
+import { addScaled, subtractRows, subtractScaled } from "../lib/simd";
 
 /** Columns of a group, at most, whose scale is refined: LARGEST_REFINED of operations/refine-grid.ts. */
 const LARGEST: i32 = 128;
@@ -61,13 +61,14 @@ export function refineGridBlock(
       );
       if (first >= start && groupEnd - first <= LARGEST) {
         const unitAt = units ? units + unitsBytes(first, minima) : 0;
-        const minimumAt = minima ? minima + (<usize>group << 2) : 0;
-        fall += refineScale(
-          i, end, g, h, ld, codes + <usize>start, scaleAt, zero, unitAt, minimumAt != 0,
-          changes, grid, scratch,
-        );
-        if (minimumAt) {
-          fall += refineMinimum(i, end, g, h, ld, minimumAt, load<f32>(unitAt, 4), changes, scratch);
+        // The scale, and then the minimum.
+        const count = minima ? 2 : 1;
+        for (let shared = 0; shared < count; shared++) {
+          fall += refineShared(
+            i, end, g, h, ld, codes + <usize>start, zero,
+            shared ? minima + (<usize>group << 2) : scaleAt, shared != 0,
+            unitAt ? unitAt + (<usize>shared << 2) : 0, minima != 0, changes, grid, scratch,
+          );
         }
       }
       // Earlier columns are done; later ones of the block follow.
@@ -126,19 +127,31 @@ function refineCodes(
   return fall;
 }
 
+/** What a value changes by with 1 of what its group shares. */
+// @ts-ignore: decorator
+@inline
+function levelOf(code: usize, zero: f32, isMinimum: bool): f32 {
+  if (isMinimum) return -1;
+  return <f32>load<u8>(code) - zero;
+}
+
 /**
- * The scale of a group that stands whole in the block, at its columns [begin, end). Where there are
- * minima g follows in these columns too.
+ * What the values of a group share that stands whole in the block, at its columns [begin, end): its scale or,
+ * where `isMinimum`, what is taken off all of them. In a grid with minima g follows in these columns too.
+ *
+ * @param sharedAt where it stands
+ * @param unitAt what it is a multiple of; 0 in a grid without units
  */
-function refineScale(
+function refineShared(
   begin: i32,
   end: i32,
   g: usize,
   h: usize,
   ld: usize,
   codes: usize,
-  scaleAt: usize,
   zero: f32,
+  sharedAt: usize,
+  isMinimum: bool,
   unitAt: usize,
   hasMinima: bool,
   changes: usize,
@@ -149,92 +162,29 @@ function refineScale(
   memory.fill(scratch, 0, <usize>(end - begin) << 2);
   let linear: f64 = 0;
   for (let j = begin; j < end; j++) {
-    const level = <f32>load<u8>(codes + <usize>j) - zero;
+    const level = levelOf(codes + <usize>j, zero, isMinimum);
     if (level == 0) continue;
     linear += <f64>level * <f64>load<f32>(g + (<usize>j << 2));
     addScaled(end - begin, level, h + <usize>j * ld + skip, scratch);
   }
   let square: f64 = 0;
   for (let j = begin; j < end; j++) {
-    const level = <f32>load<u8>(codes + <usize>j) - zero;
+    const level = levelOf(codes + <usize>j, zero, isMinimum);
     square += <f64>level * <f64>load<f32>(scratch + (<usize>(j - begin) << 2));
   }
   if (!(square > 0)) return 0;
-  const before = load<f32>(scaleAt);
+  const before = load<f32>(sharedAt);
   const wanted = <f32>(<f64>before + linear / square);
-  const scale = unitAt ? unitScale(load<f32>(unitAt), wanted, hasMinima) : roundScale(wanted, grid);
-  const step = scale - before;
+  const after = unitAt ? unitScale(load<f32>(unitAt), wanted, hasMinima) : roundScale(wanted, grid);
+  const step = after - before;
   const gained = <f64>step * (2 * linear - <f64>step * square);
   if (!(gained > 0)) return 0;
-  store<f32>(scaleAt, scale);
+  store<f32>(sharedAt, after);
   for (let j = begin; j < end; j++) {
     const at = changes + (<usize>j << 2);
-    store<f32>(at, load<f32>(at) + step * (<f32>load<u8>(codes + <usize>j) - zero));
+    const level = levelOf(codes + <usize>j, zero, isMinimum);
+    store<f32>(at, load<f32>(at) + step * level);
   }
   if (hasMinima) subtractScaled(end - begin, step, scratch, g + skip);
   return gained;
-}
-
-/** The minimum of such a group, which is taken off all of its values. */
-function refineMinimum(
-  begin: i32,
-  end: i32,
-  g: usize,
-  h: usize,
-  ld: usize,
-  minimumAt: usize,
-  unit: f32,
-  changes: usize,
-  scratch: usize,
-): f64 {
-  const skip = <usize>begin << 2;
-  memory.fill(scratch, 0, <usize>(end - begin) << 2);
-  let linear: f64 = 0;
-  for (let j = begin; j < end; j++) {
-    linear -= <f64>load<f32>(g + (<usize>j << 2));
-    addScaled(end - begin, 1, h + <usize>j * ld + skip, scratch);
-  }
-  let square: f64 = 0;
-  for (let j = 0; j < end - begin; j++) square += <f64>load<f32>(scratch + (<usize>j << 2));
-  if (!(square > 0)) return 0;
-  const before = load<f32>(minimumAt);
-  const minimum = unitScale(unit, <f32>(<f64>before + linear / square), true);
-  const step = minimum - before;
-  const gained = <f64>step * (2 * linear - <f64>step * square);
-  if (!(gained > 0)) return 0;
-  store<f32>(minimumAt, minimum);
-  for (let j = begin; j < end; j++) {
-    const at = changes + (<usize>j << 2);
-    store<f32>(at, load<f32>(at) - step);
-  }
-  return gained;
-}
-
-/** y [n] -= factors [count] times rows of x [count, n], which are `ld` bytes apart. */
-function subtractRows(n: i32, count: i32, factors: usize, x: usize, ld: usize, y: usize): void {
-  for (; n >= 16; n -= 16) {
-    let a = v128.load(y);
-    let b = v128.load(y, 16);
-    let c = v128.load(y, 32);
-    let d = v128.load(y, 48);
-    let row = x;
-    for (let j = 0; j < count; j++) {
-      const factor = v128.load32_splat(factors + (<usize>j << 2));
-      a = nmadd(factor, v128.load(row), a);
-      b = nmadd(factor, v128.load(row, 16), b);
-      c = nmadd(factor, v128.load(row, 32), c);
-      d = nmadd(factor, v128.load(row, 48), d);
-      row += ld;
-    }
-    v128.store(y, a);
-    v128.store(y, b, 16);
-    v128.store(y, c, 32);
-    v128.store(y, d, 48);
-    x += 64;
-    y += 64;
-  }
-  if (n == 0) return;
-  for (let j = 0; j < count; j++) {
-    subtractScaled(n, load<f32>(factors + (<usize>j << 2)), x + <usize>j * ld, y);
-  }
 }

@@ -85,8 +85,7 @@ export function fitBlock(
   for (let i = 0; i < groups; i++) {
     const own = scratch + (<usize>(i * size) << 2);
     const fit = scratch + FITS + (<usize>i << 2);
-    if (minima) fitRanged(size, own, grid, fit);
-    else fitSigned(size, own, grid, fit);
+    fitGroup(size, own, grid, minima != 0, fit);
     const one = load<f32>(fit);
     const other = load<f32>(fit, MINIMA - FITS);
     if (abs<f32>(one) > abs<f32>(scale)) scale = one;
@@ -147,10 +146,14 @@ function around(i: i32): f32 {
   return i == 0 ? 0 : i == 1 ? -1 : 1;
 }
 
-/** Scale and minimum of the least error among those that fit the codes of some ranges. */
-function fitRanged(n: i32, x: usize, grid: usize, fit: usize): void {
+/**
+ * Scale and minimum of the least error among those that fit the codes of some ranges: from the least value to
+ * the greatest one, or without minima around 0, where the scale may be negative.
+ */
+function fitGroup(n: i32, x: usize, grid: usize, hasMinima: bool, fit: usize): void {
   let low: f32 = 0;
   let high = load<f32>(x);
+  let extreme: f32 = 0;
   let weight = f32x4.splat(0);
   let linear = weight;
   let square = weight;
@@ -160,6 +163,7 @@ function fitRanged(n: i32, x: usize, grid: usize, fit: usize): void {
       const value = load<f32>(at + k);
       low = min<f32>(low, value);
       high = max<f32>(high, value);
+      if (abs<f32>(value) > abs<f32>(extreme)) extreme = value;
     }
     const omega = v128.load(at, WEIGHTS);
     const weighed = f32x4.mul(omega, v128.load(at));
@@ -167,17 +171,20 @@ function fitRanged(n: i32, x: usize, grid: usize, fit: usize): void {
     linear = f32x4.add(linear, weighed);
     square = f32x4.add(square, f32x4.mul(weighed, v128.load(at)));
   }
-  const span = high - low;
-  store<f32>(fit, span > 0 ? span / mostOf(grid) : 0);
+  if (!hasMinima) low = 0;
+  const span = hasMinima ? high - low : -extreme;
+  const middle = middleOf(grid);
+  store<f32>(fit, hasMinima && span > 0 ? span / mostOf(grid) : 0);
   store<f32>(fit, -low, MINIMA - FITS);
-  if (!(span > 0)) return;
   const sw = <f64>sumLanes(weight);
   const sx = <f64>sumLanes(linear);
   const sxx = <f64>sumLanes(square);
   const lows = f32x4.splat(low);
-  const tops = f32x4.splat(mostOf(grid));
+  const bottoms = f32x4.splat(-middle);
+  const tops = f32x4.splat(mostOf(grid) - middle);
   let least: f64 = Infinity;
-  for (let step = 0; step < factorsOf(grid); step++) {
+  // There is nothing to be fitted where all values are one.
+  for (let step = span == 0 ? factorsOf(grid) : 0; step < factorsOf(grid); step++) {
     const inverse = f32x4.splat(factorOf(grid, step) / span);
     let l = f32x4.splat(0);
     let ll = l;
@@ -185,7 +192,8 @@ function fitRanged(n: i32, x: usize, grid: usize, fit: usize): void {
     for (let i = 0; i < n; i += 4) {
       const at = x + (<usize>i << 2);
       const values = v128.load(at);
-      const codes = clamped(f32x4.nearest(f32x4.mul(f32x4.sub(values, lows), inverse)), tops);
+      const levels = f32x4.nearest(f32x4.mul(f32x4.sub(values, lows), inverse));
+      const codes = f32x4.pmax(bottoms, f32x4.pmin(levels, tops));
       const weighed = f32x4.mul(v128.load(at, WEIGHTS), codes);
       l = f32x4.add(l, weighed);
       ll = f32x4.add(ll, f32x4.mul(weighed, codes));
@@ -195,55 +203,19 @@ function fitRanged(n: i32, x: usize, grid: usize, fit: usize): void {
     const sll = <f64>sumLanes(ll);
     const sxl = <f64>sumLanes(xl);
     const determinant = sw * sll - sl * sl;
-    if (!(determinant > 0)) continue;
+    if (hasMinima && !(determinant > 0)) continue;
     let scale = (sw * sxl - sx * sl) / determinant;
     let offset = (sll * sx - sl * sxl) / determinant;
-    if (offset > 0) {
+    if (!hasMinima || offset > 0) {
       scale = sxl / sll;
       offset = 0;
     }
     const error = sxx - scale * sxl - offset * sx;
-    if (!(error < least) || !(scale > 0)) continue;
+    // Not of another sign than the range, nor NaN where all codes are 0.
+    if (!(error < least) || !(scale * <f64>span > 0)) continue;
     least = error;
     store<f32>(fit, <f32>scale);
     store<f32>(fit, <f32>-offset, MINIMA - FITS);
-  }
-}
-
-/** The scale of a group around 0 of the least error among such; it may be negative. */
-function fitSigned(n: i32, x: usize, grid: usize, fit: usize): void {
-  store<f32>(fit, 0);
-  store<f32>(fit, 0, MINIMA - FITS);
-  let extreme: f32 = 0;
-  for (let i = 0; i < n; i++) {
-    const value = load<f32>(x + (<usize>i << 2));
-    if (abs<f32>(value) > abs<f32>(extreme)) extreme = value;
-  }
-  if (extreme == 0) return;
-  const bottoms = f32x4.splat(-middleOf(grid));
-  const tops = f32x4.splat(middleOf(grid) - 1);
-  let most: f64 = 0;
-  for (let step = 0; step < factorsOf(grid); step++) {
-    const inverse = f32x4.splat(-factorOf(grid, step) / extreme);
-    let ll = f32x4.splat(0);
-    let xl = ll;
-    for (let i = 0; i < n; i += 4) {
-      const at = x + (<usize>i << 2);
-      const values = v128.load(at);
-      const levels = f32x4.nearest(f32x4.mul(values, inverse));
-      const codes = f32x4.pmax(bottoms, f32x4.pmin(levels, tops));
-      const weighed = f32x4.mul(v128.load(at, WEIGHTS), codes);
-      ll = f32x4.add(ll, f32x4.mul(weighed, codes));
-      xl = f32x4.add(xl, f32x4.mul(weighed, values));
-    }
-    const sll = <f64>sumLanes(ll);
-    const sxl = <f64>sumLanes(xl);
-    if (!(sll > 0)) continue;
-    // What the fitted scale takes off the error.
-    const gain = (sxl * sxl) / sll;
-    if (!(gain > most)) continue;
-    most = gain;
-    store<f32>(fit, <f32>(sxl / sll));
   }
 }
 

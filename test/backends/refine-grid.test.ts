@@ -80,8 +80,8 @@ const CASES: readonly (readonly [rows: number, cols: number, GridCase, isMasked?
   [4, 200, options(4, 1000, false)],
   [7, 64, options(1, 16)],
   [8, 96, options(4, 32), true],
-  [3, 512, kGrid("Q4_K")],
-  [66, 256, kGrid("Q5_K")],
+  [2, 512, kGrid("Q4_K")],
+  [5, 256, kGrid("Q5_K")],
   [2, 512, kGrid("Q6_K")],
   [4, 256, kGrid("Q6_K"), true],
 ];

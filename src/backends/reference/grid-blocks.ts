@@ -57,55 +57,45 @@ interface Fit {
   readonly minimum: number;
 }
 
-type FitRun = (x: Float32Array, omega: Float32Array, shape: GridShape, steps: Float32Array) => Fit;
-
-/** Scale and minimum of the least error among those that fit the codes of some ranges. */
-const fitRanged: FitRun = (x, omega, { most }, steps) => {
-  const low = x.reduce((least, value) => Math.min(least, value), 0);
+/**
+ * Scale and minimum of the least error among those that fit the codes of some ranges: from the least value to
+ * the greatest one, or without minima around 0, where the scale may be negative.
+ */
+function fitRun(
+  x: Float32Array,
+  omega: Float32Array,
+  { most, middle }: GridShape,
+  hasMinima: boolean,
+  steps: Float32Array,
+): Fit {
+  const low = hasMinima ? x.reduce((least, value) => Math.min(least, value), 0) : 0;
   const high = x.reduce((largest, value) => Math.max(largest, value));
-  const span = fround(high - low);
-  if (!(span > 0)) return { scale: 0, minimum: -low };
+  const extreme = x.reduce((one, value) => (Math.abs(value) > Math.abs(one) ? value : one), 0);
+  const span = hasMinima ? fround(high - low) : -extreme;
+  const [bottom, top] = hasMinima ? [0, most] : [-middle, most - middle];
   const sw = sumOf(x.length, (i) => omega[i]);
   const sx = sumOf(x.length, (i) => fround(omega[i] * x[i]));
   const sxx = sumOf(x.length, (i) => fround(fround(omega[i] * x[i]) * x[i]));
-  let best: Fit = { scale: fround(span / most), minimum: -low };
+  let best: Fit = { scale: hasMinima && span > 0 ? fround(span / most) : 0, minimum: -low };
   let least = Number.POSITIVE_INFINITY;
-  for (const step of steps) {
+  for (const step of span === 0 ? [] : steps) {
     const inverse = fround(step / span);
     const { sl, sll, sxl } = sumsOf(x, omega, (value) =>
-      within(nearest(fround(fround(value - low) * inverse)), 0, most),
+      within(nearest(fround(fround(value - low) * inverse)), bottom, top),
     );
     const determinant = sw * sll - sl * sl;
-    if (!(determinant > 0)) continue;
+    if (hasMinima && !(determinant > 0)) continue;
     let scale = (sw * sxl - sx * sl) / determinant;
     let offset = (sll * sx - sl * sxl) / determinant;
-    if (offset > 0) [scale, offset] = [sxl / sll, 0];
+    if (!hasMinima || offset > 0) [scale, offset] = [sxl / sll, 0];
     const error = sxx - scale * sxl - offset * sx;
-    if (!(error < least) || !(scale > 0)) continue;
+    // Not of another sign than the range, nor NaN where all codes are 0.
+    if (!(error < least) || !(scale * span > 0)) continue;
     least = error;
     best = { scale: fround(scale), minimum: fround(-offset) };
   }
   return best;
-};
-
-/** The scale of a group around 0 of the least error among such; it may be negative. */
-const fitSigned: FitRun = (x, omega, { middle }, steps) => {
-  const extreme = x.reduce((one, value) => (Math.abs(value) > Math.abs(one) ? value : one), 0);
-  let [scale, most] = [0, 0];
-  for (const step of extreme === 0 ? [] : steps) {
-    const inverse = fround(-step / extreme);
-    const { sll, sxl } = sumsOf(x, omega, (value) =>
-      within(nearest(fround(value * inverse)), -middle, middle - 1),
-    );
-    if (!(sll > 0)) continue;
-    // What the fitted scale takes off the error.
-    const gain = (sxl * sxl) / sll;
-    if (!(gain > most)) continue;
-    most = gain;
-    scale = fround(sxl / sll);
-  }
-  return { scale, minimum: 0 };
-};
+}
 
 function errorOf(shape: GridShape, x: Float32Array, omega: Float32Array, group: GroupScale) {
   return sumOf(x.length, (i) => {
@@ -142,7 +132,7 @@ export function fitBlock(
     const [own, weights] = [x, omega].map((all) =>
       all.subarray(i * groupSize, (i + 1) * groupSize),
     );
-    return { own, weights, fit: (hasMinima ? fitRanged : fitSigned)(own, weights, shape, steps) };
+    return { own, weights, fit: fitRun(own, weights, shape, hasMinima, steps) };
   });
   const largest = (name: keyof Fit) =>
     runs.reduce((one, { fit }) => (Math.abs(fit[name]) > Math.abs(one) ? fit[name] : one), 0);
