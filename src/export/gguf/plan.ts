@@ -55,12 +55,13 @@ export function chooseTypes(
 ): Types {
   const { spec, weights } = model;
   const names = [...modelSites(spec).keys()].map((name) => `${name}.weight`);
+  const codes = new Map<string, GgufType>();
   const own = () => {
-    const types = new Set(names.map((name) => weights.get(name)!.dtype));
+    const plain = names.filter((name) => !codes.has(name));
+    const types = new Set(plain.map((name) => weights.get(name)!.dtype));
     const [only] = types;
     return types.size === 1 && (only === "F16" || only === "BF16") ? only : "F32";
   };
-  const codes = new Map<string, GgufType>();
   const keepCodes = (name: string) => {
     const leaf = leafOf(model, name);
     const type = leaf && typeOfCodes(leaf);
