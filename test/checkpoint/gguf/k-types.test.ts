@@ -130,6 +130,14 @@ test("blocks without a range, and columns that weigh nothing", () => {
   }
 });
 
+test("columns that weigh nothing beside others keep values near their own", () => {
+  const some = importance.map((weight, j) => (j % 32 === 3 ? weight : 0));
+  for (const name of NAMES) {
+    const found = decode(name, encode(name, rows, some));
+    assert.ok(errorOf(found) < 1.5 * errorOf(decode(name, encode(name, rows))), name);
+  }
+});
+
 test("zeros stay zeros where there are no minima", () => {
   const pruned = rows.map((value, i) => (i % 4 < 2 ? 0 : value));
   const found = decode("Q6_K", encode("Q6_K", pruned));
