@@ -132,9 +132,11 @@ test("blocks without a range, and columns that weigh nothing", () => {
 
 test("columns that weigh nothing beside others keep values near their own", () => {
   const some = importance.map((weight, j) => (j % 32 === 3 ? weight : 0));
+  const size = rows.reduce((sum, value) => sum + value * value, 0);
   for (const name of NAMES) {
-    const found = decode(name, encode(name, rows, some));
-    assert.ok(errorOf(found) < 1.5 * errorOf(decode(name, encode(name, rows))), name);
+    const share = errorOf(decode(name, encode(name, rows, some))) / size;
+    note(`${name}: with one column of 32 that weighs, errors are ${share.toExponential(1)}`);
+    assert.ok(share < 0.02, `${name}: ${share}`);
   }
 });
 
