@@ -7,7 +7,10 @@ import * as assert from "uvu/assert";
 import { openBackend } from "../../src/backends/index.js";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.js";
 import { readGgufHeader } from "../../src/checkpoint/gguf/header.js";
+import { readImportance } from "../../src/checkpoint/gguf/importance.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
+import { openDataset } from "../../src/datasets/dataset.js";
+import { PenjingError } from "../../src/errors.js";
 import { importanceMatrix } from "../../src/importance-matrix.js";
 import { BlockRunner, disposeBlock } from "../../src/models/decoder.js";
 import { loadBlock } from "../../src/models/load.js";
@@ -16,6 +19,7 @@ import { memoryFolder, memoryOutputFolder, memorySource } from "../../src/platfo
 import { takeSteps } from "../../src/steps.js";
 import { f32 } from "../../src/tensor.js";
 import { refused } from "../checkpoint/crafted.js";
+import { TYPE, writeGguf } from "../checkpoint/gguf/writer.js";
 import { scratch } from "../cli/program.js";
 import { CALIBRATION, compressFiles, storyFiles } from "../compress/stories.js";
 import {
@@ -210,6 +214,42 @@ test("an abort leaves nothing", async () => {
   }
   assert.is((error as Error).message, "enough");
   assert.equal(Object.keys(out.files), []);
+});
+
+test("a model that changes while it runs leaves nothing", async () => {
+  const out = memoryOutputFolder("out");
+  const checkUnchanged = async () => {
+    throw new PenjingError("model", "it was written to; run again.");
+  };
+  const model = { ...(await opened(storyFiles())), checkUnchanged };
+  const given = { model, out, calibration: CALIBRATION, samples: 2, length: 16 };
+  await refused(() => importanceMatrix(given).result(), /it was written to/);
+  assert.equal(Object.keys(out.files), []);
+});
+
+test("a dataset is read, and named", async () => {
+  const path = join(folder, "texts.jsonl");
+  const lines = [CALIBRATION.slice(0, 1500), CALIBRATION.slice(1500, 3000)];
+  writeFileSync(path, lines.map((text) => JSON.stringify({ text })).join("\n"));
+  const calibration = await openDataset(path);
+  const { read } = await gathered(await opened(storyFiles()), { calibration, samples: 4 });
+  assert.equal(read.datasets, [calibration.name]);
+  assert.is(read.means.size, 28);
+});
+
+test("entries of several experts are read, and those that saw no token have ones", async () => {
+  const sums = Float32Array.of(2, 4, 6, 0, 0, 0);
+  const tensors = [
+    { name: "blk.0.ffn_up_exps.weight.in_sum2", shape: [2, 3], type: TYPE.F32, values: sums },
+    {
+      ...{ name: "blk.0.ffn_up_exps.weight.counts", shape: [2, 1], type: TYPE.F32 },
+      values: Float32Array.of(4, 0),
+    },
+  ].map(({ values, ...tensor }) => ({ ...tensor, bytes: new Uint8Array(values.buffer) }));
+  const keys = { "general.type": ["string", "imatrix"] } as const;
+  const { means, chunks } = await readImportance(memorySource("i", writeGguf({ keys, tensors })));
+  assert.equal([...means.get("blk.0.ffn_up_exps.weight")!], [0.5, 1, 1.5, 1, 1, 1]);
+  assert.is(chunks, 0);
 });
 
 skipUnless(
