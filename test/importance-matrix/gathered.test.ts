@@ -32,7 +32,7 @@ import {
 import { leastConfig, tinyCheckpoint } from "../models/tiny.js";
 import { askProgram, hasModules, withoutPython } from "../oracles/oracles.js";
 import { note, skipUnless } from "../shared.js";
-import { gathered, opened } from "./matrices.js";
+import { gathered, LETTERS, opened } from "./matrices.js";
 
 const test = suite("importance matrices are gathered");
 const folder = scratch(test);
@@ -118,10 +118,6 @@ async function matricesOf(bytes: Uint8Array): Promise<string[]> {
   const found = tensors.filter(({ name, shape }) => name.startsWith("blk.") && shape.length === 2);
   return found.map(({ name, shape }) => `${name} ${shape[1]}`).sort();
 }
-
-const LETTERS = Array.from({ length: 600 }, (_, i) =>
-  String.fromCharCode(97 + ((i * 7 + (i >> 3)) % 26)),
-).join("");
 
 for (const family of [...WRITTEN, "llama", "mistral", "qwen2", "qwen3"]) {
   test(`${family}: an entry for each matrix that llama.cpp's file of it has`, async () => {

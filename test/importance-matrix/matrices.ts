@@ -18,6 +18,11 @@ import {
   withWeights,
 } from "../compress/stories.js";
 
+/** A text for the tokenizer of small models. */
+export const LETTERS = Array.from({ length: 600 }, (_, i) =>
+  String.fromCharCode(97 + ((i * 7 + (i >> 3)) % 26)),
+).join("");
+
 export interface Gathered {
   readonly bytes: Uint8Array;
   readonly read: Importance;
