@@ -1,7 +1,6 @@
 import type { Command } from "commander";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
-import type { WindowSettings } from "../importance-matrix/settings.js";
-import { WINDOW_SETTINGS } from "../importance-matrix/settings.js";
+import { WINDOW_SETTINGS, type WindowSettings } from "../importance-matrix/settings.js";
 import { type ImportanceMatrixResult, importanceMatrix } from "../importance-matrix.js";
 import type { BosMode } from "../models/bos.js";
 import { pick } from "../options.js";
@@ -74,7 +73,8 @@ async function run(name: string, flags: ImatrixFlags, signal: AbortSignal): Prom
     if (input !== undefined && !isStdin(input)) await refuseOverlap(out, input);
   }
   const { bos, force } = flags;
-  const given = { out, calibration, dataset: flags.calibration, bos, force, tokenizer, plugins };
+  const dataset = isStdin(flags.calibration) ? "standard input" : flags.calibration;
+  const given = { out, calibration, dataset, bos, force, tokenizer, plugins };
   const settings = pick(flags, Object.keys(WINDOW_SETTINGS)) as Partial<WindowSettings>;
   // Only now: a model on the hub may be a long download.
   const result = await onModel(name, flags, signal, (model) =>
