@@ -19,6 +19,8 @@ const PRUNERS: Readonly<Record<string, FlatRecipe>> = {
   sparsegpt: { method: "sparsegpt", refit: 10 },
   wanda: { method: "wanda", refit: 10 },
   admm: { method: "admm", refit: 10 },
+  "sparsegpt, turned heads": { method: "sparsegpt", refit: 10, rotate: { scope: "heads" } },
+  "admm, turned heads": { method: "admm", refit: 10, rotate: { scope: "heads" } },
   "sparsegpt, rotated (block)": { method: "sparsegpt", refit: 10, rotate: {} },
   armor: { method: "armor", options: { iterations: 500, learningRate: 1e-3 } },
 };

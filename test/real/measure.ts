@@ -118,6 +118,19 @@ async function scores(
   return { perplexity, stories, ...(beside && { kl: beside.kl }) };
 }
 
+/** How many matrices of a GGUF file are of which type. */
+async function typesOf(file: string): Promise<Record<string, number>> {
+  const { stdout } = await run(["inspect", file, "--json"]);
+  const { tensors } = JSON.parse(stdout) as {
+    tensors: readonly { readonly storedAs: string; readonly shape: readonly number[] }[];
+  };
+  const types: Record<string, number> = {};
+  for (const { storedAs } of tensors.filter(({ shape }) => shape.length === 2)) {
+    types[storedAs] = (types[storedAs] ?? 0) + 1;
+  }
+  return types;
+}
+
 function bytesBelow(path: string): number {
   if (!statSync(path).isDirectory()) return statSync(path).size;
   return readdirSync(path).reduce((sum, name) => sum + bytesBelow(join(path, name)), 0);
@@ -175,6 +188,7 @@ export async function measureRun(
   const result: RealResult = {
     ...(await scores(out, texts, against)),
     bytes: bytesBelow(out),
+    ...(isDithered && { types: await typesOf(out) }),
     minutes,
     ...usage,
   };

@@ -25,6 +25,8 @@ export interface RealResult {
   readonly kl?: number;
   /** Of the output's folder, or file. */
   readonly bytes: number;
+  /** How many matrices of a file are of which type. */
+  readonly types?: Readonly<Record<string, number>>;
   readonly minutes: number;
   /** Of processor time, of all threads together; absent where the system does not tell. */
   readonly coreMinutes?: number;
@@ -105,39 +107,36 @@ export const RUNS: readonly RealRun[] = [
   },
 ];
 
-/** The types of llama.cpp's files, its numbers for them, and what of ours has no more bytes. */
-const FILES: readonly (readonly [type: string, llama: number, bits: number, flags: string])[] = [
-  ["Q8_0", 7, 8, ""],
-  ["Q5_0", 8, 5, ""],
-  ["Q4_1", 3, 4, "--no-symmetric"],
-  ["Q4_0", 2, 4, ""],
-];
+/** llama.cpp's numbers for its types of files, from the largest on. */
+const LLAMA: Readonly<Record<string, number>> = {
+  ...{ Q8_0: 7, Q6_K: 18, Q4_K_M: 15, Q5_0: 8 },
+  ...{ Q4_1: 3, Q3_K_M: 12, Q4_0: 2, Q2_K: 10 },
+};
 
-/** llama.cpp's mixtures where no type of the same bytes is ours. */
-const MIXTURES: readonly (readonly [type: string, llama: number])[] = [
-  ["Q6_K", 18],
-  ["Q4_K_M", 15],
-  ["Q3_K_M", 12],
-  ["Q2_K", 10],
-];
+/**
+ * What of ours is held against them, at no more bytes: the file of the same type, and where there is none
+ * the largest that is smaller; below Q2_K, whose linears are mostly Q4_0, one with a smaller embedding.
+ */
+const OURS: Readonly<Record<string, string>> = {
+  "gptq Q8_0": "--bits 8 --embedding-bits 8",
+  "gptq Q5_0": "--bits 5 --embedding-bits 8",
+  "gptq Q4_1": "--bits 4 --no-symmetric --embedding-bits 8",
+  "gptq Q4_0": "--bits 4 --embedding-bits 8",
+  "gptq Q4_0, embedding Q5_0": "--bits 4 --embedding-bits 5",
+};
 
 const QUANTIZED_FLAGS = [
-  ...["--anchor", "0.5", "--anchor-residual", "0.5", "--statistics", "true-sequential"],
-  ...["--embedding-bits", "8", "--layout", "gguf"],
+  ...["--method", "gptq", "--layout", "gguf", "--statistics", "true-sequential"],
+  ...["--anchor", "0.5", "--anchor-residual", "0.5"],
 ] as const;
 
-/** Quantized models: llama.cpp's own, and ours with as many bytes. */
+/** Quantized models: llama.cpp's own, and ours. */
 export const QUANTIZED: readonly RealRun[] = [
-  ...[...FILES, ...MIXTURES].map(([type, llamaType]) => ({
+  ...Object.entries(LLAMA).map(([type, llamaType]) => ({
     ...{ name: `llama.cpp ${type}`, flags: [], llamaType, isDithered: true },
   })),
-  ...FILES.map(([type, , bits, flags]) => ({
-    name: `gptq ${type}`,
-    flags: [
-      ...["--method", "gptq", "--bits", String(bits), ...flags.split(" ").filter(Boolean)],
-      ...QUANTIZED_FLAGS,
-    ],
-    isDithered: true,
+  ...Object.entries(OURS).map(([name, flags]) => ({
+    ...{ name, flags: [...QUANTIZED_FLAGS, ...flags.split(" ")], isDithered: true },
   })),
 ];
 

@@ -31,7 +31,14 @@ const COSTS: readonly Column[] = [
 const sizeAs = (head: string): Column => [head, ({ bytes }) => `${(bytes / 1e6).toFixed(1)} MB`];
 const PRUNED = [...PERPLEXITIES, sizeAs("folder"), ...COSTS];
 const KL: Column = ["KL", ({ kl }) => kl?.toFixed(4) ?? ""];
-const ON_GRIDS = [KL, ...PERPLEXITIES, sizeAs("file"), ...COSTS];
+const TYPES: Column = [
+  "matrices",
+  ({ types = {} }) =>
+    Object.entries(types)
+      .map(([type, count]) => `${count} ${type}`)
+      .join(", "),
+];
+const ON_GRIDS = [KL, ...PERPLEXITIES, sizeAs("file"), TYPES, ...COSTS];
 
 function rowsOf(results: RecordedFigures["results"], names: readonly string[], of: typeof PRUNED) {
   const heads = ["", ...of.map(([head]) => head)];
