@@ -21,11 +21,11 @@ import { createGguf, ggufName } from "../checkpoint/gguf/write/file.js";
 import { withTokenizer } from "../checkpoint/overlay.js";
 import { closeCalibration, openCalibration } from "../compress/calibration.js";
 import { withEmbeddingRows } from "../compress/embedding-rows.js";
-import { Passes } from "../compress/pass.js";
+import { Passes, type Steps } from "../compress/pass.js";
 import { tokenise, type Windows } from "../compress/windows.js";
 import { PenjingError } from "../errors.js";
 import { isRotation } from "../extras.js";
-import { blockName, blockTensor, largestWeight, sitesOf } from "../model.js";
+import { blockTensor, largestWeight, sitesOf } from "../model.js";
 import { BOS } from "../models/bos.js";
 import { disposeBlock } from "../models/decoder.js";
 import { loadBlock } from "../models/load.js";
@@ -35,7 +35,7 @@ import type { OutputFolder } from "../platform/files.js";
 import { openOutput } from "../platform/overlap.js";
 import { openRegistry } from "../registry.js";
 import { pause } from "../run.js";
-import { disposeStatistics } from "../statistic.js";
+import { disposeStatistics, type Statistics } from "../statistic.js";
 import { columnSquares } from "../statistics/column-squares.js";
 import type {
   ImportanceMatrixEvent,
@@ -61,7 +61,7 @@ const ARGUMENTS: Arguments<ImportanceMatrixOptions> = {
 
 const CALL = "importanceMatrix";
 
-/** Sums of squares by the names of the weights that multiply them, as in "blk.0.attn_q.weight". */
+/** Sums of squares by names: those of weights that multiply what is squared, as "blk.0.attn_q.weight". */
 type Sums = Map<string, Float32Array>;
 
 /** The whole of `importanceMatrix`. */
@@ -88,6 +88,7 @@ export async function* importanceSteps(
     refuseRotated(model);
     const cure = "llama.cpp's quantizer takes no other, so choose a model of one of these";
     const { architecture } = architectureFor(model.spec.family, path, cure);
+    const weights = weightNames(model, architecture);
     const work = { largestWeight: largestWeight(model.spec) };
     lease = await Lease.open(options, work, registry.operations, signal);
     const windows = yield* tokenise(checkpoint, calibration, settings, model, options);
@@ -97,7 +98,7 @@ export async function* importanceSteps(
     yield* notes("model", checkpoint.notes);
     yield* notes("backend", lease.note === undefined ? [] : [lease.note]);
     yield* notes("calibration", windows.notes);
-    const sums = yield* gather({ model, architecture, lease, windows, settings, signal });
+    const sums = yield* gather({ model, weights, lease, windows, settings, signal });
     const { dataset = typeof calibration === "string" ? "calibration" : calibration.name } =
       options;
     const { samples } = windows;
@@ -139,7 +140,7 @@ function refuseRotated({ checkpoint, extras }: StoredModel): void {
 /** What a run is made of. */
 interface Gathering {
   readonly model: StoredModel;
-  readonly architecture: Architecture;
+  readonly weights: WeightNames;
   readonly lease: Lease;
   readonly windows: Windows;
   readonly settings: WindowSettings;
@@ -158,7 +159,7 @@ async function* gather(work: Gathering): AsyncGenerator<ImportanceMatrixEvent, S
 }
 
 async function* gatherBlocks(work: Gathering): AsyncGenerator<ImportanceMatrixEvent, Sums, void> {
-  const { model, architecture, lease, windows, settings, signal } = work;
+  const { model, weights, lease, windows, settings, signal } = work;
   const { backend } = lease;
   const { length: blocks } = model.spec.blocks;
   const embedded = await withEmbeddingRows(model, backend, signal);
@@ -166,32 +167,15 @@ async function* gatherBlocks(work: Gathering): AsyncGenerator<ImportanceMatrixEv
   const passes = new Passes(backend, calibration, signal, { columnSquares });
   const sums: Sums = new Map();
   try {
-    for (let layer = 0; layer < blocks; layer++) {
-      const block = await loadBlock(model, backend, layer, { dense: true, signal });
-      try {
-        const sites = sitesOf(block.spec);
-        const inputs = sites.filter(({ name, input }) => name === input);
-        const needs = new Map(inputs.map(({ name }) => [name, new Set([columnSquares.name])]));
-        const advance = layer + 1 < blocks;
-        const pass = passes.gather("calibrate", block, needs, { advance });
-        let step = await pass.next();
-        for (; !step.done; step = await pass.next()) {
-          const fraction = (layer + step.value.fraction) / blocks;
-          yield { type: "progress", block: layer, blocks, fraction };
-        }
-        const gathered = step.value;
-        try {
-          for (const { name, input } of sites) {
-            const { tensors } = gathered.get(input)!;
-            const values = (await backend.read(tensors[columnSquares.name])) as Float32Array;
-            for (const weight of namesOf(model, architecture, layer, name))
-              sums.set(weight, values);
-          }
-        } finally {
-          disposeStatistics(gathered.values());
-        }
-      } finally {
-        disposeBlock(block);
+    for (let block = 0; block < blocks; block++) {
+      const pass = gatherBlock(model, passes, block, block + 1 < blocks);
+      let step = await pass.next();
+      for (; !step.done; step = await pass.next()) {
+        const fraction = (block + step.value.fraction) / blocks;
+        yield { type: "progress", block, blocks, fraction };
+      }
+      for (const [site, values] of step.value) {
+        for (const weight of weights[block].get(site)!) sums.set(weight, values);
       }
     }
     return sums;
@@ -200,19 +184,53 @@ async function* gatherBlocks(work: Gathering): AsyncGenerator<ImportanceMatrixEv
   }
 }
 
-/** GGUF's names of a linear's weight. */
-function namesOf(
-  { spec, checkpoint }: StoredModel,
-  architecture: Architecture,
+/**
+ * The sums of a block's inputs, by the names of the sites that read them.
+ *
+ * @param advance whether the stream goes through the block for the next one
+ */
+async function* gatherBlock(
+  model: StoredModel,
+  passes: Passes,
   layer: number,
-  site: string,
-): string[] {
-  const names = ggmlNames(architecture, site);
-  if (names.length > 0) return names.map((name) => `blk.${layer}.${name}.weight`);
-  throw new PenjingError(
-    checkpoint.folder.path,
-    `llama.cpp has no name for the linear ${blockTensor(spec, layer, site)} of ${blockName(spec, layer)}; choose another model.`,
-  );
+  advance: boolean,
+): Steps<Sums> {
+  const { backend, signal } = passes;
+  const block = await loadBlock(model, backend, layer, { dense: true, signal });
+  let gathered = new Map<string, Statistics>();
+  try {
+    const sites = sitesOf(block.spec);
+    const wanted = new Set([columnSquares.name]);
+    const needs = new Map(sites.map(({ input }) => [input, wanted]));
+    gathered = yield* passes.gather("calibrate", block, needs, { advance });
+    const read = sites.map(async ({ name, input }) => {
+      const values = await backend.read(gathered.get(input)!.tensors[columnSquares.name]);
+      return [name, values as Float32Array] as const;
+    });
+    return new Map(await Promise.all(read));
+  } finally {
+    disposeStatistics(gathered.values());
+    disposeBlock(block);
+  }
+}
+
+/** GGUF's names of the linears' weights: of each block by the site's name, one or several. */
+type WeightNames = readonly ReadonlyMap<string, readonly string[]>[];
+
+function weightNames({ spec, checkpoint }: StoredModel, architecture: Architecture): WeightNames {
+  return spec.blocks.map((block, layer) => {
+    const named = sitesOf(block).map(({ name }) => {
+      const names = ggmlNames(architecture, name);
+      if (names.length === 0) {
+        throw new PenjingError(
+          checkpoint.folder.path,
+          `llama.cpp has no name for the linear ${blockTensor(spec, layer, name)}; choose another model.`,
+        );
+      }
+      return [name, names.map((own) => `blk.${layer}.${own}.weight`)] as const;
+    });
+    return new Map(named);
+  });
 }
 
 /** Writes the file. The caller commits or discards the output. */
