@@ -80,17 +80,22 @@ class Layer {
     return error;
   }
 
-  /** What `export` makes of dense weights. */
-  async encoded(type: string): Promise<number> {
+  /** What `export` makes of dense weights, with an importance matrix or without. */
+  async encoded(type: string, importance?: Float32Array): Promise<number> {
     const { weight, rows, cols } = this.given;
     const bytes = new Uint8Array((weight.length / 256) * BLOCKS[type].bytes);
-    K_ENCODERS[type](weight, bytes);
+    K_ENCODERS[type](weight, bytes, importance);
     const values = new Float32Array(weight.length);
     BLOCKS[type].decode(bytes, values);
     const made = this.backend.upload(values, [rows, cols]);
     const error = await this.errorOf(made);
     made.dispose();
     return error;
+  }
+
+  /** The mean square of each input, but for a factor. */
+  async importance(): Promise<Float32Array> {
+    return (await this.backend.read(this.squares)) as Float32Array;
   }
 
   dispose(): void {
@@ -102,7 +107,11 @@ for (const name of ["256x512", "768x768", "1024x1024"]) {
   sharedTest(test, `${name}: the sweep loses far less than what knows no inputs`, async () => {
     const layer = await Layer.open(name);
     const errors: Record<string, number> = {};
-    for (const type of TYPES) errors[`export, ${type}`] = await layer.encoded(type);
+    const importance = await layer.importance();
+    for (const type of TYPES) {
+      errors[`export, ${type}`] = await layer.encoded(type);
+      errors[`export by an importance matrix, ${type}`] = await layer.encoded(type, importance);
+    }
     for (const [way, [method, given]] of Object.entries(WAYS)) {
       errors[way] = await layer.quantized(method, given);
     }
@@ -119,6 +128,8 @@ for (const name of ["256x512", "768x768", "1024x1024"]) {
         errors[swept] < 0.7 * errors[plain],
         `${type}: ${errors[swept]} of ${errors[plain]}`,
       );
+      const weighed = errors[`export by an importance matrix, ${type}`];
+      assert.ok(errors[swept] < 0.9 * weighed, `${type}: ${errors[swept]} of ${weighed}`);
       assert.ok(errors[refined] < errors[swept], `${type}: refined ${errors[refined]}`);
     }
   });

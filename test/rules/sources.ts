@@ -28,7 +28,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["models", "open-backend"],
   ["export"],
   ["compress", "evaluate", "generate", "inspect"],
-  ["prune"],
+  ["prune", "importance-matrix"],
   ["index", "kit"],
   ["cli"],
 ];
