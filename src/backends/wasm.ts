@@ -76,8 +76,8 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
     () => backend,
   );
   const table = joinOperations([
-    { name: "reference", operations: withoutKernel, reason: "wasm has no kernel for it" },
     { name: "wasm", operations: { ...operations, ...forms } },
+    { name: "reference", operations: withoutKernel, reason: "wasm has no kernel for it" },
   ]);
   const backend: Backend = new HostBackend("wasm", storage, table, {
     arithmetic: ARITHMETICS[loaded.simd],
