@@ -134,7 +134,8 @@ function onwarn(warning) {
 
 /** Names of portable chunks that are not those of the modules that they begin with. */
 const chunkNames = {
-  ...{ index: "core", kit: "core", definition: "tokenizer" },
+  ...{ index: "core", kit: "core", definition: "tokenizer", gatherer: "importance-matrix" },
+  ...{ file: "gguf-file", header: "gguf-header" },
   // What the reader and the writer of GGUF files share.
   "sentence-pieces": "gguf-tables",
 };

@@ -43,6 +43,7 @@ export const CHECKPOINT = having(
 );
 export const OPEN_FOLDER = having("an open folder", ["list", "open"]);
 export const FOLDER = having("a folder's path, or an open folder", ["list", "open"], true);
+export const FILE = having("a file's path, or an open file", ["size", "read"], true);
 export const OUTPUT = having("a path, or an output folder", ["commit"], true);
 export const WORK = having("a path, or a work folder", ["list", "clear"], true);
 export const BACKEND = having(

@@ -7,6 +7,7 @@ import { addExport } from "./cli/export.js";
 import { learnFlags } from "./cli/flags.js";
 import { addGenerate } from "./cli/generate.js";
 import { pointAtHelp, tellDefaults } from "./cli/help.js";
+import { addImatrix } from "./cli/imatrix.js";
 import { addInspect } from "./cli/inspect.js";
 import { addMethods } from "./cli/methods.js";
 import { fileError } from "./platform/file-errors.js";
@@ -87,7 +88,8 @@ const program = tellDefaults(new Command("penjing"))
   .version(VERSION)
   .exitOverride();
 const commands = [
-  ...[addCompress, addDownload, addEvaluate, addExport, addGenerate, addInspect, addMethods],
+  ...[addCompress, addDownload, addEvaluate, addExport, addGenerate, addImatrix, addInspect],
+  addMethods,
 ];
 for (const add of commands) add(program, abort.signal);
 for (const command of program.commands) command.exitOverride();

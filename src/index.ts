@@ -96,6 +96,12 @@ export {
   openHubFolder,
 } from "./hub.js";
 export {
+  type ImportanceMatrixEvent,
+  type ImportanceMatrixOptions,
+  type ImportanceMatrixResult,
+  importanceMatrix,
+} from "./importance-matrix.js";
+export {
   type InspectEvent,
   type InspectOptions,
   type InspectResult,

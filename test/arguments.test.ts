@@ -33,6 +33,17 @@ const WRONG: readonly (readonly [string, readonly unknown[], RegExp])[] = [
     [{ model: "m", out: "o", force: "yes" }],
     /force is "yes", must be true or false/,
   ],
+  [
+    "exportModel",
+    [{ model: "m", out: "o", imatrix: 5 }],
+    /imatrix is 5, must be a file's path, or/,
+  ],
+  ["importanceMatrix", [], /^\[importanceMatrix\] model is missing/],
+  [
+    "importanceMatrix",
+    [{ model: "m", out: "i.gguf" }],
+    /calibration is missing; give a text, or a dataset/,
+  ],
   ["inspect", [], /^\[inspect\] source is missing/],
   ["inspect", ["m", { signal: true }], /^\[inspect\] signal is true, must be an AbortSignal/],
   ["openModel", [], /^\[openModel\] source is missing/],

@@ -9,6 +9,7 @@ import { compress } from "../src/compress.js";
 import { evaluatePerplexity } from "../src/evaluate.js";
 import { exportModel } from "../src/export.js";
 import { generate } from "../src/generate.js";
+import { importanceMatrix } from "../src/importance-matrix.js";
 import { inspect } from "../src/inspect.js";
 import { openModel } from "../src/models/open.js";
 import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
@@ -119,6 +120,11 @@ test("every long call keeps a deadline", async () => {
     evaluatePerplexity: (signal) => evaluatePerplexity({ model, text, backend, signal }).result(),
     generate: (signal) => generate({ model, prompt, backend, signal }).result(),
     pruneLinear: (signal) => pruneLinear({ ...shape, activations, backend, signal }),
+    importanceMatrix: (signal) =>
+      importanceMatrix({
+        ...{ model, calibration: CALIBRATION, backend, signal },
+        out: memoryOutputFolder("out"),
+      }).result(),
     compress: (signal) =>
       compress({
         model,

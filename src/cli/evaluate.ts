@@ -53,7 +53,10 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       .command("eval")
       .description("measure a model's perplexity on a text, or its accuracy on zero-shot tasks")
       .argument("<model>", MODEL_HELP)
-      .option("--text <file>", `what to score: ${TEXT_FILES}, or - for standard input`)
+      .option(
+        "--text <file>",
+        `what to score: ${TEXT_FILES}, or - for standard input (required without --tasks)`,
+      )
       .option("--text-column <name>", TEXT_COLUMN)
       .option(
         "--window <n>",
@@ -67,10 +70,13 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       .option("--low-memory", LOW_MEMORY)
       .option(
         "--tasks <list>",
-        "answer these in place of a text: piqa, winogrande, hellaswag, arc_easy, arc_challenge with commas between, or all",
+        "answer these in place of a text: piqa, winogrande, hellaswag, arc_easy, arc_challenge with commas between, or all (default: none)",
         (list: string) => list.split(","),
       )
-      .option("--data <folder>", "where the tasks' JSON Lines are, in it or one folder below")
+      .option(
+        "--data <folder>",
+        "where the tasks' JSON Lines are, in it or one folder below (required with --tasks)",
+      )
       .option("--limit <n>", "rows of each task at most (default: all)", number),
     "each window (auto: for families that need it)",
   );

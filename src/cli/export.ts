@@ -24,6 +24,7 @@ interface ExportFlags extends PrintOptions, BackendFlags, HubFlags, GgufFlags {
   readonly reconstruct?: boolean;
   readonly force?: boolean;
   readonly shardSize?: number;
+  readonly imatrix?: string;
 }
 
 const EXAMPLES = `
@@ -33,6 +34,7 @@ Examples:
   $ penjing export llama-24/ --layout cutlass+pad --out for-pytorch/
   $ penjing export llama-armor/ --reconstruct --out plain/
   $ penjing export llama-24/ --layout gguf --gguf-type Q8_0 --out llama-24.gguf
+  $ penjing export llama/ --layout gguf --gguf-type Q4_K_M --imatrix imatrix.gguf --out llama.gguf
 `;
 
 export function addExport(program: Command, signal: AbortSignal): void {
@@ -49,6 +51,10 @@ export function addExport(program: Command, signal: AbortSignal): void {
         "--shard-size <bytes>",
         "begin a new weights file after this many bytes (default: 5e9)",
         byteCount,
+      )
+      .option(
+        "--imatrix <file>",
+        "importance matrix for K types: what an error in each input of a linear weighs, as `penjing imatrix` or llama-imatrix writes it (default: none)",
       ),
   );
   withHubFlags(withGgufFlags(command))
@@ -64,10 +70,10 @@ async function run(
   flags: ExportFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const { out, layout, reconstruct, force, shardSize: shardBytes } = flags;
+  const { out, layout, reconstruct, force, imatrix, shardSize: shardBytes } = flags;
   const plugins = await loadPlugins(flags);
-  const options = { model, out, layout, reconstruct, force, shardBytes, plugins, signal };
-  const work = exportModel({ ...options, ...ggufOf(flags), ...backendOf(flags) });
+  const options = { model, out, layout, reconstruct, force, imatrix, shardBytes, signal };
+  const work = exportModel({ ...options, plugins, ...ggufOf(flags), ...backendOf(flags) });
   const progress = openProgress("export", flags);
   try {
     for await (const event of work) {

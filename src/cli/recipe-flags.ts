@@ -81,11 +81,15 @@ function methodOptions(): Map<string, string[]> {
   return owners;
 }
 
+/** Adds a flag for each option, under a prefix where one is given. */
+export function withOptionFlags(command: Command, specs: OptionSpecs, prefix?: string): Command {
+  for (const [name, spec] of Object.entries(specs)) command.addOption(flag(name, spec, prefix));
+  return command;
+}
+
 /** Adds the flags that say what a recipe would. */
 export function withRecipeFlags(command: Command): Command {
-  const add = (specs: OptionSpecs, prefix?: string) => {
-    for (const [name, spec] of Object.entries(specs)) command.addOption(flag(name, spec, prefix));
-  };
+  const add = (specs: OptionSpecs, prefix?: string) => withOptionFlags(command, specs, prefix);
   add(prune.options);
   add(TABLE_OPTIONS);
   command.option(

@@ -66,7 +66,7 @@ export interface WindowOptions {
 export async function* tokenise(
   checkpoint: Checkpoint,
   calibration: string | Dataset,
-  recipe: Settings,
+  recipe: Pick<Settings, "samples" | "length" | "sampling" | "seed">,
   { spec }: StoredModel,
   { bos: mode, signal }: WindowOptions = {},
 ): AsyncGenerator<TokenizeEvent, Windows, void> {

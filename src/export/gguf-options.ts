@@ -37,9 +37,15 @@ export const GGUF_ARGUMENTS: Arguments<GgufOptions> = {
  * @param layout that is written; undefined for the model's own
  * @throws PenjingError for options of GGUF files where another layout is written
  */
-export function refuseStray(options: GgufOptions, layout: string | undefined): void {
+export function refuseStray(
+  options: GgufOptions & { readonly imatrix?: unknown },
+  layout: string | undefined,
+): void {
   if (layout === GGUF) return;
-  for (const name of Object.keys(GGUF_ARGUMENTS) as (keyof GgufOptions)[]) {
+  for (const name of [
+    ...(Object.keys(GGUF_ARGUMENTS) as (keyof GgufOptions)[]),
+    "imatrix",
+  ] as const) {
     if (options[name] === undefined) continue;
     throw new PenjingError(
       name,

@@ -2,7 +2,7 @@ import type { ServedOperation } from "../backend.js";
 import type { BackendOptions } from "../backends/lease.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import type { LayoutName } from "../layouts/index.js";
-import type { OutputFolder } from "../platform/files.js";
+import type { ByteSource, OutputFolder } from "../platform/files.js";
 import type { PluginOptions } from "../plugin.js";
 import type { GgufOptions } from "./gguf-options.js";
 
@@ -33,6 +33,13 @@ export interface ExportOptions extends BackendOptions, PluginOptions, GgufOption
    * waits for files. @default "auto"
    */
   readonly backend?: BackendOptions["backend"] | undefined;
+  /**
+   * An importance matrix: what an error in each input of a linear weighs where a GGUF file has K types. The
+   * path of a file as `importanceMatrix` or llama-imatrix writes it, or the open file.
+   *
+   * @default none: errors weigh more where weights are large
+   */
+  readonly imatrix?: string | ByteSource | undefined;
   /** Bytes after which a new shard of weights begins. @default 5e9; of a GGUF file: none begins */
   readonly shardBytes?: number | undefined;
   /** Replace `out` when it exists. @default false */

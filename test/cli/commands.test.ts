@@ -279,7 +279,7 @@ test("inspect lists tensors of a folder and of a file", async () => {
 test("--help has examples, options with defaults, and the methods' options", async () => {
   const top = await penjing(["--help"]);
   assert.is(top.code, 0);
-  for (const command of ["compress", "eval", "generate", "inspect"]) {
+  for (const command of ["compress", "eval", "generate", "imatrix", "inspect"]) {
     assert.match(top.stdout, new RegExp(`^  ${command} `, "m"));
     const { stdout } = await penjing([command, "--help"]);
     assert.match(stdout, new RegExp(`^Examples:\\n  \\$ penjing ${command} `, "m"));

@@ -39,6 +39,7 @@ const MOMENTS: Readonly<Record<string, readonly (number | RegExp)[]>> = {
   "inspect, 10^5 tensors": [0.8],
   "eval, 40 MB of text": [/of the text read/],
   "eval, one word of 10 MB": [1.5],
+  "imatrix, 1024 wide": [/: block \d/],
   "compress, rotation": [/, rotate/],
   "compress, 10^5 tensors": [1.2],
   "compress, 10^4 overrides": [2],

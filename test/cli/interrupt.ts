@@ -94,6 +94,14 @@ export const COMMANDS: readonly Interruptible[] = [
     span: 4,
   },
   {
+    name: "imatrix, 1024 wide",
+    args: async (inputs, out) => [
+      ...["imatrix", await inputs.path("wide"), "--calibration", CALIBRATION],
+      ...["--samples", "16", "--length", "512", "--out", `${out}.gguf`],
+    ],
+    span: 4,
+  },
+  {
     name: "compress, small",
     args: async (_, out) => ["compress", MODEL, "--calibration", CALIBRATION, "--out", out],
     span: 2.5,
@@ -265,7 +273,7 @@ export function checkEnd(
     if (/what is done so far is kept/.test(stderr)) assert.equal(left, [partial], text);
     else assert.equal(left, [], text);
   } finally {
-    for (const path of [out, `${out}.partial`]) {
+    for (const path of [out, `${out}.partial`, `${out}.gguf`]) {
       if (existsSync(path)) rmSync(path, { recursive: true });
     }
   }

@@ -86,6 +86,7 @@ test("the portable core with its WASM is small", () => {
   const gguf = zipped(textOf(more("gguf")));
   const reader = new Set([...loaded, ...more("gguf"), ...more("exporter"), ...more("tokenizer")]);
   const writer = zipped(textOf(more("write-gguf", reader)));
+  const matrix = zipped(readFileSync(build("portable/importance-matrix.js")));
   const quantized = zipped(textOf(more("quantized")));
   const hub = zipped(readFileSync(build("portable/hub.js")));
   const parquet = zipped(readFileSync(build("portable/parquet.js")));
@@ -93,6 +94,7 @@ test("the portable core with its WASM is small", () => {
   told.set("what only `compress`", compressor).set("what only texts", tokenizer);
   told.set("what only chat templates", jinja);
   told.set("what only GGUF files", gguf).set("what only writing them", writer);
+  told.set("what only importance matrices", matrix);
   told.set("what only quantized", quantized);
   told.set("what only models on a hub", hub).set("what only Parquet", parquet);
   told.set("workerd.js", module).set("kernels.wasm", wasm);
@@ -102,6 +104,7 @@ test("the portable core with its WASM is small", () => {
       `what only compress loads: ${compressor}; ` +
       `what only texts need, the tokenizer: ${tokenizer}; ` +
       `what only chat templates need: ${jinja}; what only GGUF files need: ${gguf}, and what writing them: ${writer}; ` +
+      `what only importance matrices need: ${matrix}; ` +
       `what only quantized checkpoints need: ${quantized}; what only Parquet needs: ${parquet}; ` +
       `what only models on a hub: ${hub}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
@@ -126,7 +129,9 @@ test("the portable bundle imports nothing but its own files, and names no module
   const { packages, dynamic } = closure(build("portable/index.js"));
   assert.equal(packages, []);
   const backends = ["./kernels-relaxed.js", "./kernels.js", "./webgpu.js"];
-  const work = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
+  const matrix = "./importance-matrix.js";
+  const tasks = "./evaluator.js";
+  const work = ["./compressor.js", "./exporter.js", matrix, "./linear.js", "./recipe.js", tasks];
   const folders = [
     "./gguf.js",
     "./grid-rows.js",

@@ -12,9 +12,9 @@ const consumer = makeConsumer(test);
 /** What a user writes, and what must not compile. */
 const PROGRAM = `
 import {
-  type CompressOptions, compress, evaluatePerplexity, exportModel, generate, type LayoutName,
-  type MethodName, type OpenBackend, openBackend, openModel, packMatrix, pruneLinear, type Recipe,
-  PenjingError,
+  type CompressOptions, compress, evaluatePerplexity, exportModel, generate,
+  importanceMatrix, type LayoutName, type MethodName, type OpenBackend, openBackend, openModel,
+  packMatrix, pruneLinear, type Recipe, PenjingError,
 } from "penjing";
 import { definePlugin, type Method, PenjingError as KitError, type PruneOutcome } from "penjing/kit";
 
@@ -40,6 +40,7 @@ evaluatePerplexity({ model, text: "Once" });
 // The names that penjing has, and any that a plug-in brings.
 pruneLinear({ weight: new Float32Array(8), rows: 1, cols: 8, method: "my-method", sparsity: "3:8" });
 exportModel({ model: "m", out: "o", layout: name });
+importanceMatrix({ model: "m", out: "i.gguf", calibration: "text", sampling: "random" });
 packMatrix("my-layout", { weight: new Float32Array(8), rows: 1, cols: 8 });
 compress({ ...options, recipe: { method: "my-method", sparsity: 0.5, layout: "my-layout" } });
 export const complete: (recipe: Recipe) => string = ({ layout }) => layout;

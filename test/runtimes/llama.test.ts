@@ -12,7 +12,7 @@ import { tinyGguf } from "../checkpoint/gguf/models.js";
 import { writeGguf } from "../checkpoint/gguf/writer.js";
 import { MODEL, scratch } from "../cli/program.js";
 import { EVALUATION } from "../compress/stories.js";
-import { byteTokenizer, exportGguf, openTiny, WRITTEN } from "../export/gguf/exported.js";
+import { byteTokenizer, exportGguf, LONGER, openTiny, WRITTEN } from "../export/gguf/exported.js";
 import { losses } from "../losses.js";
 import { tinyGolden } from "../models/tiny-model.js";
 import { note, ran, skipUnless } from "../shared.js";
@@ -42,19 +42,6 @@ async function ownNll({ path, ids }: LlamaQuestion): Promise<number> {
     await running.close();
   }
 }
-
-const PHI3_ROPE = {
-  ...{ rope_type: "longrope", rope_theta: 10000, partial_rotary_factor: 0.75 },
-  ...{ short_factor: [1, 1.1, 1.3, 1.6, 2, 2.5], long_factor: [1, 2, 4, 6, 8, 9] },
-  original_max_position_embeddings: 512,
-};
-/** llama.cpp makes room for 256 positions at least, for which some models have another rope. */
-const LONGER: Readonly<Record<string, Record<string, unknown>>> = {
-  phi3: {
-    ...{ max_position_embeddings: 2048, original_max_position_embeddings: 512 },
-    rope_parameters: PHI3_ROPE,
-  },
-};
 
 const TYPES = ["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"];
 const TEXTS = [

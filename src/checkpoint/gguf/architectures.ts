@@ -74,12 +74,25 @@ export function configOf(keys: Keys, contents: Contents): Config {
   );
 }
 
-/** What a family is written as, and its name there; undefined where llama.cpp has nothing for it. */
-export function writtenAs(
+/**
+ * What a family is written as, and its name there.
+ *
+ * @param where the model, for messages
+ * @param cure what to do where llama.cpp has nothing for it
+ * @throws PenjingError for a family that llama.cpp has no architecture for
+ */
+export function architectureFor(
   family: string,
-): { readonly arch: string; readonly architecture: Architecture } | undefined {
+  where: string,
+  cure: string,
+): { readonly arch: string; readonly architecture: Architecture } {
   const found = Object.entries(ARCHITECTURES).find(([, one]) => one.families.includes(family));
-  return found && { arch: found[0], architecture: found[1] };
+  if (found) return { arch: found[0], architecture: found[1] };
+  const known = Object.values(ARCHITECTURES).flatMap(({ families }) => families);
+  throw new PenjingError(
+    where,
+    `it is a model of the family ${family}, for which there is no GGUF architecture here; families that can be written are ${known.sort().join(", ")}: ${cure}.`,
+  );
 }
 
 /**

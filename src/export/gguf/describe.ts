@@ -3,10 +3,9 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.js";
 import type { Contents } from "../../checkpoint/gguf/architectures/fields.js";
 import {
   ARCHITECTURE_KEY,
-  ARCHITECTURES,
+  architectureFor,
   changeOf,
   configOf,
-  writtenAs,
 } from "../../checkpoint/gguf/architectures.js";
 import type { Change } from "../../checkpoint/gguf/change.js";
 import { Keys, keysOfOrigin } from "../../checkpoint/gguf/keys.js";
@@ -37,28 +36,14 @@ export interface Described {
   readonly keys: KeyValues;
   readonly plan: Plan;
   readonly notes: readonly string[];
+  /** What an error in each column of a tensor weighs, by ggml's name of it. @default nothing is known */
+  readonly importance?: ReadonlyMap<string, Float32Array> | undefined;
   /** What llama.cpp's converter would do to a tensor, by ggml's name of it. */
   changeOf(name: string): Change | undefined;
 }
 
-/** Keys of a file that are made anew, or tell of its old weights. */
-const NOT_KEPT =
-  /^general\.(architecture|type|file_type|quantization_version|alignment)$|^quantize\./;
-
-/**
- * What a family is written as.
- *
- * @throws PenjingError for a family that llama.cpp has no architecture for
- */
-function architectureFor({ spec, checkpoint }: StoredModel) {
-  const found = writtenAs(spec.family);
-  if (found) return found;
-  const known = Object.values(ARCHITECTURES).flatMap(({ families }) => families);
-  throw new PenjingError(
-    checkpoint.folder.path,
-    `it is a model of the family ${spec.family}, for which there is no GGUF architecture here; families that can be written are ${known.sort().join(", ")}: choose another layout.`,
-  );
-}
+/** General keys of a file that are made anew. */
+const NOT_KEPT = /^general\.(architecture|type|file_type|quantization_version|alignment)$/;
 
 /**
  * Describes a model as a GGUF file, and reads the description back.
@@ -67,7 +52,11 @@ function architectureFor({ spec, checkpoint }: StoredModel) {
  */
 export async function describeGguf(model: StoredModel, asked: Asked): Promise<Described> {
   const { spec, checkpoint, layout } = model;
-  const { arch, architecture } = architectureFor(model);
+  const { arch, architecture } = architectureFor(
+    spec.family,
+    checkpoint.folder.path,
+    "choose another layout",
+  );
   const config = plainConfig(checkpoint.config, layout) as Record<string, unknown>;
   const { keys: told, factors = {}, notes = [] } = architecture.tell(spec, config);
   const types = chooseTypes(model, asked);

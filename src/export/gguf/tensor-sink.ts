@@ -4,7 +4,7 @@ import { type Change, type Doing, doing } from "../../checkpoint/gguf/change.js"
 import { typeNamed } from "../../checkpoint/gguf/types.js";
 import { ENCODERS, firstOverflow } from "../../checkpoint/gguf/write/encode.js";
 import type { GgufWriter } from "../../checkpoint/gguf/write/file.js";
-import { K_ENCODERS } from "../../checkpoint/gguf/write/k-types.js";
+import { type EncodeKBlocks, K_ENCODERS } from "../../checkpoint/gguf/write/k-types.js";
 import { PenjingError } from "../../errors.js";
 import { elementsOf, type Planned } from "./plan.js";
 import { isQuantized } from "./types.js";
@@ -19,12 +19,16 @@ export class TensorSink {
   /** Rows that wait until all that are put in order together are there. */
   private waiting: Uint8Array[] = [];
 
-  /** @param change what llama.cpp's converter would do to the tensor */
+  /**
+   * @param change what llama.cpp's converter would do to the tensor
+   * @param importance what an error in each column weighs, where the type heeds it
+   */
   constructor(
     private readonly writer: GgufWriter,
     private readonly planned: Planned,
     change: Change | undefined,
     private readonly where: string,
+    private readonly importance?: Float32Array,
   ) {
     const { type, shape } = planned;
     const { weights, bytes } = typeNamed(type);
@@ -75,8 +79,8 @@ export class TensorSink {
     }
     const { weights, bytes: blockBytes } = typeNamed(type);
     const bytes = new Uint8Array((values.length / weights) * blockBytes);
-    const encode = ENCODERS[type] ?? K_ENCODERS[type];
-    encode(values, bytes);
+    const encode: EncodeKBlocks = ENCODERS[type] ?? K_ENCODERS[type];
+    encode(values, bytes, this.importance);
     const block = firstOverflow(type, bytes, blockBytes);
     if (block < 0) return bytes;
     const own = values.subarray(block * weights, (block + 1) * weights);

@@ -7,8 +7,8 @@ import {
   createGguf,
   type GgufFileOptions,
   type GgufWriter,
+  ggufName,
 } from "../../checkpoint/gguf/write/file.js";
-import { PenjingError } from "../../errors.js";
 import { readLargeModel, type StoredModel } from "../../models/stored.js";
 import type { OutputFolder } from "../../platform/files.js";
 import { openOutput } from "../../platform/overlap.js";
@@ -18,13 +18,11 @@ import { GGUF, type GgufOptions } from "../gguf-options.js";
 import type { ExportEvent, ExportOptions, ExportResult } from "../options.js";
 import type { Tools } from "../ranges.js";
 import { type Asked, type Described, describeGguf } from "./describe.js";
+import { withImportance } from "./importance.js";
 import { countQuantized, elementsOf, type Planned } from "./plan.js";
 import { TensorSink } from "./tensor-sink.js";
 import { ggufTypeNamed, linearTypesNamed } from "./types.js";
 import { leafOf, type Piece, readLeaf, turnedValues, valuesOf } from "./values.js";
-
-/** The name of the file in an output folder that is not on disk. */
-const USUAL_NAME = "model.gguf";
 
 /** The whole of `exportModel` with the layout "gguf", its arguments checked and the model open. */
 export async function* exportGguf(
@@ -41,7 +39,7 @@ export async function* exportGguf(
     const registry = openRegistry(options.plugins);
     const model = await readLargeModel(checkpoint, registry, signal);
     await pause(signal);
-    const described = await describeGguf(model, asked);
+    const described = await withImportance(await describeGguf(model, asked), model, options);
     const { plan, notes } = described;
     lease = await Lease.open(options, { largestWeight: 0 }, registry.operations, signal);
     const { backend } = lease;
@@ -94,12 +92,7 @@ export function askedOf({ ggufType, ggufEmbedding, ggufPre: pre }: GgufOptions):
  * @throws PenjingError for a path that does not end in .gguf
  */
 export function nameOf(out: string | OutputFolder): string {
-  if (typeof out !== "string") return USUAL_NAME;
-  if (/\.gguf$/i.test(out)) return out.split(/[/\\]/).at(-1)!;
-  throw new PenjingError(
-    out,
-    `the layout ${GGUF} makes a file, whose name ends in .gguf; give such a name, as in "${out.replace(/[/\\]+$/, "")}.gguf".`,
-  );
+  return ggufName(out, "model.gguf", `the layout ${GGUF} makes a file`);
 }
 
 /** What was written, if the output is committed. */
@@ -193,7 +186,9 @@ class GgufJob {
 
   private sinkOf(planned: Planned): TensorSink {
     const change = this.described.changeOf(planned.name);
-    return new TensorSink(this.writer, planned, change, this.model.checkpoint.folder.path);
+    const { path } = this.model.checkpoint.folder;
+    const importance = this.described.importance?.get(planned.name);
+    return new TensorSink(this.writer, planned, change, path, importance);
   }
 
   /** Writes a weight whose codes its type holds; false for any other. */

@@ -130,6 +130,16 @@ test("blocks without a range, and columns that weigh nothing", () => {
   }
 });
 
+test("columns that weigh nothing beside others keep values near their own", () => {
+  const some = importance.map((weight, j) => (j % 32 === 3 ? weight : 0));
+  const size = rows.reduce((sum, value) => sum + value * value, 0);
+  for (const name of NAMES) {
+    const share = errorOf(decode(name, encode(name, rows, some))) / size;
+    note(`${name}: with one column of 32 that weighs, errors are ${share.toExponential(1)}`);
+    assert.ok(share < 0.02, `${name}: ${share}`);
+  }
+});
+
 test("zeros stay zeros where there are no minima", () => {
   const pruned = rows.map((value, i) => (i % 4 < 2 ? 0 : value));
   const found = decode("Q6_K", encode("Q6_K", pruned));

@@ -39,6 +39,19 @@ const SAID: Readonly<Record<string, Config>> = {
   smollm3: { no_rope_layers: [1, 1, 1] },
 };
 
+const PHI3_ROPE = {
+  ...{ rope_type: "longrope", rope_theta: 10000, partial_rotary_factor: 0.75 },
+  ...{ short_factor: [1, 1.1, 1.3, 1.6, 2, 2.5], long_factor: [1, 2, 4, 6, 8, 9] },
+  original_max_position_embeddings: 512,
+};
+/** llama.cpp makes room for 256 positions at least, for which some models have another rope. */
+export const LONGER: Readonly<Record<string, Config>> = {
+  phi3: {
+    ...{ max_position_embeddings: 2048, original_max_position_embeddings: 512 },
+    rope_parameters: PHI3_ROPE,
+  },
+};
+
 /** The families whose small models have an architecture in llama.cpp. */
 export const WRITTEN = [
   ...["gemma3_text", "gpt2", "gpt_neox", "granite", "granitemoehybrid", "olmo2", "phi3"],

@@ -45,6 +45,22 @@ interface Part {
   isFinished: boolean;
 }
 
+/**
+ * The name of a file that is written to a path, or into an output folder.
+ *
+ * @param usual its name in an output folder that is not on disk
+ * @param what says what is made, for messages
+ * @throws PenjingError for a path that does not end in .gguf
+ */
+export function ggufName(out: string | OutputFolder, usual: string, what: string): string {
+  if (typeof out !== "string") return usual;
+  if (/\.gguf$/i.test(out)) return out.split(/[/\\]/).at(-1)!;
+  throw new PenjingError(
+    out,
+    `${what}, whose name ends in .gguf; give such a name, as in "${out.replace(/[/\\]+$/, "")}.gguf".`,
+  );
+}
+
 /** Cuts tensors into files in order: a file ends when the next tensor would exceed the limit. */
 function planParts(entries: readonly GgufEntry[], shardBytes: number): GgufEntry[][] {
   const parts: GgufEntry[][] = [[]];

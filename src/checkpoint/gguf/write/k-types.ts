@@ -68,15 +68,24 @@ function take(values: Float32Array, at: number): void {
   for (let i = 0; i < K_BLOCK; i++) x[i] = values[at + i];
 }
 
-/** Weighs the errors of a block's runs; where all of a run's weigh nothing, they weigh the same. */
-function weigh(runs: readonly Span[], weightOf: (i: number, run: Span) => number): void {
-  for (const run of runs) {
+/** What errors weigh at least in columns that are said to matter less, as a share of their run's mean. */
+const LEAST_SHARE = 1e-6;
+
+/**
+ * Weighs the errors of a block's runs; where all of a run's weigh nothing, they weigh the same.
+ *
+ * @param least share of a run's mean that each weighs. @default 0
+ */
+function weigh(runs: readonly Span[], weightOf: (i: number) => number, least = 0): void {
+  for (const { start, end } of runs) {
     let sum = 0;
-    for (let i = run.start; i < run.end; i++) {
-      omega[i] = weightOf(i, run);
+    for (let i = start; i < end; i++) {
+      omega[i] = weightOf(i);
       sum += omega[i];
     }
-    if (!(sum > 0)) omega.fill(1, run.start, run.end);
+    if (!(sum > 0)) omega.fill(1, start, end);
+    const floor = (least * sum) / (end - start);
+    if (floor > 0) for (let i = start; i < end; i++) omega[i] = Math.max(omega[i], floor);
   }
 }
 
@@ -84,7 +93,8 @@ function weigh(runs: readonly Span[], weightOf: (i: number, run: Span) => number
 function weighRanged(importance: Float32Array | undefined, column: number): void {
   if (importance) {
     const spread = 2 * meanSquare({ start: 0, end: K_BLOCK });
-    weigh(RUNS_OF_32, (i) => importance[column + i] * Math.sqrt(spread + x[i] * x[i]));
+    const weightOf = (i: number) => importance[column + i] * Math.sqrt(spread + x[i] * x[i]);
+    weigh(RUNS_OF_32, weightOf, LEAST_SHARE);
     return;
   }
   for (const run of RUNS_OF_32) {
@@ -302,8 +312,10 @@ export const K_ENCODERS: Readonly<Record<string, EncodeKBlocks>> = {
     });
   },
   Q6_K(values, bytes, importance) {
-    const weighSigned = (given: Float32Array | undefined, column: number) =>
-      weigh(RUNS_OF_16, (i) => (given ? given[column + i] : x[i] * x[i]));
+    const weighSigned = (given: Float32Array | undefined, column: number) => {
+      if (given) weigh(RUNS_OF_16, (i) => given[column + i], LEAST_SHARE);
+      else weigh(RUNS_OF_16, (i) => x[i] * x[i]);
+    };
     eachBlock(values, 210, importance, weighSigned, (to) => {
       encodeSigned(bytes, to);
       writeSix(bytes, to);
