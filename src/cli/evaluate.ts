@@ -55,7 +55,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       .argument("<model>", MODEL_HELP)
       .option(
         "--text <file>",
-        `what to score: ${TEXT_FILES}, or - for standard input (required without --tasks)`,
+        `what to score: ${TEXT_FILES}, or - for standard input (default: none, with --tasks)`,
       )
       .option("--text-column <name>", TEXT_COLUMN)
       .option(
@@ -75,7 +75,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       )
       .option(
         "--data <folder>",
-        "where the tasks' JSON Lines are, in it or one folder below (required with --tasks)",
+        "where the tasks' JSON Lines are, in it or one folder below (default: none, with a text)",
       )
       .option("--limit <n>", "rows of each task at most (default: all)", number),
     "each window (auto: for families that need it)",
