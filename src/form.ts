@@ -14,6 +14,9 @@ export type Structure =
 /** Float types that weights have. */
 export type FloatName = "f32" | "f16" | "bf16";
 
+/** Types of ggml whose blocks are of 256 weights. */
+export type KTypeName = "Q4_K" | "Q5_K" | "Q6_K";
+
 /** What a value is. */
 export type Numbers =
   | { readonly kind: "float"; readonly dtype: FloatName }
@@ -29,7 +32,13 @@ export type Numbers =
       /** Columns that share a scale. @default the whole row */
       readonly groupSize?: number | undefined;
       readonly symmetric: boolean;
-    };
+    }
+  /**
+   * Codes u as a type of ggml has them, in blocks of 256 columns. Q4_K and Q5_K: u * s - m, with s and m
+   * for every 32 columns, which are 0 to 63 times two halves that a block has. Q6_K: (u - 32) * s, with s
+   * for every 16 columns, -128 to 127 times a half that a block has.
+   */
+  | { readonly kind: "k-type"; readonly type: KTypeName };
 
 /**
  * A matrix that is held as values in places. Its parts, by name:
@@ -39,8 +48,11 @@ export type Numbers =
  *   indices  of n:m alone, u8 [rows, bytes]: for each value of a row its column within its m, in
  *            ceil(log2 m) bits, the lowest bits of a byte first; every row begins at a byte. Of 2:4
  *            these are the codes of layouts/two-four.ts
- *   scales   of a grid alone, f32 [rows, groups]
+ *   scales   s of a grid and a K type alone, f32 [rows, groups]
  *   zeros    of a grid that is not symmetric alone, u8 [rows, groups]
+ *   minima   m of Q4_K and Q5_K alone, f32 [rows, groups]
+ *   units    of a K type alone, f32 [rows, blocks]: the half that a block's scales are multiples of; with
+ *            minima [rows, 2 * blocks], behind each that of the minima
  *
  * @typeParam Part what stands for a part: a tensor on a backend, the name of one in a file, an array
  */

@@ -1,7 +1,8 @@
 /** What quantizers share: their options, a grid to fill, and its refinement. */
 import type { GridOptions, GridTensors } from "./backends/operations/fit-scales.js";
 import { groupCount } from "./backends/operations/fit-scales.js";
-import type { Leaf, MatrixShape } from "./form.js";
+import type { Leaf, MatrixShape, Numbers } from "./form.js";
+import { K_BLOCK, K_TYPES } from "./forms/k-type.js";
 import { partRules } from "./forms/leaf.js";
 import type { LinearProblem, PruneOutcome } from "./method.js";
 import type { NumberSpec, OptionSpecs, OptionsOf } from "./options.js";
@@ -35,6 +36,13 @@ export const GRID_OPTIONS = {
     default: true,
     description: "try other scales for a group than the one that spans it",
   },
+  kType: {
+    kind: "choice",
+    values: ["Q4_K", "Q5_K", "Q6_K"],
+    otherwise: "those three say",
+    description:
+      "the grid of this type of GGUF, in the place of what bits, groupSize and symmetric say",
+  },
 } as const satisfies OptionSpecs;
 
 /** @param sweeps by default */
@@ -63,14 +71,17 @@ export type GridChoice = OptionsOf<typeof GRID_OPTIONS>;
 /** The form of a quantized matrix, without its parts. */
 export function gridForm(
   shape: MatrixShape,
-  { bits, groupSize, symmetric }: Pick<GridChoice, "bits" | "groupSize" | "symmetric">,
+  { bits, groupSize, symmetric, kType }: Omit<GridChoice, "search">,
 ): Leaf<undefined> {
   const size = groupSize === "row" ? undefined : groupSize;
+  const numbers: Numbers = kType
+    ? { kind: "k-type", type: kType }
+    : { kind: "grid", bits, groupSize: size, symmetric };
   const leaf = {
     kind: "leaf",
     shape,
     structure: { kind: "dense" },
-    numbers: { kind: "grid", bits, groupSize: size, symmetric },
+    numbers,
     parts: new Map<string, undefined>(),
   } as const;
   return { ...leaf, parts: new Map(partRules(leaf).map(({ name }) => [name, undefined])) };
@@ -85,9 +96,20 @@ export interface OpenGrid {
 /** Takes tensors for the grid of a layer. The caller disposes them, or gives them away. */
 export function openGrid(
   { backend, weight, mask, scaleType = "f16" }: LinearProblem,
-  { bits, groupSize: size, symmetric, search }: GridChoice,
+  { bits, groupSize: size, symmetric, search, kType }: GridChoice,
 ): OpenGrid {
   const [rows, cols] = [rowsOf(weight), colsOf(weight)];
+  if (kType) {
+    const { hasMinima, ...own } = K_TYPES[kType];
+    const [groups, blocks] = [cols / own.groupSize, cols / K_BLOCK];
+    const grid = {
+      codes: backend.zeros([rows, cols], "u8"),
+      scales: backend.zeros([rows, groups]),
+      minima: hasMinima ? backend.zeros([rows, groups]) : undefined,
+      units: backend.zeros([rows, hasMinima ? 2 * blocks : blocks]),
+    };
+    return { grid, options: { ...own, scaleType, search, mask } };
+  }
   const groupSize = size === "row" ? Math.max(1, cols) : size;
   const groups = groupCount(cols, groupSize);
   const grid = {
@@ -98,19 +120,19 @@ export function openGrid(
   return { grid, options: { bits, groupSize, scaleType, search, mask } };
 }
 
-export function disposeGrid({ codes, scales, zeros }: GridTensors): void {
-  for (const tensor of [codes, scales, zeros]) tensor?.dispose();
+export function disposeGrid(grid: GridTensors): void {
+  for (const tensor of Object.values(grid)) tensor?.dispose();
 }
 
 /** What a quantizer gives: its grid as a leaf, and the mask that it was given. */
 export function gridOutcome(
   { backend, weight, mask: given }: LinearProblem,
-  { codes, scales, zeros }: GridTensors,
+  { codes, ...others }: GridTensors,
   choice: GridChoice,
   { figures, notes }: Pick<PruneOutcome, "figures" | "notes">,
 ): PruneOutcome {
   const shape = [rowsOf(weight), colsOf(weight)] as const;
-  const tensors: Record<string, Tensor | undefined> = { values: codes, scales, zeros };
+  const tensors: Record<string, Tensor | undefined> = { values: codes, ...others };
   const form = gridForm(shape, choice);
   const parts = new Map([...form.parts.keys()].map((name) => [name, tensors[name]!]));
   let mask: Tensor;

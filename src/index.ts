@@ -80,7 +80,7 @@ export {
   type ExportResult,
   exportModel,
 } from "./export.js";
-export type { FloatName, Leaf, MatrixShape, Numbers, Structure } from "./form.js";
+export type { FloatName, KTypeName, Leaf, MatrixShape, Numbers, Structure } from "./form.js";
 export {
   type GenerateEvent,
   type GenerateOptions,

@@ -1,16 +1,28 @@
 // Puts rows of a matrix on a grid, and back.
 
-import { codeOf, fitGroup, fitGroupScratch, groupSizeOf, mostOf, zeroOf } from "../lib/grid";
+import {
+  codeOf,
+  fitGroup,
+  fitGroupScratch,
+  groupSizeOf,
+  minimumOf,
+  mostOf,
+  spanOf,
+  unitsBytes,
+  zeroOf,
+} from "../lib/grid";
+import { fitBlock, fitBlockScratch } from "../lib/grid-blocks";
 
 /** Bytes of scratch for `fitScales`. */
 export function fitScalesScratch(groupSize: i32): usize {
-  return fitGroupScratch(groupSize);
+  return max(fitGroupScratch(groupSize), fitBlockScratch());
 }
 
 /**
  * @param w f32 [rows, cols]; codes and mask likewise, u8, mask 0 where all are kept
  * @param omega f32 [cols]
- * @param scales f32 [rows, groups]; zeros likewise, u8, 0 of symmetric grids
+ * @param scales f32 [rows, groups]; zeros likewise, u8, and minima, f32, each 0 where there are none
+ * @param units f32 [rows, cols / 256], with minima twice as many; 0 where there are none
  * @param grid as in lib/grid.ts
  */
 export function fitScales(
@@ -21,31 +33,41 @@ export function fitScales(
   codes: usize,
   scales: usize,
   zeros: usize,
+  minima: usize,
+  units: usize,
   mask: usize,
   grid: usize,
   scratch: usize,
 ): void {
   const size = groupSizeOf(grid);
+  const span = spanOf(grid);
   const most = mostOf(grid);
   for (let r = 0; r < rows; r++) {
     for (let first = 0; first < cols; first += size) {
       const n = min(size, cols - first);
       const at = <usize>first << 2;
       const maskAt = mask ? mask + <usize>first : 0;
-      fitGroup(n, w + at, omega + at, maskAt, grid, scratch, scales, zeros);
+      if (units == 0) fitGroup(n, w + at, omega + at, maskAt, grid, scratch, scales, zeros);
+      else if (first % span == 0) {
+        const unitAt = units + unitsBytes(first, minima);
+        fitBlock(w + at, omega + at, maskAt, size, grid, scratch, scales, minima, unitAt);
+      }
       const scale = load<f32>(scales);
       const zero = zeroOf(grid, zeros, 0);
+      const minimum = minimumOf(minima, 0);
       for (let j = first; j < first + n; j++) {
         const isKept = mask == 0 || load<u8>(mask + <usize>j) != 0;
-        const code = isKept ? codeOf(load<f32>(w + (<usize>j << 2)), scale, zero, most) : zero;
-        store<u8>(codes + <usize>j, <u8>code);
+        const x = load<f32>(w + (<usize>j << 2)) + minimum;
+        store<u8>(codes + <usize>j, <u8>(isKept ? codeOf(x, scale, zero, most) : zero));
       }
       scales += 4;
       if (zeros) zeros++;
+      if (minima) minima += 4;
     }
     w += <usize>cols << 2;
     codes += <usize>cols;
     if (mask) mask += <usize>cols;
+    if (units) units += unitsBytes(cols, minima);
   }
 }
 
@@ -56,6 +78,7 @@ export function fromGrid(
   codes: usize,
   scales: usize,
   zeros: usize,
+  minima: usize,
   grid: usize,
   out: usize,
 ): void {
@@ -64,13 +87,15 @@ export function fromGrid(
     for (let first = 0; first < cols; first += size) {
       const scale = load<f32>(scales);
       const zero = zeroOf(grid, zeros, 0);
+      const minimum = minimumOf(minima, 0);
       for (let j = min(size, cols - first); j > 0; j--) {
-        store<f32>(out, (<f32>load<u8>(codes) - zero) * scale);
+        store<f32>(out, (<f32>load<u8>(codes) - zero) * scale - minimum);
         codes++;
         out += 4;
       }
       scales += 4;
       if (zeros) zeros++;
+      if (minima) minima += 4;
     }
   }
 }

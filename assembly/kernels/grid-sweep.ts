@@ -3,12 +3,23 @@
 //
 // Within a block a row is finished before the next begins, as in column-sweep.ts.
 
-import { codeOf, fitGroup, fitGroupScratch, groupSizeOf, mostOf, zeroOf } from "../lib/grid";
+import {
+  codeOf,
+  fitGroup,
+  fitGroupScratch,
+  groupSizeOf,
+  minimumOf,
+  mostOf,
+  spanOf,
+  unitsBytes,
+  zeroOf,
+} from "../lib/grid";
+import { fitBlock, fitBlockScratch } from "../lib/grid-blocks";
 import { subtractScaled } from "../lib/simd";
 
 /** Bytes of scratch for `gridSweepBlock`. */
 export function gridSweepScratch(groupSize: i32): usize {
-  return fitGroupScratch(groupSize);
+  return max(fitGroupScratch(groupSize), fitBlockScratch());
 }
 
 /**
@@ -18,7 +29,8 @@ export function gridSweepScratch(groupSize: i32): usize {
  * @param w f32 [rows, cols] from column 0; codes and mask likewise, u8, mask 0 where all are kept
  * @param u the block's first diagonal element
  * @param omega f32 [cols]: what the error of a column weighs
- * @param scales f32 [rows, groups]; zeros likewise, u8, 0 of symmetric grids
+ * @param scales f32 [rows, groups]; zeros likewise, u8, and minima, f32, each 0 where there are none
+ * @param units f32 [rows, cols / 256], with minima twice as many; 0 where there are none
  * @param errors f32 [rows, width], written
  * @param grid as in lib/grid.ts
  * @returns the sum of e² / 2
@@ -34,6 +46,8 @@ export function gridSweepBlock(
   codes: usize,
   scales: usize,
   zeros: usize,
+  minima: usize,
+  units: usize,
   mask: usize,
   errors: usize,
   grid: usize,
@@ -41,6 +55,7 @@ export function gridSweepBlock(
 ): f64 {
   const ld = <usize>cols << 2;
   const size = groupSizeOf(grid);
+  const span = spanOf(grid);
   const most = mostOf(grid);
   const groups = max(1, (cols + size - 1) / size);
   let loss: f64 = 0;
@@ -50,18 +65,25 @@ export function gridSweepBlock(
       const group = j / size;
       const at = w + (<usize>j << 2);
       const scaleAt = scales + (<usize>group << 2);
-      if (j % size == 0) {
+      if (j % span == 0) {
         const maskAt = mask ? mask + <usize>j : 0;
         const weights = omega + (<usize>j << 2);
-        const zeroAt = zeros ? zeros + <usize>group : 0;
-        fitGroup(min(size, cols - j), at, weights, maskAt, grid, scratch, scaleAt, zeroAt);
+        if (units) {
+          const minimumAt = minima ? minima + (<usize>group << 2) : 0;
+          const unitAt = units + unitsBytes(j, minima);
+          fitBlock(at, weights, maskAt, size, grid, scratch, scaleAt, minimumAt, unitAt);
+        } else {
+          const zeroAt = zeros ? zeros + <usize>group : 0;
+          fitGroup(min(size, cols - j), at, weights, maskAt, grid, scratch, scaleAt, zeroAt);
+        }
       }
       const scale = load<f32>(scaleAt);
       const zero = zeroOf(grid, zeros, group);
+      const minimum = minimumOf(minima, group);
       const x = load<f32>(at);
       const isKept = mask == 0 || load<u8>(mask + <usize>j) != 0;
-      const code = isKept ? codeOf(x, scale, zero, most) : zero;
-      const value = (code - zero) * scale;
+      const code = isKept ? codeOf(x + minimum, scale, zero, most) : zero;
+      const value = (code - zero) * scale - minimum;
       const row = u + <usize>i * (ld + 4);
       const error = (x - value) / load<f32>(row);
       store<u8>(codes + <usize>j, <u8>code);
@@ -75,6 +97,8 @@ export function gridSweepBlock(
     if (mask) mask += <usize>cols;
     scales += <usize>groups << 2;
     if (zeros) zeros += <usize>groups;
+    if (minima) minima += <usize>groups << 2;
+    if (units) units += unitsBytes(cols, minima);
     errors += <usize>width << 2;
   }
   return loss / 2;

@@ -1,8 +1,9 @@
 // Coordinate descent over codes and scales of a grid, over one block of columns. The gradient of the
 // columns after the block is updated by its caller, in one matrix product with the changes.
 
-import { codeOf, groupSizeOf, mostOf, roundScale, zeroOf } from "../lib/grid";
-import { addScaled, nmadd, subtractScaled } from "../lib/simd";
+import { codeOf, groupSizeOf, minimumOf, mostOf, roundScale, unitsBytes, zeroOf } from "../lib/grid";
+import { unitScale } from "../lib/grid-blocks";
+import { addScaled, subtractRows, subtractScaled } from "../lib/simd";
 
 /** Columns of a group, at most, whose scale is refined: LARGEST_REFINED of operations/refine-grid.ts. */
 const LARGEST: i32 = 128;
@@ -16,7 +17,8 @@ export function refineGridScratch(width: i32): usize {
  * @param start the block's first column, of `width`
  * @param gradient f32 [rows, cols] from column 0; codes and mask likewise, u8, mask 0 where all are kept
  * @param h the block's first diagonal element
- * @param scales f32 [rows, groups]; zeros likewise, u8, 0 of symmetric grids
+ * @param scales f32 [rows, groups]; zeros likewise, u8, and minima, f32, each 0 where there are none
+ * @param units f32 [rows, cols / 256], with minima twice as many; 0 where there are none
  * @param changes f32 [rows, width], written: what the values of the block changed by
  * @param grid as in lib/grid.ts
  * @returns what the objective falls by
@@ -31,6 +33,8 @@ export function refineGridBlock(
   codes: usize,
   scales: usize,
   zeros: usize,
+  minima: usize,
+  units: usize,
   mask: usize,
   changes: usize,
   grid: usize,
@@ -53,12 +57,19 @@ export function refineGridBlock(
       fall += refineCodes(
         i, end, g, h, ld,
         codes + <usize>start, mask ? mask + <usize>start : 0, load<f32>(scaleAt), zero,
-        changes, grid,
+        minimumOf(minima, group), changes, grid,
       );
       if (first >= start && groupEnd - first <= LARGEST) {
-        fall += refineScale(
-          i, end, g, h, ld, codes + <usize>start, scaleAt, zero, changes, grid, scratch,
-        );
+        const unitAt = units ? units + unitsBytes(first, minima) : 0;
+        // The scale, and then the minimum.
+        const count = minima ? 2 : 1;
+        for (let shared = 0; shared < count; shared++) {
+          fall += refineShared(
+            i, end, g, h, ld, codes + <usize>start, zero,
+            shared ? minima + (<usize>group << 2) : scaleAt, shared != 0,
+            unitAt ? unitAt + (<usize>shared << 2) : 0, minima != 0, changes, grid, scratch,
+          );
+        }
       }
       // Earlier columns are done; later ones of the block follow.
       const rest = <usize>end << 2;
@@ -71,6 +82,8 @@ export function refineGridBlock(
     if (mask) mask += <usize>cols;
     scales += <usize>groups << 2;
     if (zeros) zeros += <usize>groups;
+    if (minima) minima += <usize>groups << 2;
+    if (units) units += unitsBytes(cols, minima);
     changes += <usize>width << 2;
   }
   return fall;
@@ -87,6 +100,7 @@ function refineCodes(
   mask: usize,
   scale: f32,
   zero: f32,
+  minimum: f32,
   changes: usize,
   grid: usize,
 ): f64 {
@@ -98,10 +112,10 @@ function refineCodes(
     const row = h + <usize>j * ld;
     const curvature = load<f32>(row + at);
     if (!(curvature > 0) || (mask != 0 && load<u8>(mask + <usize>j) == 0)) continue;
-    const before = (<f32>load<u8>(codes + <usize>j) - zero) * scale;
+    const before = (<f32>load<u8>(codes + <usize>j) - zero) * scale - minimum;
     const slope = load<f32>(g + at);
-    const code = codeOf(before + slope / curvature, scale, zero, most);
-    const change = (code - zero) * scale - before;
+    const code = codeOf(before + slope / curvature + minimum, scale, zero, most);
+    const change = (code - zero) * scale - minimum - before;
     if (change == 0) continue;
     const gained = <f64>change * (2 * <f64>slope - <f64>change * <f64>curvature);
     if (!(gained > 0)) continue;
@@ -113,16 +127,33 @@ function refineCodes(
   return fall;
 }
 
-/** The scale of a group that stands whole in the block, at its columns [begin, end). */
-function refineScale(
+/** What a value changes by with 1 of what its group shares. */
+// @ts-ignore: decorator
+@inline
+function levelOf(code: usize, zero: f32, isMinimum: bool): f32 {
+  if (isMinimum) return -1;
+  return <f32>load<u8>(code) - zero;
+}
+
+/**
+ * What the values of a group share that stands whole in the block, at its columns [begin, end): its scale or,
+ * where `isMinimum`, what is taken off all of them. In a grid with minima g follows in these columns too.
+ *
+ * @param sharedAt where it stands
+ * @param unitAt what it is a multiple of; 0 in a grid without units
+ */
+function refineShared(
   begin: i32,
   end: i32,
   g: usize,
   h: usize,
   ld: usize,
   codes: usize,
-  scaleAt: usize,
   zero: f32,
+  sharedAt: usize,
+  isMinimum: bool,
+  unitAt: usize,
+  hasMinima: bool,
   changes: usize,
   grid: usize,
   scratch: usize,
@@ -131,55 +162,29 @@ function refineScale(
   memory.fill(scratch, 0, <usize>(end - begin) << 2);
   let linear: f64 = 0;
   for (let j = begin; j < end; j++) {
-    const level = <f32>load<u8>(codes + <usize>j) - zero;
+    const level = levelOf(codes + <usize>j, zero, isMinimum);
     if (level == 0) continue;
     linear += <f64>level * <f64>load<f32>(g + (<usize>j << 2));
     addScaled(end - begin, level, h + <usize>j * ld + skip, scratch);
   }
   let square: f64 = 0;
   for (let j = begin; j < end; j++) {
-    const level = <f32>load<u8>(codes + <usize>j) - zero;
+    const level = levelOf(codes + <usize>j, zero, isMinimum);
     square += <f64>level * <f64>load<f32>(scratch + (<usize>(j - begin) << 2));
   }
   if (!(square > 0)) return 0;
-  const before = load<f32>(scaleAt);
-  const scale = roundScale(<f32>(<f64>before + linear / square), grid);
-  const step = scale - before;
+  const before = load<f32>(sharedAt);
+  const wanted = <f32>(<f64>before + linear / square);
+  const after = unitAt ? unitScale(load<f32>(unitAt), wanted, hasMinima) : roundScale(wanted, grid);
+  const step = after - before;
   const gained = <f64>step * (2 * linear - <f64>step * square);
   if (!(gained > 0)) return 0;
-  store<f32>(scaleAt, scale);
+  store<f32>(sharedAt, after);
   for (let j = begin; j < end; j++) {
     const at = changes + (<usize>j << 2);
-    store<f32>(at, load<f32>(at) + step * (<f32>load<u8>(codes + <usize>j) - zero));
+    const level = levelOf(codes + <usize>j, zero, isMinimum);
+    store<f32>(at, load<f32>(at) + step * level);
   }
+  if (hasMinima) subtractScaled(end - begin, step, scratch, g + skip);
   return gained;
-}
-
-/** y [n] -= factors [count] times rows of x [count, n], which are `ld` bytes apart. */
-function subtractRows(n: i32, count: i32, factors: usize, x: usize, ld: usize, y: usize): void {
-  for (; n >= 16; n -= 16) {
-    let a = v128.load(y);
-    let b = v128.load(y, 16);
-    let c = v128.load(y, 32);
-    let d = v128.load(y, 48);
-    let row = x;
-    for (let j = 0; j < count; j++) {
-      const factor = v128.load32_splat(factors + (<usize>j << 2));
-      a = nmadd(factor, v128.load(row), a);
-      b = nmadd(factor, v128.load(row, 16), b);
-      c = nmadd(factor, v128.load(row, 32), c);
-      d = nmadd(factor, v128.load(row, 48), d);
-      row += ld;
-    }
-    v128.store(y, a);
-    v128.store(y, b, 16);
-    v128.store(y, c, 32);
-    v128.store(y, d, 48);
-    x += 64;
-    y += 64;
-  }
-  if (n == 0) return;
-  for (let j = 0; j < count; j++) {
-    subtractScaled(n, load<f32>(factors + (<usize>j << 2)), x + <usize>j * ld, y);
-  }
 }

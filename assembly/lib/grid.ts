@@ -1,6 +1,6 @@
-// Matrices on a grid: (u - z) * s with a code u, and a scale s and a zero point z for every group of
-// columns of a row. All of it in f32 and in one order, without fused multiply-adds, so that every build
-// and the reference choose the same scales and codes.
+// Matrices on a grid: (u - z) * s - m with a code u, and a scale s, a zero point z and a minimum m for
+// every group of columns of a row. All of it in f32 and in one order, without fused multiply-adds, so that
+// every build and the reference choose the same scales and codes.
 //
 // What holds for a whole grid stands in memory, at the addresses below from its own on.
 
@@ -8,11 +8,12 @@ import { sumLanes } from "./simd";
 
 const GROUP_SIZE: usize = 0; // i32: columns of a group
 const MOST: usize = 4; // f32: the largest code
-const MIDDLE: usize = 8; // f32: the zero point of a symmetric grid, else below 0
+const MIDDLE: usize = 8; // f32: the zero point of a grid that has none of its own
 const DROPPED: usize = 12; // i32: bits of an f32 that a scale does not have
 const LEAST: usize = 16; // f32: the least size of a scale
 const FACTORS: usize = 20; // i32: how many candidates there are
-const FIRST_FACTOR: usize = 24; // f32 [FACTORS]
+const SPAN: usize = 24; // i32: columns whose scales are fitted together
+const FIRST_FACTOR: usize = 28; // f32 [FACTORS]
 
 /** The scale of a group of zeros. */
 const SMALLEST_HALF: f32 = 1.0 / 16384.0;
@@ -33,7 +34,49 @@ export function mostOf(grid: usize): f32 {
 // @ts-ignore: decorator
 @inline
 export function zeroOf(grid: usize, zeros: usize, group: i32): f32 {
-  return zeros ? <f32>load<u8>(zeros + <usize>group) : load<f32>(grid, MIDDLE);
+  return zeros ? <f32>load<u8>(zeros + <usize>group) : middleOf(grid);
+}
+
+/** The zero point of a grid that has none of its own. */
+// @ts-ignore: decorator
+@inline
+export function middleOf(grid: usize): f32 {
+  return load<f32>(grid, MIDDLE);
+}
+
+/** Columns whose scales are fitted together: a group, or 256 in a grid with units. */
+// @ts-ignore: decorator
+@inline
+export function spanOf(grid: usize): i32 {
+  return load<i32>(grid, SPAN);
+}
+
+/** How many candidates there are. */
+// @ts-ignore: decorator
+@inline
+export function factorsOf(grid: usize): i32 {
+  return load<i32>(grid, FACTORS);
+}
+
+/** What makes a candidate. */
+// @ts-ignore: decorator
+@inline
+export function factorOf(grid: usize, i: i32): f32 {
+  return load<f32>(grid + (<usize>i << 2), FIRST_FACTOR);
+}
+
+/** The minimum of a group; 0 where there are none. */
+// @ts-ignore: decorator
+@inline
+export function minimumOf(minima: usize, group: i32): f32 {
+  return minima ? load<f32>(minima + (<usize>group << 2)) : 0;
+}
+
+/** Bytes of a row of units. */
+// @ts-ignore: decorator
+@inline
+export function unitsBytes(cols: i32, minima: usize): usize {
+  return <usize>(cols >> 8) << (minima ? 3 : 2);
 }
 
 /** The code nearest to x; 0 of NaN. */
@@ -89,7 +132,7 @@ export function fitGroup(
     low = min<f32>(low, value);
     high = max<f32>(high, value);
   }
-  const middle = load<f32>(grid, MIDDLE);
+  const middle = middleOf(grid);
   const most = mostOf(grid);
   const largest = max<f32>(-low, high);
   if (largest == 0) {
@@ -101,12 +144,11 @@ export function fitGroup(
   const point: f32 = zero ? codeOf(-low, span, 0, most) : middle;
   let bestScale = roundScale(span, grid);
   let bestZero = point;
-  const factors = load<i32>(grid, FACTORS);
+  const factors = factorsOf(grid);
   if (factors > 0) {
     let least = errorOf(padded, scratch, weights, bestScale, bestZero, most);
     for (let i = 0; i < factors; i++) {
-      const factor = load<f32>(grid + (<usize>i << 2), FIRST_FACTOR);
-      const size = roundScale(factor * span, grid);
+      const size = roundScale(factorOf(grid, i) * span, grid);
       if (zero == 0) {
         const errors = errorsOfSigns(padded, scratch, weights, size, point, most, least);
         const plus = f32x4.extract_lane(errors, 0);
@@ -158,7 +200,7 @@ function errorOf(n: i32, x: usize, weights: usize, scale: f32, zero: f32, most: 
 /** Levels as codes: from 0 to the largest. The results of NaN are not used. */
 // @ts-ignore: decorator
 @inline
-function clamped(levels: v128, tops: v128): v128 {
+export function clamped(levels: v128, tops: v128): v128 {
   return f32x4.pmax(f32x4.splat(0), f32x4.pmin(levels, tops));
 }
 

@@ -69,3 +69,32 @@ export function addScaled(n: i32, factor: f32, x: usize, y: usize): void {
     y += 4;
   }
 }
+
+/** y [n] -= factors [count] times rows of x [count, n], which are `ld` bytes apart. */
+export function subtractRows(n: i32, count: i32, factors: usize, x: usize, ld: usize, y: usize): void {
+  for (; n >= 16; n -= 16) {
+    let a = v128.load(y);
+    let b = v128.load(y, 16);
+    let c = v128.load(y, 32);
+    let d = v128.load(y, 48);
+    let row = x;
+    for (let j = 0; j < count; j++) {
+      const factor = v128.load32_splat(factors + (<usize>j << 2));
+      a = nmadd(factor, v128.load(row), a);
+      b = nmadd(factor, v128.load(row, 16), b);
+      c = nmadd(factor, v128.load(row, 32), c);
+      d = nmadd(factor, v128.load(row, 48), d);
+      row += ld;
+    }
+    v128.store(y, a);
+    v128.store(y, b, 16);
+    v128.store(y, c, 32);
+    v128.store(y, d, 48);
+    x += 64;
+    y += 64;
+  }
+  if (n == 0) return;
+  for (let j = 0; j < count; j++) {
+    subtractScaled(n, load<f32>(factors + (<usize>j << 2)), x + <usize>j * ld, y);
+  }
+}

@@ -1,7 +1,6 @@
 import type { Backend } from "../backend.js";
 import { nearest, PenjingError } from "../errors.js";
 import { openAuto, type Workload } from "./auto.js";
-import { openReference } from "./reference.js";
 import { checkWasmOptions, type WasmOptions } from "./wasm/options.js";
 import { openWasm } from "./wasm.js";
 
@@ -12,9 +11,9 @@ type Open = (options?: WasmOptions) => Promise<Backend>;
 
 /** How to open each backend, by name; `auto` is not one of them. */
 export const backends: Readonly<Record<string, Open>> = {
-  reference: openReference,
+  // Loaded when first opened: chunks of their own in the portable bundle, WebGPU's with its shaders.
+  reference: async () => (await import("./reference.js")).openReference(),
   wasm: openWasm,
-  // Loaded when first opened: with its shaders it is a chunk of its own in the portable bundle.
   webgpu: async () => (await import("./webgpu.js")).openWebGpu(),
 } satisfies Record<Exclude<BackendName, "auto">, Open>;
 

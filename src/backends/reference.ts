@@ -9,7 +9,7 @@ import { joinOperations } from "./table.js";
 
 /**
  * Every operation in plain TypeScript with float64 accumulation, written to be read. They work on
- * any host tensor, so other host backends start from them and override what they do faster.
+ * any host tensor, so other backends take those that they have nothing faster for.
  */
 export const referenceOperations: Omit<Operations, keyof FormOperations> = operations;
 

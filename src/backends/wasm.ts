@@ -4,7 +4,6 @@ import { loadThreading } from "../platform/node-modules.js";
 import { formOperations } from "./forms.js";
 import { HostBackend } from "./host.js";
 import { WasmStorage } from "./memory.js";
-import { referenceOperations } from "./reference.js";
 import { joinOperations } from "./table.js";
 import { blocksClaim } from "./wasm/block-diagonal.js";
 import { denseClaim, plain } from "./wasm/dense.js";
@@ -16,6 +15,7 @@ import { ThreadPool } from "./wasm/pool.js";
 import { sandwichClaim } from "./wasm/sandwich.js";
 import { describeShape, tune } from "./wasm/tune.js";
 import { twoFourClaim } from "./wasm/two-four.js";
+import * as withoutKernel from "./wasm/without-kernel.js";
 
 /** Everything below this address belongs to the module's static data and kernel tables. */
 const FIRST_TENSOR = 2 ** 20;
@@ -76,7 +76,7 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
     () => backend,
   );
   const table = joinOperations([
-    { name: "reference", operations: referenceOperations, reason: "wasm has no kernel for it" },
+    { name: "reference", operations: withoutKernel, reason: "wasm has no kernel for it" },
     { name: "wasm", operations: { ...operations, ...forms } },
   ]);
   const backend: Backend = new HostBackend("wasm", storage, table, {

@@ -117,10 +117,14 @@ export function withRecipeFlags(command: Command): Command {
   for (const [name, owners] of methodOptions()) {
     const specs: OptionSpec[] = owners.map((owner) => ALL[owner].options[name]);
     const usual = [...new Set(specs.map(defaultText))].join(" or ");
-    const text = `of ${owners.join(", ")}: see below (default: ${usual})`;
+    const text = `of ${owners.join(", ")}: see below`;
     const [spec] = specs;
-    if (spec.kind === "number") command.option(`${flagOf(name)} <n>`, text, parserOf(spec));
-    else command.option(flagOf(name, "no"), `of ${owners.join(", ")}: see below`);
+    const isFlag = spec.kind === "flag";
+    const option = new Option(
+      flagOf(name, isFlag ? "no" : "") + PLACEHOLDERS[spec.kind],
+      isFlag ? text : `${text} (default: ${usual})`,
+    );
+    command.addOption(spec.kind === "number" ? option.argParser(parserOf(spec)) : option);
   }
   return command;
 }

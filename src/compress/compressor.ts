@@ -87,7 +87,12 @@ export async function* compressSteps(
     await pause(signal);
     const modelNotes = notesOf(model, options);
     const linears = prunableLayers(model.spec);
-    const steps = await planRecipe(recipe, model.spec, linears, registry, signal, tablesIn(model));
+    const gridOf =
+      recipe.layout === GGUF
+        ? (await import("./gguf-grids.js")).gridsOf(model, options)
+        : undefined;
+    const more = { tables: tablesIn(model), gridOf };
+    const steps = await planRecipe(recipe, model.spec, linears, registry, signal, more);
     await pause(signal);
     const compared = comparer(steps, registry);
     const twice = compared !== undefined;

@@ -53,11 +53,19 @@ export async function planGguf(
   const described = await describeGguf({ ...model, checkpoint, forms }, asked);
   for (const [weight, form] of made) {
     const tensor = described.plan.tensors.find(({ source }) => source?.name === weight);
-    const isGrid = form.kind === "leaf" && form.numbers.kind === "grid";
+    if (form.kind !== "leaf") continue;
+    const { numbers } = form;
     const isTable = weight === embeddingName(model) || weight === headName(model);
     const option = isTable ? "ggufEmbedding" : "ggufType";
     const wanted = isTable ? asked.embedding : asked.linear;
-    if (tensor && isGrid) refuseCodes(weight, form as GridLeaf, tensor.type, { option, wanted });
+    if (tensor && numbers.kind === "grid") {
+      refuseCodes(weight, form as GridLeaf, tensor.type, { option, wanted });
+    } else if (tensor && numbers.kind === "k-type" && tensor.type !== numbers.type) {
+      throw new PenjingError(
+        option,
+        `${weight}: ${tensor.type} does not hold codes of ${numbers.type}; choose ${numbers.type}, or leave it out.`,
+      );
+    }
   }
   const lost = described.plan.tensors.filter(
     ({ source, type }) =>

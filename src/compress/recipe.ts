@@ -21,7 +21,14 @@ import { DEFAULT_IGNORE } from "./globs.js";
 import { openCompressRegistry } from "./registry.js";
 import { SETTINGS, type Settings } from "./settings.js";
 import { refuseTurnedTables, tablesOf } from "./tables.js";
-import type { ReadStep, StepOverride, StepReach, Transform, TransformKind } from "./transform.js";
+import type {
+  PlanTarget,
+  ReadStep,
+  StepOverride,
+  StepReach,
+  Transform,
+  TransformKind,
+} from "./transform.js";
 import { type StepSpecs, transforms, transformsOf } from "./transforms/index.js";
 
 /** A step: its name with its options, and the layers that it acts on beside them. */
@@ -246,7 +253,7 @@ export function stepsOf({ steps }: Recipe, registry = openCompressRegistry()): R
  *
  * @param layers name and [outFeatures, inFeatures] of every linear that could be pruned
  * @param registry what the call knows. @default what is built in
- * @param tables what embedding and head are called. @default as the family does
+ * @param more what embedding and head are called, by default as the family does, and the grids of a file
  * @throws PenjingError when the model does not allow a step, or a glob matches nothing; the signal's
  *   reason when it was aborted
  */
@@ -256,18 +263,18 @@ export async function planRecipe(
   layers: ReadonlyMap<string, readonly number[]>,
   registry = openCompressRegistry(),
   signal?: AbortSignal,
-  tables = tablesOf(spec),
+  more: Partial<Pick<PlanTarget, "tables" | "gridOf">> = {},
 ): Promise<Transform[]> {
   const steps = stepsOf(recipe, registry);
   const kinds = [...new Set(steps.map(({ kind }) => kind))];
   const rest = pacer(signal);
+  const given = { tables: tablesOf(spec), ...more, spec, layers, layout: recipe.layout, rest };
   const planned: Transform[] = [];
   for (const [i, kind] of kinds.entries()) {
     const later = steps.filter((step) => kinds.indexOf(step.kind) > i);
     const own = steps.filter((step) => step.kind === kind);
     const before = new Map(planned.flatMap((one) => [...one.layers]));
-    const { layout } = recipe;
-    planned.push(await kind.plan(own, { spec, layers, tables, later, before, layout, rest }));
+    planned.push(await kind.plan(own, { ...given, later, before }));
   }
   refuseTurnedTables(planned);
   return planned;

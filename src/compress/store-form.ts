@@ -25,7 +25,7 @@ export function scaleTypeOf(dtype: StoredDType): HalfFormat {
  * The tensors that a form is stored as.
  *
  * @param named the form with their names
- * @param dtype of its floats
+ * @param dtype of its values where they are floats; what stands beside codes is F32
  */
 export async function storeForm(
   backend: Backend,
@@ -51,7 +51,7 @@ async function storeLeaf(
   const stored: FinishedTensor[] = [];
   for (const [part, tensor] of parts) {
     const isCode = tensor.dtype === "u8";
-    const type = isCode ? "U8" : part === "scales" ? "F32" : dtype;
+    const type = isCode ? "U8" : part === "values" ? dtype : "F32";
     const bytes = isCode ? backend.read(tensor) : downloadFloats(backend, tensor, type);
     stored.push({
       name: names.get(part)!,

@@ -2,7 +2,7 @@
 import { PenjingError } from "../errors.js";
 import { type DecoderSpec, outerTensors } from "../model.js";
 import { embeddingName, headName, type StoredModel } from "../models/stored.js";
-import { type NumberSpec, resolveOptions } from "../options.js";
+import { definedOnly, type NumberSpec, resolveOptions } from "../options.js";
 import { rtn } from "../quantizers/rtn.js";
 import type { LayerPlan } from "./solve.js";
 import type {
@@ -81,7 +81,7 @@ export function planTables(
       }
       plan.set(table, {
         method: rtn,
-        options: resolveOptions(rtn.options, { bits, weighted: false }, where),
+        options: definedOnly(resolveOptions(rtn.options, { bits, weighted: false }, where)),
         sparsity: { kind: "unstructured", ratio: 0 },
         anchor: 0,
         anchorResidual: 0,

@@ -88,6 +88,9 @@ export interface Tables {
   readonly head: string;
 }
 
+/** Options of quantizers that choose the grid of a linear; undefined where the recipe's own do. */
+export type GridOf = (layer: string) => Readonly<Record<string, OptionValue>> | undefined;
+
 /** What a kind plans for. */
 export interface PlanTarget {
   readonly spec: DecoderSpec;
@@ -101,6 +104,8 @@ export interface PlanTarget {
   readonly before: ReadonlyMap<string, LayerPlan>;
   /** The name of the layout that the output is stored in. */
   readonly layout: string;
+  /** The grids that the types of a GGUF file ask for. @default the recipe's own */
+  readonly gridOf?: GridOf | undefined;
   /** Lets timers run now and then, and throws when the run is to stop. */
   readonly rest: () => Promise<void>;
 }

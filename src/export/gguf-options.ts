@@ -11,7 +11,8 @@ export interface GgufOptions {
    * one of llama.cpp's mixtures Q4_K_M and Q4_K_S, in which some linears have more bits than Q4_K. Vectors
    * are F32. Matrices whose rows are no whole blocks of 256 have Q5_0, Q5_1 and Q8_0 in the place of the K
    * types, and those whose rows are none of 32 stay F16. Weights that a quantizer put on a grid that the
-   * type has keep their codes; others are quantized, by llama.cpp's plain rules but for the K types.
+   * type has keep their codes; others are quantized, by llama.cpp's plain rules but for the K types. What
+   * `compress` quantizes for a file of K types is put on their grids to begin with.
    *
    * @default for each weight on a grid the smallest type that keeps its codes, and else its dtype
    */

@@ -6,13 +6,17 @@ import { blocks } from "./blocks.js";
 import { dense } from "./dense.js";
 import { float } from "./float.js";
 import { grid } from "./grid.js";
+import { kType } from "./k-type.js";
 import { nOfM } from "./n-of-m.js";
 import type { NumberRules, PartRule, StructureRules } from "./rules.js";
 
 /** The rules of every structure, by kind. */
 const structures: Readonly<Record<string, StructureRules<never>>> = { dense, "n:m": nOfM, blocks };
 /** The rules of all numbers, by kind. */
-const numbers: Readonly<Record<string, NumberRules<never>>> = { float, grid };
+const numbers: Readonly<Record<string, NumberRules<never>>> = {
+  ...{ float, grid },
+  "k-type": kType,
+};
 
 export const STRUCTURE_KINDS: readonly string[] = Object.keys(structures);
 export const NUMBER_KINDS: readonly string[] = Object.keys(numbers);
@@ -27,7 +31,10 @@ function rulesOf({ structure, numbers: held }: Pick<Leaf<unknown>, "structure" |
 /** Why a leaf of known kinds cannot be, its parts aside; undefined when it can. A sentence's part. */
 export function leafRefusal(leaf: Leaf<unknown>): string | undefined {
   const { structureRules, numberRules } = rulesOf(leaf);
-  return structureRules.refusal(leaf.structure, leaf.shape) ?? numberRules.refusal(leaf.numbers);
+  return (
+    structureRules.refusal(leaf.structure, leaf.shape) ??
+    numberRules.refusal(leaf.numbers, leaf.shape)
+  );
 }
 
 /** The parts that a leaf must have, its values first. */

@@ -30,8 +30,8 @@ export interface StructureRules<Kind> {
 export interface NumberRules<Kind> {
   /** As in "bf16". */
   describe(numbers: Kind): string;
-  /** Why there are no such numbers; undefined when there are. Completes "<what>: ". */
-  refusal(numbers: Kind): string | undefined;
+  /** Why no matrix of this shape has such numbers; undefined when one can. Completes "<what>: ". */
+  refusal(numbers: Kind, shape: MatrixShape): string | undefined;
   /** How a value is stored. */
   valueType(numbers: Kind): TensorDType;
   /** Parts beside the values. */

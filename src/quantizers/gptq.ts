@@ -1,11 +1,13 @@
 import type { Backend } from "../backend.js";
 import type { GridTensors } from "../backends/operations/fit-scales.js";
+import { K_BLOCK } from "../forms/k-type.js";
 import {
   DAMPING,
   disposeGrid,
   GRID_OPTIONS,
   gridForm,
   gridOutcome,
+  type OpenGrid,
   openGrid,
   refine,
   refineOption,
@@ -43,8 +45,7 @@ export const gptq: Method<typeof OPTIONS> = {
     const { backend, weight, signal } = problem;
     const { refine: sweeps, damping } = options;
     const opened = openGrid(problem, options);
-    const { groupSize } = opened.options;
-    const order = options.order ? await columnOrder(problem, groupSize) : undefined;
+    const order = options.order ? await columnOrder(problem, opened) : undefined;
     const owned: Tensor[] = [];
     try {
       const turned = order ? await inOrder(problem, order.columns) : problem;
@@ -68,7 +69,7 @@ export const gptq: Method<typeof OPTIONS> = {
           ...swept.options,
           signal,
         });
-        if (order && back) await putBack(backend, swept.grid, opened.grid, back, order.groups);
+        if (order && back) await putBack(backend, swept.grid, opened.grid, back, order);
         else copyGrid(backend, swept.grid, opened.grid);
       } finally {
         disposeGrid(swept.grid);
@@ -106,19 +107,24 @@ async function copyAlive(
   vector.dispose();
 }
 
-/** Columns in another order: column i of the new order is columns[i], and its group groups[i / size]. */
+/**
+ * Columns in another order: column i of the new order is columns[i], and its group groups[i / size]. In a
+ * grid with units its block is blocks[i / 256].
+ */
 interface Order {
   readonly columns: Int32Array;
   readonly groups: Int32Array;
+  readonly blocks: Int32Array;
 }
 
 /**
- * Columns of a group by falling H_jj, groups by their largest one; the lower index first among equals.
- * A last group that is shorter stays the last. Undefined where nothing changes its place.
+ * Columns of a group by falling H_jj, groups by their largest one, in a grid with units within their blocks,
+ * and these by theirs; the lower index first among equals. A last group that is shorter stays the last.
+ * Undefined where nothing changes its place.
  */
 async function columnOrder(
   { backend, weight, statistics }: LinearProblem,
-  groupSize: number,
+  { grid, options: { groupSize } }: OpenGrid,
 ): Promise<Order | undefined> {
   const cols = colsOf(weight);
   const vector = backend.zeros([cols]);
@@ -126,17 +132,29 @@ async function columnOrder(
   const h = (await backend.read(vector)) as Float32Array;
   vector.dispose();
   const falling = (a: number, b: number) => h[b] - h[a] || a - b;
+  const each = (grid.units ? K_BLOCK : cols) / groupSize;
   const groups = Array.from({ length: Math.ceil(cols / groupSize) }, (_, k) => {
     const size = Math.min(groupSize, cols - k * groupSize);
-    return { k, columns: Array.from({ length: size }, (_, i) => k * groupSize + i).sort(falling) };
+    const columns = Array.from({ length: size }, (_, i) => k * groupSize + i).sort(falling);
+    return { k, columns, block: Math.floor(k / each) };
   });
   const isShort = cols % groupSize !== 0;
   const last = isShort ? groups.pop() : undefined;
-  groups.sort((a, b) => h[b.columns[0]] - h[a.columns[0]] || a.k - b.k);
+  const largest: number[] = [];
+  for (const { block, columns } of groups) {
+    largest[block] = Math.max(largest[block] ?? 0, h[columns[0]]);
+  }
+  const byBlock = (a: number, b: number) => largest[b] - largest[a] || a - b;
+  groups.sort((a, b) => byBlock(a.block, b.block) || falling(a.columns[0], b.columns[0]));
   if (last) groups.push(last);
   const columns = Int32Array.from(groups.flatMap((group) => group.columns));
   if (columns.every((column, i) => column === i)) return undefined;
-  return { columns, groups: Int32Array.from(groups, ({ k }) => k) };
+  const blocks = groups.filter((_, i) => i % each === 0).map(({ block }) => block);
+  return {
+    columns,
+    groups: Int32Array.from(groups, ({ k }) => k),
+    blocks: Int32Array.from(blocks),
+  };
 }
 
 /** The order that takes back another one. */
@@ -173,18 +191,30 @@ async function putBack(
   from: GridTensors,
   to: GridTensors,
   back: Tensor,
-  groups: Int32Array,
+  { groups, blocks }: Order,
 ): Promise<void> {
   const { ops } = backend;
-  const order = backend.upload(inverted(groups), [groups.length]);
   await ops.orderColumns(from.codes, back, to.codes);
-  await ops.orderColumns(from.scales, order, to.scales);
-  if (from.zeros && to.zeros) await ops.orderColumns(from.zeros, order, to.zeros);
+  const order = backend.upload(inverted(groups), [groups.length]);
+  for (const part of ["scales", "zeros", "minima"] as const) {
+    const [one, other] = [from[part], to[part]];
+    if (one && other) await ops.orderColumns(one, order, other);
+  }
   order.dispose();
+  if (!from.units || !to.units) return;
+  // A block has one unit, or two.
+  const each = colsOf(to.units) / blocks.length;
+  const own = [...inverted(blocks)].flatMap((block) =>
+    Array.from({ length: each }, (_, i) => block * each + i),
+  );
+  const units = backend.upload(Int32Array.from(own), [own.length]);
+  await ops.orderColumns(from.units, units, to.units);
+  units.dispose();
 }
 
 function copyGrid(backend: Backend, from: GridTensors, to: GridTensors): void {
-  backend.copy(from.codes, to.codes);
-  backend.copy(from.scales, to.scales);
-  if (from.zeros && to.zeros) backend.copy(from.zeros, to.zeros);
+  for (const part of ["codes", "scales", "zeros", "minima", "units"] as const) {
+    const [one, other] = [from[part], to[part]];
+    if (one && other) backend.copy(one, other);
+  }
 }

@@ -13,6 +13,10 @@ const test = suite("form");
 
 const DENSE = { kind: "dense" } as const;
 const TWO_FOUR = { kind: "n:m", n: 2, m: 4 } as const;
+/** Of shapes whose rows are whole blocks. */
+const K_NUMBERS: readonly Numbers[] = (["Q4_K", "Q5_K", "Q6_K"] as const).map((type) => {
+  return { kind: "k-type", type };
+});
 const F32 = { kind: "float", dtype: "f32" } as const;
 const F16 = { kind: "float", dtype: "f16" } as const;
 const INT8 = { kind: "grid", bits: 8, symmetric: true } as const;
@@ -140,6 +144,14 @@ for (const open of OPENERS) {
       backend.dispose();
     });
   }
+
+  test(`${open.name}: multiplies by K types`, async () => {
+    const backend = await open();
+    for (const numbers of K_NUMBERS) {
+      await check(backend, randomLeaf(DENSE, numbers, [3, 512]), [3, 512], [0, 1, 5]);
+    }
+    backend.dispose();
+  });
 
   test(`${open.name}: multiplies by products and sums of anything`, async () => {
     const backend = await open();

@@ -1,5 +1,13 @@
+import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
-import { type GridOptions, groupCount } from "../../src/backends/operations/fit-scales.js";
+import {
+  type FitOptions,
+  type GridOptions,
+  groupCount,
+} from "../../src/backends/operations/fit-scales.js";
+import { fromFloat32, toFloat32 } from "../../src/checkpoint/dtype.js";
+import type { KTypeName } from "../../src/form.js";
+import { K_TYPES } from "../../src/forms/k-type.js";
 import { blank, input, outputBytes, random, randomValues } from "./operands.js";
 
 /** A grid's parts on the host. */
@@ -7,6 +15,20 @@ export interface HostGrid {
   readonly codes: Uint8Array;
   readonly scales: Float32Array;
   readonly zeros: Uint8Array | undefined;
+  readonly minima: Float32Array | undefined;
+  readonly units: Float32Array | undefined;
+}
+
+/** What a grid is, and how it is fitted. */
+export type GridCase = Omit<FitOptions, "mask"> & {
+  readonly symmetric: boolean;
+  /** Of a grid with units alone. */
+  readonly hasMinima?: boolean;
+};
+
+/** The grid of a K type. */
+export function kGrid(type: KTypeName, search = true): GridCase {
+  return { ...K_TYPES[type], symmetric: true, search, scaleType: "f16" };
 }
 
 /** An upper-triangular matrix like a Cholesky factor of an inverse Hessian. */
@@ -47,18 +69,26 @@ export function maskOf(size: number, isMasked: boolean): Uint8Array | undefined 
 export function frameGrid(
   backend: Backend,
   [rows, cols]: readonly [number, number],
-  { groupSize, symmetric }: Pick<GridOptions, "groupSize"> & { readonly symmetric: boolean },
+  { groupSize, symmetric, hasMinima }: Pick<GridCase, "groupSize" | "symmetric" | "hasMinima">,
 ) {
   const groups = groupCount(cols, groupSize);
   const codes = outputBytes(backend, rows * cols, cols);
   const scales = blank(backend, rows * groups, groups);
   const zeros = symmetric ? undefined : outputBytes(backend, rows * groups, groups);
+  const minima = hasMinima ? blank(backend, rows * groups, groups) : undefined;
+  const each = ((hasMinima ? 2 : 1) * cols) / 256;
+  const units = hasMinima === undefined ? undefined : blank(backend, rows * each, each);
   return {
-    tensors: { codes: codes.view, scales: scales.view, zeros: zeros?.view },
+    tensors: {
+      ...{ codes: codes.view, scales: scales.view, zeros: zeros?.view },
+      ...{ minima: minima?.view, units: units?.view },
+    },
     read: async (): Promise<HostGrid> => ({
       codes: await codes.read(),
       scales: await scales.read(),
       zeros: await zeros?.read(),
+      minima: await minima?.read(),
+      units: await units?.read(),
     }),
   };
 }
@@ -68,16 +98,17 @@ export function maskInput(backend: Backend, mask: Uint8Array | undefined, cols: 
   return mask && input(backend, mask, cols);
 }
 
-/** How a grid's values are read: scale and zero point of a place. */
+/** How a grid's values are read: scale, zero point and minimum of a place. */
 export function readerOf(
-  { scales, zeros }: HostGrid,
+  { scales, zeros, minima }: HostGrid,
   cols: number,
   { bits, groupSize }: Pick<GridOptions, "bits" | "groupSize">,
 ) {
   const groups = groupCount(cols, groupSize);
   return (i: number) => {
     const at = Math.floor(i / cols) * groups + Math.floor((i % cols) / groupSize);
-    return { scale: scales[at], zero: zeros?.[at] ?? 2 ** (bits - 1) };
+    const usual = minima ? 0 : 2 ** (bits - 1);
+    return { scale: scales[at], zero: zeros?.[at] ?? usual, minimum: minima?.[at] ?? 0 };
   };
 }
 
@@ -89,8 +120,8 @@ export function valuesOf(
 ): Float64Array {
   const read = readerOf(grid, cols, options);
   return Float64Array.from(grid.codes, (code, i) => {
-    const { scale, zero } = read(i);
-    return Math.fround((code - zero) * scale);
+    const { scale, zero, minimum } = read(i);
+    return Math.fround(Math.fround((code - zero) * scale) - minimum);
   });
 }
 
@@ -103,4 +134,21 @@ export function quadratic(d: ArrayLike<number>, h: Float32Array, n: number): num
     }
   }
   return sum;
+}
+
+/** Requires units that are halves, and scales and minima that are such multiples of them as are stored. */
+export function assertLevels({ scales, minima, units }: HostGrid): void {
+  const each = minima ? 2 : 1;
+  const groups = (each * scales.length) / units!.length;
+  const [least, most] = minima ? [0, 63] : [-128, 127];
+  for (const [first, values] of [scales, minima].entries()) {
+    values?.forEach((value, i) => {
+      const unit = units![each * Math.floor(i / groups) + first];
+      const level = unit === 0 && value === 0 ? 0 : value / unit;
+      const isOne = Number.isInteger(level) && level >= least && level <= most;
+      assert.ok(isOne, `${value} is ${level} times ${unit}`);
+    });
+  }
+  const halves = toFloat32({ name: "units", dtype: "F16" }, fromFloat32("F16", units!));
+  assert.equal(halves, units);
 }

@@ -1,11 +1,13 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { FitOptions } from "../../src/backends/operations/fit-scales.js";
 import { gridBlocks } from "../../src/backends/operations/grid-sweep.js";
-import { fitGroup, GridShape } from "../../src/backends/reference/grid-values.js";
+import { fitBlock } from "../../src/backends/reference/grid-blocks.js";
+import { fitGroup, GridShape, type GroupScale } from "../../src/backends/reference/grid-values.js";
 import {
   frameGrid,
+  type GridCase,
   type HostGrid,
+  kGrid,
   maskInput,
   maskOf,
   readerOf,
@@ -16,9 +18,7 @@ import { assertWithin, input, OPENERS, output, randomValues, seed } from "./oper
 
 const test = suite("grid-sweep");
 
-type Options = Omit<FitOptions, "mask"> & { readonly symmetric: boolean };
-
-const options = (bits: number, groupSize: number, symmetric = true): Options => ({
+const options = (bits: number, groupSize: number, symmetric = true): GridCase => ({
   bits,
   groupSize,
   symmetric,
@@ -26,7 +26,7 @@ const options = (bits: number, groupSize: number, symmetric = true): Options => 
   scaleType: "f16",
 });
 
-const CASES: readonly (readonly [rows: number, cols: number, Options, isMasked?: boolean])[] = [
+const CASES: readonly (readonly [rows: number, cols: number, GridCase, isMasked?: boolean])[] = [
   [0, 8, options(4, 4)],
   [1, 1, options(4, 32)],
   [5, 33, options(4, 32)],
@@ -38,22 +38,30 @@ const CASES: readonly (readonly [rows: number, cols: number, Options, isMasked?:
   [7, 64, options(1, 16)],
   [8, 96, options(4, 32), true],
   [8, 96, options(3, 32, false), true],
+  [3, 512, kGrid("Q4_K")],
+  [70, 256, kGrid("Q5_K")],
+  [3, 768, kGrid("Q6_K")],
+  [0, 256, kGrid("Q6_K", false)],
+  [4, 256, kGrid("Q6_K"), true],
 ];
 
-/** The weighted error of a group for a scale and a zero point, in float64. */
+/** The value of a group's levels that is nearest to x. */
+function nearestTo(x: number, { scale, zero, minimum = 0 }: GroupScale, bits: number): number {
+  const level = Math.round((x + minimum) / scale) + zero;
+  const code = Math.max(0, Math.min(level, 2 ** bits - 1)) || 0;
+  return (code - zero) * scale - minimum;
+}
+
+/** The weighted error of some values, each with its scale and zero point, in float64. */
 function errorOf(
   x: Float32Array,
   omega: Float32Array,
-  { scale, zero }: { scale: number; zero: number },
+  groupOf: (i: number) => GroupScale,
   bits: number,
 ): number {
-  let sum = 0;
-  x.forEach((value, i) => {
-    const level = Math.round(value / scale) + zero;
-    const code = Math.max(0, Math.min(level, 2 ** bits - 1));
-    sum += omega[i] * ((code - zero) * scale - value) ** 2;
-  });
-  return sum;
+  return x.reduce((sum, value, i) => {
+    return sum + omega[i] * (nearestTo(value, groupOf(i), bits) - value) ** 2;
+  }, 0);
 }
 
 /** Goes through the sweep in float64 with the codes that it chose, and holds each against the rules. */
@@ -63,7 +71,7 @@ function replay(
   mask: Uint8Array | undefined,
   grid: HostGrid,
   cols: number,
-  { symmetric, ...given }: Options,
+  { symmetric, hasMinima, ...given }: GridCase,
 ): { readonly loss: number; readonly values: Float64Array } {
   const { bits, groupSize } = given;
   const read = readerOf(grid, cols, given);
@@ -77,22 +85,25 @@ function replay(
       const at = row + j;
       const held = read(at);
       const isKept = (i: number) => mask?.[i] !== 0;
-      if (j % groupSize === 0) {
-        const end = Math.min(cols, j + groupSize);
+      const span = hasMinima === undefined ? groupSize : 256;
+      if (j % span === 0) {
+        const end = Math.min(cols, j + span);
         const x = Float32Array.from({ length: end - j }, (_, i) =>
           isKept(at + i) ? w[at + i] : 0,
         );
         const weights = omega.subarray(j, end);
-        const best = fitGroup(shape, x, weights, symmetric, given);
-        const [found, least] = [held, best].map((one) => errorOf(x, weights, one, bits));
+        const best =
+          hasMinima === undefined
+            ? [fitGroup(shape, x, weights, symmetric, given)]
+            : fitBlock(shape, x, weights, hasMinima, given).groups;
+        const [found, least] = [
+          (i: number) => read(at + i),
+          (i: number) => best[Math.floor(i / groupSize)],
+        ].map((groupOf) => errorOf(x, weights, groupOf, bits));
         assert.ok(found <= least * 1.001 + 1e-9, `the scale at ${at} costs ${found}, not ${least}`);
       }
       if (isKept(at)) {
-        const nearest = Math.max(
-          0,
-          Math.min(Math.round(w[at] / held.scale) + held.zero, 2 ** bits - 1),
-        );
-        const [gap, least] = [values[at], (nearest - held.zero) * held.scale].map((value) =>
+        const [gap, least] = [values[at], nearestTo(w[at], held, bits)].map((value) =>
           Math.abs(value - w[at]),
         );
         assert.ok(gap <= least + 1e-4, `the value at ${at} is ${gap} away, not ${least}`);
@@ -121,21 +132,22 @@ function lossOf(d: Float64Array, u: Float32Array, n: number): number {
 }
 
 for (const open of OPENERS) {
-  for (const [rows, cols, { symmetric, ...given }, isMasked = false] of CASES) {
-    const what = `${open.name}: ${rows}x${cols} ${JSON.stringify({ symmetric, ...given, isMasked })}`;
+  for (const [rows, cols, whole, isMasked = false] of CASES) {
+    const { symmetric: _, hasMinima: __, ...given } = whole;
+    const what = `${open.name}: ${rows}x${cols} ${JSON.stringify({ ...whole, isMasked })}`;
     test(what, async () => {
       const backend = await open();
       const [before, u] = [randomValues(rows * cols), upperFactor(cols)];
       const mask = maskOf(before.length, isMasked);
       const w = output(backend, before, cols);
-      const grid = frameGrid(backend, [rows, cols], { ...given, symmetric });
+      const grid = frameGrid(backend, [rows, cols], whole);
       const factor = input(backend, u, cols);
       const loss = await backend.ops.gridSweep(w.view, factor, grid.tensors, {
         ...given,
         mask: maskInput(backend, mask, cols),
       });
       const made = await grid.read();
-      const expected = replay(before, u, mask, made, cols, { ...given, symmetric });
+      const expected = replay(before, u, mask, made, cols, whole);
       assertWithin(await w.read(), expected.values, () => 0, `${what} seed ${seed}`);
       assertWithin([loss], [expected.loss], () => 1e-4 * expected.loss, `${what}: loss`);
       const moved = expected.values.map((value, i) => before[i] - value);

@@ -1,11 +1,13 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
-import type { FitOptions } from "../../src/backends/operations/fit-scales.js";
 import {
+  assertLevels,
   frameGrid,
+  type GridCase,
   type HostGrid,
   hessianOf,
+  kGrid,
   maskInput,
   maskOf,
   quadratic,
@@ -16,9 +18,7 @@ import { assertWithin, input, OPENERS, output, randomValues } from "./operands.j
 
 const test = suite("refine-grid");
 
-type Options = Omit<FitOptions, "mask"> & { readonly symmetric: boolean };
-
-const options = (bits: number, groupSize: number, symmetric = true): Options => ({
+const options = (bits: number, groupSize: number, symmetric = true): GridCase => ({
   bits,
   groupSize,
   symmetric,
@@ -45,11 +45,11 @@ async function refine(
   backend: Backend,
   { w, h, mask }: Problem,
   cols: number,
-  { symmetric, ...given }: Options,
+  { symmetric, hasMinima, ...given }: GridCase,
   passes = 1,
 ): Promise<readonly Pass[]> {
   const rows = w.length / cols;
-  const grid = frameGrid(backend, [rows, cols], { ...given, symmetric });
+  const grid = frameGrid(backend, [rows, cols], { ...given, symmetric, hasMinima });
   const own = { ...given, mask: maskInput(backend, mask, cols) };
   const ones = backend.upload(new Float32Array(cols).fill(1), [cols]);
   await backend.ops.fitScales(input(backend, w, cols), ones, grid.tensors, own);
@@ -71,7 +71,7 @@ async function refine(
   return done;
 }
 
-const CASES: readonly (readonly [rows: number, cols: number, Options, isMasked?: boolean])[] = [
+const CASES: readonly (readonly [rows: number, cols: number, GridCase, isMasked?: boolean])[] = [
   [1, 1, options(4, 32)],
   [5, 33, options(4, 32)],
   [9, 172, options(3, 32)],
@@ -80,6 +80,10 @@ const CASES: readonly (readonly [rows: number, cols: number, Options, isMasked?:
   [4, 200, options(4, 1000, false)],
   [7, 64, options(1, 16)],
   [8, 96, options(4, 32), true],
+  [2, 512, kGrid("Q4_K")],
+  [5, 256, kGrid("Q5_K")],
+  [2, 512, kGrid("Q6_K")],
+  [4, 256, kGrid("Q6_K"), true],
 ];
 
 for (const open of OPENERS) {
@@ -95,7 +99,9 @@ for (const open of OPENERS) {
         assert.ok(after <= before * (1 + 1e-6), `f rose from ${before} to ${after}`);
         assertWithin([before - after], [fall], () => 1e-4 * before + 1e-6, `${what}: fall`);
       }
-      const [{ before }, { after, grid }] = [passes[0], passes.at(-1)!];
+      const [{ before, grid: first }, { after, grid }] = [passes[0], passes.at(-1)!];
+      assert.equal(grid.units, first.units);
+      if (grid.units) assertLevels(grid);
       if (cols > 1) assert.ok(after < 0.95 * before, `f fell from ${before} to ${after} only`);
       mask?.forEach((kept, i) => {
         if (kept === 0) assert.is(grid.codes[i], readerOf(grid, cols, given)(i).zero);

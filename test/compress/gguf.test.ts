@@ -323,13 +323,6 @@ async function refusedAtOnce(recipe: GivenRecipe, { source, ...options }: Given,
   assert.is(events, 0);
 }
 
-test("codes that a mixture of K types does not hold: refused before any work", async () => {
-  const options = { source: await wide(), ggufType: "q4_k_m" };
-  const message =
-    /^\[ggufType\] .* Q4_K_M does not hold codes of 4 bits; choose Q4_0, or leave it out/;
-  await refusedAtOnce(quantizing({}), options, message);
-});
-
 test("a note says where zeros that were pruned are lost, and none where they stay", async () => {
   const recipe = { ...QUICK, layout: "gguf", steps: [{ prune: { method: "magnitude" } }] };
   const lost = async (ggufType: string, given: object = recipe) => {

@@ -1,6 +1,7 @@
 /** Random leaves of any structure and numbers, and what they stand for, written down a second time. */
 import type { Form, Leaf, Numbers, Structure } from "../../src/form.js";
 import { fromBrain, fromHalf } from "../../src/forms/float.js";
+import { K_TYPES } from "../../src/forms/k-type.js";
 import type { TensorData } from "../../src/tensor.js";
 import { random } from "../backends/operands.js";
 
@@ -81,6 +82,29 @@ export function randomLeaf(
       values[at] = value(i);
     });
     parts.set("values", stored);
+  } else if (numbers.kind === "k-type") {
+    const { bits, groupSize, hasMinima } = K_TYPES[numbers.type];
+    const [groups, blocks] = [(rows * cols) / groupSize, (rows * cols) / 256];
+    const codes = Uint8Array.from(places, () => Math.floor(random() * 2 ** bits));
+    const each = hasMinima ? 2 : 1;
+    const units = Float32Array.from(
+      { length: each * blocks },
+      () => Math.ceil(64 * random()) / 2 ** 17,
+    );
+    const multiples = (first: number) =>
+      Float32Array.from({ length: groups }, (_, i) => {
+        const level = Math.floor(64 * random()) - (hasMinima ? 0 : 32);
+        return level * units[each * Math.floor((i * groupSize) / 256) + first];
+      });
+    const [scales, minima] = [multiples(0), hasMinima ? multiples(1) : undefined];
+    places.forEach((at, i) => {
+      const group = Math.floor(at / groupSize);
+      values[at] = minima
+        ? codes[i] * scales[group] - minima[group]
+        : (codes[i] - 32) * scales[group];
+    });
+    parts.set("values", codes).set("scales", scales).set("units", units);
+    if (minima) parts.set("minima", minima);
   } else {
     const { bits, symmetric, groupSize = cols } = numbers;
     const groups = Math.ceil(cols / groupSize);

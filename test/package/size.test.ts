@@ -128,7 +128,7 @@ test("the shaders are small, and load with the WebGPU backend only", () => {
 test("the portable bundle imports nothing but its own files, and names no module of Node", () => {
   const { packages, dynamic } = closure(build("portable/index.js"));
   assert.equal(packages, []);
-  const backends = ["./kernels-relaxed.js", "./kernels.js", "./webgpu.js"];
+  const backends = ["./kernels-relaxed.js", "./kernels.js", "./reference.js", "./webgpu.js"];
   const matrix = "./importance-matrix.js";
   const tasks = "./evaluator.js";
   const work = ["./compressor.js", "./exporter.js", matrix, "./linear.js", "./recipe.js", tasks];
@@ -148,13 +148,19 @@ test("the portable bundle imports nothing but its own files, and names no module
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));
     const later = importsOf(build(join("portable", name))).dynamic;
-    const chunks = ["./gguf-output.js", "./quantize-table.js", "./write-gguf.js"];
+    const chunks = [
+      "./gguf-grids.js",
+      "./gguf-output.js",
+      "./quantize-table.js",
+      "./write-gguf.js",
+    ];
     const known = [...dynamic, "./core.js", ...chunks];
     assert.ok(later.every((file) => known.includes(file)));
   }
   for (const name of [
     "index.js",
     "core.js",
+    "gguf-grids.js",
     "gguf-output.js",
     "quantize-table.js",
     "write-gguf.js",

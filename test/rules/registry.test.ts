@@ -2,6 +2,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { openReference } from "../../src/backends/reference.js";
+import { openWasm } from "../../src/backends/wasm.js";
 import { repositoryRoot } from "../shared.js";
 import { importsOf } from "./sources.js";
 
@@ -107,6 +109,12 @@ for (const backend of ["reference", "wasm"]) {
     assert.equal(missing, [], `src/backends/${backend} has no ${missing.join(", ")}`);
   });
 }
+
+test("wasm has every operation of the reference, by a kernel or its own", async () => {
+  const [wasm, reference] = [await openWasm({ threads: 1 }), await openReference()];
+  assert.equal(Object.keys(wasm.ops).sort(), Object.keys(reference.ops).sort());
+  for (const backend of [wasm, reference]) backend.dispose();
+});
 
 /** The WebGPU backend's own machinery, beside its groups of operations. */
 const WEBGPU_MACHINERY = [

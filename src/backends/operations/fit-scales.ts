@@ -1,9 +1,13 @@
+import { K_BLOCK } from "../../forms/k-type.js";
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { Contracts } from "./contract.js";
 import type { HalfFormat } from "./convert.js";
 import { dtype, matrix, rule, vector } from "./rules.js";
 
-/** A matrix [R, C] on a grid, as the parts of a leaf hold it (form.ts): the value is (u - z) * s. */
+/**
+ * A matrix [R, C] on a grid, as the parts of a leaf hold it (form.ts): the value is (u - z) * s, or
+ * u * s - m where there are minima.
+ */
 export interface GridTensors {
   /** u8 [R, C], the codes u. */
   readonly codes: Tensor;
@@ -11,6 +15,15 @@ export interface GridTensors {
   readonly scales: Tensor;
   /** u8 [R, K], z of each group. Without them the grid is symmetric, and z is 2^(bits - 1). */
   readonly zeros?: Tensor | undefined;
+  /** f32 [R, K], m of each group of some grids with units; without them m is 0. */
+  readonly minima?: Tensor | undefined;
+  /**
+   * f32, of grids as ggml's K types have them, whose scales are whole multiples of a half d that 256
+   * columns share: d times -128 to 127 without minima, and d [R, C / 256]; with minima d times 0 to 63,
+   * and m times 0 to 63 of another half, [R, 2 C / 256], d before the other. Such groups are of 16
+   * columns without minima and of 32 with them, and nothing is masked with minima.
+   */
+  readonly units?: Tensor | undefined;
 }
 
 export interface GridOptions {
@@ -81,10 +94,30 @@ export function factorsOf(bits: number, isSymmetric: boolean, search: boolean): 
   return bits === 4 ? range(0.7, 0.025, 15) : range(0.4, 0.02, 36);
 }
 
+/** Columns whose scales are fitted together. */
+export function fittedTogether({ units }: Pick<GridTensors, "units">, groupSize: number): number {
+  return units ? K_BLOCK : groupSize;
+}
+
+/** The largest multiple of a unit that scales and minima are where there are minima. */
+export const MOST_LEVEL = 63;
+/** The least multiple and the largest that scales are where there are none. */
+export const SIGNED_LEVELS = [-128, 127] as const;
+
+/**
+ * Steps that the range of a group of a grid with units is cut into for the candidates, in order: of the
+ * whole range with minima, else of the largest weight on its side of 0.
+ */
+export function stepsOf(bits: number, hasMinima: boolean, search: boolean): Float32Array {
+  const usual = hasMinima ? 2 ** bits - 1 : 2 ** (bits - 1);
+  if (!search) return range(usual, 0, 1);
+  return hasMinima ? range(usual - 0.8, 0.2, 21) : range(usual - 8, 2, 21);
+}
+
 /** Requires the tensors of a grid of a matrix [rows, cols], and options that one can have. */
 export function checkGrid(
   operation: string,
-  { codes, scales, zeros }: GridTensors,
+  { codes, scales, zeros, minima, units }: GridTensors,
   { bits, groupSize, mask }: Pick<GridOptions, "bits" | "groupSize" | "mask">,
   [rows, cols]: readonly [number, number],
 ): void {
@@ -101,6 +134,21 @@ export function checkGrid(
   matrix(operation, "scales", scales, rows, groups);
   if (zeros) matrix(operation, "zeros", zeros, rows, groups, "u8");
   if (mask) matrix(operation, "mask", mask, rows, cols, "u8");
+  if (minima) matrix(operation, "minima", minima, rows, groups);
+  rule(operation, !minima || units !== undefined, "a grid with minima needs units.");
+  if (!units) return;
+  rule(
+    operation,
+    !zeros && !(minima && mask),
+    "a grid with units has no zero points, and with minima no mask.",
+  );
+  const size = minima ? 32 : 16;
+  rule(
+    operation,
+    groupSize === size && cols % K_BLOCK === 0,
+    `a grid with units has groups of ${size} in whole blocks of ${K_BLOCK} columns, found ${groupSize} in ${cols}.`,
+  );
+  matrix(operation, "units", units, rows, ((minima ? 2 : 1) * cols) / K_BLOCK);
 }
 
 export const fitScales: Contracts<FitScalesOperations> = {

@@ -9,8 +9,9 @@ export interface GridSweepOperations {
   /**
    * Gives the columns of w new values from the first to the last, and compensates each column's error
    * in those after it, as `columnSweep` does. A column's new values are the nearest ones on a grid,
-   * whose scales are fitted where a group of columns begins, to the weights as updated so far, with
-   * 1 / u[j][j]² for what an error of column j weighs (GPTQ, arXiv 2210.17323).
+   * whose scales are fitted where a group of columns begins (or the block of its groups, in a grid with
+   * units), to the weights as updated so far, with 1 / u[j][j]² for what an error of column j weighs
+   * (GPTQ, arXiv 2210.17323).
    *
    * @param w [R, C], changed in place: to what the grid holds
    * @param u [C, C], the upper Cholesky factor of H⁻¹

@@ -12,10 +12,10 @@ export interface RefineGridOperations {
   /**
    * One pass of coordinate descent over a matrix on a grid, in place: column by column each code
    * becomes the one that makes f = trace(D H Dᵀ) least, all else staying, D being a matrix less that of
-   * the grid. After the columns of a group its scale does, rounded; not where a group has more than
-   * 128 columns. f never rises.
+   * the grid. After the columns of a group its scale does, rounded, and then its minimum where it has one;
+   * not where a group has more than 128 columns. f never rises.
    *
-   * @param grid codes and scales change, zero points stay
+   * @param grid codes, scales and minima change, zero points and units stay
    * @param gradient D H [R, C] at the start; the pass uses it up
    * @param h H [C, C], symmetric
    * @returns what f falls by

@@ -10,7 +10,7 @@ export const fitScales: Operations["fitScales"] = async (w, omega, grid, options
   for (let row = 0; row < rows; row++) {
     const values = f32(w).subarray(row * cols, (row + 1) * cols);
     for (let col = 0; col < cols; col++) {
-      if (col % options.groupSize === 0) data.fit(row, col, values, weights, options);
+      if (col % data.span === 0) data.fit(row, col, values, weights, options);
       data.put(row, col, values[col]);
     }
   }

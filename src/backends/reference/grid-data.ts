@@ -1,5 +1,11 @@
 import { f32, u8 } from "../../tensor.js";
-import type { GridOptions, GridTensors } from "../operations/fit-scales.js";
+import {
+  type FitOptions,
+  fittedTogether,
+  type GridOptions,
+  type GridTensors,
+} from "../operations/fit-scales.js";
+import { fitBlock } from "./grid-blocks.js";
 import { fitGroup, GridShape, type GroupScale } from "./grid-values.js";
 
 /** A grid's tensors on the host, by row and column. */
@@ -7,8 +13,12 @@ export class GridData {
   private readonly codes: Uint8Array;
   private readonly scales: Float32Array;
   private readonly zeros: Uint8Array | undefined;
+  private readonly minima: Float32Array | undefined;
+  private readonly units: Float32Array | undefined;
   private readonly mask: Uint8Array | undefined;
   readonly shape: GridShape;
+  /** Columns whose scales are fitted together. */
+  readonly span: number;
 
   constructor(
     grid: GridTensors,
@@ -18,6 +28,9 @@ export class GridData {
     this.codes = u8(grid.codes);
     this.scales = f32(grid.scales);
     this.zeros = grid.zeros && u8(grid.zeros);
+    this.minima = grid.minima && f32(grid.minima);
+    this.units = grid.units && f32(grid.units);
+    this.span = fittedTogether(grid, options.groupSize);
     this.mask = options.mask && u8(options.mask);
     this.shape = new GridShape(cols, options);
   }
@@ -28,13 +41,24 @@ export class GridData {
 
   scaleOf(row: number, col: number): GroupScale {
     const at = this.groupAt(row, col);
-    return { scale: this.scales[at], zero: this.zeros?.[at] ?? this.shape.middle };
+    const usual = this.minima ? 0 : this.shape.middle;
+    const zero = this.zeros?.[at] ?? usual;
+    return { scale: this.scales[at], zero, minimum: this.minima?.[at] };
   }
 
-  setScale(row: number, col: number, { scale, zero }: GroupScale): void {
+  setScale(row: number, col: number, { scale, zero, minimum = 0 }: GroupScale): void {
     const at = this.groupAt(row, col);
     this.scales[at] = scale;
     if (this.zeros) this.zeros[at] = zero;
+    if (this.minima) this.minima[at] = minimum;
+  }
+
+  /** What a group's scale and minimum are multiples of; undefined in a grid without units. */
+  unitsOf(row: number, col: number): readonly [scale: number, minimum?: number] | undefined {
+    if (!this.units) return undefined;
+    const block = (row * this.cols + col - (col % this.span)) / this.span;
+    if (!this.minima) return [this.units[block]];
+    return [this.units[2 * block], this.units[2 * block + 1]];
   }
 
   isKept(row: number, col: number): boolean {
@@ -57,19 +81,28 @@ export class GridData {
     return this.shape.value(code, group);
   }
 
-  /** Fits the group of columns that begins at `col` to a row's values. */
+  /** Fits the groups of columns that are fitted together, from `col` on, to a row's values. */
   fit(
     row: number,
     col: number,
     values: ArrayLike<number>,
     omega: Float32Array,
-    options: Parameters<typeof fitGroup>[4],
+    options: Pick<FitOptions, "bits" | "search" | "scaleType">,
   ): void {
-    const end = Math.min(this.cols, col + this.options.groupSize);
+    const end = Math.min(this.cols, col + this.span);
     const x = Float32Array.from({ length: end - col }, (_, i) =>
       this.isKept(row, col + i) ? values[col + i] : 0,
     );
     const weights = omega.subarray(col, end);
-    this.setScale(row, col, fitGroup(this.shape, x, weights, !this.zeros, options));
+    if (!this.units) {
+      this.setScale(row, col, fitGroup(this.shape, x, weights, !this.zeros, options));
+      return;
+    }
+    const { units, groups } = fitBlock(this.shape, x, weights, this.minima !== undefined, options);
+    const block = (row * this.cols + col) / this.span;
+    this.units.set(units, block * units.length);
+    for (const [i, group] of groups.entries()) {
+      this.setScale(row, col + i * this.options.groupSize, group);
+    }
   }
 }

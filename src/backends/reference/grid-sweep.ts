@@ -13,7 +13,7 @@ export const gridSweep: Operations["gridSweep"] = async (w, u, grid, options) =>
   for (let r = 0; r < rows; r++) {
     row.set(wData.subarray(r * cols, (r + 1) * cols));
     for (let j = 0; j < cols; j++) {
-      if (j % options.groupSize === 0) data.fit(r, j, row, omega, options);
+      if (j % data.span === 0) data.fit(r, j, row, omega, options);
       const value = data.put(r, j, Math.fround(row[j]));
       const error = (row[j] - value) / uData[j * (cols + 1)];
       loss += error ** 2 / 2;

@@ -15,7 +15,7 @@ import {
 const { fround } = Math;
 
 /** To the nearest whole number, ties to even. */
-function nearest(x: number): number {
+export function nearest(x: number): number {
   const up = Math.round(x);
   return up - x === 0.5 && up % 2 !== 0 ? up - 1 : up;
 }
@@ -38,6 +38,8 @@ export function roundScale(scale: number, scaleType: GridOptions["scaleType"]): 
 export interface GroupScale {
   readonly scale: number;
   readonly zero: number;
+  /** @default 0 */
+  readonly minimum?: number | undefined;
 }
 
 /** The grid of a matrix: how many bits, which groups. */
@@ -58,14 +60,14 @@ export class GridShape {
     return 2 ** (this.options.bits - 1);
   }
 
-  code(x: number, { scale, zero }: GroupScale): number {
-    const level = fround(nearest(fround(x / scale)) + zero);
+  code(x: number, { scale, zero, minimum = 0 }: GroupScale): number {
+    const level = fround(nearest(fround(fround(x + minimum) / scale)) + zero);
     // NaN has the code 0, as a conversion to integers makes of it.
     return Math.max(0, Math.min(level, this.most)) || 0;
   }
 
-  value(code: number, { scale, zero }: GroupScale): number {
-    return fround((code - zero) * scale);
+  value(code: number, { scale, zero, minimum = 0 }: GroupScale): number {
+    return fround(fround((code - zero) * scale) - minimum);
   }
 }
 

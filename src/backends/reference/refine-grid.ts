@@ -1,6 +1,8 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, f32, rowsOf } from "../../tensor.js";
+import { MOST_LEVEL, SIGNED_LEVELS } from "../operations/fit-scales.js";
 import { LARGEST_REFINED } from "../operations/refine-grid.js";
+import { multipleOf } from "./grid-blocks.js";
 import { GridData } from "./grid-data.js";
 import { roundScale } from "./grid-values.js";
 
@@ -29,6 +31,30 @@ export const refineGrid: Operations["refineGrid"] = async (grid, gradient, h, op
       for (let k = 0; k < cols; k++) row[k] -= change * hData[(first + i) * cols + k];
     }
   };
+  /**
+   * Moves what a group's columns share to where f is least, as it is rounded, and tells where that is.
+   *
+   * @param levels what each value changes by with 1 of it
+   */
+  const moveShared = (
+    first: number,
+    levels: readonly number[],
+    before: number,
+    rounded: (wanted: number) => number,
+  ): number => {
+    const { linear, square } = move(first, levels);
+    if (!(square > 0)) return before;
+    const after = rounded(Math.fround(before + linear / square));
+    const step = after - before;
+    const gained = 2 * step * linear - step * step * square;
+    if (!(gained > 0)) return before;
+    fall += gained;
+    apply(
+      first,
+      levels.map((level) => level * step),
+    );
+    return after;
+  };
 
   for (let r = 0; r < rows; r++) {
     row.set(gData.subarray(r * cols, (r + 1) * cols));
@@ -49,21 +75,21 @@ export const refineGrid: Operations["refineGrid"] = async (grid, gradient, h, op
       }
       if (end - first > LARGEST_REFINED) continue;
       const group = data.scaleOf(r, first);
+      const units = data.unitsOf(r, first);
       const levels = Array.from({ length: end - first }, (_, i) => {
         return data.codeOf(r, first + i) - group.zero;
       });
-      const { linear, square } = move(first, levels);
-      if (!(square > 0)) continue;
-      const scale = roundScale(Math.fround(group.scale + linear / square), scaleType);
-      const step = scale - group.scale;
-      const gained = 2 * step * linear - step * step * square;
-      if (!(gained > 0)) continue;
-      fall += gained;
-      data.setScale(r, first, { ...group, scale });
-      apply(
-        first,
-        levels.map((level) => level * step),
+      const [least, most] = grid.minima ? [0, MOST_LEVEL] : SIGNED_LEVELS;
+      const scale = moveShared(first, levels, group.scale, (wanted) =>
+        units ? multipleOf(units[0], wanted, least, most) : roundScale(wanted, scaleType),
       );
+      let { minimum } = group;
+      if (units && minimum !== undefined) {
+        const unit = units[1]!;
+        const ones = levels.map(() => -1);
+        minimum = moveShared(first, ones, minimum, (wanted) => multipleOf(unit, wanted, 0, most));
+      }
+      data.setScale(r, first, { ...group, scale, minimum });
     }
     gData.set(row, r * cols);
   }

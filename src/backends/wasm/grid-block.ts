@@ -6,8 +6,10 @@ import {
   droppedBits,
   type FitOptions,
   factorsOf,
+  fittedTogether,
   type GridTensors,
   leastScale,
+  stepsOf,
 } from "../operations/fit-scales.js";
 import { gridBlocks } from "../operations/grid-sweep.js";
 import { address, equalRanges, type Kernels, runRanges } from "./kernels.js";
@@ -17,23 +19,35 @@ import { type ColumnBlock, updateTrailing } from "./trailing.js";
 export const CHUNK = 64;
 
 /** Bytes before the factors, as in assembly/lib/grid.ts. */
-const HEAD = 24;
+const HEAD = 28;
+
+/** What makes the candidates of a group. */
+export function candidatesOf(
+  { zeros, minima, units }: Pick<GridTensors, "zeros" | "minima" | "units">,
+  bits: number,
+  search: boolean,
+): Float32Array {
+  if (units) return stepsOf(bits, minima !== undefined, search);
+  return factorsOf(bits, zeros === undefined, search);
+}
 
 /** Writes at an address what kernels read of a grid; the bytes that it takes. */
 function settingsOf(
-  { zeros }: Pick<GridTensors, "zeros">,
+  grid: Pick<GridTensors, "zeros" | "minima" | "units">,
   { bits, groupSize, scaleType = "f16", search = false }: Partial<FitOptions>,
   cols: number,
 ): Uint8Array {
-  const factors = factorsOf(bits!, zeros === undefined, search);
+  const factors = candidatesOf(grid, bits!, search);
   const settings = new Uint8Array(HEAD + 4 * factors.length);
   const view = new DataView(settings.buffer);
-  view.setInt32(0, Math.min(groupSize!, Math.max(1, cols)), true);
+  const size = Math.min(groupSize!, Math.max(1, cols));
+  view.setInt32(0, size, true);
   view.setFloat32(4, 2 ** bits! - 1, true);
-  view.setFloat32(8, 2 ** (bits! - 1), true);
+  view.setFloat32(8, grid.minima ? 0 : 2 ** (bits! - 1), true);
   view.setInt32(12, droppedBits(scaleType), true);
   view.setFloat32(16, leastScale(scaleType), true);
   view.setInt32(20, factors.length, true);
+  view.setInt32(24, fittedTogether(grid, size), true);
   factors.forEach((factor, i) => {
     view.setFloat32(HEAD + 4 * i, factor, true);
   });
@@ -43,7 +57,7 @@ function settingsOf(
 /** Runs `use` with the address of a grid's settings. */
 export async function withGrid<T>(
   { storage }: Kernels,
-  grid: Pick<GridTensors, "zeros">,
+  grid: Pick<GridTensors, "zeros" | "minima" | "units">,
   options: Partial<FitOptions>,
   cols: number,
   use: (settings: number) => T | Promise<T>,
@@ -58,19 +72,22 @@ export async function withGrid<T>(
   }
 }
 
-/** Addresses of some rows of a grid's tensors; 0 of those that there are none of. */
+/**
+ * Addresses of some rows of a grid's codes, scales, zero points, minima and units, in the order in which
+ * kernels take them; 0 of those that there are none of.
+ */
 export function gridAddresses(
-  { codes, scales, zeros }: GridTensors,
-  mask: Tensor | undefined,
+  { codes, scales, zeros, minima, units }: GridTensors,
   row: number,
-): { readonly [Name in "codes" | "scales" | "zeros" | "mask"]: number } {
-  const [cols, groups] = [colsOf(codes), colsOf(scales)];
-  return {
-    codes: address(codes) + row * cols,
-    scales: address(scales) + row * groups * 4,
-    zeros: zeros ? address(zeros) + row * groups : 0,
-    mask: mask ? address(mask) + row * cols : 0,
-  };
+): readonly number[] {
+  return [codes, scales, zeros, minima, units].map((tensor) => rowAddress(tensor, row));
+}
+
+/** The address of a row of a tensor; 0 where there is none. */
+export function rowAddress(tensor: Tensor | undefined, row: number): number {
+  if (!tensor) return 0;
+  const bytes = tensor.dtype === "u8" ? 1 : 4;
+  return address(tensor) + row * colsOf(tensor) * bytes;
 }
 
 /** Work on a block: arguments of its kernel for the rows from `row` on. */

@@ -1,14 +1,16 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, f32 } from "../../tensor.js";
-import { gridAddresses, sweepBlocks, withGrid } from "./grid-block.js";
-import { address, type Kernels } from "./kernels.js";
+import { fittedTogether } from "../operations/fit-scales.js";
+import { gridAddresses, rowAddress, sweepBlocks, withGrid } from "./grid-block.js";
+import type { Kernels } from "./kernels.js";
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports, storage } = kernels;
   return {
     async gridSweep(w, u, grid, options) {
       const cols = colsOf(w);
-      const { mask, groupSize, signal } = options;
+      const { mask, signal } = options;
+      const groupSize = fittedTogether(grid, options.groupSize);
       const omega = storage.reserve(4 * cols);
       try {
         const factor = f32(u);
@@ -21,10 +23,9 @@ export function bind(kernels: Kernels): Partial<Operations> {
             { w, u, groupSize, signal },
             () => exports.gridSweepScratch(Math.min(groupSize, cols)),
             ({ width, start, u: uAt }, row, count, errors) => {
-              const at = gridAddresses(grid, mask, row);
               return [
-                ...[count, width, cols, start, address(w) + row * cols * 4, uAt, omega],
-                ...[at.codes, at.scales, at.zeros, at.mask, errors, settings],
+                ...[count, width, cols, start, rowAddress(w, row), uAt, omega],
+                ...[...gridAddresses(grid, row), rowAddress(mask, row), errors, settings],
               ];
             },
           ),

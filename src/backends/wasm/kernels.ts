@@ -95,7 +95,7 @@ export function withValues(
   use: (values: number) => void,
 ): void {
   const values = parts.get("values")!;
-  if (numbers.kind === "float") {
+  if (numbers.kind !== "grid") {
     use(address(values));
     return;
   }

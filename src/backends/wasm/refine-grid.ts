@@ -1,7 +1,7 @@
 import type { Operations } from "../../backend.js";
 import { colsOf } from "../../tensor.js";
-import { gridAddresses, sweepBlocks, withGrid } from "./grid-block.js";
-import { address, type Kernels } from "./kernels.js";
+import { gridAddresses, rowAddress, sweepBlocks, withGrid } from "./grid-block.js";
+import type { Kernels } from "./kernels.js";
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports } = kernels;
@@ -16,10 +16,9 @@ export function bind(kernels: Kernels): Partial<Operations> {
           { w: gradient, u: h, groupSize, signal },
           (width) => exports.refineGridScratch(width),
           ({ width, start, u }, row, count, changes) => {
-            const at = gridAddresses(grid, mask, row);
             return [
-              ...[count, width, cols, start, address(gradient) + row * cols * 4, u],
-              ...[at.codes, at.scales, at.zeros, at.mask, changes, settings],
+              ...[count, width, cols, start, rowAddress(gradient, row), u],
+              ...[...gridAddresses(grid, row), rowAddress(mask, row), changes, settings],
             ];
           },
         ),

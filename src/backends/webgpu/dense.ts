@@ -26,7 +26,7 @@ export function ownValues(stream: Stream, { numbers, parts, shape }: Leaf): GpuT
     stream.copy(values, own);
     return own;
   }
-  if (numbers.kind === "grid" && !isRowGrid(numbers, shape[1])) return undefined;
+  if (numbers.kind !== "float" && !isRowGrid(numbers, shape[1])) return undefined;
   const own = stream.allocate([rows, cols], "f32");
   for (const [start, count] of stream.stretches(rows, values, own)) {
     const [from, to] = [rowsFrom(values, start, count), rowsFrom(own, start, count)];

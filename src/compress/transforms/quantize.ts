@@ -1,12 +1,14 @@
 import { lookUp, PenjingError } from "../../errors.js";
-import type { MatrixShape } from "../../form.js";
+import { GGUF } from "../../export/gguf-options.js";
+import type { KTypeName, MatrixShape } from "../../form.js";
+import { K_BLOCK, K_TYPES, type KTypeRules } from "../../forms/k-type.js";
 import { ANCHOR } from "../../least-squares/anchor.js";
 import type { ChoiceSpec, OptionSpecs } from "../../options.js";
 import type { QuantizerName } from "../../quantizers/index.js";
 import type { Registry } from "../../registry.js";
 import { type LayerPlan, methodName } from "../solve.js";
 import { asksForTables, planTables, storesIn, TABLE_OPTIONS, TableSteps } from "../tables.js";
-import type { PlanTarget, ReadStep, Transform, TransformKind } from "../transform.js";
+import type { GridOf, PlanTarget, ReadStep, Transform, TransformKind } from "../transform.js";
 import { type LayerWork, LinearSteps, planLayers } from "./linears.js";
 
 /** Descriptions of its options. */
@@ -73,17 +75,22 @@ export function quantizeKind(registry: Registry) {
 }
 
 /** What quantizing does with a layer, and how it gets on with steps before it. */
-function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): LayerWork {
+function workFor({ layout, before, gridOf }: PlanTarget, { quantizers }: Registry): LayerWork {
   return {
     verb: "quantize",
     done: "quantized",
     twice: "what is quantized twice is off by both roundings",
     actsElsewhere: asksForTables,
     planOf({ method: name, anchor, anchorResidual, ...given }, layer, shape): LayerPlan {
-      const { embeddingBits: _, headBits: __, ...options } = given;
+      const { embeddingBits: _, headBits: __, ...own } = given;
       const method = quantizers[name as string];
+      const asked = gridOf?.(layer);
+      const options = onGrid(own, method.options, asked, layer);
+      if (options.kType) refuseKType(options.kType as KTypeName, layout, layer, shape);
       const earlier = before.get(layer);
-      if (earlier) refuseEarlier(earlier, { ...options, anchor, anchorResidual }, layer, shape);
+      if (earlier) {
+        refuseEarlier(earlier, { ...options, anchor, anchorResidual }, layer, shape, !!asked);
+      }
       return {
         method,
         options,
@@ -98,12 +105,60 @@ function workFor({ layout, before }: PlanTarget, { quantizers }: Registry): Laye
   };
 }
 
-/** @throws PenjingError when what an earlier step leaves of a layer cannot be put on a grid */
+/**
+ * Options with the grid that a file's type asks for in the place of the recipe's, and with bits, groups and
+ * symmetry of a K type.
+ *
+ * @throws PenjingError for options of another grid than that of the file's type
+ */
+function onGrid(
+  given: ReadStep["options"],
+  specs: OptionSpecs,
+  asked: ReturnType<GridOf>,
+  layer: string,
+): ReadStep["options"] {
+  // A method that does not know K types makes the codes that it makes.
+  const grid = specs.kType && asked;
+  const type = (grid ? grid.kType : given.kType) as KTypeName | undefined;
+  const { bits, groupSize, hasMinima } = type ? K_TYPES[type] : ({} as Partial<KTypeRules>);
+  const own = type ? { bits, groupSize, symmetric: !hasMinima } : {};
+  const chosen = { ...grid, ...own } as ReadStep["options"];
+  for (const name of grid ? ["kType", "bits", "groupSize", "symmetric"] : []) {
+    const value = given[name];
+    if (value === specs[name].default || value === chosen[name]) continue;
+    throw new PenjingError(
+      "ggufType",
+      `${layer}: \`${name}: ${value}\` is not its grid, which the type of its tensor chooses; leave ${name} out.`,
+    );
+  }
+  return { ...given, ...chosen };
+}
+
+/** @throws PenjingError for a layer that has no blocks of a K type, or whose codes would not be stored */
+function refuseKType(type: KTypeName, layout: string, layer: string, [, cols]: MatrixShape): void {
+  if (cols % K_BLOCK !== 0) {
+    throw new PenjingError(
+      "kType",
+      `${layer}: its ${cols} inputs are no whole blocks of ${K_BLOCK}, as ${type} has them; leave it out with \`ignore: "${layer}"\`, or give \`ggufType: ${type}\` instead, which puts such layers in another type.`,
+    );
+  }
+  if (layout === GGUF || storesIn(layout) === "values") return;
+  throw new PenjingError(
+    "kType",
+    `only GGUF files have ${type}, not the layout ${layout}; give \`layout: gguf\`.`,
+  );
+}
+
+/**
+ * @param isAsked whether a file's type chooses the grid
+ * @throws PenjingError when what an earlier step leaves of a layer cannot be put on a grid
+ */
 function refuseEarlier(
   { method, options: own, ...earlier }: LayerPlan,
-  { symmetric, ...anchors }: ReadStep["options"],
+  { symmetric, kType, ...anchors }: ReadStep["options"],
   layer: string,
   shape: MatrixShape,
+  isAsked: boolean,
 ): void {
   if (method.form?.(shape, own)) {
     throw new PenjingError(
@@ -121,8 +176,14 @@ function refuseEarlier(
     );
   }
   if (symmetric !== false) return;
+  const grids = kType ? `grids of ${kType}` : "grids with zero points";
+  const cure = isAsked
+    ? "choose `ggufType: Q6_K`, or another type without minima"
+    : kType
+      ? "choose `kType: Q6_K`, or leave it out"
+      : "leave out `symmetric: false`";
   throw new PenjingError(
     "quantize",
-    `${layer}: it is pruned before, and grids with zero points are not taken for zeros that must stay; leave out \`symmetric: false\`.`,
+    `${layer}: it is pruned before, and ${grids} are not taken for zeros that must stay; ${cure}.`,
   );
 }

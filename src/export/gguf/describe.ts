@@ -79,6 +79,18 @@ export async function describeGguf(model: StoredModel, asked: Asked): Promise<De
   };
 }
 
+/**
+ * The tensors that a model's weights become and their types, whatever else the file says.
+ *
+ * @throws PenjingError for a family that a GGUF file has no words for
+ */
+export function planTypes(model: StoredModel, asked: Asked): Plan {
+  const { family } = model.spec;
+  const { path } = model.checkpoint.folder;
+  const { architecture } = architectureFor(family, path, "choose another layout");
+  return planTensors(model, architecture, chooseTypes(model, asked), {});
+}
+
 /** Keys of what is beside the weights. */
 interface Beside {
   readonly general: KeyValues;

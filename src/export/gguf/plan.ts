@@ -33,8 +33,11 @@ export interface Types {
   readonly main: LinearTypes;
 }
 
-/** Types that hold codes, the smallest first. */
-const CODE_TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"] as const;
+/** Types that hold codes, the smallest first; each K type only those that were made for it. */
+const CODE_TYPES = [
+  ...(["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"] as const),
+  ...(["Q4_K", "Q5_K", "Q6_K"] as const),
+] as const;
 
 /** The smallest type that keeps the codes of a leaf as they are; undefined where none does. */
 export function typeOfCodes(leaf: Leaf<unknown>): GgufType | undefined {
@@ -52,12 +55,13 @@ export function chooseTypes(
 ): Types {
   const { spec, weights } = model;
   const names = [...modelSites(spec).keys()].map((name) => `${name}.weight`);
+  const codes = new Map<string, GgufType>();
   const own = () => {
-    const types = new Set(names.map((name) => weights.get(name)!.dtype));
+    const plain = names.filter((name) => !codes.has(name));
+    const types = new Set(plain.map((name) => weights.get(name)!.dtype));
     const [only] = types;
     return types.size === 1 && (only === "F16" || only === "BF16") ? only : "F32";
   };
-  const codes = new Map<string, GgufType>();
   const keepCodes = (name: string) => {
     const leaf = leafOf(model, name);
     const type = leaf && typeOfCodes(leaf);

@@ -57,7 +57,7 @@ const FILE_TYPES: Readonly<Record<LinearTypes, number>> = {
 /** The type of tensors whose rows are no whole blocks of 32, as in llama.cpp. */
 const LAST: GgufType = "F16";
 /** Types in the place of those whose blocks of 256 do not fit, as in llama.cpp. */
-const IN_PLACE: Readonly<Partial<Record<GgufType, GgufType>>> = {
+export const IN_PLACE: Readonly<Partial<Record<GgufType, GgufType>>> = {
   ...{ Q4_K: "Q5_0", Q5_K: "Q5_1", Q6_K: "Q8_0" },
 };
 

@@ -1,10 +1,12 @@
 /** Blocks of ggml's types from the codes and scales that a quantizer made: codes are moved, never made anew. */
 import type { Leaf, Numbers } from "../../../form.js";
 import { middleOf } from "../../../forms/grid.js";
+import { kLevels } from "../../../forms/k-type.js";
 import { nOfM } from "../../../forms/n-of-m.js";
 import type { TensorData } from "../../../tensor.js";
 import { BLOCKS } from "../blocks.js";
 import { BLOCK, writeFifthBits, writeHalf, writeNibbles } from "./encode.js";
+import { K_BLOCK, writeBlock } from "./k-types.js";
 
 type Grid = Extract<Numbers, { kind: "grid" }>;
 
@@ -25,12 +27,25 @@ export function bitsOfCodes(type: string): number {
 /** A leaf whose values are on a grid. */
 export type GridLeaf<Part> = Leaf<Part> & { readonly numbers: Grid };
 
+type KTypeLeaf<Part> = Leaf<Part> & {
+  readonly numbers: Extract<Numbers, { kind: "k-type" }>;
+};
+
+function isKType<Part>(leaf: GridLeaf<Part> | KTypeLeaf<Part>): leaf is KTypeLeaf<Part> {
+  return leaf.numbers.kind === "k-type";
+}
+
 /**
  * Whether a type's blocks hold the codes of a leaf as they are: groups are whole blocks, the codes have
- * no more bits than the type's, and they have zero points only where the type has a minimum.
+ * no more bits than the type's, and they have zero points only where the type has a minimum. K types
+ * hold what was made for them.
  */
-export function holdsCodes<Part>(type: string, leaf: Leaf<Part>): leaf is GridLeaf<Part> {
+export function holdsCodes<Part>(
+  type: string,
+  leaf: Leaf<Part>,
+): leaf is GridLeaf<Part> | KTypeLeaf<Part> {
   const { numbers, structure, shape } = leaf;
+  if (numbers.kind === "k-type") return structure.kind === "dense" && numbers.type === type;
   const rules = Object.hasOwn(TYPES, type) ? TYPES[type] : undefined;
   if (!rules || numbers.kind !== "grid" || structure.kind === "blocks") return false;
   const { bits, groupSize = shape[1], symmetric } = numbers;
@@ -48,15 +63,40 @@ function spread({ shape, structure, parts }: Leaf<TensorData>, zeroAt: (at: numb
   return codes;
 }
 
+/** A leaf of a K type as the type's blocks, which hold all of it as it is. */
+function encodeKType({ shape, numbers, parts }: KTypeLeaf<TensorData>): Uint8Array {
+  const { type } = numbers;
+  const { units, scales, minima } = kLevels({ numbers, parts });
+  const codes = parts.get("values")! as Uint8Array;
+  const blocks = (shape[0] * shape[1]) / K_BLOCK;
+  const groups = scales.length / blocks;
+  const { bytes: blockBytes } = BLOCKS[type];
+  const out = new Uint8Array(blocks * blockBytes);
+  for (let block = 0; block < blocks; block++) {
+    const own = (levels: Float64Array) => levels.subarray(block * groups, (block + 1) * groups);
+    writeBlock(type, out, block * blockBytes, {
+      d: units[minima ? 2 * block : block],
+      scales: own(scales),
+      ...(minima && { dmin: units[2 * block + 1], minima: own(minima) }),
+      codes: codes.subarray(block * K_BLOCK, (block + 1) * K_BLOCK),
+    });
+  }
+  return out;
+}
+
 /**
- * A leaf on a grid as the blocks of a type that holds its codes. Its scales, and where there are zero
+ * A leaf as the blocks of a type that holds its codes. The scales of a grid, and where there are zero
  * points z the minimum -z s, are rounded to halves; what is a half already stays, and so do all codes.
  *
  * @param type a name for which `holdsCodes` is true
  * @param leaf its parts on the host
  * @returns the bytes of [rows, cols] in blocks, row-major
  */
-export function encodeCodes(type: string, leaf: GridLeaf<TensorData>): Uint8Array {
+export function encodeCodes(
+  type: string,
+  leaf: GridLeaf<TensorData> | KTypeLeaf<TensorData>,
+): Uint8Array {
+  if (isKType(leaf)) return encodeKType(leaf);
   const { shape, numbers, parts } = leaf;
   const [rows, cols] = shape;
   const size = numbers.groupSize ?? cols;

@@ -3,6 +3,7 @@
  * half that the block's runs share. A run's scale and minimum are those of the least weighed squared error
  * among some ranges, each fitted to its codes; rounded, they are tried beside their neighbours.
  */
+import type { KTypeName } from "../../../form.js";
 import { halfValues, singleBitsToHalf } from "../../dtype.js";
 import { writeHalf } from "./encode.js";
 
@@ -166,6 +167,8 @@ function around(level: number, least: number, most: number): number[] {
 /** Scales and minima of a block's runs as whole numbers. */
 const scales = new Uint8Array(RUNS_OF_32.length);
 const minima = new Uint8Array(RUNS_OF_32.length);
+/** The scales where there are no minima. */
+const signedScales = new Int8Array(RUNS_OF_16.length);
 
 /** Codes of a block, its scales and minima; writes the halves that these are multiples of. */
 function encodeRanged(bytes: Uint8Array, to: number, most: number): void {
@@ -243,7 +246,7 @@ function fitSigned({ start, end }: Span): number {
   return best;
 }
 
-/** Codes of a block of Q6_K; writes its scales, and the half that these are multiples of. */
+/** Codes of a block of Q6_K and its scales; writes the half that these are multiples of. */
 function encodeSigned(bytes: Uint8Array, to: number): void {
   const fits = RUNS_OF_16.map(fitSigned);
   const largest = fits.reduce((one, fit) => (Math.abs(fit) > Math.abs(one) ? fit : one), 0);
@@ -260,7 +263,7 @@ function encodeSigned(bytes: Uint8Array, to: number): void {
       least = error;
       chosen = scale;
     }
-    bytes[to + 192 + r] = chosen;
+    signedScales[r] = chosen;
     const inverse = d * chosen === 0 ? 0 : 1 / (d * chosen);
     for (let i = run.start; i < run.end; i++) codes[i] = within(x[i] * inverse, -32, 31) + 32;
   }
@@ -277,6 +280,50 @@ function writeSix(bytes: Uint8Array, to: number): void {
       bytes[high + l] = (a >> 4) | ((b >> 4) << 2) | ((c >> 4) << 4) | ((d >> 4) << 6);
     }
   }
+}
+
+/** Writes the scales and codes of a block behind its halves, and those of Q6_K before its half. */
+const WRITERS: Readonly<Record<KTypeName, (bytes: Uint8Array, to: number) => void>> = {
+  Q4_K(bytes, to) {
+    writeScales(bytes, to + 4);
+    writeLow(bytes, to + 16);
+  },
+  Q5_K(bytes, to) {
+    writeScales(bytes, to + 4);
+    writeFifths(bytes, to + 16);
+    writeLow(bytes, to + 48);
+  },
+  Q6_K(bytes, to) {
+    for (const [r, scale] of signedScales.entries()) bytes[to + 192 + r] = scale;
+    writeSix(bytes, to);
+  },
+};
+
+/** A block as a quantizer made it, scales and minima as multiples of the halves d and dmin. */
+export interface MadeBlock {
+  readonly d: number;
+  readonly scales: ArrayLike<number>;
+  /** Of types with minima. */
+  readonly dmin?: number | undefined;
+  readonly minima?: ArrayLike<number> | undefined;
+  readonly codes: Uint8Array;
+}
+
+/** Writes a block that is made already. */
+export function writeBlock(
+  type: KTypeName,
+  bytes: Uint8Array,
+  to: number,
+  { d, dmin, ...made }: MadeBlock,
+): void {
+  codes.set(made.codes);
+  writeHalf(bytes, type === "Q6_K" ? to + 208 : to, d);
+  if (dmin !== undefined && made.minima) {
+    writeHalf(bytes, to + 2, dmin);
+    scales.set(made.scales);
+    minima.set(made.minima);
+  } else signedScales.set(made.scales);
+  WRITERS[type](bytes, to);
 }
 
 /** Calls for each block with its place among the bytes, its values and their weights being taken. */
@@ -299,16 +346,13 @@ export const K_ENCODERS: Readonly<Record<string, EncodeKBlocks>> = {
   Q4_K(values, bytes, importance) {
     eachBlock(values, 144, importance, weighRanged, (to) => {
       encodeRanged(bytes, to, 15);
-      writeScales(bytes, to + 4);
-      writeLow(bytes, to + 16);
+      WRITERS.Q4_K(bytes, to);
     });
   },
   Q5_K(values, bytes, importance) {
     eachBlock(values, 176, importance, weighRanged, (to) => {
       encodeRanged(bytes, to, 31);
-      writeScales(bytes, to + 4);
-      writeFifths(bytes, to + 16);
-      writeLow(bytes, to + 48);
+      WRITERS.Q5_K(bytes, to);
     });
   },
   Q6_K(values, bytes, importance) {
@@ -318,7 +362,7 @@ export const K_ENCODERS: Readonly<Record<string, EncodeKBlocks>> = {
     };
     eachBlock(values, 210, importance, weighSigned, (to) => {
       encodeSigned(bytes, to);
-      writeSix(bytes, to);
+      WRITERS.Q6_K(bytes, to);
     });
   },
 };
