@@ -64,6 +64,15 @@ export {
   evaluatePerplexity,
   type Perplexity,
 } from "./evaluate.js";
+export {
+  type Accuracy,
+  type EvaluateTasksEvent,
+  type EvaluateTasksOptions,
+  evaluateTasks,
+  type TaskMetric,
+  type TaskScore,
+  type TaskScores,
+} from "./evaluate-tasks.js";
 export type { GgufOptions } from "./export/gguf-options.js";
 export {
   type ExportEvent,

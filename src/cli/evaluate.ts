@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { PenjingError } from "../errors.js";
 import { type EvaluateOptions, evaluatePerplexity, type Perplexity } from "../evaluate.js";
 import type { BosMode } from "../models/bos.js";
 import { duration, openProgress, type PrintOptions, print, printJson } from "./console.js";
@@ -15,10 +16,14 @@ import {
   withTokenizerFlag,
 } from "./options.js";
 import { loadPlugins } from "./plugins.js";
+import { printTasks, printTasksJson, scoreTasks } from "./tasks.js";
 import { readTexts, TEXT_COLUMN, TEXT_FILES } from "./text.js";
 
 interface EvaluateFlags extends PrintOptions, BackendFlags, TokenizerFlags, HubFlags {
-  readonly text: string;
+  readonly text?: string;
+  readonly tasks?: readonly string[];
+  readonly data?: string;
+  readonly limit?: number;
   readonly textColumn?: string;
   readonly window?: number;
   readonly against?: string;
@@ -39,15 +44,19 @@ Examples:
   $ penjing eval model-Q4_K_M.gguf --text wiki.test.raw
   $ penjing eval llama-24/ --text wikitext-2-raw-v1/test.parquet
   $ zcat wiki.gz | penjing eval llama-24/ --text -
+  $ penjing eval llama-24/ --tasks piqa,winogrande --data zeroshot/ --limit 200
 `;
 
 export function addEvaluate(program: Command, signal: AbortSignal): void {
   const command = withBosFlag(
     program
       .command("eval")
-      .description("measure a model's perplexity on a text")
+      .description("measure a model's perplexity on a text, or its accuracy on zero-shot tasks")
       .argument("<model>", MODEL_HELP)
-      .requiredOption("--text <file>", `what to score: ${TEXT_FILES}, or - for standard input`)
+      .option(
+        "--text <file>",
+        `what to score: ${TEXT_FILES}, or - for standard input (default: none, with --tasks)`,
+      )
       .option("--text-column <name>", TEXT_COLUMN)
       .option(
         "--window <n>",
@@ -58,7 +67,17 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
         "--against <model>",
         "the model that this one was made from: how far its probabilities are from that one's, token by token (default: none)",
       )
-      .option("--low-memory", LOW_MEMORY),
+      .option("--low-memory", LOW_MEMORY)
+      .option(
+        "--tasks <list>",
+        "answer these in place of a text: piqa, winogrande, hellaswag, arc_easy, arc_challenge with commas between, or all (default: none)",
+        (list: string) => list.split(","),
+      )
+      .option(
+        "--data <folder>",
+        "where the tasks' JSON Lines are, in it or one folder below (default: none, with a text)",
+      )
+      .option("--limit <n>", "rows of each task at most (default: all)", number),
     "each window (auto: for families that need it)",
   );
   withHubFlags(withCommonOptions(withTokenizerFlag(command)))
@@ -108,9 +127,22 @@ export async function scoreText(
 
 async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
   const { window, bos, tokenizer, lowMemory } = flags;
+  refuseMixed(flags);
   const plugins = await loadPlugins(flags);
+  if (flags.tasks) {
+    const { limit, data = "", tasks: names } = flags;
+    const tasks = names.includes("all") ? undefined : names;
+    const options = { tasks, data, limit, bos, tokenizer, plugins, signal, ...backendOf(flags) };
+    const scores = await onModel(model, flags, signal, (model) =>
+      scoreTasks({ ...options, model }, flags),
+    );
+    if (flags.json) printTasksJson(model, limit, scores);
+    else printTasks(scores);
+    if (flags.explain && !flags.json) print(`\n${explainServed(scores.served)}`);
+    return;
+  }
   const { quiet, textColumn: column } = flags;
-  const text = await readTexts(flags.text, { reader: "--text", column, signal, quiet });
+  const text = await readTexts(flags.text!, { reader: "--text", column, signal, quiet });
   const given = { text, window, bos, tokenizer, plugins, lowMemory, signal };
   const options = { ...given, ...backendOf(flags) };
   const score = await onModel(model, flags, signal, async (model) => {
@@ -140,6 +172,30 @@ async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Pr
   print(`text         sha256 ${score.textSha256}`);
   print(`time         ${duration(score.seconds)} on ${score.backend}`);
   if (flags.explain) print(`\n${explainServed(score.served)}`);
+}
+
+/** Flags that a text has and tasks have not, and the other way round. */
+const OF_TEXTS = ["textColumn", "window", "against", "lowMemory"] as const;
+const OF_TASKS = ["data", "limit"] as const;
+
+/** @throws PenjingError unless there is either a text or tasks, with what belongs to it */
+function refuseMixed(flags: EvaluateFlags): void {
+  const { text, tasks, data } = flags;
+  if ((text === undefined) === (tasks === undefined)) {
+    const what = text === undefined ? "there is nothing to score" : "a text and tasks are given";
+    throw new PenjingError("eval", `${what}; give either --text or --tasks.`);
+  }
+  const other = (tasks ? OF_TEXTS : OF_TASKS).find((name) => flags[name] !== undefined);
+  if (other !== undefined) {
+    const flag = `--${other.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    throw new PenjingError(flag, `it goes with ${tasks ? "--text" : "--tasks"}; leave it out.`);
+  }
+  if (tasks && data === undefined) {
+    throw new PenjingError(
+      "--tasks",
+      "nothing says where their rows are; give --data, a folder with the tasks' JSON Lines.",
+    );
+  }
 }
 
 /** Bits that weights take where they are stored, as they are read by people. */

@@ -130,7 +130,8 @@ test("the portable bundle imports nothing but its own files, and names no module
   assert.equal(packages, []);
   const backends = ["./kernels-relaxed.js", "./kernels.js", "./reference.js", "./webgpu.js"];
   const matrix = "./importance-matrix.js";
-  const work = ["./compressor.js", "./exporter.js", matrix, "./linear.js", "./recipe.js"];
+  const tasks = "./evaluator.js";
+  const work = ["./compressor.js", "./exporter.js", matrix, "./linear.js", "./recipe.js", tasks];
   const folders = [
     "./gguf.js",
     "./grid-rows.js",

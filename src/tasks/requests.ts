@@ -1,0 +1,53 @@
+/** What a model is asked: tokens, and which of them are scored. */
+import type { Tokenizer } from "../checkpoint/tokenizer.js";
+import type { TaskChoice } from "./task.js";
+
+/** One choice as tokens. */
+export interface ChoiceRequest {
+  /** Context and continuation. */
+  readonly ids: Int32Array;
+  /** The first that is scored; at least 1. */
+  readonly first: number;
+  /** Tokens of the context that did not fit. */
+  readonly cut: number;
+}
+
+export interface RequestOptions {
+  /** The token in front of every context. @default none */
+  readonly bosId: number | undefined;
+  /** What an empty context begins with, where there is no BOS. */
+  readonly emptyId: number | undefined;
+  /** Tokens that the model takes. */
+  readonly most: number;
+}
+
+/**
+ * Tokens as lm-evaluation-harness has them: trailing spaces of the context move to the continuation, whole
+ * and context are encoded, and what the whole has behind as many tokens as the context is scored. What is
+ * too long loses its beginning.
+ */
+export function requestOf(
+  tokenizer: Pick<Tokenizer, "encode">,
+  { context: given, continuation: text }: TaskChoice,
+  { bosId, emptyId, most }: RequestOptions,
+): ChoiceRequest {
+  const context = given.replace(/\s+$/u, "");
+  const continuation = `${given.slice(context.length)} ${text}`;
+  const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
+  const begin = bosId ?? (context === "" ? emptyId : undefined);
+  const front = begin === undefined ? [] : [begin];
+  const whole = [...front, ...encode(context + continuation)];
+  const scored = Math.max(1, front.length + encode(context).length);
+  // The last token predicts nothing that is asked for.
+  const cut = Math.max(0, whole.length - (most + 1));
+  return { ids: Int32Array.from(whole.slice(cut)), first: Math.max(1, scored - cut), cut };
+}
+
+/** Tokens that all requests begin with and that none is scored in. */
+export function sharedPrefix(requests: readonly ChoiceRequest[]): number {
+  const [{ ids }, ...others] = requests;
+  const most = Math.min(...requests.map(({ first }) => first - 1));
+  let length = 0;
+  while (length < most && others.every((other) => other.ids[length] === ids[length])) length++;
+  return length;
+}
