@@ -119,6 +119,7 @@ const LLAMA: Readonly<Record<string, number>> = {
  */
 const OURS: Readonly<Record<string, string>> = {
   "gptq Q8_0": "--bits 8 --embedding-bits 8",
+  "gptq Q6_K": "--gguf-type Q6_K --embedding-bits 8",
   "gptq Q5_0": "--bits 5 --embedding-bits 8",
   "gptq Q4_1": "--bits 4 --no-symmetric --embedding-bits 8",
   "gptq Q4_0": "--bits 4 --embedding-bits 8",
