@@ -98,7 +98,7 @@ export async function rotateBlock(
     const { reads, writes } = turnsOf(site, q === undefined);
     const turnOutputs = async (turn: Tensor) => {
       await take(rowSteps(backend, weight, turn));
-      if (bias) await take(columnSteps(backend, bias, turn));
+      if (bias) await take(columnSteps(backend, backend.rows(bias, 0, 1, bias.size), turn));
     };
     await pause(signal);
     if (reads === "q") await take(columnSteps(backend, weight, q!));

@@ -108,7 +108,7 @@ test("one Q for all blocks still loses less than none, and costs no turns", asyn
   assert.ok(after < before, `${after} with the rotation, ${before} without`);
 });
 
-test("heads: values and what reads them turn, in as many bytes, and less is lost", async () => {
+test("heads: values and what reads them turn, in as many bytes", async () => {
   const model = await convert(storyFiles(), "F32");
   const rotate = { scope: "heads" };
   const { files, result } = await compressFiles(model, { ...NOTHING, rotate });
@@ -121,14 +121,20 @@ test("heads: values and what reads them turn, in as many bytes, and less is lost
   }
   assert.equal(await tensorNames(files), await tensorNames(model));
   assert.is(Buffer.compare(files["config.json"], model["config.json"]), 0);
+});
 
+sharedTest(test, "heads: on a model whose values lie askew SparseGPT loses less", async () => {
+  const read = (name: string) => readFileSync(sharedPath("data", "tinystories", name), "utf8");
+  const model = modelFiles(sharedPath("models", "stories260k"));
+  const calibration = read("train-slice.txt").slice(0, 40_000);
   const [plain, turned] = await Promise.all(
-    [SHORT, { ...SHORT, rotate }].map(async (recipe) =>
-      perplexity((await compressFiles(storyFiles(), recipe)).files),
-    ),
+    [SHORT, { ...SHORT, rotate: { scope: "heads" } }].map(async (recipe) => {
+      const { files } = await compressFiles(model, recipe, { calibration });
+      return perplexity(files, read("val.txt").slice(0, 20_000));
+    }),
   );
   note(`SparseGPT keeps perplexity ${plain.toFixed(2)}, behind turned heads ${turned.toFixed(2)}`);
-  assert.ok(turned < 0.99 * plain, `${turned} with the rotation, ${plain} without`);
+  assert.ok(turned < 0.98 * plain, `${turned} with the rotation, ${plain} without`);
 });
 
 test("heads: with what looks at the dense model's inputs and residual stream", async () => {
