@@ -29,6 +29,7 @@ import {
   MODEL,
   type OpenModel,
   type OpenRunningOptions,
+  openingNotes,
   openRunning,
   type RunningModel,
   refuseForeignIds,
@@ -132,8 +133,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
   const model = own ?? running!;
   let other: Opened | undefined;
   try {
-    for (const message of model.modelNotes) yield { type: "note", where: "model", message };
-    for (const message of model.notes) yield { type: "note", where: "backend", message };
+    yield* openingNotes(model);
     const { spec, tokenizer, decoder } = model;
     const window = asked ?? Math.min(spec.context, LONGEST_RUN);
     if (window > spec.context) {

@@ -21,6 +21,7 @@ import { KeyValueCache } from "./models/layers/key-value-cache.js";
 import {
   MODEL,
   type OpenModel,
+  openingNotes,
   openRunning,
   type RunningModel,
   runningModel,
@@ -137,8 +138,7 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
   let own = running ? undefined : await openRunning(source as string | Checkpoint, options);
   const model = own ?? running!;
   try {
-    for (const message of model.modelNotes) yield { type: "note", where: "model", message };
-    for (const message of model.notes) yield { type: "note", where: "backend", message };
+    yield* openingNotes(model);
     const { promptIds, bosId } = await promptIdsOf(model, options);
     const state: Continuation = {
       promptIds,

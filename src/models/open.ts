@@ -135,6 +135,12 @@ export interface RunningModel extends OpenModel {
   moveAfter(error: unknown): Promise<RunningModel>;
 }
 
+/** What a person should read before work with a model begins. */
+export function openingNotes({ modelNotes, notes }: Pick<RunningModel, "modelNotes" | "notes">) {
+  const told = (where: string) => (message: string) => ({ type: "note", where, message }) as const;
+  return [...modelNotes.map(told("model")), ...notes.map(told("backend"))];
+}
+
 export interface OpenRunningOptions extends OpenModelOptions {
   /** Hold one block's weights at a time: the decoder is to run windows `ahead`. @default false */
   readonly lowMemory?: boolean | undefined;

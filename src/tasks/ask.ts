@@ -52,9 +52,9 @@ export class Asker {
 
   private *steps(requests: readonly ChoiceRequest[], sums: number[]): Work {
     const { cache } = this;
-    const shared = requests.length > 1 ? sharedPrefix(requests) : 0;
+    const shared = sharedPrefix(requests);
     cache.length = 0;
-    if (shared > 0) yield* this.read(requests[0].ids.subarray(0, shared));
+    yield* this.read(requests[0].ids.subarray(0, shared));
     for (const [i, { ids, first }] of requests.entries()) {
       cache.length = shared;
       // What stands before the scored tokens, but for the last, needs no logits.

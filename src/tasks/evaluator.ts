@@ -13,6 +13,7 @@ import { lookUp, PenjingError } from "../errors.js";
 import { BOS, type BosMode, requireBos } from "../models/bos.js";
 import {
   MODEL,
+  openingNotes,
   openRunning,
   type RunningModel,
   refuseForeignIds,
@@ -69,8 +70,7 @@ export async function* taskSteps(
   let own = running ? undefined : await openRunning(source as string | Checkpoint, options);
   const model = own ?? running!;
   try {
-    for (const message of model.modelNotes) yield { type: "note", where: "model", message };
-    for (const message of model.notes) yield { type: "note", where: "backend", message };
+    yield* openingNotes(model);
     const asked = await askedOf(model, read, options);
     const answers = asked.map((): number[][] => []);
     const count = { tokens: 0 };

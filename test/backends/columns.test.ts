@@ -32,6 +32,26 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     }
   });
 
+  test(`${backend.name}: puts columns of any matrix into another order`, async () => {
+    for (const [rows, cols] of [
+      [0, 3],
+      [1, 1],
+      [3, 5],
+      [7, 9],
+    ]) {
+      const x = randomValues(rows * cols);
+      const order = Int32Array.from({ length: cols }, (_, j) => (2 * j + 1) % cols);
+      const out = blank(backend, rows * cols, cols);
+      const places = backend.upload(order, [cols]);
+      await backend.ops.orderColumns(input(backend, x, cols), places, out.view);
+      const expected = Array.from(
+        { length: rows * cols },
+        (_, i) => x[i - (i % cols) + order[i % cols]],
+      );
+      assert.equal([...(await out.read())], expected, `${rows} x ${cols}`);
+    }
+  });
+
   test(`${backend.name}: puts columns into another order`, async () => {
     const order = Int32Array.of(2, 0, 3, 1);
     const places = backend.upload(order, [4]);
