@@ -131,7 +131,7 @@ async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Pr
   const plugins = await loadPlugins(flags);
   if (flags.tasks) {
     const { limit, data = "", tasks: names } = flags;
-    const tasks = names.includes("all") ? undefined : names;
+    const tasks = String(names) === "all" ? undefined : names;
     const options = { tasks, data, limit, bos, tokenizer, plugins, signal, ...backendOf(flags) };
     const scores = await onModel(model, flags, signal, (model) =>
       scoreTasks({ ...options, model }, flags),

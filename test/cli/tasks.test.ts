@@ -63,6 +63,7 @@ test("a text and tasks exclude one another, with what belongs to them", async ()
     /nothing says where their rows are; give --data/,
     folder,
   );
+  await fails([...ARGS, "all,piqa"], /"all"/, folder);
   await fails([...ARGS, "piqa,lambada"], /"lambada"/, folder);
 });
 
