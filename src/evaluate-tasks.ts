@@ -2,6 +2,7 @@ import { Run } from "./run.js";
 import type { EvaluateTasksEvent, EvaluateTasksOptions, TaskScores } from "./tasks/options.js";
 
 export type { Likelihood } from "./tasks/ask.js";
+export type { TaskDefinition } from "./tasks/definition.js";
 export type { Accuracy, Flips } from "./tasks/figures.js";
 export type {
   AnswerStore,
@@ -10,7 +11,6 @@ export type {
   TaskScore,
   TaskScores,
 } from "./tasks/options.js";
-export type { TaskDefinition } from "./tasks/own.js";
 export type { TaskMetric } from "./tasks/task.js";
 
 /**

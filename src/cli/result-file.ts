@@ -1,11 +1,11 @@
 import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { PenjingError } from "../errors.js";
-import type { AnswerStore } from "../evaluate-tasks.js";
+import type { AnswerStore, Likelihood } from "../evaluate-tasks.js";
 import { fileError } from "../platform/file-errors.js";
 import { type PrintOptions, printNote } from "./console.js";
 
-/** What an answer is in the file of answers: [sum, isGreedy] of each choice. */
-type StoredAnswer = readonly (readonly [number, boolean])[];
+/** What an answer is in the file of answers: its sum, and whether it is greedy. */
+type StoredAnswer = readonly [number, boolean];
 
 /** Answers that are kept beside the file of results until that is written. */
 export class ResultFile implements AnswerStore {
@@ -48,7 +48,8 @@ export class ResultFile implements AnswerStore {
 
   get(key: string) {
     this.refuseOthers(key);
-    return this.kept.get(key)?.map(([sum, isGreedy]) => ({ sum, isGreedy }));
+    const found = this.kept.get(key);
+    return found && { sum: found[0], isGreedy: found[1] };
   }
 
   /** @throws PenjingError when no answer is of the model that is asked */
@@ -64,12 +65,13 @@ export class ResultFile implements AnswerStore {
     );
   }
 
-  async set(key: string, likelihoods: Parameters<AnswerStore["set"]>[1]): Promise<void> {
-    const answer: StoredAnswer = likelihoods.map(({ sum, isGreedy }) => [sum, isGreedy]);
+  async set(key: string, { sum, isGreedy }: Likelihood): Promise<void> {
     const partial = ResultFile.partial(this.path);
-    await writeFile(partial, `${JSON.stringify([key, answer])}\n`, { flag: "a" }).catch((error) => {
-      throw fileError(partial, "writing", error);
-    });
+    await writeFile(partial, `${JSON.stringify([key, sum, isGreedy])}\n`, { flag: "a" }).catch(
+      (error) => {
+        throw fileError(partial, "writing", error);
+      },
+    );
   }
 
   /** Whether there is anything to go on with. */
@@ -100,13 +102,10 @@ export class ResultFile implements AnswerStore {
 
 function readAnswer(line: string, where: string): [string, StoredAnswer] {
   try {
-    const [key, answer] = JSON.parse(line) as [unknown, unknown];
-    const isAnswer =
-      Array.isArray(answer) &&
-      answer.every(
-        (one) => Array.isArray(one) && Number.isFinite(one[0]) && typeof one[1] === "boolean",
-      );
-    if (typeof key === "string" && isAnswer) return [key, answer];
+    const [key, sum, isGreedy] = JSON.parse(line) as unknown[];
+    if (typeof key === "string" && Number.isFinite(sum) && typeof isGreedy === "boolean") {
+      return [key, [sum as number, isGreedy]];
+    }
   } catch {
     // Said below.
   }

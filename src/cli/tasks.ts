@@ -59,7 +59,7 @@ export function printTasks(
   }
   const share = (100 * count.tokens) / count.tokensAlone;
   print(`tokens       ${count.tokens}, ${share.toFixed(0)}% of those of each choice by itself`);
-  if (known > 0) print(`known        ${known} answers of an earlier run`);
+  if (known > 0) print(`known        ${known} choices, from an earlier run`);
   print(`time         ${duration(seconds)} on ${backend}`);
 }
 

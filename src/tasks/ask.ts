@@ -47,7 +47,7 @@ export class Asker {
 
   /** What the model holds of each request of a batch. */
   async ask(batch: Batch, signal: AbortSignal | undefined): Promise<Likelihood[]> {
-    const found = Array.from({ length: batch.requests }, () => ({ sum: 0, isGreedy: true }));
+    const found = Array.from(batch.requests, () => ({ sum: 0, isGreedy: true }));
     const add = ({ request, target }: Scored, loss: number, likeliest: number) => {
       found[request].sum -= loss;
       found[request].isGreedy &&= likeliest === target;

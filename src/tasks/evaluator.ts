@@ -92,7 +92,7 @@ async function readTasks({
   for (const given of tasks) {
     const definition = typeof given === "string" ? undefined : given;
     const named = definition ? undefined : lookUp(TASKS, given as string, "tasks");
-    const task = named ?? (await import("./own.js")).ownTask(definition!);
+    const task = named ?? (await import("./definition.js")).ownTask(definition!);
     const { name } = task;
     if (chosen.has(name) && definition) {
       throw new PenjingError("tasks", `two of them are called ${name}; rename one of them.`);
@@ -196,12 +196,12 @@ async function* told(
   const count = (t: number, i: number) => {
     const { task, items, requests } = asked[t];
     counts[t].done++;
-    counts[t].right += Number(isRight(items[i], likelihoods[t][i]!, task.metric));
+    counts[t].right += Number(isRight(items[i], likelihoods[t][i] as Likelihood[], task.metric));
     spent += tokensAlone(requests[i]);
   };
   // Those of a run before its backend failed.
   for (const [t, one] of likelihoods.entries()) {
-    for (const [i, answer] of one.entries()) if (answer) count(t, i);
+    for (const [i, answer] of one.entries()) if (answer.every(Boolean)) count(t, i);
   }
   for await (const [t, i] of places) {
     count(t, i);

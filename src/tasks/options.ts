@@ -7,8 +7,8 @@ import type { OpenModel } from "../models/open.js";
 import type { ByteSource, Folder } from "../platform/files.js";
 import type { PluginOptions } from "../plugin.js";
 import type { Likelihood } from "./ask.js";
+import type { TaskDefinition } from "./definition.js";
 import type { Accuracy, Flips } from "./figures.js";
-import type { TaskDefinition } from "./own.js";
 import type { TaskMetric } from "./task.js";
 
 export interface EvaluateTasksOptions extends BackendOptions, PluginOptions, TokenizerOptions {
@@ -49,11 +49,11 @@ export interface EvaluateTasksOptions extends BackendOptions, PluginOptions, Tok
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The answers of items by their keys. */
+/** What a model holds of continuations, by their keys. */
 export interface AnswerStore {
-  get(key: string): readonly Likelihood[] | undefined;
+  get(key: string): Likelihood | undefined;
   /** Is awaited where it returns a promise. */
-  set(key: string, likelihoods: readonly Likelihood[]): unknown;
+  set(key: string, likelihood: Likelihood): unknown;
 }
 
 export type EvaluateTasksEvent =
@@ -99,7 +99,7 @@ export interface TaskScores {
   /** Tokens that went through the model, and those that each request alone would have taken. */
   readonly tokens: number;
   readonly tokensAlone: number;
-  /** Items whose answers were known. */
+  /** Choices whose likelihoods were known. */
   readonly known: number;
   readonly backend: string;
   /** Which backend served what, and why. */

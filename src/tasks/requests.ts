@@ -49,12 +49,3 @@ export function requestOf(
   const cut = Math.max(0, whole.length - (most + 1));
   return { ids: Int32Array.from(whole.slice(cut)), first: Math.max(1, scored - cut), cut };
 }
-
-/** Tokens that all requests begin with and that another follows in each. */
-export function sharedPrefix(requests: readonly ChoiceRequest[]): number {
-  const [{ ids }, ...others] = requests;
-  const most = Math.min(...requests.map(({ ids }) => ids.length - 1));
-  let length = 0;
-  while (length < most && others.every((other) => other.ids[length] === ids[length])) length++;
-  return length;
-}

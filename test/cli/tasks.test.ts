@@ -106,22 +106,22 @@ test("--out keeps answers until the results are written", async () => {
   await fails(args, /results\.json\] it is there already; move it away/, folder);
   // As a run leaves it that was killed while it wrote its second answer.
   rmSync(out);
-  const answers = new Map();
+  const answers = new Map<string, Likelihood>();
   const data = memoryFolder(taskFiles());
   const given = { model: MODEL, tasks: ["piqa"], data, answers };
   await evaluateTasks(given).result();
-  const lines = Array.from(answers, ([key, likelihoods]) =>
-    JSON.stringify([key, likelihoods.map(({ sum, isGreedy }: Likelihood) => [sum, isGreedy])]),
+  const lines = Array.from(answers, ([key, { sum, isGreedy }]) =>
+    JSON.stringify([key, sum, isGreedy]),
   );
   writeFileSync(partial, `${lines[0]}\n${lines[1].slice(0, 30)}`);
   const again = await penjing(args);
   assert.is(again.code, 0, again.stderr);
   assert.match(again.stderr, /results\.json\.partial: 1 answers of an earlier run are taken/);
-  assert.match(again.stdout, /^known +1 answers of an earlier run$/m);
+  assert.match(again.stdout, /^known +1 choices, from an earlier run$/m);
   const results = (text: string) => JSON.parse(text).results;
   assert.equal(results(readFileSync(out, "utf8")), results(whole));
   rmSync(out);
-  writeFileSync(partial, `["0123456789abcdef/00",[[-1,true]]]\n`);
+  writeFileSync(partial, '["0123456789abcdef/00",-1,true]\n');
   await fails(args, /it has answers of another model/, folder);
   writeFileSync(partial, "{}\n");
   await fails(args, /line 1\] it is no answer of a task/, folder);

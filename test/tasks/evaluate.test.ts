@@ -13,11 +13,14 @@ import {
 } from "../../src/evaluate-tasks.js";
 import { loadDecoder, openModel } from "../../src/models/open.js";
 import { readModel } from "../../src/models/stored.js";
-import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
+import { memoryFolder, memoryOutputFolder, openFolder } from "../../src/platform/files.js";
+import { Random } from "../../src/random.js";
+import { tokensAlone } from "../../src/tasks/answers.js";
+import { batchesOf } from "../../src/tasks/batch.js";
 import { TASKS } from "../../src/tasks/builtin.js";
 import { exactMcNemar } from "../../src/tasks/figures.js";
 import { readKnown } from "../../src/tasks/read.js";
-import { requestOf, sharedPrefix } from "../../src/tasks/requests.js";
+import { requestOf } from "../../src/tasks/requests.js";
 import { refused } from "../checkpoint/crafted.js";
 import { note, repositoryRoot, sharedPath } from "../shared.js";
 import { yardstickPath, yardstickTest } from "../yardstick.js";
@@ -51,14 +54,72 @@ test("requests: spaces move to the continuation, and what is too long loses its 
   assert.equal([...short.ids], whole.slice(2));
   assert.is(short.cut, 2);
   assert.is(short.first, first - 2);
-  const other = { ids: Int32Array.of(...whole.slice(0, 3), 0, 0, 0), first: 5, cut: 0 };
-  assert.is(sharedPrefix([{ ids, first, cut }, other]), 3);
-  // The last token predicts nothing that is asked for.
-  assert.is(sharedPrefix([{ ids, first, cut }]), whole.length - 1);
   await refused(
     () => requestOf(tokenizer, { context: "", continuation }, plain),
     /neither a BOS nor an EOS token/,
   );
+});
+
+test("batches: each request after what shares most with it, from where little is shared", () => {
+  const request = (ids: number[], first: number) => ({ ids: Int32Array.from(ids), first, cut: 0 });
+  const [batch] = batchesOf(
+    [request([1, 2, 3, 4], 2), request([5, 6], 1), request([1, 2, 7, 8], 3), request([1, 2, 3], 2)],
+    100,
+  );
+  assert.equal([...batch.tokens], [1, 2, 3, 7, 5]);
+  assert.equal(batch.segments, [
+    { first: 0, rows: 2, position: 0 },
+    { first: 2, rows: 1, position: 2 },
+    { first: 3, rows: 1, position: 2 },
+    { first: 4, rows: 1, position: 0 },
+  ]);
+  assert.equal(
+    batch.requests.map(({ ids }) => [...ids]),
+    [
+      [1, 2, 3],
+      [1, 2, 3, 4],
+      [1, 2, 7, 8],
+      [5, 6],
+    ],
+  );
+  assert.equal(batch.scored, [
+    { row: 1, target: 3, request: 0 },
+    { row: 1, target: 3, request: 1 },
+    { row: 2, target: 4, request: 1 },
+    { row: 3, target: 8, request: 2 },
+    { row: 4, target: 6, request: 3 },
+  ]);
+  // Of any requests every one is there once, and no batch has more tokens than it may.
+  const random = new Random(5);
+  const many = Array.from({ length: 300 }, () => {
+    const length = 2 + Math.floor(random.next() * 20);
+    return request(
+      Array.from({ length }, () => Math.floor(random.next() * 3)),
+      1 + Math.floor(random.next() * (length - 1)),
+    );
+  });
+  for (const most of [21, 40, 1000]) {
+    const batches = batchesOf(many, most);
+    assert.is(new Set(batches.flatMap(({ requests }) => requests)).size, 300);
+    for (const { tokens, segments, scored, requests } of batches) {
+      assert.ok(tokens.length <= most);
+      // Each scored token stands behind the rest of its own request.
+      const texts: number[][] = [];
+      for (const { first, rows, position } of segments) {
+        const before = texts.at(-1)?.slice(0, position) ?? [];
+        texts.push([...before, ...Array.from({ length: rows }, (_, i) => first + i)]);
+      }
+      for (const { row, request: which, target } of scored) {
+        const path = texts.find((rows) => rows.includes(row))!;
+        const upTo = path.slice(0, path.indexOf(row) + 1).map((one) => tokens[one]);
+        const { ids } = requests[which];
+        assert.equal(upTo, [...ids.subarray(0, upTo.length)]);
+        assert.is(ids[upTo.length], target);
+      }
+      const wanted = requests.reduce((sum, { ids, first }) => sum + ids.length - first, 0);
+      assert.is(scored.length, wanted);
+    }
+  }
 });
 
 test("log-likelihoods are those of each choice by itself, for fewer tokens", async () => {
@@ -148,12 +209,12 @@ test("what cannot be asked is refused", async () => {
 });
 
 test("answers that were kept are not asked for again", async () => {
-  const answers = new Map<string, readonly Likelihood[]>();
+  const answers = new Map<string, Likelihood>();
   const first = await run({ answers, tasks: ["piqa", "hellaswag"] }).result();
-  assert.is(answers.size, 3);
+  assert.is(answers.size, 8);
   assert.is(first.known, 0);
   const all = await run({ answers }).result();
-  assert.is(all.known, 3);
+  assert.is(all.known, 8);
   const alone = await run().result();
   assert.equal(
     all.tasks.map(({ accuracies }) => accuracies),
@@ -175,7 +236,14 @@ test("beside another model: what changed, and whether it may be chance", async (
   const recipe = { method: "magnitude", sparsity: 0.8 } as const;
   await compress({ model: MODEL, out, recipe, backend: "wasm" }).result();
   const model = await openCheckpoint(memoryFolder(out.files));
-  const ends = ["was happy.", "was sad.", "had a big ball.", "saw a red bird.", "ran home.", "sat."];
+  const ends = [
+    "was happy.",
+    "was sad.",
+    "had a big ball.",
+    "saw a red bird.",
+    "ran home.",
+    "sat.",
+  ];
   const rows = Array.from({ length: 12 }, (_, i) => ({
     goal: `story ${i}: a little ${["girl", "boy", "dog"][i % 3]} went to the park`,
     sol1: `And then it ${ends[i % 6]}`,
@@ -246,6 +314,21 @@ test("a request longer than the model was opened for", async () => {
     assert.ok(Math.abs(sum - whole.tasks[0].logLikelihoods[0][i]) < 1e-3);
   }
   await narrow.close();
+});
+
+yardstickTest(test, "on HellaSwag fewer than half of the tokens go through the model", async () => {
+  const checkpoint = await openCheckpoint(yardstickPath("smollm2"));
+  const tokenizer = await loadTokenizer(checkpoint.folder);
+  await checkpoint.close();
+  const items = await readKnown(TASKS.hellaswag, await openFolder(sharedPath("data", "zeroshot")));
+  const options = { bosId: undefined, emptyId: undefined, most: 8192 };
+  const requests = items.flatMap(({ choices }) =>
+    choices.map((choice) => requestOf(tokenizer, choice, options)),
+  );
+  const tokens = batchesOf(requests, 1024).reduce((sum, one) => sum + one.tokens.length, 0);
+  const share = tokens / tokensAlone(requests);
+  note(`HellaSwag: ${tokens} tokens, ${share.toFixed(3)} of those of each choice by itself`);
+  assert.ok(share <= 0.45, `${share}`);
 });
 
 yardstickTest(test, "on a real model the sums are those of lm-evaluation-harness", async () => {

@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { readRows } from "../../src/datasets/rows.js";
 import { evaluateTasks, type TaskDefinition } from "../../src/evaluate-tasks.js";
 import { memorySource } from "../../src/platform/files.js";
-import { ownTask } from "../../src/tasks/own.js";
+import { ownTask } from "../../src/tasks/definition.js";
 import { openTaskFile, readItems } from "../../src/tasks/read.js";
 import { refused } from "../checkpoint/crafted.js";
 import { repositoryRoot } from "../shared.js";
