@@ -4,6 +4,7 @@ import {
   type TaskScore,
   type TaskScores,
 } from "../evaluate-tasks.js";
+import { TASKS } from "../tasks/builtin.js";
 import { VERSION } from "../version.js";
 import { duration, openProgress, type PrintOptions, print, table, told } from "./console.js";
 import { noteLine } from "./flags.js";
@@ -77,7 +78,10 @@ function p(value: number): string {
   return value < 0.001 ? value.toExponential(1) : value.toFixed(3);
 }
 
-/** The scores as lm-evaluation-harness writes its results, with the log-likelihoods beside. */
+/**
+ * The scores as lm-evaluation-harness writes its results, with the log-likelihoods beside; the version of its
+ * own tasks is that whose rules are followed.
+ */
 export function tasksJson(
   model: string,
   {
@@ -90,7 +94,12 @@ export function tasksJson(
     Object.fromEntries(tasks.map((one) => [one.task, value(one)]));
   return {
     results: by((one) => ({ alias: one.task, ...figures(one) })),
+    versions: by(({ task }) => (Object.hasOwn(TASKS, task) ? 1 : 0)),
     "n-shot": by(() => 0),
+    higher_is_better: by(({ accuracies, perplexity }) => ({
+      ...Object.fromEntries(Object.keys(accuracies).map((metric) => [metric, true])),
+      ...(perplexity !== undefined && { perplexity: false }),
+    })),
     "n-samples": by(({ items }) => ({ effective: items })),
     config: { model: "penjing", model_args: model, limit: limit ?? null, penjing: VERSION },
     reported: by(({ metric }) => metric),

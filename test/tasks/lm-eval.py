@@ -1,6 +1,7 @@
 """Answers tasks with lm-evaluation-harness, by the task files that come with it.
 
-Reads {model, data: {task: file of JSON Lines}, limit} as JSON, writes {task: {acc, acc_norm, logLikelihoods}, seconds}.
+Reads {model, data: {task: file of JSON Lines}, limit, results} as JSON, writes {task: {acc, acc_norm, logLikelihoods}, seconds}, and its own
+table of our `results` where those are given.
 """
 
 import json
@@ -25,6 +26,7 @@ from lm_eval import tasks as harness
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
+from lm_eval.utils import make_table
 
 FILES = {
     "piqa": "piqa/piqa.yaml",
@@ -71,4 +73,6 @@ for name in question["data"]:
         "perplexity": result.get("perplexity,none"),
         "logLikelihoods": [[float(one[0][0]) for one in s["resps"]] for s in samples],
     }
+if question.get("results"):
+    answers["table"] = make_table(question["results"])
 json.dump(answers, sys.stdout)

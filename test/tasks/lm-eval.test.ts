@@ -1,11 +1,13 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { tasksJson } from "../../src/cli/tasks.js";
 import { evaluateTasks } from "../../src/evaluate-tasks.js";
 import { askProgram, hasModules, withoutPython } from "../oracles/oracles.js";
-import { hasShared, note, repositoryRoot, sharedPath, skipUnless } from "../shared.js";
+import { hasShared, note, repositoryRoot, skipUnless } from "../shared.js";
+import { zeroshotFiles } from "./zeroshot.js";
 
 const test = suite("tasks as lm-evaluation-harness answers them");
 const MODEL = join(repositoryRoot, "examples", "stories-1m");
@@ -20,31 +22,6 @@ interface Theirs {
 
 const folder = mkdtempSync(join(tmpdir(), "penjing-lm-eval-"));
 test.after(() => rmSync(folder, { recursive: true, force: true }));
-
-/** The first rows of each task in a file of their own, with the labels that PIQA has apart. */
-function files(): Record<string, string> {
-  const data = (...parts: string[]) =>
-    readFileSync(sharedPath("data", "zeroshot", ...parts), "utf8")
-      .trim()
-      .split("\n");
-  const labels = data("piqa", "valid-labels.lst");
-  const rows: Record<string, string[]> = {
-    piqa: data("piqa", "valid.jsonl").map((line, i) =>
-      JSON.stringify({ ...JSON.parse(line), label: Number(labels[i]) }),
-    ),
-    winogrande: data("winogrande", "dev.jsonl"),
-    hellaswag: data("hellaswag", "hellaswag_val_sample1000_original_format.jsonl"),
-    arc_easy: data("arc", "ARC-Easy-Test.jsonl"),
-    arc_challenge: data("arc", "ARC-Challenge-Test.jsonl"),
-  };
-  const made = Object.entries(rows).map(([name, lines]) => {
-    mkdirSync(join(folder, name));
-    const path = join(folder, name, `${name}.jsonl`);
-    writeFileSync(path, lines.slice(0, LIMIT).join("\n"));
-    return [name, path] as const;
-  });
-  return Object.fromEntries(made);
-}
 
 /** LAMBADA's and BLiMP's rules in the form of its task files. */
 const OWN = {
@@ -73,18 +50,14 @@ const [canRun, reason] = hasShared()
   : [false, "../shared is not there"];
 
 skipUnless(test, canRun, reason, "five tasks and two of our own, request by request", async () => {
-  const known = files();
+  const known = zeroshotFiles(folder, LIMIT);
   const lines = readFileSync(join(MODEL, "evaluation.txt"), "utf8").split("\n");
   const texts = lines.map((line) => line.trim()).filter((line) => line.includes(" "));
   const lastWord = join(folder, "last_word.jsonl");
   writeFileSync(lastWord, texts.map((text) => JSON.stringify({ text })).join("\n"));
   const pairs = join(repositoryRoot, "examples", "tasks", "minimal-pairs.jsonl");
   const data = { ...known, last_word: lastWord, pairs };
-  const theirs = askProgram(
-    { model: MODEL, data, own: OWN, limit: LIMIT },
-    ...["tasks", "lm-eval.py"],
-  ) as Record<string, Theirs>;
-  const { tasks } = await evaluateTasks({
+  const scores = await evaluateTasks({
     model: MODEL,
     tasks: [
       ...Object.keys(known),
@@ -108,6 +81,15 @@ skipUnless(test, canRun, reason, "five tasks and two of our own, request by requ
     backend: "wasm",
     simd: "baseline",
   }).result();
+  const { tasks } = scores;
+  const results = tasksJson(MODEL, { limit: LIMIT }, scores);
+  const theirs = askProgram(
+    { model: MODEL, data, own: OWN, limit: LIMIT, results },
+    ...["tasks", "lm-eval.py"],
+  ) as Record<string, Theirs> & { readonly table: string };
+  // Its own reader takes our results.
+  assert.match(theirs.table, /\|piqa +\| *1\|none +\| +0\|acc +\|↑ +\|0\.\d{4}\|± +\|0\.\d{4}\|/);
+  assert.match(theirs.table, /\|perplexity *\|↓/);
   let [worst, requests] = [0, 0];
   for (const { task, accuracies, logLikelihoods, perplexity } of tasks) {
     const own = theirs[task];
