@@ -10,6 +10,7 @@ import { pointAtHelp, tellDefaults } from "./cli/help.js";
 import { addImatrix } from "./cli/imatrix.js";
 import { addInspect } from "./cli/inspect.js";
 import { addMethods } from "./cli/methods.js";
+import { addReport } from "./cli/report.js";
 import { fileError } from "./platform/file-errors.js";
 import { VERSION } from "./version.js";
 
@@ -89,7 +90,7 @@ const program = tellDefaults(new Command("penjing"))
   .exitOverride();
 const commands = [
   ...[addCompress, addDownload, addEvaluate, addExport, addGenerate, addImatrix, addInspect],
-  addMethods,
+  ...[addMethods, addReport],
 ];
 for (const add of commands) add(program, abort.signal);
 for (const command of program.commands) command.exitOverride();

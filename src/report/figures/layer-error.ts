@@ -1,0 +1,111 @@
+import { extent, group, mean } from "d3-array";
+import { type Figure, panelsOf } from "../figure.js";
+import { lineChart, type Series } from "../line-chart.js";
+import { byteUnit, decimal, inUnit, percentText, significant } from "../numbers.js";
+import type { Layer, Result } from "../result.js";
+import { NONE, type Table } from "../table.js";
+
+/** Lines of one chart at most. */
+const MOST_LINES = 14;
+
+/** Linears of one name in all blocks; experts and the like, which a number tells apart, are one. */
+function kindOf({ linear }: Layer): string {
+  return linear.replace(/(^|\.)\d+(?=\.)/g, "$1*");
+}
+
+/** The last part of a name, where no other has the same. */
+export function shortNames(names: readonly string[]): string[] {
+  const last = (name: string) => name.split(".").at(-1)!;
+  return names.map((name) =>
+    names.filter((other) => last(other) === last(name)).length === 1 ? last(name) : name,
+  );
+}
+
+function seriesOf(layers: readonly Layer[]): Series[] {
+  const measured = layers.filter(({ block, error }) => block !== undefined && error !== undefined);
+  const kinds = [...group(measured, kindOf)].slice(0, MOST_LINES);
+  const names = shortNames(kinds.map(([kind]) => kind));
+  return kinds.map(([, own], i) => ({
+    name: names[i],
+    points: [...group(own, ({ block }) => block!)].map(([block, alike]) => {
+      const error = mean(alike, (one) => one.error)!;
+      return { x: block, y: error, text: `block ${block}, ${names[i]}: ${significant(error)}` };
+    }),
+  }));
+}
+
+/** A column, unless all of its texts are the same. */
+function columnOf(name: string, texts: readonly string[]): [string, readonly string[]][] {
+  return new Set(texts).size > 1 ? [[name, texts]] : [];
+}
+
+function tableOf(layers: readonly Layer[]): Table {
+  const of = (text: (layer: Layer) => string) => layers.map(text);
+  const known = (value: number | undefined, text: (value: number) => string) =>
+    value === undefined ? NONE : text(value);
+  const unit = byteUnit(Math.max(0, ...layers.map(({ bytesBefore = 0 }) => bytesBefore)));
+  const bytes = (value: number | undefined) => known(value, (one) => inUnit(one, unit));
+  const hasBits = layers.some(({ bitsPerWeight }) => bitsPerWeight !== undefined);
+  const columns: [string, readonly string[]][] = [
+    ["linear", of(({ linear }) => linear)],
+    ["block", of(({ block }) => known(block, String))],
+    ...columnOf(
+      "method",
+      of(({ method }) => method),
+    ),
+    ...columnOf(
+      "sparsity",
+      of(({ sparsity }) => sparsity),
+    ),
+    ["error", of(({ error }) => known(error, significant))],
+    ["removed (%)", of(({ removed }) => percentText(removed))],
+    ...(hasBits
+      ? ([["bits a weight", of(({ bitsPerWeight }) => known(bitsPerWeight, decimal))]] as const)
+      : []),
+    [`before (${unit.name})`, of(({ bytesBefore }) => bytes(bytesBefore))],
+    [`after (${unit.name})`, of(({ bytesAfter }) => bytes(bytesAfter))],
+  ].map(([name, texts]) => [name, texts] as [string, readonly string[]]);
+  return {
+    columns: columns.map(([name]) => name),
+    rows: layers.map((_, i) => columns.map(([, texts]) => texts[i])),
+  };
+}
+
+function noteOf(layers: readonly Layer[]): string | undefined {
+  const zeros = layers.filter(({ error }) => error === 0).length;
+  const kinds = new Set(layers.filter(({ block }) => block !== undefined).map(kindOf)).size;
+  const sentences = [
+    ...(zeros > 0 ? [`${zeros} layers have an error of 0, which has no place on this axis.`] : []),
+    ...(kinds > MOST_LINES
+      ? [`The first ${MOST_LINES} of ${kinds} kinds of linears are drawn.`]
+      : []),
+  ];
+  return sentences.length > 0 ? sentences.join(" ") : undefined;
+}
+
+export function layerErrorFigure(results: readonly Result[]): Figure {
+  const drawn = new Map(results.map((result) => [result, seriesOf(result.layers)]));
+  // One axis for all, so that they can be compared.
+  const errors = [...drawn.values()].flat().flatMap(({ points }) => points.map(({ y }) => y));
+  const [low = 1, high = 1] = extent(errors.filter((error) => error > 0));
+  return {
+    id: "layer-error",
+    title: "Error of each layer",
+    caption:
+      "How far the outputs of each compressed linear are from those of the original one, on the calibration text: the squared difference by the squared length, so that 0.01 is one percent. Each line is one linear through the blocks, which are counted from 0 as in the layers' names. A layer far above its neighbours is where quality goes.",
+    ...panelsOf(results, (result) => {
+      const { name, layers } = result;
+      const series = drawn.get(result)!;
+      const chart = {
+        label: `Line chart of the layers' errors by block, ${name}`,
+        ...{ series, xName: "block", yName: "relative error" },
+        yDomain: [low, high] as const,
+      };
+      if (series.every(({ points }) => points.every(({ y }) => y === 0))) {
+        if (layers.length === 0) return "No layer was replaced.";
+        return "No layer's error was measured: compress with a calibration text, and leave layerError on.";
+      }
+      return { chart: lineChart(chart), note: noteOf(layers), table: tableOf(layers) };
+    }),
+  };
+}
