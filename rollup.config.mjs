@@ -48,6 +48,13 @@ const withoutParquet = {
   resolveId: (id) => (/^\.\/parquet\.js$/.test(id) ? compiled("datasets/no-parquet.js") : null),
 };
 
+/** And of what draws reports. */
+const withoutReports = {
+  name: "without-reports",
+  resolveId: (id) =>
+    /^\.\/report\/reporter\.js$/.test(id) ? compiled("report/no-reporter.js") : null,
+};
+
 /** Makes "#kernels" and "#kernels-relaxed" modules with the text that `text` gives by their names. */
 function kernelsAs(name, text) {
   return {
@@ -202,7 +209,15 @@ export default [
   },
   {
     input: compiled("index.js"),
-    plugins: [withoutNode, withoutParquet, asModule, inlined, ...packages, minified],
+    plugins: [
+      withoutNode,
+      withoutParquet,
+      withoutReports,
+      asModule,
+      inlined,
+      ...packages,
+      minified,
+    ],
     output: {
       file: join(build, "workerd.js"),
       format: "es",

@@ -1,11 +1,12 @@
 import type { ServedOperation } from "../backend.js";
 import type { Lease } from "../backends/lease.js";
+import { REPORT_VERSION } from "../models/written.js";
 import { describeSystem } from "../platform/system.js";
 import { VERSION } from "../version.js";
 import type { Output } from "./commit.js";
 import type { CompressResult } from "./options.js";
 import { bytesByLayer, bytesByPart } from "./part-bytes.js";
-import { REPORT_VERSION, type RunReport } from "./run-report.js";
+import type { RunReport } from "./run-report.js";
 
 /** The way in which the backend ran that did the work. */
 function wayOf(served: readonly ServedOperation[]): string | undefined {

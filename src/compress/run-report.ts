@@ -1,10 +1,8 @@
 /** What penjing-report.json says of a run: what differs from run to run, and what penjing.json has no place for. */
 import type { ServedOperation } from "../backend.js";
+import type { REPORT_VERSION } from "../models/written.js";
 import type { System } from "../platform/system.js";
 import type { Concentration } from "../rotation.js";
-
-/** Of the file; raised when an older reader would misread it. */
-export const REPORT_VERSION = 2;
 
 /** A part of a block's work, such as "calibrate" or "prune", and what it took. */
 export interface PhaseTime {

@@ -1,9 +1,8 @@
 /** Reads what `compress` left of a run. What stands in a folder may come from anywhere: all is checked. */
 import { SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { parseJson } from "../checkpoint/json.js";
-import { REPORT_VERSION } from "../compress/run-report.js";
 import { PenjingError } from "../errors.js";
-import { REPORT_FILE } from "../models/written.js";
+import { REPORT_FILE, REPORT_VERSION } from "../models/written.js";
 import { type Folder, openFolder } from "../platform/files.js";
 import { JsonField } from "./json-field.js";
 import type { Block, Concentration, Layer, Part, Result, Score } from "./result.js";
