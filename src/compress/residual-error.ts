@@ -3,7 +3,7 @@ import { pause } from "../run.js";
 import type { Calibration } from "./calibration.js";
 
 /** Rows of the streams that are on the backend at a time. */
-const ROWS = 2048;
+const ROWS = 512;
 
 /**
  * How far the compressed model's residual stream is from the dense one's: ||H - Ĥ||² / ||H||² over all

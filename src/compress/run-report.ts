@@ -57,6 +57,7 @@ export interface ScoreReport {
   readonly against?: { readonly kl: number; readonly agreement: number } | undefined;
 }
 
+/** What else is measured of both models, such as accuracies on tasks, belongs beside these two. */
 export interface EvaluationReport {
   readonly before: ScoreReport;
   readonly after: ScoreReport;

@@ -14,6 +14,9 @@ const MOST_DEPTH = 16;
 const MOST_BLOCKS = 10_000;
 const MOST_LAYERS = 1_000_000;
 const MOST_WINDOWS = 1_000_000;
+const MOST_PHASES = 50;
+/** Of other lists, which are short. */
+const MOST_ENTRIES = 100;
 
 const CURE = "the file is damaged: compress the model again";
 /** Ends the name of a folder with unfinished work, and what is in one. */
@@ -125,7 +128,7 @@ function resultOf(name: string, side: JsonField, report: JsonField): Result {
       hiddenSize: model.get("hiddenSize").number(count),
       vocabSize: model.get("vocabSize").number(count),
     },
-    steps: recipe.get("steps").list(100).map(stepText),
+    steps: recipe.get("steps").list(MOST_ENTRIES).map(stepText),
     layout: recipe.get("layout").text(),
     totals: {
       ...bytesOf(totals),
@@ -141,13 +144,10 @@ function resultOf(name: string, side: JsonField, report: JsonField): Result {
     seconds: report.get("seconds").number(),
     writeSeconds: report.get("writeSeconds").number(),
     peakTensorBytes: report.get("peakTensorBytes").number(),
-    blocks: report
-      .get("blocks")
-      .list(MOST_BLOCKS)
-      .map((one) => readBlock(one, layers)),
+    blocks: readBlocks(report.get("blocks"), layers),
     parts: report
       .get("parts")
-      .list(100)
+      .list(MOST_ENTRIES)
       .map((one): Part => {
         return { part: one.get("part").text(), ...bytesOf(one) };
       }),
@@ -222,6 +222,14 @@ function readLayers(side: JsonField, report: JsonField, blocks: number): Layer[]
     });
 }
 
+function readBlocks(field: JsonField, layers: number): Block[] {
+  const blocks = field.list(MOST_BLOCKS).map((one) => readBlock(one, layers));
+  // Each is a column of a table.
+  const phases = new Set(blocks.flatMap((one) => one.phases.map(({ phase }) => phase)));
+  if (phases.size > MOST_PHASES) field.fail(`blocks of at most ${MOST_PHASES} phases`);
+  return blocks;
+}
+
 function readBlock(field: JsonField, blocks: number): Block {
   const rotations = field.get("rotations");
   return {
@@ -229,7 +237,7 @@ function readBlock(field: JsonField, blocks: number): Block {
     seconds: field.get("seconds").number(),
     phases: field
       .get("phases")
-      .list(100)
+      .list(MOST_ENTRIES)
       .map((one) => ({
         phase: one.get("phase").text(),
         seconds: one.get("seconds").number(),
@@ -237,8 +245,8 @@ function readBlock(field: JsonField, blocks: number): Block {
     residualError: field.get("residualError").maybeNumber(),
     concentrations: rotations.isThere
       ? rotations
-          .list(10)
-          .flatMap((one) => one.get("concentrations").list(100).map(readConcentration))
+          .list(MOST_ENTRIES)
+          .flatMap((one) => one.get("concentrations").list(MOST_ENTRIES).map(readConcentration))
       : [],
   };
 }
@@ -250,7 +258,7 @@ function readConcentration(field: JsonField): Concentration {
   return {
     linears: field
       .get("linears")
-      .list(100)
+      .list(MOST_ENTRIES)
       .map((one) => one.text()),
     loss: found as Concentration["loss"],
     before: field.get("before").number(),
@@ -258,21 +266,24 @@ function readConcentration(field: JsonField): Concentration {
   };
 }
 
+/** What is 0 at least, but for rounding. */
+const ROUNDED = { min: -1 };
+
 function readScore(field: JsonField): Score {
   const against = field.get("against");
   const count = { min: 1, whole: true } as const;
   return {
-    perplexity: field.get("perplexity").number({ min: 1 }),
+    perplexity: field.get("perplexity").number({ min: 0.5 }),
     windowNll: field
       .get("windowNll")
       .list(MOST_WINDOWS)
-      .map((one) => one.number()),
+      .map((one) => one.number(ROUNDED)),
     windows: field.get("windows").number(count),
     window: field.get("window").number(count),
     textSha256: field.get("textSha256").text(),
     against: against.isThere
       ? {
-          kl: against.get("kl").number({ min: -1 }),
+          kl: against.get("kl").number(ROUNDED),
           agreement: against.get("agreement").number({ max: 1 }),
         }
       : undefined,

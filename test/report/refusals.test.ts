@@ -96,6 +96,12 @@ const DAMAGED: readonly [
   ["report", "blocks.0.rotations.0.concentrations.0.loss", "sum", /"removed" or "entropy"/],
   ["report", "evaluation.after.windowNll", [Number.NaN], /windowNll\[0\] is null, must be a num/],
   ["report", "evaluation.before.perplexity", 0, /before\.perplexity is 0, must be a number of at/],
+  [
+    "report",
+    "blocks.0.phases",
+    Array.from({ length: 51 }, (_, i) => ({ phase: `${i}`, seconds: 1 })),
+    /blocks is .*, must be blocks of at most 50 phases/,
+  ],
   ["report", "run", [], /run is \[\], must be an object/],
   ["report", "parts", new Array(101).fill({}), /parts has 101 entries, more than the 100/],
   ["report", "seconds", null, /seconds is missing|seconds is null/],

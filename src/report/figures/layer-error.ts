@@ -1,4 +1,4 @@
-import { extent, group, mean } from "d3-array";
+import { extent, group, max, mean } from "d3-array";
 import { type Figure, panelsOf } from "../figure.js";
 import { lineChart, type Series } from "../line-chart.js";
 import { byteUnit, decimal, inUnit, percentText, significant } from "../numbers.js";
@@ -43,7 +43,7 @@ function tableOf(layers: readonly Layer[]): Table {
   const of = (text: (layer: Layer) => string) => layers.map(text);
   const known = (value: number | undefined, text: (value: number) => string) =>
     value === undefined ? NONE : text(value);
-  const unit = byteUnit(Math.max(0, ...layers.map(({ bytesBefore = 0 }) => bytesBefore)));
+  const unit = byteUnit(max(layers, ({ bytesBefore }) => bytesBefore) ?? 0);
   const bytes = (value: number | undefined) => known(value, (one) => inUnit(one, unit));
   const hasBits = layers.some(({ bitsPerWeight }) => bitsPerWeight !== undefined);
   const columns: [string, readonly string[]][] = [
@@ -95,17 +95,23 @@ export function layerErrorFigure(results: readonly Result[]): Figure {
       "How far the outputs of each compressed linear are from those of the original one, on the calibration text: the squared difference by the squared length, so that 0.01 is one percent. Each line is one linear through the blocks, which are counted from 0 as in the layers' names. A layer far above its neighbours is where quality goes.",
     ...panelsOf(results, (result) => {
       const { name, layers } = result;
+      if (layers.length === 0) return "No layer was replaced.";
+      const table = tableOf(layers);
       const series = drawn.get(result)!;
-      const chart = {
+      const isDrawn = series.some(({ points }) => points.some(({ y }) => y > 0));
+      if (!isDrawn) return { chart: "", note: whyNone(layers), table };
+      const chart = lineChart({
         label: `Line chart of the layers' errors by block, ${name}`,
         ...{ series, xName: "block", yName: "relative error" },
-        yDomain: [low, high] as const,
-      };
-      if (series.every(({ points }) => points.every(({ y }) => y === 0))) {
-        if (layers.length === 0) return "No layer was replaced.";
-        return "No layer's error was measured: compress with a calibration text, and leave layerError on.";
-      }
-      return { chart: lineChart(chart), note: noteOf(layers), table: tableOf(layers) };
+        yDomain: [low, high],
+      });
+      return { chart, note: noteOf(layers), table };
     }),
   };
+}
+
+function whyNone(layers: readonly Layer[]): string {
+  return layers.some(({ error }) => error !== undefined)
+    ? "Every error that was measured is 0."
+    : "No layer's error was measured: compress with a calibration text, and leave layerError on.";
 }

@@ -5,6 +5,9 @@ import { percentText, significant } from "../numbers.js";
 import type { Concentration, Result } from "../result.js";
 import { shortNames } from "./layer-error.js";
 
+/** Rows of a map at most. */
+const MOST_GROUPS = 16;
+
 interface Entry extends Concentration {
   readonly block: number;
   /** The linears in few letters, such as "q k v". */
@@ -36,7 +39,9 @@ function shownOf(result: Result) {
   const all = entriesOf(result);
   const removed = all.filter(({ loss }) => loss === "removed");
   const isShare = 2 * removed.length >= all.length;
-  const entries = isShare ? removed : all.filter(({ loss }) => loss === "entropy");
+  const alike = isShare ? removed : all.filter(({ loss }) => loss === "entropy");
+  const groups = new Set([...new Set(alike.map(({ group }) => group))].slice(0, MOST_GROUPS));
+  const entries = alike.filter(({ group }) => groups.has(group));
   return { entries, isShare, rest: all.length - entries.length };
 }
 
@@ -62,10 +67,11 @@ export function rotationFigure(results: readonly Result[]): Figure {
       const inUnits = (value: number) => `${shown(value)}${isShare ? "" : " "}${unit}`;
       const blocks = [...new Set(entries.map(({ block }) => block))];
       const groups = [...new Set(entries.map(({ group }) => group))];
+      const columns = new Map(blocks.map((block, column) => [block, column]));
       const cells = (key: "before" | "after") =>
         entries.map(
           (entry): Cell => ({
-            column: blocks.indexOf(entry.block),
+            column: columns.get(entry.block)!,
             row: groups.indexOf(entry.group),
             value: entry[key],
             text: `block ${entry.block}, ${entry.group}: ${inUnits(entry[key])} ${key}`,
@@ -84,7 +90,10 @@ export function rotationFigure(results: readonly Result[]): Figure {
           domain: domainOf(results, isShare),
           shown: inUnits,
         }),
-        note: rest > 0 ? `${rest} fields are measured otherwise and left out.` : undefined,
+        note:
+          rest > 0
+            ? `${rest} fields are left out: they are measured otherwise, or too many.`
+            : undefined,
         table: {
           columns: ["linears", "block", `before (${unit})`, `after (${unit})`],
           rows: entries.map(({ block, group, before, after }) => [
