@@ -19,7 +19,7 @@ export const WIDTH = 480;
 /** Room for the ticks at the left, and beside the others. */
 export const LEFT = 54;
 export const RIGHT = 12;
-export const TOP = 10;
+export const TOP = 26;
 export const BOTTOM = 40;
 
 export type Scale = ScaleContinuousNumeric<number, number>;
@@ -149,21 +149,14 @@ export function ticksOf(scale: Scale, count: number, isLog: boolean): number[] {
   return all.filter((value) => value >= low * 0.999 && value <= high * 1.001);
 }
 
-/** The axis at the left, with lines across the chart. */
+/** The axis at the left, its name above it, with lines across the chart. */
 export function leftAxis(scale: Scale, name: string, right: number, isLog: boolean): string {
-  const [bottom, top] = scale.range();
   const lines = ticksOf(scale, 6, isLog).map((value) => {
     const y = scale(value);
     const line = element("line", { x1: LEFT, x2: right, y1: y, y2: y, class: "grid" });
     return line + textAt(LEFT - 6, y + 4, tickText(value), { "text-anchor": "end" });
   });
-  const middle = (top + bottom) / 2;
-  const title = textAt(0, 0, name, {
-    "text-anchor": "middle",
-    transform: `translate(11 ${Math.round(middle)}) rotate(-90)`,
-    class: "axis",
-  });
-  return lines.join("") + title;
+  return lines.join("") + textAt(2, 12, name, { class: "axis" });
 }
 
 /** The axis at the bottom. */

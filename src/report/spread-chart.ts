@@ -67,7 +67,7 @@ export function spreadChart({ label, spreads, xName, meanings, domain }: SpreadC
     const box = { x: from, y: top, width: Math.max(1, to - from), height: BAND };
     const look = lookOf(i);
     return (
-      textAt(left, i * ROW + 13, name) +
+      textAt(left, i * ROW + 13, name, { class: "name" }) +
       element(
         "g",
         { class: `s${look.colour}` },

@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { parseHTML } from "linkedom";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Report, report } from "../../src/report.js";
-import { note } from "../shared.js";
+import { note, repositoryRoot } from "../shared.js";
 import { folderOf, type Made, madeResult } from "./results.js";
 
 const test = suite("report page");
@@ -138,6 +140,13 @@ test("the page of 80 blocks is small, and equal for equal data", async () => {
   assert.ok(other.html !== one.html);
 });
 
+test("the build for browsers draws the same page", async () => {
+  const portable = pathToFileURL(join(repositoryRoot, "build", "portable", "index.js")).href;
+  const { report: draw } = (await import(portable)) as { report: typeof report };
+  const { html } = await draw({ folders: [folderOf(madeResult(4, 6.1))] });
+  assert.ok(html === (await full()).html, "it differs");
+});
+
 test("its tables are those of the data, text by text", async () => {
   const folders = [5.9, 6.1].map((perplexity, i) =>
     folderOf(madeResult(3, perplexity), `out-${i}`),
@@ -245,7 +254,7 @@ test("what is not known is said once, with what would tell it", async () => {
   assert.equal(Object.fromEntries(made.data.figures.map(({ id, missing }) => [id, missing])), {
     "layer-error": [],
     "residual-error": [
-      "It is known where the original model ran beside the compressed one: compress with --anchor.",
+      "It was not measured, as the compressed model ran alone: compress with --anchor, and both run.",
     ],
     bytes: [],
     perplexity: ["No perplexity was measured: compress with --eval and a text."],
@@ -257,7 +266,7 @@ test("what is not known is said once, with what would tell it", async () => {
   assert.is(layersTable.rows.length, 14);
   assert.is(
     layersTable.note,
-    "No layer's error was measured: compress with a calibration text, and leave layerError on.",
+    "No layer's error was measured: compress with a calibration text, and without --no-layer-error.",
   );
   const time = made.data.figures.find(({ id }) => id === "time")!.tables[0];
   assert.is(time.note, "The times of 1 of 2 blocks are known.");

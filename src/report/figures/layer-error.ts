@@ -113,5 +113,5 @@ export function layerErrorFigure(results: readonly Result[]): Figure {
 function whyNone(layers: readonly Layer[]): string {
   return layers.some(({ error }) => error !== undefined)
     ? "Every error that was measured is 0."
-    : "No layer's error was measured: compress with a calibration text, and leave layerError on.";
+    : "No layer's error was measured: compress with a calibration text, and without --no-layer-error.";
 }

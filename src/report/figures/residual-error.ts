@@ -15,7 +15,7 @@ export function residualErrorFigure(results: readonly Result[]): Figure {
     ...panelsOf(results, ({ name, blocks }) => {
       const measured = blocks.filter(({ residualError }) => residualError !== undefined);
       if (!measured.some(({ residualError }) => residualError! > 0)) {
-        return "It is known where the original model ran beside the compressed one: compress with --anchor.";
+        return "It was not measured, as the compressed model ran alone: compress with --anchor, and both run.";
       }
       const points = measured.map(({ block, residualError }) => {
         const y = residualError!;
