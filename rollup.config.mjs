@@ -141,11 +141,17 @@ function onwarn(warning) {
 
 /** Names of portable chunks that are not those of the modules that they begin with. */
 const chunkNames = {
-  ...{ index: "core", kit: "core", definition: "tokenizer", gatherer: "importance-matrix" },
+  ...{ index: "core", kit: "core", gatherer: "importance-matrix" },
   ...{ file: "gguf-file", header: "gguf-header" },
   // What the reader and the writer of GGUF files share.
   "sentence-pieces": "gguf-tables",
 };
+
+/** What a portable chunk is called; of two modules of one name that of the tokenizer has its folder's. */
+function chunkName({ name, facadeModuleId }) {
+  if (/\/tokenizer\/definition\.js$/.test(facadeModuleId)) return "tokenizer";
+  return chunkNames[name] ?? name.replace("_", "");
+}
 
 const packages = [nodeResolve({ browser: true }), commonjs()];
 
@@ -203,7 +209,7 @@ export default [
     output: {
       dir: join(build, "portable"),
       format: "es",
-      chunkFileNames: ({ name }) => `${chunkNames[name] ?? name.replace("_", "")}.js`,
+      chunkFileNames: (chunk) => `${chunkName(chunk)}.js`,
     },
     onwarn,
   },

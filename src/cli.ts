@@ -10,6 +10,7 @@ import { pointAtHelp, tellDefaults } from "./cli/help.js";
 import { addImatrix } from "./cli/imatrix.js";
 import { addInspect } from "./cli/inspect.js";
 import { addMethods } from "./cli/methods.js";
+import { spellJsonLines } from "./cli/options.js";
 import { addReport } from "./cli/report.js";
 import { fileError } from "./platform/file-errors.js";
 import { VERSION } from "./version.js";
@@ -98,7 +99,7 @@ pointAtHelp(program);
 learnFlags(program);
 
 try {
-  await program.parseAsync();
+  await program.parseAsync(spellJsonLines(process.argv));
 } catch (error) {
   process.exitCode = report(error, process.argv.includes("--verbose"));
   if (stopped) setTimeout(dieOf, GPU_MS, stopped.by).unref();

@@ -66,9 +66,13 @@ export {
 } from "./evaluate.js";
 export {
   type Accuracy,
+  type AnswerStore,
   type EvaluateTasksEvent,
   type EvaluateTasksOptions,
   evaluateTasks,
+  type Flips,
+  type Likelihood,
+  type TaskDefinition,
   type TaskMetric,
   type TaskScore,
   type TaskScores,

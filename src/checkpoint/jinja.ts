@@ -103,7 +103,14 @@ class Sizes {
 const SILENT: readonly string[] = ["Set", "Macro", "Comment"];
 
 /** What a node of a template adds to the text: constants as Python writes them. */
-function printed({ type }: Node, result: Value): string {
+function printed(node: Node, result: Value, isStrict: boolean): string {
+  const { type } = node;
+  if (isStrict && result.type === "UndefinedValue" && !SILENT.includes(type)) {
+    const { value } = node as Value;
+    throw new Error(
+      typeof value === "string" ? `there is no ${value}` : "it writes what is not there",
+    );
+  }
   if (result.type === "BooleanValue") return result.value ? "True" : "False";
   if (result.type === "NullValue") return SILENT.includes(type) ? "" : "None";
   return result.type === "UndefinedValue" ? "" : String(result);
@@ -127,6 +134,13 @@ class Bounded extends Unbounded {
   private readonly end = performance.now() + MOST_TIME;
   private readonly sizes = new Sizes();
 
+  constructor(
+    environment: unknown,
+    private readonly isStrict = false,
+  ) {
+    super(environment);
+  }
+
   private count(): void {
     if (++this.steps > MOST_STEPS) throw new Excess(`it takes more than ${MOST_STEPS} steps`);
     if (performance.now() > this.end) {
@@ -139,7 +153,7 @@ class Bounded extends Unbounded {
     let value = "";
     for (const node of nodes) {
       try {
-        value += printed(node, this.evaluate(node, environment));
+        value += printed(node, this.evaluate(node, environment), this.isStrict);
       } catch (error) {
         // The errors that carry a `break` or `continue` have no message; the package loses the text.
         if (value === "" || (error as Error).message !== "") throw error;
@@ -187,8 +201,35 @@ const GLOBALS: Readonly<Record<string, unknown>> = {
   strftime_now: (format: string) => formatTime(new Date(), format),
 };
 
-/** Renders a template with variables. */
-export type Render = (variables: Readonly<Record<string, unknown>>) => string;
+/** What messages call a template, and the cures that they name. */
+export interface TemplateWords {
+  /** Such as "its chat template". */
+  readonly subject: string;
+  /** What it is rendered with. */
+  readonly given: string;
+  readonly malformed: string;
+  readonly refused: string;
+  readonly stopped: string;
+  readonly failed: string;
+  /** A variable that is not given is refused where it is written, and not written as nothing. */
+  readonly isStrict?: boolean | undefined;
+}
+
+const OF_CHATS: TemplateWords = {
+  subject: "its chat template",
+  given: "these messages",
+  malformed: "fetch the file again",
+  refused: "give messages that the model was trained on",
+  stopped: "give shorter messages or another template",
+  failed: "fetch the file again, or give a prompt in place of messages",
+};
+
+/**
+ * Renders a template with variables.
+ *
+ * @param at what messages name in the place of the template's file
+ */
+export type Render = (variables: Readonly<Record<string, unknown>>, at?: string) => string;
 
 /**
  * Reads a template, whose blocks take the white space before them and the line break behind.
@@ -198,34 +239,38 @@ export type Render = (variables: Readonly<Record<string, unknown>>) => string;
  *   or takes too long for, and where it begins an answer with nothing
  * @throws PenjingError when it is no template
  */
-export function compileTemplate(text: string, where: string): Render {
-  const program = read(text, where);
-  return (variables) => {
+export function compileTemplate(
+  text: string,
+  where: string,
+  words: TemplateWords = OF_CHATS,
+): Render {
+  const program = read(text, where, words);
+  return (variables, at = where) => {
     const environment = new Environment();
     for (const [name, value] of Object.entries({ ...GLOBALS, ...variables })) {
       environment.set(name, value);
     }
     let made: string;
     try {
-      made = String(new Bounded(environment).run(program).value);
+      made = String(new Bounded(environment, words.isStrict).run(program).value);
     } catch (error) {
-      throw explain(where, error as Error);
+      throw explain(at, error as Error, words);
     }
     if (made !== "" || !variables.add_generation_prompt) return made;
     throw new PenjingError(
-      where,
+      at,
       "its chat template writes nothing for these messages; fetch the file again, or give a prompt in place of messages.",
     );
   };
 }
 
-function read(text: string, where: string): unknown {
+function read(text: string, where: string, { subject, malformed }: TemplateWords): unknown {
   try {
     return parse(tokenize(text, { lstrip_blocks: true, trim_blocks: true }));
   } catch (cause) {
     throw new PenjingError(
       where,
-      `its chat template is not a Jinja template that can be read (${reasonOf(cause as Error)}); fetch the file again.`,
+      `${subject} is not a Jinja template that can be read (${reasonOf(cause as Error)}); ${malformed}.`,
       { cause },
     );
   }
@@ -236,25 +281,16 @@ function reasonOf(error: Error): string {
   return error.message.replace(/\.$/, "");
 }
 
-function explain(where: string, error: Error): PenjingError {
+function explain(where: string, error: Error, words: TemplateWords): PenjingError {
+  const { subject, given, refused, stopped, failed } = words;
   const cause = { cause: error };
   if (error instanceof Raised) {
-    return new PenjingError(
-      where,
-      `its chat template refuses these messages: ${quote(error.message)}; give messages that the model was trained on.`,
-      cause,
-    );
+    const said = quote(error.message);
+    return new PenjingError(where, `${subject} refuses ${given}: ${said}; ${refused}.`, cause);
   }
   if (error instanceof Excess) {
-    return new PenjingError(
-      where,
-      `its chat template was stopped: ${error.message}; give shorter messages or another template.`,
-      cause,
-    );
+    return new PenjingError(where, `${subject} was stopped: ${error.message}; ${stopped}.`, cause);
   }
-  return new PenjingError(
-    where,
-    `its chat template fails on these messages (${reasonOf(error)}); fetch the file again, or give a prompt in place of messages.`,
-    cause,
-  );
+  const reason = reasonOf(error);
+  return new PenjingError(where, `${subject} fails on ${given} (${reason}); ${failed}.`, cause);
 }

@@ -21,6 +21,7 @@ import {
   printJson,
   size,
   table,
+  told,
 } from "./console.js";
 import { EndedEarly } from "./ending.js";
 import { bitsText, LOW_MEMORY, scoreText } from "./evaluate.js";
@@ -225,7 +226,7 @@ async function runOn(
   let before: Perplexity | undefined;
   let progress: Progress | undefined;
   try {
-    for await (const event of work) {
+    for await (const event of told("compress", work, flags)) {
       if (event.type === "start") {
         // Scored here, after the input was found to be good: it may take long.
         before = await score("before ", { model });
@@ -261,8 +262,9 @@ async function runOn(
     throw new EndedEarly(error, `the model at ${out} is complete, but its report is not`);
   }
   const time = { seconds: (performance.now() - begun) / 1000, scoring };
-  if (flags.json) printJson({ model: name, out, ...result, seconds: time.seconds, before, after });
-  else printResult(out, result, { before, after }, time, flags);
+  if (flags.json) {
+    printJson({ model: name, out, ...result, seconds: time.seconds, before, after }, flags);
+  } else printResult(out, result, { before, after }, time, flags);
 }
 
 /** Where what was written is: of a GGUF file in parts the first of them. */

@@ -5,6 +5,8 @@ import { fit, printable, printableLines } from "../quote.js";
 export interface PrintOptions {
   /** One JSON document on standard output instead of text. */
   readonly json?: boolean;
+  /** With it: one JSON object in each line, of every event as it comes, and at last of the result. */
+  readonly jsonLines?: boolean;
   /** No progress and no notes. */
   readonly quiet?: boolean;
   /** Stack traces for errors. */
@@ -39,8 +41,8 @@ const SILENT: Progress = { update() {}, line() {}, stop() {} };
 const PLAIN_STEP = 0.1;
 
 /** A bar with rate and time left on a terminal, plain lines elsewhere, nothing when quiet. */
-export function openProgress(title: string, { quiet }: PrintOptions): Progress {
-  if (quiet) return SILENT;
+export function openProgress(title: string, { quiet, jsonLines }: PrintOptions): Progress {
+  if (quiet || jsonLines) return SILENT;
   return process.stderr.isTTY ? bar(title) : plain(title);
 }
 
@@ -151,6 +153,33 @@ export function printNote(text: string): void {
   process.stderr.write(`${printable(text)}\n`);
 }
 
-export function printJson(value: unknown): void {
-  print(JSON.stringify(value, null, 2));
+/** Prints a command's result as JSON. */
+export function printJson(value: unknown, { jsonLines }: PrintOptions = {}): void {
+  if (jsonLines) printObject({ type: "result", ...(value as object) });
+  else print(JSON.stringify(value, plainArrays, 2));
+}
+
+/**
+ * Hands on the events of long work, each of which is printed as one line where that is asked for.
+ *
+ * @param work what it is, such as "compress": some commands do several one after another
+ */
+export async function* told<Event extends object>(
+  work: string,
+  events: AsyncIterable<Event>,
+  { jsonLines }: PrintOptions,
+): AsyncGenerator<Event, void, void> {
+  for await (const event of events) {
+    if (jsonLines) printObject({ type: "progress", work, ...event });
+    yield event;
+  }
+}
+
+function printObject(value: object): void {
+  print(JSON.stringify(value, plainArrays));
+}
+
+/** Typed arrays as lists. */
+function plainArrays(_key: string, value: unknown): unknown {
+  return ArrayBuffer.isView(value) ? Array.from(value as Int32Array) : value;
 }

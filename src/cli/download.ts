@@ -3,6 +3,7 @@ import type { DownloadedModel } from "../hub.js";
 import { createOutputFolder, openFolder } from "../platform/files.js";
 import { type PrintOptions, print, printJson } from "./console.js";
 import { followDownload, type HubFlags, withRevisionFlags } from "./hub.js";
+import { withJson } from "./options.js";
 
 interface DownloadFlags extends PrintOptions, HubFlags {
   readonly cache?: string;
@@ -23,16 +24,17 @@ else ~/.cache/huggingface/hub. A token for gated and private models is read from
 `;
 
 export function addDownload(program: Command, signal: AbortSignal): void {
-  withRevisionFlags(
-    program
-      .command("download")
-      .description("download a model from the Hugging Face hub, and print where it is")
-      .argument("<name>", "org/name, or hf://org/name with @revision or /file behind it"),
+  withJson(
+    withRevisionFlags(
+      program
+        .command("download")
+        .description("download a model from the Hugging Face hub, and print where it is")
+        .argument("<name>", "org/name, or hf://org/name with @revision or /file behind it"),
+    ),
   )
     .option("--cache <folder>", "folder of the cache (default: the one that Python shares)")
     .option("--out <folder>", "copy the files there as well (default: they are in the cache alone)")
     .option("--force", "replace the folder of --out when it exists")
-    .option("--json", "print one JSON document instead of text")
     .option("--quiet", "no progress, no notes")
     .option("--verbose", "print stack traces of errors")
     .addHelpText("after", EXAMPLES)
@@ -44,7 +46,7 @@ async function run(name: string, flags: DownloadFlags, signal: AbortSignal): Pro
   const found = await followDownload(name, { revision, offline, cacheDir, signal }, flags);
   if (flags.out !== undefined) await copyTo(flags.out, found, flags, signal);
   const path = flags.out ?? found.path;
-  if (flags.json) printJson({ name, ...found, path });
+  if (flags.json) printJson({ name, ...found, path }, flags);
   else print(path);
 }
 

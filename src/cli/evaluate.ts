@@ -2,13 +2,15 @@ import type { Command } from "commander";
 import { PenjingError } from "../errors.js";
 import { type EvaluateOptions, evaluatePerplexity, type Perplexity } from "../evaluate.js";
 import type { BosMode } from "../models/bos.js";
-import { duration, openProgress, type PrintOptions, print, printJson } from "./console.js";
+import { duration, openProgress, type PrintOptions, print, printJson, told } from "./console.js";
+import { EndedEarly } from "./ending.js";
 import { explainServed } from "./explain.js";
-import { noteLine } from "./flags.js";
+import { flagOf, noteLine } from "./flags.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import {
   type BackendFlags,
   backendOf,
+  collect,
   number,
   type TokenizerFlags,
   withBosFlag,
@@ -16,13 +18,16 @@ import {
   withTokenizerFlag,
 } from "./options.js";
 import { loadPlugins } from "./plugins.js";
-import { printTasks, printTasksJson, scoreTasks } from "./tasks.js";
+import { ResultFile } from "./result-file.js";
+import { givenTasks } from "./task-files.js";
+import { printTasks, scoreTasks, tasksJson } from "./tasks.js";
 import { readTexts, TEXT_COLUMN, TEXT_FILES } from "./text.js";
 
 interface EvaluateFlags extends PrintOptions, BackendFlags, TokenizerFlags, HubFlags {
   readonly text?: string;
   readonly tasks?: readonly string[];
-  readonly data?: string;
+  readonly data?: readonly string[];
+  readonly out?: string;
   readonly limit?: number;
   readonly textColumn?: string;
   readonly window?: number;
@@ -45,6 +50,9 @@ Examples:
   $ penjing eval llama-24/ --text wikitext-2-raw-v1/test.parquet
   $ zcat wiki.gz | penjing eval llama-24/ --text -
   $ penjing eval llama-24/ --tasks piqa,winogrande --data zeroshot/ --limit 200
+  $ penjing eval llama-24/ --against llama/ --tasks all --data zeroshot/ --out results.json
+  $ penjing eval llama-24/ --tasks lambada.yaml
+  $ penjing eval llama-24/ --tasks arc_easy --data arc_easy=hf://datasets/allenai/ai2_arc/ARC-Easy/test-00000-of-00001.parquet
 `;
 
 export function addEvaluate(program: Command, signal: AbortSignal): void {
@@ -65,19 +73,24 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       )
       .option(
         "--against <model>",
-        "the model that this one was made from: how far its probabilities are from that one's, token by token (default: none)",
+        "the model that this one was made from: how far its probabilities are from that one's, token by token, and which answers changed (default: none)",
       )
       .option("--low-memory", LOW_MEMORY)
       .option(
         "--tasks <list>",
-        "answer these in place of a text: piqa, winogrande, hellaswag, arc_easy, arc_challenge with commas between, or all (default: none)",
+        "answer these: piqa, winogrande, hellaswag, arc_easy, arc_challenge or all, and .yaml files of one's own, with commas between (default: none)",
         (list: string) => list.split(","),
       )
       .option(
         "--data <folder>",
-        "where the tasks' JSON Lines are, in it or one folder below (default: none, with a text)",
+        "where the tasks' JSON Lines or Parquet are, in it or one folder below; TASK=FILE for one task's alone, on the disk or hf://datasets/org/name/FILE; repeatable (default: none)",
+        collect,
       )
-      .option("--limit <n>", "rows of each task at most (default: all)", number),
+      .option("--limit <n>", "rows of each task at most (default: all)", number)
+      .option(
+        "--out <file>",
+        "write the results there as JSON; answers are kept beside it until then, and the same command goes on with them (default: none)",
+      ),
     "each window (auto: for families that need it)",
   );
   withHubFlags(withCommonOptions(withTokenizerFlag(command)))
@@ -95,7 +108,7 @@ export async function scoreText(
   const started = performance.now();
   const work = evaluatePerplexity(options);
   try {
-    for await (const event of work) {
+    for await (const event of told(title.trim(), work, print)) {
       if (event.type === "note") {
         progress.line(noteLine(event));
         continue;
@@ -126,36 +139,71 @@ export async function scoreText(
 }
 
 async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
-  const { window, bos, tokenizer, lowMemory } = flags;
   refuseMixed(flags);
+  const { out, json, explain } = flags;
+  const { bos, tokenizer } = flags;
   const plugins = await loadPlugins(flags);
-  if (flags.tasks) {
-    const { limit, data = "", tasks: names } = flags;
-    const tasks = String(names) === "all" ? undefined : names;
-    const options = { tasks, data, limit, bos, tokenizer, plugins, signal, ...backendOf(flags) };
-    const scores = await onModel(model, flags, signal, (model) =>
-      scoreTasks({ ...options, model }, flags),
-    );
-    if (flags.json) printTasksJson(model, limit, scores);
-    else printTasks(scores);
-    if (flags.explain && !flags.json) print(`\n${explainServed(scores.served)}`);
-    return;
+  const options = { bos, tokenizer, plugins, signal, ...backendOf(flags) };
+  const results = out === undefined ? undefined : await ResultFile.open(out, flags);
+  try {
+    // Both inputs are read before the model, which may be a long download.
+    const text = flags.text === undefined ? undefined : await readGiven(flags, signal);
+    const tasks = flags.tasks && (await givenTasks(flags, signal));
+    await onBoth(model, flags, signal, async (models) => {
+      const score = text && (await scoreText({ ...options, ...models, ...text }, "eval", flags));
+      const { limit } = flags;
+      const asked = { ...options, ...models, ...tasks, limit, answers: results };
+      const scores = tasks && (await scoreTasks(asked, flags));
+      const document = {
+        ...(score && textJson(model, flags, score)),
+        ...(scores &&
+          (score ? { tasks: tasksJson(model, flags, scores) } : tasksJson(model, flags, scores))),
+      };
+      await results?.finish(document);
+      if (json) return printJson(document, flags);
+      if (score) printText(score, flags);
+      if (score && scores) print("");
+      if (scores) printTasks(scores, flags.against);
+      if (out !== undefined) print(`written to   ${out}`);
+      for (const one of explain ? [score, scores] : []) {
+        if (one) print(`\n${explainServed(one.served)}`);
+      }
+    });
+  } catch (error) {
+    const isKept = await results?.hasAnswers();
+    await results?.leave();
+    if (!isKept) throw error;
+    throw new EndedEarly(error, "the answers so far are kept, and the same command goes on there");
   }
-  const { quiet, textColumn: column } = flags;
+}
+
+async function readGiven(flags: EvaluateFlags, signal: AbortSignal) {
+  const { quiet, textColumn: column, window, lowMemory } = flags;
   const text = await readTexts(flags.text!, { reader: "--text", column, signal, quiet });
-  const given = { text, window, bos, tokenizer, plugins, lowMemory, signal };
-  const options = { ...given, ...backendOf(flags) };
-  const score = await onModel(model, flags, signal, async (model) => {
-    if (flags.against === undefined) return scoreText({ ...options, model }, "eval", flags);
-    return onModel(flags.against, flags, signal, (against) =>
-      scoreText({ ...options, model, against }, "eval", flags),
-    );
-  });
-  if (flags.json) {
-    const against = score.against && { model: flags.against, ...score.against };
-    printJson({ model, text: flags.text, ...score, ...(against && { against }) });
-    return;
-  }
+  return { text, window, lowMemory };
+}
+
+/** Finds the model, and the one that it is compared with. */
+function onBoth(
+  name: string,
+  flags: EvaluateFlags,
+  signal: AbortSignal,
+  work: (models: Pick<EvaluateOptions, "model" | "against">) => Promise<void>,
+): Promise<void> {
+  return onModel(name, flags, signal, (model) =>
+    flags.against === undefined
+      ? work({ model })
+      : onModel(flags.against, flags, signal, (against) => work({ model, against })),
+  );
+}
+
+function textJson(model: string, { text, against }: EvaluateFlags, score: Perplexity) {
+  const other = score.against && { model: against, ...score.against };
+  return { model, text, ...score, ...(other && { against: other }) };
+}
+
+/** Prints the perplexity for people. */
+function printText(score: Perplexity, flags: EvaluateFlags): void {
   print(`perplexity   ${score.perplexity.toFixed(4)}`);
   if (score.against) {
     const { perplexity, perplexityRatio, kl, agreement } = score.against;
@@ -171,29 +219,32 @@ async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Pr
   if (score.unknownTokens > 0) print(`unknown      ${score.unknownTokens} tokens of the text`);
   print(`text         sha256 ${score.textSha256}`);
   print(`time         ${duration(score.seconds)} on ${score.backend}`);
-  if (flags.explain) print(`\n${explainServed(score.served)}`);
 }
 
 /** Flags that a text has and tasks have not, and the other way round. */
-const OF_TEXTS = ["textColumn", "window", "against", "lowMemory"] as const;
+const OF_TEXTS = ["textColumn", "window", "lowMemory"] as const;
 const OF_TASKS = ["data", "limit"] as const;
 
-/** @throws PenjingError unless there is either a text or tasks, with what belongs to it */
+/** @throws PenjingError unless there is a text or there are tasks, with what belongs to them */
 function refuseMixed(flags: EvaluateFlags): void {
   const { text, tasks, data } = flags;
-  if ((text === undefined) === (tasks === undefined)) {
-    const what = text === undefined ? "there is nothing to score" : "a text and tasks are given";
-    throw new PenjingError("eval", `${what}; give either --text or --tasks.`);
+  if (text === undefined && tasks === undefined) {
+    throw new PenjingError("eval", "there is nothing to score; give --text, --tasks or both.");
   }
-  const other = (tasks ? OF_TEXTS : OF_TASKS).find((name) => flags[name] !== undefined);
-  if (other !== undefined) {
-    const flag = `--${other.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-    throw new PenjingError(flag, `it goes with ${tasks ? "--text" : "--tasks"}; leave it out.`);
+  const of = [
+    ["--text", text, OF_TEXTS],
+    ["--tasks", tasks, OF_TASKS],
+  ] as const;
+  for (const [flag, given, names] of of) {
+    const stray = given === undefined ? names.find((name) => flags[name] !== undefined) : undefined;
+    if (stray === undefined) continue;
+    throw new PenjingError(flagOf(stray), `it goes with ${flag}; leave it out.`);
   }
-  if (tasks && data === undefined) {
+  const isNamed = tasks?.some((name) => !/\.(ya?ml|json)$/i.test(name));
+  if (isNamed && data === undefined) {
     throw new PenjingError(
       "--tasks",
-      "nothing says where their rows are; give --data, a folder with the tasks' JSON Lines.",
+      "nothing says where their rows are; give --data, a folder with the tasks' JSON Lines or Parquet.",
     );
   }
 }

@@ -1,7 +1,15 @@
 import type { Command } from "commander";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { type ExportResult, exportModel } from "../export.js";
-import { duration, openProgress, type PrintOptions, print, printJson, size } from "./console.js";
+import {
+  duration,
+  openProgress,
+  type PrintOptions,
+  print,
+  printJson,
+  size,
+  told,
+} from "./console.js";
 import { EndedEarly } from "./ending.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
@@ -76,7 +84,7 @@ async function run(
   const work = exportModel({ ...options, plugins, ...ggufOf(flags), ...backendOf(flags) });
   const progress = openProgress("export", flags);
   try {
-    for await (const event of work) {
+    for await (const event of told("export", work, flags)) {
       if (event.type === "note") progress.line(noteLine(event));
       else progress.update(event.fraction, `${event.phase} ${event.name}`);
     }
@@ -86,7 +94,7 @@ async function run(
   }
   progress.stop();
   const result = await work.result();
-  if (flags.json) printJson({ model: name, out, ...result });
+  if (flags.json) printJson({ model: name, out, ...result }, flags);
   else printResult(out, result, flags);
 }
 

@@ -6,7 +6,7 @@ import type { BosMode } from "../models/bos.js";
 import { openModel } from "../models/open.js";
 import type { Run } from "../run.js";
 import type { SamplingOptions } from "../sample.js";
-import { type PrintOptions, print, printJson, printNote, printPart } from "./console.js";
+import { type PrintOptions, print, printJson, printNote, printPart, told } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
@@ -89,7 +89,17 @@ async function run(
   flags: GenerateFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const { json, quiet: _, explain: __, chat, system, verbose, plugin, ...others } = flags;
+  const {
+    json,
+    jsonLines: _,
+    quiet: __,
+    explain: ___,
+    chat,
+    system,
+    verbose,
+    plugin,
+    ...others
+  } = flags;
   const { revision, offline, download, ...sampling } = others;
   if (system !== undefined && !chat) {
     throw new PenjingError("--system", "it is the first message of a chat; give --chat with it.");
@@ -118,8 +128,7 @@ async function run(
   const work = generate({ ...options, ...asked });
   const result = await tell(work, chat ? "" : prompt, flags);
   if (!json) return summarise(result, flags);
-  const { promptIds, ids } = result;
-  printJson({ ...result, promptIds: Array.from(promptIds), ids: Array.from(ids) });
+  printJson(result, flags);
 }
 
 function summarise(result: Generation, { quiet, explain }: GenerateFlags): void {
@@ -135,14 +144,15 @@ function summarise(result: Generation, { quiet, explain }: GenerateFlags): void 
 async function tell(
   work: Run<GenerateEvent, Generation>,
   before: string,
-  { json, quiet }: PrintOptions,
+  printing: PrintOptions,
 ): Promise<Generation> {
+  const { json, quiet, jsonLines } = printing;
   let shown = json ? "" : before;
   let isMidLine = false;
   try {
-    for await (const event of work) {
+    for await (const event of told("generate", work, printing)) {
       if (event.type === "note") {
-        if (!quiet) printNote(noteLine(event));
+        if (!quiet && !jsonLines) printNote(noteLine(event));
         continue;
       }
       // The prompt waits for the first token: one that is refused is not printed.

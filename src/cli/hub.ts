@@ -4,7 +4,7 @@ import { refuseRevision } from "../checkpoint/locate.js";
 import { isHubName } from "../hub/names.js";
 import { type DownloadedModel, downloadModel, type HubOptions } from "../hub.js";
 import { loadFiles } from "../platform/node-modules.js";
-import { openProgress, type PrintOptions, printNote, size } from "./console.js";
+import { openProgress, type PrintOptions, printNote, size, told } from "./console.js";
 import { EndedEarly } from "./ending.js";
 import { noteLine } from "./flags.js";
 
@@ -84,13 +84,13 @@ export async function followDownload(
   let progress = openProgress("download", { quiet: true });
   let isFetching = false;
   try {
-    for await (const event of work) {
+    for await (const event of told("download", work, print)) {
       if (event.type === "start") {
         isFetching = event.missing > 0;
         if (isFetching) progress = openProgress("download", print);
       } else if (event.type === "note") {
         if (isFetching) progress.line(noteLine(event));
-        else if (!print.quiet) printNote(noteLine(event));
+        else if (!print.quiet && !print.jsonLines) printNote(noteLine(event));
       } else {
         const { fraction, file, bytesPerSecond, secondsLeft } = event;
         progress.update(fraction, file, { rate: `${size(bytesPerSecond)}/s`, secondsLeft });

@@ -5,7 +5,15 @@ import { type ImportanceMatrixResult, importanceMatrix } from "../importance-mat
 import type { BosMode } from "../models/bos.js";
 import { pick } from "../options.js";
 import { refuseOverlap } from "../platform/overlap.js";
-import { duration, openProgress, type PrintOptions, print, printJson, size } from "./console.js";
+import {
+  duration,
+  openProgress,
+  type PrintOptions,
+  print,
+  printJson,
+  size,
+  told,
+} from "./console.js";
 import { EndedEarly } from "./ending.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
@@ -80,7 +88,7 @@ async function run(name: string, flags: ImatrixFlags, signal: AbortSignal): Prom
   const result = await onModel(name, flags, signal, (model) =>
     follow(model, { ...given, ...settings, ...backendOf(flags), signal }, flags),
   );
-  if (flags.json) printJson({ model: name, out, ...result });
+  if (flags.json) printJson({ model: name, out, ...result }, flags);
   else printResult(out, result, flags);
 }
 
@@ -92,7 +100,7 @@ async function follow(
   const progress = openProgress("imatrix", print);
   const work = importanceMatrix({ ...options, model });
   try {
-    for await (const event of work) {
+    for await (const event of told("imatrix", work, print)) {
       if (event.type === "note") progress.line(noteLine(event));
       else if (event.type === "progress") {
         progress.update(event.fraction, `block ${event.block + 1} of ${event.blocks}`);

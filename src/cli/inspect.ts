@@ -9,9 +9,10 @@ import {
   printNote,
   size,
   table,
+  told,
 } from "./console.js";
 import { type HubFlags, withRevisionFlags } from "./hub.js";
-import { type PluginFlags, withPlugins } from "./options.js";
+import { type PluginFlags, withJson, withPlugins } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 
 const EXAMPLES = `
@@ -32,12 +33,11 @@ export function addInspect(program: Command, signal: AbortSignal): void {
         "model folder, .safetensors or .gguf file, or org/name on the Hugging Face hub",
       ),
   );
-  withRevisionFlags(command)
+  withJson(withRevisionFlags(command))
     .option(
       "--zeros",
       "count zeros on the hub too, for which the whole model is read (default: headers alone)",
     )
-    .option("--json", "print one JSON document instead of text")
     .option("--quiet", "no progress")
     .option("--verbose", "print stack traces of errors")
     .addHelpText("after", EXAMPLES)
@@ -52,13 +52,14 @@ async function run(path: string, flags: InspectFlags, signal: AbortSignal): Prom
   const { revision, offline, zeros } = flags;
   const work = inspect(path, { signal, plugins, zeros, hub: { revision, offline } });
   try {
-    for await (const { name, fraction } of work) progress.update(fraction, name);
+    for await (const { name, fraction } of told("inspect", work, flags))
+      progress.update(fraction, name);
   } finally {
     progress.stop();
   }
   const result = await work.result();
   if (flags.json) {
-    printJson(result);
+    printJson(result, flags);
     return;
   }
   const isCounted = result.tensors.some(({ sparsity }) => sparsity !== undefined);

@@ -10,7 +10,7 @@ export const LAYOUT_NAMES = Object.keys(layouts).join(", ");
 
 /** Options that every command has. */
 export function withCommonOptions(command: Command): Command {
-  return withPlugins(command)
+  return withJson(withPlugins(command))
     .option("--backend <name>", "auto, webgpu, wasm or reference", "auto")
     .option(
       "--threads <n>",
@@ -23,10 +23,30 @@ export function withCommonOptions(command: Command): Command {
         .choices(["auto", ...SIMDS])
         .default("auto"),
     )
-    .option("--json", "print one JSON document instead of text")
     .option("--quiet", "no progress, no notes")
     .option("--verbose", "print stack traces of errors")
     .option("--explain", "print which backend served each operation");
+}
+
+/** Adds --json, and --json=lines, to a command that does long work. */
+export function withJson(command: Command): Command {
+  // Given as --json=lines, which is made these two: a flag with an optional value would take a path for it.
+  return command
+    .option(
+      "--json",
+      "print one JSON document instead of text; --json=lines prints every event as it comes, an object in each line",
+    )
+    .addOption(new Option(JSON_LINES).hideHelp());
+}
+
+const JSON_LINES = "--json-lines";
+
+/** The command line with --json=lines as the flags that the commands know. */
+export function spellJsonLines(args: readonly string[]): string[] {
+  const end = args.indexOf("--");
+  return args.flatMap((arg, i) =>
+    arg === "--json=lines" && (end < 0 || i < end) ? ["--json", JSON_LINES] : [arg],
+  );
 }
 
 /** The flag that names plug-ins. */

@@ -1,5 +1,4 @@
 import { type Command, Option } from "commander";
-import { type Document, isScalar, parseDocument, visit } from "yaml";
 import { kindOf } from "../compress/flat-recipe.js";
 import { DEFAULT_IGNORE } from "../compress/globs.js";
 import {
@@ -25,17 +24,20 @@ import {
   pick,
 } from "../options.js";
 import { quantizers } from "../quantizers/index.js";
-import { quote } from "../quote.js";
 import type { Registry } from "../registry.js";
 import { pause } from "../run.js";
 import { flagOf } from "./flags.js";
 import { collect, number } from "./options.js";
 import { readText } from "./text.js";
+import { parseYaml } from "./yaml.js";
 
 const { prune, quantize, rotate } = transforms;
 
 /** Every method by name, of both kinds. */
 const ALL: Readonly<Record<string, AnyMethod>> = { ...methods, ...quantizers };
+
+/** What to do about a recipe that is too long. */
+const SHORTER = "name many layers at once with *, as in model.layers.*.mlp.*";
 
 /** Options of prune and quantize that are of no single method. */
 const STEP_OPTIONS = Object.keys({ ...prune.options, ...TABLE_OPTIONS });
@@ -223,7 +225,7 @@ export async function readRecipeFlags(
         "it was given beside --step, which says all that is done; write it into the step, or leave --step out.",
       );
     }
-    const steps = flags.step.map((text) => parse(text, "--step") as RecipeStep);
+    const steps = flags.step.map((text) => parseYaml(text, "--step", SHORTER) as RecipeStep);
     const { version } = readRecipe({ version: 2, steps, ...settings }, "command line", registry);
     return { ...file, ...settings, version, steps };
   }
@@ -302,49 +304,9 @@ async function readRecipeFile(
 ): Promise<StepsRecipe> {
   const text = await readText(path, { reader: "--recipe", signal });
   await pause(signal);
-  const parsed = parse(text, path);
+  const parsed = parseYaml(text, path, SHORTER);
   await pause(signal);
   readRecipe(parsed, path, registry);
   await pause(signal);
   return toSteps(parsed, path, registry && transformsOf(registry));
-}
-
-/** Longest recipe, in UTF-16 code units: YAML is read at about 2 MB a second. */
-const LONGEST_RECIPE = 2 ** 20;
-
-function parse(text: string, where: string): unknown {
-  if (text.length > LONGEST_RECIPE) {
-    throw new PenjingError(
-      where,
-      `it has ${text.length} characters, more than the ${LONGEST_RECIPE} accepted for a recipe; name many layers at once with *, as in model.layers.*.mlp.*.`,
-    );
-  }
-  try {
-    // The library compares every key with every other one: it takes seconds where there are many.
-    const document = parseDocument(text, { uniqueKeys: false, stringKeys: true });
-    // A warning is of something that was not understood, such as a tag.
-    const [fault] = [...document.errors, ...document.warnings];
-    if (fault) throw fault;
-    refuseRepeatedKeys(document);
-    return document.toJS({ maxAliasCount: 100 });
-  } catch (cause) {
-    const reason = (cause as Error).message.split("\n")[0].replace(/:$/, "");
-    throw new PenjingError(where, `it is neither YAML nor JSON (${reason}); mend it there.`, {
-      cause,
-    });
-  }
-}
-
-/** @throws Error naming the first key that stands twice in one mapping */
-function refuseRepeatedKeys(document: Document): void {
-  visit(document, {
-    Map(_, { items }) {
-      const seen = new Set<unknown>();
-      for (const { key } of items) {
-        const name = isScalar(key) ? key.value : key;
-        if (seen.has(name)) throw new Error(`the key ${quote(name)} stands twice in one mapping`);
-        seen.add(name);
-      }
-    },
-  });
 }

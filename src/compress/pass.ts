@@ -1,6 +1,7 @@
 import type { Backend } from "../backend.js";
 import { sitesOf } from "../model.js";
 import type { BlockWeights, LinearObserver } from "../models/decoder.js";
+import { wholeTexts } from "../models/layers/segments.js";
 import { pause, settlesWithin } from "../run.js";
 import { comparesModels, type Statistic, type Statistics } from "../statistic.js";
 import { StatisticsGatherer } from "../statistics-gatherer.js";
@@ -131,11 +132,12 @@ export class Passes {
         yield { phase, fraction: share(start / samples) };
         await pause(this.signal);
         const sequences = Math.min(batch, samples - start);
+        const segments = wholeTexts(sequences, length);
         const x = backend.rows(work, 0, sequences * length);
         for (const { block, stream, observe, advance } of passes) {
           await stream.read(start * length, x);
           const steps = runner.steps(x, block, {
-            sequences,
+            segments,
             observe,
             until: advance ? undefined : stop,
           });

@@ -1,4 +1,5 @@
 import type { ChatMessage } from "../checkpoint/chat-template.js";
+import type { JsonObject } from "../checkpoint/json.js";
 import { PenjingError } from "../errors.js";
 import { quote } from "../quote.js";
 
@@ -8,11 +9,21 @@ export type DatasetDocument = string | readonly ChatMessage[];
 /** The columns that are looked for where none is named, in order. */
 const USUAL = ["text", "messages"] as const;
 
-/** What the readers of formats are given. */
-export interface ReadOptions {
-  readonly column: string | undefined;
+/** A row of a data file, and what messages call it. */
+export interface DatasetRow {
+  readonly where: string;
+  readonly cells: JsonObject;
+}
+
+/** What the readers of rows are given. */
+export interface RowOptions {
   readonly gzip: boolean;
   readonly signal: AbortSignal | undefined;
+}
+
+/** What the readers of documents are given. */
+export interface ReadOptions extends RowOptions {
+  readonly column: string | undefined;
 }
 
 /**

@@ -2,7 +2,14 @@ import { isJsonObject, type JsonObject, MAX_CONFIG_DEPTH, parseJson } from "../c
 import { PenjingError } from "../errors.js";
 import type { ByteSource } from "../platform/files.js";
 import { pacer } from "../run.js";
-import { chooseColumn, type DatasetDocument, documentOf, type ReadOptions } from "./document.js";
+import {
+  chooseColumn,
+  type DatasetDocument,
+  type DatasetRow,
+  documentOf,
+  type ReadOptions,
+  type RowOptions,
+} from "./document.js";
 
 /** Bytes that are read at a time. */
 const PIECE_BYTES = 2 ** 20;
@@ -18,7 +25,7 @@ async function* piecesOf(file: ByteSource): AsyncGenerator<Uint8Array<ArrayBuffe
 }
 
 /** Text as it comes, unpacked where it is compressed. */
-async function* textOf(file: ByteSource, { gzip, signal }: ReadOptions): AsyncGenerator<string> {
+async function* textOf(file: ByteSource, { gzip, signal }: RowOptions): AsyncGenerator<string> {
   const rest = pacer(signal);
   const bytes = piecesOf(file);
   const plain = gzip ? unzipped(bytes, file.name) : bytes;
@@ -88,17 +95,39 @@ export async function* readLines(
   file: ByteSource,
   options: ReadOptions,
 ): AsyncGenerator<DatasetDocument> {
-  let number = 0;
   let column: string | undefined;
+  for await (const { where, cells } of readLineRows(file, options)) {
+    // Keys may be left out of a line, but not of the first.
+    column ??= chooseColumn(where, Object.keys(cells), options.column);
+    const found = documentOf(where, column, Object.hasOwn(cells, column) ? cells[column] : null);
+    if (found !== undefined) yield found;
+  }
+}
+
+/** The rows of JSON Lines. */
+export async function* readLineRows(
+  file: ByteSource,
+  options: RowOptions,
+): AsyncGenerator<DatasetRow> {
+  let number = 0;
   for await (const line of linesOf(file, options)) {
     number++;
     if (line.trim() === "") continue;
     const where = `${file.name}, line ${number}`;
-    const row = rowOf(line, where);
-    // Keys may be left out of a line, but not of the first.
-    column ??= chooseColumn(where, Object.keys(row), options.column);
-    const found = documentOf(where, column, Object.hasOwn(row, column) ? row[column] : null);
-    if (found !== undefined) yield found;
+    yield { where, cells: rowOf(line, where) };
+  }
+}
+
+/** The lines of a plain text that are not empty, each as a row with a `text`. */
+export async function* readTextRows(
+  file: ByteSource,
+  options: RowOptions,
+): AsyncGenerator<DatasetRow> {
+  let number = 0;
+  for await (const line of linesOf(file, options)) {
+    number++;
+    const text = line.trim();
+    if (text !== "") yield { where: `${file.name}, line ${number}`, cells: { text } };
   }
 }
 
@@ -116,7 +145,7 @@ function rowOf(line: string, where: string): JsonObject {
   throw fail("holds none", "write one object on each line");
 }
 
-async function* linesOf(file: ByteSource, options: ReadOptions): AsyncGenerator<string> {
+async function* linesOf(file: ByteSource, options: RowOptions): AsyncGenerator<string> {
   let rest = "";
   for await (const piece of textOf(file, options)) {
     const lines = piece.split("\n");

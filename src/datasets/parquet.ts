@@ -7,10 +7,18 @@ import {
   parquetSchema,
 } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
+import type { JsonObject } from "../checkpoint/json.js";
 import { PenjingError } from "../errors.js";
 import type { ByteSource } from "../platform/files.js";
 import { pacer } from "../run.js";
-import { chooseColumn, type DatasetDocument, documentOf, type ReadOptions } from "./document.js";
+import {
+  chooseColumn,
+  type DatasetDocument,
+  type DatasetRow,
+  documentOf,
+  type ReadOptions,
+  type RowOptions,
+} from "./document.js";
 
 /** Most rows of a row group, of which one is read at a time; the usual ones have up to 10^6. */
 const MOST_ROWS = 10_000_000;
@@ -18,8 +26,35 @@ const MOST_ROWS = 10_000_000;
 /** The documents of one column, a row group at a time. */
 export async function* readParquet(
   file: ByteSource,
-  { column: wanted, signal }: ReadOptions,
+  { column: wanted, ...options }: ReadOptions,
 ): AsyncGenerator<DatasetDocument> {
+  let column = "";
+  const choose = (columns: readonly string[]) => {
+    column = chooseColumn(file.name, columns, wanted);
+    return [column];
+  };
+  for await (const { where, cells } of rowsOf(file, options, choose)) {
+    const found = documentOf(where, column, cells[column]);
+    if (found !== undefined) yield found;
+  }
+}
+
+/** The rows, with whole numbers as numbers. */
+export async function* readParquetRows(
+  file: ByteSource,
+  options: RowOptions,
+): AsyncGenerator<DatasetRow> {
+  for await (const { where, cells } of rowsOf(file, options)) {
+    yield { where, cells: asJson(cells) as JsonObject };
+  }
+}
+
+/** @param choose which of the columns are read. @default all */
+async function* rowsOf(
+  file: ByteSource,
+  { signal }: RowOptions,
+  choose: (columns: readonly string[]) => string[] | undefined = () => undefined,
+): AsyncGenerator<DatasetRow> {
   const rest = pacer(signal);
   const buffer: AsyncBuffer = {
     byteLength: file.size,
@@ -30,22 +65,34 @@ export async function* readParquet(
     },
   };
   const metadata = await guarded(file, signal, () => parquetMetadataAsync(buffer));
-  const columns = await guarded(file, signal, async () =>
+  const there = await guarded(file, signal, async () =>
     parquetSchema(metadata).children.map(({ element }) => element.name),
   );
-  const column = chooseColumn(file.name, columns, wanted);
+  const columns = choose(there);
   let row = 0;
   for (const [first, count] of groupsOf(file, metadata)) {
     const range = { rowStart: first, rowEnd: first + count };
     const rows = await guarded(file, signal, () =>
-      parquetReadObjects({ file: buffer, metadata, columns: [column], compressors, ...range }),
+      parquetReadObjects({ file: buffer, metadata, columns, compressors, ...range }),
     );
-    for (const one of rows) {
-      const found = documentOf(`${file.name}, row ${++row}`, column, one[column]);
-      if (found !== undefined) yield found;
+    for (const cells of rows) {
+      yield { where: `${file.name}, row ${++row}`, cells: cells as JsonObject };
     }
     await rest();
   }
+}
+
+/** A value with 64-bit integers as numbers. */
+function asJson(value: unknown): unknown {
+  if (typeof value === "bigint") return Number(value);
+  if (Array.isArray(value)) return value.map(asJson);
+  if (
+    typeof value !== "object" ||
+    value === null ||
+    Object.getPrototypeOf(value) !== Object.prototype
+  )
+    return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, asJson(one)]));
 }
 
 /** First row and count of each row group. */

@@ -3,6 +3,7 @@ import type { Backend } from "../backend.js";
 import { pacer } from "../run.js";
 import type { Work } from "../steps.js";
 import { type Ahead, Decoder, disposeBlock, disposeOuter, type OuterWeights } from "./decoder.js";
+import { wholeTexts } from "./layers/segments.js";
 import { loadBlock, loadOuter } from "./load.js";
 import type { StoredModel } from "./stored.js";
 
@@ -43,7 +44,10 @@ class BlockByBlock extends Decoder implements Ahead {
     streams.clear();
     for (const window of windows) {
       await rest();
-      streams.set(window, (await backend.read(this.embed(window))) as Float32Array);
+      streams.set(
+        window,
+        (await backend.read(this.embed(window, wholeTexts(1, window.length)))) as Float32Array,
+      );
     }
     for (let layer = 0; layer < blockCount; layer++) {
       const block = await loadBlock(this.model, backend, layer, { signal });

@@ -7,6 +7,7 @@ import { layerKinds } from "./layers/index.js";
 import type { KeyValueCache } from "./layers/key-value-cache.js";
 import type { LayerRun } from "./layers/layer.js";
 import { type NormWeights, normalise } from "./layers/norm.js";
+import type { Segment } from "./layers/segments.js";
 
 /** A linear layer ready to run: y = x Wᵀ + bias, W in whichever form it is held. */
 export interface LinearWeight {
@@ -84,9 +85,9 @@ export type LinearObserver = (
 ) => WorkSteps | undefined;
 
 export interface BlockRun {
-  /** Sequences that the rows of x are cut into, all of one length. @default 1 */
-  readonly sequences?: number | undefined;
-  /** Positions already seen; only with one sequence. */
+  /** How the rows of x follow each other. @default one text, behind what the cache holds */
+  readonly segments?: readonly Segment[] | undefined;
+  /** Positions already seen; only with one segment. */
   readonly cache?: KeyValueCache | undefined;
   readonly observe?: LinearObserver | undefined;
   /** A site to stop at once it was observed, which leaves x unfinished. @default nowhere */
@@ -157,7 +158,8 @@ export class BlockRunner {
   /** The steps of a block; x is half done until the last. */
   *steps(x: Tensor, block: BlockWeights, options: BlockRun = {}): Work {
     const { backend } = this;
-    const { cache, observe, until, sequences = 1 } = options;
+    const { cache, observe, until } = options;
+    const { segments = [{ first: 0, rows: rowsOf(x), position: cache?.length ?? 0 }] } = options;
     const { layer, norms, linears } = block;
     const { branches, parallel = false } = block.spec;
     let isOver = false;
@@ -174,7 +176,7 @@ export class BlockRunner {
     const run: LayerRun = {
       backend,
       layer,
-      sequences,
+      segments,
       maxPositions,
       cache,
       norms,
@@ -288,13 +290,30 @@ export class Decoder {
    * @param tokens at most `maxTokens` ids
    */
   *forward(tokens: Int32Array, cache?: KeyValueCache): Work {
-    const hidden = this.embed(tokens, cache?.length);
-    for (const block of this.blocks) yield* this.runner.steps(hidden, block, { cache });
+    const segments = [{ first: 0, rows: tokens.length, position: cache?.length ?? 0 }];
+    yield* this.steps(tokens, { segments, cache });
     if (cache) cache.length += tokens.length;
   }
 
+  /**
+   * The same over several sequences, which may share what they begin with.
+   *
+   * @param tokens at most `maxTokens` ids
+   */
+  forwardSegments(tokens: Int32Array, segments: readonly Segment[]): Work {
+    return this.steps(tokens, { segments });
+  }
+
+  private *steps(
+    tokens: Int32Array,
+    options: { readonly segments: readonly Segment[]; readonly cache?: KeyValueCache | undefined },
+  ): Work {
+    const hidden = this.embed(tokens, options.segments);
+    for (const block of this.blocks) yield* this.runner.steps(hidden, block, options);
+  }
+
   /** What the first block reads: [tokens, hiddenSize]. */
-  protected embed(tokens: Int32Array, position = 0): Tensor {
+  protected embed(tokens: Int32Array, segments: readonly Segment[]): Tensor {
     const { backend, outer } = this;
     const hidden = backend.rows(this.hidden, 0, tokens.length);
     if (isRowTable(outer.embedding)) outer.embedding.lookUp(tokens, hidden);
@@ -306,8 +325,10 @@ export class Decoder {
     const { embeddingScale = 1, positions } = this.spec;
     if (embeddingScale !== 1) backend.ops.scale(hidden, embeddingScale);
     if (outer.positions) {
-      const start = positions!.offset + position;
-      backend.ops.add(hidden, backend.rows(outer.positions, start, tokens.length));
+      for (const { first, rows, position } of segments) {
+        const learned = backend.rows(outer.positions, positions!.offset + position, rows);
+        backend.ops.add(backend.rows(hidden, first, rows), learned);
+      }
     }
     return hidden;
   }
@@ -323,6 +344,20 @@ export class Decoder {
     const hidden = backend.rows(this.hidden, start, rowsOf(out));
     normalise(backend, spec.finalNorm, hidden, outer.finalNorm, hidden);
     yield* operationSteps(backend, "multiply", hidden, outer.head, out);
+  }
+
+  /**
+   * The same of any positions of the last `forward` or `forwardSegments`, any of them several times.
+   *
+   * @param rows i32 [positions, 1], rows of its tokens
+   * @param room f32 [positions, hiddenSize] that is written over
+   * @param out [positions, vocabSize]
+   */
+  *projectRows(rows: Tensor, room: Tensor, out: Tensor): Work {
+    const { backend, spec, outer } = this;
+    backend.ops.embed(this.hidden, rows, room);
+    normalise(backend, spec.finalNorm, room, outer.finalNorm, room);
+    yield* operationSteps(backend, "multiply", room, outer.head, out);
   }
 
   /** The steps of `logits`, for `pace`. */

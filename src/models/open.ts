@@ -21,6 +21,7 @@ import type { PluginOptions } from "../plugin.js";
 import { openRegistry } from "../registry.js";
 import { pacer, pause } from "../run.js";
 import { type BlockWeights, Decoder, disposeBlock, disposeOuter } from "./decoder.js";
+import { identityOf } from "./identity.js";
 import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import { readLargeModel, type StoredModel } from "./stored.js";
 import { type StoredBits, storedBits } from "./stored-bits.js";
@@ -125,6 +126,8 @@ export interface RunningModel extends OpenModel {
   readonly bits: StoredBits;
   readonly backend: Backend;
   readonly decoder: Decoder;
+  /** Tells it from other models: hex SHA-256. */
+  identity(): Promise<string>;
   /**
    * The same model on wasm, without what it held, when the GPU that `auto` chose failed. This one is
    * closed.
@@ -220,6 +223,7 @@ async function load(grounds: Grounds, options: OpenRunningOptions): Promise<Runn
     modelNotes: checkpoint.notes,
     backendName: lease.name,
     served: () => lease.served(),
+    identity: () => identityOf(model),
     async close() {
       decoder.dispose();
       lease.dispose();

@@ -1,99 +1,97 @@
-/** Asking a model for the likelihoods of choices. */
+/** Asking a model for the likelihoods of continuations. */
 import type { Backend } from "../backend.js";
 import type { Decoder } from "../models/decoder.js";
-import { KeyValueCache } from "../models/layers/key-value-cache.js";
 import type { RunningModel } from "../models/open.js";
 import type { Work } from "../steps.js";
 import type { Tensor } from "../tensor.js";
-import { type ChoiceRequest, sharedPrefix } from "./requests.js";
+import type { Batch, Scored } from "./batch.js";
 
 /** Most logits that are held at a time: 64 MiB of them. */
 const LOGIT_ELEMENTS = 2 ** 24;
 
-/**
- * Sums of the log-likelihoods of continuations. Choices of one item share what is computed of the tokens
- * that they begin with, and the head is run for scored tokens alone.
- */
+/** What a model holds of a continuation. */
+export interface Likelihood {
+  /** Sum of its tokens' log-probabilities, in nats. */
+  readonly sum: number;
+  /** Whether every token is the likeliest at its place. */
+  readonly isGreedy: boolean;
+}
+
+/** Runs batches through a model, and the head for scored tokens alone. */
 export class Asker {
   private readonly backend: Backend;
   private readonly decoder: Decoder;
-  private readonly cache: KeyValueCache;
+  /** Of as many scored tokens as go through the head together. */
+  private readonly rows: Tensor;
+  private readonly hidden: Tensor;
   private readonly logits: Tensor;
   private readonly targets: Tensor;
   private readonly losses: Tensor;
-  private readonly rows: number;
-  /** Tokens that went through the model. */
-  tokens = 0;
+  /** Where the largest logits stand, and they themselves. */
+  private readonly best: Tensor;
+  private readonly most: number;
 
-  /**
-   * @param longest tokens of the longest request
-   * @param scored tokens that one scores, at most
-   */
-  constructor({ backend, decoder, spec }: RunningModel, longest: number, scored: number) {
+  /** @param scored tokens that one batch scores, at most */
+  constructor({ backend, decoder, spec }: RunningModel, scored: number) {
     this.backend = backend;
     this.decoder = decoder;
-    this.cache = new KeyValueCache(backend, spec, longest);
-    const most = Math.max(1, Math.floor(LOGIT_ELEMENTS / spec.vocabSize));
-    this.rows = Math.min(scored, most, decoder.maxTokens);
-    this.logits = backend.zeros([this.rows, spec.vocabSize]);
-    this.targets = backend.zeros([this.rows, 1], "i32");
-    this.losses = backend.zeros([this.rows, 1]);
+    this.most = Math.min(scored, Math.max(1, Math.floor(LOGIT_ELEMENTS / spec.vocabSize)));
+    const { most } = this;
+    this.rows = backend.zeros([most, 1], "i32");
+    this.hidden = backend.zeros([most, spec.hiddenSize]);
+    this.logits = backend.zeros([most, spec.vocabSize]);
+    this.targets = backend.zeros([most, 1], "i32");
+    this.losses = backend.zeros([most, 1]);
+    this.best = backend.zeros([most, 2]);
   }
 
-  /** One sum for each request, in nats. */
-  async ask(
-    requests: readonly ChoiceRequest[],
-    signal: AbortSignal | undefined,
-  ): Promise<number[]> {
-    const sums = requests.map(() => 0);
-    await this.decoder.pace(this.steps(requests, sums), signal);
-    return sums;
+  /** What the model holds of each request of a batch. */
+  async ask(batch: Batch, signal: AbortSignal | undefined): Promise<Likelihood[]> {
+    const found = Array.from(batch.requests, () => ({ sum: 0, isGreedy: true }));
+    const add = ({ request, target }: Scored, loss: number, likeliest: number) => {
+      found[request].sum -= loss;
+      found[request].isGreedy &&= likeliest === target;
+    };
+    await this.decoder.pace(this.steps(batch, add), signal);
+    return found;
   }
 
-  private *steps(requests: readonly ChoiceRequest[], sums: number[]): Work {
-    const { cache } = this;
-    const shared = sharedPrefix(requests);
-    cache.length = 0;
-    yield* this.read(requests[0].ids.subarray(0, shared));
-    for (const [i, { ids, first }] of requests.entries()) {
-      cache.length = shared;
-      // What stands before the scored tokens, but for the last, needs no logits.
-      yield* this.read(ids.subarray(shared, first - 1));
-      for (let at = first; at < ids.length; at += this.rows) {
-        const end = Math.min(at + this.rows, ids.length);
-        yield* this.score(ids.subarray(at - 1, end - 1), ids.subarray(at, end), (loss) => {
-          sums[i] -= loss;
-        });
-      }
+  private *steps(
+    { tokens, segments, scored }: Batch,
+    add: (one: Scored, loss: number, likeliest: number) => void,
+  ): Work {
+    yield* this.decoder.forwardSegments(tokens, segments);
+    for (let at = 0; at < scored.length; at += this.most) {
+      yield* this.score(scored.slice(at, at + this.most), add);
     }
   }
 
-  /** Takes tokens into the cache. */
-  private *read(tokens: Int32Array): Work {
-    const { maxTokens } = this.decoder;
-    for (let at = 0; at < tokens.length; at += maxTokens) {
-      const part = tokens.subarray(at, at + maxTokens);
-      this.tokens += part.length;
-      yield* this.decoder.forward(part, this.cache);
-    }
-  }
-
-  /** Takes tokens into the cache, and tells what their successors cost. */
-  private *score(tokens: Int32Array, targets: Int32Array, add: (loss: number) => void): Work {
+  private *score(
+    scored: readonly Scored[],
+    add: (one: Scored, loss: number, likeliest: number) => void,
+  ): Work {
     const { backend, decoder } = this;
-    const rows = (tensor: Tensor) => backend.rows(tensor, 0, tokens.length);
-    const [logits, wanted, losses] = [this.logits, this.targets, this.losses].map(rows);
-    this.tokens += tokens.length;
-    yield* decoder.forward(tokens, this.cache);
-    yield* decoder.project(0, logits);
-    backend.write(wanted, targets);
-    backend.ops.crossEntropy(logits, wanted, losses);
-    yield backend.read(losses).then((values) => {
-      for (const loss of values as Float32Array) add(loss);
+    const part = (tensor: Tensor) => backend.rows(tensor, 0, scored.length);
+    const [rows, hidden, logits] = [this.rows, this.hidden, this.logits].map(part);
+    const [targets, losses, best] = [this.targets, this.losses, this.best].map(part);
+    backend.write(
+      rows,
+      Int32Array.from(scored, ({ row }) => row),
+    );
+    backend.write(
+      targets,
+      Int32Array.from(scored, ({ target }) => target),
+    );
+    yield* decoder.projectRows(rows, hidden, logits);
+    backend.ops.crossEntropy(logits, targets, losses);
+    backend.ops.argmax(logits, best);
+    yield Promise.all([backend.read(losses), backend.read(best)]).then(([lost, likeliest]) => {
+      for (const [i, one] of scored.entries()) add(one, lost[i], likeliest[2 * i]);
     });
   }
 
   dispose(): void {
-    for (const one of [this.cache, this.logits, this.targets, this.losses]) one.dispose();
+    const { rows, hidden, logits, targets, losses, best } = this;
+    for (const one of [rows, hidden, logits, targets, losses, best]) one.dispose();
   }
 }

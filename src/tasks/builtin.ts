@@ -4,13 +4,13 @@
  * 1907.10641).
  */
 import { itemOf, objectIn, refuseCell, textIn, textsIn } from "./cells.js";
-import type { Task } from "./task.js";
+import type { KnownTask } from "./task.js";
 
 const BY_LENGTH = ["acc", "acc_norm", "acc_bytes"] as const;
 
-const piqa: Task = {
+const piqa: KnownTask = {
   name: "piqa",
-  files: /(^|\/)(valid|piqa.*)\.jsonl$/i,
+  files: /(^|\/)(valid|piqa.*)\.(jsonl|parquet)$/i,
   labels: /(^|\/)valid-labels\.lst$/i,
   metric: "acc_norm",
   metrics: BY_LENGTH,
@@ -27,7 +27,7 @@ function place(value: unknown): number {
   return typeof value === "string" && value.trim() !== "" ? Number(value) : (value as number);
 }
 
-function arc(name: string, files: RegExp): Task {
+function arc(name: string, files: RegExp): KnownTask {
   return {
     ...{ name, files, metric: "acc_norm", metrics: BY_LENGTH },
     item(row) {
@@ -59,9 +59,9 @@ function capitalised(text: string): string {
   return first.toUpperCase() + rest.join("").toLowerCase();
 }
 
-const hellaswag: Task = {
+const hellaswag: KnownTask = {
   name: "hellaswag",
-  files: /(^|\/)hellaswag.*\.jsonl$/i,
+  files: /(^|\/)hellaswag.*\.(jsonl|parquet)$/i,
   metric: "acc_norm",
   metrics: BY_LENGTH,
   item(row) {
@@ -79,9 +79,9 @@ const hellaswag: Task = {
 /** Where a sentence leaves its option out. */
 const GAP = "_";
 
-const winogrande: Task = {
+const winogrande: KnownTask = {
   name: "winogrande",
-  files: /(^|\/)(dev|winogrande.*)\.jsonl$/i,
+  files: /(^|\/)(dev|winogrande.*)\.(jsonl|parquet)$/i,
   metric: "acc",
   metrics: ["acc"],
   item(row) {
@@ -99,10 +99,10 @@ const winogrande: Task = {
 };
 
 /** In the order of the papers' tables. */
-export const TASKS: Readonly<Record<string, Task>> = {
+export const TASKS: Readonly<Record<string, KnownTask>> = {
   piqa,
   winogrande,
   hellaswag,
-  arc_easy: arc("arc_easy", /(^|\/)arc[-_]?easy.*\.jsonl$/i),
-  arc_challenge: arc("arc_challenge", /(^|\/)arc[-_]?challenge.*\.jsonl$/i),
+  arc_easy: arc("arc_easy", /(^|\/)arc[-_]?easy.*\.(jsonl|parquet)$/i),
+  arc_challenge: arc("arc_challenge", /(^|\/)arc[-_]?challenge.*\.(jsonl|parquet)$/i),
 };

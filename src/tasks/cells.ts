@@ -1,12 +1,13 @@
 /** Reading the cells of a task's rows. */
 import { isJsonObject } from "../checkpoint/json.js";
+import type { DatasetRow } from "../datasets/document.js";
 import { PenjingError } from "../errors.js";
 import { quote } from "../quote.js";
-import type { TaskItem, TaskRow } from "./task.js";
+import type { TaskItem } from "./task.js";
 
 /** @throws PenjingError saying what a column must hold */
 export function refuseCell(
-  { where }: TaskRow,
+  { where }: DatasetRow,
   column: string,
   value: unknown,
   rule: string,
@@ -19,20 +20,20 @@ export function refuseCell(
 }
 
 /** The text in a column. */
-export function textIn(row: TaskRow, column: string): string {
+export function textIn(row: DatasetRow, column: string): string {
   const value = Object.hasOwn(row.cells, column) ? row.cells[column] : undefined;
   return typeof value === "string" ? value : refuseCell(row, column, value, "a text");
 }
 
 /** Texts in a column. */
-export function textsIn(row: TaskRow, column: string, value: unknown): string[] {
+export function textsIn(row: DatasetRow, column: string, value: unknown): string[] {
   const isFine =
     Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === "string");
   return isFine ? (value as string[]) : refuseCell(row, column, value, "a list of texts");
 }
 
 /** An object in a column. */
-export function objectIn(row: TaskRow, column: string): Record<string, unknown> {
+export function objectIn(row: DatasetRow, column: string): Record<string, unknown> {
   const value = Object.hasOwn(row.cells, column) ? row.cells[column] : undefined;
   return isJsonObject(value) ? value : refuseCell(row, column, value, "an object");
 }
@@ -43,7 +44,7 @@ export function objectIn(row: TaskRow, column: string): Record<string, unknown> 
  * @param value what the place was read from, for messages
  * @throws PenjingError when there is no such choice
  */
-export function itemOf(row: TaskRow, column: string, value: unknown, item: TaskItem): TaskItem {
+export function itemOf(row: DatasetRow, column: string, value: unknown, item: TaskItem): TaskItem {
   const { choices, gold } = item;
   if (Number.isInteger(gold) && gold >= 0 && gold < choices.length) return item;
   return refuseCell(row, column, value, `the right one of the ${choices.length} choices`);

@@ -3,53 +3,46 @@ import {
   type Arguments,
   checkArguments,
   FOLDER,
+  MAPPING,
   NUMBER,
-  required,
   SIGNAL,
 } from "../arguments.js";
 import { BACKEND_ARGUMENTS } from "../backends/lease.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { lookUp, PenjingError } from "../errors.js";
-import { BOS, type BosMode, requireBos } from "../models/bos.js";
-import {
-  MODEL,
-  openingNotes,
-  openRunning,
-  type RunningModel,
-  refuseForeignIds,
-  runningModel,
-} from "../models/open.js";
+import { BOS } from "../models/bos.js";
+import { MODEL, openingNotes, openRunning, runningModel, SECOND_MODEL } from "../models/open.js";
 import { openFolder } from "../platform/files.js";
-import { pacer } from "../run.js";
-import { Asker } from "./ask.js";
+import { type Answers, type Asked, answerAll, noAnswers, tokensAlone } from "./answers.js";
+import type { Likelihood } from "./ask.js";
+import { askedOf, longestOf, type ReadTask, refuseOther, tooLong } from "./asked.js";
 import { TASKS } from "./builtin.js";
-import { accuraciesOf, answerOf } from "./figures.js";
+import { accuraciesOf, flipsOf, isRight, perplexityOf } from "./figures.js";
 import type { EvaluateTasksEvent, EvaluateTasksOptions, TaskScore, TaskScores } from "./options.js";
-import { readTask } from "./read.js";
-import { type ChoiceRequest, requestOf } from "./requests.js";
-import type { Task, TaskItem } from "./task.js";
+import { openTaskFile, readItems, readKnown } from "./read.js";
+import type { TaskItem } from "./task.js";
 
 const ARGUMENTS: Arguments<EvaluateTasksOptions> = {
   model: MODEL,
   tasks: {
-    what: `a list of tasks: ${Object.keys(TASKS).join(", ")}`,
+    what: `a list of tasks: ${Object.keys(TASKS).join(", ")}, or definitions of one's own`,
     fits: (value) => Array.isArray(value) && value.length > 0,
   },
-  data: required(FOLDER),
+  data: FOLDER,
+  files: MAPPING,
   limit: NUMBER,
+  against: SECOND_MODEL,
   bos: BOS,
+  answers: {
+    what: "a Map, or an object with get and set",
+    fits: (value) =>
+      MAPPING.fits(value) && "get" in (value as object) && "set" in (value as object),
+  },
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
   signal: SIGNAL,
 };
-
-/** A task's items as the model is asked them. */
-interface Asked {
-  readonly task: Task;
-  readonly items: readonly TaskItem[];
-  readonly requests: readonly (readonly ChoiceRequest[])[];
-}
 
 /** What `evaluateTasks` does, step by step. */
 export async function* taskSteps(
@@ -57,26 +50,124 @@ export async function* taskSteps(
 ): AsyncGenerator<EvaluateTasksEvent, TaskScores, void> {
   const started = performance.now();
   checkArguments("evaluateTasks", options, ARGUMENTS);
-  const { model: source, tasks = Object.keys(TASKS), limit, signal } = options;
+  const { model, against, limit } = options;
   if (limit !== undefined && !(Number.isSafeInteger(limit) && limit >= 1)) {
     throw new PenjingError("limit", `it is ${limit}, must be a whole number of at least 1.`);
   }
-  const chosen = [...new Set(tasks)].map((name) => lookUp(TASKS, name, "tasks"));
-  const folder = typeof options.data === "string" ? await openFolder(options.data) : options.data;
-  const read: { task: Task; items: TaskItem[] }[] = [];
-  for (const task of chosen)
-    read.push({ task, items: await readTask(task, folder, limit, signal) });
+  const read = await readTasks(options);
+  const passes = against === undefined ? 1 : 2;
+  const own = yield* answersOf(model, options, { read, pass: 0, passes });
+  const other =
+    against === undefined
+      ? undefined
+      : yield* answersOf(against, options, { read, pass: 1, passes });
+  const scores = own.asked.map((one, i) => scoreOf(one, own.likelihoods[i], other?.likelihoods[i]));
+  const mean = (of: (one: TaskScore) => number) =>
+    scores.reduce((sum, one) => sum + of(one), 0) / scores.length;
+  return {
+    tasks: scores,
+    mean: mean(({ accuracies, metric }) => accuracies[metric]!.value),
+    ...(other && {
+      meanAgainst: mean(({ against, metric }) => against!.accuracies[metric]!.value),
+    }),
+    tokens: own.tokens,
+    tokensAlone: tokensAlone(own.asked.flatMap(({ requests }) => requests.flat())),
+    known: own.known,
+    backend: own.backend,
+    served: own.served,
+    seconds: (performance.now() - started) / 1000,
+  };
+}
+
+/** The tasks with their rows. */
+async function readTasks({
+  tasks = Object.keys(TASKS),
+  data,
+  files = {},
+  limit,
+  signal,
+}: EvaluateTasksOptions): Promise<ReadTask[]> {
+  const folder = typeof data === "string" ? await openFolder(data) : data;
+  const chosen = new Map<string, () => Promise<ReadTask>>();
+  for (const given of tasks) {
+    const definition = typeof given === "string" ? undefined : given;
+    const named = definition ? undefined : lookUp(TASKS, given as string, "tasks");
+    const task = named ?? (await import("./definition.js")).ownTask(definition!);
+    const { name } = task;
+    if (chosen.has(name) && definition) {
+      throw new PenjingError("tasks", `two of them are called ${name}; rename one of them.`);
+    }
+    const source = files[name] ?? definition?.data;
+    chosen.set(name, async () => ({ task, items: await itemsOf(source) }));
+    const itemsOf = async (file: typeof source): Promise<TaskItem[]> => {
+      if (file !== undefined) {
+        const opened = await openTaskFile(file);
+        return readItems(task, opened, { limit, signal }).finally(() => opened.close());
+      }
+      if (folder) return readKnown(named!, folder, { limit, signal });
+      throw new PenjingError(
+        "data",
+        `nothing says where the rows of ${name} are; give a folder of the tasks' JSON Lines or Parquet, or the file in \`files\`.`,
+      );
+    };
+  }
+  const unknown = Object.keys(files).find((name) => !chosen.has(name));
+  if (unknown !== undefined) {
+    throw new PenjingError("files", `${unknown} is none of the tasks; leave its file out.`);
+  }
+  const read: ReadTask[] = [];
+  for (const items of chosen.values()) read.push(await items());
+  return read;
+}
+
+interface Pass {
+  readonly read: readonly ReadTask[];
+  /** Which model of how many it is. */
+  readonly pass: number;
+  readonly passes: number;
+}
+
+/** What one model answered. */
+interface Answered {
+  readonly asked: readonly Asked[];
+  /** Of each task, of each item. */
+  readonly likelihoods: readonly (readonly (readonly Likelihood[])[])[];
+  readonly tokens: number;
+  readonly known: number;
+  readonly backend: string;
+  readonly served: TaskScores["served"];
+}
+
+/** Opens a model, asks it everything, and closes it unless it was open. */
+async function* answersOf(
+  source: EvaluateTasksOptions["model"],
+  options: EvaluateTasksOptions,
+  { read, pass, passes }: Pass,
+): AsyncGenerator<EvaluateTasksEvent, Answered, void> {
+  const { signal, answers: store } = options;
   const running = runningModel(source);
-  let own = running ? undefined : await openRunning(source as string | Checkpoint, options);
-  const model = own ?? running!;
+  const open = (maxTokens?: number) =>
+    openRunning(source as string | Checkpoint, { ...options, maxTokens });
+  let own = running ? undefined : await open();
   try {
-    yield* openingNotes(model);
-    const asked = await askedOf(model, read, options);
-    const answers = asked.map((): number[][] => []);
-    const count = { tokens: 0 };
+    yield* openingNotes(own ?? running!);
+    const asked = await askedOf(own ?? running!, read, options);
+    if (pass === 0 && options.against !== undefined)
+      await refuseOther(asked, options, own ?? running!);
+    const longest = longestOf(asked);
+    if (longest > (own ?? running!).decoder.maxTokens) {
+      if (!own) throw tooLong(running!, longest);
+      await own.close();
+      own = undefined;
+      own = await open(longest);
+    }
+    const answers = noAnswers(asked);
     for (;;) {
       try {
-        yield* answerAll(own ?? model, asked, answers, count, signal);
+        const places = answerAll(own ?? running!, asked, answers, { store, signal });
+        for await (const event of told(places, asked, answers)) {
+          yield { ...event, against: pass > 0, fraction: (pass + event.fraction) / passes };
+        }
         break;
       } catch (error) {
         if (!own) throw error;
@@ -84,113 +175,65 @@ export async function* taskSteps(
         yield { type: "note", where: "backend", message: own.notes[own.notes.length - 1] };
       }
     }
-    const scores = asked.map((one, i) => scoreOf(one, answers[i]));
-    const reported = scores.map(({ accuracies, metric }) => accuracies[metric]!.value);
-    const last = own ?? model;
-    return {
-      tasks: scores,
-      mean: reported.reduce((sum, one) => sum + one, 0) / reported.length,
-      tokens: count.tokens,
-      tokensAlone: tokensAlone(asked.flatMap(({ requests }) => requests.flat())),
-      backend: last.backendName,
-      served: last.served(),
-      seconds: (performance.now() - started) / 1000,
-    };
+    const { backendName: backend, served } = own ?? running!;
+    const likelihoods = answers.likelihoods as Answered["likelihoods"];
+    const { tokens, known } = answers;
+    return { asked, likelihoods, tokens, known, backend, served: served() };
   } finally {
     await own?.close();
   }
 }
 
-/** The token that contexts begin with, if any. */
-function beginning(model: RunningModel, mode: BosMode = "auto"): number | undefined {
-  if (mode === "never") return undefined;
-  if (mode === "always" || model.spec.needsBos) return requireBos(model);
-  const id = model.tokenizer.bosId ?? model.spec.bosIds[0];
-  const [added] = model.tokenizer.encode("", { addSpecialTokens: true });
-  return id !== undefined && added === id ? id : undefined;
-}
-
-async function askedOf(
-  model: RunningModel,
-  read: readonly Pick<Asked, "task" | "items">[],
-  { bos, signal }: EvaluateTasksOptions,
-): Promise<Asked[]> {
-  const { spec, tokenizer } = model;
-  const rest = pacer(signal);
-  const emptyId = tokenizer.bosId ?? spec.bosIds[0] ?? tokenizer.eosIds[0] ?? spec.eosIds[0];
-  const options = { bosId: beginning(model, bos), emptyId, most: spec.context };
-  const asked: Asked[] = [];
-  for (const { task, items } of read) {
-    const requests: ChoiceRequest[][] = [];
-    for (const { choices } of items) {
-      await rest();
-      const own = choices.map((choice) => requestOf(tokenizer, choice, options));
-      for (const { ids } of own) refuseForeignIds(ids, spec);
-      requests.push(own);
-    }
-    asked.push({ task, items, requests });
-  }
-  return asked;
-}
-
-/** Asks what has no answer yet. */
-async function* answerAll(
-  model: RunningModel,
+/** How far the answers are. */
+async function* told(
+  places: AsyncIterable<readonly [task: number, item: number]>,
   asked: readonly Asked[],
-  answers: readonly number[][][],
-  count: { tokens: number },
-  signal: AbortSignal | undefined,
-): AsyncGenerator<EvaluateTasksEvent, void, void> {
-  const all = asked.flatMap(({ requests }) => requests.flat());
-  const whole = tokensAlone(all);
-  const longest = all.reduce((most, { ids }) => Math.max(most, ids.length), 0);
-  const scored = all.reduce((most, { ids, first }) => Math.max(most, ids.length - first), 1);
-  const asker = new Asker(model, longest, scored);
+  { likelihoods }: Answers,
+) {
+  const whole = tokensAlone(asked.flatMap(({ requests }) => requests.flat()));
+  const counts = asked.map(() => ({ done: 0, right: 0 }));
   let spent = 0;
-  try {
-    for (const [t, { task, items, requests }] of asked.entries()) {
-      let right = 0;
-      for (const [i, choices] of requests.entries()) {
-        if (answers[t].length <= i) {
-          const sums = await asker.ask(choices, signal);
-          refuseOverflow(sums, task, i);
-          answers[t].push(sums);
-        }
-        spent += tokensAlone(choices);
-        right += Number(answerOf(items[i], answers[t][i], task.metric) === items[i].gold);
-        const done = i + 1;
-        const place = { task: task.name, done, items: items.length };
-        yield { type: "progress", ...place, fraction: spent / whole, accuracy: right / done };
-      }
-    }
-  } finally {
-    count.tokens += asker.tokens;
-    asker.dispose();
+  const count = (t: number, i: number) => {
+    const { task, items, requests } = asked[t];
+    counts[t].done++;
+    counts[t].right += Number(isRight(items[i], likelihoods[t][i] as Likelihood[], task.metric));
+    spent += tokensAlone(requests[i]);
+  };
+  // Those of a run before its backend failed.
+  for (const [t, one] of likelihoods.entries()) {
+    for (const [i, answer] of one.entries()) if (answer.every(Boolean)) count(t, i);
+  }
+  for await (const [t, i] of places) {
+    count(t, i);
+    const { task, items } = asked[t];
+    const { done, right } = counts[t];
+    const place = { task: task.name, done, items: items.length };
+    yield { type: "progress" as const, ...place, fraction: spent / whole, accuracy: right / done };
   }
 }
 
-/** @throws PenjingError when a sum is no number */
-function refuseOverflow(sums: readonly number[], { name }: Task, i: number): void {
-  if (sums.every(Number.isFinite)) return;
-  throw new PenjingError(
-    "model",
-    `item ${i + 1} of ${name} has a log-likelihood that is not a number: its activations exceed float32; the checkpoint is damaged, fetch or compress it again.`,
-  );
-}
-
-/** Tokens that requests take where nothing is shared. */
-function tokensAlone(requests: readonly ChoiceRequest[]): number {
-  return requests.reduce((sum, { ids }) => sum + ids.length - 1, 0);
-}
-
-function scoreOf({ task, items, requests }: Asked, logLikelihoods: number[][]): TaskScore {
+function scoreOf(
+  { task, items, requests }: Asked,
+  likelihoods: readonly (readonly Likelihood[])[],
+  other: readonly (readonly Likelihood[])[] | undefined,
+): TaskScore {
+  const figures = (of: typeof likelihoods) => {
+    const perplexity = perplexityOf(items, of);
+    return {
+      accuracies: accuraciesOf(task, items, of),
+      ...(perplexity !== undefined && { perplexity }),
+    };
+  };
+  const right = (of: typeof likelihoods) =>
+    items.map((item, i) => isRight(item, of[i], task.metric));
   return {
     task: task.name,
     items: items.length,
     metric: task.metric,
-    accuracies: accuraciesOf(task, items, logLikelihoods),
-    logLikelihoods,
+    ...figures(likelihoods),
+    logLikelihoods: likelihoods.map((one) => one.map(({ sum }) => sum)),
     gold: items.map(({ gold }) => gold),
     cut: requests.flat().filter(({ cut }) => cut > 0).length,
+    ...(other && { against: { ...figures(other), ...flipsOf(right(likelihoods), right(other)) } }),
   };
 }

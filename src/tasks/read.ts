@@ -1,60 +1,77 @@
-/** Rows of tasks from a folder of their files. */
-import { isJsonObject, MAX_CONFIG_DEPTH, parseJson } from "../checkpoint/json.js";
+/** Items of tasks from the files of their rows. */
+import type { DatasetRow } from "../datasets/document.js";
+import { readRows } from "../datasets/rows.js";
 import { PenjingError } from "../errors.js";
-import type { Folder } from "../platform/files.js";
-import { pacer } from "../run.js";
-import type { Task, TaskItem } from "./task.js";
+import { type ByteSource, blobSource, type Folder, openFile } from "../platform/files.js";
+import type { KnownTask, Task, TaskItem } from "./task.js";
 
-/** Largest file of a task, in bytes. */
-const MOST_BYTES = 2 ** 28;
+/** Largest file of labels, in bytes. */
+const MOST_BYTES = 2 ** 24;
+
+export interface ReadItemsOptions {
+  /** Items at most, from the first on. @default all */
+  readonly limit?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** The rows' right choices, where the rows do not have them. */
+  readonly labels?: readonly string[] | undefined;
+}
 
 /**
  * The items of a task in the order of its file.
  *
- * @param folder with the files, or with folders of them
- * @param limit items at most
- * @throws PenjingError when the folder has no file for the task or several, or a row is not one of it
+ * @throws PenjingError when the file has no rows, or one that is not of the task
  */
-export async function readTask(
+export async function readItems(
   task: Task,
-  folder: Folder,
-  limit = Number.POSITIVE_INFINITY,
-  signal?: AbortSignal,
+  file: ByteSource,
+  { limit = Number.POSITIVE_INFINITY, signal, labels }: ReadItemsOptions = {},
 ): Promise<TaskItem[]> {
-  const rest = pacer(signal);
-  const file = await fileFor(task, folder, task.files, "rows");
-  const labels = task.labels && (await labelsOf(task, folder));
   const items: TaskItem[] = [];
-  for (const [i, line] of (await folder.readText(file, MOST_BYTES)).split("\n").entries()) {
+  const rows: AsyncIterable<DatasetRow> = readRows(file, signal);
+  for await (const row of rows) {
+    items.push(task.item(row, labels?.[items.length]));
     if (items.length >= limit) break;
-    if (line.trim() === "") continue;
-    await rest();
-    const where = `${folder.path}/${file}, line ${i + 1}`;
-    const cells = parseJson(line, where, MAX_CONFIG_DEPTH);
-    if (!isJsonObject(cells)) {
-      throw new PenjingError(
-        where,
-        `it is no object, and a row of ${task.name} is one; take the task's own file.`,
-      );
-    }
-    items.push(task.item({ where, cells }, labels?.[items.length]));
   }
   if (items.length > 0) return items;
-  throw new PenjingError(
-    `${folder.path}/${file}`,
-    `it has no rows for ${task.name}; fetch it again.`,
-  );
+  throw new PenjingError(file.name, `it has no rows for ${task.name}; fetch it again.`);
+}
+
+/**
+ * The same of a task whose file is found by its name.
+ *
+ * @param folder with the files, or with folders of them
+ * @throws PenjingError also when the folder has no file for the task or several
+ */
+export async function readKnown(
+  task: KnownTask,
+  folder: Folder,
+  options: ReadItemsOptions = {},
+): Promise<TaskItem[]> {
+  const name = await fileFor(task, folder, task.files, "rows");
+  const labels = task.labels && (await labelsOf(task, folder));
+  const opened = await folder.open(name);
+  const file = { ...opened, name: `${folder.path}/${name}` };
+  try {
+    return await readItems(task, file, { ...options, labels });
+  } finally {
+    await opened.close();
+  }
 }
 
 /** The labels of a task whose rows have none in them, if there is a file of them. */
-async function labelsOf(task: Task, folder: Folder): Promise<string[] | undefined> {
+async function labelsOf(task: KnownTask, folder: Folder): Promise<string[] | undefined> {
   const found = (await folder.list()).filter((name) => task.labels!.test(name));
   if (found.length === 0) return undefined;
   const file = await fileFor(task, folder, task.labels!, "labels");
   return (await folder.readText(file, MOST_BYTES)).split("\n").filter((line) => line.trim() !== "");
 }
 
-async function fileFor(task: Task, folder: Folder, names: RegExp, what: string): Promise<string> {
+async function fileFor(
+  task: KnownTask,
+  folder: Folder,
+  names: RegExp,
+  what: string,
+): Promise<string> {
   const found = (await folder.list()).filter((name) => names.test(name));
   // A folder named like the task has its own.
   const own = found.filter((name) => name.toLowerCase().startsWith(`${task.name}/`));
@@ -63,11 +80,18 @@ async function fileFor(task: Task, folder: Folder, names: RegExp, what: string):
   if (file === undefined) {
     throw new PenjingError(
       folder.path,
-      `it has no file with the ${what} of ${task.name} (${names.source}), in it or one folder below; put the task's JSON Lines there.`,
+      `it has no file with the ${what} of ${task.name} (${names.source}), in it or one folder below; put the task's JSON Lines or Parquet there.`,
     );
   }
   throw new PenjingError(
     folder.path,
     `${[file, ...others].join(", ")} may all be the ${what} of ${task.name}; keep one of them, or put it into a folder ${task.name}.`,
   );
+}
+
+/** Opens the file of a task's rows. */
+export async function openTaskFile(file: string | Blob | ByteSource): Promise<ByteSource> {
+  if (typeof file === "string") return openFile(file);
+  if (file instanceof Blob) return blobSource(file);
+  return { ...file, close: async () => {} };
 }

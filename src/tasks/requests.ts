@@ -1,5 +1,6 @@
 /** What a model is asked: tokens, and which of them are scored. */
 import type { Tokenizer } from "../checkpoint/tokenizer.js";
+import { PenjingError } from "../errors.js";
 import type { TaskChoice } from "./task.js";
 
 /** One choice as tokens. */
@@ -35,19 +36,16 @@ export function requestOf(
   const continuation = `${given.slice(context.length)} ${text}`;
   const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
   const begin = bosId ?? (context === "" ? emptyId : undefined);
+  if (context === "" && begin === undefined) {
+    throw new PenjingError(
+      "tokenizer.json",
+      "it names neither a BOS nor an EOS token, one of which stands where a context is empty; take the model's own tokenizer.",
+    );
+  }
   const front = begin === undefined ? [] : [begin];
   const whole = [...front, ...encode(context + continuation)];
   const scored = Math.max(1, front.length + encode(context).length);
   // The last token predicts nothing that is asked for.
   const cut = Math.max(0, whole.length - (most + 1));
   return { ids: Int32Array.from(whole.slice(cut)), first: Math.max(1, scored - cut), cut };
-}
-
-/** Tokens that all requests begin with and that none is scored in. */
-export function sharedPrefix(requests: readonly ChoiceRequest[]): number {
-  const [{ ids }, ...others] = requests;
-  const most = Math.min(...requests.map(({ first }) => first - 1));
-  let length = 0;
-  while (length < most && others.every((other) => other.ids[length] === ids[length])) length++;
-  return length;
 }

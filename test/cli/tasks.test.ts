@@ -1,7 +1,10 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { evaluateTasks, type Likelihood } from "../../src/evaluate-tasks.js";
+import { memoryFolder } from "../../src/platform/files.js";
+import { repositoryRoot } from "../shared.js";
 import { taskFiles } from "../tasks/rows.js";
 import { EVALUATION, fails, MODEL, penjing, scratch } from "./program.js";
 
@@ -11,6 +14,9 @@ for (const [name, bytes] of Object.entries(taskFiles())) {
   mkdirSync(dirname(join(folder, name)), { recursive: true });
   writeFileSync(join(folder, name), bytes);
 }
+/** The model once more, to be compared with. */
+const DENSE = join(folder, "dense");
+cpSync(MODEL, DENSE, { recursive: true });
 const ARGS = ["eval", MODEL, "--data", folder, "--tasks"];
 
 test("eval --tasks prints a row for each task, and their mean", async () => {
@@ -41,13 +47,16 @@ test("eval --tasks --json has the form of lm-evaluation-harness", async () => {
   assert.ok(found.logLikelihoods.piqa.flat().every((sum: number) => sum < 0));
 });
 
-test("a text and tasks exclude one another, with what belongs to them", async () => {
-  await fails(["eval", MODEL], /there is nothing to score; give either --text or --tasks/, folder);
-  await fails(
-    [...ARGS, "piqa", "--text", EVALUATION],
-    /a text and tasks are given; give either/,
-    folder,
-  );
+test("a text and tasks may be scored together, with what belongs to each", async () => {
+  const both = ["--text", EVALUATION, "--window", "128", "--against", DENSE, "--json"];
+  const { stdout, stderr } = await penjing([...ARGS, "piqa", ...both]);
+  const found = JSON.parse(stdout || "{}");
+  assert.ok(found.perplexity > 1, stderr);
+  assert.ok(found.against.kl < 1e-9);
+  const { against, results } = found.tasks;
+  assert.equal(against.results, results);
+  assert.equal(against.flips.piqa, { flips: 0, share: 0, gained: 0, lost: 0, pValue: 1 });
+  await fails(["eval", MODEL], /there is nothing to score; give --text, --tasks or both/, folder);
   await fails(
     [...ARGS, "piqa", "--window", "64"],
     /--window\] it goes with --text; leave it out/,
@@ -65,6 +74,92 @@ test("a text and tasks exclude one another, with what belongs to them", async ()
   );
   await fails([...ARGS, "all,piqa"], /"all"/, folder);
   await fails([...ARGS, "piqa,lambada"], /"lambada"/, folder);
+  await fails([...ARGS, "piqa", "--data", "elsewhere"], /are two folders; give one/, folder);
+});
+
+test("tasks of one's own, and files of single tasks", async () => {
+  const at = (name: string) => join(folder, name);
+  const examples = join(repositoryRoot, "examples", "tasks");
+  const own = [join(examples, "last-word.yaml"), join(examples, "minimal-pairs.yaml")].join(",");
+  const { code, stdout, stderr } = await penjing(["eval", MODEL, "--tasks", own, "--limit", "12"]);
+  assert.is(code, 0, stderr);
+  assert.match(stdout, /^last-word +12 +acc +0\.\d{4} ± 0\.\d{4} +- +-$/m);
+  assert.match(stdout, /^minimal-pairs +12 +acc +1\.0000 /m);
+  assert.match(stdout, /^perplexity +\d+\.\d{3} of last-word$/m);
+  const one = ["--data", `piqa=${at("piqa/valid.jsonl")}`];
+  await fails(["eval", MODEL, "--tasks", "piqa", ...one], /"label" is missing/, folder);
+  writeFileSync(at("list.yaml"), "- 1\n");
+  await fails(["eval", MODEL, "--tasks", at("list.yaml")], /must hold the keys of a task/, folder);
+  writeFileSync(at("twice.yaml"), "task: a\ntask: b\n");
+  await fails(["eval", MODEL, "--tasks", at("twice.yaml")], /"task" stands twice/, folder);
+  writeFileSync(at("gone.yaml"), 'task: a\ndata: gone.jsonl\ncontext: ""\ncontinuation: x\n');
+  await fails(["eval", MODEL, "--tasks", at("gone.yaml")], /gone\.jsonl/, folder);
+});
+
+test("--out keeps answers until the results are written", async () => {
+  const out = join(folder, "results.json");
+  const partial = `${out}.partial`;
+  const args = [...ARGS, "piqa,arc_easy", "--out", out];
+  assert.is((await penjing([...args, "--json"])).code, 0);
+  const whole = readFileSync(out, "utf8");
+  assert.not(existsSync(partial));
+  await fails(args, /results\.json\] it is there already; move it away/, folder);
+  // As a run leaves it that was killed while it wrote its second answer.
+  rmSync(out);
+  const answers = new Map<string, Likelihood>();
+  const data = memoryFolder(taskFiles());
+  const given = { model: MODEL, tasks: ["piqa"], data, answers };
+  await evaluateTasks(given).result();
+  const lines = Array.from(answers, ([key, { sum, isGreedy }]) =>
+    JSON.stringify([key, sum, isGreedy]),
+  );
+  writeFileSync(partial, `${lines[0]}\n${lines[1].slice(0, 30)}`);
+  const again = await penjing(args);
+  assert.is(again.code, 0, again.stderr);
+  assert.match(again.stderr, /results\.json\.partial: 1 answers of an earlier run are taken/);
+  assert.match(again.stdout, /^known +1 choices, from an earlier run$/m);
+  const results = (text: string) => JSON.parse(text).results;
+  assert.equal(results(readFileSync(out, "utf8")), results(whole));
+  rmSync(out);
+  writeFileSync(partial, '["0123456789abcdef/00",-1,true]\n');
+  await fails(args, /it has answers of another model/, folder);
+  writeFileSync(partial, "{}\n");
+  await fails(args, /line 1\] it is no answer of a task/, folder);
+  rmSync(partial);
+  await fails([...args, "--limit", "0"], /limit/, folder);
+  assert.not(existsSync(partial));
+});
+
+test("--json=lines prints every event, and at last the result", async () => {
+  const { stdout, stderr } = await penjing([...ARGS, "piqa", "--json=lines"]);
+  assert.is(stderr, "");
+  const lines = stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  assert.equal(
+    lines.map(({ type, work }) => [type, work]),
+    [
+      ["progress", "eval"],
+      ["progress", "eval"],
+      ["result", undefined],
+    ],
+  );
+  assert.equal([lines[0].task, lines[0].done, lines[0].items], ["piqa", 1, 2]);
+  assert.is(lines[2].results.piqa.alias, "piqa");
+  const made = await penjing(["generate", MODEL, "Once", "--max-new-tokens", "3", "--json=lines"]);
+  const tokens = made.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  assert.equal(
+    tokens.map(({ type }) => type),
+    ["token", "token", "token", "result"],
+  );
+  assert.is(tokens[3].ids.length, 3);
+  // Behind -- it is a prompt.
+  const prompt = await penjing(["generate", MODEL, "--max-new-tokens", "1", "--", "--json=lines"]);
+  assert.match(prompt.stdout, /^--json=lines/);
 });
 
 test.run();

@@ -18,6 +18,7 @@ import { readRecipe } from "../../src/compress/recipe.js";
 import { ResidualStream, type StreamOptions } from "../../src/compress/stream.js";
 import { PenjingError } from "../../src/errors.js";
 import { disposeBlock } from "../../src/models/decoder.js";
+import { wholeTexts } from "../../src/models/layers/segments.js";
 import { loadBlock } from "../../src/models/load.js";
 import { readModel, type StoredModel } from "../../src/models/stored.js";
 import { memoryFolder, openWorkFolder } from "../../src/platform/files.js";
@@ -217,7 +218,9 @@ async function through(
     change(block.linears["mlp.up_proj"].weight as Tensor);
     for (let first = 0; first < ids.length; first += batch) {
       const count = Math.min(batch, ids.length - first);
-      runner.run(backend.rows(rows, first, count), block, { sequences: count / LENGTH });
+      runner.run(backend.rows(rows, first, count), block, {
+        segments: wholeTexts(count / LENGTH, LENGTH),
+      });
     }
     disposeBlock(block);
   }

@@ -13,6 +13,7 @@ import { openDataset } from "../../src/datasets/dataset.js";
 import { PenjingError } from "../../src/errors.js";
 import { importanceMatrix } from "../../src/importance-matrix.js";
 import { BlockRunner, disposeBlock } from "../../src/models/decoder.js";
+import { wholeTexts } from "../../src/models/layers/segments.js";
 import { loadBlock } from "../../src/models/load.js";
 import { readModel } from "../../src/models/stored.js";
 import { memoryFolder, memoryOutputFolder, memorySource } from "../../src/platform/files.js";
@@ -64,7 +65,7 @@ async function referenceSums(checkpoint: Checkpoint, samples: number, length: nu
     const block = await loadBlock(model, backend, layer);
     takeSteps(
       runner.steps(x, block, {
-        sequences: samples,
+        segments: wholeTexts(samples, length),
         observe(site, input) {
           const [tokens, cols] = input.shape;
           const own = new Float64Array(cols);

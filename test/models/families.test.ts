@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
@@ -7,15 +8,20 @@ import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { BlockRunner, type Decoder, disposeBlock } from "../../src/models/decoder.js";
 import { KeyValueCache } from "../../src/models/layers/key-value-cache.js";
+import { type Segment, wholeTexts } from "../../src/models/layers/segments.js";
 import { loadBlock } from "../../src/models/load.js";
 import { loadDecoder, openModel } from "../../src/models/open.js";
 import { embeddingName, readModel } from "../../src/models/stored.js";
 import { loadTensor } from "../../src/models/weights.js";
+import { Random } from "../../src/random.js";
 import { floatsOf, intsOf, readShared } from "../golden.js";
 import { note, repositoryRoot, sharedPath, sharedTest } from "../shared.js";
 import { canTest } from "../webgpu/adapter.js";
 
 const test = suite("families");
+
+/** Tiny models of which one has learned positions, and another sliding windows. */
+const TINY = join(repositoryRoot, "test", "models", "tiny");
 
 const BACKENDS = Object.entries(backends).filter(([name]) => canTest(name));
 
@@ -175,7 +181,7 @@ for (const [backendName, open] of BACKENDS) {
       const embedded = backend.zeros([ids.length, width]);
       backend.ops.embed(embedding, backend.upload(ids, [ids.length]), embedded);
       backend.copy(embedded, together);
-      runner.run(together, block, { sequences });
+      runner.run(together, block, { segments: wholeTexts(sequences, length) });
       const batched = (await backend.read(together)) as Float32Array;
       for (let s = 0; s < sequences; s++) {
         const alone = backend.rows(embedded, s * length, length);
@@ -187,6 +193,54 @@ for (const [backendName, open] of BACKENDS) {
       disposeBlock(block);
       backend.dispose();
       await checkpoint.close();
+    }
+  });
+
+  test(`${backendName}: texts that share what they begin with run together as alone`, async () => {
+    for (const name of ["gpt2", "phi3", "gemma3_text"]) {
+      const backend = await open();
+      const decoder = await loadModel(join(TINY, name), backend, 64);
+      const { hiddenSize, vocabSize } = decoder.spec;
+      const random = new Random(4);
+      const text = (length: number) =>
+        Int32Array.from({ length }, () => Math.floor(random.next() * vocabSize));
+      // Two texts of one beginning, a text by itself, and three of one beginning.
+      const groups = [
+        [text(11), [text(5), text(1)]],
+        [text(7), []],
+        [text(4), [text(9), text(2), text(6)]],
+      ] as const;
+      const segments: Segment[] = [];
+      const tokens: number[] = [];
+      const whole: { ids: Int32Array; rows: number[] }[] = [];
+      const add = (ids: Int32Array, position: number) => {
+        segments.push({ first: tokens.length, rows: ids.length, position });
+        const rows = Array.from(ids, (_, i) => tokens.length + i);
+        tokens.push(...ids);
+        return rows;
+      };
+      for (const [beginning, ends] of groups) {
+        const front = add(beginning, 0);
+        if (ends.length === 0) whole.push({ ids: beginning, rows: front });
+        for (const end of ends) {
+          const rows = [...front, ...add(end, beginning.length)];
+          whole.push({ ids: Int32Array.of(...beginning, ...end), rows });
+        }
+      }
+      await decoder.pace(decoder.forwardSegments(Int32Array.from(tokens), segments), undefined);
+      const picked = whole.flatMap(({ rows }) => rows);
+      const room = backend.zeros([picked.length, hiddenSize]);
+      const out = backend.zeros([picked.length, vocabSize]);
+      const rows = backend.upload(Int32Array.from(picked), [picked.length, 1]);
+      await decoder.pace(decoder.projectRows(rows, room, out), undefined);
+      const together = (await backend.read(out)) as Float32Array;
+      let at = 0;
+      for (const { ids } of whole) {
+        const expected = await logitsOf(decoder, ids);
+        assertGap(together.subarray(at, at + expected.length), expected, 2e-6, name);
+        at += expected.length;
+      }
+      backend.dispose();
     }
   });
 

@@ -7,6 +7,7 @@ import { largestWeight, normsOf, sitesOf } from "../../src/model.js";
 import { BlockRunner, type BlockWeights, Decoder } from "../../src/models/decoder.js";
 import { llamaBlock } from "../../src/models/families/parts/llama-block.js";
 import { KeyValueCache } from "../../src/models/layers/key-value-cache.js";
+import { wholeTexts } from "../../src/models/layers/segments.js";
 import { Random } from "../../src/random.js";
 import { sizeOf, type Tensor } from "../../src/tensor.js";
 import { canTest } from "../webgpu/adapter.js";
@@ -125,7 +126,7 @@ for (const [name, open] of Object.entries(backends).filter(([name]) => canTest(n
       const even = new BlockRunner(backend, specOf(BLOCKS.map(() => spec)), TOKENS, TOKENS);
       const outputs = [uneven, even].map((runner) => {
         const x = randomTensor(backend, [TOKENS, HIDDEN], new Random(99));
-        runner.run(x, weights, { sequences: 2 });
+        runner.run(x, weights, { segments: wholeTexts(2, TOKENS / 2) });
         runner.release();
         return x;
       });

@@ -153,6 +153,7 @@ test("the portable bundle imports nothing but its own files, and names no module
     assert.ok(existsSync(build(join("portable", name))));
     const later = importsOf(build(join("portable", name))).dynamic;
     const chunks = [
+      "./definition.js",
       "./gguf-grids.js",
       "./gguf-output.js",
       "./quantize-table.js",
@@ -164,6 +165,7 @@ test("the portable bundle imports nothing but its own files, and names no module
   for (const name of [
     "index.js",
     "core.js",
+    "definition.js",
     "gguf-grids.js",
     "gguf-output.js",
     "quantize-table.js",

@@ -64,14 +64,54 @@ function usageOf(pid: number | undefined): Usage | undefined {
   }
 }
 
-/** Runs the program; tells its progress on standard error. */
-async function run(args: readonly string[]): Promise<{ stdout: string; usage?: Usage }> {
+type Used = Partial<Usage> & { readonly minutes: number };
+
+/** What a row's runs used, the stopped ones among them: kept in a file beside what those left. */
+class RowUsage {
+  private readonly started = performance.now();
+  private readonly before: Partial<Used>;
+
+  constructor(private readonly path: string) {
+    this.before = existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : {};
+  }
+
+  /** @param now what the run at hand used so far */
+  sum(now: Usage | undefined): Used {
+    const { minutes = 0, coreMinutes = 0, peakBytes = 0 } = this.before;
+    return {
+      minutes: minutes + (performance.now() - this.started) / 60_000,
+      ...(now && {
+        coreMinutes: coreMinutes + now.coreMinutes,
+        peakBytes: Math.max(peakBytes, now.peakBytes),
+      }),
+    };
+  }
+
+  keep(now: Usage): void {
+    writeFileSync(this.path, JSON.stringify(this.sum(now)));
+  }
+
+  forget(): void {
+    rmSync(this.path, { force: true });
+  }
+}
+
+/**
+ * Runs the program; tells its progress on standard error.
+ *
+ * @param tell is told what it has used so far, from time to time
+ */
+async function run(
+  args: readonly string[],
+  tell: (usage: Usage) => void = () => {},
+): Promise<{ stdout: string; usage?: Usage }> {
   const child = spawn(process.execPath, [PROGRAM, ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   let usage: Usage | undefined;
   const timer = setInterval(() => {
     usage = usageOf(child.pid) ?? usage;
+    if (usage) tell(usage);
   }, LOOK_MS);
   try {
     let stdout = "";
@@ -175,23 +215,24 @@ export async function measureRun(
   const place = join(folder, name.replaceAll(/[^\w]+/g, "-"));
   const out = isDithered ? `${place}.gguf` : place;
   const against = isDithered ? yardstickPath(DENSE.dithered) : undefined;
-  const started = performance.now();
+  const row = new RowUsage(`${place}.used.json`);
   const command = ["compress", against ?? model, "--calibration", texts("calibration")];
   let usage: Usage | undefined;
   if (program) runProgram(program, out);
   else if (llamaType !== undefined) quantizeByLlama(llamaType, out);
   else {
     const flagged = [...CALIBRATION_FLAGS, ...flags, ...ARITHMETIC];
-    ({ usage } = await run([...command, "--out", out, ...flagged]));
+    const all = [...command, "--out", out, ...flagged];
+    ({ usage } = await run(all, (now) => row.keep(now)));
   }
-  const minutes = (performance.now() - started) / 60_000;
+  const used = row.sum(usage);
   const result: RealResult = {
     ...(await scores(out, texts, against)),
     bytes: bytesBelow(out),
     ...(isDithered && { types: await typesOf(out) }),
-    minutes,
-    ...usage,
+    ...used,
   };
+  row.forget();
   rmSync(out, { recursive: true, force: true });
   return result;
 }

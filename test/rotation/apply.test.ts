@@ -5,6 +5,7 @@ import { openWasm } from "../../src/backends/wasm.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { attentionOf, sitesOf } from "../../src/model.js";
 import { BlockRunner, type BlockWeights, Decoder } from "../../src/models/decoder.js";
+import { wholeTexts } from "../../src/models/layers/segments.js";
 import { loadBlock, loadOuter } from "../../src/models/load.js";
 import { loadDecoder } from "../../src/models/open.js";
 import { readModel } from "../../src/models/stored.js";
@@ -137,7 +138,7 @@ test("turned statistics are those gathered from the rotated block", async () => 
   }
   const runner = new BlockRunner(backend, spec, ids.length, length);
   runner.run(hidden, blocks[0], {
-    sequences: samples,
+    segments: wholeTexts(samples, length),
     observe: (name, x) => addBoth(backend, gatherers.get(name), x),
   });
   for (const site of rotatedInputs(blocks[0].spec)) {

@@ -5,6 +5,7 @@ import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
 import type { DecoderSpec, Site } from "../../src/model.js";
 import { BlockRunner, type BlockWeights, type OuterWeights } from "../../src/models/decoder.js";
+import { wholeTexts } from "../../src/models/layers/segments.js";
 import { loadBlock, loadOuter } from "../../src/models/load.js";
 import { readModel } from "../../src/models/stored.js";
 import { type RotationProblem, rotatedInputs } from "../../src/rotation.js";
@@ -101,7 +102,7 @@ export async function foldedModel(
       gatherers.set(input, new StatisticsGatherer(backend, shape, samples, TURNED));
     }
     const observe = (linear: string, x: Tensor) => addBoth(backend, gatherers.get(linear), x);
-    runner.run(hidden, block, { sequences: samples, observe });
+    runner.run(hidden, block, { segments: wholeTexts(samples, length), observe });
     const statistics: Record<string, Statistics> = {};
     for (const [input, gatherer] of gatherers) statistics[input] = await gatherer.finish(input);
     blocks.push(block);

@@ -2,8 +2,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { memoryFolder } from "../../src/platform/files.js";
 import { TASKS } from "../../src/tasks/builtin.js";
-import { accuraciesOf, answerOf } from "../../src/tasks/figures.js";
-import { readTask } from "../../src/tasks/read.js";
+import { accuraciesOf, answerOf, exactMcNemar, flipsOf } from "../../src/tasks/figures.js";
+import { readKnown } from "../../src/tasks/read.js";
 import type { TaskItem } from "../../src/tasks/task.js";
 import { refused } from "../checkpoint/crafted.js";
 import { ROWS, taskFiles } from "./rows.js";
@@ -11,7 +11,9 @@ import { ROWS, taskFiles } from "./rows.js";
 const test = suite("built-in tasks");
 
 const read = (name: string, files = taskFiles(), limit?: number) =>
-  readTask(TASKS[name], memoryFolder(files), limit);
+  readKnown(TASKS[name], memoryFolder(files), { limit });
+
+const held = (...sums: number[]) => sums.map((sum) => ({ sum, isGreedy: false }));
 
 test("each asks what lm-evaluation-harness asks", async () => {
   const [first, second] = await read("piqa");
@@ -95,7 +97,7 @@ test("files are found by name, and what is not clear is refused", async () => {
   const empty = { ...files, "piqa/valid.jsonl": new Uint8Array() };
   await refused(() => read("piqa", empty), /it has no rows for piqa/);
   const list = { ...files, "piqa/valid.jsonl": new TextEncoder().encode("[1]\n") };
-  await refused(() => read("piqa", list), /line 1\] it is no object, and a row of piqa is one/);
+  await refused(() => read("piqa", list), /line 1\] a line of JSON Lines holds one object/);
   await refused(() => read("piqa", { "piqa/valid.jsonl": rows }), /"label" is missing/);
 });
 
@@ -104,24 +106,38 @@ test("answers: the likeliest, by what it is divided by, the first among equals",
     choices: ["ab", "abcd", "ü"].map((continuation) => ({ context: "", continuation })),
     gold: 1,
   };
-  assert.is(answerOf(item, [-4, -6, -5], "acc"), 0);
-  assert.is(answerOf(item, [-4, -6, -5], "acc_norm"), 1);
-  assert.is(answerOf(item, [-4, -10, -3.8], "acc_bytes"), 2);
-  assert.is(answerOf(item, [-4, -10, -3.8], "acc_norm"), 0);
-  assert.is(answerOf(item, [-4, -4, -4], "acc"), 0);
+  assert.is(answerOf(item, held(-4, -6, -5), "acc"), 0);
+  assert.is(answerOf(item, held(-4, -6, -5), "acc_norm"), 1);
+  assert.is(answerOf(item, held(-4, -10, -3.8), "acc_bytes"), 2);
+  assert.is(answerOf(item, held(-4, -10, -3.8), "acc_norm"), 0);
+  assert.is(answerOf(item, held(-4, -4, -4), "acc"), 0);
   const items = [item, item, item];
   const figures = accuraciesOf({ metrics: ["acc", "acc_norm"] }, items, [
-    [-4, -6, -5],
-    [-4, -3, -5],
-    [-9, -3, -5],
+    held(-4, -6, -5),
+    held(-4, -3, -5),
+    held(-9, -3, -5),
   ]);
   assert.ok(Math.abs(figures.acc!.value - 2 / 3) < 1e-12);
   // The standard deviation of 0, 1, 1 is sqrt(1/3).
   assert.ok(Math.abs(figures.acc!.stderr! - Math.sqrt(1 / 3 / 3)) < 1e-12);
   assert.equal(figures.acc_norm, { value: 1, stderr: 0 });
   assert.is(figures.acc_bytes, undefined);
-  const [one] = Object.values(accuraciesOf({ metrics: ["acc"] }, [item], [[-1, -2, -3]]));
+  const [one] = Object.values(accuraciesOf({ metrics: ["acc"] }, [item], [held(-1, -2, -3)]));
   assert.equal(one, { value: 0, stderr: undefined });
+});
+
+test("flips, and McNemar's exact test", () => {
+  const right = [true, true, false, true, false, false];
+  const other = [true, false, true, true, true, true];
+  assert.equal(flipsOf(right, other), { flips: 4, gained: 1, lost: 3, pValue: 0.625 });
+  assert.is(flipsOf(right, right).pValue, 1);
+  // P(X <= 2) of 10 coins is 56 / 1024.
+  assert.ok(Math.abs(exactMcNemar(2, 8) - 112 / 1024) < 1e-12);
+  assert.is(exactMcNemar(8, 2), exactMcNemar(2, 8));
+  assert.is(exactMcNemar(5, 5), 1);
+  // Far beyond where 2^-n is a number: the normal limit of 4 standard deviations, 6.3e-5.
+  const many = exactMcNemar(4900, 5300);
+  assert.ok(many > 5e-5 && many < 1e-4, `${many}`);
 });
 
 test.run();

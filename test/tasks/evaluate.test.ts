@@ -5,13 +5,22 @@ import * as assert from "uvu/assert";
 import { openWasm } from "../../src/backends/wasm.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { loadTokenizer } from "../../src/checkpoint/tokenizer.js";
-import { type EvaluateTasksOptions, evaluateTasks } from "../../src/evaluate-tasks.js";
-import { loadDecoder } from "../../src/models/open.js";
+import { compress } from "../../src/compress.js";
+import {
+  type EvaluateTasksOptions,
+  evaluateTasks,
+  type Likelihood,
+} from "../../src/evaluate-tasks.js";
+import { loadDecoder, openModel } from "../../src/models/open.js";
 import { readModel } from "../../src/models/stored.js";
-import { memoryFolder } from "../../src/platform/files.js";
+import { memoryFolder, memoryOutputFolder, openFolder } from "../../src/platform/files.js";
+import { Random } from "../../src/random.js";
+import { tokensAlone } from "../../src/tasks/answers.js";
+import { batchesOf } from "../../src/tasks/batch.js";
 import { TASKS } from "../../src/tasks/builtin.js";
-import { readTask } from "../../src/tasks/read.js";
-import { requestOf, sharedPrefix } from "../../src/tasks/requests.js";
+import { exactMcNemar } from "../../src/tasks/figures.js";
+import { readKnown } from "../../src/tasks/read.js";
+import { requestOf } from "../../src/tasks/requests.js";
 import { refused } from "../checkpoint/crafted.js";
 import { note, repositoryRoot, sharedPath } from "../shared.js";
 import { yardstickPath, yardstickTest } from "../yardstick.js";
@@ -45,8 +54,72 @@ test("requests: spaces move to the continuation, and what is too long loses its 
   assert.equal([...short.ids], whole.slice(2));
   assert.is(short.cut, 2);
   assert.is(short.first, first - 2);
-  const other = { ids: Int32Array.of(...whole.slice(0, 3), 0, 0, 0), first: 5, cut: 0 };
-  assert.is(sharedPrefix([{ ids, first, cut }, other]), Math.min(3, first - 1));
+  await refused(
+    () => requestOf(tokenizer, { context: "", continuation }, plain),
+    /neither a BOS nor an EOS token/,
+  );
+});
+
+test("batches: each request after what shares most with it, from where little is shared", () => {
+  const request = (ids: number[], first: number) => ({ ids: Int32Array.from(ids), first, cut: 0 });
+  const [batch] = batchesOf(
+    [request([1, 2, 3, 4], 2), request([5, 6], 1), request([1, 2, 7, 8], 3), request([1, 2, 3], 2)],
+    100,
+  );
+  assert.equal([...batch.tokens], [1, 2, 3, 7, 5]);
+  assert.equal(batch.segments, [
+    { first: 0, rows: 2, position: 0 },
+    { first: 2, rows: 1, position: 2 },
+    { first: 3, rows: 1, position: 2 },
+    { first: 4, rows: 1, position: 0 },
+  ]);
+  assert.equal(
+    batch.requests.map(({ ids }) => [...ids]),
+    [
+      [1, 2, 3],
+      [1, 2, 3, 4],
+      [1, 2, 7, 8],
+      [5, 6],
+    ],
+  );
+  assert.equal(batch.scored, [
+    { row: 1, target: 3, request: 0 },
+    { row: 1, target: 3, request: 1 },
+    { row: 2, target: 4, request: 1 },
+    { row: 3, target: 8, request: 2 },
+    { row: 4, target: 6, request: 3 },
+  ]);
+  // Of any requests every one is there once, and no batch has more tokens than it may.
+  const random = new Random(5);
+  const many = Array.from({ length: 300 }, () => {
+    const length = 2 + Math.floor(random.next() * 20);
+    return request(
+      Array.from({ length }, () => Math.floor(random.next() * 3)),
+      1 + Math.floor(random.next() * (length - 1)),
+    );
+  });
+  for (const most of [21, 40, 1000]) {
+    const batches = batchesOf(many, most);
+    assert.is(new Set(batches.flatMap(({ requests }) => requests)).size, 300);
+    for (const { tokens, segments, scored, requests } of batches) {
+      assert.ok(tokens.length <= most);
+      // Each scored token stands behind the rest of its own request.
+      const texts: number[][] = [];
+      for (const { first, rows, position } of segments) {
+        const before = texts.at(-1)?.slice(0, position) ?? [];
+        texts.push([...before, ...Array.from({ length: rows }, (_, i) => first + i)]);
+      }
+      for (const { row, request: which, target } of scored) {
+        const path = texts.find((rows) => rows.includes(row))!;
+        const upTo = path.slice(0, path.indexOf(row) + 1).map((one) => tokens[one]);
+        const { ids } = requests[which];
+        assert.equal(upTo, [...ids.subarray(0, upTo.length)]);
+        assert.is(ids[upTo.length], target);
+      }
+      const wanted = requests.reduce((sum, { ids, first }) => sum + ids.length - first, 0);
+      assert.is(scored.length, wanted);
+    }
+  }
 });
 
 test("log-likelihoods are those of each choice by itself, for fewer tokens", async () => {
@@ -63,7 +136,7 @@ test("log-likelihoods are those of each choice by itself, for fewer tokens", asy
   );
   let alone = 0;
   for (const { task, logLikelihoods, items, gold } of tasks) {
-    const read = await readTask(TASKS[task], data);
+    const read = await readKnown(TASKS[task], data);
     assert.is(items, read.length);
     assert.equal(
       gold,
@@ -133,6 +206,129 @@ test("what cannot be asked is refused", async () => {
   await fails({ limit: 0 }, /limit\] it is 0, must be a whole number of at least 1/);
   await fails({ data: undefined }, /data/);
   await fails({ data: join(repositoryRoot, "nowhere") }, /nowhere/);
+});
+
+test("answers that were kept are not asked for again", async () => {
+  const answers = new Map<string, Likelihood>();
+  const first = await run({ answers, tasks: ["piqa", "hellaswag"] }).result();
+  assert.is(answers.size, 8);
+  assert.is(first.known, 0);
+  const all = await run({ answers }).result();
+  assert.is(all.known, 8);
+  const alone = await run().result();
+  assert.equal(
+    all.tasks.map(({ accuracies }) => accuracies),
+    alone.tasks.map(({ accuracies }) => accuracies),
+  );
+  assert.ok(all.tokens < alone.tokens);
+  // Those of another model and of other tokens are not taken.
+  const other = await run({ answers, tasks: ["piqa"], bos: "always" }).result();
+  assert.is(other.known, 0);
+  const out = memoryOutputFolder();
+  const recipe = { method: "magnitude", sparsity: 0.5 } as const;
+  await compress({ model: MODEL, out, recipe, backend: "wasm" }).result();
+  const pruned = await openCheckpoint(memoryFolder(out.files));
+  assert.is((await run({ answers, tasks: ["piqa"], model: pruned }).result()).known, 0);
+});
+
+test("beside another model: what changed, and whether it may be chance", async () => {
+  const out = memoryOutputFolder();
+  const recipe = { method: "magnitude", sparsity: 0.8 } as const;
+  await compress({ model: MODEL, out, recipe, backend: "wasm" }).result();
+  const model = await openCheckpoint(memoryFolder(out.files));
+  const ends = [
+    "was happy.",
+    "was sad.",
+    "had a big ball.",
+    "saw a red bird.",
+    "ran home.",
+    "sat.",
+  ];
+  const rows = Array.from({ length: 12 }, (_, i) => ({
+    goal: `story ${i}: a little ${["girl", "boy", "dog"][i % 3]} went to the park`,
+    sol1: `And then it ${ends[i % 6]}`,
+    sol2: `And then it ${ends[(i + 1 + Math.floor(i / 6)) % 6]}`,
+    label: i % 2,
+  }));
+  const data = memoryFolder(taskFiles({ "piqa/valid.jsonl": rows }));
+  const fractions: number[] = [];
+  const work = run({ model, against: MODEL, data, tasks: ["piqa"] });
+  for await (const event of work) if (event.type === "progress") fractions.push(event.fraction);
+  const { tasks, mean, meanAgainst } = await work.result();
+  assert.is(fractions.length, 24);
+  assert.is(fractions[11], 0.5);
+  assert.is(fractions[23], 1);
+  const [dense] = (await run({ data, tasks: ["piqa"] }).result()).tasks;
+  const { against, accuracies } = tasks[0];
+  assert.equal(against!.accuracies, dense.accuracies);
+  assert.is(meanAgainst, dense.accuracies.acc_norm!.value);
+  assert.is(mean, accuracies.acc_norm!.value);
+  const { flips, gained, lost, pValue } = against!;
+  assert.ok(flips > 0);
+  assert.is(flips, gained + lost);
+  assert.ok(Math.abs((gained - lost) / 12 - (mean - meanAgainst!)) < 1e-12);
+  assert.is(pValue, exactMcNemar(gained, lost));
+});
+
+test("models that cut the tasks into other tokens are not compared", async () => {
+  const open = await openModel(MODEL, { backend: "wasm", maxTokens: 64 });
+  await refused(
+    () => run({ model: open, against: open, backend: undefined }).result(),
+    /against\] .* is the very model that is asked/,
+  );
+  await open.close();
+  const checkpoint = await openCheckpoint(MODEL);
+  const names = await checkpoint.folder.list();
+  const files: Record<string, Uint8Array<ArrayBuffer>> = {};
+  for (const name of names) {
+    const source = await checkpoint.folder.open(name);
+    files[name] = (await source.read(0, source.size)) as Uint8Array<ArrayBuffer>;
+    await source.close();
+  }
+  await checkpoint.close();
+  const tokenizer = JSON.parse(new TextDecoder().decode(files["tokenizer.json"]));
+  tokenizer.model.merges = tokenizer.model.merges.slice(0, 20);
+  files["tokenizer.json"] = new TextEncoder().encode(JSON.stringify(tokenizer));
+  const other = await openCheckpoint(memoryFolder(files));
+  await refused(
+    () => run({ against: other }).result(),
+    /against\] .* has another tokenizer, which cuts the tasks into other tokens/,
+  );
+});
+
+test("a request longer than the model was opened for", async () => {
+  const words = "the little dog ran to the park and ".repeat(8);
+  const rows = [{ goal: words, sol1: "home.", sol2: "away.", label: 0 }];
+  const data = memoryFolder(taskFiles({ "piqa/valid.jsonl": rows }));
+  const open = await openModel(MODEL, { backend: "wasm", maxTokens: 32 });
+  await refused(
+    () => run({ model: open, data, tasks: ["piqa"], backend: undefined }).result(),
+    /a request has \d+ tokens, but the model was opened for runs of 32; open it with maxTokens/,
+  );
+  await open.close();
+  // What fits alone, but not with the other choices, goes through in parts.
+  const narrow = await openModel(MODEL, { backend: "wasm", maxTokens: 110 });
+  const part = await run({ model: narrow, data, tasks: ["piqa"], backend: undefined }).result();
+  const whole = await run({ data, tasks: ["piqa"] }).result();
+  for (const [i, sum] of part.tasks[0].logLikelihoods[0].entries()) {
+    assert.ok(Math.abs(sum - whole.tasks[0].logLikelihoods[0][i]) < 1e-3);
+  }
+  await narrow.close();
+});
+
+yardstickTest(test, "on HellaSwag fewer than half of the tokens go through the model", async () => {
+  const checkpoint = await openCheckpoint(yardstickPath("smollm2"));
+  const tokenizer = await loadTokenizer(checkpoint.folder);
+  await checkpoint.close();
+  const items = await readKnown(TASKS.hellaswag, await openFolder(sharedPath("data", "zeroshot")));
+  const options = { bosId: undefined, emptyId: undefined, most: 8192 };
+  const requests = items.flatMap(({ choices }) =>
+    choices.map((choice) => requestOf(tokenizer, choice, options)),
+  );
+  const tokens = batchesOf(requests, 1024).reduce((sum, one) => sum + one.tokens.length, 0);
+  const share = tokens / tokensAlone(requests);
+  note(`HellaSwag: ${tokens} tokens, ${share.toFixed(3)} of those of each choice by itself`);
+  assert.ok(share <= 0.45, `${share}`);
 });
 
 yardstickTest(test, "on a real model the sums are those of lm-evaluation-harness", async () => {

@@ -5,6 +5,7 @@ import { rowsOf, type Tensor } from "../../tensor.js";
 import type { LayerKind, LayerRun } from "./layer.js";
 import { normalise } from "./norm.js";
 import { ropeTables } from "./rope.js";
+import { seenBy } from "./segments.js";
 
 export interface AttentionOptions
   extends Pick<AttentionSpec, "heads" | "kvHeads" | "headDim" | "rope" | "window" | "scale"> {
@@ -122,19 +123,20 @@ export const attentionKind: LayerKind<AttentionSpec> = {
     k: kvHeads * headDim,
     v: kvHeads * headDim,
     mixed: heads * headDim,
+    pastKeys: kvHeads * headDim,
+    pastValues: kvHeads * headDim,
     ...("qkv" in sites && { qkv: sites.qkv.shape[0] }),
   }),
   *forward(spec, x, run) {
-    const { backend, layer, cache, sequences } = run;
+    const { backend, layer, cache, segments } = run;
     const { ops } = backend;
     const { sites, norms, heads, kvHeads, headDim, window, scale, rope } = spec;
     const tokens = rowsOf(x);
-    const start = cache?.length ?? 0;
     const [width, kvWidth] = [heads * headDim, kvHeads * headDim];
     const q = run.scratch("q", width);
     const mixed = run.scratch("mixed", width);
     const [k, v] = cache
-      ? [cache.keys, cache.values].map((all) => backend.rows(all[layer], start, tokens))
+      ? [cache.keys, cache.values].map((all) => backend.rows(all[layer], cache.length, tokens))
       : [run.scratch("k", kvWidth), run.scratch("v", kvWidth)];
     if ("qkv" in sites) yield* multiplyFused(spec, sites, x, [q, k, v], run);
     else {
@@ -144,25 +146,26 @@ export const attentionKind: LayerKind<AttentionSpec> = {
     }
     if (norms.q) normalise(backend, norms.q, q, run.norms[norms.q.name], q);
     if (norms.k) normalise(backend, norms.k, k, run.norms[norms.k.name], k);
-
-    const shape = { heads, kvHeads, headDim, window, scale };
-    const length = tokens / sequences;
-    const tables = rope && ropeTables(rope, headDim, start + length, run);
-    for (let s = 0; s < sequences; s++) {
-      if (tables) {
-        const [cos, sin] = tables;
+    const reach = segments.reduce((most, { position, rows }) => Math.max(most, position + rows), 0);
+    const tables = rope && ropeTables(rope, headDim, reach, run);
+    if (tables) {
+      const [cos, sin] = tables;
+      for (const { first, rows, position } of segments) {
         for (const tensor of [q, k]) {
-          ops.rope(backend.rows(tensor, s * length, length), cos, sin, start, headDim);
+          ops.rope(backend.rows(tensor, first, rows), cos, sin, position, headDim);
         }
       }
-      const work = attentionWork(start + length, shape);
-      for (const { first, count } of stepRanges(backend, length, work)) {
-        const some = (tensor: Tensor) => backend.rows(tensor, s * length + first, count);
-        const seen = (now: Tensor, all: readonly Tensor[] | undefined) =>
-          all
-            ? backend.rows(all[layer], 0, start + first + count)
-            : backend.rows(now, s * length, first + count);
-        const [keys, values] = [seen(k, cache?.keys), seen(v, cache?.values)];
+    }
+    const shape = { heads, kvHeads, headDim, window, scale };
+    const room = (name: "pastKeys" | "pastValues") => run.scratch(name, kvWidth);
+    for (const [segment, seen] of seenBy(backend, segments, { k, v, cache, layer, room })) {
+      const { first, rows, position } = segment;
+      const work = attentionWork(position + rows, shape);
+      for (const { first: from, count } of stepRanges(backend, rows, work)) {
+        const some = (tensor: Tensor) => backend.rows(tensor, first + from, count);
+        const [keys, values] = [seen.keys, seen.values].map((tensor) =>
+          backend.rows(tensor, seen.first, position + from + count),
+        );
         ops.attention(some(q), keys, values, some(mixed), shape);
         yield;
       }

@@ -4,17 +4,18 @@ import type { Work } from "../../steps.js";
 import type { Tensor } from "../../tensor.js";
 import type { KeyValueCache } from "./key-value-cache.js";
 import type { NormWeights } from "./norm.js";
+import type { Segment } from "./segments.js";
 
 /** What a layer has of the block that runs. */
 export interface LayerRun {
   readonly backend: Backend;
   /** Index of the block. */
   readonly layer: number;
-  /** Sequences that the rows of the input are cut into, all of one length. */
-  readonly sequences: number;
+  /** How the rows of the input follow each other. */
+  readonly segments: readonly Segment[];
   /** Positions that one sequence may have. */
   readonly maxPositions: number;
-  /** Positions already seen; only with one sequence. */
+  /** Positions already seen; only with one segment. */
   readonly cache: KeyValueCache | undefined;
   /** The parameters of the block's norms by their names. */
   readonly norms: Readonly<Record<string, NormWeights>>;

@@ -1,0 +1,61 @@
+"""Answers tasks with lm-evaluation-harness, by the task files that come with it.
+
+Reads {model, data: {task: file of JSON Lines}, limit} as JSON, writes {task: {acc, acc_norm, logLikelihoods, greedy}}.
+"""
+
+import json
+import os
+import sys
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import logging
+
+logging.disable(logging.WARNING)
+
+import lm_eval
+import torch
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+question = json.load(sys.stdin)
+torch.set_num_threads(question.get("threads", 1))
+manager = TaskManager()
+tasks = []
+for name, file in question["data"].items():
+    own = question.get("own", {}).get(name)
+    config = dict(own) if own else manager._get_config(name)
+    split = "test" if config.get("test_split") else "validation"
+    config.update(
+        task=name,
+        dataset_path="json",
+        dataset_name=None,
+        dataset_kwargs={"data_files": {split: file}},
+        training_split=None,
+        validation_split="validation" if split == "validation" else None,
+        test_split="test" if split == "test" else None,
+        fewshot_split=split,
+        num_fewshot=0,
+    )
+    for key in ("tag", "group", "include"):
+        config.pop(key, None)
+    tasks.append(config)
+
+model = HFLM(pretrained=question["model"], dtype="float32", device="cpu", batch_size=8)
+out = lm_eval.simple_evaluate(
+    model, tasks=tasks, limit=question["limit"], bootstrap_iters=0, log_samples=True
+)
+answers = {}
+for name in question["data"]:
+    result = out["results"][name]
+    samples = sorted(out["samples"][name], key=lambda sample: sample["doc_id"])
+    answers[name] = {
+        "acc": result.get("acc,none"),
+        "acc_norm": result.get("acc_norm,none"),
+        "perplexity": result.get("perplexity,none"),
+        "logLikelihoods": [[float(one[0][0]) for one in s["resps"]] for s in samples],
+        "greedy": [[bool(one[0][1]) for one in s["resps"]] for s in samples],
+    }
+json.dump(answers, sys.stdout)
