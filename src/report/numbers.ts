@@ -17,9 +17,9 @@ export const decimal = format(".4~r");
 export const perplexityText = format(".3f");
 /** A number on an axis, as short as it can be. */
 export const tickText = format("~g");
-export const shareText = format(".1f");
 
 const toThree = format(".3~r");
+const tenths = format(".1f");
 const hundredths = format(".2f");
 const thousandths = format(".3f");
 
@@ -30,7 +30,7 @@ export function secondsText(seconds: number): string {
 
 /** A share in [0, 1] as a number of percent. */
 export function percentText(share: number): string {
-  return shareText(100 * share);
+  return tenths(100 * share);
 }
 
 /** A unit of bytes, in powers of ten. */

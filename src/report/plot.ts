@@ -121,18 +121,23 @@ export function niceScale(
   const [low, high] = apart(domain, isLog);
   // Whole powers of ten would leave most of a chart empty where values are near one another.
   const isNear = isLog && high / low < NEAR;
-  const ends = isNear ? [oneTwoFive(low, Math.floor), oneTwoFive(high, Math.ceil)] : [low, high];
+  const ends = isNear ? roundEnds(low, high) : [low, high];
   const made = scale.domain(ends).range(range);
   return isNear ? made : made.nice();
 }
 
-/** The next 1, 2 or 5 times a power of ten. */
-function oneTwoFive(value: number, round: (x: number) => number): number {
+/** 1, 2, 5 and 10 times the power of ten below a value. */
+function roundNumbers(value: number): number[] {
   const power = 10 ** Math.floor(Math.log10(value));
-  const steps = [1, 2, 5, 10].map((step) => step * power);
-  return round === Math.floor
-    ? (steps.findLast((step) => step <= value) ?? power)
-    : (steps.find((step) => step >= value) ?? 10 * power);
+  return [1, 2, 5, 10].map((digit) => digit * power);
+}
+
+/** The round numbers next to two values, below and above. */
+function roundEnds(low: number, high: number): [number, number] {
+  return [
+    roundNumbers(low).findLast((round) => round <= low) ?? low,
+    roundNumbers(high).find((round) => round >= high) ?? high,
+  ];
 }
 
 /** Values to mark on a scale, about `count` of them. */

@@ -243,6 +243,31 @@ function blockIn(text: string): string {
   return /^block (\d+)/.exec(text)![1];
 }
 
+test("charts of one block, of one value and of tiny ones have all their numbers", async () => {
+  const one = madeResult(1, 6.1);
+  const { side, report: facts } = madeResult(3, 6.1);
+  const layers = side.layers as { layerError: number }[];
+  const withErrors = (errors: readonly number[]) => ({
+    side: {
+      ...side,
+      layers: layers.map((layer, i) => ({ ...layer, layerError: errors[i % errors.length] })),
+    },
+    report: facts,
+  });
+  for (const made of [
+    one,
+    withErrors([0.01]),
+    withErrors([1e-300, 1e300]),
+    withErrors([0, 1e-9]),
+  ]) {
+    const { html } = await report({ folders: [folderOf(made)] });
+    assert.not.match(html.replace(/<script>[\s\S]*/, ""), /NaN|Infinity|undefined/);
+  }
+  const { data } = await report({ folders: [folderOf(withErrors([0, 1e-9]))] });
+  const [{ note }] = data.figures[0].tables;
+  assert.is(note, "11 layers have an error of 0, which has no place on this axis.");
+});
+
 test("what is not known is said once, with what would tell it", async () => {
   const { side, report: facts } = madeResult(2);
   const layers = (side.layers as object[]).map((layer) => ({ ...layer, layerError: undefined }));

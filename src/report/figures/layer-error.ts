@@ -34,40 +34,34 @@ function seriesOf(layers: readonly Layer[]): Series[] {
   }));
 }
 
-/** A column, unless all of its texts are the same. */
-function columnOf(name: string, texts: readonly string[]): [string, readonly string[]][] {
-  return new Set(texts).size > 1 ? [[name, texts]] : [];
+type Column = readonly [name: string, text: (layer: Layer) => string];
+
+function known(value: number | undefined, text: (value: number) => string): string {
+  return value === undefined ? NONE : text(value);
 }
 
 function tableOf(layers: readonly Layer[]): Table {
-  const of = (text: (layer: Layer) => string) => layers.map(text);
-  const known = (value: number | undefined, text: (value: number) => string) =>
-    value === undefined ? NONE : text(value);
   const unit = byteUnit(max(layers, ({ bytesBefore }) => bytesBefore) ?? 0);
   const bytes = (value: number | undefined) => known(value, (one) => inUnit(one, unit));
+  /** A column, unless it is the same text all the way down. */
+  const telling = (...column: Column): Column[] =>
+    new Set(layers.map(column[1])).size > 1 ? [column] : [];
   const hasBits = layers.some(({ bitsPerWeight }) => bitsPerWeight !== undefined);
-  const columns: [string, readonly string[]][] = [
-    ["linear", of(({ linear }) => linear)],
-    ["block", of(({ block }) => known(block, String))],
-    ...columnOf(
-      "method",
-      of(({ method }) => method),
-    ),
-    ...columnOf(
-      "sparsity",
-      of(({ sparsity }) => sparsity),
-    ),
-    ["error", of(({ error }) => known(error, significant))],
-    ["removed (%)", of(({ removed }) => percentText(removed))],
-    ...(hasBits
-      ? ([["bits a weight", of(({ bitsPerWeight }) => known(bitsPerWeight, decimal))]] as const)
-      : []),
-    [`before (${unit.name})`, of(({ bytesBefore }) => bytes(bytesBefore))],
-    [`after (${unit.name})`, of(({ bytesAfter }) => bytes(bytesAfter))],
-  ].map(([name, texts]) => [name, texts] as [string, readonly string[]]);
+  const bits: Column = ["bits a weight", (layer) => known(layer.bitsPerWeight, decimal)];
+  const columns: readonly Column[] = [
+    ["linear", ({ linear }) => linear],
+    ["block", ({ block }) => known(block, String)],
+    ...telling("method", ({ method }) => method),
+    ...telling("sparsity", ({ sparsity }) => sparsity),
+    ["error", ({ error }) => known(error, significant)],
+    ["removed (%)", ({ removed }) => percentText(removed)],
+    ...(hasBits ? [bits] : []),
+    [`before (${unit.name})`, ({ bytesBefore }) => bytes(bytesBefore)],
+    [`after (${unit.name})`, ({ bytesAfter }) => bytes(bytesAfter)],
+  ];
   return {
     columns: columns.map(([name]) => name),
-    rows: layers.map((_, i) => columns.map(([, texts]) => texts[i])),
+    rows: layers.map((layer) => columns.map(([, text]) => text(layer))),
   };
 }
 
