@@ -16,7 +16,6 @@ interface Theirs {
   readonly acc_norm: number | null;
   readonly perplexity: number | null;
   readonly logLikelihoods: readonly (readonly number[])[];
-  readonly greedy: readonly (readonly boolean[])[];
 }
 
 const folder = mkdtempSync(join(tmpdir(), "penjing-lm-eval-"));
