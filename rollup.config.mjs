@@ -48,6 +48,13 @@ const withoutParquet = {
   resolveId: (id) => (/^\.\/parquet\.js$/.test(id) ? compiled("datasets/no-parquet.js") : null),
 };
 
+/** And of what draws reports. */
+const withoutReports = {
+  name: "without-reports",
+  resolveId: (id) =>
+    /^\.\/report\/reporter\.js$/.test(id) ? compiled("report/no-reporter.js") : null,
+};
+
 /** Makes "#kernels" and "#kernels-relaxed" modules with the text that `text` gives by their names. */
 function kernelsAs(name, text) {
   return {
@@ -134,11 +141,17 @@ function onwarn(warning) {
 
 /** Names of portable chunks that are not those of the modules that they begin with. */
 const chunkNames = {
-  ...{ index: "core", kit: "core", definition: "tokenizer", gatherer: "importance-matrix" },
+  ...{ index: "core", kit: "core", gatherer: "importance-matrix" },
   ...{ file: "gguf-file", header: "gguf-header" },
   // What the reader and the writer of GGUF files share.
   "sentence-pieces": "gguf-tables",
 };
+
+/** What a portable chunk is called; of two modules of one name that of the tokenizer has its folder's. */
+function chunkName({ name, facadeModuleId }) {
+  if (/\/tokenizer\/definition\.js$/.test(facadeModuleId)) return "tokenizer";
+  return chunkNames[name] ?? name.replace("_", "");
+}
 
 const packages = [nodeResolve({ browser: true }), commonjs()];
 
@@ -196,13 +209,21 @@ export default [
     output: {
       dir: join(build, "portable"),
       format: "es",
-      chunkFileNames: ({ name }) => `${chunkNames[name] ?? name.replace("_", "")}.js`,
+      chunkFileNames: (chunk) => `${chunkName(chunk)}.js`,
     },
     onwarn,
   },
   {
     input: compiled("index.js"),
-    plugins: [withoutNode, withoutParquet, asModule, inlined, ...packages, minified],
+    plugins: [
+      withoutNode,
+      withoutParquet,
+      withoutReports,
+      asModule,
+      inlined,
+      ...packages,
+      minified,
+    ],
     output: {
       file: join(build, "workerd.js"),
       format: "es",

@@ -11,6 +11,7 @@ import { addImatrix } from "./cli/imatrix.js";
 import { addInspect } from "./cli/inspect.js";
 import { addMethods } from "./cli/methods.js";
 import { spellJsonLines } from "./cli/options.js";
+import { addReport } from "./cli/report.js";
 import { fileError } from "./platform/file-errors.js";
 import { VERSION } from "./version.js";
 
@@ -90,7 +91,7 @@ const program = tellDefaults(new Command("penjing"))
   .exitOverride();
 const commands = [
   ...[addCompress, addDownload, addEvaluate, addExport, addGenerate, addImatrix, addInspect],
-  addMethods,
+  ...[addMethods, addReport],
 ];
 for (const add of commands) add(program, abort.signal);
 for (const command of program.commands) command.exitOverride();

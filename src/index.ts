@@ -173,6 +173,15 @@ export type { PluginOptions } from "./plugin.js";
 export type { PluginId } from "./plugin-id.js";
 export { type PrunedLinear, type PruneLinearOptions, pruneLinear } from "./prune.js";
 export type { QuantizerName } from "./quantizers/index.js";
+export {
+  type PublishedPoint,
+  type Report,
+  type ReportData,
+  type ReportFigure,
+  type ReportOptions,
+  type ReportTable,
+  report,
+} from "./report.js";
 export type { Run } from "./run.js";
 export type { SamplingOptions } from "./sample.js";
 export type { SparsityText } from "./sparsity.js";

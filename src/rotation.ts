@@ -224,6 +224,28 @@ export interface RotationOutcome {
   readonly loss: number;
   /** Updates after which it was reached. */
   readonly bestStep: number;
+  /** What the search began with and what it found, part by part. */
+  readonly concentrations: readonly Concentration[];
   /** Sentences that a person should read, such as an early stop. */
   readonly notes: readonly string[];
+}
+
+/** How little the importance of some weights is concentrated in few of them. */
+export interface Measured {
+  /** The linears that they are of, which read one input. */
+  readonly linears: readonly string[];
+  readonly loss: RotationLoss;
+  /**
+   * Of "removed" the share of importance that the pattern removes; of "entropy" the mean over the rows
+   * and columns that a rotation mixes, in nats.
+   */
+  readonly value: number;
+}
+
+/** The same before and after a rotation. */
+export interface Concentration extends Omit<Measured, "value"> {
+  /** Which of the blocks that share the rotation, from 0. */
+  readonly block: number;
+  readonly before: number;
+  readonly after: number;
 }

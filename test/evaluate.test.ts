@@ -45,10 +45,12 @@ for (const name of Object.keys(backends).filter(canTest)) {
       const windows = Math.floor(ids.length / window);
       const out = backend.zeros([window, spec.vocabSize]);
       let expected = 0;
+      const losses: number[] = [];
       for (let i = 0; i < windows; i++) {
         const part = ids.slice(i * window, (i + 1) * window);
         decoder.logits(part, out);
-        expected += meanLoss((await backend.read(out)) as Float32Array, part) / windows;
+        losses.push(meanLoss((await backend.read(out)) as Float32Array, part));
+        expected += losses[i] / windows;
       }
       out.dispose();
       const live = backend.memory().live;
@@ -56,6 +58,10 @@ for (const name of Object.keys(backends).filter(canTest)) {
       assert.ok(Math.abs(result.nll / expected - 1) < 2e-6, `${window}: ${result.nll} ${expected}`);
       assert.is(result.perplexity, Math.exp(result.nll));
       assert.equal([result.windows, result.window], [windows, window]);
+      assert.is(result.windowNll.length, windows);
+      for (const [i, loss] of losses.entries()) {
+        assert.ok(Math.abs(result.windowNll[i] / loss - 1) < 1e-5, `${i}: ${loss}`);
+      }
       assert.is(result.tokens, windows * (window - 1));
       assert.is(result.backend, name);
       assert.ok(result.served.some(({ operation }) => operation === "crossEntropy"));

@@ -7,9 +7,11 @@ import { openCompressRegistry } from "../compress/registry.js";
 import { type CompressResult, compress } from "../compress.js";
 import { PenjingError } from "../errors.js";
 import type { EvaluateOptions, Perplexity } from "../evaluate.js";
+import { GGUF } from "../export/gguf-options.js";
 import type { BosMode } from "../models/bos.js";
 import { partialPath } from "../platform/disk.js";
 import { refuseOverlap } from "../platform/overlap.js";
+import { report } from "../report.js";
 import {
   duration as durationText,
   openProgress,
@@ -47,6 +49,7 @@ import {
   readRecipeFlags,
   withRecipeFlags,
 } from "./recipe-flags.js";
+import { addEvaluation, checkPage, writePage } from "./report-file.js";
 import { isStdin, readTexts, TEXT_COLUMN, TEXT_FILES } from "./text.js";
 
 type CompressFlags = PrintOptions &
@@ -65,6 +68,7 @@ type CompressFlags = PrintOptions &
     readonly bos: BosMode;
     readonly shardSize?: number;
     readonly budget?: number;
+    readonly report?: string;
     readonly work?: string;
     readonly force?: boolean;
   };
@@ -117,6 +121,10 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       "tokens in each window of --eval (default: the model's context, at most 2048)",
       number,
     )
+    .option(
+      "--report <file>",
+      "draw what was done as one web page, as `penjing report` does (default: none)",
+    )
     .option("--low-memory", `for --eval: ${LOW_MEMORY}`)
     .addOption(
       new Option(
@@ -129,7 +137,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       "begin a new weights file after this many bytes (default: 5e9)",
       byteCount,
     )
-    .option("--force", "replace the output when it exists, and begin anew");
+    .option("--force", "replace the output (and the report) when it exists, and begin anew");
   const asked = withBosFlag(command, "each window (auto: for families that need it)");
   withHubFlags(withCommonOptions(withGgufFlags(withTokenizerFlag(asked))))
     .addHelpText("after", EXAMPLES)
@@ -160,9 +168,26 @@ async function run(name: string, flags: CompressFlags, signal: AbortSignal): Pro
   for (const input of [flags.calibration, flags.recipe, flags.eval, tokenizer]) {
     if (input !== undefined && !isStdin(input)) await refuseOverlap(out, input);
   }
+  await checkReport(flags, recipe.layout);
   // Only now: a model on the hub may be a long download.
   const inputs = { name, flags, plugins, recipe, calibration, text };
   await onModel(name, flags, signal, (model) => runOn(model, inputs, signal));
+}
+
+/** @throws PenjingError when a report is asked for that cannot be drawn, or not be written there */
+async function checkReport(flags: CompressFlags, layout: string | undefined): Promise<void> {
+  const { report, force } = flags;
+  if (report === undefined) return;
+  if (layout === GGUF) {
+    throw new PenjingError(
+      "--report",
+      "a GGUF file has no penjing-report.json beside it, from which it is drawn; choose another layout, or leave it out.",
+    );
+  }
+  for (const input of [flags.calibration, flags.recipe, flags.eval]) {
+    if (input !== undefined && !isStdin(input)) await refuseOverlap(report, input);
+  }
+  await checkPage(report, { force });
 }
 
 /** @throws PenjingError for flags of a measurement that is not asked for */
@@ -226,6 +251,15 @@ async function runOn(
     after = await score("after  ", { model: pathOf(out, result), against: model });
   } catch (error) {
     throw new EndedEarly(error, `the model at ${out} is complete, but its perplexity is not known`);
+  }
+  try {
+    if (before && after && !result.files) await addEvaluation(out, before, after);
+    if (flags.report !== undefined) {
+      const { html } = await report({ folders: [out] });
+      await writePage(flags.report, html, { force });
+    }
+  } catch (error) {
+    throw new EndedEarly(error, `the model at ${out} is complete, but its report is not`);
   }
   const time = { seconds: (performance.now() - begun) / 1000, scoring };
   if (flags.json) {
@@ -293,7 +327,7 @@ function printResult(
   { layers, totals, served, files = [] }: CompressResult,
   { before, after }: Scores,
   { seconds, scoring }: { readonly seconds: number; readonly scoring: number },
-  { explain, quiet }: PrintOptions,
+  { explain, quiet, report: page }: CompressFlags,
 ): void {
   if (!quiet) {
     const hasBits = layers.some(({ bitsPerWeight }) => bitsPerWeight !== undefined);
@@ -327,5 +361,6 @@ function printResult(
   if (files.length > 1) print(`files        ${files[0]} and ${files.length - 1} more`);
   const measured = after ? `, of which ${durationText(scoring)} for the perplexity` : "";
   print(`written to   ${out} in ${durationText(seconds)}${measured}`);
+  if (page !== undefined) print(`report       ${page}`);
   if (explain) print(`\n${explainServed(served)}`);
 }

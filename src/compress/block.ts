@@ -7,6 +7,7 @@ import { disposeStatistics } from "../statistic.js";
 import { ErrorSums } from "./error-sums.js";
 import { discardPruned, type PrunedLayer, withPruned } from "./layer.js";
 import type { Steps } from "./pass.js";
+import type { RotationFacts } from "./run-report.js";
 import type { BlockState, RunTools, Transform, TransformRun } from "./transform.js";
 import type { Note } from "./unit.js";
 
@@ -16,6 +17,7 @@ export interface BlockOutcome {
   /** Other tensors that changed or came to the block. */
   readonly others: readonly FinishedTensor[];
   readonly notes: readonly Note[];
+  readonly rotations: readonly RotationFacts[];
   /** Parts of the journal that later blocks need as this one did. */
   readonly needs: readonly string[];
 }
@@ -51,6 +53,7 @@ export async function* compressBlock(
     pruned: new Map(),
     tensors: [],
     notes: [],
+    rotations: [],
     measures: false,
   };
   try {
@@ -66,7 +69,7 @@ export async function* compressBlock(
     disposeStatistics(state.statistics.values());
     state.statistics.clear();
 
-    const { block, pruned, tensors, notes } = state;
+    const { block, pruned, tensors, notes, rotations } = state;
     const sums = new ErrorSums(backend, block, pruned);
     const denseAdvances = advance && isDense;
     if (state.measures || denseAdvances) {
@@ -87,6 +90,7 @@ export async function* compressBlock(
       layers: await Promise.all(layers),
       others: tensors,
       notes,
+      rotations,
       needs: steps.flatMap(({ run }) => run.partsOf?.(layer) ?? []),
     };
   } finally {

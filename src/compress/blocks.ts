@@ -15,7 +15,9 @@ import type { Packing } from "./output.js";
 import { Passes } from "./pass.js";
 import type { Course } from "./progress.js";
 import type { Recipe } from "./recipe.js";
+import { residualError } from "./residual-error.js";
 import { dropStreams, hasStreams, keepStreams, restoreStreams } from "./resume.js";
+import type { BlockFacts } from "./run-report.js";
 import { statisticsOf } from "./solve.js";
 import type { OuterOutcome, Transform } from "./transform.js";
 import { findUnit, type Unit, UnitWriter } from "./unit.js";
@@ -102,6 +104,7 @@ async function* blocksFrom(
   /** Makes a block's unit from the stream before it. */
   async function* make(block: number): AsyncGenerator<CompressEvent, Unit, void> {
     budget.begin(block);
+    const begun = performance.now();
     const advance = block + 1 < layers || steps.some(({ readsOutput }) => readsOutput);
     const work = compressBlock(tools, started, block, hasWindows && advance);
     let step = await work.next();
@@ -111,12 +114,21 @@ async function* blocksFrom(
     }
     const outcome = step.value;
     budget.finish();
+    const phases = course.end(block);
     at = block + 1;
+    const apart =
+      hasWindows && advance ? await residualError(backend, calibration, signal) : undefined;
     if (journal.isLasting && at < layers) await keepStreams(journal, calibration, at);
     const unit = await finishBlock(
       packing,
       new UnitWriter(journal, unitName(model.spec, block)),
       outcome,
+      () => ({
+        phases,
+        seconds: (performance.now() - begun) / 1000,
+        ...(apart !== undefined && { residualError: apart }),
+        ...(outcome.rotations.length > 0 && { rotations: outcome.rotations }),
+      }),
     );
     // The stream before this block stays, in case what came of it is damaged.
     journal.drop(unit.layers.flatMap(({ name }) => allLayerParts(name)));
@@ -179,16 +191,22 @@ async function finishOuter(
   return writer.finish({ config, layers: outcomes.flatMap((outcome) => outcome?.layers ?? []) });
 }
 
-/** Packs what came out of a block and puts it into the journal. */
+/**
+ * Packs what came out of a block and puts it into the journal.
+ *
+ * @param facts what is known of the block once it is packed
+ */
 async function finishBlock(
   packing: Packing,
   writer: UnitWriter,
   { layers, others, notes, needs }: BlockOutcome,
+  facts: () => BlockFacts,
 ): Promise<Unit> {
   for (const tensor of others) await writer.add(asStored(packing.model, tensor));
   for (const { report, stored } of layers) {
     const name = `${report.name}.weight`;
     await packing.add(writer, stored, name, report.form && formOfTree(report.form, name));
   }
-  return writer.finish({ layers: layers.map(({ report }) => report), notes, needs });
+  const reports = layers.map(({ report }) => report);
+  return writer.finish({ layers: reports, notes, needs, facts: facts() });
 }

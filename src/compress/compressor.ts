@@ -30,6 +30,7 @@ import { comparesModels } from "../statistic.js";
 import { compressBlocks, note } from "./blocks.js";
 import { refuseBudget } from "./budget.js";
 import { copyBeside, Output } from "./commit.js";
+import { describeRun } from "./describe-run.js";
 import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel, refuseQuantized } from "./input.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { Packing, refuseRotation } from "./output.js";
@@ -220,9 +221,8 @@ export async function* compressSteps(
       seconds,
       peakTensorBytes: lease.memory().peak,
     };
-    const { served, peakTensorBytes } = result;
     if (!file) {
-      const report = { seconds, peakTensorBytes, served };
+      const report = describeRun(result, lease, made, course.writeSeconds);
       await output.writeText(REPORT_FILE, `${JSON.stringify(report, null, 2)}\n`);
     }
     signal?.throwIfAborted();

@@ -1,4 +1,5 @@
 import type { BlockStep } from "./pass.js";
+import type { PhaseTime } from "./run-report.js";
 import type { Phase, Transform } from "./transform.js";
 
 /** How far a run is. */
@@ -37,6 +38,9 @@ export class Course {
   /** Seconds that a phase took in the last block that had it, for one of its weight. */
   private readonly rates = new Map<string, number>();
   private begun: Begun | undefined;
+  /** What the phases of each block took in this run. */
+  private readonly taken = new Map<number, Map<string, number>>();
+  private writeBegun: number | undefined;
 
   /**
    * @param twice whether the dense model runs beside the compressed one
@@ -94,8 +98,21 @@ export class Course {
 
   /** The part of the output that is written, in [0, 1]. */
   writing(fraction: number): Progress {
-    this.close(this.now());
+    const now = this.now();
+    this.close(now);
+    this.writeBegun ??= now;
     return this.progress(this.total - WRITE_WEIGHT * this.layers * (1 - fraction), undefined);
+  }
+
+  /** Ends a block's last phase; what each of its phases took in this run, in their order. */
+  end(block: number): PhaseTime[] {
+    this.close(this.now());
+    return Array.from(this.taken.get(block) ?? [], ([phase, seconds]) => ({ phase, seconds }));
+  }
+
+  /** Seconds since writing began. */
+  get writeSeconds(): number {
+    return this.writeBegun === undefined ? 0 : this.now() - this.writeBegun;
   }
 
   /** Forgets what the phases took, as the rest runs elsewhere. */
@@ -109,6 +126,9 @@ export class Course {
     const { name, block, at } = this.begun;
     const weight = sum(this.plan[block].filter(([phase]) => phase === name));
     this.rates.set(name, (now - at) / weight);
+    const taken = this.taken.get(block) ?? new Map<string, number>();
+    taken.set(name, (taken.get(name) ?? 0) + now - at);
+    this.taken.set(block, taken);
     this.begun = undefined;
   }
 

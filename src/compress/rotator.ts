@@ -9,6 +9,7 @@ import { optimiseRotation } from "../rotation/optimise.js";
 import { resolveRotation } from "../rotation/options.js";
 import type { BlockGroup } from "../rotation/scope.js";
 import {
+  type Concentration,
   isTurned,
   type RotationMoments,
   type RotationObjective,
@@ -37,6 +38,8 @@ interface GroupRotation extends BlockGroup {
   /** One for each block of the group. */
   readonly r2: readonly Tensor[];
   readonly notes: readonly string[];
+  readonly concentrations: readonly Concentration[];
+  readonly curve: readonly number[];
 }
 
 const whole = (fraction: number) => fraction;
@@ -141,11 +144,16 @@ export class Rotator implements TransformRun {
       const problem = rotationProblem(backend, block, { statistics });
       yield* this.search({ first: layer, end: layer + 1 }, [problem], seconds);
     }
-    const { first, q, r2, notes: found } = this.group!;
+    const { first, q, r2, notes: found, concentrations, curve } = this.group!;
     const { known, signal } = this.passes;
     const rotation = { q, r2: r2[layer - first], heads: attentionOf(block.spec) };
     Object.assign(state, await applyRotation(backend, block, statistics, rotation, known, signal));
     yield* this.gatherAfter(state);
+    const own = concentrations.filter((one) => one.block === layer - first);
+    state.rotations.push({
+      concentrations: own.map(({ block: _, ...concentration }) => concentration),
+      ...(layer === first && { curve }),
+    });
     if (layer !== first) return;
     const where = `${block.name}.rotation`;
     notes.push(...found.map((message) => ({ where, message })));
@@ -238,7 +246,8 @@ export class Rotator implements TransformRun {
       const { headDim } = attentionOf(blocks[group.first + i]);
       return this.backend.upload(data, [data.length / headDim, headDim]);
     });
-    this.group = { ...group, q, r2, notes: kept.facts.notes as string[] };
+    const { notes, concentrations = [], curve = [] } = kept.facts as unknown as GroupRotation;
+    this.group = { ...group, q, r2, notes, concentrations, curve };
   }
 
   private async *search(
@@ -256,14 +265,15 @@ export class Rotator implements TransformRun {
         optimiseRotation(backend, blocks, { ...this.options, seconds, keeper, signal, onProgress }),
       ({ q, r2 }: RotationOutcome) => dispose([q, ...r2]),
     );
-    const { q, r2, notes } = found;
-    this.group = { ...group, q, r2, notes };
+    const { q, r2, ...facts } = found;
+    const { notes, concentrations, curve } = facts;
+    this.group = { ...group, q, r2, notes, concentrations, curve };
     if (!journal.isLasting) return;
     const arrays = new Map<string, Float32Array>();
     for (const [i, tensor] of (q ? [q, ...r2] : r2).entries()) {
       arrays.set(String(i), (await backend.read(tensor)) as Float32Array);
     }
-    await journal.save(rotationPart(group), { facts: { notes }, arrays });
+    await journal.save(rotationPart(group), { facts, arrays });
     journal.drop([state]);
   }
 

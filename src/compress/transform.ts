@@ -12,6 +12,7 @@ import type { Budget } from "./budget.js";
 import type { Journal } from "./journal.js";
 import type { PrunedLayer } from "./layer.js";
 import type { Passes, Steps } from "./pass.js";
+import type { RotationFacts } from "./run-report.js";
 import type { LayerPlan, LayerReport } from "./solve.js";
 import type { Note, UnitWriter } from "./unit.js";
 
@@ -180,6 +181,8 @@ export interface BlockState {
   /** Other tensors that changed or came to the block. */
   readonly tensors: FinishedTensor[];
   readonly notes: Note[];
+  /** What searches for rotations told of it. */
+  readonly rotations: RotationFacts[];
   /** Whether errors are still to be measured, which needs the dense weights once more. */
   measures: boolean;
 }

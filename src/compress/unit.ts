@@ -2,6 +2,7 @@ import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
 import type { FinishedTensor, Layout, TensorEntry, WeightFacts } from "../layout.js";
 import type { Snapshot } from "../snapshot.js";
 import type { Journal } from "./journal.js";
+import type { BlockFacts } from "./run-report.js";
 import type { LayerReport } from "./solve.js";
 
 /** A sentence that a person should read, and what it is about. */
@@ -29,6 +30,8 @@ export interface Unit {
   readonly weights: Readonly<Record<string, WeightFacts>>;
   /** Keys of config.json that change. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** Of a block: what is known of it beside its layers. */
+  readonly facts?: BlockFacts | undefined;
   /** Other parts of the journal without which the unit cannot be used. */
   readonly needs: readonly string[];
 }
@@ -92,11 +95,12 @@ export class UnitWriter {
     this.parts.push(name);
   }
 
-  async finish(rest: Partial<Pick<Unit, "layers" | "notes" | "config" | "needs">>): Promise<Unit> {
+  async finish(rest: Partial<Omit<Unit, "tensors" | "weights">>): Promise<Unit> {
     await this.flush();
     const { tensors, weights } = this;
-    const { layers = [], notes = [], config = {}, needs = [] } = rest;
-    const unit = { tensors, weights, layers, notes, config, needs: [...needs, ...this.parts] };
+    const { layers = [], notes = [], config = {}, needs = [], facts } = rest;
+    const all = [...needs, ...this.parts];
+    const unit = { tensors, weights, layers, notes, config, facts, needs: all };
     await this.journal.put(this.name, { facts: { unit }, arrays: new Map() });
     return unit;
   }

@@ -53,6 +53,8 @@ export interface Score {
   readonly tokens: number;
   readonly windows: number;
   readonly window: number;
+  /** Of each window: the same mean over its own tokens. */
+  readonly windowNll: readonly number[];
   readonly against?: Comparison | undefined;
 }
 
@@ -60,6 +62,8 @@ export interface Score {
 export interface Scored {
   windows: number;
   total: number;
+  /** Of each window. */
+  readonly windowNll: number[];
   /** The same of the other model, its divergences, and tokens on which the two agree. */
   otherTotal: number;
   divergence: number;
@@ -67,7 +71,7 @@ export interface Scored {
 }
 
 export function noWindows(): Scored {
-  return { windows: 0, total: 0, otherTotal: 0, divergence: 0, agreed: 0 };
+  return { windows: 0, total: 0, windowNll: [], otherTotal: 0, divergence: 0, agreed: 0 };
 }
 
 type Scoring = Pick<RunningModel, "backend" | "decoder" | "spec">;
@@ -125,7 +129,7 @@ export async function* scoreWindows(
   const tokens = windows * (window - 1);
   const nll = scored.total / tokens;
   const perplexity = Math.exp(nll);
-  const shared = { perplexity, nll, tokens, windows, window };
+  const shared = { perplexity, nll, tokens, windows, window, windowNll: scored.windowNll };
   if (!against) return shared;
   const dense = Math.exp(scored.otherTotal / tokens);
   const comparison = {
@@ -248,12 +252,21 @@ class Scorer {
     );
     const run = () => first.pace(this.steps(tokens), signal);
     await rest.reduce((inner, decoder) => () => decoder.pace(waitFor(inner), signal), run)();
-    scored.total += await own.total();
-    if (!against || !other || !divergences) return;
-    scored.otherTotal += await other.total();
-    scored.divergence += sumOf((await model.backend.read(divergences)) as Float32Array);
-    const [mine, theirs] = await Promise.all([own.likeliest(), other.likeliest()]);
-    scored.agreed += mine.filter((token, i) => token === theirs[i]).length;
+    const lost = await own.total();
+    if (against && other && divergences) {
+      const [otherLost, apart, mine, theirs] = [
+        await other.total(),
+        sumOf((await model.backend.read(divergences)) as Float32Array),
+        await own.likeliest(),
+        await other.likeliest(),
+      ];
+      scored.otherTotal += otherLost;
+      scored.divergence += apart;
+      scored.agreed += mine.filter((token, i) => token === theirs[i]).length;
+    }
+    // All at once: a window whose reading fails on a GPU is scored again elsewhere.
+    scored.total += lost;
+    scored.windowNll.push(lost / (this.window - 1));
   }
 
   private *steps(tokens: Int32Array): Work {

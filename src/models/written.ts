@@ -7,8 +7,10 @@ import { modelSites, outerTensors } from "../model.js";
 import { VERSION } from "../version.js";
 import { embeddingName, headName, type StoredModel } from "./stored.js";
 
-/** Times and memory of the run, which differ from run to run. */
+/** Times and memory of the run, which differ from run to run, and what reports draw. */
 export const REPORT_FILE = "penjing-report.json";
+/** Of that file; raised where an older reader would misread it. */
+export const REPORT_VERSION = 2;
 
 /** The files beside the weights of an output folder. */
 export interface Beside {

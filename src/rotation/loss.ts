@@ -69,20 +69,38 @@ export interface StackedWeights {
   scaled(input: string): EntropyOptions;
 }
 
+/** What linears that read one input add to a loss. */
+export interface LossPart {
+  readonly sites: readonly Site[];
+  readonly loss: Promise<number>;
+  /** What it is a sum over: rows or columns, or weights. */
+  readonly count: number;
+}
+
+function rowsIn(sites: readonly Site[]): number {
+  return sites.reduce((sum, { shape }) => sum + shape[0], 0);
+}
+
 /** DenoiseRotator's: entropies in nats along each side of a weight that a rotation mixes. */
 export function entropies(
   { ops, at, scaled }: StackedWeights,
   groups: readonly InputGroup[],
-): Promise<number>[] {
-  return groups.flatMap(({ input, sites }) => {
+): LossPart[] {
+  return groups.flatMap(({ input, sites }): LossPart[] => {
     const [rows, columns] = isTransposed(sites[0])
       ? [ops.entropyColumns, ops.entropyRows]
       : [ops.entropyRows, ops.entropyColumns];
     const accumulate = turnsOf(sites[0]).reads !== undefined;
     const turned = sites.filter((site) => turnsOf(site).writes);
     return [
-      ...(accumulate ? [rows(...at(sites), scaled(input))] : []),
-      ...turned.map((site) => columns(...at([site]), { accumulate })),
+      ...(accumulate
+        ? [{ sites, loss: rows(...at(sites), scaled(input)), count: rowsIn(sites) }]
+        : []),
+      ...turned.map((site) => ({
+        sites: [site],
+        loss: columns(...at([site]), { accumulate }),
+        count: site.shape[1],
+      })),
     ];
   });
 }
@@ -92,10 +110,11 @@ export function removals(
   { ops, at, scaled }: StackedWeights,
   groups: readonly InputGroup[],
   patterns: RowPatterns,
-): Promise<number>[] {
+): LossPart[] {
   return groups.map(({ input, sites }) => {
     const removed = isTransposed(sites[0]) ? ops.removedColumns : ops.removedRows;
     const { n: keep, m: of } = patterns.get(input)!;
-    return removed(...at(sites), { ...scaled(input), keep, of });
+    const loss = removed(...at(sites), { ...scaled(input), keep, of });
+    return { sites, loss, count: rowsIn(sites) * sites[0].shape[1] };
   });
 }

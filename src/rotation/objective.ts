@@ -3,6 +3,7 @@ import { PenjingError } from "../errors.js";
 import { type AttentionSpec, attentionOf, type Site, sitesApart, streamWidth } from "../model.js";
 import {
   DEFAULT_PATTERN,
+  type Measured,
   type RotationLoss,
   type RotationPattern,
   type RotationProblem,
@@ -15,6 +16,7 @@ import {
   type InputGroup,
   inputGroups,
   isTransposed,
+  type LossPart,
   type RowPatterns,
   removals,
   rowPatterns,
@@ -80,6 +82,8 @@ export class BlockObjective {
   /** For "removed"; without them the loss is the entropy. */
   private readonly patterns: RowPatterns | undefined;
   readonly notes: string[] = [];
+  /** What `loss` found last, by input. */
+  measured: readonly Measured[] = [];
 
   private constructor(
     private readonly backend: Backend,
@@ -207,14 +211,25 @@ export class BlockObjective {
     else backend.copy(stack, product);
     this.turnHeads(r2);
     await paceSteps(this.scaleInputs(q, r2), signal);
-    const losses = this.losses();
+    const parts = this.losses();
     this.gradientOfHeads(r2, gradients.r2);
     if (gradients.q) {
       const options = { transposeA: true, accumulate };
       await paceSteps(gemmSteps(backend, stack, gradient, gradients.q, options), signal);
     }
     this.gradientOfScales(gradients);
-    return (await Promise.all(losses)).reduce((sum, part) => sum + part, 0);
+    const losses = await Promise.all(parts.map(({ loss }) => loss));
+    this.measured = this.groups.map(({ input, sites }) => {
+      let [sum, count] = [0, 0];
+      for (const [i, part] of parts.entries()) {
+        if (part.sites[0].input !== input) continue;
+        sum += losses[i];
+        count += part.count;
+      }
+      const linears = sites.map(({ name }) => name);
+      return { linears, loss: this.patterns ? "removed" : "entropy", value: sum / count };
+    });
+    return losses.reduce((sum, part) => sum + part, 0);
   }
 
   /** Calls `turn` for v's and o's heads: first row within `unturned`, and its key-value head. */
@@ -283,7 +298,7 @@ export class BlockObjective {
   }
 
   /** Fills the gradient by the turned weights and by the inputs' scales; the parts of the loss. */
-  private losses(): Promise<number>[] {
+  private losses(): LossPart[] {
     const stacked: StackedWeights = {
       ops: this.backend.ops,
       at: (sites) => [this.part(this.product, sites), this.part(this.gradient, sites)],

@@ -2,9 +2,9 @@ import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { attentionOf, streamWidth } from "../model.js";
 import type {
+  Concentration,
   HeadShape,
-  Parametrisation,
-  RotationLoss,
+  Measured,
   RotationOptions,
   RotationOutcome,
   RotationProblem,
@@ -15,48 +15,15 @@ import type { Tensor } from "../tensor.js";
 import { BlockObjective } from "./objective.js";
 import { checkBlockSize, type ResolvedRotation, resolveRotation } from "./options.js";
 import { orthonormalise } from "./orthonormalise.js";
-import { type OrthogonalParameter, QrParameter, RiemannianParameter } from "./parameter.js";
+import type { OrthogonalParameter } from "./parameter.js";
+import { WAYS } from "./ways.js";
 
 /** The gradient's norm is clipped to this, as published. */
 const CLIP = 1;
-/** Steps over which the learning rate rises. */
-const WARM_UP = 4;
 /** Steps in a row above the first loss after which the search begins anew with shorter ones. */
 const PATIENCE = 10;
 /** How often it does before it is given up. */
 const MOST_HALVINGS = 4;
-
-/** How each parametrisation steps; figures in test/bench/rotation.ts. */
-const WAYS: Readonly<
-  Record<
-    Parametrisation,
-    {
-      /** Default for a Q of which `n` columns mix. */
-      readonly learningRate: (n: number, loss: RotationLoss) => number;
-      /** Factor on the learning rate of a step, from 1, when a share in [0, 1) of the work is done. */
-      readonly schedule: (step: number, done: number) => number;
-      readonly create: (
-        backend: Backend,
-        value: Tensor,
-        signal: AbortSignal | undefined,
-      ) => OrthogonalParameter;
-    }
-  >
-> = {
-  riemannian: {
-    // A step of Adam turns by about its length times sqrt(n), so this keeps the angle. What a
-    // pattern removes has many more local minima than the entropy, and long steps pass over them.
-    learningRate: (n, loss) => (loss === "removed" ? 1.6 : 0.4) / Math.sqrt(n),
-    // Adam's first steps are as long for noise as for what matters, so they start small.
-    schedule: (step, done) => (Math.min(1, step / WARM_UP) * (1 + Math.cos(Math.PI * done))) / 2,
-    create: (...args) => new RiemannianParameter(...args),
-  },
-  qr: {
-    learningRate: () => 0.01,
-    schedule: () => 1,
-    create: (...args) => new QrParameter(...args),
-  },
-};
 
 /** Of a block-diagonal [n, n]: u8, 1 where both indices are in one stretch of `size`. */
 function blockMask(n: number, size: number): Uint8Array {
@@ -101,6 +68,10 @@ class Search {
   private halvings = 0;
   private hidden = 0;
   private stream: Stream | undefined;
+  /** What the last loss was made of, the first, and the smallest; by block. */
+  private latest: (readonly Measured[])[] = [];
+  private first: typeof this.latest = [];
+  private best: typeof this.latest = [];
 
   constructor(
     private readonly backend: Backend,
@@ -182,6 +153,7 @@ class Search {
   /** The loss over all blocks; fills every gradient. */
   private async evaluate(): Promise<number> {
     let loss = 0;
+    this.latest = [];
     for (const [i, { r2, gradient, acquire, release }] of this.members.entries()) {
       await pause(this.options.signal);
       const objective = await acquire();
@@ -189,6 +161,7 @@ class Search {
       const turns = { q: this.stream?.q, r2 };
       const gradients = { q: this.stream?.gradient, r2: gradient };
       loss += await objective.loss(turns, gradients, i > 0, this.options.signal);
+      this.latest.push(objective.measured);
       release(objective);
     }
     return loss;
@@ -230,6 +203,7 @@ class Search {
     if (stream) this.backend.copy(stream.q, stream.bestQ);
     for (const { r2, bestR2 } of this.members) this.backend.copy(r2, bestR2);
     this.bestStep = this.curve.length - 1;
+    this.best = this.latest;
   }
 
   /** Whether the latest losses are all above the first. */
@@ -261,6 +235,7 @@ class Search {
     for (let step = await this.resume(); ; step++) {
       const loss = await this.evaluate();
       curve.push(loss);
+      if (step === 0) this.first = this.latest;
       if (step === 0 || loss < curve[this.bestStep]) this.keep();
       const spent = (performance.now() - started) / 1000 / seconds;
       const done = steps === 0 ? 1 : Math.max(step / steps, spent);
@@ -307,8 +282,8 @@ class Search {
     for (const [name, tensor] of this.state()) {
       arrays.set(name, (await this.backend.read(tensor)) as Float32Array);
     }
-    const { curve, bestStep, begun, halvings } = this;
-    await keeper.save({ facts: { step, curve, bestStep, begun, halvings }, arrays });
+    const { curve, bestStep, begun, halvings, first, best } = this;
+    await keeper.save({ facts: { step, curve, bestStep, begun, halvings, first, best }, arrays });
   }
 
   /** Takes up a state that was kept; the step to go on with. */
@@ -318,15 +293,17 @@ class Search {
     for (const [name, tensor] of this.state()) {
       this.backend.write(tensor, kept.arrays.get(name) as Float32Array);
     }
-    const { step, curve, bestStep, begun, halvings } = kept.facts as {
+    const { step, curve, ...rest } = kept.facts as {
       step: number;
       curve: number[];
       bestStep: number;
       begun: number;
       halvings: number;
+      first: (readonly Measured[])[];
+      best: (readonly Measured[])[];
     };
     this.curve.push(...curve);
-    Object.assign(this, { bestStep, begun, halvings });
+    Object.assign(this, rest);
     return step;
   }
 
@@ -353,8 +330,17 @@ class Search {
       curve,
       loss: curve[bestStep],
       bestStep,
+      concentrations: this.concentrations(),
       notes: [...this.notes],
     };
+  }
+
+  private concentrations(): Concentration[] {
+    return this.first.flatMap((parts, block) =>
+      parts.map(({ value: before, ...part }, i) => {
+        return { block, ...part, before, after: this.best[block][i].value };
+      }),
+    );
   }
 
   dispose(): void {

@@ -244,7 +244,7 @@ test("eval prints the figures, --json all of them", async () => {
   const score = JSON.parse((await penjing([...args, "--json"])).stdout);
   assert.equal(Object.keys(score).sort(), [
     ...["backend", "bitsPerWeight", "model", "nll", "perplexity", "seconds", "served"],
-    ...["text", "textSha256", "tokens", "unknownTokens", "window", "windows"],
+    ...["text", "textSha256", "tokens", "unknownTokens", "window", "windowNll", "windows"],
   ]);
   assert.equal(score.bitsPerWeight, { whole: 16 });
   assert.is(score.tokens, score.windows * 63);

@@ -9,6 +9,7 @@ import { optimiseRotation } from "../../src/rotation/optimise.js";
 import { foldedModel } from "../rotation/blocks.js";
 import { repositoryRoot } from "../shared.js";
 import { drawPage } from "./page-picture.js";
+import { drawReport } from "./report-picture.js";
 import { svgOf } from "./svg.js";
 
 const FOLDER = join(repositoryRoot, "docs", "pictures");
@@ -134,3 +135,5 @@ mkdirSync(FOLDER, { recursive: true });
 await draw("rotation.svg", await rotationSpec());
 await drawPage(join(FOLDER, "page.png"));
 console.log("docs/pictures/page.png");
+await drawReport(join(FOLDER, "report.png"));
+console.log("docs/pictures/report.png");

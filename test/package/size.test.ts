@@ -90,6 +90,7 @@ test("the portable core with its WASM is small", () => {
   const quantized = zipped(textOf(more("quantized")));
   const hub = zipped(readFileSync(build("portable/hub.js")));
   const parquet = zipped(readFileSync(build("portable/parquet.js")));
+  const reports = zipped(readFileSync(build("portable/reporter.js")));
   told.set("portable core", core).set("kernels with relaxed SIMD", relaxed);
   told.set("what only `compress`", compressor).set("what only texts", tokenizer);
   told.set("what only chat templates", jinja);
@@ -97,6 +98,7 @@ test("the portable core with its WASM is small", () => {
   told.set("what only importance matrices", matrix);
   told.set("what only quantized", quantized);
   told.set("what only models on a hub", hub).set("what only Parquet", parquet);
+  told.set("what only reports", reports);
   told.set("workerd.js", module).set("kernels.wasm", wasm);
   note(
     `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
@@ -106,7 +108,7 @@ test("the portable core with its WASM is small", () => {
       `what only chat templates need: ${jinja}; what only GGUF files need: ${gguf}, and what writing them: ${writer}; ` +
       `what only importance matrices need: ${matrix}; ` +
       `what only quantized checkpoints need: ${quantized}; what only Parquet needs: ${parquet}; ` +
-      `what only models on a hub: ${hub}; ` +
+      `what only models on a hub: ${hub}; what only reports: ${reports}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
   );
   assert.ok(core <= MOST_CORE, `${core} bytes gzipped are more than ${MOST_CORE}`);
@@ -131,7 +133,9 @@ test("the portable bundle imports nothing but its own files, and names no module
   const backends = ["./kernels-relaxed.js", "./kernels.js", "./reference.js", "./webgpu.js"];
   const matrix = "./importance-matrix.js";
   const tasks = "./evaluator.js";
-  const work = ["./compressor.js", "./exporter.js", matrix, "./linear.js", "./recipe.js", tasks];
+  const report = "./reporter.js";
+  const steps = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
+  const work = [...steps, matrix, report, tasks];
   const folders = [
     "./gguf.js",
     "./grid-rows.js",
@@ -187,12 +191,21 @@ test("the library needs few packages; the others are the command line's", () => 
     (name) => !/^(\.|node:|webgpu$)/.test(name),
   );
   const parquet = ["hyparquet", "hyparquet-compressors"];
-  const known = ["@huggingface/jinja", ...parquet, "p-limit", "p-retry", "picomatch"];
+  const drawing = ["d3-array", "d3-format", "d3-scale", "d3-shape"];
+  const known = ["@huggingface/jinja", ...drawing, ...parquet, "p-limit", "p-retry", "picomatch"];
   assert.equal(own.sort(), known);
   const inlined = readFileSync(build("portable/licences.txt"), "utf8");
   const names = [...inlined.matchAll(/^(\S+) \d+\.\d+\.\d+$/gm)].map(([, name]) => name);
   // With those that these bring.
-  const theirs = ["fzstd", "hysnappy", "is-network-error", "yocto-queue"];
+  const theirs = [
+    "d3-color",
+    "d3-interpolate",
+    "d3-path",
+    "fzstd",
+    "hysnappy",
+    "is-network-error",
+    "yocto-queue",
+  ];
   assert.equal(names, [...known, ...theirs].sort());
 });
 

@@ -1,0 +1,41 @@
+/** What a program runs on, as far as it tells. */
+export interface System {
+  /** Such as "Node.js 22.14.0" or a browser's name for itself. */
+  readonly runtime: string;
+  /** Such as "linux x64". */
+  readonly os: string;
+  /** Cores that it may use; absent where it does not tell. */
+  readonly cores?: number | undefined;
+}
+
+/** Globals of some runtimes, none of which all have. */
+interface Globals {
+  readonly process?: {
+    readonly platform?: string;
+    readonly arch?: string;
+    readonly versions?: Readonly<Record<string, string | undefined>>;
+  };
+  readonly navigator?: {
+    readonly userAgent?: string;
+    readonly platform?: string;
+    readonly hardwareConcurrency?: number;
+  };
+}
+
+export function describeSystem(): System {
+  const { process, navigator } = globalThis as Globals;
+  const { deno, bun, node } = process?.versions ?? {};
+  const own = [
+    ["Deno", deno],
+    ["Bun", bun],
+    ["Node.js", node],
+  ].find(([, version]) => version !== undefined);
+  const cores = navigator?.hardwareConcurrency;
+  return {
+    runtime: own?.join(" ") ?? navigator?.userAgent ?? "unknown",
+    os: process?.platform
+      ? [process.platform, process.arch].join(" ").trim()
+      : (navigator?.platform ?? "unknown"),
+    ...(cores !== undefined && { cores }),
+  };
+}

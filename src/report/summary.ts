@@ -1,0 +1,73 @@
+import { sum } from "d3-array";
+import {
+  bytesText,
+  decimal,
+  percentText,
+  perplexityText,
+  secondsText,
+  significant,
+} from "./numbers.js";
+import type { Result } from "./result.js";
+import { NONE, type Table } from "./table.js";
+
+/** Mean bits of the weights that were quantized. */
+function bitsOf({ layers }: Result): string {
+  const own = layers.filter(
+    ({ bitsPerWeight, bytesAfter }) => bitsPerWeight !== undefined && bytesAfter !== undefined,
+  );
+  const bits = sum(own, ({ bytesAfter }) => 8 * bytesAfter!);
+  const weights = sum(own, ({ bytesAfter, bitsPerWeight }) => (8 * bytesAfter!) / bitsPerWeight!);
+  return weights > 0 ? decimal(bits / weights) : NONE;
+}
+
+/** What is told of each result, in order. */
+const ROWS: readonly (readonly [name: string, text: (result: Result) => string])[] = [
+  [
+    "model",
+    ({ model }) =>
+      `${model.family}, ${model.layers} blocks, ${model.hiddenSize} wide, ${model.vocabSize} tokens`,
+  ],
+  ["done", ({ steps }) => steps.join("; ")],
+  ["layout", ({ layout }) => layout],
+  ["layers", ({ layers }) => String(layers.length)],
+  ["weights removed (%)", ({ totals }) => percentText(totals.removed)],
+  ["bits a quantized weight", bitsOf],
+  ["bytes before", ({ totals }) => bytesText(totals.bytesBefore)],
+  ["bytes after", ({ totals }) => bytesText(totals.bytesAfter)],
+  [
+    "perplexity before",
+    ({ evaluation }) => (evaluation ? perplexityText(evaluation.before.perplexity) : NONE),
+  ],
+  [
+    "perplexity after",
+    ({ evaluation }) => (evaluation ? perplexityText(evaluation.after.perplexity) : NONE),
+  ],
+  [
+    "KL (nats a token)",
+    ({ evaluation }) =>
+      evaluation?.after.against ? significant(evaluation.after.against.kl) : NONE,
+  ],
+  [
+    "same likeliest token (%)",
+    ({ evaluation }) =>
+      evaluation?.after.against ? percentText(evaluation.after.against.agreement) : NONE,
+  ],
+  ["time (s)", ({ seconds }) => secondsText(seconds)],
+  ["most bytes of tensors", ({ peakTensorBytes }) => bytesText(peakTensorBytes)],
+  [
+    "computed on",
+    ({ run }) =>
+      [run.backend, ...(run.how === undefined ? [] : [run.how.replace(/ \(.*\)$/, "")])].join(": "),
+  ],
+  ["in", ({ run }) => `${run.runtime}, ${run.os}`],
+];
+
+/** The results side by side. */
+export function summaryTable(results: readonly Result[]): Table {
+  return {
+    columns: ["what", ...results.map(({ name }) => name)],
+    rows: ROWS.map(([name, text]) => [name, ...results.map(text)]).filter(([, ...texts]) =>
+      texts.some((text) => text !== NONE),
+    ),
+  };
+}
