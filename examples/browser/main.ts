@@ -146,6 +146,7 @@ async function start(): Promise<void> {
       running = caller.call("compress", settings, (happened) => results.hear(happened));
       try {
         results.finish(await running.result);
+        await results.draw(caller.call("report", undefined).result);
       } finally {
         running = undefined;
         setBusy(false);
@@ -158,8 +159,8 @@ async function start(): Promise<void> {
     running?.cancel();
   };
 
-  const downloads = [button("download"), button("download-gguf")];
-  const download = (call: "pack" | "gguf") =>
+  const downloads = [button("download"), button("download-gguf"), button("download-report")];
+  const download = (call: "pack" | "gguf" | "report") =>
     void attempt(async () => {
       for (const one of downloads) one.disabled = true;
       isPacking = true;
@@ -184,6 +185,7 @@ async function start(): Promise<void> {
     });
   button("download").onclick = () => download("pack");
   button("download-gguf").onclick = () => download("gguf");
+  button("download-report").onclick = () => download("report");
   document.documentElement.dataset.ready = "true";
 }
 

@@ -133,6 +133,7 @@ export interface Calls {
   };
   pack: { args: undefined; event: number; result: Packed };
   gguf: { args: undefined; event: number; result: Packed };
+  report: { args: undefined; event: never; result: Packed };
 }
 
 export type CallName = keyof Calls;

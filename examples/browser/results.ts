@@ -1,7 +1,7 @@
 /** How far the work is, and what came of it. */
 import { adviceFor } from "./advice.js";
 import { byId, duration, make, plural, say, show, size } from "./elements.js";
-import type { Outcome, Settings, Stage, WorkEvent } from "./messages.js";
+import type { Outcome, Packed, Settings, Stage, WorkEvent } from "./messages.js";
 import { onPage } from "./names.js";
 import { BITS } from "./sparsities.js";
 
@@ -40,6 +40,7 @@ export class Results {
     this.setProgress(0);
     show("work");
     show("result", false);
+    show("report-figures", false);
     show("chat", false);
   }
 
@@ -122,6 +123,14 @@ export class Results {
     show("result");
     show("chat");
     byId("result-title").focus();
+  }
+
+  /** Shows the report, which is a page of its own. */
+  async draw(report: Promise<Packed>): Promise<void> {
+    const { blob } = await report;
+    const frame = byId<HTMLIFrameElement>("report");
+    frame.srcdoc = await blob.text();
+    show("report-figures");
   }
 
   private showPerplexity(outcome: Outcome): void {

@@ -19,11 +19,13 @@ import {
   openModel,
   PenjingError,
   type Perplexity,
+  report,
   type SparsityText,
   type TokenizeEvent,
   VERSION,
 } from "penjing";
 import { backendOf, explainFailure, wasmBecause, whereItRan, whyNotGpu } from "./compute.js";
+import { withEvaluation } from "./evaluated.js";
 import type { Calls, ComputeChoice, MethodChoice, Settings, Stage, WorkEvent } from "./messages.js";
 import { BITS, SPARSITIES } from "./sparsities.js";
 import { openStorage, type Storage } from "./storage.js";
@@ -187,7 +189,7 @@ export class Workbench {
       } finally {
         await compressed.close();
       }
-      this.result = folder;
+      this.result = before && after ? await withEvaluation(folder, before, after) : folder;
       return {
         totals: pruned.result.totals,
         layers: pruned.result.layers.length,
@@ -306,6 +308,13 @@ export class Workbench {
     } finally {
       await model.close();
     }
+  }
+
+  /** Draws what was done as one page. */
+  async report(): Promise<Calls["report"]["result"]> {
+    const folder = this.made();
+    const { html } = await report({ folders: [folder] });
+    return { blob: new Blob([html], { type: "text/html" }), name: `${folder.path}-report.html` };
   }
 
   /** Packs the compressed folder into one zip file, a piece at a time. */

@@ -5,7 +5,7 @@ import { unzipSync } from "fflate";
 import type { Browser } from "playwright-core";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { compress, evaluatePerplexity, generate, inspect } from "../../src/index.js";
+import { compress, evaluatePerplexity, generate, inspect, report } from "../../src/index.js";
 import { findChromium, launch, NO_CHROMIUM } from "../runtimes/chromium.js";
 import { note, skipUnless } from "../shared.js";
 import {
@@ -156,6 +156,21 @@ browserTest("a dropped folder is compressed, measured, told from and downloaded"
   const { layout } = await inspect(join(folder, top)).result();
   assert.is(layout, "two-four");
   assert.is((await measure(join(folder, top))).perplexity, after.perplexity);
+
+  // The figures are those of the report that the command makes of what was downloaded.
+  await page.locator("#report-figures summary").click();
+  const frame = page.frameLocator("#report");
+  assert.is(await frame.locator("h1").textContent(), `Compression report: ${top}`);
+  assert.is(await frame.locator("section svg, figure svg").first().isVisible(), true);
+  const [made] = await Promise.all([
+    page.waitForEvent("download"),
+    page.locator("#download-report").click(),
+  ]);
+  assert.is(made.suggestedFilename(), `${top}-report.html`);
+  await made.saveAs(join(folder, "report.html"));
+  const { html } = await report({ folders: [join(folder, top)] });
+  assert.is(readFileSync(join(folder, "report.html"), "utf8"), html);
+  assert.match(html, after.perplexity.toFixed(3));
   assert.equal(faults, []);
   await page.context().close();
 });
