@@ -29,6 +29,10 @@ import { taskFiles } from "./rows.js";
 const test = suite("evaluate tasks");
 const MODEL = join(repositoryRoot, "examples", "stories-1m");
 const data = memoryFolder(taskFiles());
+
+/** Rows of each task that lm-evaluation-harness answered with the real model, and how many are looked at. */
+const ALL_ROWS = 200;
+const ROWS = Math.min(ALL_ROWS, Number(process.env.PENJING_TASK_ROWS ?? 3));
 const run = (options: Partial<EvaluateTasksOptions> = {}) =>
   evaluateTasks({ model: MODEL, data, backend: "wasm", ...options });
 
@@ -333,7 +337,7 @@ yardstickTest(test, "on HellaSwag fewer than half of the tokens go through the m
 
 yardstickTest(test, "on a real model the sums are those of lm-evaluation-harness", async () => {
   const golden = JSON.parse(readFileSync(sharedPath("golden", "smollm2", "zeroshot.json"), "utf8"));
-  const limit = 3;
+  const limit = ROWS;
   const { tasks, tokens, tokensAlone } = await run({
     ...{ model: yardstickPath("smollm2"), data: sharedPath("data", "zeroshot"), limit },
     simd: "baseline",
@@ -351,6 +355,13 @@ yardstickTest(test, "on a real model the sums are those of lm-evaluation-harness
     `log-likelihoods within ${worst.toExponential(1)} of lm-eval's; ${((100 * tokens) / tokensAlone).toFixed(0)}% of the tokens`,
   );
   assert.ok(worst < 1e-3, `${worst}`);
+  if (limit < ALL_ROWS) return;
+  for (const { task, accuracies } of tasks) {
+    const { acc, acc_norm } = golden.results[task] as Record<string, number>;
+    assert.is(accuracies.acc!.value, acc, task);
+    assert.is(accuracies.acc_norm?.value, acc_norm, task);
+  }
+  note("acc and acc_norm of all rows are equal");
 });
 
 test.run();
