@@ -14,6 +14,7 @@ import { PenjingError } from "../errors.js";
 import { errorCode, fileError, partNames } from "../platform/file-errors.js";
 import { openFolder } from "../platform/files.js";
 import { HeldError, type Lock, lockFolder } from "../platform/lock.js";
+import { makeFolders } from "../platform/make-folders.js";
 import { loadFiles, loadPaths } from "../platform/node-modules.js";
 import { quote } from "../quote.js";
 import { settlesWithin, sleep } from "../run.js";
@@ -77,10 +78,9 @@ export class Cache {
    * @throws the signal's reason when it was aborted
    */
   async lock(signal: AbortSignal, tell: (note: string) => void): Promise<Lock> {
-    const { mkdir } = await loadFiles();
     try {
-      await mkdir(this.join(this.folder, "blobs"), { recursive: true });
-      await mkdir(this.locks, { recursive: true });
+      await makeFolders(this.join(this.folder, "blobs"));
+      await makeFolders(this.locks);
     } catch (error) {
       throw fileError(this.folder, "making the cache", error);
     }
@@ -129,12 +129,12 @@ export class Cache {
 
   /** Puts a file, which lies whole at `blob`, into a snapshot. */
   async place(commit: string, { path, tag }: RepositoryFile, makeLink?: MakeLink): Promise<void> {
-    const { copyFile, mkdir, rename, rm, symlink } = await loadFiles();
+    const { copyFile, rename, rm, symlink } = await loadFiles();
     const { dirname, relative } = await loadPaths();
     const at = this.join(this.snapshot(commit), ...path.split("/"));
     const blob = this.blob(tag);
     try {
-      await mkdir(dirname(at), { recursive: true });
+      await makeFolders(dirname(at));
       await rm(at, { force: true });
       try {
         await (makeLink ?? symlink)(relative(dirname(at), blob), at);
@@ -152,10 +152,10 @@ export class Cache {
   /** Notes where a revision is. */
   async setRevision(revision: string, commit: string): Promise<void> {
     if (revision === commit) return;
-    const { mkdir, writeFile } = await loadFiles();
+    const { writeFile } = await loadFiles();
     const path = this.refs(revision);
     try {
-      await mkdir((await loadPaths()).dirname(path), { recursive: true });
+      await makeFolders((await loadPaths()).dirname(path));
       await writeFile(path, commit);
     } catch (error) {
       throw fileError(path, "writing", error);

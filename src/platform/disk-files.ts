@@ -12,6 +12,7 @@ import {
 import { openSinks } from "./disk-sinks.js";
 import { openDiskWork } from "./disk-work.js";
 import { checkFileName, fileError } from "./file-errors.js";
+import { makeFolders } from "./make-folders.js";
 import { loadFiles, loadPaths } from "./node-modules.js";
 
 /** In the folder of what is unfinished. */
@@ -55,7 +56,7 @@ export async function openDiskFiles(
   const folder = dirname(target);
   const unchanged = `nothing was written at ${target}`;
   try {
-    await fs.mkdir(folder, { recursive: true });
+    await makeFolders(folder);
   } catch (error) {
     throw fileError(target, "creating the output folder", error, unchanged);
   }

@@ -2,6 +2,7 @@ import { PenjingError } from "../errors.js";
 import { openSinks } from "./disk-sinks.js";
 import { openDiskWork } from "./disk-work.js";
 import { checkFileName, errorCode, fileError } from "./file-errors.js";
+import { makeFolders } from "./make-folders.js";
 import { loadFiles, loadPaths, loadSystem } from "./node-modules.js";
 import type { ByteSink, OutputFolder, OutputFolderOptions } from "./output-files.js";
 import type { WorkFolder } from "./work-folder.js";
@@ -139,7 +140,7 @@ export async function openDiskOutput(
   const partial = await partialPath(target);
   const unchanged = `nothing was written at ${target}`;
   try {
-    await fs.mkdir(dirname(target), { recursive: true });
+    await makeFolders(dirname(target));
   } catch (error) {
     throw fileError(target, "creating the output folder", error, unchanged);
   }

@@ -1,6 +1,7 @@
 /** Files being written to a folder on disk. */
 import { PenjingError } from "../errors.js";
 import { fileError } from "./file-errors.js";
+import { makeFolders } from "./make-folders.js";
 import { loadFiles, loadPaths } from "./node-modules.js";
 import type { ByteSink } from "./output-files.js";
 
@@ -40,7 +41,7 @@ export async function openSinks(
       let handle: Awaited<ReturnType<typeof fs.open>>;
       try {
         if (dirname(file) !== folder) {
-          await fs.mkdir(dirname(file), { recursive: true });
+          await makeFolders(dirname(file));
           folders.add(dirname(file));
         }
         handle = await fs.open(file, "wx");

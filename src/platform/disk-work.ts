@@ -1,6 +1,7 @@
 import { PenjingError } from "../errors.js";
 import { checkFileName, errorCode, fileError } from "./file-errors.js";
 import { LOCK, type Lock, lockFolder } from "./lock.js";
+import { makeFolders } from "./make-folders.js";
 import { loadFiles, loadPaths } from "./node-modules.js";
 import type { WorkFolder } from "./work-folder.js";
 
@@ -17,7 +18,7 @@ async function enter(folder: string): Promise<Lock | undefined> {
   const fs = await loadFiles();
   const { join } = await loadPaths();
   try {
-    await fs.mkdir(folder, { recursive: true });
+    await makeFolders(folder);
     const names = (await fs.readdir(folder)).filter((name) => !name.startsWith(LOCK));
     if (names.length > 0 && !names.includes(MARKER)) {
       throw new PenjingError(

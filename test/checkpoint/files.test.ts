@@ -1,4 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import * as fs from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -209,6 +210,12 @@ test("a file or a link at the output path", async ({ dir }) => {
   await fs.writeFile(join(dir, "file"), "x");
   await refused(() => createOutputFolder(join(dir, "file")), /a file of this name exists/);
   await refused(() => createOutputFolder(join(dir, "file", "out")), /ENOTDIR.*file where a folder/);
+  // Node's own mkdir with `recursive` does not end there.
+  if (existsSync("/proc/self")) {
+    const inProc =
+      /creating the output folder failed \(ENOTSUP\): the file system there makes no folders/;
+    await refused(() => createOutputFolder("/proc/nowhere/out"), inProc);
+  }
   await fs.mkdir(join(dir, "real"));
   await fs.writeFile(join(dir, "real", "old"), "x");
   await fs.symlink("real", join(dir, "link"));
