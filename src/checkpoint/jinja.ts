@@ -246,12 +246,16 @@ export function compileTemplate(
 ): Render {
   const program = read(text, where, words);
   return (variables, at = where) => {
-    const environment = new Environment();
-    for (const [name, value] of Object.entries({ ...GLOBALS, ...variables })) {
-      environment.set(name, value);
-    }
     let made: string;
     try {
+      const globals = new Environment();
+      for (const [name, value] of Object.entries(GLOBALS)) globals.set(name, value);
+      // In a scope of their own, in which they may have the name of anything.
+      const environment = new Environment(globals);
+      for (const [name, value] of Object.entries(variables)) {
+        environment.variables.delete(name);
+        environment.set(name, value);
+      }
       made = String(new Bounded(environment, words.isStrict).run(program).value);
     } catch (error) {
       throw explain(at, error as Error, words);

@@ -170,10 +170,10 @@ async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Pr
       }
     });
   } catch (error) {
-    const isKept = await results?.hasAnswers();
-    await results?.leave();
-    if (!isKept) throw error;
+    if (!results?.hasAnswers) throw error;
     throw new EndedEarly(error, "the answers so far are kept, and the same command goes on there");
+  } finally {
+    await results?.leave();
   }
 }
 
@@ -229,7 +229,10 @@ const OF_TASKS = ["data", "limit"] as const;
 function refuseMixed(flags: EvaluateFlags): void {
   const { text, tasks, data } = flags;
   if (text === undefined && tasks === undefined) {
-    throw new PenjingError("eval", "there is nothing to score; give --text, --tasks or both.");
+    throw new PenjingError(
+      "penjing eval",
+      "there is nothing to score; give --text, --tasks or both.",
+    );
   }
   const of = [
     ["--text", text, OF_TEXTS],

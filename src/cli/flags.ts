@@ -12,6 +12,7 @@ const flags = new Map([
   ["shardBytes", "--shard-size"],
   ["plugins", "--plugin"],
   ["cacheDir", "--cache"],
+  ["files", "--data"],
 ]);
 
 /** Learns which options the commands have flags for. */

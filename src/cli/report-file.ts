@@ -2,6 +2,7 @@ import { rename, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { parseJson } from "../checkpoint/json.js";
 import type { EvaluationReport, ScoreReport } from "../compress/run-report.js";
+import { PenjingError } from "../errors.js";
 import type { Perplexity } from "../evaluate.js";
 import { REPORT_FILE } from "../models/written.js";
 import { openDiskFiles } from "../platform/disk.js";
@@ -25,6 +26,12 @@ export interface PageOptions {
  * @throws PenjingError when it cannot
  */
 export async function checkPage(path: string, options: PageOptions): Promise<void> {
+  if (path.trim() === "")
+    throw new PenjingError("report", "its name is empty; give a file's name.");
+  // What else stands there, such as a model's config.json, is nothing that a page replaces.
+  if (!/\.html?$/i.test(path)) {
+    throw new PenjingError(path, "a report is a web page; give a name that ends in .html.");
+  }
   const output = await openDiskFiles(path, options);
   await output.discard();
 }

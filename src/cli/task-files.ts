@@ -60,7 +60,7 @@ async function readDefinition(
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
     throw new PenjingError(
       path,
-      "it must hold the keys of a task, such as `task`, `data` and `context`; write those.",
+      "it must hold the keys of a task, such as task, data and context; write those.",
     );
   }
   const { data } = parsed as Partial<TaskDefinition>;

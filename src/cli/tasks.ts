@@ -88,7 +88,7 @@ export function tasksJson(
     limit,
     against,
   }: { readonly limit?: number | undefined; readonly against?: string | undefined },
-  { tasks, mean, meanAgainst, seconds, backend, tokens, tokensAlone, known }: TaskScores,
+  { tasks, mean, meanAgainst, seconds, backend, served, tokens, tokensAlone, known }: TaskScores,
 ) {
   const by = <Value>(value: (one: TaskScore) => Value) =>
     Object.fromEntries(tasks.map((one) => [one.task, value(one)]));
@@ -118,7 +118,7 @@ export function tasksJson(
         }),
       },
     }),
-    ...{ tokens, tokensAlone, known, backend, seconds },
+    ...{ tokens, tokensAlone, known, backend, served, seconds },
   };
 }
 

@@ -1,4 +1,4 @@
-import { ANY, type Arguments, checkArguments, required } from "../arguments.js";
+import { ANY, type Arguments, checkArguments, FOLDER, required } from "../arguments.js";
 import { PenjingError } from "../errors.js";
 import { VERSION } from "../version.js";
 import type { Figure } from "./figure.js";
@@ -17,7 +17,10 @@ import type { Result } from "./result.js";
 import { summaryTable } from "./summary.js";
 
 const ARGUMENTS: Arguments<ReportOptions> = {
-  folders: required({ what: "a list of folders", fits: Array.isArray }),
+  folders: required({
+    what: "a list of folders: paths, or open ones",
+    fits: (value) => Array.isArray(value) && value.every(FOLDER.fits),
+  }),
   points: ANY,
 };
 

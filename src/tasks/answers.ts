@@ -77,7 +77,7 @@ export async function* answerAll(
         for (const [choice, request] of choices.entries()) {
           if (found[item][choice]) continue;
           const key = await keyOf?.(request);
-          found[item][choice] = key === undefined ? undefined : store?.get(key);
+          found[item][choice] = key === undefined ? undefined : await known(store!, key);
           if (found[item][choice]) answers.known++;
           else waiting.push({ ...request, item, choice, key });
         }
@@ -111,6 +111,20 @@ async function keys(model: RunningModel) {
   const subject = await sha256(`${await model.identity()} ${name} ${arithmetic}`);
   return async ({ ids, first }: ChoiceRequest) =>
     `${subject.slice(0, 16)}/${(await sha256(`${first}:${ids}`)).slice(0, 32)}`;
+}
+
+/** @throws PenjingError when the store gives what is no answer */
+async function known(store: AnswerStore, key: string): Promise<Likelihood | undefined> {
+  const found: unknown = (await store.get(key)) ?? undefined;
+  if (found === undefined) return undefined;
+  const { sum, isGreedy } = found as Partial<Likelihood>;
+  if (typeof sum === "number" && Number.isFinite(sum) && typeof isGreedy === "boolean") {
+    return { sum, isGreedy };
+  }
+  throw new PenjingError(
+    "answers",
+    `what is kept of ${key} is no { sum, isGreedy }; give the store of an earlier run, or an empty one.`,
+  );
 }
 
 /** @throws PenjingError when a sum is no number */

@@ -3,6 +3,7 @@
  * PIQA (arXiv 1911.11641), ARC (arXiv 1803.05457), HellaSwag (arXiv 1905.07830), WinoGrande (arXiv
  * 1907.10641).
  */
+import { PenjingError } from "../errors.js";
 import { itemOf, objectIn, refuseCell, textIn, textsIn } from "./cells.js";
 import type { KnownTask } from "./task.js";
 
@@ -18,6 +19,12 @@ const piqa: KnownTask = {
     const context = `Question: ${textIn(row, "goal")}\nAnswer:`;
     const choices = ["sol1", "sol2"].map((name) => ({ context, continuation: textIn(row, name) }));
     const own = row.cells.label ?? label;
+    if (own === undefined) {
+      throw new PenjingError(
+        row.where,
+        "it has no label, and PIQA's labels are in a file of their own; give the folder that has both, and not one file.",
+      );
+    }
     return itemOf(row, "label", own, { choices, gold: place(own) });
   },
 };

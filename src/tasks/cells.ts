@@ -19,6 +19,14 @@ export function refuseCell(
   );
 }
 
+/** @throws PenjingError */
+export function refuseLoneChoice({ where }: DatasetRow): never {
+  throw new PenjingError(
+    where,
+    "it has one choice, and there is none to be made; leave the row out.",
+  );
+}
+
 /** The text in a column. */
 export function textIn(row: DatasetRow, column: string): string {
   const value = Object.hasOwn(row.cells, column) ? row.cells[column] : undefined;
@@ -46,6 +54,7 @@ export function objectIn(row: DatasetRow, column: string): Record<string, unknow
  */
 export function itemOf(row: DatasetRow, column: string, value: unknown, item: TaskItem): TaskItem {
   const { choices, gold } = item;
+  if (choices.length < 2) refuseLoneChoice(row);
   if (Number.isInteger(gold) && gold >= 0 && gold < choices.length) return item;
   return refuseCell(row, column, value, `the right one of the ${choices.length} choices`);
 }

@@ -1,9 +1,9 @@
 /** Tasks that a caller defines. */
 import {
-  ANY,
   type Argument,
   type Arguments,
   checkArguments,
+  MAPPING,
   required,
   TEXT,
 } from "../arguments.js";
@@ -13,7 +13,9 @@ import type { DatasetRow } from "../datasets/document.js";
 import { PenjingError } from "../errors.js";
 import type { ByteSource } from "../platform/files.js";
 import { quote } from "../quote.js";
-import { refuseCell, textsIn } from "./cells.js";
+import { TASKS } from "./builtin.js";
+import { refuseCell, refuseLoneChoice, textsIn } from "./cells.js";
+import { FILE_OR_BLOB } from "./read.js";
 import type { Task, TaskChoice, TaskItem, TaskMetric } from "./task.js";
 
 /**
@@ -50,24 +52,29 @@ export interface TaskDefinition {
 
 const METRICS: readonly TaskMetric[] = ["acc", "acc_norm", "acc_bytes"];
 
-const LIST: Argument = {
-  what: "a list of texts, or the name of a column",
-  fits: (value) =>
-    typeof value === "string" ||
-    (Array.isArray(value) && value.every((one) => ["string", "number"].includes(typeof one))),
-};
+/** A list of at least one, or a column with one. */
+function listOf(what: string, ...types: readonly string[]): Argument {
+  return {
+    what: `a list of ${what}, or the name of a column`,
+    fits: (value) =>
+      typeof value === "string" ||
+      (Array.isArray(value) &&
+        value.length > 0 &&
+        value.every((one) => types.includes(typeof one))),
+  };
+}
 
 const ARGUMENTS: Arguments<TaskDefinition> = {
   task: required(TEXT, "a name for the results"),
-  data: required(ANY, "the file of its rows"),
+  data: required(FILE_OR_BLOB),
   context: required(TEXT, 'a template such as "Question: {{ question }}\\nAnswer:"'),
-  choices: LIST,
+  choices: listOf("texts", "string"),
   continuation: TEXT,
   gold: {
     what: "a place from 0 on, or the name of a column",
     fits: (value) => typeof value === "string" || (Number.isInteger(value) && Number(value) >= 0),
   },
-  labels: LIST,
+  labels: listOf("labels", "string", "number"),
   where: TEXT,
   metric: { what: METRICS.join(", "), fits: (value) => METRICS.includes(value as TaskMetric) },
 };
@@ -84,13 +91,26 @@ const WORDS: TemplateWords = {
 
 /** @throws PenjingError naming what is missing or wrong */
 export function ownTask(definition: TaskDefinition): Task {
-  const where = definition.where ?? `task ${definition.task}`;
+  const { where: said } = MAPPING.fits(definition) ? definition : {};
+  const where = typeof said === "string" ? said : `task ${definition?.task}`;
   checkArguments(where, definition, ARGUMENTS);
-  const { task: name, choices, gold } = definition;
+  const { task: name, choices, gold, metric = "acc" } = definition;
+  if (metric !== "acc" && (choices === undefined || definition.continuation !== undefined)) {
+    throw new PenjingError(
+      where,
+      `metric is ${metric}, must be acc where the choices' own texts are not what is scored; leave it out.`,
+    );
+  }
   if (!/^[\w.-]+$/.test(name)) {
     throw new PenjingError(
       where,
       `task is ${quote(name)}, must be letters, digits, "_", "-" and "."; choose such a name.`,
+    );
+  }
+  if (Object.hasOwn(TASKS, name)) {
+    throw new PenjingError(
+      where,
+      `task is ${name}, which penjing has already; choose another name.`,
     );
   }
   const template = (text: string) => compileTemplate(text, where, WORDS);
@@ -112,6 +132,12 @@ export function ownTask(definition: TaskDefinition): Task {
     throw new PenjingError(
       where,
       "gold is missing; give the column that says which choice is right.",
+    );
+  }
+  if (Array.isArray(choices) && typeof gold === "number" && gold >= choices.length) {
+    throw new PenjingError(
+      where,
+      `gold is ${gold}, must be the place of one of the ${choices.length} choices, from 0 on; mend it.`,
     );
   }
   return choiceTask(definition, {
@@ -163,6 +189,7 @@ function choiceTask(
     metrics: ownTexts ? METRICS : ["acc"],
     item(row): TaskItem {
       const texts = textsOf(row);
+      if (texts.length < 2) refuseLoneChoice(row);
       const place = goldOf(row, texts, gold, labels);
       const made = texts.map((choice) => choiceOf(row, given, context, continuation, { choice }));
       const asked = made.map(({ context, continuation }) =>
@@ -213,7 +240,10 @@ function placeOf(
   texts: readonly string[],
   labels: readonly unknown[] | undefined,
 ): number {
-  if (labels) return labels.findIndex((label) => String(label) === String(value));
+  if (labels) {
+    const isLabel = typeof value === "string" || typeof value === "number";
+    return isLabel ? labels.findIndex((label) => String(label) === String(value)) : -1;
+  }
   if (Number.isInteger(value)) return value as number;
   if (typeof value !== "string") return -1;
   const named = texts.indexOf(value);

@@ -19,24 +19,31 @@ import { askedOf, longestOf, type ReadTask, refuseOther, tooLong } from "./asked
 import { TASKS } from "./builtin.js";
 import { accuraciesOf, flipsOf, isRight, perplexityOf } from "./figures.js";
 import type { EvaluateTasksEvent, EvaluateTasksOptions, TaskScore, TaskScores } from "./options.js";
-import { openTaskFile, readItems, readKnown } from "./read.js";
+import { FILE_OR_BLOB, openTaskFile, readItems, readKnown } from "./read.js";
 import type { TaskItem } from "./task.js";
 
 const ARGUMENTS: Arguments<EvaluateTasksOptions> = {
   model: MODEL,
   tasks: {
     what: `a list of tasks: ${Object.keys(TASKS).join(", ")}, or definitions of one's own`,
-    fits: (value) => Array.isArray(value) && value.length > 0,
+    fits: (value) =>
+      Array.isArray(value) &&
+      value.length > 0 &&
+      value.every((one) => typeof one === "string" || MAPPING.fits(one)),
   },
   data: FOLDER,
-  files: MAPPING,
+  files: {
+    what: "an object with the files of tasks: paths, Files or open files",
+    fits: (value) => MAPPING.fits(value) && Object.values(value as object).every(FILE_OR_BLOB.fits),
+  },
   limit: NUMBER,
   against: SECOND_MODEL,
   bos: BOS,
   answers: {
     what: "a Map, or an object with get and set",
     fits: (value) =>
-      MAPPING.fits(value) && "get" in (value as object) && "set" in (value as object),
+      MAPPING.fits(value) &&
+      ["get", "set"].every((name) => typeof (value as never)[name] === "function"),
   },
   plugins: ANY,
   tokenizer: FOLDER,
@@ -97,7 +104,7 @@ async function readTasks({
     if (chosen.has(name) && definition) {
       throw new PenjingError("tasks", `two of them are called ${name}; rename one of them.`);
     }
-    const source = files[name] ?? definition?.data;
+    const source = Object.hasOwn(files, name) ? files[name] : definition?.data;
     chosen.set(name, async () => ({ task, items: await itemsOf(source) }));
     const itemsOf = async (file: typeof source): Promise<TaskItem[]> => {
       if (file !== undefined) {

@@ -51,8 +51,8 @@ export interface EvaluateTasksOptions extends BackendOptions, PluginOptions, Tok
 
 /** What a model holds of continuations, by their keys. */
 export interface AnswerStore {
-  get(key: string): Likelihood | undefined;
-  /** Is awaited where it returns a promise. */
+  /** Both are awaited where they return a promise. */
+  get(key: string): Likelihood | undefined | Promise<Likelihood | undefined>;
   set(key: string, likelihood: Likelihood): unknown;
 }
 

@@ -1,4 +1,6 @@
 /** Items of tasks from the files of their rows. */
+
+import { type Argument, FILE } from "../arguments.js";
 import type { DatasetRow } from "../datasets/document.js";
 import { readRows } from "../datasets/rows.js";
 import { PenjingError } from "../errors.js";
@@ -89,9 +91,21 @@ async function fileFor(
   );
 }
 
+/** What a file of rows may be. */
+export const FILE_OR_BLOB: Argument = {
+  what: "a file's path, a File, or an open file",
+  fits: (value) => value instanceof Blob || FILE.fits(value),
+};
+
 /** Opens the file of a task's rows. */
 export async function openTaskFile(file: string | Blob | ByteSource): Promise<ByteSource> {
   if (typeof file === "string") return openFile(file);
-  if (file instanceof Blob) return blobSource(file);
+  if (file instanceof Blob) {
+    if ("name" in file) return blobSource(file);
+    throw new PenjingError(
+      "data",
+      "a Blob has no name, which says of what format it is; give a File whose name ends in .jsonl or .parquet.",
+    );
+  }
   return { ...file, close: async () => {} };
 }

@@ -1,6 +1,7 @@
 /** What a model is asked: tokens, and which of them are scored. */
 import type { Tokenizer } from "../checkpoint/tokenizer.js";
 import { PenjingError } from "../errors.js";
+import { quote } from "../quote.js";
 import type { TaskChoice } from "./task.js";
 
 /** One choice as tokens. */
@@ -45,6 +46,12 @@ export function requestOf(
   const front = begin === undefined ? [] : [begin];
   const whole = [...front, ...encode(context + continuation)];
   const scored = Math.max(1, front.length + encode(context).length);
+  if (whole.length - scored > most) {
+    throw new PenjingError(
+      "model",
+      `it takes ${most} tokens, and the continuation ${quote(text)} has ${whole.length - scored}; leave that row out.`,
+    );
+  }
   // The last token predicts nothing that is asked for.
   const cut = Math.max(0, whole.length - (most + 1));
   return { ids: Int32Array.from(whole.slice(cut)), first: Math.max(1, scored - cut), cut };

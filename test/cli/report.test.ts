@@ -55,7 +55,7 @@ test("what cannot be is refused before the work, and nothing is left", async () 
   const ggufArgs = ["--layout", "gguf", "--method", "gptq", "--bits", "4", "--group-size", "32"];
   for (const [args, pattern] of [
     [["report", out, "--html", page], /a file of this name exists; .*--force/],
-    [["report", out, "--html", folder], /it is a folder, and the output is a file/],
+    [["report", out, "--html", folder], /a report is a web page; give a name that ends in .html/],
     [["report", out, "--html", join(file, "x.html")], /EEXIST|ENOTDIR/],
     [["report", out, "--html", points, "--points", points, "--force"], /also read as input/],
     [["report", join(folder, "nothing"), "--json"], /ENOENT/],

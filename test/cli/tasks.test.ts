@@ -87,7 +87,11 @@ test("tasks of one's own, and files of single tasks", async () => {
   assert.match(stdout, /^minimal-pairs +12 +acc +1\.0000 /m);
   assert.match(stdout, /^perplexity +\d+\.\d{3} of last-word$/m);
   const one = ["--data", `piqa=${at("piqa/valid.jsonl")}`];
-  await fails(["eval", MODEL, "--tasks", "piqa", ...one], /"label" is missing/, folder);
+  await fails(
+    ["eval", MODEL, "--tasks", "piqa", ...one],
+    /it has no label, and PIQA.s labels are in a file of their own/,
+    folder,
+  );
   writeFileSync(at("list.yaml"), "- 1\n");
   await fails(["eval", MODEL, "--tasks", at("list.yaml")], /must hold the keys of a task/, folder);
   writeFileSync(at("twice.yaml"), "task: a\ntask: b\n");
@@ -99,6 +103,11 @@ test("tasks of one's own, and files of single tasks", async () => {
 test("--out keeps answers until the results are written", async () => {
   const out = join(folder, "results.json");
   const partial = `${out}.partial`;
+  const keep = (answers: string) => {
+    mkdirSync(partial, { recursive: true });
+    writeFileSync(join(partial, ".penjing-work"), "");
+    writeFileSync(join(partial, "answers.kept"), answers);
+  };
   const args = [...ARGS, "piqa,arc_easy", "--out", out];
   assert.is((await penjing([...args, "--json"])).code, 0);
   const whole = readFileSync(out, "utf8");
@@ -113,19 +122,27 @@ test("--out keeps answers until the results are written", async () => {
   const lines = Array.from(answers, ([key, { sum, isGreedy }]) =>
     JSON.stringify([key, sum, isGreedy]),
   );
-  writeFileSync(partial, `${lines[0]}\n${lines[1].slice(0, 30)}`);
+  keep(`${lines[0]}\n${lines[1].slice(0, 30)}`);
   const again = await penjing(args);
   assert.is(again.code, 0, again.stderr);
   assert.match(again.stderr, /results\.json\.partial: 1 answers of an earlier run are taken/);
   assert.match(again.stdout, /^known +1 choices, from an earlier run$/m);
   const results = (text: string) => JSON.parse(text).results;
   assert.equal(results(readFileSync(out, "utf8")), results(whole));
+  assert.not(existsSync(partial));
   rmSync(out);
-  writeFileSync(partial, '["0123456789abcdef/00",-1,true]\n');
-  await fails(args, /it has answers of another model/, folder);
-  writeFileSync(partial, "{}\n");
+  keep('["0123456789abcdef/00",-1,true]\n');
+  const others = await penjing(args);
+  assert.match(others.stderr, /it has answers of another model/);
+  assert.not.match(others.stderr, /the same command goes on/);
+  keep("{}\n");
   await fails(args, /line 1\] it is no answer of a task/, folder);
+  rmSync(partial, { recursive: true });
+  writeFileSync(partial, "of somebody else");
+  await fails(args, /results\.json\.partial/, folder);
+  assert.is(readFileSync(partial, "utf8"), "of somebody else");
   rmSync(partial);
+  await fails([...args, "--out", ""], /--out\] it is empty; give a file's name/, folder);
   await fails([...args, "--limit", "0"], /limit/, folder);
   assert.not(existsSync(partial));
 });

@@ -98,7 +98,10 @@ test("files are found by name, and what is not clear is refused", async () => {
   await refused(() => read("piqa", empty), /it has no rows for piqa/);
   const list = { ...files, "piqa/valid.jsonl": new TextEncoder().encode("[1]\n") };
   await refused(() => read("piqa", list), /line 1\] a line of JSON Lines holds one object/);
-  await refused(() => read("piqa", { "piqa/valid.jsonl": rows }), /"label" is missing/);
+  await refused(
+    () => read("piqa", { "piqa/valid.jsonl": rows }),
+    /it has no label, and PIQA.s labels are in a file of their own/,
+  );
 });
 
 test("answers: the likeliest, by what it is divided by, the first among equals", () => {

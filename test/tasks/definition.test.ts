@@ -53,6 +53,12 @@ test("templates make the context and the choices, and gold is found in many ways
   }
 });
 
+test("columns may be called anything", async () => {
+  const row = { ...ROW, namespace: "n", range: "r", true: "t", constructor: "c" };
+  const [item] = await itemsOf({ context: "{{ namespace }} {{ range }} {{ constructor }}" }, row);
+  assert.is(item.choices[0].context, "n r c");
+});
+
 test("what is scored may be the same for all, and what stands before differ", async () => {
   const change = {
     choices: ["box", "cup"],
@@ -78,6 +84,21 @@ test("what is missing or does not fit is said where it is", async () => {
     [{ context: undefined }, ROW, /task sums\] context is missing/],
     [{ where: "sums.yaml", metric: "f1" }, ROW, /sums\.yaml\] metric is "f1", must be acc,/],
     [{ task: "a b" }, ROW, /task is "a b", must be letters/],
+    [{ task: "piqa" }, ROW, /task is piqa, which penjing has already; choose another name/],
+    [{ data: 5 }, ROW, /task sums\] data is 5, must be a file's path, a File, or an open file/],
+    [{ data: new Blob(["{}"]) }, ROW, /a Blob has no name, which says of what format it is/],
+    [{ where: 5 }, ROW, /task sums\] where is 5/],
+    [{ choices: [1, 2] }, ROW, /choices is an object \(Array\), must be a list of texts/],
+    [{ choices: [] }, ROW, /choices is an object \(Array\), must be a list of texts/],
+    [{ choices: ["a", "b"], gold: 2 }, ROW, /gold is 2, must be the place of one of the 2 choices/],
+    [{ continuation: "{{ choice }}!", metric: "acc_norm" }, ROW, /metric is acc_norm, must be acc/],
+    [
+      { choices: undefined, gold: undefined, continuation: "x", metric: "acc_bytes" },
+      ROW,
+      /metric is acc_bytes, must be acc where/,
+    ],
+    [{}, row({ options: ["a"] }), `${inRow}it has one choice, and there is none to be made`],
+    [{ gold: "none", labels: ["undefined", "b"] }, ROW, `${inRow}"none" is missing`],
     [{ contexts: "" }, ROW, /"contexts"/],
     [{ gold: undefined }, ROW, /gold is missing; give the column/],
     [{ choices: undefined }, ROW, /neither choices nor a continuation/],

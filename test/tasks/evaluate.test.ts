@@ -225,6 +225,13 @@ test("answers that were kept are not asked for again", async () => {
     alone.tasks.map(({ accuracies }) => accuracies),
   );
   assert.ok(all.tokens < alone.tokens);
+  // A store may take its time, but not give what is no answer.
+  const slow = { get: async (key: string) => answers.get(key), set: async () => {} };
+  assert.is((await run({ answers: slow }).result()).known, 18);
+  await refused(
+    () => run({ answers: { get: () => ({ sum: NaN, isGreedy: true }), set() {} } }).result(),
+    /answers\] what is kept of \w+\/\w+ is no { sum, isGreedy }/,
+  );
   // Those of another model and of other tokens are not taken.
   const other = await run({ answers, tasks: ["piqa"], bos: "always" }).result();
   assert.is(other.known, 0);
