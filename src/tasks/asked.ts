@@ -7,6 +7,7 @@ import { type BosMode, requireBos } from "../models/bos.js";
 import { type RunningModel, refuseForeignIds, runningModel } from "../models/open.js";
 import { pacer } from "../run.js";
 import type { Asked } from "./answers.js";
+import { tokensOf } from "./batch.js";
 import type { EvaluateTasksOptions } from "./options.js";
 import { type ChoiceRequest, type RequestOptions, requestOf } from "./requests.js";
 
@@ -17,7 +18,7 @@ export type ReadTask = Pick<Asked, "task" | "items">;
 export function longestOf(asked: readonly Asked[]): number {
   return asked
     .flatMap(({ requests }) => requests.flat())
-    .reduce((most, { ids }) => Math.max(most, ids.length - 1), 0);
+    .reduce((most, one) => Math.max(most, tokensOf(one)), 0);
 }
 
 /** Why a model that was opened for shorter runs is refused. */

@@ -159,8 +159,9 @@ async function* answersOf(
   try {
     yield* openingNotes(own ?? running!);
     const asked = await askedOf(own ?? running!, read, options);
-    if (pass === 0 && options.against !== undefined)
+    if (pass === 0 && options.against !== undefined) {
       await refuseOther(asked, options, own ?? running!);
+    }
     const longest = longestOf(asked);
     if (longest > (own ?? running!).decoder.maxTokens) {
       if (!own) throw tooLong(running!, longest);
