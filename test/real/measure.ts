@@ -9,6 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { processorName } from "../bench/guard/builds.js";
 import { askProgram, LLAMA_CPP } from "../oracles/oracles.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
 import { yardstickPath } from "../yardstick.js";
@@ -231,6 +232,7 @@ export async function measureRun(
     bytes: bytesBelow(out),
     ...(isDithered && { types: await typesOf(out) }),
     ...used,
+    processor: processorName(),
   };
   row.forget();
   rmSync(out, { recursive: true, force: true });

@@ -7,7 +7,6 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { processorName } from "../bench/guard/builds.js";
 import { hasShared, repositoryRoot, sharedPath } from "../shared.js";
 import { hasYardstick, yardstickPath } from "../yardstick.js";
 import { measure, writeTexts } from "./measure.js";
@@ -90,7 +89,7 @@ if (write) {
       return one ? [[name, one] as const] : [];
     }),
   );
-  writeFigures({ processor: processorName(), results: known });
+  writeFigures({ results: known });
 } else if (moved > 0) {
   console.error(`${moved} figures are not those of docs/models.json.`);
   process.exitCode = 1;

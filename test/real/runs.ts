@@ -32,6 +32,8 @@ export interface RealResult {
   readonly coreMinutes?: number;
   /** Largest resident memory of the process, in bytes; absent where the system does not tell. */
   readonly peakBytes?: number;
+  /** On which those were measured. */
+  readonly processor?: string;
 }
 
 const METHODS = ["magnitude", "wanda", "sparsegpt", "nowag"] as const;

@@ -5,8 +5,6 @@ import { repositoryRoot } from "../shared.js";
 import { DENSE, QUANTIZED, type RealResult, RUNS } from "./runs.js";
 
 export interface RecordedFigures {
-  /** On which the minutes and the memory were measured. */
-  readonly processor: string;
   readonly results: Readonly<Record<string, RealResult>>;
 }
 
@@ -26,6 +24,7 @@ const PERPLEXITIES: readonly Column[] = [
 ];
 const COSTS: readonly Column[] = [
   ["core minutes", ({ coreMinutes }) => coreMinutes?.toFixed(1) ?? ""],
+  ["on", ({ coreMinutes, processor = "" }) => (coreMinutes ? processor : "")],
   ["peak memory", ({ peakBytes }) => (peakBytes ? `${(peakBytes / 2 ** 30).toFixed(2)} GiB` : "")],
 ];
 const sizeAs = (head: string): Column => [head, ({ bytes }) => `${(bytes / 1e6).toFixed(1)} MB`];
@@ -50,13 +49,12 @@ function rowsOf(results: RecordedFigures["results"], names: readonly string[], o
 }
 
 /** The rows as Markdown: of pruned models, and of those on grids. */
-export function tableOf({ processor, results }: RecordedFigures): string {
+export function tableOf({ results }: RecordedFigures): string {
   const { dithered, ...dense } = DENSE;
   const pruned = [...Object.keys(dense), ...RUNS.map(({ name }) => name)];
   const quantized = ["dithered", ...QUANTIZED.map(({ name }) => name)];
   const tables = [rowsOf(results, pruned, PRUNED), rowsOf(results, quantized, ON_GRIDS)];
-  const said = `Core minutes and memory on ${processor}.`;
-  return [said, ...tables.filter(Boolean)].join("\n\n");
+  return tables.filter(Boolean).join("\n\n");
 }
 
 /** The page with the table of these figures. */
