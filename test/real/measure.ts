@@ -12,11 +12,12 @@ import { join } from "node:path";
 import { processorName } from "../bench/guard/builds.js";
 import { askProgram, LLAMA_CPP } from "../oracles/oracles.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
-import { yardstickPath } from "../yardstick.js";
+import { yardstickFigures, yardstickPath } from "../yardstick.js";
 import {
   ARITHMETIC,
   CALIBRATION_FLAGS,
   DENSE,
+  LLAMA_ROWS,
   type RealResult,
   type RealRun,
   WINDOWS,
@@ -30,6 +31,8 @@ const TICKS_PER_MINUTE = 100 * 60;
 
 /** Of the stories' text: 24 windows, as the originals' figure is of. */
 const STORY_CHARACTERS = 50_000;
+/** Of the evaluation's text: 8 windows, on which divergences are taken. */
+const BEGINNING_CHARACTERS = 35_000;
 
 type Usage = Required<Pick<RealResult, "peakBytes" | "coreMinutes">>;
 
@@ -38,13 +41,15 @@ type TextName = "calibration" | keyof typeof WINDOWS;
 /** Writes the texts that the originals' figures are of, unless they are there. */
 export function writeTexts(folder: string): (name: TextName) => string {
   const path = (name: TextName) => join(folder, `${name}.txt`);
-  if (!existsSync(path("stories"))) {
+  if (!existsSync(path("beginning"))) {
     mkdirSync(folder, { recursive: true });
     const script = sharedPath("golden", "smollm2", "texts.mjs");
     const { status, stderr } = spawnSync(process.execPath, [script, folder], { encoding: "utf8" });
     if (status !== 0) throw new Error(`${script} failed: ${stderr}`);
     const stories = readFileSync(path("stories"), "utf8");
     writeFileSync(path("stories"), stories.slice(0, STORY_CHARACTERS));
+    const evaluation = readFileSync(path("evaluation"), "utf8");
+    writeFileSync(path("beginning"), evaluation.slice(0, BEGINNING_CHARACTERS));
   }
   return path;
 }
@@ -148,15 +153,38 @@ async function score(
   return JSON.parse(stdout);
 }
 
+type Scores = Pick<RealResult, "perplexity" | "stories" | "kl">;
+
 /** The perplexities of a model, and what it is off by where it is held against another. */
 async function scores(
   model: string,
   texts: (name: TextName) => string,
   against?: string,
-): Promise<Pick<RealResult, "perplexity" | "stories" | "kl">> {
-  const { perplexity, against: beside } = await score(model, "evaluation", texts, against);
+): Promise<Scores> {
+  const { perplexity } = await score(model, "evaluation", texts);
   const { perplexity: stories } = await score(model, "stories", texts);
-  return { perplexity, stories, ...(beside && { kl: beside.kl }) };
+  return { perplexity, stories, ...(await divergence(model, texts, against)) };
+}
+
+async function divergence(
+  model: string,
+  texts: (name: TextName) => string,
+  against?: string,
+): Promise<Pick<RealResult, "kl">> {
+  if (against === undefined) return {};
+  return { kl: (await score(model, "beginning", texts, against)).against!.kl };
+}
+
+/** The perplexity of llama.cpp's own file is known; by which it is off is not. */
+async function llamaScores(
+  file: string,
+  type: string,
+  texts: (name: TextName) => string,
+  against: string | undefined,
+): Promise<Scores> {
+  const { rows } = yardstickFigures<{ rows: { file: string; ppl: number }[] }>("llama-cpp.json");
+  const { ppl } = rows.find((row) => row.file.endsWith(`.${type.toLowerCase()}.gguf`))!;
+  return { perplexity: ppl, ...(await divergence(file, texts, against)) };
 }
 
 /** How many matrices of a GGUF file are of which type. */
@@ -228,7 +256,9 @@ export async function measureRun(
   }
   const used = row.sum(usage);
   const result: RealResult = {
-    ...(await scores(out, texts, against)),
+    ...(llamaType === undefined
+      ? await scores(out, texts, against)
+      : await llamaScores(out, name.replace(`${LLAMA_ROWS} `, ""), texts, against)),
     bytes: bytesBelow(out),
     ...(isDithered && { types: await typesOf(out) }),
     ...used,

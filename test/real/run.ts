@@ -67,10 +67,11 @@ for (const [name, run] of runs) {
     writeFileSync(kept, `${JSON.stringify({ ...measured(), [name]: found }, null, 2)}\n`);
   }
   const before = recorded?.results[name];
-  const shown = (value: number, of: number | undefined) =>
-    of === undefined || Math.abs(value / of - 1) <= TOLERANCE
-      ? value.toFixed(3)
-      : `${value.toFixed(3)}, recorded ${of.toFixed(3)}`;
+  const shown = (value: number | undefined, of: number | undefined) => {
+    if (value === undefined) return "not measured";
+    const isIt = of === undefined || Math.abs(value / of - 1) <= TOLERANCE;
+    return isIt ? value.toFixed(3) : `${value.toFixed(3)}, recorded ${of.toFixed(3)}`;
+  };
   const values = [
     shown(found.perplexity, before?.perplexity),
     shown(found.stories, before?.stories),

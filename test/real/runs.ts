@@ -19,9 +19,9 @@ export interface RealRun {
 /** What was measured of one. */
 export interface RealResult {
   readonly perplexity: number;
-  /** On the text of another kind than the calibration's. */
-  readonly stories: number;
-  /** KL divergence to the dithered model on the evaluation text, in nats a token. */
+  /** On the text of another kind than the calibration's; absent of other programs' files. */
+  readonly stories?: number;
+  /** KL divergence to the dithered model on the evaluation text's first windows, in nats a token. */
   readonly kl?: number;
   /** Of the output's folder, or file. */
   readonly bytes: number;
@@ -133,10 +133,13 @@ const QUANTIZED_FLAGS = [
   ...["--anchor", "0.5", "--anchor-residual", "0.5"],
 ] as const;
 
+/** What names of rows of its files begin with. */
+export const LLAMA_ROWS = "llama.cpp";
+
 /** Quantized models: llama.cpp's own, and ours. */
 export const QUANTIZED: readonly RealRun[] = [
   ...Object.entries(LLAMA).map(([type, llamaType]) => ({
-    ...{ name: `llama.cpp ${type}`, flags: [], llamaType, isDithered: true },
+    ...{ name: `${LLAMA_ROWS} ${type}`, flags: [], llamaType, isDithered: true },
   })),
   ...Object.entries(OURS).map(([name, flags]) => ({
     ...{ name, flags: [...QUANTIZED_FLAGS, ...flags.split(" ")], isDithered: true },
@@ -145,5 +148,5 @@ export const QUANTIZED: readonly RealRun[] = [
 
 /** Calibration and evaluation as in the originals' figures; the same bytes on every machine. */
 export const CALIBRATION_FLAGS = ["--samples", "64", "--length", "512"] as const;
-export const WINDOWS = { evaluation: 1024, stories: 512 } as const;
+export const WINDOWS = { evaluation: 1024, beginning: 1024, stories: 512 } as const;
 export const ARITHMETIC = ["--backend", "wasm", "--simd", "baseline"] as const;

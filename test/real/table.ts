@@ -20,7 +20,7 @@ type Column = readonly [head: string, cell: (one: RealResult) => string];
 
 const PERPLEXITIES: readonly Column[] = [
   ["WikiText-2", ({ perplexity }) => perplexity.toFixed(3)],
-  ["TinyStories", ({ stories }) => stories.toFixed(3)],
+  ["TinyStories", ({ stories }) => stories?.toFixed(3) ?? ""],
 ];
 const COSTS: readonly Column[] = [
   ["core minutes", ({ coreMinutes }) => coreMinutes?.toFixed(1) ?? ""],

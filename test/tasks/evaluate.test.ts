@@ -32,6 +32,11 @@ const data = memoryFolder(taskFiles());
 
 /** Rows of each task that lm-evaluation-harness answered with the real model, and how many are looked at. */
 const ALL_ROWS = 200;
+/**
+ * Rows whose figures are of other tokens: they have several spaces before a digit. The tokenizer file cuts
+ * before each digit; transformers 5.24 reads this model's by its class, GPT2Tokenizer, which leaves that out.
+ */
+const CUT_OTHERWISE: Readonly<Record<string, readonly number[]>> = { piqa: [139, 142] };
 const ROWS = Math.min(ALL_ROWS, Number(process.env.PENJING_TASK_ROWS ?? 3));
 const run = (options: Partial<EvaluateTasksOptions> = {}) =>
   evaluateTasks({ model: MODEL, data, backend: "wasm", ...options });
@@ -355,7 +360,10 @@ yardstickTest(test, "on a real model the sums are those of lm-evaluation-harness
     assert.is(logLikelihoods.length, limit);
     for (const [i, sums] of logLikelihoods.entries()) {
       assert.is(sums.length, theirs[i].length);
-      for (const [j, sum] of sums.entries()) worst = Math.max(worst, Math.abs(sum - theirs[i][j]));
+      const off = Math.max(...sums.map((sum, j) => Math.abs(sum - theirs[i][j])));
+      if (CUT_OTHERWISE[task]?.includes(i))
+        assert.ok(off > 1, `${task} ${i} is off by ${off} only`);
+      else worst = Math.max(worst, off);
     }
   }
   note(
