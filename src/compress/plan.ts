@@ -1,5 +1,5 @@
 /** A run beforehand: what its blocks take, by the code that would run them. */
-import { openCounting } from "../backends/counting.js";
+import { type CountingBackend, openCounting } from "../backends/counting.js";
 import { openCheckpoint, storedBytes } from "../checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
@@ -9,6 +9,7 @@ import { BlockRunner } from "../models/decoder.js";
 import { modelTypeOf } from "../models/families/index.js";
 import type { StoredModel } from "../models/stored.js";
 import type { Plan, PlannedPhase, PlanOptions } from "../plan.js";
+import { memoryWorkFolder, type WorkFolder } from "../platform/work-folder.js";
 import type { Registry } from "../registry.js";
 import { pause } from "../run.js";
 import { sizeOf } from "../tensor.js";
@@ -23,26 +24,31 @@ import { type Recipe, readRecipe } from "./recipe.js";
 import { openCompressRegistry } from "./registry.js";
 import { ResidualStream } from "./stream.js";
 import type { RunTools } from "./transform.js";
+import { UnitWriter } from "./unit.js";
 
 /** Phases that take the calibration windows through a block, a batch at a time. */
 const PASSES = ["calibrate", "measure", "advance"];
 /** Share of the rate of a large product that a run reaches. */
 const REACHED = 0.8;
 
+/** Bytes of tensors. */
+interface Bytes {
+  /** That come out. */
+  readonly made: number;
+  /** In whose place they come. */
+  readonly replaced: number;
+}
+
 /** What one block takes. */
-interface BlockPlan {
+interface BlockPlan extends Bytes {
   readonly phases: readonly PlannedPhase[];
   /** Most bytes of all phases. */
   readonly memory: number;
-  /** Of its finished tensors. */
-  readonly bytes: number;
-  /** Bytes of what it replaces. */
-  readonly replaced: number;
 }
 
 /** The whole of `plan`. */
 export async function planSteps(options: PlanOptions): Promise<Plan> {
-  const { model: source, signal, threads, rate } = options;
+  const { model: source, signal, rate } = options;
   const registry = openCompressRegistry(options.plugins);
   const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
   const opened = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
@@ -51,16 +57,20 @@ export async function planSteps(options: PlanOptions): Promise<Plan> {
     const run = await prepareRun(opened, { ...options, ...place }, recipe, registry);
     const { model } = run.sources;
     const { spec, weights } = model;
-    const blocks = await planBlocks(run, recipe, registry, { threads, signal });
+    const planner = await Planner.open(run, recipe, registry, options);
+    let [blocks, changed]: [BlockPlan[], Bytes] = [[], NOTHING];
+    try {
+      blocks = await planner.blocks();
+      changed = blocks.reduce<Bytes>(added, await planner.outer());
+    } finally {
+      await planner.close();
+    }
     const tokens = recipe.samples * recipe.length;
     const streamBytes = tokens * spec.hiddenSize * (recipe.stream === "f32" ? 4 : 2);
     const streams = (run.twice ? 2 : 1) * streamBytes;
-    const sum = (of: (block: BlockPlan) => number) => blocks.reduce((all, one) => all + of(one), 0);
-    const most = (of: (block: BlockPlan) => number) => Math.max(...blocks.map(of));
-    const bytes = storedBytes(opened.tensors.values());
     const stored = [...weights.values()].reduce((all, one) => all + byteLengthOf(one), 0);
-    const out = stored - sum((block) => block.replaced) + sum((block) => block.bytes);
-    const [wasm, block] = [most(({ memory }) => memory), most((one) => one.bytes)];
+    const wasm = Math.max(...blocks.map(({ memory }) => memory));
+    const block = Math.max(...blocks.map(({ made }) => made));
     const phases = joinPhases(blocks);
     const work = phases.reduce((all, phase) => all + phase.work, 0);
     return {
@@ -68,14 +78,18 @@ export async function planSteps(options: PlanOptions): Promise<Plan> {
         type: modelTypeOf(model.checkpoint.config, registry.families),
         blocks: spec.blocks.length,
         parameters: [...weights.values()].reduce((all, { shape }) => all + sizeOf(shape), 0),
-        bytes,
+        bytes: storedBytes(opened.tensors.values()),
       },
       tokens: {
         count: tokens,
         widest: Math.max(...spec.blocks.flatMap(sitesOf).map(({ shape: [, cols] }) => cols)),
       },
       memory: { wasm, streams, block, whole: wasm + streams + block },
-      disk: { out, work: sum((one) => one.bytes) + 2 * streams },
+      disk: {
+        out: stored - changed.replaced + changed.made,
+        // A block's streams stay until the next block's are written.
+        work: changed.made + 2 * streams,
+      },
       phases,
       seconds: rate === undefined ? undefined : work / (REACHED * rate),
     };
@@ -84,78 +98,82 @@ export async function planSteps(options: PlanOptions): Promise<Plan> {
   }
 }
 
-/** What each block takes; those of a kind take the same. */
-async function planBlocks(
-  run: PreparedRun,
-  recipe: Recipe,
-  registry: Registry,
-  { threads, signal }: Pick<PlanOptions, "threads" | "signal">,
-): Promise<BlockPlan[]> {
-  const { steps, plan, twice, packing } = run;
-  const backend = await openCounting(threads === "auto" ? undefined : threads);
-  const model = withoutNumbers(run.sources.model);
-  const { spec } = model;
-  const { samples, length } = recipe;
-  const batch = batchSequences(samples, length);
-  // The second batch finds the room of the first: no later one takes more.
-  const some = Math.min(samples, 2 * batch);
-  const stream = () => new ResidualStream(backend, some * length, spec.hiddenSize);
-  const calibration: Calibration = {
-    runner: new BlockRunner(backend, spec, batch * length, length),
-    ...{ stream: stream(), dense: twice ? stream() : undefined },
-    ...{ samples: some, length },
-  };
-  const passes = new Passes(backend, calibration, signal, registry.statistics);
-  const tools = runTools(
-    { model, registry, recipe, steps, windows: { samples: some } },
-    { passes, journal: new Journal(), budget: new Budget(undefined, spec.blocks.length) },
-  );
-  const started: StartedStep[] = steps.map((one) => ({ plan: one, run: one.start(tools) }));
-  const kinds = new Map<string, BlockPlan>();
-  const blocks: BlockPlan[] = [];
-  try {
+/** Takes blocks through the steps on a backend that counts. */
+class Planner {
+  private constructor(
+    private readonly run: PreparedRun,
+    private readonly backend: CountingBackend,
+    private readonly tools: RunTools,
+    private readonly started: readonly StartedStep[],
+    /** How many times the windows are that go through. */
+    private readonly times: number,
+  ) {}
+
+  static async open(
+    run: PreparedRun,
+    recipe: Recipe,
+    registry: Registry,
+    { threads, signal }: Pick<PlanOptions, "threads" | "signal">,
+  ): Promise<Planner> {
+    const { steps, twice } = run;
+    const backend = await openCounting(threads === "auto" ? undefined : threads);
+    const model = withoutNumbers(run.sources.model);
+    const { spec } = model;
+    const { samples, length } = recipe;
+    const batch = batchSequences(samples, length);
+    // The second batch finds the room of the first: no later one takes more.
+    const some = Math.min(samples, 2 * batch);
+    const stream = () => new ResidualStream(backend, some * length, spec.hiddenSize);
+    const calibration: Calibration = {
+      runner: new BlockRunner(backend, spec, batch * length, length),
+      ...{ stream: stream(), dense: twice ? stream() : undefined },
+      ...{ samples: some, length },
+    };
+    const passes = new Passes(backend, calibration, signal, registry.statistics);
+    const tools = runTools(
+      { model, registry, recipe, steps, windows: { samples: some } },
+      { passes, journal: new Journal(), budget: new Budget(undefined, spec.blocks.length) },
+    );
+    const started = steps.map((plan) => ({ plan, run: plan.start(tools) }));
+    return new Planner(run, backend, tools, started, samples / some);
+  }
+
+  /** What each block takes; those of a kind take the same. */
+  async blocks(): Promise<BlockPlan[]> {
+    const { run, tools } = this;
+    const { spec } = tools.model;
+    const kinds = new Map<string, BlockPlan>();
+    const blocks: BlockPlan[] = [];
     for (const [layer, block] of spec.blocks.entries()) {
-      await pause(signal);
-      const advance = layer + 1 < spec.blocks.length || steps.some((step) => step.readsOutput);
+      await pause(tools.passes.signal);
+      const isLast = layer + 1 === spec.blocks.length;
       const plans = sitesOf(block).map(({ name }) => {
-        const one = plan.get(blockTensor(spec, layer, name));
+        const one = run.plan.get(blockTensor(spec, layer, name));
         return one && { ...one, method: one.method.name };
       });
-      const kind = JSON.stringify([block, plans, advance]);
-      let planned = kinds.get(kind);
-      if (!planned) {
-        planned = await planBlock(tools, started, layer, advance, samples / some);
-        kinds.set(kind, planned);
-      }
+      const kind = JSON.stringify([block, plans, isLast]);
+      const planned = kinds.get(kind) ?? (await this.block(layer, isLast));
+      kinds.set(kind, planned);
       blocks.push(planned);
     }
-  } finally {
-    for (const one of started) one.run.dispose?.();
-    await closeCalibration(calibration);
-    backend.dispose();
+    return blocks;
   }
-  return blocks;
 
-  /** Takes one block through the steps, and counts. */
-  async function planBlock(
-    tools: RunTools,
-    started: readonly StartedStep[],
-    layer: number,
-    advance: boolean,
-    batches: number,
-  ): Promise<BlockPlan> {
+  private async block(layer: number, isLast: boolean): Promise<BlockPlan> {
+    const { backend, tools, started } = this;
+    const advance = !isLast || started.some(({ plan }) => plan.readsOutput);
     const phases = new Map<string, { work: number; memory: number }>();
     backend.restartPeak();
     let before = backend.work;
-    let [phase, highest] = ["calibrate", 0];
+    let phase = "calibrate";
     const close = () => {
       const { peak } = backend.memory();
       const known = phases.get(phase) ?? { work: 0, memory: 0 };
-      const times = PASSES.includes(phase) ? batches : 1;
-      known.work += times * (backend.work - before);
-      known.memory = Math.max(known.memory, peak);
-      phases.set(phase, known);
-      highest = Math.max(highest, peak);
+      const times = PASSES.includes(phase) ? this.times : 1;
+      phases.set(phase, {
+        work: known.work + times * (backend.work - before),
+        memory: Math.max(known.memory, peak),
+      });
       before = backend.work;
       backend.restartPeak();
     };
@@ -167,36 +185,64 @@ async function planBlocks(
       phase = step.value.phase;
     }
     close();
-    const { bytes, replaced } = bytesOf(step.value);
     return {
       phases: [...phases].map(([name, taken]) => ({ phase: name, ...taken })),
-      ...{ memory: highest, bytes, replaced },
+      memory: Math.max(...[...phases.values()].map(({ memory }) => memory)),
+      ...this.bytesOf(step.value),
     };
   }
 
   /** Bytes of what comes out of a block, as the output's layout has it, and of what went in. */
-  function bytesOf({ layers, others }: BlockOutcome): Pick<BlockPlan, "bytes" | "replaced"> {
-    const { weights } = run.sources.model;
-    let [bytes, replaced] = [0, 0];
-    const replace = (name: string) => {
-      const entry = weights.get(name);
-      if (entry) replaced += byteLengthOf(entry);
-    };
-    for (const { name, bytes: own } of others) {
-      bytes += own.length;
-      replace(name);
-    }
-    for (const { report, stored } of layers) {
+  private bytesOf({ layers, others }: BlockOutcome): Bytes {
+    const { packing } = this.run;
+    const sums = others.reduce((sum, { name, bytes }) => {
+      return added(sum, { made: bytes.length, replaced: this.bytesBefore(name) });
+    }, NOTHING);
+    return layers.reduce((sum, { report, stored }) => {
       const weight = `${report.name}.weight`;
-      replace(weight);
-      for (const tensor of stored) {
+      const entries = stored.flatMap((tensor): readonly TensorEntry[] => {
         const isPacked = tensor.name === weight && packing.isPacked(weight);
-        const entries = isPacked ? packing.layout.entries(tensor) : [tensor];
-        bytes += entries.reduce((all: number, one: TensorEntry) => all + byteLengthOf(one), 0);
-      }
-    }
-    return { bytes, replaced };
+        return isPacked ? packing.layout.entries(tensor) : [tensor];
+      });
+      const made = entries.reduce((all, entry) => all + byteLengthOf(entry), 0);
+      return added(sum, { made, replaced: this.bytesBefore(weight) });
+    }, sums);
   }
+
+  private bytesBefore(name: string): number {
+    const entry = this.tools.model.weights.get(name);
+    return entry ? byteLengthOf(entry) : 0;
+  }
+
+  /** Bytes of what steps make outside the blocks, and of what that replaces. */
+  async outer(): Promise<Bytes> {
+    let sums = NOTHING;
+    for (const { plan, run } of this.started) {
+      if (!plan.changesOuter || !run.finish) continue;
+      const writer = new UnitWriter(new Journal({ folder: NOWHERE }), "outer");
+      await run.finish(writer, this.tools.passes.signal);
+      const { tensors } = await writer.finish({});
+      for (const name of new Set(tensors.map(({ of }) => of))) {
+        sums = added(sums, { made: 0, replaced: this.bytesBefore(name) });
+      }
+      for (const tensor of tensors) sums = added(sums, { made: byteLengthOf(tensor), replaced: 0 });
+    }
+    return sums;
+  }
+
+  async close(): Promise<void> {
+    for (const { run } of this.started) run.dispose?.();
+    await closeCalibration(this.tools.passes.calibration);
+    this.backend.dispose();
+  }
+}
+
+/** A folder that forgets what is written. */
+const NOWHERE: WorkFolder = { ...memoryWorkFolder(), async write() {} };
+const NOTHING: Bytes = { made: 0, replaced: 0 };
+
+function added(a: Bytes, b: Bytes): Bytes {
+  return { made: a.made + b.made, replaced: a.replaced + b.replaced };
 }
 
 /** The same model, whose tensors hold zeros. */
