@@ -56,6 +56,15 @@ export {
   openDataset,
 } from "./datasets/dataset.js";
 export type { DatasetDocument } from "./datasets/document.js";
+export {
+  type Diagnosis,
+  type DoctorEvent,
+  type DoctorOptions,
+  doctor,
+  type Finding,
+  type Findings,
+  type Mark,
+} from "./doctor.js";
 export { DeviceError, PenjingError } from "./errors.js";
 export type { BlockEvent, Comparison, Score, WindowEvent } from "./evaluate/score.js";
 export {
