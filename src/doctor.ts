@@ -4,12 +4,22 @@ import { HUB_ARGUMENTS } from "./hub/settings.js";
 import { Run } from "./run.js";
 
 export type {
+  CacheFinding,
   Diagnosis,
+  DiskFinding,
   DoctorEvent,
   DoctorOptions,
   Finding,
   Findings,
+  HubFinding,
   Mark,
+  MemoryFinding,
+  PackagesFinding,
+  ProcessorFinding,
+  RuntimeFinding,
+  SimdFinding,
+  SpeedFinding,
+  WebGpuFinding,
 } from "./doctor/options.js";
 
 /**

@@ -1,3 +1,4 @@
+import { fit } from "../quote.js";
 import { orAborted } from "../run.js";
 import { type HubOptions, readSettings } from "./settings.js";
 
@@ -47,7 +48,7 @@ export async function reachHub(options: HubOptions, most: number): Promise<HubSt
     signal?.throwIfAborted();
     const thrown = error instanceof Error ? error : new Error(String(error));
     const reason = thrown.cause instanceof Error ? thrown.cause.message : thrown.message;
-    return { ...state, answer: { milliseconds: since(), reason } };
+    return { ...state, answer: { milliseconds: since(), reason: fit(reason, 120) } };
   } finally {
     clearTimeout(timer);
     // Where the wait was left, nothing is waited for any more.

@@ -26,7 +26,9 @@ interface Globals {
 
 export function describeSystem(): System {
   const { process, navigator } = globalThis as Globals;
-  const { deno, bun, node } = process?.versions ?? {};
+  // workerd gives itself out for Node too.
+  const isWorkerd = navigator?.userAgent === "Cloudflare-Workers";
+  const { deno, bun, node } = (isWorkerd ? undefined : process?.versions) ?? {};
   const own = [
     ["Deno", deno],
     ["Bun", bun],
