@@ -118,7 +118,8 @@ export function choleskyInverseScratch(n: i32): usize {
 
 /**
  * The first step of out [n, n] = inverse of the lower-triangular l [n, n]: inverts the diagonal blocks
- * of rows [first, last), both multiples of CHOLESKY_BLOCK or n.
+ * of rows [first, last), both multiples of CHOLESKY_BLOCK or n, and zeros what stands right of them. `out`
+ * may be l.
  */
 export function choleskyInverseDiagonals(
   n: i32,
@@ -131,16 +132,34 @@ export function choleskyInverseDiagonals(
   invertDiagonals(n, l, out, first, last, scratch);
 }
 
-/** The second step: columns [first, last) of the inverse, both multiples of CHOLESKY_BLOCK or n. */
+/**
+ * The second step: columns [first, last) of the inverse, both multiples of CHOLESKY_BLOCK or n, from row
+ * `first` on. It reads no columns of l before those, and of l no diagonal blocks.
+ *
+ * @param diagonals [n, n], where the first step left its blocks
+ * @param to takes the columns
+ * @param toLd elements between its rows
+ */
 export function choleskyInverseColumns(
   n: i32,
   l: usize,
-  out: usize,
+  diagonals: usize,
+  to: usize,
+  toLd: i32,
   first: i32,
   last: i32,
   scratch: usize,
 ): void {
-  invertColumns(n, l, out, first, last, scratch);
+  invertColumns(n, l, diagonals, to, <usize>toLd << 2, first, last, scratch);
+}
+
+/** Puts columns [first, last) that the second step left at `from`, rows close together, where they belong. */
+export function choleskyInversePlace(n: i32, from: usize, out: usize, first: i32, last: i32): void {
+  const bytes = <usize>(last - first) << 2;
+  for (let i = first; i < n; i++) {
+    const to = out + ((<usize>i * <usize>n + <usize>first) << 2);
+    memory.copy(to, from + <usize>(i - first) * bytes, bytes);
+  }
 }
 
 /** Reverses `size` floats in place, which turns a square matrix by half a turn. */

@@ -22,7 +22,10 @@ export function inverseScratch(n: i32): usize {
   return PRODUCT + <usize>NB * PRODUCT_LD + panels;
 }
 
-/** The inverses of the diagonal blocks of rows [first, last), zeros above their diagonal. */
+/**
+ * The inverses of the diagonal blocks of rows [first, last), and zeros in what stands right of the
+ * diagonal there. `out` may be l.
+ */
 export function invertDiagonals(
   n: i32,
   l: usize,
@@ -37,36 +40,57 @@ export function invertDiagonals(
     const at = <usize>i * ld + (<usize>i << 2);
     invertDiagonal(rows, l + at, ld, scratch);
     for (let r = 0; r < rows; r++) {
-      memory.copy(out + at + <usize>r * ld, scratch + <usize>r * BLOCK_LD, <usize>rows << 2);
+      const row = out + at + <usize>r * ld;
+      memory.copy(row, scratch + <usize>r * BLOCK_LD, <usize>rows << 2);
+      memory.fill(row + (<usize>rows << 2), 0, <usize>(n - i - rows) << 2);
     }
   }
 }
 
-/** Columns [first, last) of the inverse. Its diagonal blocks must be there. */
+/**
+ * Columns [first, last) of the inverse, from row `first` on.
+ *
+ * @param diagonals where the inverse's diagonal blocks are, at their places in [n, n]
+ * @param to takes the columns: element [first, first]
+ * @param toLd bytes between its rows
+ */
 export function invertColumns(
   n: i32,
   l: usize,
-  out: usize,
+  diagonals: usize,
+  to: usize,
+  toLd: usize,
   first: i32,
   last: i32,
   scratch: usize,
 ): void {
-  for (let j = first; j < last; j += NC) invertStrip(n, l, out, j, min(last, j + NC), scratch);
+  for (let j = first; j < last; j += NC) {
+    const at = to + <usize>(j - first) * toLd + (<usize>(j - first) << 2);
+    invertStrip(n, l, diagonals, at, toLd, j, min(last, j + NC), scratch);
+  }
 }
 
-function invertStrip(n: i32, l: usize, out: usize, first: i32, last: i32, tile: usize): void {
+function invertStrip(
+  n: i32,
+  l: usize,
+  diagonals: usize,
+  strip: usize,
+  stripLd: usize,
+  first: i32,
+  last: i32,
+  tile: usize,
+): void {
   const ld = <usize>n << 2;
   const product = tile + PRODUCT;
   const productPanels = product + <usize>NB * PRODUCT_LD;
   const aPanels = productPanels + panelBytes(NC, NB);
   const inverse = aPanels + panelBytes(NB, KC);
   const room = n - first;
-  const strip = out + (<usize>first << 2);
-  for (let i = 0; i < first; i++) memory.fill(strip + <usize>i * ld, 0, <usize>(last - first) << 2);
   for (let i = first; i < n; i += NB) {
     const rows = min(NB, n - i);
     const cols = min(last, i) - first;
-    const to = strip + <usize>i * ld;
+    const to = strip + <usize>(i - first) * stripLd;
+    const diagonal = diagonals + <usize>i * ld + (<usize>i << 2);
     let p = first;
     while (p < i) {
       const depth = min(i, (p / KC + 1) * KC) - p;
@@ -78,16 +102,19 @@ function invertStrip(n: i32, l: usize, out: usize, first: i32, last: i32, tile: 
       p += depth;
     }
     if (cols > 0) {
-      packRows(out + <usize>i * ld + (<usize>i << 2), ld, rows, rows, MR, -1, aPanels);
+      packRows(diagonal, ld, rows, rows, MR, -1, aPanels);
       packColumns(product, PRODUCT_LD, rows, cols, NR, 1, productPanels);
-      multiplyPanels(LOWER_LEFT, 0, rows, cols, rows, aPanels, productPanels, to, ld, true, tile);
+      multiplyPanels(LOWER_LEFT, 0, rows, cols, rows, aPanels, productPanels, to, stripLd, true, tile);
     }
-    const right = last - i - rows;
-    if (right > 0) {
-      const at = out + (<usize>(i + rows) << 2);
-      for (let r = i; r < i + rows; r++) memory.fill(at + <usize>r * ld, 0, <usize>right << 2);
+    if (i < last) {
+      const right = last - i - rows;
+      for (let r = 0; r < rows; r++) {
+        const at = to + <usize>r * stripLd + (<usize>(i - first) << 2);
+        memory.copy(at, diagonal + <usize>r * ld, <usize>rows << 2);
+        if (right > 0) memory.fill(at + (<usize>rows << 2), 0, <usize>right << 2);
+      }
     }
     const panels = inverse + <usize>(i - first) * (<usize>NR << 2);
-    packColumns(to, ld, rows, last - first, NR, 1, panels, room);
+    packColumns(to, stripLd, rows, last - first, NR, 1, panels, room);
   }
 }

@@ -24,24 +24,51 @@ export class Meter {
     this.peak = Math.max(this.peak, this.live);
   }
 
+  /** From here on `peak` is the largest from now on. */
+  restart(): void {
+    this.peak = this.live;
+  }
+
   read(): MemoryUse {
     return { live: this.live, peak: this.peak };
   }
 }
 
+/** Storage that kernels have room of, too. */
+export interface KernelStorage extends HostStorage {
+  /** Like `allocate`, but the content is undefined: for scratch that is written before it is read. */
+  reserve(bytes: number): number;
+}
+
+/** A piece of the JavaScript heap, taken when it is first looked at. */
+class Piece {
+  private taken: ArrayBuffer | undefined;
+
+  constructor(readonly bytes: number) {}
+
+  get buffer(): ArrayBuffer {
+    this.taken ??= new ArrayBuffer(this.bytes);
+    return this.taken;
+  }
+}
+
 /** Storage on the JavaScript heap: one ArrayBuffer for each tensor, addresses far apart. */
-export class HeapStorage implements HostStorage {
-  private readonly buffers = new Map<number, { buffer: ArrayBuffer; end: number }>();
-  private readonly meter = new Meter();
+export class HeapStorage implements KernelStorage {
+  private readonly pieces = new Map<number, Piece>();
+  readonly meter = new Meter();
   private next = ALIGNMENT;
-  private last: { start: number; end: number; buffer: ArrayBuffer } | undefined;
+  private last: { readonly start: number; readonly piece: Piece } | undefined;
 
   allocate(bytes: number): number {
     const address = this.next;
-    this.buffers.set(address, { buffer: new ArrayBuffer(bytes), end: address + bytes });
+    this.pieces.set(address, new Piece(bytes));
     this.next += align(bytes) + ALIGNMENT;
     this.meter.add(bytes);
     return address;
+  }
+
+  reserve(bytes: number): number {
+    return this.allocate(bytes);
   }
 
   memoryUse(): MemoryUse {
@@ -50,28 +77,30 @@ export class HeapStorage implements HostStorage {
 
   free(address: number, bytes: number): void {
     this.meter.add(-bytes);
-    this.buffers.delete(address);
+    this.pieces.delete(address);
     if (this.last?.start === address) this.last = undefined;
   }
 
   at(address: number): { buffer: ArrayBuffer; byteOffset: number } {
-    const exact = this.buffers.get(address);
+    const exact = this.pieces.get(address);
     if (exact) return { buffer: exact.buffer, byteOffset: 0 };
-    const last = this.last;
-    if (last && address >= last.start && address <= last.end) {
-      return { buffer: last.buffer, byteOffset: address - last.start };
-    }
-    for (const [start, { buffer, end }] of this.buffers) {
-      if (address >= start && address <= end) {
-        this.last = { start, end, buffer };
-        return { buffer, byteOffset: address - start };
+    const holds = (start: number, { bytes }: Piece) => address >= start && address <= start + bytes;
+    if (!this.last || !holds(this.last.start, this.last.piece)) {
+      const found = [...this.pieces].find(([start, piece]) => holds(start, piece));
+      if (!found) {
+        throw new PenjingError(
+          "tensor",
+          "its storage was freed; a view must not outlive its parent.",
+        );
       }
+      this.last = { start: found[0], piece: found[1] };
     }
-    throw new PenjingError("tensor", "its storage was freed; a view must not outlive its parent.");
+    const { start, piece } = this.last;
+    return { buffer: piece.buffer, byteOffset: address - start };
   }
 
   dispose(): void {
-    this.buffers.clear();
+    this.pieces.clear();
     this.last = undefined;
   }
 }
@@ -80,7 +109,7 @@ export class HeapStorage implements HostStorage {
  * First-fit allocator over a WebAssembly memory that grows. Free blocks are kept sorted by address
  * and joined with their neighbours, so a loop that frees what it takes never grows the memory.
  */
-export class WasmStorage implements HostStorage {
+export class WasmStorage implements KernelStorage {
   private readonly blocks: { address: number; bytes: number }[] = [];
   private readonly meter = new Meter();
   /** Of what was ever handed out. */
@@ -103,7 +132,6 @@ export class WasmStorage implements HostStorage {
     return address;
   }
 
-  /** Like `allocate`, but the content is undefined: for scratch that is written before it is read. */
   reserve(bytes: number): number {
     const address = this.take(align(bytes));
     this.meter.add(bytes);

@@ -1,4 +1,4 @@
-import type { Backend } from "../backend.js";
+import type { Backend, HalfFormat, Operations } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { loadThreading, type Threading } from "../platform/node-modules.js";
 import { formOperations } from "./forms.js";
@@ -22,7 +22,7 @@ const FIRST_TENSOR = 2 ** 20;
 const INITIAL_PAGES = 64;
 
 /** "auto" takes at most this many threads: more rarely read weights any faster. */
-const MOST_AUTO_THREADS = 8;
+export const MOST_AUTO_THREADS = 8;
 
 /**
  * Threads that a backend computes with, the caller's own included.
@@ -74,6 +74,33 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
       return calls.map((args) => exports[name](...args));
     },
   };
+  const operations = kernelOperations(kernels, () => backend);
+  const table = joinOperations([
+    { name: "wasm", operations },
+    { name: "reference", operations: withoutKernel, reason: "wasm has no kernel for it" },
+  ]);
+  const backend: Backend = new HostBackend("wasm", storage, table, {
+    arithmetic: ARITHMETICS[loaded.simd],
+    halfFormats: HALF_FORMATS,
+    how() {
+      const running = pool?.running ?? 1;
+      const threads = `${running} ${running === 1 ? "thread" : "threads"}`;
+      return `${loaded.simd} SIMD, ${threads}, ${describeShape(loaded.simd, shape)}`;
+    },
+    end: () => pool?.dispose(),
+  });
+  return backend;
+}
+
+/** The 16-bit formats that kernels read. */
+export const HALF_FORMATS: readonly HalfFormat[] = ["f16", "bf16"];
+
+/**
+ * The operations that have kernels.
+ *
+ * @param backend theirs, once it is open
+ */
+export function kernelOperations(kernels: Kernels, backend: () => Backend): Partial<Operations> {
   const operations = Object.assign({}, ...Object.values(parts).map((bind) => bind(kernels)));
   const claims = [sandwichClaim, twoFourClaim, denseClaim, blocksClaim];
   const forms = formOperations(
@@ -83,23 +110,9 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
       plain: (weight) => plain(kernels, weight),
       hasCache: true,
     },
-    () => backend,
+    backend,
   );
-  const table = joinOperations([
-    { name: "wasm", operations: { ...operations, ...forms } },
-    { name: "reference", operations: withoutKernel, reason: "wasm has no kernel for it" },
-  ]);
-  const backend: Backend = new HostBackend("wasm", storage, table, {
-    arithmetic: ARITHMETICS[loaded.simd],
-    halfFormats: ["f16", "bf16"],
-    how() {
-      const running = pool?.running ?? 1;
-      const threads = `${running} ${running === 1 ? "thread" : "threads"}`;
-      return `${loaded.simd} SIMD, ${threads}, ${describeShape(loaded.simd, shape)}`;
-    },
-    end: () => pool?.dispose(),
-  });
-  return backend;
+  return { ...operations, ...forms };
 }
 
 interface Loaded {

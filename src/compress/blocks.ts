@@ -2,6 +2,7 @@
 import type { Lease } from "../backends/lease.js";
 import { blockName, type DecoderSpec } from "../model.js";
 import { asStored } from "../models/placed.js";
+import type { StoredModel } from "../models/stored.js";
 import { formOfTree } from "../models/stored-forms.js";
 import type { Registry } from "../registry.js";
 import { type BlockOutcome, compressBlock, isReplacedBefore, type StartedStep } from "./block.js";
@@ -19,7 +20,7 @@ import { residualError } from "./residual-error.js";
 import { dropStreams, hasStreams, keepStreams, restoreStreams } from "./resume.js";
 import type { BlockFacts } from "./run-report.js";
 import { statisticsOf } from "./solve.js";
-import type { OuterOutcome, Transform } from "./transform.js";
+import type { OuterOutcome, RunTools, Transform } from "./transform.js";
 import { findUnit, type Unit, UnitWriter } from "./unit.js";
 import type { Windows } from "./windows.js";
 
@@ -43,6 +44,12 @@ export interface Work {
   readonly units: Map<string, Unit>;
 }
 
+/** What decides what a run does with its blocks. */
+export interface RunPlan extends Pick<Work, "registry" | "recipe" | "steps"> {
+  readonly model: StoredModel;
+  readonly windows: Pick<Windows, "samples">;
+}
+
 /** All units; after a failure of a GPU that `auto` chose, on wasm from the first unfinished one on. */
 export async function* compressBlocks(
   work: Work,
@@ -59,6 +66,28 @@ export async function* compressBlocks(
       yield note("backend", message);
     }
   }
+}
+
+/** What a run brings to its steps. */
+export function runTools(
+  { model, registry, recipe, steps, windows }: RunPlan,
+  brought: Pick<RunTools, "passes" | "journal" | "budget">,
+): RunTools {
+  const { seed } = recipe;
+  // Without windows nothing runs through the blocks.
+  const hasWindows = windows.samples > 0;
+  const layerError = hasWindows && recipe.layerError;
+  const denseAdvances = hasWindows && recipe.statistics === "dense";
+  const followsReplaced =
+    hasWindows && recipe.statistics === "true-sequential"
+      ? (layer: number, input: string) => isReplacedBefore(model.spec, steps, layer, input)
+      : undefined;
+  const gathered = steps.flatMap(({ layers }) => [...layers.values()]).flatMap(statisticsOf);
+  // What is gathered once a block is turned, or some of its linears are replaced, needs it there.
+  const denseWaits =
+    followsReplaced !== undefined ||
+    gathered.some((name) => registry.statistics[name].sees === "residual");
+  return { ...brought, model, seed, layerError, denseAdvances, denseWaits, followsReplaced };
 }
 
 /** The unit of what stands outside the blocks. */
@@ -79,24 +108,8 @@ async function* blocksFrom(
   const embedded = await withEmbeddingRows(model, backend, signal);
   const calibration = await openCalibration(embedded, backend, windows, recipe, { twice, signal });
   const passes = new Passes(backend, calibration, signal, registry.statistics);
-  const { seed } = recipe;
-  // Without windows nothing runs through the blocks.
   const hasWindows = windows.samples > 0;
-  const layerError = hasWindows && recipe.layerError;
-  const denseAdvances = hasWindows && recipe.statistics === "dense";
-  const followsReplaced =
-    hasWindows && recipe.statistics === "true-sequential"
-      ? (layer: number, input: string) => isReplacedBefore(model.spec, steps, layer, input)
-      : undefined;
-  const gathered = steps.flatMap(({ layers }) => [...layers.values()]).flatMap(statisticsOf);
-  // What is gathered once a block is turned, or some of its linears are replaced, needs it there.
-  const denseWaits =
-    followsReplaced !== undefined ||
-    gathered.some((name) => registry.statistics[name].sees === "residual");
-  const tools = {
-    ...{ model, passes, journal, budget, seed, layerError },
-    ...{ denseAdvances, denseWaits, followsReplaced },
-  };
+  const tools = runTools({ model, registry, recipe, steps, windows }, { passes, journal, budget });
   const started: StartedStep[] = steps.map((plan) => ({ plan, run: plan.start(tools) }));
   /** The block that the stream stands before. */
   let at = 0;

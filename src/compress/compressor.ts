@@ -15,36 +15,30 @@ import {
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
-import { PenjingError } from "../errors.js";
 import { GGUF, GGUF_ARGUMENTS, refuseStray } from "../export/gguf-options.js";
 import type { Layout } from "../layout.js";
-import { dense } from "../layouts/dense.js";
-import { findLayout } from "../layouts/index.js";
 import { BOS } from "../models/bos.js";
 import { modelTypeOf } from "../models/families/index.js";
-import { embeddingName, partsOf, readLargeModel, type StoredModel } from "../models/stored.js";
+import { embeddingName, partsOf, type StoredModel } from "../models/stored.js";
 import { describeOutput, REPORT_FILE } from "../models/written.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
 import { pause } from "../run.js";
-import { comparesModels } from "../statistic.js";
 import { compressBlocks, note } from "./blocks.js";
 import { refuseBudget } from "./budget.js";
 import { copyBeside, Output } from "./commit.js";
 import { describeRun } from "./describe-run.js";
-import { asAsked, DTYPE, digestTokenizer, notesOf, refuseModel, refuseQuantized } from "./input.js";
+import { DTYPE, digestTokenizer, notesOf } from "./input.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
-import { Packing, refuseRotation } from "./output.js";
+import { prepareRun } from "./prepare.js";
 import { Course, type Progress } from "./progress.js";
-import { planRecipe, readRecipe } from "./recipe.js";
+import { readRecipe } from "./recipe.js";
 import { openCompressRegistry } from "./registry.js";
 import { openWorkplace, RunFacts, type Workplace } from "./resume.js";
-import { anchorOf, type LayerPlan, statisticsOf } from "./solve.js";
-import { Sources } from "./sources.js";
-import { tablesIn } from "./tables.js";
-import { refuseReaders, type Transform } from "./transform.js";
+import { type LayerPlan, statisticsOf } from "./solve.js";
+import { refuseReaders } from "./transform.js";
 import type { Unit } from "./unit.js";
 import { NO_WINDOWS, tokenise } from "./windows.js";
-import { prunableLayers, workload } from "./workload.js";
+import { workload } from "./workload.js";
 
 const ARGUMENTS: Arguments<CompressOptions> = {
   model: required(CHECKPOINT),
@@ -81,38 +75,10 @@ export async function* compressSteps(
   let lease: Lease | undefined;
   let place: Workplace | undefined;
   try {
-    const checkpoint = await asAsked(opened, options);
-    const sources = new Sources(await readLargeModel(checkpoint, registry, signal), signal);
+    const prepared = await prepareRun(opened, options, recipe, registry);
+    const { checkpoint, sources, steps, plan, gguf, layout, packing, twice } = prepared;
     const { model } = sources;
-    refuseModel(model, options);
-    await pause(signal);
     const modelNotes = notesOf(model, options);
-    const linears = prunableLayers(model.spec);
-    const gridOf =
-      recipe.layout === GGUF
-        ? (await import("./gguf-grids.js")).gridsOf(model, options)
-        : undefined;
-    const more = { tables: tablesIn(model), gridOf };
-    const steps = await planRecipe(recipe, model.spec, linears, registry, signal, more);
-    await pause(signal);
-    const compared = comparer(steps, registry);
-    const twice = compared !== undefined;
-    if (recipe.statistics === "dense" && twice) {
-      throw new PenjingError(
-        compared,
-        "with `statistics: dense` every layer's inputs are the dense model's, so there is nothing to make up for; leave one of the two out.",
-      );
-    }
-    const plan = new Map(steps.flatMap(({ layers }) => [...layers]));
-    refuseQuantized(model, plan, recipe);
-    const gguf =
-      recipe.layout === GGUF
-        ? await (await import("./gguf-output.js")).planGguf(model, plan, options)
-        : undefined;
-    const layout = gguf ? dense : findLayout(recipe.layout, "layout", registry.layouts);
-    await pause(signal);
-    const packing = new Packing(model, plan, layout);
-    refuseRotation(layout, recipe);
     const plugins = pluginsOf(model, registry, plan, layout);
     const wanted = workload(model.spec, [...plan.values()]);
     lease = await Lease.open(options, wanted, registry.operations, options.signal);
@@ -276,13 +242,4 @@ function pluginsOf(
     families: [families[modelTypeOf(checkpoint.config, families)]],
     statistics: needs.map((name) => statistics[name]),
   });
-}
-
-/** What reads statistics that compare the dense model's inputs with the compressed one's, if anything. */
-function comparer(steps: readonly Transform[], { statistics }: Registry): string | undefined {
-  const plans = steps.flatMap(({ layers }) => [...layers.values()]);
-  const plan = plans.find((one) =>
-    statisticsOf(one).some((name) => comparesModels(statistics[name])),
-  );
-  return plan && (anchorOf(plan) ?? plan.method.name);
 }

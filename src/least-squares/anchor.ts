@@ -4,7 +4,7 @@ import { PenjingError } from "../errors.js";
 import type { OptionSpecs } from "../options.js";
 import { gemmSteps, paceSteps } from "../steps.js";
 import type { Tensor } from "../tensor.js";
-import { equilibrate, inverseRoot } from "./equilibrate.js";
+import { equilibrate, takeInverseRoot } from "./equilibrate.js";
 
 /** The option `anchor` of steps that replace linears. */
 export const ANCHOR = {
@@ -71,14 +71,13 @@ export async function anchoredTarget(backend: Backend, problem: AnchorProblem): 
   };
   const target = backend.zeros(weight.shape);
   try {
-    const root = await inverseRoot(backend, equal.hessian, signal);
-    if (!root) {
+    const root = equal.hessian;
+    if (!(await takeInverseRoot(backend, root, signal))) {
       throw new PenjingError(
         name,
         "the Hessian of its inputs does not factorise, so there is no anchor; give more or other calibration text, or `anchor: 0`.",
       );
     }
-    scratch.push(root);
     const [moved, half] = [blank(weight), blank(weight)];
     const multiply = (a: Tensor, b: Tensor, out: Tensor, options?: GemmOptions) =>
       paceSteps(gemmSteps(backend, a, b, out, options), signal);

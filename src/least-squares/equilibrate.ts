@@ -57,16 +57,15 @@ export async function equilibrate(
 /**
  * M⁻¹ as the product of a triangular matrix with itself: L⁻¹ with M = L Lᵀ, so that M⁻¹ = L⁻ᵀ L⁻¹.
  *
- * @param matrix M, f32 [n, n], symmetric; its factor takes its place
- * @returns L⁻¹, f32 [n, n], lower triangular; undefined when M is not positive definite
+ * @param matrix M, f32 [n, n], symmetric; L⁻¹, lower triangular, takes its place
+ * @returns false when M is not positive definite
  */
-export async function inverseRoot(
+export async function takeInverseRoot(
   backend: Backend,
   matrix: Tensor,
   signal: AbortSignal | undefined,
-): Promise<Tensor | undefined> {
-  if ((await backend.ops.cholesky(matrix, { signal })) !== -1) return undefined;
-  const root = backend.zeros(matrix.shape);
-  await backend.ops.triangularInverse(matrix, root, { signal });
-  return root;
+): Promise<boolean> {
+  if ((await backend.ops.cholesky(matrix, { signal })) !== -1) return false;
+  await backend.ops.triangularInverse(matrix, matrix, { signal });
+  return true;
 }

@@ -47,12 +47,10 @@ export async function inverseFactor(
     if (used !== damping) {
       notes.push(`damping was raised from ${damping} to ${used} so that the Hessian factorises`);
     }
-    const factor = backend.zeros([cols, cols]);
-    await ops.triangularInverse(damped, factor, { signal });
-    ops.reverse(factor);
-    damped.dispose();
+    await ops.triangularInverse(damped, damped, { signal });
+    ops.reverse(damped);
     vector.dispose();
-    return { factor, dead, notes };
+    return { factor: damped, dead, notes };
   }
   damped.dispose();
   vector.dispose();

@@ -1,5 +1,5 @@
 import { PenjingError } from "../errors.js";
-import { equilibrate, inverseRoot } from "../least-squares/equilibrate.js";
+import { equilibrate, takeInverseRoot } from "../least-squares/equilibrate.js";
 import { keepBest } from "../mask.js";
 import type { LinearProblem, Method, PruneOutcome } from "../method.js";
 import type { OptionSpecs } from "../options.js";
@@ -145,19 +145,20 @@ async function inverseRootOf(
   hessian: Tensor,
   penalty: number,
 ): Promise<Tensor> {
-  const raised = backend.zeros(hessian.shape);
+  const root = backend.zeros(hessian.shape);
   const raise = backend.upload(new Float32Array(colsOf(hessian)).fill(penalty), [colsOf(hessian)]);
   try {
-    backend.copy(hessian, raised);
-    backend.ops.addDiagonal(raised, raise);
-    const root = await inverseRoot(backend, raised, signal);
-    if (root) return root;
+    backend.copy(hessian, root);
+    backend.ops.addDiagonal(root, raise);
+    if (await takeInverseRoot(backend, root, signal)) return root;
     throw new PenjingError(
       name,
       `the Hessian of its inputs does not factorise; give more or other calibration text, more damping, or leave the layer out with \`ignore: "${name}"\`.`,
     );
+  } catch (error) {
+    root.dispose();
+    throw error;
   } finally {
-    raised.dispose();
     raise.dispose();
   }
 }

@@ -52,11 +52,9 @@ export async function dampedInverse(
         );
       }
       const inverse = backend.zeros([n, n]);
-      const triangle = backend.zeros([n, n]);
-      await ops.triangularInverse(factor, triangle, { signal });
-      const square = gemmSteps(backend, triangle, triangle, inverse, { transposeA: true });
+      await ops.triangularInverse(factor, factor, { signal });
+      const square = gemmSteps(backend, factor, factor, inverse, { transposeA: true });
       await paceSteps(square, signal);
-      triangle.dispose();
       backend.write(vector, new Float32Array(n).fill(scoreDamping * mean));
       ops.addDiagonal(inverse, vector);
       return { inverse, notes };

@@ -100,6 +100,9 @@ for (const open of OPENERS) {
       const out = output(backend, new Float32Array(n * n).fill(Number.NaN), n);
       await backend.ops.triangularInverse(input(backend, l, n), out.view);
       const inverse = await out.read();
+      const inPlace = output(backend, l, n);
+      await backend.ops.triangularInverse(inPlace.view, inPlace.view);
+      assert.equal(await inPlace.read(), inverse, `${backend.name} ${n}: in place`);
       assert.ok(
         above(inverse, n).every((value) => value === 0),
         `${backend.name} ${n}: zeros`,
@@ -130,6 +133,8 @@ for (const open of OPENERS) {
       await backend.ops.triangularInverse(l, inverse);
       backend.ops.gemm(l, inverse, product);
       const values = (await backend.read(product)) as Float32Array;
+      await backend.ops.triangularInverse(l, l);
+      assert.equal(await backend.read(l), await backend.read(inverse));
       const identity = values.map((_, at) => Number(at % (n + 1) === 0));
       assertWithin(values, identity, () => 1e-3, backend.name);
       backend.dispose();

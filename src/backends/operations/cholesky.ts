@@ -11,7 +11,7 @@ export interface CholeskyOperations {
    * @returns -1, or the first pivot that was not positive
    */
   cholesky(a: Tensor, options?: Cancellable): Promise<number>;
-  /** out [n, n] = l⁻¹ for lower-triangular l, with a zero strict upper triangle. */
+  /** out [n, n] = l⁻¹ for lower-triangular l, with a zero strict upper triangle. `out` may be l itself. */
   triangularInverse(l: Tensor, out: Tensor, options?: Cancellable): Promise<void>;
   /** Reverses the order of rows and of columns in place: a[i][j] <-> a[n-1-i][n-1-j]. */
   reverse(a: Tensor): void;

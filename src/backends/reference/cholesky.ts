@@ -22,7 +22,7 @@ export async function cholesky(a: Tensor): Promise<number> {
 /** Row i of the inverse is (e_i - sum over p < i of l[i][p] * row p) / l[i][i]. */
 export async function triangularInverse(l: Tensor, out: Tensor): Promise<void> {
   const n = colsOf(l);
-  const [lData, outData] = [f32(l), f32(out)];
+  const [lData, outData] = [l === out ? f32(l).slice() : f32(l), f32(out)];
   const sums = new Float64Array(n);
   for (let i = 0; i < n; i++) {
     sums.fill(0);

@@ -2,7 +2,7 @@ import type { Operations } from "../../backend.js";
 import { pacer } from "../../run.js";
 import { colsOf, f32, rowsOf, type Tensor, u8 } from "../../tensor.js";
 import type { ArmorIterate, ArmorState } from "../operations/armor.js";
-import { address, equalRanges, type Kernels, runRanges } from "./kernels.js";
+import { address, bytesAt, equalRanges, floatsAt, type Kernels, runRanges } from "./kernels.js";
 
 const GROUP = 4;
 const BETA1 = 0.9;
@@ -112,14 +112,7 @@ function place(base: number, { a, b, down, across }: Shape): { at: Places; bytes
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports, storage } = kernels;
-  const floats = (start: number, count: number) => {
-    const { buffer, byteOffset } = storage.at(start);
-    return new Float32Array(buffer, byteOffset, count);
-  };
-  const bytesAt = (start: number, count: number) => {
-    const { buffer, byteOffset } = storage.at(start);
-    return new Uint8Array(buffer, byteOffset, count);
-  };
+  const floats = (start: number, count: number) => floatsAt(kernels, start, count);
 
   /** For each block that a row meets: where its part starts in the matrix, and in the blocks. */
   const stretches = function* ({ cols, blockRows, a, b, across }: Shape, row: number) {
@@ -134,7 +127,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
     const [w, h, kept] = [f32(target), f32(importance), u8(mask)];
     const cores = shape.down * shape.across * shape.a * shape.b;
     const [negated, core] = [floats(at.target, cores), floats(at.core, cores)];
-    const codes = bytesAt(at.codes, cores / GROUP);
+    const codes = bytesAt(kernels, at.codes, cores / GROUP);
     let energy = 0;
     for (const [from, to] of stretches(shape, row)) {
       for (let j = 0; j < shape.b; j++) {
@@ -241,7 +234,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
 
   const keepBest = ({ at }: WasmState) => {
     const bytes = at.best - at.left;
-    bytesAt(at.best, bytes).set(bytesAt(at.left, bytes));
+    bytesAt(kernels, at.best, bytes).set(bytesAt(kernels, at.left, bytes));
   };
 
   return {
@@ -306,7 +299,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const cores = down * across * a * b;
       const [core, codes] = [
         floats(at.core + moved, cores),
-        bytesAt(at.codes + moved, cores / GROUP),
+        bytesAt(kernels, at.codes + moved, cores / GROUP),
       ];
       const [coreOut, maskOut, leftOut] = [f32(out.core), u8(out.mask), f32(out.left)];
       for (let row = 0; row < shape.rows; row++) {
@@ -326,14 +319,14 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const { at, iteration, bestProxy } = given as WasmState;
       const saved = new Uint8Array(SAVED_HEAD + at.masks - at.left);
       new Float64Array(saved.buffer, 0, 2).set([iteration, bestProxy]);
-      saved.set(bytesAt(at.left, at.masks - at.left), SAVED_HEAD);
+      saved.set(bytesAt(kernels, at.left, at.masks - at.left), SAVED_HEAD);
       return saved;
     },
     armorLoad(given, saved) {
       const state = given as WasmState;
       const head = new Float64Array(saved.slice(0, SAVED_HEAD).buffer);
       [state.iteration, state.bestProxy] = head;
-      bytesAt(state.at.left, saved.length - SAVED_HEAD).set(saved.subarray(SAVED_HEAD));
+      bytesAt(kernels, state.at.left, saved.length - SAVED_HEAD).set(saved.subarray(SAVED_HEAD));
     },
   };
 }

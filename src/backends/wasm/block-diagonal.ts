@@ -3,7 +3,7 @@ import type { Form } from "../../form.js";
 import { isBlocks } from "../../forms/blocks.js";
 import { colsOf, f32, rowsOf } from "../../tensor.js";
 import type { Claim, KernelMatrix } from "../forms.js";
-import { address, cut, freeing, type Kernels, runRanges } from "./kernels.js";
+import { address, cut, floatsAt, freeing, type Kernels, runRanges } from "./kernels.js";
 
 /** The smallest multiple of `grain`, a power of two, that whole blocks of `size` fill. */
 export function wholeBlocks(size: number, grain: number): number {
@@ -44,8 +44,7 @@ export function prepareBlocks(kernels: Kernels, form: Form | undefined): BlocksM
   const [rows, cols] = form.shape;
   const bytes = 4 * values.size;
   const blocks = kernels.storage.reserve(bytes);
-  const { buffer } = kernels.storage.memory;
-  new Float32Array(buffer, blocks, values.size).set(f32(values));
+  floatsAt(kernels, blocks, values.size).set(f32(values));
   const dispose = freeing(kernels, blocks, bytes);
   return { rows, cols, bytes, blocks, size: colsOf(values), dispose };
 }

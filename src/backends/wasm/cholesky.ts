@@ -1,7 +1,16 @@
 import type { Operations } from "../../backend.js";
 import { pacer } from "../../run.js";
 import { colsOf } from "../../tensor.js";
-import { address, cut, equalRanges, type Kernels, runRanges, TILES } from "./kernels.js";
+import {
+  address,
+  cut,
+  equalRanges,
+  type Kernels,
+  type Range,
+  runRanges,
+  TILES,
+  withScratch,
+} from "./kernels.js";
 import { IN_ROWS, withPacked } from "./product.js";
 
 /** From MANY_COLUMNS columns on, this many blocks of columns of the inverse are computed together. */
@@ -68,6 +77,30 @@ export function bind(kernels: Kernels): Partial<Operations> {
     );
   };
 
+  /**
+   * Has columns of an inverse computed outside of it, and then put where they belong: until then other
+   * columns are computed of what stands there.
+   */
+  const apart = (
+    n: number,
+    out: number,
+    ranges: readonly Range[],
+    compute: (columns: (range: Range) => readonly [to: number, ld: number]) => void,
+  ) => {
+    const places = new Map<Range, number>();
+    let bytes = 0;
+    for (const range of ranges) {
+      places.set(range, bytes);
+      bytes += 4 * (n - range.start) * range.count;
+    }
+    withScratch(kernels, bytes, (at) => {
+      compute((range) => [at + places.get(range)!, range.count]);
+      for (const [{ start, count }, place] of places) {
+        exports.choleskyInversePlace(n, at + place, out, start, start + count);
+      }
+    });
+  };
+
   return {
     async cholesky(tensor, { signal } = {}) {
       const [n, a] = [colsOf(tensor), address(tensor)];
@@ -92,13 +125,16 @@ export function bind(kernels: Kernels): Partial<Operations> {
     async triangularInverse(l, out, { signal } = {}) {
       const n = colsOf(l);
       const breathe = pacer(signal);
-      const operands = [n, address(l), address(out)];
+      const [from, to] = [address(l), address(out)];
       const scratch = () => exports.choleskyInverseScratch(n);
-      const step = (name: string, ranges: ReturnType<typeof equalRanges>, work: number) =>
-        runRanges(kernels, name, ranges, work, scratch, ({ start, count }) => [
-          ...[...operands, start, start + count],
-        ]);
-      step("choleskyInverseDiagonals", equalRanges(n, 4 * block), (n * block * block) / 6);
+      runRanges(
+        kernels,
+        "choleskyInverseDiagonals",
+        equalRanges(n, 4 * block),
+        (n * block * block) / 6,
+        scratch,
+        ({ start, count }) => [n, from, to, start, start + count],
+      );
       // The first columns are the longest and start first: work is taken from the end of the list.
       const columns = equalRanges(n, n < MANY_COLUMNS ? block : BLOCKS * block).reverse();
       const together = kernels.threads === 1 ? 1 : 3 * kernels.threads;
@@ -108,7 +144,12 @@ export function bind(kernels: Kernels): Partial<Operations> {
           (sum, { start, count }) => sum + ((n - start) ** 2 * count) / 2,
           0,
         );
-        step("choleskyInverseColumns", ranges, work);
+        const compute = (columns: (range: Range) => readonly [to: number, ld: number]) =>
+          runRanges(kernels, "choleskyInverseColumns", ranges, work, scratch, (range) => [
+            ...[n, from, to, ...columns(range), range.start, range.start + range.count],
+          ]);
+        if (from === to) apart(n, to, ranges, compute);
+        else compute(({ start }) => [to + 4 * (start * n + start), n]);
         await breathe();
       }
     },

@@ -3,7 +3,7 @@ import { pacer } from "../../run.js";
 import { removedCount } from "../../sparsity.js";
 import { colsOf, rowsOf, type Tensor, u8 } from "../../tensor.js";
 import { dropSmallest } from "../selection.js";
-import { address, equalRanges, type Kernels, runRanges, withScratch } from "./kernels.js";
+import { address, equalRanges, floatsAt, type Kernels, runRanges, withScratch } from "./kernels.js";
 import { type ColumnBlock, updateTrailing } from "./trailing.js";
 
 /** The losses of this many rows are added up together, whatever the number of threads. */
@@ -52,15 +52,14 @@ export function bind(kernels: Kernels): Partial<Operations> {
 
 /** One choice over all rows of the block: its smallest scores go. */
 function chooseByRatio(kernels: Kernels, block: ColumnBlock, mask: Tensor, ratio: number): void {
-  const { exports, storage } = kernels;
+  const { exports } = kernels;
   const { rows, cols, start, width, w, u } = block;
   const size = rows * width;
   const keep = new Uint8Array(size);
   withScratch(kernels, exports.columnSweepScratch(width), (scratch) =>
     withScratch(kernels, size * 4, (scores) => {
       exports.columnSweepScores(rows, width, cols, w, u, scores, scratch);
-      const { buffer, byteOffset } = storage.at(scores);
-      dropSmallest(new Float32Array(buffer, byteOffset, size), keep, removedCount(size, ratio));
+      dropSmallest(floatsAt(kernels, scores, size), keep, removedCount(size, ratio));
     }),
   );
   const maskData = u8(mask);

@@ -12,7 +12,7 @@ import {
   stepsOf,
 } from "../operations/fit-scales.js";
 import { gridBlocks } from "../operations/grid-sweep.js";
-import { address, equalRanges, type Kernels, runRanges } from "./kernels.js";
+import { address, bytesAt, equalRanges, type Kernels, runRanges } from "./kernels.js";
 import { type ColumnBlock, updateTrailing } from "./trailing.js";
 
 /** Rows whose results are added up together, whatever the number of threads. */
@@ -56,15 +56,16 @@ function settingsOf(
 
 /** Runs `use` with the address of a grid's settings. */
 export async function withGrid<T>(
-  { storage }: Kernels,
+  kernels: Kernels,
   grid: Pick<GridTensors, "zeros" | "minima" | "units">,
   options: Partial<FitOptions>,
   cols: number,
   use: (settings: number) => T | Promise<T>,
 ): Promise<T> {
   const settings = settingsOf(grid, options, cols);
+  const { storage } = kernels;
   const at = storage.reserve(settings.length);
-  new Uint8Array(storage.memory.buffer, at, settings.length).set(settings);
+  bytesAt(kernels, at, settings.length).set(settings);
   try {
     return await use(at);
   } finally {

@@ -2,7 +2,7 @@ import type { Operations } from "../../backend.js";
 import { colsOf, f32 } from "../../tensor.js";
 import { fittedTogether } from "../operations/fit-scales.js";
 import { gridAddresses, rowAddress, sweepBlocks, withGrid } from "./grid-block.js";
-import type { Kernels } from "./kernels.js";
+import { floatsAt, type Kernels } from "./kernels.js";
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports, storage } = kernels;
@@ -14,7 +14,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const omega = storage.reserve(4 * cols);
       try {
         const factor = f32(u);
-        const weights = new Float32Array(storage.memory.buffer, omega, cols);
+        const weights = floatsAt(kernels, omega, cols);
         for (let j = 0; j < cols; j++) weights[j] = 1 / factor[j * (cols + 1)] ** 2;
         return await withGrid(kernels, grid, options, cols, (settings) =>
           sweepBlocks(

@@ -2,13 +2,13 @@ import type { FloatName, Leaf } from "../../form.js";
 import { isRowGrid, middleOf } from "../../forms/grid.js";
 import { f32, type Tensor, u8 } from "../../tensor.js";
 import type { StoredTensor } from "../host.js";
-import { align, type WasmStorage } from "../memory.js";
+import { align, type KernelStorage } from "../memory.js";
 
 /** The instantiated module and its memory, which every binding file is given once. */
 export interface Kernels {
   /** Kernel functions by export name; pointers are byte addresses. */
   readonly exports: Readonly<Record<string, (...args: number[]) => number>>;
-  readonly storage: WasmStorage;
+  readonly storage: KernelStorage;
   /** Threads that `run` may use, the caller included. */
   readonly threads: number;
   /**
@@ -100,10 +100,11 @@ export function withValues(
     return;
   }
   const given = f32(parts.get("scales")!);
-  new Float32Array(kernels.storage.memory.buffer, scales, given.length).set(given);
+  floatsAt(kernels, scales, given.length).set(given);
   withScratch(kernels, values.size, (codes) => {
     const middle = middleOf(numbers);
-    const to = new Int8Array(kernels.storage.memory.buffer, codes, values.size);
+    const { buffer, byteOffset } = kernels.storage.at(codes);
+    const to = new Int8Array(buffer, byteOffset, values.size);
     u8(values).forEach((code, i) => {
       to[i] = code - middle;
     });
@@ -114,6 +115,24 @@ export function withValues(
 /** Byte address of a tensor in the module's memory. */
 export function address(tensor: Tensor): number {
   return (tensor as StoredTensor).address;
+}
+
+/** Floats in the module's memory, until it grows. */
+export function floatsAt({ storage }: Pick<Kernels, "storage">, at: number, count: number) {
+  const { buffer, byteOffset } = storage.at(at);
+  return new Float32Array(buffer, byteOffset, count);
+}
+
+/** The same of f64. */
+export function doublesAt({ storage }: Pick<Kernels, "storage">, at: number, count: number) {
+  const { buffer, byteOffset } = storage.at(at);
+  return new Float64Array(buffer, byteOffset, count);
+}
+
+/** The same of bytes. */
+export function bytesAt({ storage }: Pick<Kernels, "storage">, at: number, count: number) {
+  const { buffer, byteOffset } = storage.at(at);
+  return new Uint8Array(buffer, byteOffset, count);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { f32 } from "../../tensor.js";
 import type { EntropyOptions } from "../operations/entropy.js";
-import { type Kernels, withScratch } from "./kernels.js";
+import { doublesAt, floatsAt, type Kernels, withScratch } from "./kernels.js";
 
 /**
  * Calls `run` with two addresses: of a line's factors on w², f32, and of room for the derivatives by
@@ -16,8 +16,7 @@ export function withFactors(
   const padded = Math.ceil(length / 4) * 4;
   return withScratch(kernels, 12 * padded, (byFactor) => {
     const at = byFactor + 8 * padded;
-    const { buffer } = kernels.storage.at(at);
-    const factors = new Float32Array(buffer, at, padded).fill(0);
+    const factors = floatsAt(kernels, at, padded).fill(0);
     const scales = scale && f32(scale);
     for (let i = 0; i < length; i++) {
       if (!scales) factors[i] = 1;
@@ -27,8 +26,8 @@ export function withFactors(
     if (scaleGradient) {
       const out = f32(scaleGradient);
       // The kernel may have grown the memory, which moves it: old views are void.
-      const sums = new Float64Array(kernels.storage.at(at).buffer, byFactor, length);
-      const used = new Float32Array(kernels.storage.at(at).buffer, at, length);
+      const sums = doublesAt(kernels, byFactor, length);
+      const used = floatsAt(kernels, at, length);
       for (let i = 0; i < length; i++) {
         const derivative = inverse ? -sums[i] * used[i] ** 2 : sums[i];
         out[i] = derivative + (accumulate ? out[i] : 0);

@@ -1,10 +1,10 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, f32, i32, rowsOf } from "../../tensor.js";
 import { checkIds } from "../ids.js";
-import { address, type Kernels, withScratch } from "./kernels.js";
+import { address, doublesAt, type Kernels, withScratch } from "./kernels.js";
 
 export function bind(kernels: Kernels): Partial<Operations> {
-  const { exports, storage } = kernels;
+  const { exports } = kernels;
   return {
     softmax(x, out, temperature) {
       exports.softmax(address(x), address(out), rowsOf(x), colsOf(x), 1 / temperature);
@@ -30,7 +30,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
           const [mostR, mostX] = [r, x].map((row) => exports.softmaxLargest(row, width));
           const rows = [r, x, width, mostR, mostX] as const;
           const sum = exports.softmaxDivergence(...rows, scratch + 8, scratch);
-          const total = new Float64Array(storage.memory.buffer, scratch, 1)[0];
+          const total = doublesAt(kernels, scratch, 1)[0];
           const other = exports.softmaxTotal(x, width, mostX);
           divergences[t] = sum / total - Math.log(total) + Math.log(other);
         }

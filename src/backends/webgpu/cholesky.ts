@@ -59,8 +59,11 @@ export function bind(stream: Stream): Partial<Operations> {
         found.dispose();
       }
     },
-    async triangularInverse(l, out) {
-      const n = colsOf(l);
+    async triangularInverse(given, out) {
+      const n = colsOf(given);
+      // No shader reads what it writes.
+      const l = given === out ? stream.allocate([n, n]) : given;
+      if (l !== given) stream.copy(given as GpuTensor, l as GpuTensor);
       const panel = stream.allocate([BLOCK, n]);
       changeSquare(stream, out, { IDENTITY: true });
       for (let start = 0; start < n; start += BLOCK) {
@@ -78,6 +81,7 @@ export function bind(stream: Stream): Partial<Operations> {
         });
       }
       panel.dispose();
+      if (l !== given) l.dispose();
     },
     reverse(a) {
       changeSquare(stream, a, { REVERSE: true });
