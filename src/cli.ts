@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { addCompress } from "./cli/compress.js";
+import { addDoctor } from "./cli/doctor.js";
 import { addDownload } from "./cli/download.js";
 import { clearLine, tellError, tellStopped } from "./cli/ending.js";
 import { addEvaluate } from "./cli/evaluate.js";
@@ -90,8 +91,8 @@ const program = tellDefaults(new Command("penjing"))
   .version(VERSION)
   .exitOverride();
 const commands = [
-  ...[addCompress, addDownload, addEvaluate, addExport, addGenerate, addImatrix, addInspect],
-  ...[addMethods, addReport],
+  ...[addCompress, addDoctor, addDownload, addEvaluate, addExport, addGenerate, addImatrix],
+  ...[addInspect, addMethods, addReport],
 ];
 for (const add of commands) add(program, abort.signal);
 for (const command of program.commands) command.exitOverride();

@@ -56,6 +56,25 @@ export {
   openDataset,
 } from "./datasets/dataset.js";
 export type { DatasetDocument } from "./datasets/document.js";
+export {
+  type CacheFinding,
+  type Diagnosis,
+  type DiskFinding,
+  type DoctorEvent,
+  type DoctorOptions,
+  doctor,
+  type Finding,
+  type Findings,
+  type HubFinding,
+  type Mark,
+  type MemoryFinding,
+  type PackagesFinding,
+  type ProcessorFinding,
+  type RuntimeFinding,
+  type SimdFinding,
+  type SpeedFinding,
+  type WebGpuFinding,
+} from "./doctor.js";
 export { DeviceError, PenjingError } from "./errors.js";
 export type { BlockEvent, Comparison, Score, WindowEvent } from "./evaluate/score.js";
 export {

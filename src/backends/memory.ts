@@ -6,6 +6,8 @@ const ALIGNMENT = 64;
 const PAGE = 65536;
 /** wasm32 addresses 4 GiB; the last page stays unused so that end addresses fit in 32 bits. */
 const MAXIMUM_PAGES = 65535;
+/** Bytes that one WebAssembly memory can have. */
+export const WASM_BYTES = MAXIMUM_PAGES * PAGE;
 
 /** The next size that a block of memory may have. */
 export function align(bytes: number): number {

@@ -1,6 +1,6 @@
 import type { Backend, HalfFormat, Operations } from "../backend.js";
 import { PenjingError } from "../errors.js";
-import { loadThreading } from "../platform/node-modules.js";
+import { loadThreading, type Threading } from "../platform/node-modules.js";
 import { formOperations } from "./forms.js";
 import { HostBackend } from "./host.js";
 import { WasmStorage } from "./memory.js";
@@ -25,6 +25,16 @@ const INITIAL_PAGES = 64;
 export const MOST_AUTO_THREADS = 8;
 
 /**
+ * Threads that a backend computes with, the caller's own included.
+ *
+ * @param threads as of WasmOptions
+ * @param threading how they are started here
+ */
+export function threadsOf(threads: number | "auto", threading: Threading | undefined): number {
+  return threads === "auto" ? Math.min(threading?.cores ?? 1, MOST_AUTO_THREADS) : threads;
+}
+
+/**
  * Opens the WebAssembly backend: 128-bit SIMD kernels over tensors that live in one WebAssembly
  * memory of at most 4 GiB.
  *
@@ -35,7 +45,7 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
   const { simd = "auto", threads = "auto" } = options;
   checkWasmOptions(options);
   const threading = threads === 1 ? undefined : await loadThreading();
-  const wanted = threads === "auto" ? Math.min(threading?.cores ?? 1, MOST_AUTO_THREADS) : threads;
+  const wanted = threadsOf(threads, threading);
   let loaded: Loaded;
   try {
     loaded = await load(simd, threading !== undefined && wanted > 1);

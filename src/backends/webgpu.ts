@@ -5,7 +5,7 @@
  * (shaders/*.wgsl), but for a few that the reference computes on copies.
  */
 import type { Backend, MemoryUse, ServedOperation, TransferName } from "../backend.js";
-import { PenjingError } from "../errors.js";
+import { DeviceError, PenjingError } from "../errors.js";
 import { colsOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
 import { formOperations } from "./forms.js";
 import { dtypeOf, requireFill, requireRows } from "./host.js";
@@ -144,15 +144,54 @@ async function openTested(
   const gpu = await openDevice(source, options);
   const pipelines = new Pipelines(gpu);
   if (isTrusted) return { gpu, pipelines };
-  const backend = new WebGpuBackend(gpu, pipelines);
   try {
-    await selfTest(backend, gpu.adapterName);
+    await testDevice(gpu, pipelines);
   } catch (error) {
     gpu.device.destroy();
     throw error;
   }
-  backend.dispose();
   return { gpu, pipelines };
+}
+
+async function testDevice(gpu: Gpu, pipelines: Pipelines): Promise<void> {
+  const backend = new WebGpuBackend(gpu, pipelines);
+  await selfTest(backend, gpu.adapterName);
+  backend.dispose();
+}
+
+/** What an adapter is, and whether it can be relied on. */
+export interface GpuFacts {
+  /** Vendor, architecture and name. */
+  readonly adapter: string;
+  /** Whether it computes on the CPU. */
+  readonly isSoftware: boolean;
+  /** Bytes of its largest buffer. */
+  readonly maxBufferBytes: number;
+  /** Bytes of a buffer that one shader can be given. */
+  readonly maxBindingBytes: number;
+  /** Why it failed the self-test; undefined where it passed. */
+  readonly failure?: DeviceError | undefined;
+}
+
+/**
+ * Looks at the adapter that the runtime prefers, and tests it.
+ *
+ * @param source where adapters are asked for. @default navigator.gpu, else the package webgpu
+ * @throws DeviceError when there is no WebGPU, no adapter, or it gives no device
+ */
+export async function examineGpu(source?: GPU): Promise<GpuFacts> {
+  const gpu = await openDevice(source ?? (await findGpu()));
+  const { adapterName: adapter, isSoftware, limits, mostBound: maxBindingBytes } = gpu;
+  const facts = { adapter, isSoftware, maxBufferBytes: limits.maxBufferSize, maxBindingBytes };
+  try {
+    await testDevice(gpu, new Pipelines(gpu));
+    return facts;
+  } catch (error) {
+    if (!(error instanceof DeviceError)) throw error;
+    return { ...facts, failure: error };
+  } finally {
+    gpu.device.destroy();
+  }
 }
 
 export interface WebGpuOptions {

@@ -23,7 +23,7 @@ export function learnFlags(program: Command): void {
 }
 
 /** The library's message with its options, which stand in backticks, as flags. */
-function inFlags(message: string): string {
+export function inFlags(message: string): string {
   return message.replace(/`(\w+)(?:: ([^`]+))?`/g, (_, option: string, value?: string) => {
     const flag = flags.get(option) ?? option;
     const isWhole = value === undefined || (value === "false" && flag.startsWith("--no-"));

@@ -13,6 +13,7 @@
 import { PenjingError } from "../errors.js";
 import { errorCode, fileError, partNames } from "../platform/file-errors.js";
 import { openFolder } from "../platform/files.js";
+import { freeDisk } from "../platform/free-disk.js";
 import { HeldError, type Lock, lockFolder } from "../platform/lock.js";
 import { makeFolders } from "../platform/make-folders.js";
 import { loadFiles, loadPaths } from "../platform/node-modules.js";
@@ -108,13 +109,8 @@ export class Cache {
   }
 
   /** Bytes that may still be written where the cache is; undefined where nobody tells. */
-  async freeBytes(): Promise<number | undefined> {
-    try {
-      const { bavail, bsize } = await (await loadFiles()).statfs(this.folder);
-      return bavail * bsize;
-    } catch {
-      return undefined;
-    }
+  freeBytes(): Promise<number | undefined> {
+    return freeDisk(this.folder);
   }
 
   /** Whether a file is in a snapshot as the hub has it. */

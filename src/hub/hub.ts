@@ -10,6 +10,8 @@ import { HUB_ARGUMENTS, type HubOptions, readSettings } from "./settings.js";
 import { namesNoFile, openRemote } from "./stream.js";
 
 export { downloadSteps } from "./disk.js";
+export { reachHub } from "./reach.js";
+export { cacheFolder } from "./settings.js";
 export { openRemote, openRemoteFile } from "./stream.js";
 
 /** How a model on the hub is opened. */

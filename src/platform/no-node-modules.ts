@@ -18,6 +18,8 @@ export const HAS_FILES = false;
 
 export function variable(_: string): undefined {}
 
+export const hasPackage = (_: string): boolean => false;
+
 export const openDiskFiles = refuse;
 export const openDiskOutput = refuse;
 export const openDiskWork = refuse;

@@ -20,6 +20,16 @@ export function variable(name: string): string | undefined {
   }
 }
 
+/** Whether a package is installed where this one finds it. */
+export function hasPackage(name: string): boolean {
+  try {
+    import.meta.resolve(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Dawn, WebGPU for runtimes without one of their own: the optional package `webgpu`. */
 export async function loadDawn(): Promise<GPU> {
   // Held in a variable so that bundlers do not look for a package that may not be there.

@@ -1,3 +1,5 @@
+import { loadSystem } from "./node-modules.js";
+
 /** What a program runs on, as far as it tells. */
 export interface System {
   /** Such as "Node.js 22.14.0" or a browser's name for itself. */
@@ -24,7 +26,9 @@ interface Globals {
 
 export function describeSystem(): System {
   const { process, navigator } = globalThis as Globals;
-  const { deno, bun, node } = process?.versions ?? {};
+  // workerd gives itself out for Node too.
+  const isWorkerd = navigator?.userAgent === "Cloudflare-Workers";
+  const { deno, bun, node } = (isWorkerd ? undefined : process?.versions) ?? {};
   const own = [
     ["Deno", deno],
     ["Bun", bun],
@@ -38,4 +42,15 @@ export function describeSystem(): System {
       : (navigator?.platform ?? "unknown"),
     ...(cores !== undefined && { cores }),
   };
+}
+
+/** The processor's name; undefined where nobody tells: in browsers and workers, and on some systems. */
+export async function processorName(): Promise<string | undefined> {
+  try {
+    const { cpus } = await loadSystem();
+    const name = cpus()[0]?.model.replace(/\s+/g, " ").trim();
+    return name && name !== "unknown" ? name : undefined;
+  } catch {
+    return undefined;
+  }
 }

@@ -155,6 +155,7 @@ export class FakeHub {
       const headers = { "x-error-message": "Invalid credentials in Authorization header" };
       return this.json(response, 401, { error: "Invalid credentials" }, headers);
     }
+    if (path === "api/models") return this.json(response, 200, []);
     if (!repository || (repository.isPrivate && !isOk)) {
       const headers = { "x-error-code": "RepoNotFound", "x-error-message": "Repository not found" };
       return this.json(response, isOk ? 404 : 401, {}, headers);

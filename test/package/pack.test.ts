@@ -21,7 +21,7 @@ const PUBLISHED = [
   /^build\/portable\/(document|gguf|hub|jinja|lines|locate|names|parquet|tokenizer|unusual-files)\.js$/,
   /^build\/portable\/(block-by-block|config-text|grid-rows|grids|options|quantize-table|quantized)\.js$/,
   /^build\/portable\/(gguf-(file|grids|header|tables|options|output)|rebuild|write-gguf)\.js$/,
-  /^build\/portable\/(definition|evaluator|importance-matrix|reporter|settings|statistic|windows|written)\.js$/,
+  /^build\/portable\/(definition|evaluator|examiner|importance-matrix|reporter|settings|statistic|system|windows|written)\.js$/,
   /^build\/workerd\.js$/,
   /^build\/kernels(-relaxed)?\.wasm(\.d\.ts)?$/,
   /^(CHANGELOG|SECURITY)\.md$/,

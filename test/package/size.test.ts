@@ -91,6 +91,7 @@ test("the portable core with its WASM is small", () => {
   const hub = zipped(readFileSync(build("portable/hub.js")));
   const parquet = zipped(readFileSync(build("portable/parquet.js")));
   const reports = zipped(readFileSync(build("portable/reporter.js")));
+  const doctor = zipped(readFileSync(build("portable/examiner.js")));
   told.set("portable core", core).set("kernels with relaxed SIMD", relaxed);
   told.set("what only `compress`", compressor).set("what only texts", tokenizer);
   told.set("what only chat templates", jinja);
@@ -98,7 +99,7 @@ test("the portable core with its WASM is small", () => {
   told.set("what only importance matrices", matrix);
   told.set("what only quantized", quantized);
   told.set("what only models on a hub", hub).set("what only Parquet", parquet);
-  told.set("what only reports", reports);
+  told.set("what only reports", reports).set("what only `doctor`", doctor);
   told.set("workerd.js", module).set("kernels.wasm", wasm);
   note(
     `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
@@ -108,7 +109,7 @@ test("the portable core with its WASM is small", () => {
       `what only chat templates need: ${jinja}; what only GGUF files need: ${gguf}, and what writing them: ${writer}; ` +
       `what only importance matrices need: ${matrix}; ` +
       `what only quantized checkpoints need: ${quantized}; what only Parquet needs: ${parquet}; ` +
-      `what only models on a hub: ${hub}; what only reports: ${reports}; ` +
+      `what only models on a hub: ${hub}; what only reports: ${reports}; what only doctor: ${doctor}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
   );
   assert.ok(core <= MOST_CORE, `${core} bytes gzipped are more than ${MOST_CORE}`);
@@ -134,8 +135,9 @@ test("the portable bundle imports nothing but its own files, and names no module
   const matrix = "./importance-matrix.js";
   const tasks = "./evaluator.js";
   const report = "./reporter.js";
+  const doctor = "./examiner.js";
   const steps = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
-  const work = [...steps, matrix, report, tasks];
+  const work = [...steps, doctor, matrix, report, tasks];
   const folders = [
     "./gguf.js",
     "./grid-rows.js",

@@ -1,6 +1,7 @@
 import * as assert from "uvu/assert";
 import * as penjing from "../../src/index.js";
 import { Random } from "../../src/random.js";
+import { VERSION } from "../../src/version.js";
 import { compressFiles, EVALUATION, storyFiles } from "../compress/stories.js";
 import { note } from "../shared.js";
 import { decode, encode, METHODS, type SmokeInput, type SmokeResult, smoke } from "./smoke.js";
@@ -62,6 +63,26 @@ function floats(text: string): Float32Array {
   return new Float32Array(decode(text).buffer);
 }
 
+/** Requires that `doctor` told what each runtime can tell, and left out what it cannot. */
+function checkDiagnosis({ diagnosis }: SmokeResult, what: string, threads: number): void {
+  const { penjing, isFit, simd, speed, processor, memory, hub, disk, cache } = diagnosis!;
+  assert.is(penjing, VERSION, what);
+  assert.is(isFit, true, what);
+  assert.is(simd.sharedMemory, threads > 1, what);
+  assert.is(processor.threads > 1, threads > 1 && processor.cores! > 1, what);
+  assert.is(memory.wasmLimit, 4_294_901_760, what);
+  assert.is(hub.answers, undefined, what);
+  assert.ok(diagnosis!.webgpu.adapter ?? diagnosis!.webgpu.reason, what);
+  // What has no disk tells of no memory either.
+  const hasDisk = /^(Node|Deno|Bun)/.test(diagnosis!.runtime.name);
+  assert.is(disk !== undefined && cache !== undefined, hasDisk, what);
+  assert.is(memory.whole !== undefined && memory.free !== undefined, hasDisk, what);
+  assert.is(diagnosis!.packages?.installed.webgpu, hasDisk ? true : undefined, what);
+  // Where Cloudflare runs workerd, the clock stands still while something is computed.
+  const isClocked = diagnosis!.runtime.name !== "Cloudflare-Workers";
+  assert.ok(isClocked ? speed!.flops > 1e8 : (speed?.flops ?? 1e9) > 1e8, what);
+}
+
 /** Requires what a runtime computed to be what it must be, on wasm by so many threads. */
 export function compare(actual: SmokeResult, answers: Answers, who: string, threads = 3): void {
   const { expected } = answers;
@@ -79,6 +100,7 @@ export function compare(actual: SmokeResult, answers: Answers, who: string, thre
     assert.ok(areSame, `${what} one thread and more differ`);
     assert.match(how, threads === 1 ? /, 1 thread,/ : `, ${threads} threads,`, what);
     note(`${what} ${how}`);
+    checkDiagnosis(actual, what, threads);
   }
   assert.equal(actual.parts, expected.parts, `${what} packed parts`);
   assert.equal(actual.ids, expected.ids, `${what} generated tokens`);

@@ -9,6 +9,9 @@ import { makeConsumer } from "./consumer.js";
 import { execute, type Program } from "./programs.js";
 import type { SmokeResult } from "./smoke.js";
 
+/** The command line, from the folder that the package is installed in. */
+const COMMAND = "node_modules/penjing/penjing.mjs";
+
 /** A runtime that runs script.js. */
 export interface Runner {
   readonly name: string;
@@ -73,7 +76,7 @@ async function results(
 
 /** Registers the tests of one runtime: WebAssembly, and WebGPU where it has a driver. */
 export function testRunner<T>(test: Test<T>, place: Place, runner: Runner): void {
-  const { name, program, software } = runner;
+  const { name, program, args, software } = runner;
   const missing = `${name} is not here`;
   skipUnless(test, program !== undefined, missing, `${name}: WebAssembly`, async () => {
     const found = await results(runner, "wasm", place.folder(), [{}]);
@@ -81,6 +84,18 @@ export function testRunner<T>(test: Test<T>, place: Place, runner: Runner): void
     assert.is(found.results[0].backend, "wasm");
     compare(found.results[0], place.answers(), name);
     ran(`${program!.name}: WebAssembly`);
+  });
+  skipUnless(test, program !== undefined, missing, `${name}: the command doctor`, async () => {
+    const command = args.map((arg) => arg.replace("script.js", COMMAND));
+    const ended = await execute(program!.path, [...command, "doctor", "--no-hub"], place.folder());
+    assert.is(ended.code, 0, `${name}\n${ended.stdout}${ended.stderr}`);
+    assert.match(
+      ended.stdout,
+      new RegExp(`^ok     runtime    ${name.split(" ")[0]}.* \\d+\\.`, "m"),
+    );
+    for (const part of ["simd", "speed", "memory", "disk", "hub", "cache", "packages"]) {
+      assert.match(ended.stdout, new RegExp(`^(ok|note)  +${part} +\\S`, "m"), `${name}: ${part}`);
+    }
   });
   if (!software) return;
   const environments = drivers(software);

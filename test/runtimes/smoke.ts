@@ -36,6 +36,8 @@ export interface SmokeResult {
   readonly perplexity: number;
   /** Of wasm: whether three threads compute what one does, bit for bit, and how they ran. */
   readonly threads?: { readonly areSame: boolean; readonly how: string };
+  /** Of wasm: what `doctor` found without asking the hub. */
+  readonly diagnosis?: Penjing.Diagnosis;
 }
 
 const LAYOUTS = ["two-four", "cutlass", "cusparselt-sm80", "cusparselt-sm90"];
@@ -97,8 +99,11 @@ export async function smoke(
       const scored = await penjing.evaluatePerplexity({ model, text, window: 24 }).result();
       const ids = [...generation.ids];
       const { perplexity } = scored;
-      const threads = backend.name === "wasm" ? await compareThreads(penjing) : undefined;
-      return { backend: backend.name, pruned, parts, ids, perplexity, threads };
+      const computed = { backend: backend.name, pruned, parts, ids, perplexity };
+      if (backend.name !== "wasm") return computed;
+      const threads = await compareThreads(penjing);
+      const diagnosis = await penjing.doctor({ hub: { offline: true } }).result();
+      return { ...computed, threads, diagnosis };
     } finally {
       await model.close();
     }
