@@ -12,6 +12,7 @@ import { addImatrix } from "./cli/imatrix.js";
 import { addInspect } from "./cli/inspect.js";
 import { addMethods } from "./cli/methods.js";
 import { spellJsonLines } from "./cli/options.js";
+import { addPlan } from "./cli/plan.js";
 import { addReport } from "./cli/report.js";
 import { fileError } from "./platform/file-errors.js";
 import { VERSION } from "./version.js";
@@ -92,7 +93,7 @@ const program = tellDefaults(new Command("penjing"))
   .exitOverride();
 const commands = [
   ...[addCompress, addDoctor, addDownload, addEvaluate, addExport, addGenerate, addImatrix],
-  ...[addInspect, addMethods, addReport],
+  ...[addInspect, addMethods, addPlan, addReport],
 ];
 for (const add of commands) add(program, abort.signal);
 for (const command of program.commands) command.exitOverride();

@@ -162,6 +162,7 @@ export {
   packMatrix,
   unpackMatrix,
 } from "./pack-matrix.js";
+export { type Plan, type PlannedPhase, type PlanOptions, plan } from "./plan.js";
 export {
   type ByteSink,
   type ByteSource,

@@ -28,7 +28,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["models", "open-backend"],
   ["export", "tasks"],
   ["compress", "evaluate", "evaluate-tasks", "generate", "inspect"],
-  ["prune", "importance-matrix", "report", "doctor"],
+  ["prune", "importance-matrix", "report", "doctor", "plan"],
   ["index", "kit"],
   ["cli"],
 ];

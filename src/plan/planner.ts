@@ -1,35 +1,42 @@
 /** A run beforehand: what its blocks take, by the code that would run them. */
 import { type CountingBackend, openCounting } from "../backends/counting.js";
+import { productRate } from "../backends/product-rate.js";
+import type { WasmOptions } from "../backends/wasm/options.js";
+import { openWasm } from "../backends/wasm.js";
 import { openCheckpoint, storedBytes } from "../checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
+import { type BlockOutcome, compressBlock, type StartedStep } from "../compress/block.js";
+import { runTools } from "../compress/blocks.js";
+import { Budget } from "../compress/budget.js";
+import { batchSequences, type Calibration, closeCalibration } from "../compress/calibration.js";
+import { Journal } from "../compress/journal.js";
+import { Passes } from "../compress/pass.js";
+import { type PreparedRun, prepareRun } from "../compress/prepare.js";
+import { type Recipe, readRecipe } from "../compress/recipe.js";
+import { openCompressRegistry } from "../compress/registry.js";
+import { ResidualStream } from "../compress/stream.js";
+import type { RunTools } from "../compress/transform.js";
+import { UnitWriter } from "../compress/unit.js";
 import type { TensorEntry } from "../layout.js";
 import { blockTensor, sitesOf } from "../model.js";
 import { BlockRunner } from "../models/decoder.js";
 import { modelTypeOf } from "../models/families/index.js";
 import type { StoredModel } from "../models/stored.js";
-import type { Plan, PlannedPhase, PlanOptions } from "../plan.js";
+import { freeDisk } from "../platform/free-disk.js";
+import { machineMemory } from "../platform/memory.js";
 import { memoryWorkFolder, type WorkFolder } from "../platform/work-folder.js";
 import type { Registry } from "../registry.js";
 import { pause } from "../run.js";
 import { sizeOf } from "../tensor.js";
-import { type BlockOutcome, compressBlock, type StartedStep } from "./block.js";
-import { runTools } from "./blocks.js";
-import { Budget } from "./budget.js";
-import { batchSequences, type Calibration, closeCalibration } from "./calibration.js";
-import { Journal } from "./journal.js";
-import { Passes } from "./pass.js";
-import { type PreparedRun, prepareRun } from "./prepare.js";
-import { type Recipe, readRecipe } from "./recipe.js";
-import { openCompressRegistry } from "./registry.js";
-import { ResidualStream } from "./stream.js";
-import type { RunTools } from "./transform.js";
-import { UnitWriter } from "./unit.js";
+import type { Plan, PlannedPhase, PlanOptions } from "./options.js";
 
 /** Phases that take the calibration windows through a block, a batch at a time. */
 const PASSES = ["calibrate", "measure", "advance"];
 /** Share of the rate of a large product that a run reaches. */
 const REACHED = 0.8;
+/** Tokens for each input of the widest layer that are enough to look for fewer. */
+const ENOUGH = 2;
 
 /** Bytes of tensors. */
 interface Bytes {
@@ -47,11 +54,13 @@ interface BlockPlan extends Bytes {
 }
 
 /** The whole of `plan`. */
-export async function planSteps(options: PlanOptions): Promise<Plan> {
-  const { model: source, signal, rate } = options;
+export async function planRun(options: PlanOptions): Promise<Plan> {
+  const { model: source, signal, threads } = options;
   const registry = openCompressRegistry(options.plugins);
   const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
-  const opened = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
+  const hub = { stream: true, ...options.hub };
+  const opened =
+    typeof source === "string" ? await openCheckpoint(source, { signal, hub }) : source;
   try {
     const place = { model: source, out: recipe.layout === "gguf" ? "model.gguf" : "out" };
     const run = await prepareRun(opened, { ...options, ...place }, recipe, registry);
@@ -72,7 +81,15 @@ export async function planSteps(options: PlanOptions): Promise<Plan> {
     const wasm = Math.max(...blocks.map(({ memory }) => memory));
     const block = Math.max(...blocks.map(({ made }) => made));
     const phases = joinPhases(blocks);
-    const work = phases.reduce((all, phase) => all + phase.work, 0);
+    const rate = options.rate ?? (await measureRate({ threads }, signal));
+    const secondsOf = (share: number) => {
+      if (rate === undefined) return undefined;
+      const work = phases.map((one) => (PASSES.includes(one.phase) ? share : 1) * one.work);
+      return work.reduce((all, one) => all + one, 0) / (REACHED * rate);
+    };
+    const widest = Math.max(...spec.blocks.flatMap(sitesOf).map(({ shape: [, cols] }) => cols));
+    const quarter = Math.floor(recipe.samples / 4);
+    const disk = await freeDisk(options.out ?? ".");
     return {
       model: {
         type: modelTypeOf(model.checkpoint.config, registry.families),
@@ -82,7 +99,7 @@ export async function planSteps(options: PlanOptions): Promise<Plan> {
       },
       tokens: {
         count: tokens,
-        widest: Math.max(...spec.blocks.flatMap(sitesOf).map(({ shape: [, cols] }) => cols)),
+        widest,
       },
       memory: { wasm, streams, block, whole: wasm + streams + block },
       disk: {
@@ -91,10 +108,29 @@ export async function planSteps(options: PlanOptions): Promise<Plan> {
         work: changed.made + 2 * streams,
       },
       phases,
-      seconds: rate === undefined ? undefined : work / (REACHED * rate),
+      rate,
+      seconds: secondsOf(1),
+      fewer:
+        quarter * recipe.length >= ENOUGH * widest
+          ? { samples: quarter, seconds: secondsOf(quarter / recipe.samples) }
+          : undefined,
+      machine: { ...(await machineMemory()), ...(disk !== undefined && { disk }) },
     };
   } finally {
     if (typeof source === "string") await opened.close();
+  }
+}
+
+/** Multiply-adds per second of wasm here; undefined where no clock runs meanwhile. */
+async function measureRate(
+  options: WasmOptions,
+  signal: AbortSignal | undefined,
+): Promise<number | undefined> {
+  const backend = await openWasm(options);
+  try {
+    return await productRate(backend, { signal });
+  } finally {
+    backend.dispose();
   }
 }
 
