@@ -177,6 +177,7 @@ export {
   type OutputFolderOptions,
   openWorkFolder,
 } from "./platform/files.js";
+export type { MachineMemory } from "./platform/memory.js";
 export {
   createOriginOutput,
   type DirectoryHandle,

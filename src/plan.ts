@@ -1,32 +1,6 @@
-import {
-  ANY,
-  type Arguments,
-  CHECKPOINT,
-  checkArguments,
-  MAPPING,
-  NUMBER,
-  required,
-  SIGNAL,
-  TEXT,
-} from "./arguments.js";
-import { WASM_ARGUMENTS } from "./backends/wasm/options.js";
-import { DTYPE } from "./compress/input.js";
 import type { Plan, PlanOptions } from "./plan/options.js";
 
 export type { Plan, PlannedPhase, PlanOptions } from "./plan/options.js";
-
-const { simd: _, ...THREADS } = WASM_ARGUMENTS;
-const ARGUMENTS: Arguments<PlanOptions> = {
-  model: required(CHECKPOINT),
-  recipe: ANY,
-  dtype: DTYPE,
-  out: TEXT,
-  hub: MAPPING,
-  plugins: ANY,
-  ...THREADS,
-  rate: NUMBER,
-  signal: SIGNAL,
-};
 
 /**
  * Tells what `compress` would take on wasm, from config and headers alone: memory, disk and time. One block
@@ -36,7 +10,6 @@ const ARGUMENTS: Arguments<PlanOptions> = {
  * @throws PenjingError as `compress` where model and recipe do not go together
  */
 export async function plan(options: PlanOptions): Promise<Plan> {
-  checkArguments("plan", options, ARGUMENTS);
   // Loaded when it is called for: programs that do the work need none of it.
   const { planRun } = await import("./plan/planner.js");
   return planRun(options);

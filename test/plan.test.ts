@@ -91,6 +91,21 @@ test("so are those of other steps, and of several threads", async () => {
   }
 });
 
+test("a model that is stored packed is planned by its weights", async () => {
+  const out = memoryOutputFolder();
+  const recipe = { samples: 8, length: 64 };
+  const packed = { method: "magnitude", layout: "two-four" } as const;
+  await compress({ model: STORIES, out, recipe: packed, backend: "wasm" }).result();
+  const model = await openCheckpoint(memoryFolder(out.files));
+  const options = { recipe, threads: 1, rate: 1e9 };
+  const planned = await plan({ model, ...options });
+  const plain = await plan({ model: STORIES, ...options });
+  assert.equal(planned.memory, plain.memory);
+  assert.equal(planned.phases, plain.phases);
+  assert.is(planned.disk.out, plain.disk.out);
+  assert.ok(planned.model.bytes < plain.model.bytes);
+});
+
 test("a method of a plug-in is planned by what it does", async () => {
   const hungry: Method = {
     name: "hungry",

@@ -177,30 +177,31 @@ class Sheet {
   readonly logits: Tensor;
   readonly targets: Tensor;
   readonly losses: Tensor;
-  /** Where the largest logits stand, and they themselves. */
-  readonly best: Tensor;
+  /** Where the largest logits stand, and they themselves; where models are compared. */
+  private readonly best: Tensor | undefined;
 
   constructor(
     private readonly backend: Backend,
     window: number,
     rows: number,
     vocabSize: number,
+    compares: boolean,
   ) {
     this.logits = backend.zeros([rows, vocabSize]);
     this.targets = backend.zeros([window - 1, 1], "i32");
     this.losses = backend.zeros([window - 1, 1]);
-    this.best = backend.zeros([window - 1, 2]);
+    this.best = compares ? backend.zeros([window - 1, 2]) : undefined;
   }
 
   /** What rows of the window's predictions cost. */
   measure(start: number, count: number): Tensor {
     const { backend, logits, targets, losses, best } = this;
-    const [these, wanted, lost, likeliest] = [
+    const [these, wanted, lost] = [
       backend.rows(logits, 0, count),
-      ...[targets, losses, best].map((tensor) => backend.rows(tensor, start, count)),
+      ...[targets, losses].map((tensor) => backend.rows(tensor, start, count)),
     ];
     backend.ops.crossEntropy(these, wanted, lost);
-    backend.ops.argmax(these, likeliest);
+    if (best) backend.ops.argmax(these, backend.rows(best, start, count));
     return these;
   }
 
@@ -208,13 +209,13 @@ class Sheet {
     return sumOf((await this.backend.read(this.losses)) as Float32Array);
   }
 
-  /** The likeliest token of each place. */
+  /** The likeliest token of each place, where models are compared. */
   async likeliest(): Promise<Float32Array> {
-    return ((await this.backend.read(this.best)) as Float32Array).filter((_, i) => i % 2 === 0);
+    return ((await this.backend.read(this.best!)) as Float32Array).filter((_, i) => i % 2 === 0);
   }
 
   dispose(): void {
-    for (const tensor of [this.logits, this.targets, this.losses, this.best]) tensor.dispose();
+    for (const tensor of [this.logits, this.targets, this.losses, this.best]) tensor?.dispose();
   }
 }
 
@@ -236,9 +237,11 @@ class Scorer {
     const { backend, spec } = model;
     const { vocabSize } = spec;
     this.rows = Math.min(window - 1, Math.max(1, Math.floor(LOGIT_ELEMENTS / vocabSize)));
-    this.own = new Sheet(backend, window, this.rows, vocabSize);
+    const sheetOn = (one: Backend) =>
+      new Sheet(one, window, this.rows, vocabSize, against !== undefined);
+    this.own = sheetOn(backend);
     if (!against) return;
-    this.other = new Sheet(against.backend, window, this.rows, vocabSize);
+    this.other = sheetOn(against.backend);
     this.reference = backend.zeros([this.rows, vocabSize]);
     this.divergences = backend.zeros([window - 1, 1]);
   }

@@ -1,15 +1,27 @@
 /** A run beforehand: what its blocks take, by the code that would run them. */
+import {
+  ANY,
+  type Arguments,
+  CHECKPOINT,
+  checkArguments,
+  MAPPING,
+  NUMBER,
+  required,
+  SIGNAL,
+  TEXT,
+} from "../arguments.js";
 import { type CountingBackend, openCounting } from "../backends/counting.js";
 import { productRate } from "../backends/product-rate.js";
-import type { WasmOptions } from "../backends/wasm/options.js";
+import { WASM_ARGUMENTS, type WasmOptions } from "../backends/wasm/options.js";
 import { openWasm } from "../backends/wasm.js";
-import { openCheckpoint, storedBytes } from "../checkpoint/checkpoint.js";
+import { type CheckpointTensor, openCheckpoint, storedBytes } from "../checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
 import { type BlockOutcome, compressBlock, type StartedStep } from "../compress/block.js";
 import { runTools } from "../compress/blocks.js";
 import { Budget } from "../compress/budget.js";
 import { batchSequences, type Calibration, closeCalibration } from "../compress/calibration.js";
+import { DTYPE } from "../compress/input.js";
 import { Journal } from "../compress/journal.js";
 import { Passes } from "../compress/pass.js";
 import { type PreparedRun, prepareRun } from "../compress/prepare.js";
@@ -30,6 +42,19 @@ import type { Registry } from "../registry.js";
 import { pause } from "../run.js";
 import { sizeOf } from "../tensor.js";
 import type { Plan, PlannedPhase, PlanOptions } from "./options.js";
+
+const { simd: _, ...THREADS } = WASM_ARGUMENTS;
+const ARGUMENTS: Arguments<PlanOptions> = {
+  model: required(CHECKPOINT),
+  recipe: ANY,
+  dtype: DTYPE,
+  out: TEXT,
+  hub: MAPPING,
+  plugins: ANY,
+  ...THREADS,
+  rate: NUMBER,
+  signal: SIGNAL,
+};
 
 /** Phases that take the calibration windows through a block, a batch at a time. */
 const PASSES = ["calibrate", "measure", "advance"];
@@ -55,6 +80,7 @@ interface BlockPlan extends Bytes {
 
 /** The whole of `plan`. */
 export async function planRun(options: PlanOptions): Promise<Plan> {
+  checkArguments("plan", options, ARGUMENTS);
   const { model: source, signal, threads } = options;
   const registry = openCompressRegistry(options.plugins);
   const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
@@ -281,20 +307,27 @@ function added(a: Bytes, b: Bytes): Bytes {
   return { made: a.made + b.made, replaced: a.replaced + b.replaced };
 }
 
-/** The same model, whose tensors hold zeros. */
+/** The same model, whose weights hold zeros and lie as they are, not packed. */
 function withoutNumbers(model: StoredModel): StoredModel {
-  const { checkpoint } = model;
-  const sizeOfTensor = (name: string) => checkpoint.tensors.get(name)!.byteLength;
+  const { checkpoint, weights, packed } = model;
+  const laid = [...packed].map((name): [string, CheckpointTensor] => {
+    const entry = weights.get(name)!;
+    return [name, { ...entry, byteLength: byteLengthOf(entry), byteOffset: 0, file: "" }];
+  });
+  const tensors = new Map([...checkpoint.tensors, ...laid]);
   const zeros = async (bytes: number) => new Uint8Array(bytes);
+  const sizeOfTensor = (name: string) => tensors.get(name)!.byteLength;
   return {
     ...model,
+    packed: new Set(),
     checkpoint: {
       ...checkpoint,
+      tensors,
       read: (name) => zeros(sizeOfTensor(name)),
       readRange: (_name, _start, length) => zeros(length),
       readRun: (names) => zeros(names.reduce((sum, name) => sum + sizeOfTensor(name), 0)),
       readFloat32: async (name) => {
-        const { dtype, byteLength } = checkpoint.tensors.get(name)!;
+        const { dtype, byteLength } = tensors.get(name)!;
         return new Float32Array(byteLength / DTYPE_BYTES[dtype]);
       },
     },

@@ -111,8 +111,12 @@ for (const mode of MODES) {
       agree(kernels, `${mode} ${n}`, (cuts) => {
         const [l, out] = [kernels.put(given), kernels.scratch(4 * n * n)];
         const scratch = kernels.scratch(exports.choleskyInverseScratch(n));
-        for (const name of ["choleskyInverseDiagonals", "choleskyInverseColumns"]) {
-          for (const range of cuts(0, n, block)) exports[name](n, l, out, ...range, scratch);
+        for (const range of cuts(0, n, block)) {
+          exports.choleskyInverseDiagonals(n, l, out, ...range, scratch);
+        }
+        for (const [first, last] of cuts(0, n, block)) {
+          const to = out + 4 * (first * n + first);
+          exports.choleskyInverseColumns(n, l, out, to, n, first, last, scratch);
         }
         return kernels.read(out, n * n);
       });

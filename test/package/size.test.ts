@@ -99,7 +99,9 @@ test("the portable core with its WASM is small", () => {
   told.set("what only importance matrices", matrix);
   told.set("what only quantized", quantized);
   told.set("what only models on a hub", hub).set("what only Parquet", parquet);
-  told.set("what only reports", reports).set("what only `doctor`", doctor);
+  const plan = zipped(readFileSync(build("portable/planner.js")));
+  told.set("what only reports", reports);
+  told.set("what only `doctor`", doctor).set("what only `plan`", plan);
   told.set("workerd.js", module).set("kernels.wasm", wasm);
   note(
     `portable core, packages and WASM inlined: ${core} bytes gzipped (at most ${MOST_CORE}); ` +
@@ -109,7 +111,7 @@ test("the portable core with its WASM is small", () => {
       `what only chat templates need: ${jinja}; what only GGUF files need: ${gguf}, and what writing them: ${writer}; ` +
       `what only importance matrices need: ${matrix}; ` +
       `what only quantized checkpoints need: ${quantized}; what only Parquet needs: ${parquet}; ` +
-      `what only models on a hub: ${hub}; what only reports: ${reports}; what only doctor: ${doctor}; ` +
+      `what only models on a hub: ${hub}; what only reports: ${reports}; what only doctor: ${doctor}; what only plan: ${plan}; ` +
       `for workerd, WebGPU included: ${module} and ${wasm} for kernels.wasm`,
   );
   assert.ok(core <= MOST_CORE, `${core} bytes gzipped are more than ${MOST_CORE}`);
@@ -135,9 +137,9 @@ test("the portable bundle imports nothing but its own files, and names no module
   const matrix = "./importance-matrix.js";
   const tasks = "./evaluator.js";
   const report = "./reporter.js";
-  const doctor = "./examiner.js";
+  const [doctor, plan] = ["./examiner.js", "./planner.js"];
   const steps = ["./compressor.js", "./exporter.js", "./linear.js", "./recipe.js"];
-  const work = [...steps, doctor, matrix, report, tasks];
+  const work = [...steps, doctor, matrix, plan, report, tasks];
   const folders = [
     "./gguf.js",
     "./grid-rows.js",

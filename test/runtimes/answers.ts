@@ -102,6 +102,7 @@ export function compare(actual: SmokeResult, answers: Answers, who: string, thre
     note(`${what} ${how}`);
     checkDiagnosis(actual, what, threads);
   }
+  assert.is(actual.planned, expected.planned, `${what} planned bytes`);
   assert.equal(actual.parts, expected.parts, `${what} packed parts`);
   assert.equal(actual.ids, expected.ids, `${what} generated tokens`);
   const error = Math.abs(actual.perplexity / expected.perplexity - 1);

@@ -34,6 +34,8 @@ export interface SmokeResult {
   readonly parts: Readonly<Record<string, Text64>>;
   readonly ids: readonly number[];
   readonly perplexity: number;
+  /** Bytes that `plan` tells for compressing the model on one thread. */
+  readonly planned: number;
   /** Of wasm: whether three threads compute what one does, bit for bit, and how they ran. */
   readonly threads?: { readonly areSame: boolean; readonly how: string };
   /** Of wasm: what `doctor` found without asking the hub. */
@@ -99,7 +101,10 @@ export async function smoke(
       const scored = await penjing.evaluatePerplexity({ model, text, window: 24 }).result();
       const ids = [...generation.ids];
       const { perplexity } = scored;
-      const computed = { backend: backend.name, pruned, parts, ids, perplexity };
+      const recipe = { method: "sparsegpt", samples: 8, length: 64 } as const;
+      const { memory } = await penjing.plan({ model: checkpoint, recipe, threads: 1, rate: 1e9 });
+      const planned = memory.wasm;
+      const computed = { backend: backend.name, pruned, parts, ids, perplexity, planned };
       if (backend.name !== "wasm") return computed;
       const threads = await compareThreads(penjing);
       const diagnosis = await penjing.doctor({ hub: { offline: true } }).result();
