@@ -27,6 +27,7 @@ import { EndedEarly } from "./ending.js";
 import { bitsText, LOW_MEMORY, scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
 import { flagOf, noteLine } from "./flags.js";
+import { refuseTooLarge } from "./foresee.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import {
   type BackendFlags,
@@ -210,6 +211,10 @@ async function runOn(
   const begun = performance.now();
   const { bos, budget, dtype, force, out, tokenizer, work: folder } = flags;
   const backend = backendOf(flags);
+  await refuseTooLarge({
+    ...{ model, out, recipe, dtype, plugins, signal },
+    ...{ isOnWasm: backend.backend === "wasm", threads: backend.threads },
+  });
   let scoring = 0;
   const score = async (title: string, given: Pick<EvaluateOptions, "model" | "against">) => {
     if (text === undefined) return undefined;
