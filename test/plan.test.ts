@@ -76,10 +76,10 @@ test("so are those of other steps, and of several threads", async () => {
   const recipes: GivenRecipe[] = [
     { method: "sparsegpt", refit: 3, ...further },
     { method: "sparsegpt", layout: "two-four" },
-    { method: "sparsegpt", rotate: { steps: 5 } },
-    { method: "wanda", rotate: { steps: 5, scope: "shared" } },
-    { method: "admm", sparsity: "50%" },
-    { method: "armor", options: { iterations: 5 } },
+    { method: "sparsegpt", rotate: { steps: 2 } },
+    { method: "wanda", rotate: { steps: 2, scope: "shared" } },
+    { method: "admm", sparsity: "50%", options: { iterations: 3 } },
+    { method: "armor", options: { iterations: 2 } },
     { method: "gptq", options: grid, layout: "grouped-int", embeddingBits: 4 },
     { method: "rtn", options: { bits: 8 }, statistics: "dense" },
   ];
@@ -91,6 +91,24 @@ test("so are those of other steps, and of several threads", async () => {
     assert.ok(off < ("rotate" in recipe ? 0.05 : 0.02), `${what}: ${off}`);
     assert.is(planned.disk.out, result.totals.bytesAfter, what);
   }
+});
+
+test("work grows with the windows, and a layer's own does not", async () => {
+  const [size] = SHAPES[0];
+  const works = async (samples: number, statistics: "sequential" | "true-sequential") => {
+    const recipe = { samples, length: 64, statistics };
+    const { phases } = await plan({ model: await modelOf(size), recipe, threads: 1, rate: 1e9 });
+    return new Map(phases.map(({ phase, work }) => [phase, work]));
+  };
+  const [few, many] = [await works(64, "sequential"), await works(640, "sequential")];
+  assert.is(many.get("advance"), 10 * few.get("advance")!);
+  assert.is(many.get("calibrate"), 10 * few.get("calibrate")!);
+  assert.is(many.get("prune"), few.get("prune"));
+  // There inputs are gathered again between the linears.
+  const again = [await works(64, "true-sequential"), await works(640, "true-sequential")];
+  const passes = again.map((one) => one.get("prune")! - few.get("prune")!);
+  assert.ok(passes[0] > few.get("calibrate")! / 2);
+  assert.is(passes[1], 10 * passes[0]);
 });
 
 test("a model that is stored packed is planned by its weights", async () => {

@@ -56,8 +56,6 @@ const ARGUMENTS: Arguments<PlanOptions> = {
   signal: SIGNAL,
 };
 
-/** Phases that take the calibration windows through a block, a batch at a time. */
-const PASSES = ["calibrate", "measure", "advance"];
 /** Share of the rate of a large product that a run reaches. */
 const REACHED = 0.8;
 /** Tokens for each input of the widest layer that are enough to look for fewer. */
@@ -71,9 +69,15 @@ interface Bytes {
   readonly replaced: number;
 }
 
+/** What one phase of a block takes. */
+interface Phase extends PlannedPhase {
+  /** Of its work, what takes the calibration windows through the block. */
+  readonly passes: number;
+}
+
 /** What one block takes. */
 interface BlockPlan extends Bytes {
-  readonly phases: readonly PlannedPhase[];
+  readonly phases: readonly Phase[];
   /** Most bytes of all phases. */
   readonly memory: number;
 }
@@ -110,8 +114,8 @@ export async function planRun(options: PlanOptions): Promise<Plan> {
     const rate = options.rate ?? (await measureRate({ threads }, signal));
     const secondsOf = (share: number) => {
       if (rate === undefined) return undefined;
-      const work = phases.map((one) => (PASSES.includes(one.phase) ? share : 1) * one.work);
-      return work.reduce((all, one) => all + one, 0) / (REACHED * rate);
+      const work = phases.reduce((all, one) => all + one.work - (1 - share) * one.passes, 0);
+      return work / (REACHED * rate);
     };
     const widest = Math.max(...spec.blocks.flatMap(sitesOf).map(({ shape: [, cols] }) => cols));
     const quarter = Math.floor(recipe.samples / 4);
@@ -133,7 +137,7 @@ export async function planRun(options: PlanOptions): Promise<Plan> {
         // A block's streams stay until the next block's are written.
         work: changed.made + 2 * streams,
       },
-      phases,
+      phases: phases.map(({ phase, work, memory }) => ({ phase, work, memory })),
       rate,
       seconds: secondsOf(1),
       fewer:
@@ -160,11 +164,24 @@ async function measureRate(
   }
 }
 
+/** Counts the work of what takes the windows through a block, whichever phase it is in. */
+class CountedPasses extends Passes {
+  work = 0;
+
+  override async *run(...args: Parameters<Passes["run"]>): ReturnType<Passes["run"]> {
+    const backend = this.backend as CountingBackend;
+    const before = backend.work;
+    yield* super.run(...args);
+    this.work += backend.work - before;
+  }
+}
+
 /** Takes blocks through the steps on a backend that counts. */
 class Planner {
   private constructor(
     private readonly run: PreparedRun,
     private readonly backend: CountingBackend,
+    private readonly passes: CountedPasses,
     private readonly tools: RunTools,
     private readonly started: readonly StartedStep[],
     /** How many times the windows are that go through. */
@@ -191,13 +208,13 @@ class Planner {
       ...{ stream: stream(), dense: twice ? stream() : undefined },
       ...{ samples: some, length },
     };
-    const passes = new Passes(backend, calibration, signal, registry.statistics);
+    const passes = new CountedPasses(backend, calibration, signal, registry.statistics);
     const tools = runTools(
       { model, registry, recipe, steps, windows: { samples: some } },
       { passes, journal: new Journal(), budget: new Budget(undefined, spec.blocks.length) },
     );
     const started = steps.map((plan) => ({ plan, run: plan.start(tools) }));
-    return new Planner(run, backend, tools, started, samples / some);
+    return new Planner(run, backend, passes, tools, started, samples / some);
   }
 
   /** What each block takes; those of a kind take the same. */
@@ -222,21 +239,24 @@ class Planner {
   }
 
   private async block(layer: number, isLast: boolean): Promise<BlockPlan> {
-    const { backend, tools, started } = this;
+    const { backend, passes, tools, started } = this;
     const advance = !isLast || started.some(({ plan }) => plan.readsOutput);
-    const phases = new Map<string, { work: number; memory: number }>();
+    const phases = new Map<string, Phase>();
     backend.restartPeak();
-    let before = backend.work;
+    let before = { work: backend.work, passes: passes.work };
     let phase = "calibrate";
     const close = () => {
       const { peak } = backend.memory();
-      const known = phases.get(phase) ?? { work: 0, memory: 0 };
-      const times = PASSES.includes(phase) ? this.times : 1;
-      phases.set(phase, {
-        work: known.work + times * (backend.work - before),
-        memory: Math.max(known.memory, peak),
-      });
-      before = backend.work;
+      const ran = passes.work - before.passes;
+      const others = backend.work - before.work - ran;
+      const taken = {
+        phase,
+        work: others + this.times * ran,
+        passes: this.times * ran,
+        memory: peak,
+      };
+      phases.set(phase, joined(taken, phases.get(phase)));
+      before = { work: backend.work, passes: passes.work };
       backend.restartPeak();
     };
     const work = compressBlock(tools, started, layer, advance);
@@ -248,7 +268,7 @@ class Planner {
     }
     close();
     return {
-      phases: [...phases].map(([name, taken]) => ({ phase: name, ...taken })),
+      phases: [...phases.values()],
       memory: Math.max(...[...phases.values()].map(({ memory }) => memory)),
       ...this.bytesOf(step.value),
     };
@@ -335,12 +355,21 @@ function withoutNumbers(model: StoredModel): StoredModel {
 }
 
 /** The phases of all blocks, in the order in which they come first. */
-function joinPhases(blocks: readonly BlockPlan[]): PlannedPhase[] {
-  const joined = new Map<string, PlannedPhase>();
-  for (const { phase, work, memory } of blocks.flatMap((block) => block.phases)) {
-    const known = joined.get(phase);
-    const all = { work: work + (known?.work ?? 0), memory: Math.max(memory, known?.memory ?? 0) };
-    joined.set(phase, { phase, ...all });
+function joinPhases(blocks: readonly BlockPlan[]): Phase[] {
+  const all = new Map<string, Phase>();
+  for (const one of blocks.flatMap(({ phases }) => phases)) {
+    all.set(one.phase, joined(one, all.get(one.phase)));
   }
-  return [...joined.values()];
+  return [...all.values()];
+}
+
+/** What a phase takes in two parts. */
+function joined(one: Phase, other: Phase | undefined): Phase {
+  if (!other) return one;
+  return {
+    phase: one.phase,
+    work: one.work + other.work,
+    passes: one.passes + other.passes,
+    memory: Math.max(one.memory, other.memory),
+  };
 }

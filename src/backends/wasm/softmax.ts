@@ -3,6 +3,9 @@ import { colsOf, f32, i32, rowsOf } from "../../tensor.js";
 import { checkIds } from "../ids.js";
 import { address, doublesAt, type Kernels, withScratch } from "./kernels.js";
 
+/** Multiply-adds that take as long as one exponential of a sum, about. */
+const EXP_WORK = 8;
+
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports } = kernels;
   return {
@@ -13,11 +16,13 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const width = colsOf(logits);
       const [xs, ids, losses] = [f32(logits), i32(targets), f32(out)];
       checkIds("crossEntropy", ids, width);
+      const rows = Array.from(ids, (_, t) => address(logits) + 4 * t * width);
+      const each = (name: string, args: (row: number, t: number) => number[], work: number) =>
+        kernels.run(name, rows.map(args), work * rows.length * width);
+      const largest = each("softmaxLargest", (row) => [row, width], 1);
+      const totals = each("softmaxTotal", (row, t) => [row, width, largest[t]], EXP_WORK);
       for (let t = 0; t < ids.length; t++) {
-        const row = address(logits) + 4 * t * width;
-        const largest = exports.softmaxLargest(row, width);
-        const total = exports.softmaxTotal(row, width, largest);
-        losses[t] = Math.log(total) + largest - xs[t * width + ids[t]];
+        losses[t] = Math.log(totals[t]) + largest[t] - xs[t * width + ids[t]];
       }
     },
     klDivergence(reference, logits, out) {
