@@ -11,8 +11,9 @@ const folder = fileURLToPath(new URL("../backends/", import.meta.url));
 const program = findNode(24) ?? findNode(22);
 const reason = "there is no Node 22 or 24";
 
-// memory.test.js opens no backend.
-const opens = (file: string) => file.endsWith(".test.js") && file !== "memory.test.js";
+// These open no backend of every kind.
+const OTHERS = ["memory.test.js", "product-rate.test.js"];
+const opens = (file: string) => file.endsWith(".test.js") && !OTHERS.includes(file);
 
 for (const name of readdirSync(folder).filter(opens)) {
   skipUnless(test, program !== undefined, reason, `relaxed SIMD: backends/${name}`, async () => {
