@@ -52,6 +52,10 @@ class Piece {
   }
 }
 
+function isWithin(address: number, start: number, { bytes }: Piece): boolean {
+  return address >= start && address <= start + bytes;
+}
+
 /** Storage on the JavaScript heap: one ArrayBuffer for each tensor, addresses far apart. */
 export class HeapStorage implements KernelStorage {
   private readonly pieces = new Map<number, Piece>();
@@ -84,19 +88,16 @@ export class HeapStorage implements KernelStorage {
   at(address: number): { buffer: ArrayBuffer; byteOffset: number } {
     const exact = this.pieces.get(address);
     if (exact) return { buffer: exact.buffer, byteOffset: 0 };
-    const holds = (start: number, { bytes }: Piece) => address >= start && address <= start + bytes;
-    if (!this.last || !holds(this.last.start, this.last.piece)) {
-      const found = [...this.pieces].find(([start, piece]) => holds(start, piece));
-      if (!found) {
-        throw new PenjingError(
-          "tensor",
-          "its storage was freed; a view must not outlive its parent.",
-        );
-      }
-      this.last = { start: found[0], piece: found[1] };
+    const { last } = this;
+    if (last && isWithin(address, last.start, last.piece)) {
+      return { buffer: last.piece.buffer, byteOffset: address - last.start };
     }
-    const { start, piece } = this.last;
-    return { buffer: piece.buffer, byteOffset: address - start };
+    for (const [start, piece] of this.pieces) {
+      if (!isWithin(address, start, piece)) continue;
+      this.last = { start, piece };
+      return { buffer: piece.buffer, byteOffset: address - start };
+    }
+    throw new PenjingError("tensor", "its storage was freed; a view must not outlive its parent.");
   }
 
   dispose(): void {
