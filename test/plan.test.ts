@@ -240,6 +240,8 @@ test("what does not go together is refused as compress does", async () => {
   await fails({ recipe: { sparsity: "3:7" } }, /not a multiple of M=7/);
   await fails({ model: join(repositoryRoot, "nowhere") }, /nowhere/);
   await fails({ rat: 1 }, /rat/);
+  await fails({ rate: 0 }, /rate\] it is 0, must be multiply-adds per second, above 0/);
+  await fails({ threads: -1, rate: 1 }, /threads/);
 });
 
 test("the command tells it in lines, and as JSON", async () => {

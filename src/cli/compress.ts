@@ -211,10 +211,13 @@ async function runOn(
   const begun = performance.now();
   const { bos, budget, dtype, force, out, tokenizer, work: folder } = flags;
   const backend = backendOf(flags);
-  await refuseTooLarge({
-    ...{ model, out, recipe, dtype, plugins, signal },
-    ...{ isOnWasm: backend.backend === "wasm", threads: backend.threads },
-  });
+  // What an earlier run left takes disk already, and goes on.
+  if ((await whatIsKept(flags)) === undefined) {
+    await refuseTooLarge({
+      ...{ model, out, recipe, dtype, plugins, signal },
+      ...{ isOnWasm: backend.backend === "wasm", threads: backend.threads },
+    });
+  }
   let scoring = 0;
   const score = async (title: string, given: Pick<EvaluateOptions, "model" | "against">) => {
     if (text === undefined) return undefined;

@@ -12,7 +12,7 @@ import {
 } from "../arguments.js";
 import { type CountingBackend, openCounting } from "../backends/counting.js";
 import { productRate } from "../backends/product-rate.js";
-import { WASM_ARGUMENTS, type WasmOptions } from "../backends/wasm/options.js";
+import { checkWasmOptions, WASM_ARGUMENTS, type WasmOptions } from "../backends/wasm/options.js";
 import { openWasm } from "../backends/wasm.js";
 import { type CheckpointTensor, openCheckpoint, storedBytes } from "../checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "../checkpoint/dtype.js";
@@ -30,6 +30,7 @@ import { openCompressRegistry } from "../compress/registry.js";
 import { ResidualStream } from "../compress/stream.js";
 import type { RunTools } from "../compress/transform.js";
 import { UnitWriter } from "../compress/unit.js";
+import { PenjingError } from "../errors.js";
 import type { TensorEntry } from "../layout.js";
 import { blockTensor, sitesOf } from "../model.js";
 import { BlockRunner } from "../models/decoder.js";
@@ -86,6 +87,13 @@ interface BlockPlan extends Bytes {
 export async function planRun(options: PlanOptions): Promise<Plan> {
   checkArguments("plan", options, ARGUMENTS);
   const { model: source, signal, threads } = options;
+  checkWasmOptions({ threads });
+  if (options.rate !== undefined && !(options.rate > 0)) {
+    throw new PenjingError(
+      "plan: rate",
+      `it is ${options.rate}, must be multiply-adds per second, above 0; leave it out to have it measured.`,
+    );
+  }
   const registry = openCompressRegistry(options.plugins);
   const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
   const hub = { stream: true, ...options.hub };

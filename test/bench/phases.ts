@@ -94,7 +94,7 @@ const WINDOWS = 4;
 /** Edge of the product that rates are held against. */
 const EDGE = 1024;
 
-/** Best seconds of a product of that size, of some. */
+/** Median seconds of a product of that size. */
 function productSeconds(backend: Backend): number {
   const [a, b, out] = [0, 1, 2].map(() => backend.zeros([EDGE, EDGE]));
   const times = Array.from({ length: 8 }, () => {
