@@ -115,6 +115,9 @@ const LLAMA: Readonly<Record<string, number>> = {
   ...{ Q4_1: 3, Q3_K_M: 12, Q4_0: 2, Q2_K: 10 },
 };
 
+/** From 5 bits down, where the error of the blocks before is worth the second stream. */
+const ANCHORED_GRID = "--anchor 0.5 --anchor-residual 0.5 --statistics true-sequential";
+
 /**
  * What of ours is held against them, at no more bytes: the file of the same type, and where there is none
  * the largest that is smaller; below Q2_K, whose linears are mostly Q4_0, one with a smaller embedding.
@@ -122,16 +125,13 @@ const LLAMA: Readonly<Record<string, number>> = {
 const OURS: Readonly<Record<string, string>> = {
   "gptq Q8_0": "--bits 8 --embedding-bits 8",
   "gptq Q6_K": "--gguf-type Q6_K --embedding-bits 8",
-  "gptq Q5_0": "--bits 5 --embedding-bits 8",
-  "gptq Q4_1": "--bits 4 --no-symmetric --embedding-bits 8",
-  "gptq Q4_0": "--bits 4 --embedding-bits 8",
-  "gptq Q4_0, embedding Q5_0": "--bits 4 --embedding-bits 5",
+  "gptq Q5_0": `--bits 5 --embedding-bits 8 ${ANCHORED_GRID}`,
+  "gptq Q4_1": `--bits 4 --no-symmetric --embedding-bits 8 ${ANCHORED_GRID}`,
+  "gptq Q4_0": `--bits 4 --embedding-bits 8 ${ANCHORED_GRID}`,
+  "gptq Q4_0, embedding Q5_0": `--bits 4 --embedding-bits 5 ${ANCHORED_GRID}`,
 };
 
-const QUANTIZED_FLAGS = [
-  ...["--method", "gptq", "--layout", "gguf", "--statistics", "true-sequential"],
-  ...["--anchor", "0.5", "--anchor-residual", "0.5"],
-] as const;
+const QUANTIZED_FLAGS = ["--method", "gptq", "--layout", "gguf"] as const;
 
 /** What names of rows of its files begin with. */
 export const LLAMA_ROWS = "llama.cpp";
