@@ -46,8 +46,9 @@ export async function* compressBlock(
   for (const [i, { run }] of steps.entries()) if (run.begin) yield* run.begin(layer, shares[i]);
   const isReplaced = (name: string) =>
     steps.some(({ plan }) => plan.layers.has(blockTensor(model.spec, layer, name)));
+  const hold = steps.some(({ plan }) => plan.turnsWeights) ? "f32" : "exact";
   const state: BlockState = {
-    block: await loadBlock(model, backend, layer, { dense: true, signal: passes.signal }),
+    block: await loadBlock(model, backend, layer, { hold, signal: passes.signal }),
     statistics: new Map(),
     replaced: sitesOf(model.spec.blocks[layer]).filter(({ name }) => isReplaced(name)),
     pruned: new Map(),

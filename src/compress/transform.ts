@@ -137,6 +137,8 @@ export interface Transform {
   readonly layers: ReadonlyMap<string, LayerPlan>;
   /** Whether it changes what stands outside the blocks. */
   readonly changesOuter: boolean;
+  /** Whether it changes dense weights in place, which are f32 tensors then. @default it does not */
+  readonly turnsWeights?: boolean | undefined;
   /** Whether it reads what comes out of the last block, where there are windows. @default it does not */
   readonly readsOutput?: boolean | undefined;
   /** What reads the inputs of linears, and so needs a calibration text; undefined when nothing does. */

@@ -132,7 +132,7 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
     const calibration = await openCalibration(model, backend, { ids, samples: windows }, recipe);
     const filled = process.memoryUsage().rss;
     const begun = live();
-    const block = await loadBlock(model, backend, 0, { dense: true });
+    const block = await loadBlock(model, backend, 0, { hold: "f32" });
     const weights = live() - begun;
     const passes = new Passes(backend, { ...calibration, samples }, undefined, known);
     const inputs: readonly string[] = [

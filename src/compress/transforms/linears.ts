@@ -12,7 +12,7 @@ import {
 import { changeOptions } from "../../options.js";
 import { disposeStatistics } from "../../statistic.js";
 import { openReach } from "../globs.js";
-import { denseWeight, discardPruned, type PrunedLayer, pruneLayer, withPruned } from "../layer.js";
+import { discardPruned, type PrunedLayer, pruneLayer, withDense, withPruned } from "../layer.js";
 import type { Steps } from "../pass.js";
 import { anchorOf, type LayerPlan, statisticsOf } from "../solve.js";
 import type {
@@ -206,7 +206,7 @@ class LinearRun implements TransformRun {
       const before = pruned.get(site.name);
       pruned.set(site.name, yield* this.pruneOne(state, site, planned, share));
       if (before) discardPruned(before);
-      if (!state.measures && isDone) denseWeight(block, site).dispose();
+      if (!state.measures && isDone) block.linears[site.name].weight.dispose();
     }
     this.keepOnly(statistics, []);
     this.kept.clear();
@@ -268,29 +268,27 @@ class LinearRun implements TransformRun {
         ? (sizes(planned.slice(0, at)) + size(site) * fraction) / all
         : (at + fraction) / planned.length;
     const seconds = size(site) > 0 ? budget.part((share * size(site)) / left) : undefined;
+    const { backend } = passes;
+    const given = {
+      name,
+      before: pruned.get(site.name),
+      bias: block.linears[site.name].bias,
+      dtype: model.weights.get(`${name}.weight`)!.dtype,
+      plan: this.steps.plan(block.layer, site),
+      statistics: statistics.get(site.input) ?? {
+        sequences: samples,
+        tokens: samples * length,
+        tensors: {},
+      },
+      ...{ seed, measure: layerError, seconds, journal },
+    };
     const work = passes.follow(
       this.steps.phase,
       progress,
       (signal, onProgress) =>
-        pruneLayer(passes.backend, {
-          name,
-          original: denseWeight(block, site),
-          before: pruned.get(site.name),
-          bias: block.linears[site.name].bias,
-          dtype: model.weights.get(`${name}.weight`)!.dtype,
-          plan: this.steps.plan(block.layer, site),
-          statistics: statistics.get(site.input) ?? {
-            sequences: samples,
-            tokens: samples * length,
-            tensors: {},
-          },
-          seed,
-          measure: layerError,
-          seconds,
-          journal,
-          signal,
-          onProgress,
-        }),
+        withDense(model, backend, block, site, signal, (original) =>
+          pruneLayer(backend, { ...given, original, signal, onProgress }),
+        ),
       discardPruned,
     );
     return yield* size(site) > 0 ? budget.time(work) : work;
