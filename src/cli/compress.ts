@@ -66,6 +66,7 @@ type CompressFlags = PrintOptions &
     readonly eval?: string;
     readonly window?: number;
     readonly lowMemory?: boolean;
+    readonly ggufRecord: boolean;
     readonly bos: BosMode;
     readonly shardSize?: number;
     readonly budget?: number;
@@ -138,6 +139,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       "begin a new weights file after this many bytes (default: 5e9)",
       byteCount,
     )
+    .option("--no-gguf-record", "leave out of a GGUF file the text that says what made it")
     .option("--force", "replace the output (and the report) when it exists, and begin anew");
   const asked = withBosFlag(command, "each window (auto: for families that need it)");
   withHubFlags(withCommonOptions(withGgufFlags(withTokenizerFlag(asked))))
@@ -228,7 +230,9 @@ async function runOn(
     scoring += scored.seconds;
     return scored;
   };
-  const inputs = { model, out, calibration, bos, recipe, force, budget, work: folder };
+  // The flag is there, and true, unless it is given.
+  const ggufRecord = flags.ggufRecord ? undefined : false;
+  const inputs = { model, out, calibration, bos, recipe, force, budget, work: folder, ggufRecord };
   const options = { ...inputs, ...ggufOf(flags), dtype, tokenizer, plugins, signal };
   const work = compress({ ...options, ...backend, shardBytes: flags.shardSize });
   let before: Perplexity | undefined;

@@ -51,6 +51,7 @@ const ARGUMENTS: Arguments<CompressOptions> = {
   plugins: ANY,
   ...BACKEND_ARGUMENTS,
   ...GGUF_ARGUMENTS,
+  ggufRecord: FLAG,
   shardBytes: NUMBER,
   force: FLAG,
   budget: ANY,

@@ -35,8 +35,8 @@ export interface PrunedLayer {
 
 export interface PruneLayerOptions {
   readonly name: string;
-  /** [outFeatures, inFeatures]; read only. */
-  readonly original: Tensor;
+  /** The dense weight, f32 [outFeatures, inFeatures], each time in a tensor of its own. */
+  readonly dense: () => Promise<Tensor>;
   /** What an earlier step made of it, whose zeros stay: its values are quantized. @default nothing */
   readonly before?: PrunedLayer | undefined;
   readonly bias: Tensor | undefined;
@@ -106,7 +106,7 @@ function bytesIn({ arrays }: Snapshot, name: string): Uint8Array {
 async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
   const { name, dtype, plan, statistics, seed, signal, onProgress, seconds, before } = options;
   const keeper = options.journal.keeper(layerParts(name, plan)[1]);
-  const { original } = options;
+  const original = await options.dense();
   const kept = before && backend.upload(keptIn(before.stored[0]), original.shape);
   const given = { name, original, plan, statistics, mask: kept, scaleType: scaleTypeOf(dtype) };
   const start = before && uploadFloats(backend, before.stored[0], before.stored[0].bytes);
@@ -138,7 +138,7 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
 async function openPruned(
   backend: Backend,
   { report, stored }: Finished,
-  { name, original, bias, statistics, measure, signal }: PruneLayerOptions,
+  { name, dense, bias, statistics, measure, signal }: PruneLayerOptions,
 ): Promise<PrunedLayer> {
   const made: { dispose(): void }[] = [];
   const scratch: Tensor[] = [];
@@ -165,8 +165,10 @@ async function openPruned(
     if (form || half) scratch.push(...parts);
     let [error, difference]: [number?, Tensor?] = [];
     if (measure) {
-      const effective = form ? await decode(backend, held) : parts[0];
       const { hessian } = statistics.tensors;
+      const original = await dense();
+      scratch.push(original);
+      const effective = form ? await decode(backend, held) : parts[0];
       try {
         if (hessian) {
           error = await layerError(backend, original, effective, hessian, signal);
@@ -224,25 +226,23 @@ export function withPruned(
 }
 
 /**
- * Runs `use` with the dense weight of a linear as an f32 tensor: the block's own, which steps may have
- * turned, or one that is loaded for this alone where the block holds it in 16 bits.
+ * The dense weight of a linear in an f32 tensor of the caller's: a copy of the block's own, which steps
+ * may have turned, or read anew where the block holds it in 16 bits.
  */
-export async function withDense<Result>(
+export async function openDense(
   model: StoredModel,
   backend: Backend,
   block: BlockWeights,
   { name }: Pick<Site, "name">,
   signal: AbortSignal | undefined,
-  use: (weight: Tensor) => Promise<Result>,
-): Promise<Result> {
-  const { weight: held } = block.linears[name];
-  if ("dtype" in held) return use(held);
-  const weight = await loadDense(model, backend, `${block.name}.${name}.weight`, signal);
-  try {
-    return await use(weight);
-  } finally {
-    weight.dispose();
+): Promise<Tensor> {
+  const { weight } = block.linears[name];
+  if (!("dtype" in weight)) {
+    return loadDense(model, backend, `${block.name}.${name}.weight`, signal);
   }
+  const copy = backend.zeros(weight.shape);
+  backend.copy(weight, copy);
+  return copy;
 }
 
 /** Rounds a tensor to a dtype in place, so that what is run is what is saved; its bytes. */

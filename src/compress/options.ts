@@ -56,6 +56,13 @@ export interface CompressOptions
   readonly dtype?: CastDType | undefined;
   /** Bytes after which a new shard of weights begins. @default 5e9; of a GGUF file: none begins */
   readonly shardBytes?: number | undefined;
+  /**
+   * Whether a GGUF file says under the key penjing.json what made it: the recipe, and each layer's figures.
+   * That takes about 3 KB for each block; other programs pass over it.
+   *
+   * @default true
+   */
+  readonly ggufRecord?: boolean | undefined;
   /** Replace `out` when it exists, and begin anew where unfinished work on it lies. @default false */
   readonly force?: boolean | undefined;
   /**

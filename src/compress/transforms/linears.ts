@@ -12,7 +12,7 @@ import {
 import { changeOptions } from "../../options.js";
 import { disposeStatistics } from "../../statistic.js";
 import { openReach } from "../globs.js";
-import { discardPruned, type PrunedLayer, pruneLayer, withDense, withPruned } from "../layer.js";
+import { discardPruned, openDense, type PrunedLayer, pruneLayer, withPruned } from "../layer.js";
 import type { Steps } from "../pass.js";
 import { anchorOf, type LayerPlan, statisticsOf } from "../solve.js";
 import type {
@@ -204,9 +204,13 @@ class LinearRun implements TransformRun {
         yield* this.gatherAnew(state, site.input, i / planned.length);
       }
       const before = pruned.get(site.name);
+      const { weight } = block.linears[site.name];
+      const isSpent = !state.measures && isDone;
+      // One that is read anew to be solved need not wait until then.
+      if (isSpent && !("dtype" in weight)) weight.dispose();
       pruned.set(site.name, yield* this.pruneOne(state, site, planned, share));
       if (before) discardPruned(before);
-      if (!state.measures && isDone) block.linears[site.name].weight.dispose();
+      if (isSpent) weight.dispose();
     }
     this.keepOnly(statistics, []);
     this.kept.clear();
@@ -286,9 +290,10 @@ class LinearRun implements TransformRun {
       this.steps.phase,
       progress,
       (signal, onProgress) =>
-        withDense(model, backend, block, site, signal, (original) =>
-          pruneLayer(backend, { ...given, original, signal, onProgress }),
-        ),
+        pruneLayer(backend, {
+          ...{ ...given, signal, onProgress },
+          dense: () => openDense(model, backend, block, site, signal),
+        }),
       discardPruned,
     );
     return yield* size(site) > 0 ? budget.time(work) : work;
