@@ -37,6 +37,7 @@ import {
   type GgufFlags,
   ggufOf,
   number,
+  SPILL,
   type TokenizerFlags,
   withBosFlag,
   withCommonOptions,
@@ -71,6 +72,7 @@ type CompressFlags = PrintOptions &
     readonly budget?: number;
     readonly report?: string;
     readonly work?: string;
+    readonly spill?: boolean;
     readonly force?: boolean;
   };
 
@@ -113,6 +115,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       duration,
     )
     .option("--work <folder>", "keep unfinished work there (default: OUT.partial)")
+    .option("--spill", SPILL)
     .option(
       "--eval <file>",
       "measure perplexity on this text or dataset before and after, and how far the two models are apart; - for standard input (default: none)",

@@ -58,7 +58,7 @@ export async function* compressBlocks(
   const budget = new Budget(options.budget, work.packing.model.spec.blocks.length);
   for (;;) {
     try {
-      return yield* blocksFrom(work, budget, options.signal);
+      return yield* blocksFrom(work, budget, options);
     } catch (error) {
       const message = await work.lease.moveAfter(error);
       budget.forget();
@@ -100,13 +100,14 @@ function unitName(spec: DecoderSpec, block: number): string {
 async function* blocksFrom(
   { lease, registry, recipe, steps, twice, windows, packing, journal, units, course }: Work,
   budget: Budget,
-  signal: AbortSignal | undefined,
+  { spill, signal }: Pick<CompressOptions, "spill" | "signal">,
 ): AsyncGenerator<CompressEvent, void, void> {
   const { model } = packing;
   const { length: layers } = model.spec.blocks;
   const { backend } = lease;
   const embedded = await withEmbeddingRows(model, backend, signal);
-  const calibration = await openCalibration(embedded, backend, windows, recipe, { twice, signal });
+  const place = { twice, folder: spill ? journal.folder : undefined, signal };
+  const calibration = await openCalibration(embedded, backend, windows, recipe, place);
   const passes = new Passes(backend, calibration, signal, registry.statistics);
   const hasWindows = windows.samples > 0;
   const tools = runTools({ model, registry, recipe, steps, windows }, { passes, journal, budget });
@@ -131,6 +132,8 @@ async function* blocksFrom(
     at = block + 1;
     const apart =
       hasWindows && advance ? await residualError(backend, calibration, signal) : undefined;
+    // The stream before this block stays, in case what comes of it is damaged.
+    dropStreams(journal, calibration, block - 1);
     if (journal.isLasting && at < layers) await keepStreams(journal, calibration, at);
     const unit = await finishBlock(
       packing,
@@ -143,9 +146,7 @@ async function* blocksFrom(
         ...(outcome.rotations.length > 0 && { rotations: outcome.rotations }),
       }),
     );
-    // The stream before this block stays, in case what came of it is damaged.
     journal.drop(unit.layers.flatMap(({ name }) => allLayerParts(name)));
-    dropStreams(journal, calibration, block - 1);
     return unit;
   }
 

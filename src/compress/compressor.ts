@@ -15,6 +15,7 @@ import {
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
 import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
+import { PenjingError } from "../errors.js";
 import { GGUF, GGUF_ARGUMENTS, refuseStray } from "../export/gguf-options.js";
 import type { Layout } from "../layout.js";
 import { BOS } from "../models/bos.js";
@@ -55,6 +56,7 @@ const ARGUMENTS: Arguments<CompressOptions> = {
   force: FLAG,
   budget: ANY,
   work: WORK,
+  spill: FLAG,
   signal: SIGNAL,
 };
 
@@ -71,6 +73,7 @@ export async function* compressSteps(
   const registry = openCompressRegistry(options.plugins);
   const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
   refuseStray(options, recipe.layout);
+  refuseSpill(options);
   const opened = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   let lease: Lease | undefined;
   let place: Workplace | undefined;
@@ -205,6 +208,16 @@ export async function* compressSteps(
     lease?.dispose();
     if (typeof source === "string") await opened.close();
   }
+}
+
+/** @throws PenjingError where streams are to lie in a work folder, and there is none */
+function refuseSpill({ spill, out, work }: CompressOptions): void {
+  const isThere = work !== undefined || typeof out === "string" || out.scratch !== undefined;
+  if (!spill || isThere) return;
+  throw new PenjingError(
+    "spill",
+    "there is no work folder for the windows' activations to lie in, as `out` is no path; give `work`, or leave it out.",
+  );
 }
 
 /** A step of writing the output. */

@@ -72,6 +72,13 @@ export interface CompressOptions
    * @default the path of `out` with the ending ".partial"; nothing is kept where `out` is no path
    */
   readonly work?: string | WorkFolder | undefined;
+  /**
+   * Keep what runs through the blocks, the residual streams of the calibration windows, in the work folder
+   * and not in memory, which then holds some pieces of 64 MiB at most. The bytes that come out are the same.
+   *
+   * @default false
+   */
+  readonly spill?: boolean | undefined;
   /** Stops the work; what is done so far stays where it is kept. */
   readonly signal?: AbortSignal | undefined;
 }
