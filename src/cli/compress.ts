@@ -9,6 +9,7 @@ import { PenjingError } from "../errors.js";
 import type { EvaluateOptions, Perplexity } from "../evaluate.js";
 import { GGUF } from "../export/gguf-options.js";
 import type { BosMode } from "../models/bos.js";
+import { refuseTooLarge } from "../plan/foresee.js";
 import { partialPath } from "../platform/disk.js";
 import { refuseOverlap } from "../platform/overlap.js";
 import { report } from "../report.js";
@@ -27,8 +28,8 @@ import { EndedEarly } from "./ending.js";
 import { bitsText, LOW_MEMORY, scoreText } from "./evaluate.js";
 import { explainServed } from "./explain.js";
 import { flagOf, noteLine } from "./flags.js";
-import { refuseTooLarge } from "./foresee.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
+import { type MemoryFlags, maxMemoryOf, withMemoryFlag } from "./memory.js";
 import {
   type BackendFlags,
   backendOf,
@@ -59,6 +60,7 @@ type CompressFlags = PrintOptions &
   TokenizerFlags &
   HubFlags &
   GgufFlags &
+  MemoryFlags &
   RecipeFlags & {
     readonly dtype?: CastDType;
     readonly calibration?: string;
@@ -143,7 +145,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
     )
     .option("--force", "replace the output (and the report) when it exists, and begin anew");
   const asked = withBosFlag(command, "each window (auto: for families that need it)");
-  withHubFlags(withCommonOptions(withGgufFlags(withTokenizerFlag(asked))))
+  withHubFlags(withCommonOptions(withGgufFlags(withTokenizerFlag(withMemoryFlag(asked)))))
     .addHelpText("after", EXAMPLES)
     .action((name: string, flags: CompressFlags) => run(name, flags, signal));
 }
@@ -212,13 +214,15 @@ async function runOn(
   signal: AbortSignal,
 ): Promise<void> {
   const begun = performance.now();
-  const { bos, budget, dtype, force, out, tokenizer, work: folder } = flags;
+  const { bos, budget, dtype, force, out, spill, tokenizer, work: folder } = flags;
   const backend = backendOf(flags);
+  const maxMemory = await maxMemoryOf(flags);
   // What an earlier run left takes disk already, and goes on.
-  if ((await whatIsKept(flags)) === undefined) {
+  const isBegun = (await whatIsKept(flags)) !== undefined;
+  if (!isBegun || maxMemory !== undefined) {
     await refuseTooLarge({
-      ...{ model, out, recipe, dtype, plugins, signal },
-      ...{ isOnWasm: backend.backend === "wasm", threads: backend.threads },
+      ...{ model, out, work: folder, recipe, dtype, spill, plugins, maxMemory, signal },
+      ...{ isOnWasm: backend.backend === "wasm", threads: backend.threads, looksAtDisk: !isBegun },
     });
   }
   let scoring = 0;
@@ -231,7 +235,7 @@ async function runOn(
     scoring += scored.seconds;
     return scored;
   };
-  const inputs = { model, out, calibration, bos, recipe, force, budget, work: folder };
+  const inputs = { model, out, calibration, bos, recipe, force, budget, work: folder, spill };
   const options = { ...inputs, ...ggufOf(flags), dtype, tokenizer, plugins, signal };
   const work = compress({ ...options, ...backend, shardBytes: flags.shardSize });
   let before: Perplexity | undefined;

@@ -1,6 +1,7 @@
 import {
   ANY,
   type Arguments,
+  BYTES,
   CHECKPOINT,
   checkArguments,
   FLAG,
@@ -13,7 +14,7 @@ import {
   WORK,
 } from "../arguments.js";
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
-import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
+import { type Checkpoint, openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
 import { PenjingError } from "../errors.js";
 import { GGUF, GGUF_ARGUMENTS, refuseStray } from "../export/gguf-options.js";
@@ -57,12 +58,18 @@ const ARGUMENTS: Arguments<CompressOptions> = {
   budget: ANY,
   work: WORK,
   spill: FLAG,
+  maxMemory: BYTES,
   signal: SIGNAL,
 };
 
-/** The whole of `compress`. */
+/**
+ * The whole of `compress`.
+ *
+ * @param foresee refuses what takes too much, before any work
+ */
 export async function* compressSteps(
   options: CompressOptions,
+  foresee: (model: Checkpoint, canSpill: boolean) => Promise<void>,
 ): AsyncGenerator<CompressEvent, CompressResult, void> {
   let started = performance.now();
   checkArguments("compress", options, ARGUMENTS);
@@ -81,6 +88,7 @@ export async function* compressSteps(
     const prepared = await prepareRun(opened, options, recipe, registry);
     const { checkpoint, sources, steps, plan, gguf, layout, packing, twice } = prepared;
     const { model } = sources;
+    await foresee(opened, hasWorkFolder(options));
     const modelNotes = notesOf(model, options);
     const plugins = pluginsOf(model, registry, plan, layout);
     const wanted = workload(model.spec, [...plan.values()]);
@@ -210,10 +218,14 @@ export async function* compressSteps(
   }
 }
 
+/** Whether there is a work folder that is not memory. */
+function hasWorkFolder({ out, work }: CompressOptions): boolean {
+  return work !== undefined || typeof out === "string" || out.scratch !== undefined;
+}
+
 /** @throws PenjingError where streams are to lie in a work folder, and there is none */
-function refuseSpill({ spill, out, work }: CompressOptions): void {
-  const isThere = work !== undefined || typeof out === "string" || out.scratch !== undefined;
-  if (!spill || isThere) return;
+function refuseSpill(options: CompressOptions): void {
+  if (!options.spill || hasWorkFolder(options)) return;
   throw new PenjingError(
     "spill",
     "there is no work folder for the windows' activations to lie in, as `out` is no path; give `work`, or leave it out.",

@@ -79,6 +79,13 @@ export interface CompressOptions
    * @default false
    */
   readonly spill?: boolean | undefined;
+  /**
+   * Bytes of memory that the run may take: it is planned first, as `plan` does it, and refused before any
+   * work where it would take more. Nothing watches over it later.
+   *
+   * @default nothing is planned
+   */
+  readonly maxMemory?: number | undefined;
   /** Stops the work; what is done so far stays where it is kept. */
   readonly signal?: AbortSignal | undefined;
 }
