@@ -31,7 +31,7 @@ async function* steps(
   const { compressSteps } = await import("./compress/compressor.js");
   return yield* compressSteps(options, async (model, canSpill) => {
     if (options.maxMemory === undefined) return;
-    const { refuseTooLarge } = await import("./plan/foresee.js");
+    const { refuseTooLarge } = await import("./compress/plan/foresee.js");
     const { recipe, dtype, threads, plugins, spill, maxMemory, backend, signal } = options;
     const run = { model, recipe, dtype, threads, plugins, spill, maxMemory, signal };
     await refuseTooLarge({ ...run, isOnWasm: backend === "wasm", looksAtDisk: false, canSpill });

@@ -9,7 +9,6 @@ import { PenjingError } from "../errors.js";
 import type { EvaluateOptions, Perplexity } from "../evaluate.js";
 import { GGUF } from "../export/gguf-options.js";
 import type { BosMode } from "../models/bos.js";
-import { refuseTooLarge } from "../plan/foresee.js";
 import { partialPath } from "../platform/disk.js";
 import { refuseOverlap } from "../platform/overlap.js";
 import { report } from "../report.js";
@@ -220,6 +219,7 @@ async function runOn(
   // What an earlier run left takes disk already, and goes on.
   const isBegun = (await whatIsKept(flags)) !== undefined;
   if (!isBegun || maxMemory !== undefined) {
+    const { refuseTooLarge } = await import("../compress/plan/foresee.js");
     await refuseTooLarge({
       ...{ model, out, work: folder, recipe, dtype, spill, plugins, maxMemory, signal },
       ...{ isOnWasm: backend.backend === "wasm", threads: backend.threads, looksAtDisk: !isBegun },

@@ -2,11 +2,23 @@
 import type { CheckpointTensor } from "../checkpoint/checkpoint.js";
 import { DTYPE_BYTES } from "../checkpoint/dtype.js";
 import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
+import { leavesOf } from "../form.js";
+import { SHAPE_PART, shapeBytes } from "../forms/packed-grid.js";
 import type { StoredModel } from "./stored.js";
 
-/** The same model, whose weights hold zeros and lie as they are, not packed. */
-export function withoutNumbers(model: StoredModel): StoredModel {
-  const { checkpoint, weights, packed } = model;
+export interface WithoutNumbersOptions {
+  /** Whether weights that are packed stay so, and do not lie as they are. @default false */
+  readonly staysPacked?: boolean | undefined;
+}
+
+/** The same model, whose weights hold zeros. */
+export function withoutNumbers(
+  model: StoredModel,
+  { staysPacked = false }: WithoutNumbersOptions = {},
+): StoredModel {
+  const { checkpoint, weights } = model;
+  const packed = staysPacked ? new Set<string>() : model.packed;
+  const shapes = toldShapes(model);
   const laid = [...packed].map((name): [string, CheckpointTensor] => {
     const entry = weights.get(name)!;
     return [name, { ...entry, byteLength: byteLengthOf(entry), byteOffset: 0, file: "" }];
@@ -16,11 +28,11 @@ export function withoutNumbers(model: StoredModel): StoredModel {
   const sizeOfTensor = (name: string) => tensors.get(name)!.byteLength;
   return {
     ...model,
-    packed: new Set(),
+    packed: staysPacked ? model.packed : new Set(),
     checkpoint: {
       ...checkpoint,
       tensors,
-      read: (name) => zeros(sizeOfTensor(name)),
+      read: async (name) => shapes.get(name) ?? zeros(sizeOfTensor(name)),
       readRange: (_name, _start, length) => zeros(length),
       readRun: (names) => zeros(names.reduce((sum, name) => sum + sizeOfTensor(name), 0)),
       readFloat32: async (name) => {
@@ -29,4 +41,14 @@ export function withoutNumbers(model: StoredModel): StoredModel {
       },
     },
   };
+}
+
+/** The bytes of tensors that tell the shapes of others, by name: a header tells those too. */
+function toldShapes({ forms }: StoredModel): Map<string, Uint8Array> {
+  const told = new Map<string, Uint8Array>();
+  for (const leaf of [...forms.values()].flatMap(leavesOf)) {
+    const name = leaf.parts.get(SHAPE_PART);
+    if (name !== undefined) told.set(name, shapeBytes(leaf.shape));
+  }
+  return told;
 }

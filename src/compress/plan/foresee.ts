@@ -1,11 +1,11 @@
 /** Refuses runs that cannot end, before any work, and says what would do. */
-import { WASM_BYTES } from "../backends/memory.js";
-import { bytesText } from "../bytes-text.js";
-import { type Checkpoint, openCheckpoint, storedBytes } from "../checkpoint/checkpoint.js";
-import { type Recipe, readRecipe } from "../compress/recipe.js";
-import { openCompressRegistry } from "../compress/registry.js";
-import { PenjingError } from "../errors.js";
-import { freeDisk } from "../platform/free-disk.js";
+import { WASM_BYTES } from "../../backends/memory.js";
+import { bytesText } from "../../bytes-text.js";
+import { type Checkpoint, openCheckpoint, storedBytes } from "../../checkpoint/checkpoint.js";
+import { PenjingError } from "../../errors.js";
+import { freeDisk } from "../../platform/free-disk.js";
+import { type Recipe, readRecipe } from "../recipe.js";
+import { openCompressRegistry } from "../registry.js";
 import type { Plan, PlanOptions } from "./options.js";
 import { planRun } from "./planner.js";
 

@@ -1,10 +1,10 @@
-import type { WasmOptions } from "../backends/wasm/options.js";
-import type { CastDType } from "../checkpoint/cast.js";
-import type { Checkpoint } from "../checkpoint/checkpoint.js";
-import type { GivenRecipe } from "../compress/recipe.js";
-import type { HubAccess } from "../hub/hub.js";
-import type { MachineMemory } from "../platform/memory.js";
-import type { PluginOptions } from "../plugin.js";
+import type { WasmOptions } from "../../backends/wasm/options.js";
+import type { CastDType } from "../../checkpoint/cast.js";
+import type { Checkpoint } from "../../checkpoint/checkpoint.js";
+import type { HubAccess } from "../../hub/hub.js";
+import type { MachineMemory } from "../../platform/memory.js";
+import type { PluginOptions } from "../../plugin.js";
+import type { GivenRecipe } from "../recipe.js";
 
 export interface PlanOptions extends PluginOptions, Pick<WasmOptions, "threads"> {
   /** As of `compress`. Of a model on the hub only config and headers are read. */
