@@ -47,21 +47,11 @@ export class CountedModel {
 
   /** @throws PenjingError for a model that cannot be told from its headers */
   static async open(given: StoredModel, options: CountedModelOptions): Promise<CountedModel> {
-    const { threads, signal } = options;
-    const load = async (staysPacked: boolean) => {
-      const backend = await openCounting(threads === "auto" ? undefined : threads);
-      const counted = new CountedModel(given.spec, backend);
-      await counted.load(withoutNumbers(given, { staysPacked }), options);
-      return counted;
-    };
-    if (given.packed.size === 0) return load(true);
-    try {
-      return await load(true);
-    } catch {
-      signal?.throwIfAborted();
-      // Its layout says by the numbers how it is packed; at most it is held as it is.
-      return load(false);
-    }
+    const { threads } = options;
+    const backend = await openCounting(threads === "auto" ? undefined : threads);
+    const counted = new CountedModel(given.spec, backend);
+    await counted.load(withoutNumbers(given, { staysPacked: true }), options);
+    return counted;
   }
 
   get decoder(): Decoder {
