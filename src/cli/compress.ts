@@ -229,7 +229,7 @@ async function runOn(
   const score = async (title: string, given: Pick<EvaluateOptions, "model" | "against">) => {
     if (text === undefined) return undefined;
     const { window, lowMemory } = flags;
-    const asked = { text, window, bos, tokenizer, plugins, lowMemory, signal };
+    const asked = { text, window, bos, tokenizer, plugins, lowMemory, maxMemory, signal };
     const options = { ...given, ...asked, ...backend };
     const scored = await scoreText(options, title, flags).catch(ofEval);
     scoring += scored.seconds;

@@ -41,22 +41,22 @@ export async function chooseHolding(
       for (let step = await work.next(); !step.done; step = await work.next());
     });
   const whole = lowMemory ? undefined : await taken({ lowMemory: false });
-  if (!lowMemory && (!whole || fits(whole, room))) return { lowMemory: false };
-  const parts = await taken({ lowMemory: true });
-  if (!parts) return { lowMemory: true };
-  const heaps = models.map(({ spec }) => 4 * window * spec.hiddenSize);
-  const least = parts.map((bytes, i) => bytes + heaps[i]);
+  if (!lowMemory && (!whole || fits({ wasm: whole }, room))) return { lowMemory: false };
+  const wasm = await taken({ lowMemory: true });
+  if (!wasm) return { lowMemory: true };
+  // At least one window's activations.
+  const beside = models.reduce((sum, { spec }) => sum + 4 * window * spec.hiddenSize, 0);
   const [what, whose] = models.length > 1 ? ["the two models", "their"] : ["the model", "its"];
-  if (!fits(parts, room) || !fits([least.reduce((sum, one) => sum + one)], { ...room })) {
+  if (!fits({ wasm, beside }, room)) {
     throw new PenjingError(
       models[0].checkpoint.folder.path,
-      `even with one block in memory at a time ${what} ${excess(least, room)}; give a shorter \`window\`, take a smaller model, or a machine with more memory.`,
+      `even with one block in memory at a time ${what} ${excess({ wasm, beside }, room)}; give a shorter \`window\`, take a smaller model, or a machine with more memory.`,
     );
   }
-  const left = (room.whole ?? 0) - parts.reduce((sum, one) => sum + one, 0);
-  const streamBytes = maxMemory === undefined ? undefined : Math.floor(left / models.length);
+  const parts = wasm.reduce((sum, one) => sum + one, 0);
+  const streamBytes = maxMemory && Math.floor((maxMemory - parts) / models.length);
   const note =
     whole &&
-    `all ${whose} weights in memory ${excess(whole, room)}: one block's are there at a time, which takes ${bytesText(parts.reduce((sum, one) => sum + one, 0))} and the activations, and gives the same figures`;
+    `all ${whose} weights in memory ${excess({ wasm: whole }, room)}: one block's are there at a time, which takes ${bytesText(parts)} and the activations, and gives the same figures`;
   return { lowMemory: true, streamBytes, note };
 }

@@ -25,21 +25,30 @@ export async function roomOf(maxMemory: number | undefined): Promise<Room> {
   return { whole, has: `this machine has ${bytesText(whole ?? 0)}` };
 }
 
-/** Whether there is room for what several models take, each in a WebAssembly memory of its own. */
-export function fits(
-  taken: readonly number[],
-  { whole = Number.POSITIVE_INFINITY }: Room,
-): boolean {
-  return taken.reduce((sum, one) => sum + one, 0) <= whole && Math.max(...taken) <= WASM_BYTES;
+/** What work takes. */
+export interface Taken {
+  /** Bytes in each WebAssembly memory. */
+  readonly wasm: readonly number[];
+  /** Bytes beside them. @default 0 */
+  readonly beside?: number | undefined;
 }
 
-/** What work with models takes too much of. A sentence's end, as in "would take ... allows 4.00 GB". */
-export function excess(taken: readonly number[], room: Room): string {
-  const most = Math.max(...taken);
+function sumOf({ wasm, beside = 0 }: Taken): number {
+  return wasm.reduce((sum, one) => sum + one, beside);
+}
+
+/** Whether there is room for it. */
+export function fits(taken: Taken, { whole = Number.POSITIVE_INFINITY }: Room): boolean {
+  return sumOf(taken) <= whole && Math.max(...taken.wasm) <= WASM_BYTES;
+}
+
+/** What work takes too much of. A clause without its subject, as in "would take ... allows 4.00 GB". */
+export function excess(taken: Taken, room: Room): string {
+  const most = Math.max(...taken.wasm);
   if (most > WASM_BYTES) {
     return `would take ${bytesText(most)} in a WebAssembly memory, which holds ${bytesText(WASM_BYTES)}`;
   }
-  return `would take ${bytesText(taken.reduce((sum, one) => sum + one, 0))} of memory, and ${room.has}`;
+  return `would take ${bytesText(sumOf(taken))} of memory, and ${room.has}`;
 }
 
 /**
@@ -84,16 +93,16 @@ export async function refuseLarge(
 ): Promise<void> {
   // A GPU has a memory of its own.
   if (backend.name !== "wasm") return;
-  const taken = await count([model], options, async ([{ decoder, spec, backend: counting }]) => {
+  const wasm = await count([model], options, async ([{ decoder, spec, backend: counting }]) => {
     const cache = new KeyValueCache(counting, spec, cacheTokens);
     const logits = counting.zeros([1, spec.vocabSize]);
     const tokens = new Int32Array(Math.min(options.maxTokens, cacheTokens || options.maxTokens));
     decoder.logits(tokens, logits, cacheTokens > 0 ? cache : undefined);
   });
   const room = await roomOf(maxMemory);
-  if (!taken || fits(taken, room)) return;
+  if (!wasm || fits({ wasm }, room)) return;
   throw new PenjingError(
     model.checkpoint.folder.path,
-    `the model ${excess(taken, room)}; make it smaller with penjing compress, choose a smaller one, or a machine with more memory.`,
+    `the model ${excess({ wasm }, room)}; make it smaller with penjing compress, choose a smaller one, or a machine with more memory.`,
   );
 }

@@ -122,14 +122,18 @@ export class CountedModel {
 /** Runs one block of each kind. */
 class OneOfEach extends BlockByBlock {
   protected override get layers(): Iterable<number> {
-    const { stored } = this;
-    const kinds = new Map<string, number>();
-    for (const layer of stored.spec.blocks.keys()) {
-      const kind = kindOf(stored, layer);
-      if (!kinds.has(kind)) kinds.set(kind, layer);
-    }
-    return kinds.values();
+    return blockKinds(this.stored);
   }
+}
+
+/** The first block of each kind that a model has, by number. */
+export function blockKinds(model: StoredModel): Iterable<number> {
+  const kinds = new Map<string, number>();
+  for (const layer of model.spec.blocks.keys()) {
+    const kind = kindOf(model, layer);
+    if (!kinds.has(kind)) kinds.set(kind, layer);
+  }
+  return kinds.values();
 }
 
 /** What tells whether two blocks of a model are held alike. */

@@ -199,7 +199,9 @@ async function inMemory(
 ): Promise<Holding> {
   if (mayBeTooLarge(model.spec, { maxMemory, cacheTokens })) {
     const { refuseLarge } = await import("./fits.js");
-    await refuseLarge(model, backend, { maxTokens, maxMemory, cacheTokens, threads, signal });
+    const cache = cacheTokens && Math.min(cacheTokens, model.spec.context);
+    const asked = { maxTokens, maxMemory, cacheTokens: cache, threads, signal };
+    await refuseLarge(model, backend, asked);
   }
   return {};
 }
