@@ -50,7 +50,7 @@ export async function chooseHolding(
   if (!fits({ wasm, beside }, room)) {
     throw new PenjingError(
       models[0].checkpoint.folder.path,
-      `even with one block in memory at a time ${what} ${excess({ wasm, beside }, room)}; give a shorter \`window\`, take a smaller model, or a machine with more memory.`,
+      `even with one block in memory at a time ${what} ${excess({ wasm, beside }, room)}; give a shorter \`window\`, take a smaller model, or allow more.`,
     );
   }
   const parts = wasm.reduce((sum, one) => sum + one, 0);

@@ -101,8 +101,10 @@ export async function refuseLarge(
   });
   const room = await roomOf(maxMemory);
   if (!wasm || fits({ wasm }, room)) return;
+  const isBeyondAll = wasm[0] > WASM_BYTES;
+  const where = isBeyondAll ? "give `backend: webgpu` where there is a GPU" : "allow more";
   throw new PenjingError(
     model.checkpoint.folder.path,
-    `the model ${excess({ wasm }, room)}; make it smaller with penjing compress, choose a smaller one, or a machine with more memory.`,
+    `the model ${excess({ wasm }, room)}; make it smaller with penjing compress, choose a smaller one, or ${where}.`,
   );
 }
