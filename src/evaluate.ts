@@ -15,7 +15,6 @@ import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
 import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import type { TokenizerOptions } from "./checkpoint/overlay.js";
 import type { Dataset } from "./datasets/dataset.js";
-import { gatherText } from "./datasets/gather.js";
 import { PenjingError } from "./errors.js";
 import {
   type BlockEvent,
@@ -24,7 +23,8 @@ import {
   scoreWindows,
   type WindowEvent,
 } from "./evaluate/score.js";
-import { BOS, type BosMode, windowBos, withBos } from "./models/bos.js";
+import { checkWindow, readEvaluation, type TextFacts, windowOf } from "./evaluate/text.js";
+import { BOS, type BosMode } from "./models/bos.js";
 import {
   type Holding,
   LONGEST_RUN,
@@ -35,7 +35,6 @@ import {
   openingNotes,
   openRunning,
   type RunningModel,
-  refuseForeignIds,
   runningModel,
   SECOND_MODEL,
 } from "./models/open.js";
@@ -43,7 +42,7 @@ import { readLargeModel, type StoredModel } from "./models/stored.js";
 import type { StoredBits } from "./models/stored-bits.js";
 import type { PluginOptions } from "./plugin.js";
 import { Run } from "./run.js";
-import { encodeText, refuseUnknown, type TokenizeEvent } from "./text.js";
+import type { TokenizeEvent } from "./text.js";
 
 export interface EvaluateOptions extends BackendOptions, PluginOptions, TokenizerOptions {
   /** A model folder, a .safetensors or .gguf file, a name on the hub, an open checkpoint or an open model. */
@@ -107,15 +106,9 @@ export type EvaluateEvent =
   | WindowEvent
   | { readonly type: "note"; readonly where: string; readonly message: string };
 
-export interface Perplexity extends Score {
+export interface Perplexity extends Score, TextFacts {
   /** Bits that the model's weights take where they are stored. */
   readonly bitsPerWeight: StoredBits;
-  /** The BOS token that each window began with; absent when none was added. */
-  readonly bosId?: number | undefined;
-  /** Tokens of the text that the model does not know. */
-  readonly unknownTokens: number;
-  /** Hex SHA-256 of the whole text, as it was scored. */
-  readonly textSha256: string;
   readonly backend: string;
   readonly served: readonly ServedOperation[];
   readonly seconds: number;
@@ -136,42 +129,25 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
   const started = performance.now();
   checkArguments("evaluatePerplexity", options, ARGUMENTS);
   const { model: source, signal } = options;
-  const asked = options.window;
-  if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 2)) {
-    throw new PenjingError("window", `it is ${asked}, must be a whole number of at least 2.`);
-  }
+  checkWindow(options.window);
   const running = runningModel(source);
   const holder = new Holder(options);
-  const whole = { ...options, maxTokens: asked, hold: holder.hold };
+  const whole = { ...options, maxTokens: options.window, hold: holder.hold };
   let own = running ? undefined : await openRunning(source as string | Checkpoint, whole);
   const model = own ?? running!;
   let other: Opened | undefined;
   try {
     yield* openingNotes(model);
     yield* holder.notes();
-    const { spec, tokenizer, decoder } = model;
-    const window = asked ?? Math.min(spec.context, LONGEST_RUN);
-    if (window > spec.context) {
-      throw new PenjingError(
-        "window",
-        `it is ${window}, must be at most the model's context of ${spec.context}.`,
-      );
-    }
+    const { spec, decoder } = model;
+    const window = windowOf(spec, options.window);
     if (window > decoder.maxTokens) {
       throw new PenjingError(
         "window",
         `it is ${window}, but the model was opened for runs of ${decoder.maxTokens} tokens; open it with maxTokens ${window}.`,
       );
     }
-    const { text, sha256 } = await gatherText(options.text, model.folder, { signal });
-    if (text.trim() === "") {
-      throw new PenjingError("text", "the text is empty; give a text file with words in it.");
-    }
-    const bosId = windowBos(options.bos, model);
-    const encoded = yield* encodeText(tokenizer, text, { signal });
-    const ids = bosId === undefined ? encoded : withBos(encoded, window, bosId);
-    refuseForeignIds(ids, spec);
-    refuseUnknown("text", tokenizer, encoded);
+    const { text, ids, facts } = yield* readEvaluation(options, model, signal);
     if (options.against !== undefined) {
       other = await openOther(options.against, { ...whole, maxTokens: window });
       yield* holder.notes();
@@ -195,9 +171,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
     return {
       ...score,
       bitsPerWeight: last.bits,
-      ...(bosId !== undefined && { bosId }),
-      unknownTokens: tokenizer.countUnknown(encoded),
-      textSha256: sha256,
+      ...facts,
       backend: last.backendName,
       served: last.served(),
       seconds: (performance.now() - started) / 1000,

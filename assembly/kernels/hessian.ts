@@ -100,26 +100,37 @@ export function hessianColumnSquares(
 }
 
 /** Bytes of scratch for `hessianQuadraticForm`. */
-export function hessianQuadraticScratch(rows: i32, n: i32): usize {
-  return multiplyScratch(rows, 0, n) + <usize>rows * (<usize>n << 2);
+export function hessianQuadraticScratch(rows: i32, n: i32, count: i32): usize {
+  return multiplyScratch(rows, 0, n) + <usize>rows * (<usize>count << 2);
 }
 
 /**
- * trace(D H Dᵀ) for d [rows, n] and a symmetric H [n, n]: the dot product of D H with D.
+ * The share of some columns of a symmetric H [n, n] in trace(D H Dᵀ), with d [rows, n]: the dot product
+ * of those columns of D H and of D.
  *
- * @param packed H as B (`gemmPack`)
+ * @param first the first of `count` columns
+ * @param packed those columns as B (`gemmPack`)
  */
 export function hessianQuadraticForm(
   rows: i32,
   n: i32,
   d: usize,
+  first: i32,
+  count: i32,
   packed: usize,
   scratch: usize,
 ): f64 {
   const ld = <usize>n << 2;
+  const ldo = <usize>count << 2;
   const product = scratch + multiplyScratch(rows, 0, n);
-  multiply(rows, n, n, d, ld, IN_ROWS, packed, 0, PACKED, product, ld, 1, true, scratch);
-  return dotInDouble(<usize>rows * <usize>n, d, product);
+  multiply(rows, count, n, d, ld, IN_ROWS, packed, 0, PACKED, product, ldo, 1, true, scratch);
+  if (count == n) return dotInDouble(<usize>rows * <usize>n, d, product);
+  let sum: f64 = 0;
+  for (let row = 0; row < rows; row++) {
+    const at = d + <usize>row * ld + (<usize>first << 2);
+    sum += dotInDouble(<usize>count, at, product + <usize>row * ldo);
+  }
+  return sum;
 }
 
 /** Sum of squares of `size` elements. */

@@ -256,7 +256,9 @@ function refuseMixed(flags: EvaluateFlags): void {
 }
 
 /** Bits that weights take where they are stored, as they are read by people. */
-export function bitsText({ bitsPerWeight: { compressed, whole } }: Perplexity): string {
+export function bitsText({
+  bitsPerWeight: { compressed, whole },
+}: Pick<Perplexity, "bitsPerWeight">): string {
   // Embedding and head do not count among them, whether they are compressed or not.
   const ofBlocks = `${compressed?.toFixed(2)} a compressed weight of the blocks`;
   const parts = compressed === undefined ? [] : [ofBlocks];

@@ -36,7 +36,7 @@ export interface StartedStep {
  * @returns the replaced layers, in the order in which a forward uses them, and what else changed
  */
 export async function* compressBlock(
-  { model, passes, denseAdvances: isDense, denseWaits }: RunTools,
+  { model, passes, denseAdvances: isDense, denseWaits, ride }: RunTools,
   steps: readonly StartedStep[],
   layer: number,
   advance: boolean,
@@ -46,8 +46,9 @@ export async function* compressBlock(
   for (const [i, { run }] of steps.entries()) if (run.begin) yield* run.begin(layer, shares[i]);
   const isReplaced = (name: string) =>
     steps.some(({ plan }) => plan.layers.has(blockTensor(model.spec, layer, name)));
+  const hold = steps.some(({ plan }) => plan.turnsWeights) ? "f32" : "exact";
   const state: BlockState = {
-    block: await loadBlock(model, backend, layer, { dense: true, signal: passes.signal }),
+    block: await loadBlock(model, backend, layer, { hold, signal: passes.signal }),
     statistics: new Map(),
     replaced: sitesOf(model.spec.blocks[layer]).filter(({ name }) => isReplaced(name)),
     pruned: new Map(),
@@ -57,6 +58,7 @@ export async function* compressBlock(
     measures: false,
   };
   try {
+    if (ride) yield* ride.before(state.block);
     for (const { run } of steps) await run.prepare?.(state.block);
     const needs = statisticsNeeded(model, steps, layer);
     const { dense } = passes.calibration;
@@ -82,6 +84,7 @@ export async function* compressBlock(
     if (advance && !denseAdvances) {
       yield* passes.run("advance", withPruned(block, pruned), { advance: true });
     }
+    if (ride) yield* ride.after(withPruned(block, pruned));
     if (advance && layer + 1 === model.spec.blocks.length) {
       for (const { run } of steps) if (run.observeOutput) yield* run.observeOutput();
     }

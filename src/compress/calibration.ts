@@ -37,6 +37,8 @@ export interface CalibrationOptions {
   readonly twice?: boolean | undefined;
   /** Where the streams lie, but for one chunk of each. @default in memory */
   readonly folder?: WorkFolder | undefined;
+  /** Tells their chunks in a folder from those of others. @default "" */
+  readonly name?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -50,16 +52,16 @@ export async function openCalibration(
   backend: Backend,
   { ids, samples }: Pick<Windows, "ids" | "samples">,
   { length, stream: dtype }: Pick<Settings, "length" | "stream">,
-  { twice, folder, signal }: CalibrationOptions = {},
+  { twice, folder, name = "", signal }: CalibrationOptions = {},
 ): Promise<Calibration> {
   const { spec } = model;
   const together = batchSequences(samples, length) * length;
-  const options = { dtype, folder, together, name: `${SCRATCH}.stream` };
+  const options = { dtype, folder, together, name: `${SCRATCH}.${name}stream` };
   const stream = new ResidualStream(backend, ids.length, spec.hiddenSize, options);
   try {
     await embedTokens(model, ids, stream, length, signal);
     const runner = new BlockRunner(backend, spec, together, length);
-    const dense = twice ? await stream.copy(`${SCRATCH}.dense`) : undefined;
+    const dense = twice ? await stream.copy(`${SCRATCH}.${name}dense`) : undefined;
     return { runner, stream, dense, samples, length };
   } catch (error) {
     await stream.close();

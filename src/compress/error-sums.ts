@@ -1,4 +1,5 @@
 import type { Backend } from "../backend.js";
+import { weightShape } from "../backends/operations/form.js";
 import type { BlockWeights, LinearObserver } from "../models/decoder.js";
 import { operationSteps, type Work } from "../steps.js";
 import { rowsOf, type Tensor } from "../tensor.js";
@@ -21,8 +22,8 @@ export class ErrorSums {
 
   private *add(name: string, input: Tensor, difference: Tensor): Work {
     const { backend } = this;
-    const original = this.dense.linears[name].weight as Tensor;
-    const out = backend.zeros([rowsOf(input), rowsOf(original)]);
+    const { weight: original } = this.dense.linears[name];
+    const out = backend.zeros([rowsOf(input), weightShape(original)[0]]);
     try {
       const energies: Promise<number>[] = [];
       for (const weight of [difference, original]) {

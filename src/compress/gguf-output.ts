@@ -221,15 +221,21 @@ export class GgufFile {
    * Writes the file, or its parts; yields the share that is written.
    *
    * @param side what penjing.json says beside a folder's weights
+   * @param options `ggufRecord` false leaves that out
    * @returns the names of the files
    */
   async *write(
     output: OutputFolder,
     side: string,
     backend: Backend,
-    { shardBytes, signal }: Pick<CompressOptions, "shardBytes" | "signal">,
+    {
+      shardBytes,
+      ggufRecord = true,
+      signal,
+    }: Pick<CompressOptions, "shardBytes" | "ggufRecord" | "signal">,
   ): AsyncGenerator<number, readonly string[], void> {
-    const keys = { ...this.described.keys, [SIDE_FILE]: ["STRING", side] as const };
+    const record = ggufRecord && { [SIDE_FILE]: ["STRING", side] as const };
+    const keys = { ...this.described.keys, ...record };
     const { model, name } = this;
     const described = { ...this.described, keys };
     const work = writeGguf({ model, backend, signal }, described, output, { name, shardBytes });

@@ -1,6 +1,7 @@
 import type { Backend } from "../backend.js";
+import type { PreparedMatrix } from "../backends/operations/form.js";
 import { decode } from "../decode.js";
-import { mapLeaves, partsIn } from "../form.js";
+import { type MatrixShape, mapLeaves, partsIn } from "../form.js";
 import { denseLeaf, openLeaf } from "../forms/leaf.js";
 import { floatName, nameParts } from "../forms/names.js";
 import { readCodes } from "../forms/packed-grid.js";
@@ -8,9 +9,11 @@ import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
 import type { Site } from "../model.js";
 import type { BlockWeights, LinearWeight } from "../models/decoder.js";
+import { loadDense } from "../models/load.js";
+import type { StoredModel } from "../models/stored.js";
 import { formBytes } from "../models/stored-bits.js";
 import { formOfTree, treeOf } from "../models/stored-forms.js";
-import { downloadFloats, uploadFloats } from "../models/weights.js";
+import { downloadFloats, uploadFloats, uploadHalves } from "../models/weights.js";
 import type { Snapshot } from "../snapshot.js";
 import type { Statistics } from "../statistic.js";
 import { type StoredDType, sizeOf, type Tensor } from "../tensor.js";
@@ -32,8 +35,8 @@ export interface PrunedLayer {
 
 export interface PruneLayerOptions {
   readonly name: string;
-  /** [outFeatures, inFeatures]; read only. */
-  readonly original: Tensor;
+  /** The dense weight, f32 [outFeatures, inFeatures], each time in a tensor of its own. */
+  readonly dense: () => Promise<Tensor>;
   /** What an earlier step made of it, whose zeros stay: its values are quantized. @default nothing */
   readonly before?: PrunedLayer | undefined;
   readonly bias: Tensor | undefined;
@@ -103,15 +106,17 @@ function bytesIn({ arrays }: Snapshot, name: string): Uint8Array {
 async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
   const { name, dtype, plan, statistics, seed, signal, onProgress, seconds, before } = options;
   const keeper = options.journal.keeper(layerParts(name, plan)[1]);
-  const { original } = options;
+  const original = await options.dense();
   const kept = before && backend.upload(keptIn(before.stored[0]), original.shape);
   const given = { name, original, plan, statistics, mask: kept, scaleType: scaleTypeOf(dtype) };
-  const start = before?.linear.weight as Tensor | undefined;
+  const start = before && uploadFloats(backend, before.stored[0], before.stored[0].bytes);
   const problem = { ...given, before: start, seed, seconds, keeper, signal, onProgress };
-  const solved = await solveLayer(backend, problem).catch((error) => {
-    kept?.dispose();
-    throw error;
-  });
+  const solved = await solveLayer(backend, problem)
+    .catch((error) => {
+      kept?.dispose();
+      throw error;
+    })
+    .finally(() => start?.dispose());
   const { weight, form, mask, report } = solved;
   try {
     const held = form ?? denseLeaf(weight, report.shape);
@@ -133,7 +138,7 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
 async function openPruned(
   backend: Backend,
   { report, stored }: Finished,
-  { name, original, bias, statistics, measure, signal }: PruneLayerOptions,
+  { name, dense, bias, statistics, measure, signal }: PruneLayerOptions,
 ): Promise<PrunedLayer> {
   const made: { dispose(): void }[] = [];
   const scratch: Tensor[] = [];
@@ -155,11 +160,15 @@ async function openPruned(
       }),
     );
     const parts = partsIn(held);
-    if (form) scratch.push(...parts);
+    const half = form ? undefined : await prepareHalves(backend, stored[0], shape);
+    if (half) own(half);
+    if (form || half) scratch.push(...parts);
     let [error, difference]: [number?, Tensor?] = [];
     if (measure) {
-      const effective = form ? await decode(backend, held) : parts[0];
       const { hessian } = statistics.tensors;
+      const original = await dense();
+      scratch.push(original);
+      const effective = form ? await decode(backend, held) : parts[0];
       try {
         if (hessian) {
           error = await layerError(backend, original, effective, hessian, signal);
@@ -172,7 +181,7 @@ async function openPruned(
         if (form) effective.dispose();
       }
     }
-    const weight = form ? own(await backend.ops.prepare(held)) : parts[0];
+    const weight = form ? own(await backend.ops.prepare(held)) : (half ?? parts[0]);
     await checkProduct(backend, name, named, stored, weight);
     const measured = error === undefined ? report : { ...report, layerError: error };
     return { report: measured, stored, linear: { weight, bias }, difference };
@@ -181,6 +190,22 @@ async function openPruned(
     throw cause;
   } finally {
     for (const tensor of scratch) tensor.dispose();
+  }
+}
+
+/** A dense weight in the 16 bits that it is stored in; undefined where a product would differ by it. */
+async function prepareHalves(
+  backend: Backend,
+  { dtype, bytes }: FinishedTensor,
+  shape: MatrixShape,
+): Promise<PreparedMatrix | undefined> {
+  const format = backend.halfFormats.find((one) => one.toUpperCase() === dtype);
+  if (!format) return undefined;
+  const values = uploadHalves(backend, bytes, shape);
+  try {
+    return await backend.ops.prepare(denseLeaf(values, shape, format));
+  } finally {
+    values.dispose();
   }
 }
 
@@ -200,8 +225,24 @@ export function withPruned(
   return { ...block, linears };
 }
 
-export function denseWeight(block: BlockWeights, { name }: Pick<Site, "name">): Tensor {
-  return block.linears[name].weight as Tensor;
+/**
+ * The dense weight of a linear in an f32 tensor of the caller's: a copy of the block's own, which steps
+ * may have turned, or read anew where the block holds it in 16 bits.
+ */
+export async function openDense(
+  model: StoredModel,
+  backend: Backend,
+  block: BlockWeights,
+  { name }: Pick<Site, "name">,
+  signal: AbortSignal | undefined,
+): Promise<Tensor> {
+  const { weight } = block.linears[name];
+  if (!("dtype" in weight)) {
+    return loadDense(model, backend, `${block.name}.${name}.weight`, signal);
+  }
+  const copy = backend.zeros(weight.shape);
+  backend.copy(weight, copy);
+  return copy;
 }
 
 /** Rounds a tensor to a dtype in place, so that what is run is what is saved; its bytes. */

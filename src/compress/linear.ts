@@ -209,7 +209,10 @@ async function pruneOn(
     owned.push(...Object.values(statistics.tensors));
     const { seed = 0, signal } = options;
     const name = "pruneLinear";
-    const solved = await solveLayer(backend, { name, original, plan, statistics, seed, signal });
+    const solved = await solveLayer(backend, {
+      ...{ name, plan, statistics, seed, signal },
+      original: copyOf(backend, original),
+    });
     const { weight: pruned, form, mask, report } = solved;
     try {
       const effective = form ? await decode(backend, form) : pruned;
@@ -283,4 +286,10 @@ async function fromHessian(
     tensors[name] = await from!.read(backend, hessian, sequences);
   }
   return { sequences, tokens, tensors };
+}
+
+function copyOf(backend: Backend, tensor: Tensor): Tensor {
+  const copy = backend.zeros(tensor.shape);
+  backend.copy(tensor, copy);
+  return copy;
 }

@@ -4,6 +4,8 @@ import type { CastDType } from "../checkpoint/cast.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import type { TokenizerOptions } from "../checkpoint/overlay.js";
 import type { Dataset } from "../datasets/dataset.js";
+import type { Evaluation } from "../evaluate/evaluation.js";
+import type { EvaluationSource } from "../evaluate/text.js";
 import type { GgufOptions } from "../export/gguf-options.js";
 import type { BosMode } from "../models/bos.js";
 import type { OutputFolder } from "../platform/files.js";
@@ -56,6 +58,13 @@ export interface CompressOptions
   readonly dtype?: CastDType | undefined;
   /** Bytes after which a new shard of weights begins. @default 5e9; of a GGUF file: none begins */
   readonly shardBytes?: number | undefined;
+  /**
+   * Whether a GGUF file says under the key penjing.json what made it: the recipe, and each layer's figures.
+   * That takes about 3 KB for each block; other programs pass over it.
+   *
+   * @default true
+   */
+  readonly ggufRecord?: boolean | undefined;
   /** Replace `out` when it exists, and begin anew where unfinished work on it lies. @default false */
   readonly force?: boolean | undefined;
   /**
@@ -86,6 +95,14 @@ export interface CompressOptions
    * @default nothing is planned
    */
   readonly maxMemory?: number | undefined;
+  /**
+   * A text that the model is scored on before and after: its windows go through the blocks as these are
+   * compressed, so that no model is loaded for it. `window`: tokens in each. @default the model's context,
+   * at most 2048
+   *
+   * @default none
+   */
+  readonly evaluate?: Pick<EvaluationSource, "text" | "window"> | undefined;
   /** Stops the work; what is done so far stays where it is kept. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -121,6 +138,12 @@ export interface CompressResult {
   readonly totals: Totals;
   /** Names of the files, where it is no folder in Hugging Face form. */
   readonly files?: readonly string[] | undefined;
+  /**
+   * How good the model was and is, where `evaluate` asked for it. Absent where the windows could not ride
+   * along, and `evaluatePerplexity` is to score the output: for GGUF files, where embedding or head change,
+   * and where an earlier run of the same call did not have them.
+   */
+  readonly evaluation?: Evaluation | undefined;
   readonly served: readonly ServedOperation[];
   /**
    * Seconds of work up to the committed output; what the caller does at "start" is not counted. 0 where

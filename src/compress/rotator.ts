@@ -287,7 +287,7 @@ export class Rotator implements TransformRun {
     try {
       for (let layer = first; layer < end; layer++) {
         const block = await loadBlock(model, backend, layer, {
-          dense: true,
+          hold: "f32",
           signal: passes.signal,
         });
         const needs = new Map(
@@ -330,7 +330,7 @@ export class Rotator implements TransformRun {
     const opened = new Map<RotationProblem, BlockWeights>();
     return {
       open: async () => {
-        const block = await loadBlock(model, backend, layer, { dense: true, signal });
+        const block = await loadBlock(model, backend, layer, { hold: "f32", signal });
         const moments = new Map<string, Tensor>();
         try {
           await foldNorms(backend, block);

@@ -83,7 +83,7 @@ export type SolveOptions = Pick<
   | "signal"
   | "onProgress"
 > & {
-  /** [outFeatures, inFeatures]; read only. */
+  /** [outFeatures, inFeatures]; the layer is solved in it where nothing reads it any more, and it is freed. */
   readonly original: Tensor;
   /** What an earlier step made of it, which the method begins with; read only. @default nothing */
   readonly before?: Tensor | undefined;
@@ -110,14 +110,19 @@ export async function solveLayer(
   { original, before, plan, ...problem }: SolveOptions,
 ): Promise<SolvedLayer> {
   const { method, sparsity, options } = plan;
-  const target = await targetOf(backend, { original, plan, ...problem });
-  const weight = backend.zeros(original.shape);
+  const target = await targetOf(backend, { original, plan, ...problem }).catch((error) => {
+    original.dispose();
+    throw error;
+  });
+  if (target !== original) original.dispose();
+  const isReadLater = before !== undefined || plan.refit > 0 || anchorOf(plan) !== undefined;
+  const weight = isReadLater ? backend.zeros(target.shape) : target;
   let outcome: PruneOutcome | undefined;
   try {
-    backend.copy(before ?? target, weight);
+    if (isReadLater) backend.copy(before ?? target, weight);
     const aim = before && { target };
     const made = await method.prune({ ...problem, ...aim, weight, sparsity, backend }, options);
-    const shape = [original.shape[0], original.shape[1]] as const;
+    const shape = [weight.shape[0], weight.shape[1]] as const;
     const promised = method.form?.(shape, options);
     checkOutcome(made, shape, methodName(method), problem.name, promised);
     outcome = made;
@@ -142,7 +147,7 @@ export async function solveLayer(
     throw error;
   } finally {
     outcome?.mask.dispose();
-    if (target !== original) target.dispose();
+    if (target !== weight) target.dispose();
   }
 }
 

@@ -137,6 +137,8 @@ export interface Transform {
   readonly layers: ReadonlyMap<string, LayerPlan>;
   /** Whether it changes what stands outside the blocks. */
   readonly changesOuter: boolean;
+  /** Whether it changes dense weights in place, which are f32 tensors then. @default it does not */
+  readonly turnsWeights?: boolean | undefined;
   /** Whether it reads what comes out of the last block, where there are windows. @default it does not */
   readonly readsOutput?: boolean | undefined;
   /** What reads the inputs of linears, and so needs a calibration text; undefined when nothing does. */
@@ -148,6 +150,14 @@ export interface Transform {
   start(tools: RunTools): TransformRun;
 }
 
+/** Windows of an evaluation that go through the blocks too. */
+export interface Rider {
+  /** Takes the dense model's through a block that no step has touched. */
+  before(block: BlockWeights): Steps<void>;
+  /** Takes the compressed model's through what became of it. */
+  after(block: BlockWeights): Steps<void>;
+}
+
 /** What a run brings to each of its steps. */
 export interface RunTools {
   readonly model: StoredModel;
@@ -157,6 +167,8 @@ export interface RunTools {
   readonly seed: number;
   /** Whether each layer's error is wanted. */
   readonly layerError: boolean;
+  /** The windows of an evaluation that ride along. @default none */
+  readonly ride?: Rider | undefined;
   /** Whether the dense block runs once more for its outputs. */
   readonly denseAdvances: boolean;
   /** Whether the dense model's stream waits before the block until it is done. */

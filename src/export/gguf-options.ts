@@ -39,13 +39,14 @@ export const GGUF_ARGUMENTS: Arguments<GgufOptions> = {
  * @throws PenjingError for options of GGUF files where another layout is written
  */
 export function refuseStray(
-  options: GgufOptions & { readonly imatrix?: unknown },
+  options: GgufOptions & { readonly imatrix?: unknown; readonly ggufRecord?: unknown },
   layout: string | undefined,
 ): void {
   if (layout === GGUF) return;
   for (const name of [
     ...(Object.keys(GGUF_ARGUMENTS) as (keyof GgufOptions)[]),
     "imatrix",
+    "ggufRecord",
   ] as const) {
     if (options[name] === undefined) continue;
     throw new PenjingError(

@@ -200,7 +200,7 @@ async function* gatherBlock(
   advance: boolean,
 ): Steps<Sums> {
   const { backend, signal } = passes;
-  const block = await loadBlock(model, backend, layer, { dense: true, signal });
+  const block = await loadBlock(model, backend, layer, { hold: "exact", signal });
   let gathered = new Map<string, Statistics>();
   try {
     const sites = sitesOf(block.spec);

@@ -238,15 +238,16 @@ async function loadMatrix(
   }
 }
 
-/** Loads the embedding or the head, in 16 bits where the backend reads them as they are stored. */
-async function loadTable(
+/** Loads a matrix in 16 bits where the backend reads them as they are stored, else as an f32 tensor. */
+async function loadExact(
   model: StoredModel,
   backend: Backend,
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<Weight> {
   const format = model.weights.get(name)!.dtype.toLowerCase() as HalfFormat;
-  if (model.forms.has(name) || !backend.halfFormats.includes(format)) {
+  const isPlain = !model.forms.has(name) && !model.packed.has(name);
+  if (!isPlain || !backend.halfFormats.includes(format)) {
     return loadDense(model, backend, name, signal);
   }
   return loadMatrix(model, backend, name, { matrices: new SharedMatrices(), signal });
@@ -280,8 +281,14 @@ async function loadTurn(
 }
 
 export interface LoadOptions {
-  /** Give linears and tables as f32 tensors, to change them. @default as they are multiplied by */
-  readonly dense?: boolean | undefined;
+  /**
+   * How matrices are held: "prepared" as fits their form; "exact" in 16 bits where they are stored so and
+   * the backend reads those as they are, else decoded to f32; "f32" decoded to f32 tensors, to change them.
+   * Products with "exact" and "f32" are equal bit for bit.
+   *
+   * @default "prepared"; embedding and head "exact"
+   */
+  readonly hold?: "prepared" | "exact" | "f32" | undefined;
   /** Where matrices are that other layers multiply by too. @default such matrices are loaded anew */
   readonly matrices?: SharedMatrices | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -332,7 +339,7 @@ export function loadBlock(
   model: StoredModel,
   backend: Backend,
   layer: number,
-  { dense = false, matrices = new SharedMatrices(), signal }: LoadOptions = {},
+  { hold = "prepared", matrices = new SharedMatrices(), signal }: LoadOptions = {},
 ): Promise<BlockWeights> {
   const { blocks } = model.spec;
   const spec = blocks[layer];
@@ -342,13 +349,13 @@ export function loadBlock(
       own(await loadTensor(model, backend, `${name}.${tail}`, signal));
     const turn = async (name: string) =>
       model.weights.has(name) ? own(await loadTurn(model, backend, name, signal)) : undefined;
+    const loadWeight = (name: string): Promise<Weight> => {
+      if (hold === "prepared") return loadMatrix(model, backend, name, { matrices, signal });
+      return (hold === "exact" ? loadExact : loadDense)(model, backend, name, signal);
+    };
     const linears: Record<string, LinearWeight> = {};
     for (const { name: site, bias: hasBias } of sitesOf(spec)) {
-      const weightName = `${name}.${site}.weight`;
-      const weight = dense
-        ? await loadDense(model, backend, weightName, signal)
-        : await loadMatrix(model, backend, weightName, { matrices, signal });
-      own(weight);
+      const weight = own(await loadWeight(`${name}.${site}.weight`));
       const bias = hasBias ? await load(`${site}.bias`) : undefined;
       linears[site] = { weight, bias };
     }
@@ -370,14 +377,15 @@ export function loadBlock(
 export function loadOuter(
   model: StoredModel,
   backend: Backend,
-  { dense = false, signal }: LoadOptions = {},
+  { hold = "exact", signal }: LoadOptions = {},
 ): Promise<OuterWeights> {
-  const load = dense ? loadDense : loadTable;
+  const isExact = hold !== "f32";
+  const load = isExact ? loadExact : loadDense;
   const { spec } = model;
   const names = outerTensors(spec);
   return allOrNothing(async (own) => {
     const tied = headName(model) === embeddingName(model);
-    const rows = dense || tied ? undefined : await loadRows(model, backend, signal);
+    const rows = !isExact || tied ? undefined : await loadRows(model, backend, signal);
     const embedding = own(rows ?? (await load(model, backend, embeddingName(model), signal)));
     const positions = spec.positions
       ? own(await loadTensor(model, backend, names.positions, signal))

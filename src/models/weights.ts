@@ -4,7 +4,7 @@ import { PenjingError } from "../errors.js";
 import type { FloatName } from "../form.js";
 import type { TensorEntry } from "../layout.js";
 import { pacer } from "../run.js";
-import { aligned, type StoredDType, type Tensor } from "../tensor.js";
+import { aligned, type StoredDType, sizeOf, type Tensor } from "../tensor.js";
 import { inPieces, type Piece, readPieces, type StoredModel } from "./stored.js";
 
 /** Bytes of a parameter that are put on a backend at a time. */
@@ -34,10 +34,19 @@ function writeFloats(
     backend.write(tensor, toFloat32(entry, bytes));
     return;
   }
-  const { buffer, byteOffset } = aligned(bytes, 2);
-  const bits = backend.upload(new Uint16Array(buffer, byteOffset, tensor.size), tensor.shape);
+  const bits = uploadHalves(backend, bytes, tensor.shape);
   backend.ops.widen(bits, tensor, entry.dtype.toLowerCase() as HalfFormat);
   bits.dispose();
+}
+
+/** Puts values stored in 16 bits on a backend as they are, u16. */
+export function uploadHalves(
+  backend: Backend,
+  bytes: Uint8Array,
+  shape: readonly number[],
+): Tensor {
+  const { buffer, byteOffset } = aligned(bytes, 2);
+  return backend.upload(new Uint16Array(buffer, byteOffset, sizeOf(shape)), shape);
 }
 
 function isHalf({ dtype }: TensorEntry): boolean {

@@ -123,7 +123,10 @@ for (const mode of MODES) {
     }
   });
 
-  test(`${mode}: a quadratic form, row by row and of all rows`, async () => {
+  /** Of a panel of a quadratic form; no order is a multiple of it. */
+  const COLUMNS = 7;
+
+  test(`${mode}: a quadratic form, row by row, column by column and whole`, async () => {
     const kernels = await openInstance(mode);
     const { exports } = kernels;
     for (const [rows, n] of [...ORDERS.slice(0, 6).map((n) => [1 + (n % 50), n]), [3, 601]]) {
@@ -138,17 +141,24 @@ for (const mode of MODES) {
       agree(kernels, `${mode} ${rows}x${n}`, () => {
         const [dAt, hAt] = [kernels.put(d), kernels.put(h)];
         const packed = kernels.scratch(exports.gemmPackedBytes(n, n));
-        const scratch = kernels.scratch(exports.hessianQuadraticScratch(rows, n));
+        const scratch = kernels.scratch(exports.hessianQuadraticScratch(rows, n, n));
         exports.gemmPack(1, n, n, hAt, n, IN_ROWS, 1, packed, 0, n);
         const terms = Array.from({ length: rows }, (_, r) =>
-          exports.hessianQuadraticForm(1, n, dAt + 4 * r * n, packed, scratch),
+          exports.hessianQuadraticForm(1, n, dAt + 4 * r * n, 0, n, packed, scratch),
         );
-        const all = exports.hessianQuadraticForm(rows, n, dAt, packed, scratch);
+        const all = exports.hessianQuadraticForm(rows, n, dAt, 0, n, packed, scratch);
+        let panels = 0;
+        for (let first = 0; first < n; first += COLUMNS) {
+          const count = Math.min(COLUMNS, n - first);
+          exports.gemmPack(1, count, n, hAt + 4 * first * n, n, IN_ROWS, 1, packed, 0, count);
+          panels += exports.hessianQuadraticForm(rows, n, dAt, first, count, packed, scratch);
+        }
         const sum = terms.reduce((total, term) => total + term, 0);
         const bound = 1e-5 * n * rows;
         assert.ok(Math.abs(all - expected) < bound, `${all} for ${expected}`);
         assert.ok(Math.abs(sum - expected) < bound, `${sum} for ${expected}`);
-        return Float32Array.from([...terms, all]);
+        assert.ok(Math.abs(panels - expected) < bound, `${panels} for ${expected}`);
+        return Float32Array.from([...terms, all, panels]);
       });
     }
   });

@@ -3,7 +3,7 @@ import { openWasm } from "../../src/backends/wasm.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { closeCalibration, openCalibration } from "../../src/compress/calibration.js";
 import { Journal } from "../../src/compress/journal.js";
-import { pruneLayer } from "../../src/compress/layer.js";
+import { openDense, pruneLayer } from "../../src/compress/layer.js";
 import { Passes, type Steps } from "../../src/compress/pass.js";
 import { readRecipe, stepsOf } from "../../src/compress/recipe.js";
 import type { Settings } from "../../src/compress/settings.js";
@@ -13,7 +13,6 @@ import { loadBlock } from "../../src/models/load.js";
 import { readModel } from "../../src/models/stored.js";
 import { disposeStatistics } from "../../src/statistic.js";
 import { statistics as known } from "../../src/statistics/index.js";
-import type { Tensor } from "../../src/tensor.js";
 import type { BenchOptions, Figure } from "./measure.js";
 import { patternedModel } from "./patterned.js";
 import { peakResident } from "./resident.js";
@@ -36,7 +35,7 @@ export interface StreamMemory {
   readonly stream: number;
   /** Angles of the rotary embedding: there all the time, as those below are not. */
   readonly tables: number;
-  /** The block's, in f32. */
+  /** The block's, its linears in bf16. */
   readonly weights: number;
   /** What a batch is computed in, and the batch. */
   readonly scratch: number;
@@ -44,7 +43,7 @@ export interface StreamMemory {
   readonly statistics: number;
   /** The Hessian of down_proj, the last that is left when that is solved. */
   readonly lastStatistics: number;
-  /** What solving down_proj takes beside its Hessian. */
+  /** What solving down_proj takes beside its Hessian, less its weight in bf16, which is freed before. */
   readonly solving: number;
   /** What kernels pack into, on all threads. */
   readonly kernels: number;
@@ -107,7 +106,7 @@ async function take<Result>(steps: Steps<Result>): Promise<Result> {
 
 /**
  * Fills the stream, gathers the Hessians of one block from a few windows, advances them, and solves
- * down_proj until no more memory is asked for; the sums that would follow take hours in a large model.
+ * down_proj.
  */
 export async function measureStream(size: StreamCase): Promise<StreamMemory> {
   const { hidden, intermediate, heads, kvHeads, windows, length, run: samples } = size;
@@ -132,7 +131,7 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
     const calibration = await openCalibration(model, backend, { ids, samples: windows }, recipe);
     const filled = process.memoryUsage().rss;
     const begun = live();
-    const block = await loadBlock(model, backend, 0, { dense: true });
+    const block = await loadBlock(model, backend, 0, { hold: "exact" });
     const weights = live() - begun;
     const passes = new Passes(backend, { ...calibration, samples }, undefined, known);
     const inputs: readonly string[] = [
@@ -155,37 +154,25 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
     disposeStatistics([...gathered.values()].filter((one) => one !== last));
     const before = live();
     const name = `model.layers.0.${DOWN}`;
-    const original = block.linears[DOWN].weight as Tensor;
-    const [rows, cols] = original.shape;
-    const leave = new AbortController();
-    const most = before + 4 * rows * cols + 8 * cols * cols;
-    const timer = setInterval(() => {
-      if (size !== SMALL && live() >= most) leave.abort();
-    }, 50);
+    const shape = [hidden, intermediate] as const;
+    const plans = await planPruning(stepsOf(readRecipe({})), new Map([[name, shape]]));
+    block.linears[DOWN].weight.dispose();
     tide();
-    try {
-      const made = await pruneLayer(backend, {
-        name,
-        original,
-        bias: undefined,
-        dtype: "BF16",
-        plan: (await planPruning(stepsOf(readRecipe({})), new Map([[name, original.shape]]))).get(
-          name,
-        )!,
-        statistics: last,
-        seed: 0,
-        measure: true,
-        seconds: undefined,
-        journal: new Journal(),
-        signal: leave.signal,
-        onProgress: () => {},
-      });
-      made.linear.weight.dispose();
-    } catch (error) {
-      if (!leave.signal.aborted) throw error;
-    } finally {
-      clearInterval(timer);
-    }
+    const made = await pruneLayer(backend, {
+      name,
+      dense: () => openDense(model, backend, block, { name: DOWN }, undefined),
+      bias: undefined,
+      dtype: "BF16",
+      plan: plans.get(name)!,
+      statistics: last,
+      seed: 0,
+      measure: true,
+      seconds: undefined,
+      journal: new Journal(),
+      signal: undefined,
+      onProgress: () => {},
+    });
+    made.linear.weight.dispose();
     const solved = tide();
     const { peak } = backend.memory();
     disposeStatistics([last]);

@@ -112,6 +112,23 @@ test("a run that had given its file the name is not done again, whole or in part
   }
 });
 
+test("--no-gguf-record leaves out what made the file, and nothing else", async () => {
+  const [whole, bare] = ["whole.gguf", "bare.gguf"].map((name) => join(folder, name));
+  const args = (out: string) => ARGS.map((one) => (one === OUT ? out : one));
+  for (const one of [args(whole), [...args(bare), "--no-gguf-record"]]) {
+    const { code, stderr } = await penjing(one);
+    assert.is(code, 0, stderr);
+  }
+  const [more, less] = [whole, bare].map((path) => readFileSync(path));
+  assert.ok(more.includes("penjing.json"));
+  assert.not(less.includes("penjing.json"));
+  const end = -(2 ** 16);
+  assert.ok(more.subarray(end).equals(less.subarray(end)));
+  const dense = compressArgs(join(folder, "plain"), "--no-gguf-record");
+  await fails(dense, /\[--no-gguf-record\] .*give --layout "gguf" too/, folder);
+  for (const path of [whole, bare]) rmSync(path);
+});
+
 test("another command does not go on with the work, unless --force begins anew", async () => {
   const when = {
     when: /block 3 of/,

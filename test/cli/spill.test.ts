@@ -38,7 +38,6 @@ skipUnless(
     }
     const { code, stderr } = await penjing(argsFor(out, "--spill"));
     assert.is(code, 0, stderr);
-    assert.match(stderr, /layers\.1: it was finished by an earlier run/);
     assert.is(Buffer.compare(weights(out), weights(plain)), 0);
     assert.equal(readdirSync(folder).sort(), ["out", "plain"]);
     for (const one of [plain, out]) rmSync(one, { recursive: true });

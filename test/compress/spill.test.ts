@@ -12,7 +12,14 @@ import { fileError } from "../../src/platform/file-errors.js";
 import { memoryFolder, memoryOutputFolder, openWorkFolder } from "../../src/platform/files.js";
 import { memoryWorkFolder, type WorkFolder } from "../../src/platform/work-folder.js";
 import { refused } from "../checkpoint/crafted.js";
-import { CALIBRATION, compressFiles, type Files, sameFiles, storyFiles } from "./stories.js";
+import {
+  CALIBRATION,
+  compressFiles,
+  EVALUATION,
+  type Files,
+  sameFiles,
+  storyFiles,
+} from "./stories.js";
 
 const test = suite("spilled streams");
 let root: string;
@@ -175,6 +182,22 @@ test("a disk that fills up ends it in one sentence, and the same call goes on", 
   sameFiles(timeless(files), await expected("plain"));
   const notes = events.flatMap((event) => (event.type === "note" ? [event.message] : []));
   assert.ok(notes.some((message) => /finished by an earlier run/.test(message)));
+});
+
+test("so do the windows that are scored on the way", async () => {
+  const evaluate = { text: EVALUATION.slice(0, 40_000), window: 128 };
+  const straight = await compressFiles(storyFiles(), RECIPES.plain, { evaluate });
+  const names = new Set<string>();
+  const work = watched(memoryWorkFolder(), (_, name) => names.add(name));
+  const spilled = await compressFiles(storyFiles(), RECIPES.plain, { evaluate, work, spill: true });
+  const scores = [straight, spilled].map(({ result }) => JSON.stringify(result.evaluation));
+  assert.ok(scores[0].length > 100);
+  assert.is(scores[1], scores[0]);
+  sameFiles(timeless(spilled.files), timeless(straight.files));
+  for (const stream of ["stream", "dense"]) {
+    assert.ok(names.has(`scratch.evaluation.${stream}.1`), [...names].join(" "));
+  }
+  assert.equal(await work.list(), []);
 });
 
 test("without a work folder it is refused", async () => {

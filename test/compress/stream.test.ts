@@ -215,7 +215,7 @@ async function through(
   const rows = backend.upload(values, [ids.length, model.spec.hiddenSize]);
   const batch = 16 * LENGTH;
   for (let layer = 0; layer < model.spec.blocks.length; layer++) {
-    const block = await loadBlock(model, backend, layer, { dense: true });
+    const block = await loadBlock(model, backend, layer, { hold: "f32" });
     change(block.linears["mlp.up_proj"].weight as Tensor);
     for (let first = 0; first < ids.length; first += batch) {
       const count = Math.min(batch, ids.length - first);
@@ -243,7 +243,7 @@ test("a dense and a compressed stream are carried side by side through the block
     half.dispose();
   };
   for (let layer = 0; layer < model.spec.blocks.length; layer++) {
-    const block = await loadBlock(model, backend, layer, { dense: true });
+    const block = await loadBlock(model, backend, layer, { hold: "f32" });
     await take(passes.run("advance", block, { advance: true, stream: dense }));
     halve(block.linears["mlp.up_proj"].weight as Tensor);
     await take(passes.run("advance", block, { advance: true }));
@@ -264,7 +264,7 @@ test("a pass that does not advance leaves the stream; scratch is there only duri
   const calibration = await openCalibration(model, backend, { ids, samples: SAMPLES }, recipe);
   const passes = new Passes(backend, calibration, undefined, statistics);
   const begun = await readAll(calibration.stream);
-  const block = await loadBlock(model, backend, 0, { dense: true });
+  const block = await loadBlock(model, backend, 0, { hold: "f32" });
   // The first pass makes what the runner keeps.
   await take(passes.run("measure", block, { advance: false }));
   const before = backend.memory().live;

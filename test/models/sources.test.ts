@@ -112,8 +112,8 @@ test("fused, transposed and renamed linears are read as if each had a tensor of 
   const stored = readMoved(await tinyCheckpoint(CONFIG, move));
   assert.equal([...stored.weights.keys()].sort(), [...plain.weights.keys()].sort());
   for (const layer of [0, 1]) {
-    const expected = await loadBlock(plain, backend, layer, { dense: true });
-    const actual = await loadBlock(stored, backend, layer, { dense: true });
+    const expected = await loadBlock(plain, backend, layer, { hold: "f32" });
+    const actual = await loadBlock(stored, backend, layer, { hold: "f32" });
     for (const { name } of sitesOf(actual.spec)) {
       for (const part of ["weight", "bias"] as const) {
         const [a, b] = [actual.linears[name][part], expected.linears[name][part]];

@@ -131,7 +131,8 @@ const OURS: Readonly<Record<string, string>> = {
   "gptq Q4_0, embedding Q5_0": `--bits 4 --embedding-bits 5 ${ANCHORED_GRID}`,
 };
 
-const QUANTIZED_FLAGS = ["--method", "gptq", "--layout", "gguf"] as const;
+/** Without the text that llama.cpp's files have none of either. */
+const QUANTIZED_FLAGS = ["--method", "gptq", "--layout", "gguf", "--no-gguf-record"] as const;
 
 /** What names of rows of its files begin with. */
 export const LLAMA_ROWS = "llama.cpp";

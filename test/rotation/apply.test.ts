@@ -59,12 +59,12 @@ async function rotatedDifference(backend: Backend, folder: string): Promise<numb
   plain.logits(tokens, expected);
   plain.dispose();
 
-  const outer = await loadOuter(model, backend, { dense: true });
+  const outer = await loadOuter(model, backend, { hold: "f32" });
   const [embedding, originalHead] = [outer.embedding as Tensor, outer.head as Tensor];
   const blocks: BlockWeights[] = [];
   let q: Tensor | undefined;
   for (let layer = 0; layer < spec.blocks.length; layer++) {
-    const block = foldBlock(backend, await loadBlock(model, backend, layer, { dense: true }));
+    const block = foldBlock(backend, await loadBlock(model, backend, layer, { hold: "f32" }));
     const rotation = randomRotation(backend, spec, layer);
     q = rotation.q;
     await rotateBlock(backend, sitesOf(block.spec), linearsOf(block), rotation);

@@ -96,7 +96,7 @@ export async function foldedModel(
   const blocks: BlockWeights[] = [];
   const problems: RotationProblem[] = [];
   for (let layer = 0; layer < spec.blocks.length; layer++) {
-    const block = foldBlock(backend, await loadBlock(model, backend, layer, { dense: true }));
+    const block = foldBlock(backend, await loadBlock(model, backend, layer, { hold: "f32" }));
     const gatherers = new Map<string, StatisticsGatherer>();
     for (const { name: input, shape } of rotatedInputs(block.spec)) {
       gatherers.set(input, new StatisticsGatherer(backend, shape, samples, TURNED));

@@ -16,6 +16,9 @@ import { IN_COLUMNS, IN_ROWS, pack, withPacked } from "./product.js";
 /** `quadraticForm` adds up the terms of this many rows together, whatever the number of threads. */
 const PANEL = 48;
 
+/** Of the columns of H that `quadraticForm` packs together: beside them H itself may be most of memory. */
+const COLUMNS_BYTES = 2 ** 25;
+
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports, storage } = kernels;
   return {
@@ -51,26 +54,30 @@ export function bind(kernels: Kernels): Partial<Operations> {
     async quadraticForm(d, h, { signal } = {}) {
       const [rows, n] = [rowsOf(d), colsOf(d)];
       const breathe = pacer(signal);
-      const bytes = exports.gemmPackedBytes(n, n);
+      const columns = Math.max(TILES, TILES * Math.floor(COLUMNS_BYTES / (4 * n * TILES)));
+      const bytes = exports.gemmPackedBytes(Math.min(n, columns), n);
       const packed = storage.reserve(bytes);
       let sum = 0;
       try {
-        const square = { at: address(h), ld: n, layout: IN_ROWS };
-        pack(kernels, square, { side: "b", lines: n, k: n }, packed);
-        for (const turn of turns(rows, kernels.threads * PANEL, n * n)) {
-          const sums = runRanges(
-            kernels,
-            "hessianQuadraticForm",
-            equalRanges(turn.count, PANEL),
-            turn.count * n * n,
-            ({ count }) => exports.hessianQuadraticScratch(count, n),
-            ({ start, count }) => {
-              const row = address(d) + 4 * (turn.start + start) * n;
-              return [count, n, row, packed];
-            },
-          );
-          for (const part of sums) sum += part;
-          await breathe();
+        for (const panel of equalRanges(n, columns)) {
+          // H is symmetric: these of its rows are its columns.
+          const lines = { at: address(h) + 4 * panel.start * n, ld: n, layout: IN_ROWS };
+          pack(kernels, lines, { side: "b", lines: panel.count, k: n }, packed);
+          for (const turn of turns(rows, kernels.threads * PANEL, panel.count * n)) {
+            const sums = runRanges(
+              kernels,
+              "hessianQuadraticForm",
+              equalRanges(turn.count, PANEL),
+              turn.count * panel.count * n,
+              ({ count }) => exports.hessianQuadraticScratch(count, n, panel.count),
+              ({ start, count }) => {
+                const row = address(d) + 4 * (turn.start + start) * n;
+                return [count, n, row, panel.start, panel.count, packed];
+              },
+            );
+            for (const part of sums) sum += part;
+            await breathe();
+          }
         }
       } finally {
         storage.free(packed, bytes);

@@ -12,7 +12,7 @@ import {
 import { changeOptions } from "../../options.js";
 import { disposeStatistics } from "../../statistic.js";
 import { openReach } from "../globs.js";
-import { denseWeight, discardPruned, type PrunedLayer, pruneLayer, withPruned } from "../layer.js";
+import { discardPruned, openDense, type PrunedLayer, pruneLayer, withPruned } from "../layer.js";
 import type { Steps } from "../pass.js";
 import { anchorOf, type LayerPlan, statisticsOf } from "../solve.js";
 import type {
@@ -204,9 +204,13 @@ class LinearRun implements TransformRun {
         yield* this.gatherAnew(state, site.input, i / planned.length);
       }
       const before = pruned.get(site.name);
+      const { weight } = block.linears[site.name];
+      const isSpent = !state.measures && isDone;
+      // One that is read anew to be solved need not wait until then.
+      if (isSpent && !("dtype" in weight)) weight.dispose();
       pruned.set(site.name, yield* this.pruneOne(state, site, planned, share));
       if (before) discardPruned(before);
-      if (!state.measures && isDone) denseWeight(block, site).dispose();
+      if (isSpent) weight.dispose();
     }
     this.keepOnly(statistics, []);
     this.kept.clear();
@@ -268,28 +272,27 @@ class LinearRun implements TransformRun {
         ? (sizes(planned.slice(0, at)) + size(site) * fraction) / all
         : (at + fraction) / planned.length;
     const seconds = size(site) > 0 ? budget.part((share * size(site)) / left) : undefined;
+    const { backend } = passes;
+    const given = {
+      name,
+      before: pruned.get(site.name),
+      bias: block.linears[site.name].bias,
+      dtype: model.weights.get(`${name}.weight`)!.dtype,
+      plan: this.steps.plan(block.layer, site),
+      statistics: statistics.get(site.input) ?? {
+        sequences: samples,
+        tokens: samples * length,
+        tensors: {},
+      },
+      ...{ seed, measure: layerError, seconds, journal },
+    };
     const work = passes.follow(
       this.steps.phase,
       progress,
       (signal, onProgress) =>
-        pruneLayer(passes.backend, {
-          name,
-          original: denseWeight(block, site),
-          before: pruned.get(site.name),
-          bias: block.linears[site.name].bias,
-          dtype: model.weights.get(`${name}.weight`)!.dtype,
-          plan: this.steps.plan(block.layer, site),
-          statistics: statistics.get(site.input) ?? {
-            sequences: samples,
-            tokens: samples * length,
-            tensors: {},
-          },
-          seed,
-          measure: layerError,
-          seconds,
-          journal,
-          signal,
-          onProgress,
+        pruneLayer(backend, {
+          ...{ ...given, signal, onProgress },
+          dense: () => openDense(model, backend, block, site, signal),
         }),
       discardPruned,
     );

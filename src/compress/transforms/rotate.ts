@@ -100,6 +100,7 @@ const SEARCH_WEIGHT = 30;
 
 class Rotation implements Transform {
   readonly layers = new Map<string, never>();
+  readonly turnsWeights = true;
   readonly changesOuter: boolean;
   private readonly groups: readonly BlockGroup[];
   private readonly search: Search;
