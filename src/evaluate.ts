@@ -1,6 +1,7 @@
 import {
   ANY,
   type Arguments,
+  BYTES,
   checkArguments,
   FLAG,
   FOLDER,
@@ -9,9 +10,9 @@ import {
   SIGNAL,
   TEXTS,
 } from "./arguments.js";
-import type { ServedOperation } from "./backend.js";
+import type { Backend, ServedOperation } from "./backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
-import type { Checkpoint } from "./checkpoint/checkpoint.js";
+import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import type { TokenizerOptions } from "./checkpoint/overlay.js";
 import type { Dataset } from "./datasets/dataset.js";
 import { PenjingError } from "./errors.js";
@@ -25,7 +26,10 @@ import {
 import { checkWindow, readEvaluation, type TextFacts, windowOf } from "./evaluate/text.js";
 import { BOS, type BosMode } from "./models/bos.js";
 import {
+  type Holding,
+  LONGEST_RUN,
   MODEL,
+  mayBeTooLarge,
   type OpenModel,
   type OpenRunningOptions,
   openingNotes,
@@ -34,6 +38,7 @@ import {
   runningModel,
   SECOND_MODEL,
 } from "./models/open.js";
+import { readLargeModel, type StoredModel } from "./models/stored.js";
 import type { StoredBits } from "./models/stored-bits.js";
 import type { PluginOptions } from "./plugin.js";
 import { Run } from "./run.js";
@@ -68,6 +73,14 @@ export interface EvaluateOptions extends BackendOptions, PluginOptions, Tokenize
    * @default false
    */
   readonly lowMemory?: boolean | undefined;
+  /**
+   * Bytes of memory that the models may take with what scores them. Where their weights would take more, they
+   * are held as with `lowMemory`, with as many activations as there is room for; what has no room then is
+   * refused before it is loaded. Models that are open already do not count, and on a GPU it means nothing.
+   *
+   * @default what the machine, or the container, has, and 256 MiB of activations
+   */
+  readonly maxMemory?: number | undefined;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
   readonly backend?: BackendOptions["backend"] | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -80,6 +93,7 @@ const ARGUMENTS: Arguments<EvaluateOptions> = {
   window: NUMBER,
   bos: BOS,
   lowMemory: FLAG,
+  maxMemory: BYTES,
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
@@ -117,12 +131,14 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
   const { model: source, signal } = options;
   checkWindow(options.window);
   const running = runningModel(source);
-  const whole = { ...options, maxTokens: options.window };
+  const holder = new Holder(options);
+  const whole = { ...options, maxTokens: options.window, hold: holder.hold };
   let own = running ? undefined : await openRunning(source as string | Checkpoint, whole);
   const model = own ?? running!;
   let other: Opened | undefined;
   try {
     yield* openingNotes(model);
+    yield* holder.notes();
     const { spec, decoder } = model;
     const window = windowOf(spec, options.window);
     if (window > decoder.maxTokens) {
@@ -134,6 +150,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
     const { text, ids, facts } = yield* readEvaluation(options, model, signal);
     if (options.against !== undefined) {
       other = await openOther(options.against, { ...whole, maxTokens: window });
+      yield* holder.notes();
       refuseOther(other.model, model, { text, window });
     }
     const scored = noWindows();
@@ -147,6 +164,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
         own = await own.moveAfter(error);
         if (other) await other.moveAfter(error);
         yield { type: "note", where: "backend", message: own.notes[own.notes.length - 1] };
+        yield* holder.notes();
       }
     }
     const last = own ?? model;
@@ -161,6 +179,48 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
   } finally {
     await other?.close();
     await own?.close();
+  }
+}
+
+/** Chooses how the weights of models are held which are opened here: of two in the same way. */
+class Holder {
+  private chosen: { readonly on: string; readonly holding: Holding } | undefined;
+  private note: string | undefined;
+
+  constructor(private readonly options: EvaluateOptions) {}
+
+  readonly hold = async (model: StoredModel, backend: Backend): Promise<Holding> => {
+    if (this.chosen?.on !== backend.name) {
+      this.chosen = { on: backend.name, holding: await this.choose(model, backend) };
+    }
+    return this.chosen.holding;
+  };
+
+  private async choose(model: StoredModel, backend: Backend): Promise<Holding> {
+    const { model: source, against, lowMemory, maxMemory, threads, signal } = this.options;
+    const other = runningModel(source) || runningModel(against) ? undefined : against;
+    const isSmall = !mayBeTooLarge(model.spec, { maxMemory }, other === undefined ? 1 : 2);
+    if (isSmall) return { lowMemory };
+    const { chooseHolding } = await import("./evaluate/holding.js");
+    const window = Math.min(this.options.window ?? LONGEST_RUN, model.spec.context);
+    const asked = { window, lowMemory, maxMemory, threads, signal };
+    const opened = typeof other === "string" ? await openCheckpoint(other, { signal }) : undefined;
+    try {
+      const second = opened ?? (other as Checkpoint | undefined);
+      const beside = second && (await readLargeModel(second, model.registry, signal));
+      const models = beside ? [model, beside] : [model];
+      const { note, ...holding } = await chooseHolding(models, backend, asked);
+      this.note = note;
+      return holding;
+    } finally {
+      await opened?.close();
+    }
+  }
+
+  /** What is to be said of it, once. */
+  *notes(): Generator<EvaluateEvent, void, void> {
+    if (this.note !== undefined) yield { type: "note", where: "memory", message: this.note };
+    this.note = undefined;
   }
 }
 

@@ -27,8 +27,8 @@ import { EndedEarly } from "./ending.js";
 import { bitsText, LOW_MEMORY } from "./evaluate.js";
 import { explainServed } from "./explain.js";
 import { flagOf, noteLine } from "./flags.js";
-import { refuseTooLarge } from "./foresee.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
+import { type MemoryFlags, maxMemoryOf, withMemoryFlag } from "./memory.js";
 import {
   type BackendFlags,
   backendOf,
@@ -37,6 +37,7 @@ import {
   type GgufFlags,
   ggufOf,
   number,
+  SPILL,
   type TokenizerFlags,
   withBosFlag,
   withCommonOptions,
@@ -58,6 +59,7 @@ type CompressFlags = PrintOptions &
   TokenizerFlags &
   HubFlags &
   GgufFlags &
+  MemoryFlags &
   RecipeFlags & {
     readonly dtype?: CastDType;
     readonly calibration?: string;
@@ -72,6 +74,7 @@ type CompressFlags = PrintOptions &
     readonly budget?: number;
     readonly report?: string;
     readonly work?: string;
+    readonly spill?: boolean;
     readonly force?: boolean;
   };
 
@@ -114,6 +117,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       duration,
     )
     .option("--work <folder>", "keep unfinished work there (default: OUT.partial)")
+    .option("--spill", SPILL)
     .option(
       "--eval <file>",
       "measure perplexity on this text or dataset before and after, and how far the two models are apart; - for standard input (default: none)",
@@ -142,7 +146,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
     .option("--no-gguf-record", "leave out of a GGUF file the text that says what made it")
     .option("--force", "replace the output (and the report) when it exists, and begin anew");
   const asked = withBosFlag(command, "each window (auto: for families that need it)");
-  withHubFlags(withCommonOptions(withGgufFlags(withTokenizerFlag(asked))))
+  withHubFlags(withCommonOptions(withGgufFlags(withTokenizerFlag(withMemoryFlag(asked)))))
     .addHelpText("after", EXAMPLES)
     .action((name: string, flags: CompressFlags) => run(name, flags, signal));
 }
@@ -211,19 +215,23 @@ async function runOn(
   signal: AbortSignal,
 ): Promise<void> {
   const begun = performance.now();
-  const { bos, budget, dtype, force, out, tokenizer, work: folder } = flags;
+  const { bos, budget, dtype, force, out, spill, tokenizer, work: folder } = flags;
   const backend = backendOf(flags);
+  const maxMemory = await maxMemoryOf(flags);
   // What an earlier run left takes disk already, and goes on.
-  if ((await whatIsKept(flags)) === undefined) {
+  const isBegun = (await whatIsKept(flags)) !== undefined;
+  if (!isBegun || maxMemory !== undefined) {
+    const { refuseTooLarge } = await import("../compress/plan/foresee.js");
     await refuseTooLarge({
-      ...{ model, out, recipe, dtype, plugins, signal },
-      ...{ isOnWasm: backend.backend === "wasm", threads: backend.threads },
+      ...{ model, out, work: folder, recipe, dtype, spill, plugins, maxMemory, signal },
+      ...{ isOnWasm: backend.backend === "wasm", threads: backend.threads, looksAtDisk: !isBegun },
     });
   }
   const { window, lowMemory } = flags;
   // The flag is there, and true, unless it is given.
   const ggufRecord = flags.ggufRecord ? undefined : false;
-  const inputs = { model, out, calibration, bos, recipe, force, budget, work: folder, ggufRecord };
+  const place = { out, force, work: folder, spill };
+  const inputs = { model, ...place, calibration, bos, recipe, budget, ggufRecord };
   const options = { ...inputs, ...ggufOf(flags), dtype, tokenizer, plugins, signal };
   const evaluate = text === undefined ? undefined : { text, window };
   const work = compress({ ...options, ...backend, evaluate, shardBytes: flags.shardSize });
@@ -251,7 +259,7 @@ async function runOn(
   let scores: Compared | undefined;
   try {
     if (text !== undefined) {
-      const asked = { text, window, bos, tokenizer, plugins, lowMemory, signal };
+      const asked = { text, window, bos, tokenizer, plugins, lowMemory, maxMemory, signal };
       const both = { model: pathOf(out, result), against: model };
       scores = await compared(evaluation, { ...asked, ...backend, ...both }, flags);
     }

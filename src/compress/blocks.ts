@@ -66,7 +66,7 @@ export async function* compressBlocks(
   const budget = new Budget(options.budget, work.packing.model.spec.blocks.length);
   for (;;) {
     try {
-      return yield* blocksFrom(work, budget, options.signal);
+      return yield* blocksFrom(work, budget, options);
     } catch (error) {
       const message = await work.lease.moveAfter(error);
       budget.forget();
@@ -120,19 +120,26 @@ async function* blocksFrom(
     ...more
   }: Work,
   budget: Budget,
-  signal: AbortSignal | undefined,
+  { spill, signal }: Pick<CompressOptions, "spill" | "signal">,
 ): AsyncGenerator<CompressEvent, Ride | undefined, void> {
   const { model } = packing;
   const { length: layers } = model.spec.blocks;
   const { backend } = lease;
   const embedded = await withEmbeddingRows(model, backend, signal);
-  const calibration = await openCalibration(embedded, backend, windows, recipe, { twice, signal });
+  const place = { folder: spill ? journal.folder : undefined, signal };
+  const options = { twice, ...place };
+  const calibration = await openCalibration(embedded, backend, windows, recipe, options);
   const passes = new Passes(backend, calibration, signal, registry.statistics);
   const hasWindows = windows.samples > 0;
   const tools = runTools({ model, registry, recipe, steps, windows }, { passes, journal, budget });
   const started: StartedStep[] = steps.map((plan) => ({ plan, run: plan.start(tools) }));
   const { evaluation } = more;
-  let ride = evaluation && (await Ride.open(model, embedded, backend, evaluation, signal));
+  let ride =
+    evaluation && (await Ride.open(model, embedded, backend, evaluation, place).catch(leaving));
+  async function leaving(error: unknown): Promise<never> {
+    await closeCalibration(calibration);
+    throw error;
+  }
   /** The block that the stream stands before. */
   let at = 0;
 
@@ -161,6 +168,8 @@ async function* blocksFrom(
     at = block + 1;
     const apart =
       hasWindows && advance ? await residualError(backend, calibration, signal) : undefined;
+    // The stream before this block stays, in case what comes of it is damaged.
+    dropStreams(journal, calibration, block - 1);
     if (journal.isLasting && at < layers) await keepStreams(journal, calibration, at);
     if (journal.isLasting) await ride?.keep(journal);
     const unit = await finishBlock(
@@ -174,9 +183,7 @@ async function* blocksFrom(
         ...(outcome.rotations.length > 0 && { rotations: outcome.rotations }),
       }),
     );
-    // The stream before this block stays, in case what came of it is damaged.
     journal.drop(unit.layers.flatMap(({ name }) => allLayerParts(name)));
-    dropStreams(journal, calibration, block - 1);
     return unit;
   }
 

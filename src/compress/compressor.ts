@@ -1,6 +1,7 @@
 import {
   ANY,
   type Arguments,
+  BYTES,
   CHECKPOINT,
   checkArguments,
   FLAG,
@@ -14,7 +15,7 @@ import {
   WORK,
 } from "../arguments.js";
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
-import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
+import { type Checkpoint, openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
 import { PenjingError } from "../errors.js";
 import type { Evaluation } from "../evaluate/evaluation.js";
@@ -60,13 +61,20 @@ const ARGUMENTS: Arguments<CompressOptions> = {
   force: FLAG,
   budget: ANY,
   work: WORK,
+  spill: FLAG,
+  maxMemory: BYTES,
   evaluate: MAPPING,
   signal: SIGNAL,
 };
 
-/** The whole of `compress`. */
+/**
+ * The whole of `compress`.
+ *
+ * @param foresee refuses what takes too much, before any work
+ */
 export async function* compressSteps(
   options: CompressOptions,
+  foresee: (model: Checkpoint, canSpill: boolean) => Promise<void>,
 ): AsyncGenerator<CompressEvent, CompressResult, void> {
   let started = performance.now();
   checkArguments("compress", options, ARGUMENTS);
@@ -77,6 +85,7 @@ export async function* compressSteps(
   const registry = openCompressRegistry(options.plugins);
   const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
   refuseStray(options, recipe.layout);
+  refuseSpill(options);
   const opened = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   let lease: Lease | undefined;
   let place: Workplace | undefined;
@@ -84,6 +93,7 @@ export async function* compressSteps(
     const prepared = await prepareRun(opened, options, recipe, registry);
     const { checkpoint, sources, steps, plan, gguf, layout, packing, twice } = prepared;
     const { model } = sources;
+    await foresee(opened, hasWorkFolder(options));
     const modelNotes = notesOf(model, options);
     const plugins = pluginsOf(model, registry, plan, layout);
     const wanted = workload(model.spec, [...plan.values()]);
@@ -222,6 +232,20 @@ export async function* compressSteps(
     lease?.dispose();
     if (typeof source === "string") await opened.close();
   }
+}
+
+/** Whether there is a work folder that is not memory. */
+function hasWorkFolder({ out, work }: CompressOptions): boolean {
+  return work !== undefined || typeof out === "string" || out.scratch !== undefined;
+}
+
+/** @throws PenjingError where streams are to lie in a work folder, and there is none */
+function refuseSpill(options: CompressOptions): void {
+  if (!options.spill || hasWorkFolder(options)) return;
+  throw new PenjingError(
+    "spill",
+    "there is no work folder for the windows' activations to lie in, as `out` is no path; give `work`, or leave it out.",
+  );
 }
 
 /** A step of writing the output. */

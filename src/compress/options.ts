@@ -82,6 +82,20 @@ export interface CompressOptions
    */
   readonly work?: string | WorkFolder | undefined;
   /**
+   * Keep what runs through the blocks, the residual streams of the calibration windows, in the work folder
+   * and not in memory, which then holds some pieces of 64 MiB at most. The bytes that come out are the same.
+   *
+   * @default false
+   */
+  readonly spill?: boolean | undefined;
+  /**
+   * Bytes of memory that the run may take: it is planned first, as `plan` does it, and refused before any
+   * work where it would take more. Nothing watches over it later.
+   *
+   * @default nothing is planned
+   */
+  readonly maxMemory?: number | undefined;
+  /**
    * A text that the model is scored on before and after: its windows go through the blocks as these are
    * compressed, so that no model is loaded for it. `window`: tokens in each. @default the model's context,
    * at most 2048

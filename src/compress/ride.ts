@@ -17,7 +17,12 @@ import { loadOuter } from "../models/load.js";
 import type { StoredModel } from "../models/stored.js";
 import type { Work } from "../steps.js";
 import type { TokenizeEvent } from "../text.js";
-import { type Calibration, closeCalibration, openCalibration } from "./calibration.js";
+import {
+  type Calibration,
+  type CalibrationOptions,
+  closeCalibration,
+  openCalibration,
+} from "./calibration.js";
 import type { Journal } from "./journal.js";
 import { Passes, type Steps } from "./pass.js";
 import { dropStreams, hasStreams, keepStreams, restoreStreams } from "./resume.js";
@@ -95,16 +100,16 @@ export class Ride implements Rider {
     embedded: StoredModel,
     backend: Backend,
     text: EvaluationText,
-    signal: AbortSignal | undefined,
+    place: Pick<CalibrationOptions, "folder" | "signal">,
   ): Promise<Ride> {
     const { window: length } = text;
     const samples = windowsIn(text.ids, length);
     const ids = text.ids.subarray(0, samples * length);
     const given = { length, stream: "f32" } as const;
     const calibration = await openCalibration(embedded, backend, { ids, samples }, given, {
-      ...{ twice: true, signal },
+      ...{ twice: true, name: "evaluation.", ...place },
     });
-    return new Ride(model, text, calibration, new Passes(backend, calibration, signal, {}));
+    return new Ride(model, text, calibration, new Passes(backend, calibration, place.signal, {}));
   }
 
   /** Takes the dense model's windows through a block that no step has touched. */

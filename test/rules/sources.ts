@@ -4,7 +4,7 @@
  * folder.
  */
 export const PLACES: readonly (readonly string[])[] = [
-  ["quote", "digest"],
+  ["quote", "digest", "bytes-text"],
   ["errors", "tensor", "random", "version", "plugin-id"],
   ["arguments", "form"],
   ["forms"],
