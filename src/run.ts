@@ -58,11 +58,15 @@ export class Run<Event, Result> implements AsyncIterable<Event> {
   }
 }
 
+/** What Node, Deno and Bun have: the next turn comes at once, a timeout of 0 only after a millisecond. */
+const { setImmediate: nextTurn = (done: () => void): unknown => setTimeout(done, 0) } =
+  globalThis as { readonly setImmediate?: (done: () => void) => unknown };
+
 /** Throws the signal's reason when it was aborted; lets timers and signals run in between. */
 export async function pause(signal: AbortSignal | undefined): Promise<void> {
   await new Promise<void>((resolve) => {
     try {
-      setTimeout(resolve, 0);
+      nextTurn(resolve);
     } catch {
       // workerd has no timers outside of requests, where a model may be opened.
       resolve();

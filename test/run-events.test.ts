@@ -150,14 +150,32 @@ test("an error thrown by who iterates cleans up, and is what they see", async ()
   assert.is((await rejection(run.result())).name, "AbortError");
 });
 
-test("a pause lets other work run, and throws the reason of an abort", async () => {
-  const controller = new AbortController();
+/** Pauses again and again, for five seconds at most. */
+async function pauseOn(signal: AbortSignal): Promise<void> {
+  const start = performance.now();
+  while (performance.now() - start < 5000) await pause(signal);
+}
+
+test("pauses let timers and signals run, and throw the reason of an abort", async () => {
   const reason = new Error("enough");
-  await pause(controller.signal);
-  setTimeout(() => controller.abort(reason), 0);
-  // The abort's timer was set before the pause's own.
-  assert.is(await rejection(pause(controller.signal)), reason);
+  const late = new AbortController();
+  await pause(late.signal);
+  setTimeout(() => late.abort(reason), 0);
+  assert.is(await rejection(pauseOn(late.signal)), reason);
   assert.is(await rejection(pause(AbortSignal.abort(reason))), reason);
+  if (process.platform === "win32") return;
+  const signalled = new AbortController();
+  process.once("SIGUSR2", () => signalled.abort(reason));
+  process.kill(process.pid, "SIGUSR2");
+  assert.is(await rejection(pauseOn(signalled.signal)), reason);
+});
+
+test("a pause does not wait for the clock", async () => {
+  const start = performance.now();
+  for (let i = 0; i < 5000; i++) await pause(undefined);
+  const took = performance.now() - start;
+  // A timeout of 0 takes a millisecond.
+  assert.ok(took < 2500, `${took} ms`);
 });
 
 test.run();

@@ -13,9 +13,11 @@ const folder = scratch(test);
 const evaluation = join(folder, "evaluation.txt");
 writeFileSync(evaluation, readFileSync(EVALUATION, "utf8").slice(0, 2000));
 
+/** A long optimisation shows no more here than a short one. */
+const FEW = { iterations: ["--iterations", "5"], rounds: ["--rounds", "2"] };
+
 for (const [method, { options }] of Object.entries(methods)) {
-  // A long optimisation shows no more here than a short one.
-  const short = "iterations" in options ? ["--iterations", "5"] : [];
+  const short = Object.entries(FEW).flatMap(([name, flags]) => (name in options ? flags : []));
   test(`compress with ${method} into both layouts, then use them`, async () => {
     const use = async (layout: string) => {
       const out = join(folder, `${method}-${layout}`);

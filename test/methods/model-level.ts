@@ -18,6 +18,9 @@ const WINDOW = 256;
 const CALIBRATION_TOKENS = 128 * WINDOW;
 const EVALUATION_CHARACTERS = 200_000;
 
+/** The runner has a test file at work on every core already. */
+const ONE_THREAD = { threads: 1 } as const;
+
 interface Limits {
   /** Largest relative difference of the perplexities. */
   readonly perplexity: number;
@@ -43,7 +46,7 @@ function readText(name: string): string {
 
 /** Perplexity over all windows of the ids. */
 async function perplexityOf(checkpoint: Checkpoint, ids: Int32Array): Promise<number> {
-  const backend = await openBackend();
+  const backend = await openBackend("auto", ONE_THREAD);
   try {
     const model = readModel(checkpoint);
     const decoder = await loadDecoder(model, backend, WINDOW);
@@ -93,7 +96,8 @@ async function pruneModel(
     statistics,
     layerError: false,
   };
-  await compress({ model: sharedPath("models", model), out, calibration, recipe }).result();
+  const options = { model: sharedPath("models", model), out, calibration, recipe };
+  await compress({ ...options, ...ONE_THREAD }).result();
   return openCheckpoint(memoryFolder(out.files));
 }
 

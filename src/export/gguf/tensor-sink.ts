@@ -69,10 +69,10 @@ export class TensorSink {
 
   private encode(values: Float32Array): Uint8Array {
     const { type } = this.planned;
-    const bad = values.find((value) => !Number.isFinite(value));
+    const bad = firstNotFinite(values);
     if (bad !== undefined) throw this.refusal(`it holds ${bad}; take a model without`);
     if (!isQuantized(type)) {
-      const most = values.reduce((one, value) => Math.max(one, Math.abs(value)), 0);
+      const most = largestOf(values);
       // From here on halves round to infinity.
       if (type === "F16" && most >= 65520) throw this.refusal(tooLarge(most));
       return fromFloat32(type, values);
@@ -84,13 +84,29 @@ export class TensorSink {
     const block = firstOverflow(type, bytes, blockBytes);
     if (block < 0) return bytes;
     const own = values.subarray(block * weights, (block + 1) * weights);
-    throw this.refusal(tooLarge(own.reduce((one, value) => Math.max(one, Math.abs(value)), 0)));
+    throw this.refusal(tooLarge(largestOf(own)));
   }
 
   private refusal(what: string) {
     const name = this.planned.source?.name ?? this.planned.name;
     return new PenjingError(this.where, `${name}: ${what}.`);
   }
+}
+
+/** Undefined when all are finite. */
+function firstNotFinite(values: Float32Array): number | undefined {
+  for (let i = 0; i < values.length; i++) {
+    // Of NaN, too.
+    if (!(Math.abs(values[i]) < Number.POSITIVE_INFINITY)) return values[i];
+  }
+  return undefined;
+}
+
+/** The largest of the values' sizes. */
+function largestOf(values: Float32Array): number {
+  let most = 0;
+  for (let i = 0; i < values.length; i++) most = Math.max(most, Math.abs(values[i]));
+  return most;
 }
 
 function tooLarge(value: number): string {
