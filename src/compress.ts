@@ -33,7 +33,8 @@ async function* steps(
     if (options.maxMemory === undefined) return;
     const { refuseTooLarge } = await import("./compress/plan/foresee.js");
     const { recipe, dtype, threads, plugins, spill, maxMemory, backend, signal } = options;
-    const run = { model, recipe, dtype, threads, plugins, spill, maxMemory, signal };
+    const hasText = options.calibration !== undefined;
+    const run = { model, recipe, dtype, threads, plugins, spill, maxMemory, hasText, signal };
     await refuseTooLarge({ ...run, isOnWasm: backend === "wasm", looksAtDisk: false, canSpill });
   });
 }

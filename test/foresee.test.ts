@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
 import { faultOf } from "../src/compress/plan/foresee.js";
 import { compress } from "../src/compress.js";
 import { type Plan, plan } from "../src/plan.js";
@@ -92,7 +93,7 @@ test("compress refuses what is above maxMemory, and what it names will do", asyn
     assert.equal(readdirSync(folder), []);
     await refused(
       () => compress({ ...given, out: memoryOutputFolder(), maxMemory: 1e6 }).result(),
-      /`stream: bf16` would still leave [\d.]+ MB; take a method/,
+      /`stream: bf16` would still leave [\d.]+ MB; give fewer and shorter/,
     );
     await refused(() => compress({ ...given, out, maxMemory: -1 }).result(), /maxMemory.*above 0/);
     const { layers } = await compress({
@@ -103,6 +104,18 @@ test("compress refuses what is above maxMemory, and what it names will do", asyn
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+});
+
+test("a run without a text has no activations to find room for", async () => {
+  const recipe = { method: "magnitude" } as const;
+  const { memory, tokens } = await plan({ model: STORIES, recipe, hasText: false, rate: 1 });
+  assert.is(tokens.count, 0);
+  const model = await openCheckpoint(STORIES);
+  const given = { model, recipe, backend: "wasm", simd: "baseline" } as const;
+  const out = memoryOutputFolder();
+  const { peakTensorBytes } = await compress({ ...given, out, maxMemory: memory.whole }).result();
+  assert.ok(memory.wasm < 1.2 * peakTensorBytes, `${memory.wasm} of ${peakTensorBytes}`);
+  assert.ok(memory.streams < 1000, String(memory.streams));
 });
 
 test("the command says so in its own words, and takes what they name", async () => {

@@ -1,7 +1,7 @@
 /** How good a model was before a run, and how good it is after it. */
 import { openCheckpoint } from "../checkpoint/checkpoint.js";
 import { type Evaluation, evaluationOf } from "../evaluate/evaluation.js";
-import type { EvaluateOptions, Perplexity } from "../evaluate.js";
+import type { EvaluateOptions } from "../evaluate.js";
 import { readLargeModel } from "../models/stored.js";
 import { type StoredBits, storedBits } from "../models/stored-bits.js";
 import type { Plugin } from "../plugin.js";
@@ -29,9 +29,11 @@ export async function compared(
     const { before, after } = evaluation;
     return { before, after: { ...after, bitsPerWeight: await bitsOf(model, plugins, signal) } };
   }
-  const { served: _, backend: __, seconds, ...score } = await scoreText(options, "after  ", print);
-  const { bitsPerWeight, ...rest } = score satisfies Partial<Perplexity>;
-  const { before, after } = evaluationOf(rest, rest);
+  const found = await scoreText(options, "after  ", print);
+  const { served: _, backend: __, seconds, bitsPerWeight, ...rest } = found;
+  const { bosId, unknownTokens, textSha256, ...score } = rest;
+  const facts = { ...(bosId !== undefined && { bosId }), unknownTokens, textSha256 };
+  const { before, after } = evaluationOf(score, facts);
   return { before, after: { ...after, bitsPerWeight }, seconds };
 }
 

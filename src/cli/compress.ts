@@ -224,6 +224,7 @@ async function runOn(
     const { refuseTooLarge } = await import("../compress/plan/foresee.js");
     await refuseTooLarge({
       ...{ model, out, work: folder, recipe, dtype, spill, plugins, maxMemory, signal },
+      hasText: calibration !== undefined,
       ...{ isOnWasm: backend.backend === "wasm", threads: backend.threads, looksAtDisk: !isBegun },
     });
   }
@@ -266,7 +267,7 @@ async function runOn(
   } catch (error) {
     throw new EndedEarly(
       ofEval(error),
-      `the model at ${out} is complete, but its perplexity is not known`,
+      `the model at ${out} is complete, but its perplexity is not known; penjing eval ${out} --against ${name} --text ${flags.eval} measures it`,
     );
   }
   try {

@@ -155,8 +155,8 @@ export class Ride implements Rider {
   /** Keeps the windows where they are, in place of where they were two blocks before. */
   async keep(journal: Journal): Promise<void> {
     const { calibration, name, at } = this;
-    await keepStreams(journal, calibration, at, name);
     dropStreams(journal, calibration, at - 2, name);
+    await keepStreams(journal, calibration, at, name);
   }
 
   /** Sets the windows before a block, where they are kept; whether they stand there now. */

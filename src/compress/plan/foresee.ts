@@ -188,7 +188,8 @@ function fewer({ samples }: Recipe, { memory }: Plan, tooMany: number): number {
 
 /** What to do where no setting will do, by what there is too little of. */
 const ELSE: Readonly<Record<string, string>> = {
-  memory: "take a method that needs no Hessian such as wanda, a smaller model, or a larger machine",
+  memory:
+    "give fewer and shorter windows (`samples`, `length`), take a method that needs no Hessian such as wanda, or allow more",
 };
 
 /** What to do, of what was planned. */

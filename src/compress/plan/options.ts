@@ -13,6 +13,8 @@ export interface PlanOptions extends PluginOptions, Pick<WasmOptions, "threads">
   readonly recipe?: GivenRecipe | undefined;
   /** As of `compress`. @default as the model stores them */
   readonly dtype?: CastDType | undefined;
+  /** Whether there is a calibration text: methods that read no inputs do without. @default true */
+  readonly hasText?: boolean | undefined;
   /** Where the output would be, or what is near it: its disk is asked what is free. @default "." */
   readonly out?: string | undefined;
   /** As of `compress`. @default false */

@@ -49,6 +49,7 @@ const ARGUMENTS: Arguments<PlanOptions> = {
   model: required(CHECKPOINT),
   recipe: ANY,
   dtype: DTYPE,
+  hasText: FLAG,
   out: TEXT,
   spill: FLAG,
   hub: MAPPING,
@@ -96,7 +97,10 @@ export async function planRun(options: PlanOptions): Promise<Plan> {
     );
   }
   const registry = openCompressRegistry(options.plugins);
-  const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
+  const read = readRecipe(options.recipe ?? {}, "recipe", registry);
+  // Without a text no window runs through the blocks; one of one token takes as good as nothing.
+  const { hasText = true } = options;
+  const recipe = hasText ? read : { ...read, samples: 1, length: 1, layerError: false };
   const hub = { stream: true, ...options.hub };
   const opened =
     typeof source === "string" ? await openCheckpoint(source, { signal, hub }) : source;
@@ -113,7 +117,7 @@ export async function planRun(options: PlanOptions): Promise<Plan> {
     } finally {
       await planner.close();
     }
-    const tokens = recipe.samples * recipe.length;
+    const tokens = hasText ? recipe.samples * recipe.length : 0;
     const streams = streamsOf(run, recipe);
     const stored = [...weights.values()].reduce((all, one) => all + byteLengthOf(one), 0);
     const wasm = Math.max(...blocks.map(({ memory }) => memory));
