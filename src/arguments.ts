@@ -25,6 +25,10 @@ function having(what: string, fields: readonly string[], takesPath = false): Arg
 export const TEXT: Argument = { what: "text", fits: (value) => typeof value === "string" };
 export const TEXTS = having("a text, or a dataset of openDataset", ["name", "documents"], true);
 export const NUMBER: Argument = { what: "a number", fits: (value) => typeof value === "number" };
+export const BYTES: Argument = {
+  what: "a number of bytes above 0",
+  fits: (value) => typeof value === "number" && value > 0,
+};
 export const FLAG: Argument = {
   what: "true or false",
   fits: (value) => typeof value === "boolean",

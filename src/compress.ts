@@ -29,5 +29,12 @@ async function* steps(
 ): AsyncGenerator<CompressEvent, CompressResult, void> {
   // Loaded when it is called for: programs that only run models need none of it.
   const { compressSteps } = await import("./compress/compressor.js");
-  return yield* compressSteps(options);
+  return yield* compressSteps(options, async (model, canSpill) => {
+    if (options.maxMemory === undefined) return;
+    const { refuseTooLarge } = await import("./compress/plan/foresee.js");
+    const { recipe, dtype, threads, plugins, spill, maxMemory, backend, signal } = options;
+    const hasText = options.calibration !== undefined;
+    const run = { model, recipe, dtype, threads, plugins, spill, maxMemory, hasText, signal };
+    await refuseTooLarge({ ...run, isOnWasm: backend === "wasm", looksAtDisk: false, canSpill });
+  });
 }

@@ -1,6 +1,7 @@
 import {
   ANY,
   type Arguments,
+  BYTES,
   checkArguments,
   FLAG,
   FOLDER,
@@ -9,12 +10,11 @@ import {
   SIGNAL,
   TEXTS,
 } from "./arguments.js";
-import type { ServedOperation } from "./backend.js";
+import type { Backend, ServedOperation } from "./backend.js";
 import { BACKEND_ARGUMENTS, type BackendOptions } from "./backends/lease.js";
-import type { Checkpoint } from "./checkpoint/checkpoint.js";
+import { type Checkpoint, openCheckpoint } from "./checkpoint/checkpoint.js";
 import type { TokenizerOptions } from "./checkpoint/overlay.js";
 import type { Dataset } from "./datasets/dataset.js";
-import { gatherText } from "./datasets/gather.js";
 import { PenjingError } from "./errors.js";
 import {
   type BlockEvent,
@@ -23,23 +23,26 @@ import {
   scoreWindows,
   type WindowEvent,
 } from "./evaluate/score.js";
-import { BOS, type BosMode, windowBos, withBos } from "./models/bos.js";
+import { checkWindow, readEvaluation, type TextFacts, windowOf } from "./evaluate/text.js";
+import { BOS, type BosMode } from "./models/bos.js";
 import {
+  type Holding,
   LONGEST_RUN,
   MODEL,
+  mayBeTooLarge,
   type OpenModel,
   type OpenRunningOptions,
   openingNotes,
   openRunning,
   type RunningModel,
-  refuseForeignIds,
   runningModel,
   SECOND_MODEL,
 } from "./models/open.js";
+import { readLargeModel, type StoredModel } from "./models/stored.js";
 import type { StoredBits } from "./models/stored-bits.js";
 import type { PluginOptions } from "./plugin.js";
 import { Run } from "./run.js";
-import { encodeText, refuseUnknown, type TokenizeEvent } from "./text.js";
+import type { TokenizeEvent } from "./text.js";
 
 export interface EvaluateOptions extends BackendOptions, PluginOptions, TokenizerOptions {
   /** A model folder, a .safetensors or .gguf file, a name on the hub, an open checkpoint or an open model. */
@@ -70,6 +73,14 @@ export interface EvaluateOptions extends BackendOptions, PluginOptions, Tokenize
    * @default false
    */
   readonly lowMemory?: boolean | undefined;
+  /**
+   * Bytes of memory that the models may take with what scores them. Where their weights would take more, they
+   * are held as with `lowMemory`, with as many activations as there is room for; what has no room then is
+   * refused before it is loaded. Models that are open already do not count, and on a GPU it means nothing.
+   *
+   * @default what the machine, or the container, has, and 256 MiB of activations
+   */
+  readonly maxMemory?: number | undefined;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
   readonly backend?: BackendOptions["backend"] | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -82,6 +93,7 @@ const ARGUMENTS: Arguments<EvaluateOptions> = {
   window: NUMBER,
   bos: BOS,
   lowMemory: FLAG,
+  maxMemory: BYTES,
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
@@ -94,15 +106,9 @@ export type EvaluateEvent =
   | WindowEvent
   | { readonly type: "note"; readonly where: string; readonly message: string };
 
-export interface Perplexity extends Score {
+export interface Perplexity extends Score, TextFacts {
   /** Bits that the model's weights take where they are stored. */
   readonly bitsPerWeight: StoredBits;
-  /** The BOS token that each window began with; absent when none was added. */
-  readonly bosId?: number | undefined;
-  /** Tokens of the text that the model does not know. */
-  readonly unknownTokens: number;
-  /** Hex SHA-256 of the whole text, as it was scored. */
-  readonly textSha256: string;
   readonly backend: string;
   readonly served: readonly ServedOperation[];
   readonly seconds: number;
@@ -123,42 +129,28 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
   const started = performance.now();
   checkArguments("evaluatePerplexity", options, ARGUMENTS);
   const { model: source, signal } = options;
-  const asked = options.window;
-  if (asked !== undefined && !(Number.isSafeInteger(asked) && asked >= 2)) {
-    throw new PenjingError("window", `it is ${asked}, must be a whole number of at least 2.`);
-  }
+  checkWindow(options.window);
   const running = runningModel(source);
-  const whole = { ...options, maxTokens: asked };
+  const holder = new Holder(options);
+  const whole = { ...options, maxTokens: options.window, hold: holder.hold };
   let own = running ? undefined : await openRunning(source as string | Checkpoint, whole);
   const model = own ?? running!;
   let other: Opened | undefined;
   try {
     yield* openingNotes(model);
-    const { spec, tokenizer, decoder } = model;
-    const window = asked ?? Math.min(spec.context, LONGEST_RUN);
-    if (window > spec.context) {
-      throw new PenjingError(
-        "window",
-        `it is ${window}, must be at most the model's context of ${spec.context}.`,
-      );
-    }
+    yield* holder.notes();
+    const { spec, decoder } = model;
+    const window = windowOf(spec, options.window);
     if (window > decoder.maxTokens) {
       throw new PenjingError(
         "window",
         `it is ${window}, but the model was opened for runs of ${decoder.maxTokens} tokens; open it with maxTokens ${window}.`,
       );
     }
-    const { text, sha256 } = await gatherText(options.text, model.folder, { signal });
-    if (text.trim() === "") {
-      throw new PenjingError("text", "the text is empty; give a text file with words in it.");
-    }
-    const bosId = windowBos(options.bos, model);
-    const encoded = yield* encodeText(tokenizer, text, { signal });
-    const ids = bosId === undefined ? encoded : withBos(encoded, window, bosId);
-    refuseForeignIds(ids, spec);
-    refuseUnknown("text", tokenizer, encoded);
+    const { text, ids, facts } = yield* readEvaluation(options, model, signal);
     if (options.against !== undefined) {
       other = await openOther(options.against, { ...whole, maxTokens: window });
+      yield* holder.notes();
       refuseOther(other.model, model, { text, window });
     }
     const scored = noWindows();
@@ -172,15 +164,14 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
         own = await own.moveAfter(error);
         if (other) await other.moveAfter(error);
         yield { type: "note", where: "backend", message: own.notes[own.notes.length - 1] };
+        yield* holder.notes();
       }
     }
     const last = own ?? model;
     return {
       ...score,
       bitsPerWeight: last.bits,
-      ...(bosId !== undefined && { bosId }),
-      unknownTokens: tokenizer.countUnknown(encoded),
-      textSha256: sha256,
+      ...facts,
       backend: last.backendName,
       served: last.served(),
       seconds: (performance.now() - started) / 1000,
@@ -188,6 +179,48 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
   } finally {
     await other?.close();
     await own?.close();
+  }
+}
+
+/** Chooses how the weights of models are held which are opened here: of two in the same way. */
+class Holder {
+  private chosen: { readonly on: string; readonly holding: Holding } | undefined;
+  private note: string | undefined;
+
+  constructor(private readonly options: EvaluateOptions) {}
+
+  readonly hold = async (model: StoredModel, backend: Backend): Promise<Holding> => {
+    if (this.chosen?.on !== backend.name) {
+      this.chosen = { on: backend.name, holding: await this.choose(model, backend) };
+    }
+    return this.chosen.holding;
+  };
+
+  private async choose(model: StoredModel, backend: Backend): Promise<Holding> {
+    const { model: source, against, lowMemory, maxMemory, threads, signal } = this.options;
+    const other = runningModel(source) || runningModel(against) ? undefined : against;
+    const isSmall = !mayBeTooLarge(model.spec, { maxMemory }, other === undefined ? 1 : 2);
+    if (isSmall) return { lowMemory };
+    const { chooseHolding } = await import("./evaluate/holding.js");
+    const window = Math.min(this.options.window ?? LONGEST_RUN, model.spec.context);
+    const asked = { window, lowMemory, maxMemory, threads, signal };
+    const opened = typeof other === "string" ? await openCheckpoint(other, { signal }) : undefined;
+    try {
+      const second = opened ?? (other as Checkpoint | undefined);
+      const beside = second && (await readLargeModel(second, model.registry, signal));
+      const models = beside ? [model, beside] : [model];
+      const { note, ...holding } = await chooseHolding(models, backend, asked);
+      this.note = note;
+      return holding;
+    } finally {
+      await opened?.close();
+    }
+  }
+
+  /** What is to be said of it, once. */
+  *notes(): Generator<EvaluateEvent, void, void> {
+    if (this.note !== undefined) yield { type: "note", where: "memory", message: this.note };
+    this.note = undefined;
   }
 }
 

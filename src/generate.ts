@@ -2,6 +2,7 @@ import {
   ANY,
   type Argument,
   type Arguments,
+  BYTES,
   checkArguments,
   FLAG,
   FOLDER,
@@ -33,6 +34,9 @@ import { Random } from "./random.js";
 import { pause, Run } from "./run.js";
 import { checkSampling, type SamplingOptions, sample } from "./sample.js";
 
+/** Tokens to generate at most, unless asked otherwise. */
+const MOST_NEW = 256;
+
 export interface GenerateOptions
   extends BackendOptions,
     PluginOptions,
@@ -59,6 +63,13 @@ export interface GenerateOptions
   readonly maxNewTokens?: number | undefined;
   /** Go on after an end-of-text token. @default false */
   readonly ignoreEos?: boolean | undefined;
+  /**
+   * Bytes of memory that the model may take with what runs it; one that would take more is refused before it is
+   * loaded. Models that are open already do not count, and on a GPU it means nothing.
+   *
+   * @default what the machine, or the container, has
+   */
+  readonly maxMemory?: number | undefined;
   /** Seed of the draws when temperature is above 0. @default 0 */
   readonly seed?: number | undefined;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
@@ -85,6 +96,7 @@ const ARGUMENTS: Arguments<GenerateOptions> = {
   topK: NUMBER,
   topP: NUMBER,
   seed: NUMBER,
+  maxMemory: BYTES,
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
@@ -135,7 +147,12 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
   checkCounts(options);
   const { model: source } = options;
   const running = runningModel(source);
-  let own = running ? undefined : await openRunning(source as string | Checkpoint, options);
+  let own = running
+    ? undefined
+    : await openRunning(source as string | Checkpoint, {
+        ...options,
+        cacheTokens: options.maxNewTokens ?? MOST_NEW,
+      });
   const model = own ?? running!;
   try {
     yield* openingNotes(model);
@@ -232,7 +249,7 @@ async function* continueText(
   state: Continuation,
 ): AsyncGenerator<GenerateEvent, Generation["stoppedBy"], void> {
   const { backend, decoder, spec, tokenizer } = model;
-  const { maxNewTokens = 256, ignoreEos = false, signal } = options;
+  const { maxNewTokens = MOST_NEW, ignoreEos = false, signal } = options;
   const { promptIds, ids, text, random } = state;
   const seen = Int32Array.from([...promptIds, ...ids]);
   const capacity = Math.min(spec.context, promptIds.length + maxNewTokens);

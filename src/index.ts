@@ -76,7 +76,9 @@ export {
   type WebGpuFinding,
 } from "./doctor.js";
 export { DeviceError, PenjingError } from "./errors.js";
+export type { Evaluation } from "./evaluate/evaluation.js";
 export type { BlockEvent, Comparison, Score, WindowEvent } from "./evaluate/score.js";
+export type { EvaluationSource, TextFacts } from "./evaluate/text.js";
 export {
   type EvaluateEvent,
   type EvaluateOptions,

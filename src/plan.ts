@@ -1,6 +1,6 @@
-import type { Plan, PlanOptions } from "./plan/options.js";
+import type { Plan, PlanOptions } from "./compress/plan/options.js";
 
-export type { Plan, PlannedPhase, PlanOptions } from "./plan/options.js";
+export type { Plan, PlannedPhase, PlanOptions } from "./compress/plan/options.js";
 
 /**
  * Tells what `compress` would take on wasm, from config and headers alone: memory, disk and time. One block
@@ -11,6 +11,6 @@ export type { Plan, PlannedPhase, PlanOptions } from "./plan/options.js";
  */
 export async function plan(options: PlanOptions): Promise<Plan> {
   // Loaded when it is called for: programs that do the work need none of it.
-  const { planRun } = await import("./plan/planner.js");
+  const { planRun } = await import("./compress/plan/planner.js");
   return planRun(options);
 }

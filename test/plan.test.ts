@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -6,19 +6,17 @@ import * as assert from "uvu/assert";
 import type { Backend } from "../src/backend.js";
 import { WASM_BYTES } from "../src/backends/memory.js";
 import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
-import { refuse } from "../src/cli/foresee.js";
 import type { GivenRecipe } from "../src/compress/recipe.js";
 import { compress } from "../src/compress.js";
 import type { Method } from "../src/method.js";
 import { decoderTensors } from "../src/model.js";
 import { readModelConfig } from "../src/models/families/index.js";
-import { type Plan, plan } from "../src/plan.js";
+import { plan } from "../src/plan.js";
 import { type Folder, memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
 import { type SyntheticSize, writeSynthetic } from "./bench/synthetic.js";
 import { refused } from "./checkpoint/crafted.js";
 import { penjing } from "./cli/program.js";
 import { note, repositoryRoot } from "./shared.js";
-import { yardstickPath, yardstickTest } from "./yardstick.js";
 
 const test = suite("plan");
 const STORIES = join(repositoryRoot, "examples", "stories-1m");
@@ -265,53 +263,6 @@ test("the command tells it in lines, and as JSON", async () => {
       phases.map(({ phase }: { phase: string }) => phase),
       ["calibrate", "prune", "advance"],
     );
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-});
-
-test("what there is too little of is said before the work", () => {
-  const made = (more: object): Plan => ({
-    ...{ model: { type: "llama", blocks: 1, parameters: 1, bytes: 1 }, phases: [] },
-    ...{ tokens: { count: 1, widest: 1 }, rate: 1, seconds: 1, fewer: undefined },
-    ...{
-      memory: { wasm: 3e9, streams: 5e9, block: 1e9, whole: 9e9 },
-      disk: { out: 2e9, work: 3e9 },
-    },
-    ...{ machine: { whole: 10e9, free: 1e9, disk: 6e9 } },
-    ...more,
-  });
-  const says = (more: object, message: RegExp) =>
-    assert.throws(() => refuse(made(more), true), message);
-  refuse(made({}), true);
-  refuse(made({ machine: {} }), true);
-  const large = { wasm: 5e9, streams: 1, block: 1, whole: 5e9 };
-  says({ memory: large }, /wasm\] .* 5\.00 GB in a WebAssembly memory, which holds 4\.29 GB; take/);
-  refuse(made({ memory: large }), false);
-  says(
-    { machine: { whole: 8e9 } },
-    /would take 9\.00 GB, 5\.00 GB of it for .* and this machine has 8\.00 GB; give fewer windows/,
-  );
-  says(
-    { machine: { disk: 4e9 } },
-    /out\] .* 5\.00 GB of disk .*, and 4\.00 GB are free there; free/,
-  );
-});
-
-yardstickTest(test, "a run that no machine has memory for is refused at once", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "penjing-plan-"));
-  try {
-    const out = join(folder, "out");
-    const text = join(STORIES, "calibration.txt");
-    const model = yardstickPath("smollm2");
-    const flags = ["--calibration", text, "--samples", "10000000", "--length", "2048"];
-    const { code, stderr } = await penjing(["compress", model, "--out", out, ...flags]);
-    assert.is(code, 1);
-    assert.match(
-      stderr,
-      /memory\] the run would take [\d.]+ TB, .* give fewer windows \(--samples\)/,
-    );
-    assert.equal(readdirSync(folder), []);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

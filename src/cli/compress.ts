@@ -6,12 +6,12 @@ import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { openCompressRegistry } from "../compress/registry.js";
 import { type CompressResult, compress } from "../compress.js";
 import { PenjingError } from "../errors.js";
-import type { EvaluateOptions, Perplexity } from "../evaluate.js";
 import { GGUF } from "../export/gguf-options.js";
 import type { BosMode } from "../models/bos.js";
 import { partialPath } from "../platform/disk.js";
 import { refuseOverlap } from "../platform/overlap.js";
 import { report } from "../report.js";
+import { type Compared, compared } from "./compared.js";
 import {
   duration as durationText,
   openProgress,
@@ -24,11 +24,11 @@ import {
   told,
 } from "./console.js";
 import { EndedEarly } from "./ending.js";
-import { bitsText, LOW_MEMORY, scoreText } from "./evaluate.js";
+import { bitsText, LOW_MEMORY } from "./evaluate.js";
 import { explainServed } from "./explain.js";
 import { flagOf, noteLine } from "./flags.js";
-import { refuseTooLarge } from "./foresee.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
+import { type MemoryFlags, maxMemoryOf, withMemoryFlag } from "./memory.js";
 import {
   type BackendFlags,
   backendOf,
@@ -37,6 +37,7 @@ import {
   type GgufFlags,
   ggufOf,
   number,
+  SPILL,
   type TokenizerFlags,
   withBosFlag,
   withCommonOptions,
@@ -58,6 +59,7 @@ type CompressFlags = PrintOptions &
   TokenizerFlags &
   HubFlags &
   GgufFlags &
+  MemoryFlags &
   RecipeFlags & {
     readonly dtype?: CastDType;
     readonly calibration?: string;
@@ -72,6 +74,7 @@ type CompressFlags = PrintOptions &
     readonly budget?: number;
     readonly report?: string;
     readonly work?: string;
+    readonly spill?: boolean;
     readonly force?: boolean;
   };
 
@@ -114,6 +117,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
       duration,
     )
     .option("--work <folder>", "keep unfinished work there (default: OUT.partial)")
+    .option("--spill", SPILL)
     .option(
       "--eval <file>",
       "measure perplexity on this text or dataset before and after, and how far the two models are apart; - for standard input (default: none)",
@@ -142,7 +146,7 @@ export function addCompress(program: Command, signal: AbortSignal): void {
     .option("--no-gguf-record", "leave out of a GGUF file the text that says what made it")
     .option("--force", "replace the output (and the report) when it exists, and begin anew");
   const asked = withBosFlag(command, "each window (auto: for families that need it)");
-  withHubFlags(withCommonOptions(withGgufFlags(withTokenizerFlag(asked))))
+  withHubFlags(withCommonOptions(withGgufFlags(withTokenizerFlag(withMemoryFlag(asked)))))
     .addHelpText("after", EXAMPLES)
     .action((name: string, flags: CompressFlags) => run(name, flags, signal));
 }
@@ -211,37 +215,31 @@ async function runOn(
   signal: AbortSignal,
 ): Promise<void> {
   const begun = performance.now();
-  const { bos, budget, dtype, force, out, tokenizer, work: folder } = flags;
+  const { bos, budget, dtype, force, out, spill, tokenizer, work: folder } = flags;
   const backend = backendOf(flags);
+  const maxMemory = await maxMemoryOf(flags);
   // What an earlier run left takes disk already, and goes on.
-  if ((await whatIsKept(flags)) === undefined) {
+  const isBegun = (await whatIsKept(flags)) !== undefined;
+  if (!isBegun || maxMemory !== undefined) {
+    const { refuseTooLarge } = await import("../compress/plan/foresee.js");
     await refuseTooLarge({
-      ...{ model, out, recipe, dtype, plugins, signal },
-      ...{ isOnWasm: backend.backend === "wasm", threads: backend.threads },
+      ...{ model, out, work: folder, recipe, dtype, spill, plugins, maxMemory, signal },
+      hasText: calibration !== undefined,
+      ...{ isOnWasm: backend.backend === "wasm", threads: backend.threads, looksAtDisk: !isBegun },
     });
   }
-  let scoring = 0;
-  const score = async (title: string, given: Pick<EvaluateOptions, "model" | "against">) => {
-    if (text === undefined) return undefined;
-    const { window, lowMemory } = flags;
-    const asked = { text, window, bos, tokenizer, plugins, lowMemory, signal };
-    const options = { ...given, ...asked, ...backend };
-    const scored = await scoreText(options, title, flags).catch(ofEval);
-    scoring += scored.seconds;
-    return scored;
-  };
+  const { window, lowMemory } = flags;
   // The flag is there, and true, unless it is given.
   const ggufRecord = flags.ggufRecord ? undefined : false;
-  const inputs = { model, out, calibration, bos, recipe, force, budget, work: folder, ggufRecord };
+  const place = { out, force, work: folder, spill };
+  const inputs = { model, ...place, calibration, bos, recipe, budget, ggufRecord };
   const options = { ...inputs, ...ggufOf(flags), dtype, tokenizer, plugins, signal };
-  const work = compress({ ...options, ...backend, shardBytes: flags.shardSize });
-  let before: Perplexity | undefined;
+  const evaluate = text === undefined ? undefined : { text, window };
+  const work = compress({ ...options, ...backend, evaluate, shardBytes: flags.shardSize });
   let progress: Progress | undefined;
   try {
     for await (const event of told("compress", work, flags)) {
       if (event.type === "start") {
-        // Scored here, after the input was found to be good: it may take long.
-        before = await score("before ", { model });
         progress = openProgress("compress", flags);
       } else if (event.type === "progress") {
         const { phase, fraction, secondsLeft } = event;
@@ -254,18 +252,26 @@ async function runOn(
   } catch (error) {
     progress?.stop();
     const left = progress || signal.aborted ? await whatIsKept(flags) : undefined;
-    throw left || signal.aborted ? new EndedEarly(error, left ?? "nothing was written") : error;
+    const cause = ofEval(error);
+    throw left || signal.aborted ? new EndedEarly(cause, left ?? "nothing was written") : cause;
   }
   progress?.stop();
-  const result = await work.result();
-  let after: Perplexity | undefined;
+  const { evaluation, ...result } = await work.result();
+  let scores: Compared | undefined;
   try {
-    after = await score("after  ", { model: pathOf(out, result), against: model });
+    if (text !== undefined) {
+      const asked = { text, window, bos, tokenizer, plugins, lowMemory, maxMemory, signal };
+      const both = { model: pathOf(out, result), against: model };
+      scores = await compared(evaluation, { ...asked, ...backend, ...both }, flags);
+    }
   } catch (error) {
-    throw new EndedEarly(error, `the model at ${out} is complete, but its perplexity is not known`);
+    throw new EndedEarly(
+      ofEval(error),
+      `the model at ${out} is complete, but its perplexity is not known; penjing eval ${out} --against ${name} --text ${flags.eval} measures it`,
+    );
   }
   try {
-    if (before && after && !result.files) await addEvaluation(out, before, after);
+    if (scores && !result.files) await addEvaluation(out, scores);
     if (flags.report !== undefined) {
       const { html } = await report({ folders: [out] });
       await writePage(flags.report, html, { force });
@@ -273,10 +279,11 @@ async function runOn(
   } catch (error) {
     throw new EndedEarly(error, `the model at ${out} is complete, but its report is not`);
   }
-  const time = { seconds: (performance.now() - begun) / 1000, scoring };
+  const seconds = (performance.now() - begun) / 1000;
   if (flags.json) {
-    printJson({ model: name, out, ...result, seconds: time.seconds, before, after }, flags);
-  } else printResult(out, result, { before, after }, time, flags);
+    const { before, after } = scores ?? {};
+    printJson({ model: name, out, ...result, seconds, before, after }, flags);
+  } else printResult(out, result, scores, seconds, flags);
 }
 
 /** Where what was written is: of a GGUF file in parts the first of them. */
@@ -285,9 +292,9 @@ function pathOf(out: string, { files }: CompressResult): string {
 }
 
 /** An error of the text to score, which has another name here. */
-function ofEval(error: unknown): never {
-  if (!(error instanceof PenjingError) || error.where !== "text") throw error;
-  throw new PenjingError("eval", error.bare, { cause: error });
+function ofEval(error: unknown): unknown {
+  if (!(error instanceof PenjingError) || error.where !== "text") return error;
+  return new PenjingError("eval", error.bare, { cause: error });
 }
 
 function blockText({ block, blocks }: { readonly block: number; readonly blocks: number }): string {
@@ -303,12 +310,6 @@ async function whatIsKept({ work, out, force }: CompressFlags): Promise<string |
   const first = force && !work && (await isThere(out)) ? `once ${out} is moved away, ` : "";
   const command = force && !work ? "the same command without --force" : "the same command";
   return `what is done so far is kept in ${folder}; ${first}${command} goes on`;
-}
-
-/** Perplexity before and after, where a text to score was given. */
-interface Scores {
-  readonly before: Perplexity | undefined;
-  readonly after: Perplexity | undefined;
 }
 
 /** What was done to how many layers. */
@@ -337,8 +338,8 @@ function layersText(
 function printResult(
   out: string,
   { layers, totals, served, files = [] }: CompressResult,
-  { before, after }: Scores,
-  { seconds, scoring }: { readonly seconds: number; readonly scoring: number },
+  scores: Compared | undefined,
+  seconds: number,
   { explain, quiet, report: page }: CompressFlags,
 ): void {
   if (!quiet) {
@@ -360,7 +361,8 @@ function printResult(
   print(
     `bytes        ${size(totals.bytesBefore)} -> ${size(totals.bytesAfter)} (${what.done} layers: ${size(totals.layerBytesBefore)} -> ${size(totals.layerBytesAfter)})`,
   );
-  if (before && after) {
+  if (scores) {
+    const { before, after } = scores;
     print(
       `perplexity   ${before.perplexity.toFixed(3)} -> ${after.perplexity.toFixed(3)} (${after.windows} windows of ${after.window} tokens)`,
     );
@@ -371,7 +373,8 @@ function printResult(
     print(`bits         ${bitsText(after)}`);
   }
   if (files.length > 1) print(`files        ${files[0]} and ${files.length - 1} more`);
-  const measured = after ? `, of which ${durationText(scoring)} for the perplexity` : "";
+  const apart = scores?.seconds;
+  const measured = apart ? `, of which ${durationText(apart)} for the perplexity` : "";
   print(`written to   ${out} in ${durationText(seconds)}${measured}`);
   if (page !== undefined) print(`report       ${page}`);
   if (explain) print(`\n${explainServed(served)}`);

@@ -1,6 +1,8 @@
 import { SingleBar } from "cli-progress";
 import { fit, printable, printableLines } from "../quote.js";
 
+export { bytesText as size } from "../bytes-text.js";
+
 /** What every command understands about its own printing. */
 export interface PrintOptions {
   /** One JSON document on standard output instead of text. */
@@ -102,18 +104,6 @@ export function duration(seconds: number): string {
   if (seconds < 100) return `${Math.round(seconds)} s`;
   const minutes = Math.round(seconds / 60);
   return minutes < 100 ? `${minutes} min` : `${(minutes / 60).toFixed(1)} h`;
-}
-
-/** Bytes as a person says them, in powers of ten. */
-export function size(bytes: number): string {
-  const units = ["B", "KB", "MB", "GB", "TB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return unit === 0 ? `${bytes} B` : `${value.toPrecision(3)} ${units[unit]}`;
 }
 
 /** Rows as columns of equal width; the first column is flush left, the others flush right. */

@@ -7,6 +7,7 @@ import { EndedEarly } from "./ending.js";
 import { explainServed } from "./explain.js";
 import { flagOf, noteLine } from "./flags.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
+import { type MemoryFlags, maxMemoryOf, withMemoryFlag } from "./memory.js";
 import {
   type BackendFlags,
   backendOf,
@@ -23,7 +24,7 @@ import { givenTasks } from "./task-files.js";
 import { printTasks, scoreTasks, tasksJson } from "./tasks.js";
 import { readTexts, TEXT_COLUMN, TEXT_FILES } from "./text.js";
 
-interface EvaluateFlags extends PrintOptions, BackendFlags, TokenizerFlags, HubFlags {
+interface EvaluateFlags extends PrintOptions, BackendFlags, TokenizerFlags, HubFlags, MemoryFlags {
   readonly text?: string;
   readonly tasks?: readonly string[];
   readonly data?: readonly string[];
@@ -46,6 +47,7 @@ Examples:
   $ penjing eval llama-24/ --text wiki.test.raw --window 256 --json
   $ penjing eval llama-24/ --against llama/ --text wiki.test.raw
   $ penjing eval llama-24/ --against llama/ --text wiki.test.raw --low-memory
+  $ penjing eval llama-24/ --against llama/ --text wiki.test.raw --max-memory 8GiB
   $ penjing eval model-Q4_K_M.gguf --text wiki.test.raw
   $ penjing eval llama-24/ --text wikitext-2-raw-v1/test.parquet
   $ zcat wiki.gz | penjing eval llama-24/ --text -
@@ -93,7 +95,7 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       ),
     "each window (auto: for families that need it)",
   );
-  withHubFlags(withCommonOptions(withTokenizerFlag(command)))
+  withHubFlags(withCommonOptions(withTokenizerFlag(withMemoryFlag(command))))
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: EvaluateFlags) => run(model, flags, signal));
 }
@@ -143,7 +145,8 @@ async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Pr
   const { out, json, explain } = flags;
   const { bos, tokenizer } = flags;
   const plugins = await loadPlugins(flags);
-  const options = { bos, tokenizer, plugins, signal, ...backendOf(flags) };
+  const maxMemory = await maxMemoryOf(flags);
+  const options = { bos, tokenizer, plugins, maxMemory, signal, ...backendOf(flags) };
   const results = out === undefined ? undefined : await ResultFile.open(out, flags);
   try {
     // Both inputs are read before the model, which may be a long download.
@@ -253,7 +256,9 @@ function refuseMixed(flags: EvaluateFlags): void {
 }
 
 /** Bits that weights take where they are stored, as they are read by people. */
-export function bitsText({ bitsPerWeight: { compressed, whole } }: Perplexity): string {
+export function bitsText({
+  bitsPerWeight: { compressed, whole },
+}: Pick<Perplexity, "bitsPerWeight">): string {
   // Embedding and head do not count among them, whether they are compressed or not.
   const ofBlocks = `${compressed?.toFixed(2)} a compressed weight of the blocks`;
   const parts = compressed === undefined ? [] : [ofBlocks];

@@ -10,6 +10,7 @@ import { type PrintOptions, print, printJson, printNote, printPart, told } from 
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
+import { type MemoryFlags, maxMemoryOf, withMemoryFlag } from "./memory.js";
 import {
   type BackendFlags,
   backendOf,
@@ -28,7 +29,8 @@ interface GenerateFlags
     BackendFlags,
     SamplingOptions,
     TokenizerFlags,
-    HubFlags {
+    HubFlags,
+    MemoryFlags {
   readonly maxNewTokens: number;
   readonly seed: number;
   readonly ignoreEos?: boolean;
@@ -67,7 +69,7 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
       .option("--ignore-eos", "go on after an end-of-text token"),
     "the prompt (auto: as the tokenizer says)",
   );
-  withHubFlags(withCommonOptions(withTokenizerFlag(command)))
+  withHubFlags(withCommonOptions(withTokenizerFlag(withMemoryFlag(command))))
     .addHelpText("after", EXAMPLES)
     .action((path: string, prompt: string, flags: GenerateFlags) =>
       onModel(path, flags, signal, (model) => run(model, prompt, flags, signal)),
@@ -104,12 +106,15 @@ async function run(
   if (system !== undefined && !chat) {
     throw new PenjingError("--system", "it is the first message of a chat; give --chat with it.");
   }
-  const options = { ...sampling, model: source, plugins: await loadPlugins(flags), signal };
+  const maxMemory = await maxMemoryOf(flags);
+  const plugins = await loadPlugins(flags);
+  const options = { ...sampling, model: source, plugins, maxMemory, signal };
   const opening = system === undefined ? [] : [{ role: "system", content: system }];
   const isTalk = chat && given === "" && process.stdin.isTTY && !json;
   if (isTalk) {
-    const { plugins, tokenizer } = options;
-    const model = await openModel(source, { ...backendOf(flags), plugins, tokenizer, signal });
+    const { tokenizer } = options;
+    const asked = { ...backendOf(flags), plugins, tokenizer, maxMemory, signal };
+    const model = await openModel(source, asked);
     try {
       await talk({ messages: opening, signal }, async (messages) => {
         const work = generate({ ...options, ...OWN_BACKEND, model, messages });

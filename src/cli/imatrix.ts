@@ -18,6 +18,7 @@ import { EndedEarly } from "./ending.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
+import { type MemoryFlags, maxMemoryOf, withMemoryFlag } from "./memory.js";
 import {
   type BackendFlags,
   backendOf,
@@ -35,6 +36,7 @@ interface ImatrixFlags
     BackendFlags,
     TokenizerFlags,
     HubFlags,
+    MemoryFlags,
     Partial<WindowSettings> {
   readonly calibration: string;
   readonly textColumn?: string;
@@ -67,7 +69,7 @@ export function addImatrix(program: Command, signal: AbortSignal): void {
     WINDOW_SETTINGS,
   );
   const asked = withBosFlag(command, "each window (auto: for families that need it)");
-  withHubFlags(withCommonOptions(withTokenizerFlag(asked)))
+  withHubFlags(withCommonOptions(withTokenizerFlag(withMemoryFlag(asked))))
     .addHelpText("after", EXAMPLES)
     .action((name: string, flags: ImatrixFlags) => run(name, flags, signal));
 }
@@ -82,7 +84,8 @@ async function run(name: string, flags: ImatrixFlags, signal: AbortSignal): Prom
   }
   const { bos, force } = flags;
   const dataset = isStdin(flags.calibration) ? "standard input" : flags.calibration;
-  const given = { out, calibration, dataset, bos, force, tokenizer, plugins };
+  const maxMemory = await maxMemoryOf(flags);
+  const given = { out, calibration, dataset, bos, force, tokenizer, plugins, maxMemory };
   const settings = pick(flags, Object.keys(WINDOW_SETTINGS)) as Partial<WindowSettings>;
   // Only now: a model on the hub may be a long download.
   const result = await onModel(name, flags, signal, (model) =>

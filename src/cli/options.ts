@@ -78,6 +78,10 @@ export function withTokenizerFlag(command: Command): Command {
   );
 }
 
+/** What `--spill` does, where it is planned too. */
+export const SPILL =
+  "keep the windows' activations in the work folder, and some pieces of 64 MiB at most in memory: the same bytes come out (default: all in memory)";
+
 /** The flags that say how a GGUF file is written. */
 export type GgufFlags = GgufOptions;
 

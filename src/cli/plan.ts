@@ -6,7 +6,7 @@ import { type Plan, plan } from "../plan.js";
 import { printable } from "../quote.js";
 import { duration, type PrintOptions, print, printJson, size } from "./console.js";
 import { type HubFlags, MODEL_HELP, withRevisionFlags } from "./hub.js";
-import { number, withJson, withPlugins } from "./options.js";
+import { number, SPILL, withJson, withPlugins } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 import { type RecipeFlags, readRecipeFlags, withRecipeFlags } from "./recipe-flags.js";
 
@@ -15,6 +15,7 @@ type PlanFlags = PrintOptions &
   RecipeFlags & {
     readonly dtype?: CastDType;
     readonly out?: string;
+    readonly spill?: boolean;
     readonly threads?: number;
     readonly plugin?: readonly string[];
   };
@@ -43,6 +44,7 @@ export function addPlan(program: Command, signal: AbortSignal): void {
     ).choices(CAST_DTYPES),
   );
   withJson(withRevisionFlags(withPlugins(command)))
+    .option("--spill", SPILL)
     .option(
       "--threads <n>",
       "threads of the kernels (default: one for each core, at most 8)",
@@ -56,9 +58,10 @@ export function addPlan(program: Command, signal: AbortSignal): void {
 async function run(model: string, flags: PlanFlags, signal: AbortSignal): Promise<void> {
   const plugins = await loadPlugins(flags);
   const recipe = await readRecipeFlags(flags, openCompressRegistry(plugins), signal);
-  const { dtype, out, threads, revision, offline } = flags;
+  const { dtype, out, spill, threads, revision, offline } = flags;
   const hub = { revision, offline };
-  const planned = await plan({ model, recipe, dtype, out, threads, plugins, hub, signal });
+  const options = { recipe, dtype, out, spill, threads, plugins, hub, signal };
+  const planned = await plan({ ...options, model });
   if (flags.json) printJson(planned, flags);
   else for (const [about, text] of linesOf(planned)) print(printable(`${about.padEnd(9)} ${text}`));
 }

@@ -1,9 +1,8 @@
 import { rename, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { parseJson } from "../checkpoint/json.js";
-import type { EvaluationReport, ScoreReport } from "../compress/run-report.js";
+import type { EvaluationReport } from "../compress/run-report.js";
 import { PenjingError } from "../errors.js";
-import type { Perplexity } from "../evaluate.js";
 import { REPORT_FILE } from "../models/written.js";
 import { openDiskFiles } from "../platform/disk.js";
 import { realTarget } from "../platform/disk-output.js";
@@ -48,23 +47,20 @@ export async function writePage(path: string, html: string, options: PageOptions
   }
 }
 
-function scoreOf({ served: _, seconds: __, ...score }: Perplexity): ScoreReport {
-  return score;
-}
-
 /** Adds to what a result's folder says of its run how good the model was before and after. */
 export async function addEvaluation(
   out: string,
-  before: Perplexity,
-  after: Perplexity,
+  { before, after }: EvaluationReport,
 ): Promise<void> {
   const folder = await openFolder(out);
   const path = join(folder.path, REPORT_FILE);
   const report = parseJson(await folder.readText(REPORT_FILE, MOST_BYTES), path, MOST_DEPTH);
-  const evaluation: EvaluationReport = { before: scoreOf(before), after: scoreOf(after) };
   const partial = `${path}.partial`;
   try {
-    await writeFile(partial, `${JSON.stringify({ ...(report as object), evaluation }, null, 2)}\n`);
+    await writeFile(
+      partial,
+      `${JSON.stringify({ ...(report as object), evaluation: { before, after } }, null, 2)}\n`,
+    );
     await rename(partial, path);
   } catch (error) {
     await rm(partial, { force: true });

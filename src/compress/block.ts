@@ -36,7 +36,7 @@ export interface StartedStep {
  * @returns the replaced layers, in the order in which a forward uses them, and what else changed
  */
 export async function* compressBlock(
-  { model, passes, denseAdvances: isDense, denseWaits }: RunTools,
+  { model, passes, denseAdvances: isDense, denseWaits, ride }: RunTools,
   steps: readonly StartedStep[],
   layer: number,
   advance: boolean,
@@ -58,6 +58,7 @@ export async function* compressBlock(
     measures: false,
   };
   try {
+    if (ride) yield* ride.before(state.block);
     for (const { run } of steps) await run.prepare?.(state.block);
     const needs = statisticsNeeded(model, steps, layer);
     const { dense } = passes.calibration;
@@ -83,6 +84,7 @@ export async function* compressBlock(
     if (advance && !denseAdvances) {
       yield* passes.run("advance", withPruned(block, pruned), { advance: true });
     }
+    if (ride) yield* ride.after(withPruned(block, pruned));
     if (advance && layer + 1 === model.spec.blocks.length) {
       for (const { run } of steps) if (run.observeOutput) yield* run.observeOutput();
     }

@@ -1,5 +1,6 @@
 /** The blocks of a run, one after another, each a unit of the journal. */
 import type { Lease } from "../backends/lease.js";
+import type { EvaluationText } from "../evaluate/text.js";
 import { blockName, type DecoderSpec } from "../model.js";
 import { asStored } from "../models/placed.js";
 import type { StoredModel } from "../models/stored.js";
@@ -18,6 +19,7 @@ import type { Course } from "./progress.js";
 import type { Recipe } from "./recipe.js";
 import { residualError } from "./residual-error.js";
 import { dropStreams, hasStreams, keepStreams, restoreStreams } from "./resume.js";
+import { Ride } from "./ride.js";
 import type { BlockFacts } from "./run-report.js";
 import { statisticsOf } from "./solve.js";
 import type { OuterOutcome, RunTools, Transform } from "./transform.js";
@@ -40,6 +42,8 @@ export interface Work {
   readonly packing: Packing;
   readonly journal: Journal;
   readonly course: Course;
+  /** The text of an evaluation that rides along. @default none */
+  readonly evaluation: EvaluationText | undefined;
   /** Those that are finished, by name, in their order. */
   readonly units: Map<string, Unit>;
 }
@@ -50,15 +54,19 @@ export interface RunPlan extends Pick<Work, "registry" | "recipe" | "steps"> {
   readonly windows: Pick<Windows, "samples">;
 }
 
-/** All units; after a failure of a GPU that `auto` chose, on wasm from the first unfinished one on. */
+/**
+ * All units; after a failure of a GPU that `auto` chose, on wasm from the first unfinished one on.
+ *
+ * @returns the windows of the evaluation behind the last block, to be closed; undefined where none came there
+ */
 export async function* compressBlocks(
   work: Work,
   options: CompressOptions,
-): AsyncGenerator<CompressEvent, void, void> {
+): AsyncGenerator<CompressEvent, Ride | undefined, void> {
   const budget = new Budget(options.budget, work.packing.model.spec.blocks.length);
   for (;;) {
     try {
-      return yield* blocksFrom(work, budget, options.signal);
+      return yield* blocksFrom(work, budget, options);
     } catch (error) {
       const message = await work.lease.moveAfter(error);
       budget.forget();
@@ -98,28 +106,57 @@ function unitName(spec: DecoderSpec, block: number): string {
 }
 
 async function* blocksFrom(
-  { lease, registry, recipe, steps, twice, windows, packing, journal, units, course }: Work,
+  {
+    lease,
+    registry,
+    recipe,
+    steps,
+    twice,
+    windows,
+    packing,
+    journal,
+    units,
+    course,
+    ...more
+  }: Work,
   budget: Budget,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<CompressEvent, void, void> {
+  { spill, signal }: Pick<CompressOptions, "spill" | "signal">,
+): AsyncGenerator<CompressEvent, Ride | undefined, void> {
   const { model } = packing;
   const { length: layers } = model.spec.blocks;
   const { backend } = lease;
   const embedded = await withEmbeddingRows(model, backend, signal);
-  const calibration = await openCalibration(embedded, backend, windows, recipe, { twice, signal });
+  const place = { folder: spill ? journal.folder : undefined, signal };
+  const options = { twice, ...place };
+  const calibration = await openCalibration(embedded, backend, windows, recipe, options);
   const passes = new Passes(backend, calibration, signal, registry.statistics);
   const hasWindows = windows.samples > 0;
   const tools = runTools({ model, registry, recipe, steps, windows }, { passes, journal, budget });
   const started: StartedStep[] = steps.map((plan) => ({ plan, run: plan.start(tools) }));
+  const { evaluation } = more;
+  let ride =
+    evaluation && (await Ride.open(model, embedded, backend, evaluation, place).catch(leaving));
+  async function leaving(error: unknown): Promise<never> {
+    await closeCalibration(calibration);
+    throw error;
+  }
   /** The block that the stream stands before. */
   let at = 0;
+
+  /** Leaves the evaluation behind where its windows do not stand before a block. */
+  async function takeRide(block: number): Promise<void> {
+    if (!ride || (await ride.moveTo(block, journal))) return;
+    await ride.close();
+    ride = undefined;
+  }
 
   /** Makes a block's unit from the stream before it. */
   async function* make(block: number): AsyncGenerator<CompressEvent, Unit, void> {
     budget.begin(block);
     const begun = performance.now();
     const advance = block + 1 < layers || steps.some(({ readsOutput }) => readsOutput);
-    const work = compressBlock(tools, started, block, hasWindows && advance);
+    await takeRide(block);
+    const work = compressBlock({ ...tools, ride }, started, block, hasWindows && advance);
     let step = await work.next();
     for (; !step.done; step = await work.next()) {
       const { phase } = step.value;
@@ -131,7 +168,10 @@ async function* blocksFrom(
     at = block + 1;
     const apart =
       hasWindows && advance ? await residualError(backend, calibration, signal) : undefined;
+    // The stream before this block stays, in case what comes of it is damaged.
+    dropStreams(journal, calibration, block - 1);
     if (journal.isLasting && at < layers) await keepStreams(journal, calibration, at);
+    if (journal.isLasting) await ride?.keep(journal);
     const unit = await finishBlock(
       packing,
       new UnitWriter(journal, unitName(model.spec, block)),
@@ -143,9 +183,7 @@ async function* blocksFrom(
         ...(outcome.rotations.length > 0 && { rotations: outcome.rotations }),
       }),
     );
-    // The stream before this block stays, in case what came of it is damaged.
     journal.drop(unit.layers.flatMap(({ name }) => allLayerParts(name)));
-    dropStreams(journal, calibration, block - 1);
     return unit;
   }
 
@@ -185,7 +223,12 @@ async function* blocksFrom(
       );
       for (const report of units.get(OUTER)!.layers) yield { type: "layer", report };
     }
+    await takeRide(layers);
+    const arrived = ride;
+    ride = undefined;
+    return arrived;
   } finally {
+    await ride?.close();
     for (const { run } of started) run.dispose?.();
     await closeCalibration(calibration);
   }

@@ -4,6 +4,7 @@ import { outerTensors } from "../model.js";
 import { BlockRunner } from "../models/decoder.js";
 import { embeddingName, PIECE_BYTES, type StoredModel } from "../models/stored.js";
 import { nonFinite } from "../models/weights.js";
+import type { WorkFolder } from "../platform/work-folder.js";
 import { pacer } from "../run.js";
 import type { Settings } from "./settings.js";
 import { ResidualStream } from "./stream.js";
@@ -23,6 +24,9 @@ export interface Calibration {
   readonly length: number;
 }
 
+/** Begins the names of streams in a folder: none that a part of a run has which is to be kept. */
+const SCRATCH = "scratch";
+
 /** Windows of `length` tokens that go through a block at a time. */
 export function batchSequences(samples: number, length: number): number {
   return Math.min(samples, Math.max(1, Math.floor(BATCH_TOKENS / length)));
@@ -31,6 +35,10 @@ export function batchSequences(samples: number, length: number): number {
 export interface CalibrationOptions {
   /** Whether the dense model's stream is there too. @default false */
   readonly twice?: boolean | undefined;
+  /** Where the streams lie, but for one chunk of each. @default in memory */
+  readonly folder?: WorkFolder | undefined;
+  /** Tells their chunks in a folder from those of others. @default "" */
+  readonly name?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -44,14 +52,21 @@ export async function openCalibration(
   backend: Backend,
   { ids, samples }: Pick<Windows, "ids" | "samples">,
   { length, stream: dtype }: Pick<Settings, "length" | "stream">,
-  { twice, signal }: CalibrationOptions = {},
+  { twice, folder, name = "", signal }: CalibrationOptions = {},
 ): Promise<Calibration> {
   const { spec } = model;
-  const stream = new ResidualStream(backend, ids.length, spec.hiddenSize, { dtype });
-  await embedTokens(model, ids, stream, length, signal);
-  const runner = new BlockRunner(backend, spec, batchSequences(samples, length) * length, length);
-  const dense = twice ? await stream.copy("dense") : undefined;
-  return { runner, stream, dense, samples, length };
+  const together = batchSequences(samples, length) * length;
+  const options = { dtype, folder, together, name: `${SCRATCH}.${name}stream` };
+  const stream = new ResidualStream(backend, ids.length, spec.hiddenSize, options);
+  try {
+    await embedTokens(model, ids, stream, length, signal);
+    const runner = new BlockRunner(backend, spec, together, length);
+    const dense = twice ? await stream.copy(`${SCRATCH}.${name}dense`) : undefined;
+    return { runner, stream, dense, samples, length };
+  } catch (error) {
+    await stream.close();
+    throw error;
+  }
 }
 
 export async function closeCalibration(calibration: Calibration): Promise<void> {

@@ -1,10 +1,12 @@
 import {
   ANY,
   type Arguments,
+  BYTES,
   CHECKPOINT,
   checkArguments,
   FLAG,
   FOLDER,
+  MAPPING,
   NUMBER,
   OUTPUT,
   required,
@@ -13,8 +15,10 @@ import {
   WORK,
 } from "../arguments.js";
 import { BACKEND_ARGUMENTS, Lease } from "../backends/lease.js";
-import { openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
+import { type Checkpoint, openCheckpoint, SIDE_FILE } from "../checkpoint/checkpoint.js";
 import { checkShardBytes } from "../checkpoint/checkpoint-writer.js";
+import { PenjingError } from "../errors.js";
+import type { Evaluation } from "../evaluate/evaluation.js";
 import { GGUF, GGUF_ARGUMENTS, refuseStray } from "../export/gguf-options.js";
 import type { Layout } from "../layout.js";
 import { BOS } from "../models/bos.js";
@@ -34,6 +38,7 @@ import { Course, type Progress } from "./progress.js";
 import { readRecipe } from "./recipe.js";
 import { openCompressRegistry } from "./registry.js";
 import { openWorkplace, RunFacts, type Workplace } from "./resume.js";
+import { canRide, type Ride, readText, rideWeights } from "./ride.js";
 import { type LayerPlan, statisticsOf } from "./solve.js";
 import { refuseReaders } from "./transform.js";
 import type { Unit } from "./unit.js";
@@ -56,12 +61,20 @@ const ARGUMENTS: Arguments<CompressOptions> = {
   force: FLAG,
   budget: ANY,
   work: WORK,
+  spill: FLAG,
+  maxMemory: BYTES,
+  evaluate: MAPPING,
   signal: SIGNAL,
 };
 
-/** The whole of `compress`. */
+/**
+ * The whole of `compress`.
+ *
+ * @param foresee refuses what takes too much, before any work
+ */
 export async function* compressSteps(
   options: CompressOptions,
+  foresee: (model: Checkpoint, canSpill: boolean) => Promise<void>,
 ): AsyncGenerator<CompressEvent, CompressResult, void> {
   let started = performance.now();
   checkArguments("compress", options, ARGUMENTS);
@@ -72,6 +85,7 @@ export async function* compressSteps(
   const registry = openCompressRegistry(options.plugins);
   const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
   refuseStray(options, recipe.layout);
+  refuseSpill(options);
   const opened = typeof source === "string" ? await openCheckpoint(source, { signal }) : source;
   let lease: Lease | undefined;
   let place: Workplace | undefined;
@@ -79,6 +93,7 @@ export async function* compressSteps(
     const prepared = await prepareRun(opened, options, recipe, registry);
     const { checkpoint, sources, steps, plan, gguf, layout, packing, twice } = prepared;
     const { model } = sources;
+    await foresee(opened, hasWorkFolder(options));
     const modelNotes = notesOf(model, options);
     const plugins = pluginsOf(model, registry, plan, layout);
     const wanted = workload(model.spec, [...plan.values()]);
@@ -90,6 +105,9 @@ export async function* compressSteps(
       calibration === undefined
         ? NO_WINDOWS
         : yield* tokenise(checkpoint, calibration, recipe, model, options);
+    const evaluation =
+      options.evaluate &&
+      (yield* readText(checkpoint, model, { ...options.evaluate, bos: options.bos }, signal));
     await pause(signal);
     const tokenizer = options.tokenizer && (await digestTokenizer(checkpoint, signal));
     const said = windows.facts && { ...windows.facts, ...(tokenizer && { tokenizer }) };
@@ -131,7 +149,9 @@ export async function* compressSteps(
     }
     const units = new Map<string, Unit>();
     await pause(signal);
-    const course = new Course(steps, start.blocks, twice);
+    const rides = evaluation && !gguf && canRide(steps) ? evaluation : undefined;
+    const weights = rides && rideWeights(model.spec, rides, windows.ids.length);
+    const course = new Course(steps, start.blocks, { twice, ride: weights });
     const work = {
       lease,
       registry,
@@ -143,12 +163,18 @@ export async function* compressSteps(
       journal,
       units,
       course,
+      evaluation: rides,
     };
-    for await (const event of compressBlocks(work, options)) {
+    const blocks = compressBlocks(work, options);
+    let step = await blocks.next();
+    for (; !step.done; step = await blocks.next()) {
+      const event = step.value;
       yield gguf && event.type === "layer"
         ? { ...event, report: gguf.report(event.report) }
         : event;
     }
+    const { peak: peakTensorBytes } = lease.memory();
+    const scored = step.value && (yield* scoring(step.value, start.blocks, course));
     await pause(signal);
     const made = new Output(packing, work.units);
     const file = await gguf?.file(made, journal, signal);
@@ -184,9 +210,9 @@ export async function* compressSteps(
       layers,
       totals,
       ...(files && { files }),
+      ...(scored && { evaluation: scored }),
       served: lease.served(),
-      seconds,
-      peakTensorBytes: lease.memory().peak,
+      ...{ seconds, peakTensorBytes },
     };
     if (!file) {
       const report = describeRun(result, lease, made, course.writeSeconds);
@@ -208,9 +234,46 @@ export async function* compressSteps(
   }
 }
 
+/** Whether there is a work folder that is not memory. */
+function hasWorkFolder({ out, work }: CompressOptions): boolean {
+  return work !== undefined || typeof out === "string" || out.scratch !== undefined;
+}
+
+/** @throws PenjingError where streams are to lie in a work folder, and there is none */
+function refuseSpill(options: CompressOptions): void {
+  if (!options.spill || hasWorkFolder(options)) return;
+  throw new PenjingError(
+    "spill",
+    "there is no work folder for the windows' activations to lie in, as `out` is no path; give `work`, or leave it out.",
+  );
+}
+
 /** A step of writing the output. */
 function written(blocks: number, progress: Progress): CompressEvent {
   return { type: "progress", phase: "write", block: blocks - 1, blocks, ...progress };
+}
+
+/** The events of scoring what rode along; a perplexity that is no number costs no output. */
+async function* scoring(
+  ride: Ride,
+  blocks: number,
+  course: Course,
+): AsyncGenerator<CompressEvent, Evaluation | undefined, void> {
+  try {
+    const work = ride.score();
+    let step = await work.next();
+    for (; !step.done; step = await work.next()) {
+      const at = { block: blocks - 1, blocks, ...course.scoring(step.value) };
+      yield { type: "progress", phase: "evaluate", ...at };
+    }
+    return step.value;
+  } catch (error) {
+    if (!(error instanceof PenjingError) || error.where !== "model") throw error;
+    yield note("evaluate", error.bare);
+    return undefined;
+  } finally {
+    await ride.close();
+  }
 }
 
 /** The events of writing the output, of which the shares are written. */

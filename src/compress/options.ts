@@ -4,6 +4,8 @@ import type { CastDType } from "../checkpoint/cast.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import type { TokenizerOptions } from "../checkpoint/overlay.js";
 import type { Dataset } from "../datasets/dataset.js";
+import type { Evaluation } from "../evaluate/evaluation.js";
+import type { EvaluationSource } from "../evaluate/text.js";
 import type { GgufOptions } from "../export/gguf-options.js";
 import type { BosMode } from "../models/bos.js";
 import type { OutputFolder } from "../platform/files.js";
@@ -79,6 +81,28 @@ export interface CompressOptions
    * @default the path of `out` with the ending ".partial"; nothing is kept where `out` is no path
    */
   readonly work?: string | WorkFolder | undefined;
+  /**
+   * Keep what runs through the blocks, the residual streams of the calibration windows, in the work folder
+   * and not in memory, which then holds some pieces of 64 MiB at most. The bytes that come out are the same.
+   *
+   * @default false
+   */
+  readonly spill?: boolean | undefined;
+  /**
+   * Bytes of memory that the run may take: it is planned first, as `plan` does it, and refused before any
+   * work where it would take more. Nothing watches over it later.
+   *
+   * @default nothing is planned
+   */
+  readonly maxMemory?: number | undefined;
+  /**
+   * A text that the model is scored on before and after: its windows go through the blocks as these are
+   * compressed, so that no model is loaded for it. `window`: tokens in each. @default the model's context,
+   * at most 2048
+   *
+   * @default none
+   */
+  readonly evaluate?: Pick<EvaluationSource, "text" | "window"> | undefined;
   /** Stops the work; what is done so far stays where it is kept. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -114,6 +138,12 @@ export interface CompressResult {
   readonly totals: Totals;
   /** Names of the files, where it is no folder in Hugging Face form. */
   readonly files?: readonly string[] | undefined;
+  /**
+   * How good the model was and is, where `evaluate` asked for it. Absent where the windows could not ride
+   * along, and `evaluatePerplexity` is to score the output: for GGUF files, where embedding or head change,
+   * and where an earlier run of the same call did not have them.
+   */
+  readonly evaluation?: Evaluation | undefined;
   readonly served: readonly ServedOperation[];
   /**
    * Seconds of work up to the committed output; what the caller does at "start" is not counted. 0 where

@@ -1,4 +1,5 @@
 import type { BlockStep } from "./pass.js";
+import type { RideWeights } from "./ride.js";
 import type { PhaseTime } from "./run-report.js";
 import type { Phase, Transform } from "./transform.js";
 
@@ -34,6 +35,8 @@ export class Course {
   /** Phases that are guesses in some block. */
   private readonly guesses: ReadonlySet<string>;
   private readonly total: number;
+  /** What scoring the windows of an evaluation weighs. */
+  private readonly scores: number;
   private highest = 0;
   /** Seconds that a phase took in the last block that had it, for one of its weight. */
   private readonly rates = new Map<string, number>();
@@ -43,23 +46,27 @@ export class Course {
   private writeBegun: number | undefined;
 
   /**
-   * @param twice whether the dense model runs beside the compressed one
+   * @param beside what runs beside the compressed model: whether the dense one does (`twice`), and what an
+   *   evaluation adds that rides along (`ride`). @default nothing
    * @param now the time in seconds. @default the clock's
    */
   constructor(
     steps: readonly Transform[],
     private readonly layers: number,
-    twice = false,
+    { twice, ride }: { readonly twice?: boolean; readonly ride?: RideWeights | undefined } = {},
     private readonly now = () => performance.now() / 1000,
   ) {
+    this.scores = ride?.scores ?? 0;
     this.plan = Array.from({ length: layers }, (_, block) => {
       const phases = steps.map((step) => step.phases(block));
       return [
         ...phases.flatMap(({ before }) => before),
+        ...(ride ? [ride.before] : []),
         ["calibrate", twice ? 13 : 7],
         ...phases.flatMap(({ after }) => after),
         ["measure", 2],
         ["advance", 5],
+        ...(ride ? [ride.after] : []),
       ];
     });
     const before = [0];
@@ -73,7 +80,7 @@ export class Course {
       for (const weights of this.from.values()) weights[block] = weights[block + 1];
       for (const [name, weight] of this.plan[block]) this.from.get(name)![block] += weight;
     }
-    this.total = before[layers] + WRITE_WEIGHT * layers;
+    this.total = before[layers] + this.scores + WRITE_WEIGHT * layers;
   }
 
   /** A step of a block's work. */
@@ -94,6 +101,12 @@ export class Course {
     const later = [...this.from].map(([name, weights]): Phase => [name, weights[block + 1]]);
     const rest = [own, ...phases.slice(at + 1), ...later];
     return this.progress(done, this.secondsOf(rest, rates));
+  }
+
+  /** The part of the windows of an evaluation that is scored, in [0, 1]. */
+  scoring(fraction: number): Progress {
+    this.close(this.now());
+    return this.progress(this.before[this.layers] + this.scores * fraction, undefined);
   }
 
   /** The part of the output that is written, in [0, 1]. */

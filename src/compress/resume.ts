@@ -245,14 +245,19 @@ export async function openWorkplace(
   }
 }
 
-/** The parts of the journal that hold a calibration's streams before a block. */
+/**
+ * The parts of the journal that hold streams before a block.
+ *
+ * @param whose begins their names, where they are not the calibration windows'
+ */
 function streamParts(
   calibration: Calibration,
   block: number,
+  whose: string,
 ): { readonly part: string; readonly stream: ResidualStream; readonly index: number }[] {
   return streamsOf(calibration).flatMap(([name, stream]) =>
     Array.from({ length: stream.chunkCount }, (_, index) => {
-      return { part: `${name}.${block}.${index}`, stream, index };
+      return { part: `${whose}${name}.${block}.${index}`, stream, index };
     }),
   );
 }
@@ -262,16 +267,22 @@ export async function keepStreams(
   journal: Journal,
   calibration: Calibration,
   block: number,
+  whose = "",
 ): Promise<void> {
-  for (const { part, stream, index } of streamParts(calibration, block)) {
+  for (const { part, stream, index } of streamParts(calibration, block, whose)) {
     const arrays = new Map([["bytes", await stream.chunk(index)]]);
     await journal.save(part, { facts: {}, arrays });
   }
 }
 
 /** Whether the residual streams before a block are kept, whole. */
-export function hasStreams(journal: Journal, calibration: Calibration, block: number): boolean {
-  return streamParts(calibration, block).every(({ part }) => journal.has(part));
+export function hasStreams(
+  journal: Journal,
+  calibration: Calibration,
+  block: number,
+  whose = "",
+): boolean {
+  return streamParts(calibration, block, whose).every(({ part }) => journal.has(part));
 }
 
 /** Sets the residual streams to what they were before a block. */
@@ -279,14 +290,20 @@ export async function restoreStreams(
   journal: Journal,
   calibration: Calibration,
   block: number,
+  whose = "",
 ): Promise<void> {
-  for (const { part, stream, index } of streamParts(calibration, block)) {
+  for (const { part, stream, index } of streamParts(calibration, block, whose)) {
     const { arrays } = (await journal.load(part))!;
     await stream.restore(index, arrays.get("bytes") as Uint8Array);
   }
 }
 
 /** Forgets the residual streams before a block. */
-export function dropStreams(journal: Journal, calibration: Calibration, block: number): void {
-  journal.drop(streamParts(calibration, block).map(({ part }) => part));
+export function dropStreams(
+  journal: Journal,
+  calibration: Calibration,
+  block: number,
+  whose = "",
+): void {
+  journal.drop(streamParts(calibration, block, whose).map(({ part }) => part));
 }

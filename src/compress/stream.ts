@@ -1,12 +1,15 @@
 import type { Backend } from "../backend.js";
 import { fromFloat32, toFloat32 } from "../checkpoint/dtype.js";
+import { digestOf } from "../digest.js";
 import { gpuGaveNonFinite, PenjingError } from "../errors.js";
 import type { WorkFolder } from "../platform/work-folder.js";
 import { rowsOf, type Tensor } from "../tensor.js";
 import type { Settings } from "./settings.js";
 
-/** Most bytes of a chunk: engines limit one buffer, and a chunk is kept and restored as a whole. */
-const CHUNK_BYTES = 2 ** 28;
+/** Most bytes of a chunk: it is kept and restored as a whole, and held as a whole where the others are not. */
+const CHUNK_BYTES = 2 ** 26;
+/** Chunks that a stream of fewer bytes has all the same. */
+const CHUNKS = 8;
 
 export interface StreamOptions {
   /**
@@ -20,8 +23,36 @@ export interface StreamOptions {
   readonly folder?: WorkFolder | undefined;
   /** Begins the names of the chunks in the folder. @default "stream" */
   readonly name?: string | undefined;
-  /** Most bytes of a chunk; one row at least. @default 256 MiB */
+  /** Most bytes of a chunk; `together` rows at least. @default 64 MiB, or an eighth of all */
   readonly chunkBytes?: number | undefined;
+  /** So many rows are read and written together from the first on: no chunk ends amid them. @default 1 */
+  readonly together?: number | undefined;
+}
+
+/** How rows are cut into chunks. */
+type Cut = Pick<StreamOptions, "dtype" | "chunkBytes" | "together">;
+
+function rowBytesOf(cols: number, dtype: StreamOptions["dtype"]): number {
+  return cols * (dtype === "bf16" ? 2 : 4);
+}
+
+/** Rows of each chunk of a stream but the last, which may have fewer. */
+function chunkRowsOf(rows: number, cols: number, { dtype, chunkBytes, together }: Cut): number {
+  const rowBytes = rowBytesOf(cols, dtype);
+  const most = chunkBytes ?? Math.min(CHUNK_BYTES, (rows * rowBytes) / CHUNKS);
+  // Without windows none are read together.
+  const some = together || 1;
+  return Math.max(1, Math.floor(most / (some * rowBytes))) * some;
+}
+
+/** Bytes of a stream, and those of its largest chunk, which is in memory where chunks lie in a folder. */
+export function streamBytes(
+  rows: number,
+  cols: number,
+  cut: Cut,
+): { readonly whole: number; readonly chunk: number } {
+  const rowBytes = rowBytesOf(cols, cut.dtype);
+  return { whole: rows * rowBytes, chunk: Math.min(rows, chunkRowsOf(rows, cols, cut)) * rowBytes };
 }
 
 /** Where the chunks of a stream lie. */
@@ -47,7 +78,7 @@ class MemoryChunks implements Chunks {
       const all = Math.ceil(sizes.reduce((sum, bytes) => sum + bytes, 0) / 2 ** 20);
       throw new PenjingError(
         "calibration",
-        `there is no memory for the ${all} MiB of its activations; use fewer or shorter samples, or stream: bf16, which halves them.`,
+        `there is no memory for the ${all} MiB of its activations; use fewer or shorter samples, \`stream: bf16\`, which halves them, or \`spill\`, which has them in the work folder.`,
         { cause },
       );
     }
@@ -68,13 +99,15 @@ class MemoryChunks implements Chunks {
 
 /**
  * Every chunk in a file, the latest one in memory too. The files are scratch of one process: what is
- * to outlive it must be kept by `ResidualStream.chunk`.
+ * to outlive it must be kept by `ResidualStream.chunk`. Each is read as it was written, or not at all.
  */
 class FolderChunks implements Chunks {
   readonly areAtHand = false;
   private bytes = new Uint8Array();
   private at = -1;
   private isChanged = false;
+  /** Of the bytes of those that are written. */
+  private readonly digests = new Map<number, Uint8Array>();
 
   constructor(
     private readonly sizes: readonly number[],
@@ -88,14 +121,30 @@ class FolderChunks implements Chunks {
 
   async open(index: number): Promise<Uint8Array> {
     if (index === this.at) return this.bytes;
-    if (this.isChanged) await this.folder.write(this.file(this.at), this.bytes);
+    if (this.isChanged) {
+      await this.folder.write(this.file(this.at), this.bytes);
+      this.digests.set(this.at, await digestOf(this.bytes));
+    }
     this.isChanged = false;
     this.at = -1;
     this.bytes = new Uint8Array();
-    const bytes = await this.folder.read(this.file(index));
-    this.bytes = (bytes as Uint8Array<ArrayBuffer>) ?? new Uint8Array(this.sizes[index]);
+    this.bytes = await this.read(index);
     this.at = index;
     return this.bytes;
+  }
+
+  private async read(index: number): Promise<Uint8Array<ArrayBuffer>> {
+    const digest = this.digests.get(index);
+    if (!digest) return new Uint8Array(this.sizes[index]);
+    const bytes = await this.folder.read(this.file(index));
+    const found = bytes && (await digestOf(bytes));
+    if (found && digest.every((byte, i) => byte === found[i])) {
+      return bytes as Uint8Array<ArrayBuffer>;
+    }
+    throw new PenjingError(
+      this.folder.path,
+      `${this.file(index)} was ${bytes ? "damaged" : "removed"} while the work went on; begin again with the same command, which goes on from what is left.`,
+    );
   }
 
   async change(index: number): Promise<Uint8Array> {
@@ -105,6 +154,7 @@ class FolderChunks implements Chunks {
   }
 
   async close(): Promise<void> {
+    this.bytes = new Uint8Array();
     for (const index of this.sizes.keys()) await this.folder.remove(this.file(index));
   }
 }
@@ -143,10 +193,10 @@ export class ResidualStream {
     readonly cols: number,
     private readonly options: StreamOptions = {},
   ) {
-    const { dtype = "f32", folder, name = "stream", chunkBytes = CHUNK_BYTES } = options;
+    const { dtype = "f32", folder, name = "stream" } = options;
     this.dtype = dtype === "f32" ? "F32" : "BF16";
-    this.rowBytes = cols * (dtype === "f32" ? 4 : 2);
-    this.chunkRows = Math.max(1, Math.floor(chunkBytes / this.rowBytes));
+    this.rowBytes = rowBytesOf(cols, dtype);
+    this.chunkRows = chunkRowsOf(rows, cols, options);
     this.chunkCount = Math.ceil(rows / this.chunkRows);
     const sizes = Array.from(
       { length: this.chunkCount },
@@ -237,8 +287,13 @@ export class ResidualStream {
   async copy(name: string): Promise<ResidualStream> {
     const { backend, rows, cols, options } = this;
     const second = new ResidualStream(backend, rows, cols, { ...options, name });
-    for (let i = 0; i < this.chunkCount; i++) await second.restore(i, await this.chunk(i));
-    return second;
+    try {
+      for (let i = 0; i < this.chunkCount; i++) await second.restore(i, await this.chunk(i));
+      return second;
+    } catch (error) {
+      await second.close();
+      throw error;
+    }
   }
 
   /** Frees its memory and removes its files. */

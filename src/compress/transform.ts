@@ -150,6 +150,14 @@ export interface Transform {
   start(tools: RunTools): TransformRun;
 }
 
+/** Windows of an evaluation that go through the blocks too. */
+export interface Rider {
+  /** Takes the dense model's through a block that no step has touched. */
+  before(block: BlockWeights): Steps<void>;
+  /** Takes the compressed model's through what became of it. */
+  after(block: BlockWeights): Steps<void>;
+}
+
 /** What a run brings to each of its steps. */
 export interface RunTools {
   readonly model: StoredModel;
@@ -159,6 +167,8 @@ export interface RunTools {
   readonly seed: number;
   /** Whether each layer's error is wanted. */
   readonly layerError: boolean;
+  /** The windows of an evaluation that ride along. @default none */
+  readonly ride?: Rider | undefined;
   /** Whether the dense block runs once more for its outputs. */
   readonly denseAdvances: boolean;
   /** Whether the dense model's stream waits before the block until it is done. */

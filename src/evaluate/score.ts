@@ -6,6 +6,7 @@ import type { RunningModel } from "../models/open.js";
 import { pause } from "../run.js";
 import type { Work } from "../steps.js";
 import type { Tensor } from "../tensor.js";
+import { windowsIn } from "./text.js";
 
 /** Most logits that are held at a time: 64 MiB of them. */
 const LOGIT_ELEMENTS = 2 ** 24;
@@ -36,6 +37,8 @@ export interface BlockEvent {
 export interface Comparison {
   /** Of the other model. */
   readonly perplexity: number;
+  /** The other model's mean negative log-likelihood of the tokens of each window, in nats. */
+  readonly windowNll: readonly number[];
   /** This model's perplexity by the other's. */
   readonly perplexityRatio: number;
   /** Mean over tokens of KL(other || this) of the next token's probabilities, in nats. */
@@ -66,12 +69,21 @@ export interface Scored {
   readonly windowNll: number[];
   /** The same of the other model, its divergences, and tokens on which the two agree. */
   otherTotal: number;
+  readonly otherWindowNll: number[];
   divergence: number;
   agreed: number;
 }
 
 export function noWindows(): Scored {
-  return { windows: 0, total: 0, windowNll: [], otherTotal: 0, divergence: 0, agreed: 0 };
+  return {
+    windows: 0,
+    total: 0,
+    windowNll: [],
+    otherTotal: 0,
+    otherWindowNll: [],
+    divergence: 0,
+    agreed: 0,
+  };
 }
 
 type Scoring = Pick<RunningModel, "backend" | "decoder" | "spec">;
@@ -91,13 +103,7 @@ export async function* scoreWindows(
   window: number,
   { signal, scored = noWindows(), against }: ScoreOptions = {},
 ): AsyncGenerator<BlockEvent | WindowEvent, Score, void> {
-  const windows = Math.floor(ids.length / window);
-  if (windows === 0) {
-    throw new PenjingError(
-      "text",
-      `the text has ${ids.length} tokens, fewer than one window of ${window}; give a longer text or a smaller \`window\`.`,
-    );
-  }
+  const windows = windowsIn(ids, window);
   const ahead = [...(against ? [against] : []), model].flatMap(
     ({ decoder }) => decoder.ahead ?? [],
   );
@@ -134,6 +140,7 @@ export async function* scoreWindows(
   const dense = Math.exp(scored.otherTotal / tokens);
   const comparison = {
     perplexity: dense,
+    windowNll: scored.otherWindowNll,
     perplexityRatio: perplexity / dense,
     kl: scored.divergence / tokens,
     agreement: scored.agreed / tokens,
@@ -264,6 +271,7 @@ class Scorer {
         await other.likeliest(),
       ];
       scored.otherTotal += otherLost;
+      scored.otherWindowNll.push(otherLost / (this.window - 1));
       scored.divergence += apart;
       scored.agreed += mine.filter((token, i) => token === theirs[i]).length;
     }

@@ -2,6 +2,7 @@
 import {
   ANY,
   type Arguments,
+  BYTES,
   CHECKPOINT,
   checkArguments,
   FLAG,
@@ -37,6 +38,7 @@ import { openRegistry } from "../registry.js";
 import { pause } from "../run.js";
 import { disposeStatistics, type Statistics } from "../statistic.js";
 import { columnSquares } from "../statistics/column-squares.js";
+import { refuseTooLarge } from "./foresee.js";
 import type {
   ImportanceMatrixEvent,
   ImportanceMatrixOptions,
@@ -56,6 +58,7 @@ const ARGUMENTS: Arguments<ImportanceMatrixOptions> = {
   plugins: ANY,
   ...BACKEND_ARGUMENTS,
   force: FLAG,
+  maxMemory: BYTES,
   signal: SIGNAL,
 };
 
@@ -91,6 +94,7 @@ export async function* importanceSteps(
     const weights = weightNames(model, architecture);
     const work = { largestWeight: largestWeight(model.spec) };
     lease = await Lease.open(options, work, registry.operations, signal);
+    await refuseTooLarge(model, lease.backend, settings, options, gatherBlock);
     const windows = yield* tokenise(checkpoint, calibration, settings, model, options);
     const place = await openOutput(options, path, { isFile: true });
     output = place.output;

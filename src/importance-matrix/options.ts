@@ -36,6 +36,13 @@ export interface ImportanceMatrixOptions extends BackendOptions, PluginOptions, 
   readonly bos?: BosMode | undefined;
   /** Replace `out` when it exists. @default false */
   readonly force?: boolean | undefined;
+  /**
+   * Bytes of memory that the run may take: it is refused before any work where it would take more. On a GPU,
+   * which has a memory of its own, it means nothing.
+   *
+   * @default what the machine, or the container, has
+   */
+  readonly maxMemory?: number | undefined;
   /** Stops the work; nothing is left behind. */
   readonly signal?: AbortSignal | undefined;
 }

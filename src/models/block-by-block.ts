@@ -7,24 +7,30 @@ import { wholeTexts } from "./layers/segments.js";
 import { loadBlock, loadOuter } from "./load.js";
 import type { StoredModel } from "./stored.js";
 
-/** Most bytes of the residual streams of windows that go through the blocks together. */
+/** Most bytes of the residual streams of windows that go through the blocks together, unless asked otherwise. */
 const STREAM_BYTES = 2 ** 28;
 
 /**
  * Scores windows as `Decoder` does, bit for bit. Each block is loaded, run over some windows and freed;
  * their residual streams, f32 [tokens, hiddenSize] each, lie on the JavaScript heap meanwhile.
  */
-class BlockByBlock extends Decoder implements Ahead {
+export class BlockByBlock extends Decoder implements Ahead {
   override readonly ahead = this;
   private readonly streams = new Map<Int32Array, Float32Array>();
 
   constructor(
-    private readonly model: StoredModel,
+    protected readonly stored: StoredModel,
     backend: Backend,
     outer: OuterWeights,
     maxTokens: number,
+    private readonly streamBytes = STREAM_BYTES,
   ) {
-    super(backend, model.spec, outer, [], maxTokens, model.spec.context);
+    super(backend, stored.spec, outer, [], maxTokens, stored.spec.context);
+  }
+
+  /** The blocks that windows go through, by number. */
+  protected get layers(): Iterable<number> {
+    return this.spec.blocks.keys();
   }
 
   get blockCount(): number {
@@ -32,14 +38,14 @@ class BlockByBlock extends Decoder implements Ahead {
   }
 
   atOnce(window: number): number {
-    return Math.max(1, Math.floor(STREAM_BYTES / (4 * window * this.spec.hiddenSize)));
+    return Math.max(1, Math.floor(this.streamBytes / (4 * window * this.spec.hiddenSize)));
   }
 
   async *run(
     windows: readonly Int32Array[],
     signal: AbortSignal | undefined,
   ): AsyncGenerator<undefined, void, void> {
-    const { backend, blockCount, streams } = this;
+    const { backend, streams } = this;
     const rest = pacer(signal);
     streams.clear();
     for (const window of windows) {
@@ -49,8 +55,8 @@ class BlockByBlock extends Decoder implements Ahead {
         (await backend.read(this.embed(window, wholeTexts(1, window.length)))) as Float32Array,
       );
     }
-    for (let layer = 0; layer < blockCount; layer++) {
-      const block = await loadBlock(this.model, backend, layer, { signal });
+    for (const layer of this.layers) {
+      const block = await loadBlock(this.stored, backend, layer, { signal });
       try {
         for (const window of windows) {
           const hidden = this.place(window);
@@ -84,16 +90,21 @@ class BlockByBlock extends Decoder implements Ahead {
   }
 }
 
-/** Loads what stands outside the blocks of a model, whose blocks are loaded when they are run. */
+/**
+ * Loads what stands outside the blocks of a model, whose blocks are loaded when they are run.
+ *
+ * @param streamBytes most bytes of activations that are held; one window's at least. @default 256 MiB
+ */
 export async function loadBlockByBlock(
   model: StoredModel,
   backend: Backend,
   maxTokens: number,
   signal?: AbortSignal,
+  streamBytes?: number,
 ): Promise<Decoder> {
   const outer = await loadOuter(model, backend, { signal });
   try {
-    return new BlockByBlock(model, backend, outer, maxTokens);
+    return new BlockByBlock(model, backend, outer, maxTokens, streamBytes);
   } catch (error) {
     disposeOuter(outer);
     throw error;

@@ -2,6 +2,7 @@ import {
   ANY,
   type Argument,
   type Arguments,
+  BYTES,
   CHECKPOINT,
   checkArguments,
   FOLDER,
@@ -15,11 +16,12 @@ import { type Checkpoint, openCheckpoint, storedBytes } from "../checkpoint/chec
 import { type TokenizerOptions, withTokenizer } from "../checkpoint/overlay.js";
 import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
 import { PenjingError } from "../errors.js";
-import { type DecoderSpec, largestWeight } from "../model.js";
+import { type DecoderSpec, decoderTensors, largestWeight } from "../model.js";
 import type { Folder } from "../platform/files.js";
 import type { PluginOptions } from "../plugin.js";
 import { openRegistry } from "../registry.js";
 import { pacer, pause } from "../run.js";
+import { sizeOf } from "../tensor.js";
 import { type BlockWeights, Decoder, disposeBlock, disposeOuter } from "./decoder.js";
 import { identityOf } from "./identity.js";
 import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
@@ -33,6 +35,13 @@ export const LONGEST_RUN = 2048;
 export interface OpenModelOptions extends BackendOptions, PluginOptions, TokenizerOptions {
   /** Longest run of tokens that one call may have; the model's context at most. @default 2048 */
   readonly maxTokens?: number | undefined;
+  /**
+   * Bytes of memory that the model may take with what runs it: one that would take more is refused before it
+   * is loaded. On a GPU, which has a memory of its own, it means nothing.
+   *
+   * @default what the machine, or the container, has
+   */
+  readonly maxMemory?: number | undefined;
   /** Stops the loading, and later whatever waits for a GPU that was opened for the model. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -42,6 +51,7 @@ const ARGUMENTS: Arguments<OpenModelOptions> = {
   ...BACKEND_ARGUMENTS,
   plugins: ANY,
   maxTokens: NUMBER,
+  maxMemory: BYTES,
   tokenizer: FOLDER,
   signal: SIGNAL,
 };
@@ -144,9 +154,56 @@ export function openingNotes({ modelNotes, notes }: Pick<RunningModel, "modelNot
   return [...modelNotes.map(told("model")), ...notes.map(told("backend"))];
 }
 
-export interface OpenRunningOptions extends OpenModelOptions {
-  /** Hold one block's weights at a time: the decoder is to run windows `ahead`. @default false */
+/** How a model's weights are held. */
+export interface Holding {
+  /** Whether one block's at a time: the decoder is to run windows `ahead`. @default false */
   readonly lowMemory?: boolean | undefined;
+  /** Most bytes of activations then. @default 256 MiB */
+  readonly streamBytes?: number | undefined;
+}
+
+export interface OpenRunningOptions extends OpenModelOptions {
+  /** Positions of the cache that the model is to run with, for `maxMemory`. @default 0 */
+  readonly cacheTokens?: number | undefined;
+  /** Chooses how weights are held. @default all in memory, and refused where there is no room */
+  readonly hold?: ((model: StoredModel, backend: Backend) => Promise<Holding>) | undefined;
+}
+
+/** Bytes of models that any machine has, whatever form they are held in. */
+const SMALL = 2 ** 31;
+/** Bytes that a parameter takes at most while it is loaded, and what runs models takes beside them. */
+const [WIDEST, BESIDE] = [8, 2 ** 30];
+
+/** Whether models may take more than they are allowed, so that it is worth to count. */
+export function mayBeTooLarge(
+  spec: DecoderSpec,
+  { maxMemory = SMALL, cacheTokens = 0 }: Pick<OpenRunningOptions, "maxMemory" | "cacheTokens">,
+  models = 1,
+): boolean {
+  let parameters = 0;
+  for (const shape of decoderTensors(spec).values()) parameters += sizeOf(shape);
+  const cache = WIDEST * cacheTokens * spec.blocks.length * spec.hiddenSize;
+  return models * (WIDEST * parameters + BESIDE + cache) > Math.min(maxMemory, SMALL);
+}
+
+async function inMemory(
+  model: StoredModel,
+  backend: Backend,
+  {
+    maxTokens,
+    maxMemory,
+    cacheTokens,
+    threads,
+    signal,
+  }: OpenRunningOptions & { maxTokens: number },
+): Promise<Holding> {
+  if (mayBeTooLarge(model.spec, { maxMemory, cacheTokens })) {
+    const { refuseLarge } = await import("./fits.js");
+    const cache = cacheTokens && Math.min(cacheTokens, model.spec.context);
+    const asked = { maxTokens, maxMemory, cacheTokens: cache, threads, signal };
+    await refuseLarge(model, backend, asked);
+  }
+  return {};
 }
 
 /** `openModel` with what computes, for work that goes on when its GPU fails. */
@@ -197,16 +254,18 @@ async function load(grounds: Grounds, options: OpenRunningOptions): Promise<Runn
     const note = await lease.moveAfter(error);
     return load({ ...grounds, notes: [...notes, note] }, options);
   };
+  const maxTokens = Math.min(options.maxTokens ?? LONGEST_RUN, spec.context);
+  const hold = options.hold ?? ((...args) => inMemory(...args, { ...options, maxTokens }));
+  const { lowMemory, streamBytes } = await hold(model, backend);
   let decoder: Decoder;
   let tokenizer: Tokenizer;
   try {
     tokenizer = await loadTokenizer(checkpoint.folder, { signal });
     await pause(signal);
-    const maxTokens = Math.min(options.maxTokens ?? LONGEST_RUN, spec.context);
-    const loading = options.lowMemory
+    const loading = lowMemory
       ? (await import("./block-by-block.js")).loadBlockByBlock
       : loadDecoder;
-    decoder = await loading(model, backend, maxTokens, signal);
+    decoder = await loading(model, backend, maxTokens, signal, streamBytes);
   } catch (error) {
     return move(error);
   }

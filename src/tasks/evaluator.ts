@@ -1,6 +1,7 @@
 import {
   ANY,
   type Arguments,
+  BYTES,
   checkArguments,
   FOLDER,
   MAPPING,
@@ -45,6 +46,7 @@ const ARGUMENTS: Arguments<EvaluateTasksOptions> = {
       MAPPING.fits(value) &&
       ["get", "set"].every((name) => typeof (value as never)[name] === "function"),
   },
+  maxMemory: BYTES,
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,

@@ -40,6 +40,13 @@ export interface EvaluateTasksOptions extends BackendOptions, PluginOptions, Tok
    */
   readonly bos?: BosMode | undefined;
   /**
+   * Bytes of memory that the model may take with what runs it; one that would take more is refused before it is
+   * loaded. Models that are open already do not count, and on a GPU it means nothing.
+   *
+   * @default what the machine, or the container, has
+   */
+  readonly maxMemory?: number | undefined;
+  /**
    * Where answers are kept, so that a run that was stopped goes on: a Map, or what has its `get` and `set`.
    * Keys tell the model, its arithmetic and the tokens that it is asked about.
    *

@@ -19,7 +19,7 @@ function step(...after: Phase[]): Transform {
 test("the time left of a long optimisation falls, although nothing told how long it takes", () => {
   let now = 0;
   const layers = 4;
-  const course = new Course([step(["prune", 60, true])], layers, false, () => now);
+  const course = new Course([step(["prune", 60, true])], layers, {}, () => now);
   const seconds = { calibrate: 1, prune: 500, advance: 1 };
   const all = layers * 502;
   const lefts: number[] = [];
@@ -44,7 +44,7 @@ test("the time left of a long optimisation falls, although nothing told how long
 });
 
 test("a phase that comes again does not take the share back", () => {
-  const course = new Course([step(["rotate", 7, true]), step(["prune", 6])], 2, false, () => 0);
+  const course = new Course([step(["rotate", 7, true]), step(["prune", 6])], 2, {}, () => 0);
   const shares = ["calibrate", "rotate", "calibrate", "prune"].map(
     (phase) => course.at(0, { phase, fraction: 0.5 }).fraction,
   );

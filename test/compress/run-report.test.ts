@@ -174,7 +174,7 @@ test("a run that goes on keeps the times of blocks that an earlier one finished"
 test("phases that come again add up, and one that runs on ends with its block", () => {
   let now = 0;
   const step = { phases: () => ({ before: [], after: [["prune", 6]] }) } as unknown as Transform;
-  const course = new Course([step], 1, false, () => now);
+  const course = new Course([step], 1, {}, () => now);
   for (const [phase, seconds] of [
     ["calibrate", 2],
     ["prune", 3],

@@ -168,7 +168,8 @@ test("a stream that no memory holds is refused with a cure", () => {
   assert.throws(
     make,
     (error: unknown) =>
-      error instanceof PenjingError && /stream: bf16, which halves/.test(error.message),
+      error instanceof PenjingError &&
+      /`stream: bf16`, which halves them, or `spill`/.test(error.message),
   );
 });
 

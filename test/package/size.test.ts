@@ -100,6 +100,9 @@ test("the portable core with its WASM is small", () => {
   told.set("what only quantized", quantized);
   told.set("what only models on a hub", hub).set("what only Parquet", parquet);
   const plan = zipped(readFileSync(build("portable/planner.js")));
+  const limited = ["fits", "foresee", "holding"].map((name) => build(`portable/${name}.js`));
+  const limits = zipped(textOf(limited));
+  told.set("what only limits of memory", limits);
   told.set("what only reports", reports);
   told.set("what only `doctor`", doctor).set("what only `plan`", plan);
   told.set("workerd.js", module).set("kernels.wasm", wasm);
@@ -150,7 +153,7 @@ test("the portable bundle imports nothing but its own files, and names no module
   ];
   const texts = ["./jinja.js", "./tokenizer.js"];
   const datasets = ["./lines.js", "./parquet.js"];
-  const models = ["./block-by-block.js"];
+  const models = ["./block-by-block.js", "./fits.js", "./foresee.js", "./holding.js"];
   const all = [...work, ...folders, ...texts, ...datasets, ...models, ...backends];
   assert.equal(dynamic, all.sort());
   for (const name of dynamic) {

@@ -4,7 +4,7 @@
  * folder.
  */
 export const PLACES: readonly (readonly string[])[] = [
-  ["quote", "digest"],
+  ["quote", "digest", "bytes-text"],
   ["errors", "tensor", "random", "version", "plugin-id"],
   ["arguments", "form"],
   ["forms"],
@@ -27,7 +27,8 @@ export const PLACES: readonly (readonly string[])[] = [
   ["pack-matrix", "text"],
   ["models", "open-backend"],
   ["export", "tasks"],
-  ["compress", "evaluate", "evaluate-tasks", "generate", "inspect"],
+  ["evaluate"],
+  ["compress", "evaluate-tasks", "generate", "inspect"],
   ["prune", "importance-matrix", "report", "doctor", "plan"],
   ["index", "kit"],
   ["cli"],

@@ -1,10 +1,14 @@
 import type { Operations } from "../../backend.js";
-import { colsOf, f32, i32, rowsOf } from "../../tensor.js";
+import { colsOf, f32, i32, rowsOf, type Tensor } from "../../tensor.js";
 import { checkIds } from "../ids.js";
 import { address, doublesAt, type Kernels, withScratch } from "./kernels.js";
 
 /** Multiply-adds that take as long as one exponential of a sum, about. */
 const EXP_WORK = 8;
+
+/** Of a divergence, f64. */
+const SUMS = 3;
+const SUMS_BYTES = SUMS * Float64Array.BYTES_PER_ELEMENT;
 
 export function bind(kernels: Kernels): Partial<Operations> {
   const { exports } = kernels;
@@ -26,20 +30,37 @@ export function bind(kernels: Kernels): Partial<Operations> {
       }
     },
     klDivergence(reference, logits, out) {
-      const width = colsOf(logits);
-      // The sum first, as f64 must be aligned.
-      withScratch(kernels, 8 + 4 * width, (scratch) => {
-        const divergences = f32(out);
-        for (let t = 0; t < divergences.length; t++) {
-          const [r, x] = [reference, logits].map((tensor) => address(tensor) + 4 * t * width);
-          const [mostR, mostX] = [r, x].map((row) => exports.softmaxLargest(row, width));
-          const rows = [r, x, width, mostR, mostX] as const;
-          const sum = exports.softmaxDivergence(...rows, scratch + 8, scratch);
-          const total = doublesAt(kernels, scratch, 1)[0];
-          const other = exports.softmaxTotal(x, width, mostX);
+      const [width, rows] = [colsOf(logits), out.size];
+      const of = (tensor: Tensor, t: number) => address(tensor) + 4 * t * width;
+      const work = rows * width;
+      withScratch(kernels, rows * SUMS_BYTES, (scratch) => {
+        const each = Array.from({ length: rows }, (_, t) => t);
+        const [mostR, mostX] = [reference, logits].map((tensor) =>
+          kernels.run(
+            "softmaxLargest",
+            each.map((t) => [of(tensor, t), width]),
+            work,
+          ),
+        );
+        const calls = each.map((t) => [
+          ...[of(reference, t), of(logits, t), width, mostR[t], mostX[t]],
+          scratch + t * SUMS_BYTES,
+        ]);
+        kernels.run("softmaxDivergence", calls, 2 * EXP_WORK * work);
+        const sums = doublesAt(kernels, scratch, rows * SUMS);
+        f32(out).forEach((_, t, divergences) => {
+          const [total, sum, other] = sums.subarray(t * SUMS);
           divergences[t] = sum / total - Math.log(total) + Math.log(other);
-        }
+        });
       });
+    },
+    argmax(x, out) {
+      const [width, rows] = [colsOf(x), rowsOf(x)];
+      const calls = Array.from({ length: rows }, (_, t) => [address(x) + 4 * t * width, width]);
+      const [values, places] = [f32(x), f32(out)];
+      for (const [t, at] of kernels.run("softmaxArgmax", calls, 2 * rows * width).entries()) {
+        places.set([at, values[t * width + at]], 2 * t);
+      }
     },
   };
 }

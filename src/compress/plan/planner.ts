@@ -4,44 +4,44 @@ import {
   type Arguments,
   CHECKPOINT,
   checkArguments,
+  FLAG,
   MAPPING,
   NUMBER,
   required,
   SIGNAL,
   TEXT,
-} from "../arguments.js";
-import { type CountingBackend, openCounting } from "../backends/counting.js";
-import { productRate } from "../backends/product-rate.js";
-import { checkWasmOptions, WASM_ARGUMENTS, type WasmOptions } from "../backends/wasm/options.js";
-import { openWasm } from "../backends/wasm.js";
-import { type CheckpointTensor, openCheckpoint, storedBytes } from "../checkpoint/checkpoint.js";
-import { DTYPE_BYTES } from "../checkpoint/dtype.js";
-import { byteLengthOf } from "../checkpoint/safetensors-writer.js";
-import { type BlockOutcome, compressBlock, type StartedStep } from "../compress/block.js";
-import { runTools } from "../compress/blocks.js";
-import { Budget } from "../compress/budget.js";
-import { batchSequences, type Calibration, closeCalibration } from "../compress/calibration.js";
-import { DTYPE } from "../compress/input.js";
-import { Journal } from "../compress/journal.js";
-import { Passes } from "../compress/pass.js";
-import { type PreparedRun, prepareRun } from "../compress/prepare.js";
-import { type Recipe, readRecipe } from "../compress/recipe.js";
-import { openCompressRegistry } from "../compress/registry.js";
-import { ResidualStream } from "../compress/stream.js";
-import type { RunTools } from "../compress/transform.js";
-import { UnitWriter } from "../compress/unit.js";
-import { PenjingError } from "../errors.js";
-import type { TensorEntry } from "../layout.js";
-import { blockTensor, sitesOf } from "../model.js";
-import { BlockRunner } from "../models/decoder.js";
-import { modelTypeOf } from "../models/families/index.js";
-import type { StoredModel } from "../models/stored.js";
-import { freeDisk } from "../platform/free-disk.js";
-import { machineMemory } from "../platform/memory.js";
-import { memoryWorkFolder, type WorkFolder } from "../platform/work-folder.js";
-import type { Registry } from "../registry.js";
-import { pause } from "../run.js";
-import { sizeOf } from "../tensor.js";
+} from "../../arguments.js";
+import { type CountingBackend, openCounting } from "../../backends/counting.js";
+import { productRate } from "../../backends/product-rate.js";
+import { checkWasmOptions, WASM_ARGUMENTS, type WasmOptions } from "../../backends/wasm/options.js";
+import { openWasm } from "../../backends/wasm.js";
+import { openCheckpoint, storedBytes } from "../../checkpoint/checkpoint.js";
+import { byteLengthOf } from "../../checkpoint/safetensors-writer.js";
+import { PenjingError } from "../../errors.js";
+import type { TensorEntry } from "../../layout.js";
+import { blockTensor, sitesOf } from "../../model.js";
+import { BlockRunner } from "../../models/decoder.js";
+import { modelTypeOf } from "../../models/families/index.js";
+import { withoutNumbers } from "../../models/without-numbers.js";
+import { freeDisk } from "../../platform/free-disk.js";
+import { machineMemory } from "../../platform/memory.js";
+import { memoryWorkFolder, type WorkFolder } from "../../platform/work-folder.js";
+import type { Registry } from "../../registry.js";
+import { pause } from "../../run.js";
+import { sizeOf } from "../../tensor.js";
+import { type BlockOutcome, compressBlock, type StartedStep } from "../block.js";
+import { runTools } from "../blocks.js";
+import { Budget } from "../budget.js";
+import { batchSequences, type Calibration, closeCalibration } from "../calibration.js";
+import { DTYPE } from "../input.js";
+import { Journal } from "../journal.js";
+import { Passes } from "../pass.js";
+import { type PreparedRun, prepareRun } from "../prepare.js";
+import { type Recipe, readRecipe } from "../recipe.js";
+import { openCompressRegistry } from "../registry.js";
+import { ResidualStream, streamBytes } from "../stream.js";
+import type { RunTools } from "../transform.js";
+import { UnitWriter } from "../unit.js";
 import type { Plan, PlannedPhase, PlanOptions } from "./options.js";
 
 const { simd: _, ...THREADS } = WASM_ARGUMENTS;
@@ -49,7 +49,9 @@ const ARGUMENTS: Arguments<PlanOptions> = {
   model: required(CHECKPOINT),
   recipe: ANY,
   dtype: DTYPE,
+  hasText: FLAG,
   out: TEXT,
+  spill: FLAG,
   hub: MAPPING,
   plugins: ANY,
   ...THREADS,
@@ -95,7 +97,10 @@ export async function planRun(options: PlanOptions): Promise<Plan> {
     );
   }
   const registry = openCompressRegistry(options.plugins);
-  const recipe = readRecipe(options.recipe ?? {}, "recipe", registry);
+  const read = readRecipe(options.recipe ?? {}, "recipe", registry);
+  // Without a text no window runs through the blocks; one of one token takes as good as nothing.
+  const { hasText = true } = options;
+  const recipe = hasText ? read : { ...read, samples: 1, length: 1, layerError: false };
   const hub = { stream: true, ...options.hub };
   const opened =
     typeof source === "string" ? await openCheckpoint(source, { signal, hub }) : source;
@@ -112,9 +117,8 @@ export async function planRun(options: PlanOptions): Promise<Plan> {
     } finally {
       await planner.close();
     }
-    const tokens = recipe.samples * recipe.length;
-    const streamBytes = tokens * spec.hiddenSize * (recipe.stream === "f32" ? 4 : 2);
-    const streams = (run.twice ? 2 : 1) * streamBytes;
+    const tokens = hasText ? recipe.samples * recipe.length : 0;
+    const streams = streamsOf(run, recipe);
     const stored = [...weights.values()].reduce((all, one) => all + byteLengthOf(one), 0);
     const wasm = Math.max(...blocks.map(({ memory }) => memory));
     const block = Math.max(...blocks.map(({ made }) => made));
@@ -139,11 +143,11 @@ export async function planRun(options: PlanOptions): Promise<Plan> {
         count: tokens,
         widest,
       },
-      memory: { wasm, streams, block, whole: wasm + streams + block },
+      memory: memoryOf(wasm, options.spill ? streams.spilled : streams.whole, block),
       disk: {
         out: stored - changed.replaced + changed.made,
-        // A block's streams stay until the next block's are written.
-        work: changed.made + 2 * streams,
+        // A block's streams stay until the next block's are written, and layers until their block is.
+        work: changed.made + block + (options.spill ? 3 : 2) * streams.whole,
       },
       phases: phases.map(({ phase, work, memory }) => ({ phase, work, memory })),
       rate,
@@ -157,6 +161,23 @@ export async function planRun(options: PlanOptions): Promise<Plan> {
   } finally {
     if (typeof source === "string") await opened.close();
   }
+}
+
+function memoryOf(wasm: number, streams: number, block: number): Plan["memory"] {
+  return { wasm, streams, block, whole: wasm + streams + block };
+}
+
+/** Bytes of the residual streams, and what memory holds of them where they lie in the work folder. */
+function streamsOf(
+  { sources: { model }, twice }: PreparedRun,
+  { samples, length, stream: dtype }: Recipe,
+): { readonly whole: number; readonly spilled: number } {
+  const { hiddenSize } = model.spec;
+  const together = batchSequences(samples, length) * length;
+  const { whole, chunk } = streamBytes(samples * length, hiddenSize, { dtype, together });
+  const count = twice ? 2 : 1;
+  // A chunk of each, and copies of two on their way to the disk.
+  return { whole: count * whole, spilled: count * chunk + Math.min(count * whole, 2 * chunk) };
 }
 
 /** Multiply-adds per second of wasm here; undefined where no clock runs meanwhile. */
@@ -333,33 +354,6 @@ const NOTHING: Bytes = { made: 0, replaced: 0 };
 
 function added(a: Bytes, b: Bytes): Bytes {
   return { made: a.made + b.made, replaced: a.replaced + b.replaced };
-}
-
-/** The same model, whose weights hold zeros and lie as they are, not packed. */
-function withoutNumbers(model: StoredModel): StoredModel {
-  const { checkpoint, weights, packed } = model;
-  const laid = [...packed].map((name): [string, CheckpointTensor] => {
-    const entry = weights.get(name)!;
-    return [name, { ...entry, byteLength: byteLengthOf(entry), byteOffset: 0, file: "" }];
-  });
-  const tensors = new Map([...checkpoint.tensors, ...laid]);
-  const zeros = async (bytes: number) => new Uint8Array(bytes);
-  const sizeOfTensor = (name: string) => tensors.get(name)!.byteLength;
-  return {
-    ...model,
-    packed: new Set(),
-    checkpoint: {
-      ...checkpoint,
-      tensors,
-      read: (name) => zeros(sizeOfTensor(name)),
-      readRange: (_name, _start, length) => zeros(length),
-      readRun: (names) => zeros(names.reduce((sum, name) => sum + sizeOfTensor(name), 0)),
-      readFloat32: async (name) => {
-        const { dtype, byteLength } = tensors.get(name)!;
-        return new Float32Array(byteLength / DTYPE_BYTES[dtype]);
-      },
-    },
-  };
 }
 
 /** The phases of all blocks, in the order in which they come first. */

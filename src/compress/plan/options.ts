@@ -1,10 +1,10 @@
-import type { WasmOptions } from "../backends/wasm/options.js";
-import type { CastDType } from "../checkpoint/cast.js";
-import type { Checkpoint } from "../checkpoint/checkpoint.js";
-import type { GivenRecipe } from "../compress/recipe.js";
-import type { HubAccess } from "../hub/hub.js";
-import type { MachineMemory } from "../platform/memory.js";
-import type { PluginOptions } from "../plugin.js";
+import type { WasmOptions } from "../../backends/wasm/options.js";
+import type { CastDType } from "../../checkpoint/cast.js";
+import type { Checkpoint } from "../../checkpoint/checkpoint.js";
+import type { HubAccess } from "../../hub/hub.js";
+import type { MachineMemory } from "../../platform/memory.js";
+import type { PluginOptions } from "../../plugin.js";
+import type { GivenRecipe } from "../recipe.js";
 
 export interface PlanOptions extends PluginOptions, Pick<WasmOptions, "threads"> {
   /** As of `compress`. Of a model on the hub only config and headers are read. */
@@ -13,8 +13,12 @@ export interface PlanOptions extends PluginOptions, Pick<WasmOptions, "threads">
   readonly recipe?: GivenRecipe | undefined;
   /** As of `compress`. @default as the model stores them */
   readonly dtype?: CastDType | undefined;
+  /** Whether there is a calibration text: methods that read no inputs do without. @default true */
+  readonly hasText?: boolean | undefined;
   /** Where the output would be, or what is near it: its disk is asked what is free. @default "." */
   readonly out?: string | undefined;
+  /** As of `compress`. @default false */
+  readonly spill?: boolean | undefined;
   /** How a model on the Hugging Face hub is reached, for a name in the place of a path. */
   readonly hub?: HubAccess | undefined;
   /**
@@ -54,7 +58,7 @@ export interface Plan {
   readonly memory: {
     /** Most that tensors and kernels take in the WebAssembly memory at a time. */
     readonly wasm: number;
-    /** The residual streams of the calibration windows, in the host's memory. */
+    /** The residual streams of the calibration windows, in the host's memory; with `spill` what it has of them. */
     readonly streams: number;
     /** What a block's finished tensors take in the host's memory until they are written. */
     readonly block: number;
