@@ -1,7 +1,7 @@
 // Models of which one block's weights are in memory at a time: what they score, and what is held.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type BackendName, backends, openBackend } from "../src/backends/index.js";
+import { openBackend } from "../src/backends/index.js";
 import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
 import { scoreWindows } from "../src/evaluate/score.js";
 import { type EvaluateEvent, evaluatePerplexity } from "../src/evaluate.js";
@@ -18,7 +18,7 @@ import {
   storyFiles,
 } from "./compress/stories.js";
 import { openFiles, TINY_FAMILIES, tinyFiles } from "./models/tiny-model.js";
-import { canTest } from "./webgpu/adapter.js";
+import { testBackends } from "./webgpu/adapter.js";
 
 const test = suite("evaluate with low memory");
 
@@ -35,13 +35,13 @@ const pruned = async (files: Files) => {
 const dense = storyFiles();
 const made = await pruned(dense);
 
-for (const name of Object.keys(backends).filter(canTest)) {
+for (const [name, openThis] of testBackends) {
   test(`${name}: two models score the same, bit for bit`, async () => {
     const text = name === "wasm" ? TEXT : TEXT.slice(0, 400);
+    const backend = await openThis();
     const score = async (lowMemory: boolean) => {
       const [model, against] = [await open(made), await open(dense)];
       const given = { model, against, text, window: WINDOW, lowMemory };
-      const backend = name as BackendName;
       const run = evaluatePerplexity({ ...given, backend });
       const { seconds: _, served: __, ...scored } = await run.result();
       return scored;
@@ -49,6 +49,7 @@ for (const name of Object.keys(backends).filter(canTest)) {
     const inMemory = await score(false);
     assert.ok(inMemory.windows >= 2 && inMemory.against!.kl > 1e-3);
     assert.equal(await score(true), inMemory);
+    backend.dispose();
   });
 }
 

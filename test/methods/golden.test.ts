@@ -1,10 +1,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { backends } from "../../src/backends/index.js";
 import { type PrunedLinear, pruneLinear } from "../../src/prune.js";
 import { type GoldenLayer, goldenHessian, goldenLayer, SELECTION_METHODS } from "../golden.js";
 import { note, sharedTest } from "../shared.js";
-import { canTest } from "../webgpu/adapter.js";
+import { testBackends } from "../webgpu/adapter.js";
 
 const test = suite("golden");
 
@@ -115,8 +114,7 @@ let bits = 0;
 let compared = 0;
 let worstError = 0;
 
-for (const [backendName, open] of Object.entries(backends)) {
-  if (!canTest(backendName)) continue;
+for (const [backendName, open] of testBackends) {
   const names = layersOn(backendName);
   for (const name of names) {
     sharedTest(test, `${name} on ${backendName}: what the original programs gave`, async () => {
@@ -187,8 +185,7 @@ sharedTest(test, "the figures", async () => {
   );
 });
 
-for (const [backendName, open] of Object.entries(backends)) {
-  if (!canTest(backendName)) continue;
+for (const [backendName, open] of testBackends) {
   sharedTest(test, `a Hessian in place of the activations, on ${backendName}`, async () => {
     const layer = await layerOf("128x128dead");
     const { rows, cols, weight, activations, sequences } = layer;

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
-import { backends } from "../../src/backends/index.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { BlockRunner, type Decoder, disposeBlock } from "../../src/models/decoder.js";
@@ -16,14 +15,12 @@ import { loadTensor } from "../../src/models/weights.js";
 import { Random } from "../../src/random.js";
 import { floatsOf, intsOf, readShared } from "../golden.js";
 import { note, repositoryRoot, sharedPath, sharedTest } from "../shared.js";
-import { canTest } from "../webgpu/adapter.js";
+import { testBackends } from "../webgpu/adapter.js";
 
 const test = suite("families");
 
 /** Tiny models of which one has learned positions, and another sliding windows. */
 const TINY = join(repositoryRoot, "test", "models", "tiny");
-
-const BACKENDS = Object.entries(backends).filter(([name]) => canTest(name));
 
 /** Largest accepted |difference| as a share of the largest golden logit. */
 const TOLERANCE: Readonly<Record<string, number>> = {
@@ -119,7 +116,7 @@ function assertGap(actual: Float32Array, expected: Float32Array, bound: number, 
 /** Figures by model and backend, for one line at the end. */
 const gaps: string[] = [];
 
-for (const [backendName, open] of BACKENDS) {
+for (const [backendName, open] of testBackends) {
   const tolerance = TOLERANCE[backendName];
 
   for (const name of Object.keys(MODELS)) {
@@ -269,7 +266,7 @@ test("the embedded model predicts its own evaluation text", async () => {
 });
 
 sharedTest(test, "the figures", async () => {
-  assert.is(gaps.length, Object.keys(MODELS).length * BACKENDS.length);
+  assert.is(gaps.length, Object.keys(MODELS).length * testBackends.length);
   note(`largest |logit difference| / largest |logit|: ${gaps.join(", ")}`);
 });
 

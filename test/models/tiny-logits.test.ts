@@ -1,8 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { backends } from "../../src/backends/index.js";
 import { note } from "../shared.js";
-import { canTest } from "../webgpu/adapter.js";
+import { testBackends } from "../webgpu/adapter.js";
 import { gapOf, logitsOf, openFiles, TINY_FAMILIES, tinyFiles, tinyGolden } from "./tiny-model.js";
 
 const test = suite("tiny-logits");
@@ -12,7 +11,7 @@ const TOLERANCE: Readonly<Record<string, number>> = { reference: 1e-5, wasm: 2e-
 
 const gaps: string[] = [];
 
-for (const [name, open] of Object.entries(backends).filter(([one]) => canTest(one))) {
+for (const [name, open] of testBackends) {
   for (const family of TINY_FAMILIES) {
     test(`${family} on ${name}: the logits of transformers, also over a cache`, async () => {
       const backend = await open();

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import type { Backend } from "../../src/backend.js";
+import { backends } from "../../src/backends/index.js";
 import { findGpu } from "../../src/backends/webgpu/device.js";
 import { openWebGpu } from "../../src/backends/webgpu.js";
 import type { Tensor } from "../../src/tensor.js";
@@ -76,6 +77,10 @@ export async function openSharedGpu(): Promise<Backend> {
     },
   });
 }
+
+/** How to open each backend that can be tested here, by name; the GPU's is the shared one. */
+export const testBackends: readonly (readonly [name: string, open: () => Promise<Backend>])[] =
+  Object.entries({ ...backends, webgpu: openSharedGpu }).filter(([name]) => canTest(name));
 
 /** The same on the path of adapters without subgroups. */
 export async function openWithoutSubgroups(): Promise<Backend> {

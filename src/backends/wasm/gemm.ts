@@ -7,13 +7,18 @@ export function bind(kernels: Kernels): Partial<Operations> {
   return {
     gemm(a, b, out, options = {}) {
       const { transposeA = false, transposeB = false, accumulate = false, alpha } = options;
-      const [m, n] = [rowsOf(out), colsOf(out)];
-      const layouts = [transposeA ? IN_COLUMNS : IN_ROWS, transposeB ? IN_ROWS : IN_COLUMNS];
+      const n = colsOf(out);
+      // Spread into one another, objects take longer than a product of small blocks.
       multiply(kernels, {
-        ...{ m, n, k: transposeA ? rowsOf(a) : colsOf(a) },
-        a: { at: address(a), ld: colsOf(a), layout: layouts[0] },
-        b: { at: address(b), ld: colsOf(b), layout: layouts[1] },
-        ...{ out: address(out), ldo: n, alpha, overwrite: !accumulate },
+        m: rowsOf(out),
+        n,
+        k: transposeA ? rowsOf(a) : colsOf(a),
+        a: { at: address(a), ld: colsOf(a), layout: transposeA ? IN_COLUMNS : IN_ROWS },
+        b: { at: address(b), ld: colsOf(b), layout: transposeB ? IN_ROWS : IN_COLUMNS },
+        out: address(out),
+        ldo: n,
+        alpha,
+        overwrite: !accumulate,
       });
     },
   };

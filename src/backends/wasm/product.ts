@@ -134,11 +134,13 @@ function multiplyParts(
     },
     ({ start, count }) => {
       const [row, col] = byRows ? [start, 0] : [0, start];
-      const operands = [from(a, row), from(b, col)].flatMap(({ at, ld, layout }) => [
-        ...[at, ld, layout],
-      ]);
+      const [rows, cols] = size(count);
+      const [left, right] = [from(a, row), from(b, col)];
       const to = out + 4 * (row * ldo + col);
-      return [...size(count), k, ...operands, to, ldo, alpha, Number(overwrite)];
+      return [
+        ...[rows, cols, k, left.at, left.ld, left.layout, right.at, right.ld, right.layout],
+        ...[to, ldo, alpha, Number(overwrite)],
+      ];
     },
   );
 }
