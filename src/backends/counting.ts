@@ -5,7 +5,7 @@ import { ARRAYS, dtypeOf, HostBackend, requireFill } from "./host.js";
 import { HeapStorage } from "./memory.js";
 import { joinOperations, type OperationTable } from "./table.js";
 import type { Kernels } from "./wasm/kernels.js";
-import { kernelModule } from "./wasm/module.js";
+import { awake, kernelModule } from "./wasm/module.js";
 import * as withoutKernel from "./wasm/without-kernel.js";
 import { HALF_FORMATS, kernelOperations, MOST_AUTO_THREADS } from "./wasm.js";
 
@@ -39,7 +39,7 @@ export async function openCounting(threads?: number): Promise<CountingBackend> {
   const count = threads ?? Math.min(await cores(), MOST_AUTO_THREADS);
   const module = await kernelModule("baseline", false);
   const memory = new WebAssembly.Memory({ initial: 64, maximum: 65536 });
-  const { exports } = await WebAssembly.instantiate(module, { env: { memory, abort() {} } });
+  const { exports } = await awake(WebAssembly.instantiate(module, { env: { memory, abort() {} } }));
   const silent = Object.entries(exports as Kernels["exports"]).map(([name, given]) => {
     if (typeof given !== "function" || TELLS.test(name)) return [name, given];
     return [name, () => SUCCESS[name] ?? 0];

@@ -9,7 +9,7 @@ import { blocksClaim } from "./wasm/block-diagonal.js";
 import { denseClaim, plain } from "./wasm/dense.js";
 import * as parts from "./wasm/index.js";
 import { isSpread, type Kernels } from "./wasm/kernels.js";
-import { ARITHMETICS, hasRelaxedSimd, kernelModule, type Simd } from "./wasm/module.js";
+import { ARITHMETICS, awake, hasRelaxedSimd, kernelModule, type Simd } from "./wasm/module.js";
 import { checkWasmOptions, type TunedWasmOptions } from "./wasm/options.js";
 import { ThreadPool } from "./wasm/pool.js";
 import { sandwichClaim } from "./wasm/sandwich.js";
@@ -131,7 +131,7 @@ async function load(simd: Simd | "auto", isShared: boolean): Promise<Loaded> {
     shared: isShared,
   });
   const env = { memory, abort: abortFromKernel };
-  const instance = await WebAssembly.instantiate(module, { env });
+  const instance = await awake(WebAssembly.instantiate(module, { env }));
   return { module, memory, instance, isShared, simd: used };
 }
 

@@ -49,13 +49,35 @@ function withSharedMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffe
   throw new PenjingError("wasm", "the kernels import no memory with a maximum; build them anew.");
 }
 
+/** How often a timer runs that is only to be there, in milliseconds. */
+const AWAKE_MS = 1000;
+
+/**
+ * Waits for what V8's own threads work at, with a timer beside it. Where nothing else keeps its event loop
+ * alive, Node 20 waits for those threads without doing what they ask for, and one that asks for a garbage
+ * collection waits for Node.
+ */
+export async function awake<Result>(work: Promise<Result>): Promise<Result> {
+  let timer: ReturnType<typeof setInterval> | undefined;
+  try {
+    timer = setInterval(() => {}, AWAKE_MS);
+  } catch {
+    // workerd has no timers outside of requests.
+  }
+  try {
+    return await work;
+  } finally {
+    clearInterval(timer);
+  }
+}
+
 async function compileModule(simd: Simd, isShared: boolean): Promise<WebAssembly.Module> {
   const { readKernels } = await (simd === "relaxed"
     ? import("#kernels-relaxed")
     : import("#kernels"));
   const kernels = await readKernels();
   if (kernels instanceof WebAssembly.Module) return kernels;
-  return WebAssembly.compile(isShared ? withSharedMemory(kernels) : kernels);
+  return awake(WebAssembly.compile(isShared ? withSharedMemory(kernels) : kernels));
 }
 
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
