@@ -45,19 +45,22 @@ export function softmaxArgmax(x: usize, width: i32): i32 {
   return i;
 }
 
-/** The sum of both f64 lanes of the low and of the high half of f32 lanes' products. */
+/** The sum of all f64 lanes of two halves. */
+// @ts-ignore: decorator
 @inline
 function sumOf(low: v128, high: v128): f64 {
   const both = f64x2.add(low, high);
   return f64x2.extract_lane(both, 0) + f64x2.extract_lane(both, 1);
 }
 
+// @ts-ignore: decorator
 @inline
 function highHalf(lanes: v128): v128 {
   return f64x2.promote_low_f32x4(v128.shuffle<f32>(lanes, lanes, 2, 3, 0, 1));
 }
 
 /** w * ((r - shiftR) - (x - shiftX)), where w is not 0: what has no weight counts for nothing. */
+// @ts-ignore: decorator
 @inline
 function weighted(w: v128, r: v128, x: v128, shiftR: v128, shiftX: v128): v128 {
   const distance = f64x2.sub(f64x2.sub(r, shiftR), f64x2.sub(x, shiftX));

@@ -27,7 +27,7 @@ Examples:
   $ penjing plan meta-llama/Llama-3.1-8B --rotate denoise --refit 10
   $ penjing plan llama/ --recipe recipe.yaml --out /mnt/large/out --json
 
-It reads config.json and the headers of the weights, and takes the options of penjing compress.
+It reads config.json and the headers of the weights, and takes what penjing compress takes of a recipe, and its --spill.
 `;
 
 export function addPlan(program: Command, signal: AbortSignal): void {
