@@ -102,6 +102,7 @@ async function* steps(
     ...{ signal: SIGNAL, plugins: ANY, zeros: FLAG, hub: MAPPING },
   });
   const { signal, plugins } = options;
+  signal?.throwIfAborted();
   const { layouts } = openRegistry(plugins);
   const hub = { stream: true, ...options.hub };
   const checkpoint =
