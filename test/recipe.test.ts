@@ -41,6 +41,7 @@ const DEFAULT: Recipe = {
         blockSize: 128,
         anchor: 0,
         anchorResidual: 0,
+        anchorDamping: 0.01,
         refit: 0,
       },
       ignore: ["lm_head", "model.embed_tokens"],
@@ -163,7 +164,14 @@ test("a flat recipe and its steps are one recipe", () => {
   assert.equal(flat.steps, [
     { rotate: { scope: "block", steps: 5, loss: "removed", scoreDamping: 0.01 } },
     {
-      prune: { method: "wanda", sparsity: "50%", anchor: 0, anchorResidual: 0, refit: 0 },
+      prune: {
+        method: "wanda",
+        sparsity: "50%",
+        anchor: 0,
+        anchorResidual: 0,
+        anchorDamping: 0.01,
+        refit: 0,
+      },
       ignore: ["*.o_proj"],
     },
   ]);

@@ -27,6 +27,7 @@ export interface FlatOverride {
   readonly sparsity?: SparsityText | number | undefined;
   readonly anchor?: number | undefined;
   readonly anchorResidual?: number | undefined;
+  readonly anchorDamping?: number | undefined;
   readonly refit?: number | undefined;
   /** They take the place of an earlier override's. */
   readonly options?: Readonly<Record<string, OptionValue | undefined>> | undefined;
@@ -42,6 +43,8 @@ export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   readonly anchor?: number | undefined;
   /** As in `ANCHOR`. @default 0 */
   readonly anchorResidual?: number | undefined;
+  /** As in `ANCHOR`. @default 0.01 */
+  readonly anchorDamping?: number | undefined;
   /** As in `REFIT`. @default 0 */
   readonly refit?: number | undefined;
   /** Of quantizing, as in `TABLE_OPTIONS`. @default the embedding stays as it is */

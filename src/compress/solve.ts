@@ -24,6 +24,8 @@ export interface LayerPlan {
   readonly anchor: number;
   /** As `ANCHOR` says, for a linear that adds to the residual stream; over the factor that it adds with. */
   readonly anchorResidual: number;
+  /** As `ANCHOR` says; read where one of those two is above 0. */
+  readonly anchorDamping: number;
   /** As `REFIT` says. */
   readonly refit: number;
 }
@@ -163,12 +165,12 @@ async function targetOf(
   backend: Backend,
   { name, original, plan, statistics, signal }: SolveOptions,
 ): Promise<Tensor> {
-  const { anchor, anchorResidual } = plan;
+  const { anchor, anchorResidual, anchorDamping } = plan;
   if (!anchorOf(plan)) return original;
   const { hessian, crossMoment, residualMoment } = statistics.tensors;
   return anchoredTarget(backend, {
     ...{ name, weight: original, hessian, signal },
-    ...{ crossMoment, anchor, residualMoment, anchorResidual },
+    ...{ crossMoment, anchor, residualMoment, anchorResidual, anchorDamping },
   });
 }
 

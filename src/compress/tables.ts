@@ -1,5 +1,6 @@
 /** Embedding and head as a step quantizes them: what is asked for, and what it comes to. */
 import { PenjingError } from "../errors.js";
+import { ANCHOR } from "../least-squares/anchor.js";
 import { type DecoderSpec, outerTensors } from "../model.js";
 import { embeddingName, headName, type StoredModel } from "../models/stored.js";
 import { definedOnly, type NumberSpec, resolveOptions } from "../options.js";
@@ -85,6 +86,7 @@ export function planTables(
         sparsity: { kind: "unstructured", ratio: 0 },
         anchor: 0,
         anchorResidual: 0,
+        anchorDamping: ANCHOR.anchorDamping.default,
         refit: 0,
         stores: storesIn(layout),
       });

@@ -24,10 +24,15 @@ export const ANCHOR = {
     description:
       "how far the layers that add to the residual stream (o and down) make up for what it lacks there by now: 0 not at all, 1 as far as least squares can; costs what anchor costs",
   },
+  anchorDamping: {
+    kind: "number",
+    default: 0.01,
+    above: 0,
+    max: 100,
+    description:
+      "how much the two anchors hold back where the text shows a layer little: share that the Hessian's diagonal is raised by",
+  },
 } as const satisfies OptionSpecs;
-
-/** Share that the Hessian's diagonal is raised by, so that what the text hardly shows is not corrected. */
-const DAMPING = 0.01;
 
 export interface AnchorProblem {
   /** The layer's name, for messages. */
@@ -47,13 +52,15 @@ export interface AnchorProblem {
   readonly residualMoment?: Tensor | undefined;
   /** b: how far the target makes up for what the residual stream lacks. @default 0 */
   readonly anchorResidual?: number | undefined;
+  /** d, above 0: share that the Hessian's diagonal is raised by. @default 0.01 */
+  readonly anchorDamping?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * What a layer should compute in the place of W, now that its inputs are no longer the dense model's:
- * W* = (W C_a + b M + d W diag(H)) (H + d diag(H))⁻¹ with C_a = (1 - a) H + a C and d = 0.01, which is
- * W + (a W (C - H) + b M) (H + d diag(H))⁻¹. With a = b = 1 and no damping W* minimises
+ * W* = (W C_a + b M + d W diag(H)) (H + d diag(H))⁻¹ with C_a = (1 - a) H + a C, which is
+ * W + (a W (C - H) + b M) (H + d diag(H))⁻¹. Damping by d keeps W in directions that the text hardly shows. With a = b = 1 and no damping W* minimises
  * ||R̂ + X̂ W*ᵀ - R - X Wᵀ||². The part a is QEP's (arXiv 2504.09629, equation 8); the part b is penjing's own.
  *
  * @returns W*, a new tensor
@@ -61,8 +68,9 @@ export interface AnchorProblem {
  */
 export async function anchoredTarget(backend: Backend, problem: AnchorProblem): Promise<Tensor> {
   const { name, weight, hessian, anchor, anchorResidual = 0, signal } = problem;
+  const { anchorDamping = ANCHOR.anchorDamping.default } = problem;
   const { ops } = backend;
-  const equal = await equilibrate(backend, hessian, DAMPING);
+  const equal = await equilibrate(backend, hessian, anchorDamping);
   const scratch: Tensor[] = [];
   const blank = (like: Tensor) => {
     const tensor = backend.zeros(like.shape);
@@ -75,7 +83,7 @@ export async function anchoredTarget(backend: Backend, problem: AnchorProblem): 
     if (!(await takeInverseRoot(backend, root, signal))) {
       throw new PenjingError(
         name,
-        "the Hessian of its inputs does not factorise, so there is no anchor; give more or other calibration text, or `anchor: 0`.",
+        "the Hessian of its inputs does not factorise, so there is no anchor; give more or other calibration text, a larger `anchorDamping`, or `anchor: 0`.",
       );
     }
     const [moved, half] = [blank(weight), blank(weight)];

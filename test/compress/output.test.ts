@@ -184,6 +184,7 @@ test("the side file says what was done, and nothing of when or where", async () 
         blockSize: 128,
         anchor: 0,
         anchorResidual: 0,
+        anchorDamping: 0.01,
         refit: 0,
       },
       ignore: ["lm_head", "model.embed_tokens"],

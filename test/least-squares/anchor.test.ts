@@ -81,6 +81,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     compressed: Float32Array,
     anchor: number,
     anchorResidual = 0,
+    anchorDamping?: number,
   ) => {
     const tensors = [
       upload(weight, COLS),
@@ -91,7 +92,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     const [w, hessian, crossMoment, residualMoment] = tensors;
     const found = await anchoredTarget(backend, {
       ...{ name, weight: w, hessian, crossMoment, anchor },
-      ...{ residualMoment, anchorResidual },
+      ...{ residualMoment, anchorResidual, anchorDamping },
     });
     const values = (await backend.read(found)) as Float32Array;
     for (const tensor of [...tensors, found]) tensor.dispose();
@@ -102,22 +103,25 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     const hessian = product(transposed(moved, COLS), moved, TOKENS);
     const cross = product(transposed(dense, COLS), moved, TOKENS);
     const missing = product(transposed(lacking, ROWS), moved, TOKENS);
-    for (const [anchor, residual] of [
+    for (const [anchor, residual, given] of [
       [0.25, 0],
       [1, 0],
       [0, 0.5],
       [0.5, 1],
+      [0.5, 1, 0.5],
+      [1, 0, 1e-4],
     ]) {
-      const damped = hessian.map((h, i) => (i % (COLS + 1) === 0 ? 1.01 * h : h));
+      const damping = given ?? 0.01;
+      const damped = hessian.map((h, i) => (i % (COLS + 1) === 0 ? (1 + damping) * h : h));
       const wanted = hessian.map((h, i) => {
-        const raised = i % (COLS + 1) === 0 ? 0.01 * h : 0;
+        const raised = i % (COLS + 1) === 0 ? damping * h : 0;
         return (1 - anchor) * h + anchor * cross[i] + raised;
       });
       // W* = (W C_a + d W diag(H)) (H + d diag(H))⁻¹, so W*ᵀ solves with the symmetric matrix.
       const full = product(weight, wanted, COLS).map((value, i) => value + residual * missing[i]);
       const right = transposed(full, COLS);
       const expected = transposed(solve(damped, right, COLS), ROWS);
-      (await target(dense, moved, anchor, residual)).forEach((value, i) => {
+      (await target(dense, moved, anchor, residual, given)).forEach((value, i) => {
         assert.ok(Math.abs(value - expected[i]) < 2e-5, `${anchor}, ${i}: ${value} ${expected[i]}`);
       });
     }
@@ -163,6 +167,39 @@ test("a linear is pruned towards what it computed in the dense model", async () 
   await refused(
     () => pruneLinear({ ...layer, denseActivations: dense.subarray(COLS) }),
     /^\[pruneLinear\] denseActivations have 1592 elements, must have as many as activations, which are 1600\./,
+  );
+});
+
+test("more damping keeps a linear nearer to its own weight, and without an anchor does nothing", async () => {
+  const layer = { weight, rows: ROWS, cols: COLS, activations: moved, denseActivations: dense };
+  const made = async (options: Record<string, number>) =>
+    (await pruneLinear({ ...layer, method: "magnitude", backend: "wasm", options })).layerError!;
+  const [bare, least, some, most] = [
+    await made({ anchor: 1 }),
+    await made({ anchor: 1, anchorDamping: 0.01 }),
+    await made({ anchor: 1, anchorDamping: 1 }),
+    await made({ anchor: 1, anchorDamping: 100 }),
+  ];
+  assert.is(least, bare);
+  assert.ok(most < some && some < least, `${least} ${some} ${most}`);
+  assert.is(await made({ anchorDamping: 100 }), await made({}));
+});
+
+test("its damping goes through recipes, layer by layer", async () => {
+  const recipe = { method: "magnitude", anchor: 0.5 };
+  const errors = async (more: object) => {
+    const { result } = await compressFiles(storyFiles(), { ...recipe, ...more });
+    return result.layers.map(({ figures }) => figures.anchoredError);
+  };
+  const [bare, last] = [
+    await errors({}),
+    await errors({ overrides: [{ match: "model.layers.3.mlp.down_proj", anchorDamping: 1 }] }),
+  ];
+  assert.equal(last.slice(0, -1), bare.slice(0, -1));
+  assert.is.not(last.at(-1), bare.at(-1));
+  await refused(
+    () => compressFiles(storyFiles(), { ...recipe, anchorDamping: 0 }),
+    /^\[recipe\] anchorDamping is 0, must be a number above 0 and at most 100/,
   );
 });
 

@@ -193,6 +193,10 @@ const REFUSED: readonly (readonly [GivenRecipe, RegExp])[] = [
     { ...QUICK, steps: [{ prune: { anchor: 0.5 } }, { quantize: { anchor: 0.25 } }] },
     /q_proj: it is pruned before, .* chosen there, with 0\.5 and not 0\.25; give `anchor` to the/,
   ],
+  [
+    { ...QUICK, steps: [{ prune: { anchor: 0.5 } }, { quantize: { anchorDamping: 1 } }] },
+    /q_proj: it is pruned before, .* chosen there, with 0\.01 and not 1; give `anchorDamping` to/,
+  ],
   [{ ...QUICK, steps: [{ prune: { method: "armor" } }, quantize] }, /armor makes a product of it/],
   [{ ...QUICK, steps: [prune], layout: "grouped-int" }, /no layer is quantized/],
   [{ ...QUICK, steps: [quantize], layout: "two-four" }, /no layer is pruned to 2:4/],

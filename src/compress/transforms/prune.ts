@@ -89,7 +89,15 @@ export function pruneKind(registry: Registry) {
 
 /** Resolved options of the step as those of its method. */
 export function layerPlan(
-  { method, sparsity, anchor, anchorResidual, refit, ...options }: ReadStep["options"],
+  {
+    method,
+    sparsity,
+    anchor,
+    anchorResidual,
+    anchorDamping,
+    refit,
+    ...options
+  }: ReadStep["options"],
   { methods }: Registry,
 ): LayerPlan {
   return {
@@ -98,6 +106,7 @@ export function layerPlan(
     sparsity: parseSparsity(sparsity as string),
     anchor: anchor as number,
     anchorResidual: anchorResidual as number,
+    anchorDamping: anchorDamping as number,
     refit: refit as number,
   };
 }

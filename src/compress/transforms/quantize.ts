@@ -52,9 +52,9 @@ export function quantizeKind(registry: Registry) {
     layout: CODES,
     cannotFollow: {},
     check(options: ReadStep["options"]) {
-      const { method: name, anchor: _, anchorResidual: __, ...own } = options;
+      const { method: name } = options;
       const method = registry.quantizers[name as string];
-      for (const statistic of method.needs(own)) {
+      for (const statistic of method.needs(ownOptions(options))) {
         lookUp(registry.statistics, statistic, `${methodName(method)}: needs`);
       }
     },
@@ -74,6 +74,12 @@ export function quantizeKind(registry: Registry) {
   return kind;
 }
 
+/** The options of the method, without those that are the step's own. */
+function ownOptions({ method: _, ...options }: ReadStep["options"]): ReadStep["options"] {
+  const shared = Object.keys({ ...ANCHOR, ...TABLE_OPTIONS });
+  return Object.fromEntries(Object.entries(options).filter(([name]) => !shared.includes(name)));
+}
+
 /** What quantizing does with a layer, and how it gets on with steps before it. */
 function workFor({ layout, before, gridOf }: PlanTarget, { quantizers }: Registry): LayerWork {
   return {
@@ -81,15 +87,16 @@ function workFor({ layout, before, gridOf }: PlanTarget, { quantizers }: Registr
     done: "quantized",
     twice: "what is quantized twice is off by both roundings",
     actsElsewhere: asksForTables,
-    planOf({ method: name, anchor, anchorResidual, ...given }, layer, shape): LayerPlan {
-      const { embeddingBits: _, headBits: __, ...own } = given;
+    planOf(given, layer, shape): LayerPlan {
+      const { method: name, anchor, anchorResidual, anchorDamping } = given;
       const method = quantizers[name as string];
       const asked = gridOf?.(layer);
-      const options = onGrid(own, method.options, asked, layer);
+      const options = onGrid(ownOptions(given), method.options, asked, layer);
       if (options.kType) refuseKType(options.kType as KTypeName, layout, layer, shape);
       const earlier = before.get(layer);
       if (earlier) {
-        refuseEarlier(earlier, { ...options, anchor, anchorResidual }, layer, shape, !!asked);
+        const anchors = { anchor, anchorResidual, anchorDamping };
+        refuseEarlier(earlier, { ...options, ...anchors }, layer, shape, !!asked);
       }
       return {
         method,
@@ -98,6 +105,7 @@ function workFor({ layout, before, gridOf }: PlanTarget, { quantizers }: Registr
         // What was pruned before comes near what its own step was after.
         anchor: earlier?.anchor ?? (anchor as number),
         anchorResidual: earlier?.anchorResidual ?? (anchorResidual as number),
+        anchorDamping: earlier?.anchorDamping ?? (anchorDamping as number),
         refit: 0,
         stores: storesIn(layout),
       };
@@ -166,9 +174,9 @@ function refuseEarlier(
       `${layer}: ${method.name} makes a product of it, which is not quantized; let match and ignore keep the two apart.`,
     );
   }
-  for (const anchor of ["anchor", "anchorResidual"] as const) {
+  for (const anchor of ["anchor", "anchorResidual", "anchorDamping"] as const) {
     const given = anchors[anchor] as number;
-    if (given === 0 || given === earlier[anchor]) continue;
+    if (given === ANCHOR[anchor].default || given === earlier[anchor]) continue;
     const there = earlier[anchor] > 0 ? `, with ${earlier[anchor]} and not ${given}` : "";
     throw new PenjingError(
       "quantize",
