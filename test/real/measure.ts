@@ -11,17 +11,10 @@ import {
 import { join } from "node:path";
 import { processorName } from "../bench/guard/builds.js";
 import { askProgram, LLAMA_CPP } from "../oracles/oracles.js";
+import { findNode } from "../runtimes/programs.js";
 import { repositoryRoot, sharedPath } from "../shared.js";
 import { yardstickFigures, yardstickPath } from "../yardstick.js";
-import {
-  ARITHMETIC,
-  CALIBRATION_FLAGS,
-  DENSE,
-  LLAMA_ROWS,
-  type RealResult,
-  type RealRun,
-  WINDOWS,
-} from "./runs.js";
+import { DENSE, LLAMA_ROWS, type RealResult, type RealRun, type Setting, WINDOWS } from "./runs.js";
 
 const PROGRAM = join(repositoryRoot, "build", "cli.js");
 /** Milliseconds between looks at what a process has used. */
@@ -33,10 +26,20 @@ const TICKS_PER_MINUTE = 100 * 60;
 const STORY_CHARACTERS = 50_000;
 /** Of the evaluation's text: 8 windows, on which divergences are taken. */
 const BEGINNING_CHARACTERS = 35_000;
+/** Of each half of the mixed text: 16 windows, of WikiText-2 and of stories that are not scored. */
+const HALF_CHARACTERS = 33_500;
 
 type Usage = Required<Pick<RealResult, "peakBytes" | "coreMinutes">>;
 
-type TextName = "calibration" | keyof typeof WINDOWS;
+type TextName = "calibration" | "mixed" | keyof typeof WINDOWS;
+
+/** Where runs are made, and how. */
+export interface Place {
+  /** For what is unfinished. */
+  readonly folder: string;
+  readonly texts: (name: TextName) => string;
+  readonly setting: Setting;
+}
 
 /** Writes the texts that the originals' figures are of, unless they are there. */
 export function writeTexts(folder: string): (name: TextName) => string {
@@ -50,6 +53,13 @@ export function writeTexts(folder: string): (name: TextName) => string {
     writeFileSync(path("stories"), stories.slice(0, STORY_CHARACTERS));
     const evaluation = readFileSync(path("evaluation"), "utf8");
     writeFileSync(path("beginning"), evaluation.slice(0, BEGINNING_CHARACTERS));
+  }
+  if (!existsSync(path("mixed"))) {
+    const stories = readFileSync(sharedPath("data", "tinystories", "val.txt"), "utf8");
+    const own = readFileSync(path("calibration"), "utf8").slice(0, HALF_CHARACTERS);
+    // More of them than is read.
+    const other = stories.slice(2 * STORY_CHARACTERS, 2 * STORY_CHARACTERS + 2 * HALF_CHARACTERS);
+    writeFileSync(path("mixed"), `${own}\n${other}`);
   }
   return path;
 }
@@ -102,6 +112,12 @@ class RowUsage {
   }
 }
 
+/** The Node that a setting asks for. */
+function nodeOf({ node }: Setting): string {
+  const found = node === undefined ? undefined : findNode(node);
+  return found?.path ?? process.execPath;
+}
+
 /**
  * Runs the program; tells its progress on standard error.
  *
@@ -109,9 +125,10 @@ class RowUsage {
  */
 async function run(
   args: readonly string[],
+  node = process.execPath,
   tell: (usage: Usage) => void = () => {},
 ): Promise<{ stdout: string; usage?: Usage }> {
-  const child = spawn(process.execPath, [PROGRAM, ...args], {
+  const child = spawn(node, [PROGRAM, ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   let usage: Usage | undefined;
@@ -144,47 +161,50 @@ interface Score {
 async function score(
   model: string,
   name: keyof typeof WINDOWS,
-  texts: (name: TextName) => string,
+  { texts, setting }: Place,
   against?: string,
 ): Promise<Score> {
   const args = ["eval", model, "--text", texts(name), "--window", String(WINDOWS[name])];
   const beside = against === undefined ? [] : ["--against", against];
-  const { stdout } = await run([...args, ...beside, ...ARITHMETIC, "--json"]);
+  const { stdout } = await run(
+    [...args, ...beside, ...setting.arithmetic, "--json"],
+    nodeOf(setting),
+  );
   return JSON.parse(stdout);
 }
 
 type Scores = Pick<RealResult, "perplexity" | "stories" | "kl">;
 
 /** The perplexities of a model, and what it is off by where it is held against another. */
-async function scores(
-  model: string,
-  texts: (name: TextName) => string,
-  against?: string,
-): Promise<Scores> {
-  const { perplexity } = await score(model, "evaluation", texts);
-  const { perplexity: stories } = await score(model, "stories", texts);
-  return { perplexity, stories, ...(await divergence(model, texts, against)) };
+async function scores(model: string, place: Place, against?: string): Promise<Scores> {
+  const { evaluation } = place.setting;
+  // Divergences are taken on the beginning, which may be all that is scored.
+  const beside = evaluation === "beginning" ? against : undefined;
+  const { perplexity, ...scored } = await score(model, evaluation, place, beside);
+  const { perplexity: stories } = await score(model, "stories", place);
+  const { kl } = scored.against ?? (await divergence(model, place, against));
+  return { perplexity, stories, ...(kl !== undefined && { kl }) };
 }
 
 async function divergence(
   model: string,
-  texts: (name: TextName) => string,
+  place: Place,
   against?: string,
 ): Promise<Pick<RealResult, "kl">> {
   if (against === undefined) return {};
-  return { kl: (await score(model, "beginning", texts, against)).against!.kl };
+  return { kl: (await score(model, "beginning", place, against)).against!.kl };
 }
 
 /** The perplexity of llama.cpp's own file is known; by which it is off is not. */
 async function llamaScores(
   file: string,
   type: string,
-  texts: (name: TextName) => string,
+  place: Place,
   against: string | undefined,
 ): Promise<Scores> {
   const { rows } = yardstickFigures<{ rows: { file: string; ppl: number }[] }>("llama-cpp.json");
   const { ppl } = rows.find((row) => row.file.endsWith(`.${type.toLowerCase()}.gguf`))!;
-  return { perplexity: ppl, ...(await divergence(file, texts, against)) };
+  return { perplexity: ppl, ...(await divergence(file, place, against)) };
 }
 
 /** How many matrices of a GGUF file are of which type. */
@@ -206,13 +226,10 @@ function bytesBelow(path: string): number {
 }
 
 /** Measures the model as it is. */
-export async function measureDense(
-  model: string,
-  texts: (name: TextName) => string,
-): Promise<RealResult> {
+export async function measureDense(model: string, place: Place): Promise<RealResult> {
   const started = performance.now();
   return {
-    ...(await scores(model, texts)),
+    ...(await scores(model, place)),
     bytes: bytesBelow(model),
     minutes: (performance.now() - started) / 60_000,
   };
@@ -237,28 +254,28 @@ function quantizeByLlama(type: number, out: string): void {
  */
 export async function measureRun(
   model: string,
-  { name, flags, program, llamaType, isDithered }: RealRun,
-  folder: string,
-  texts: (name: TextName) => string,
+  { name, flags, calibration = "calibration", program, llamaType, isDithered }: RealRun,
+  place: Place,
 ): Promise<RealResult> {
-  const place = join(folder, name.replaceAll(/[^\w]+/g, "-"));
-  const out = isDithered ? `${place}.gguf` : place;
+  const { setting, texts } = place;
+  const path = join(place.folder, name.replaceAll(/[^\w]+/g, "-"));
+  const out = isDithered ? `${path}.gguf` : path;
   const against = isDithered ? yardstickPath(DENSE.dithered) : undefined;
-  const row = new RowUsage(`${place}.used.json`);
-  const command = ["compress", against ?? model, "--calibration", texts("calibration")];
+  const row = new RowUsage(`${path}.used.json`);
+  const command = ["compress", against ?? model, "--calibration", texts(calibration)];
   let usage: Usage | undefined;
   if (program) runProgram(program, out);
   else if (llamaType !== undefined) quantizeByLlama(llamaType, out);
   else {
-    const flagged = [...CALIBRATION_FLAGS, ...flags, ...ARITHMETIC];
+    const flagged = [...setting.calibration, ...flags, ...setting.arithmetic];
     const all = [...command, "--out", out, ...flagged];
-    ({ usage } = await run(all, (now) => row.keep(now)));
+    ({ usage } = await run(all, nodeOf(setting), (now) => row.keep(now)));
   }
   const used = row.sum(usage);
   const result: RealResult = {
     ...(llamaType === undefined
-      ? await scores(out, texts, against)
-      : await llamaScores(out, name.replace(`${LLAMA_ROWS} `, ""), texts, against)),
+      ? await scores(out, place, against)
+      : await llamaScores(out, name.replace(`${LLAMA_ROWS} `, ""), place, against)),
     bytes: bytesBelow(out),
     ...(isDithered && { types: await typesOf(out) }),
     ...used,
@@ -270,12 +287,7 @@ export async function measureRun(
 }
 
 /** Measures a run, or the model as it is, by the name of `DENSE`. */
-export function measure(
-  model: string,
-  run: RealRun | string,
-  folder: string,
-  texts: (name: TextName) => string,
-): Promise<RealResult> {
-  if (typeof run === "string") return measureDense(yardstickPath(DENSE[run]), texts);
-  return measureRun(model, run, folder, texts);
+export function measure(model: string, run: RealRun | string, place: Place): Promise<RealResult> {
+  if (typeof run === "string") return measureDense(yardstickPath(DENSE[run]), place);
+  return measureRun(model, run, place);
 }

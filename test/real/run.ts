@@ -1,7 +1,7 @@
 // Compresses SmolLM2-135M in every way of docs/models.md and measures what was lost. It takes hours, and
 // goes on where it stopped: what was measured with this build is kept beside the model. It fails where
 // a perplexity is not that of docs/models.json.
-// Usage: npm run test:real -- [--write] [--only NAME or PART of names]
+// Usage: npm run test:real -- [--trials] [--write] [--only NAME or PART of names]
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -10,14 +10,16 @@ import { parseArgs } from "node:util";
 import { hasShared, repositoryRoot, sharedPath } from "../shared.js";
 import { hasYardstick, yardstickPath } from "../yardstick.js";
 import { measure, writeTexts } from "./measure.js";
-import { DENSE, QUANTIZED, type RealResult, RUNS } from "./runs.js";
+import { DENSE, QUANTIZED, type RealResult, RUNS, WHOLE } from "./runs.js";
 import { readFigures, writeFigures } from "./table.js";
+import { PRUNER_TRIALS, QUANTIZER_TRIALS, TRIAL } from "./trials.js";
 
-/** How far a perplexity may be from the recorded one: the arithmetic is the same on every machine. */
-const TOLERANCE = 1e-4;
-
-const { write, only } = parseArgs({
-  options: { write: { type: "boolean", default: false }, only: { type: "string" } },
+const { write, only, trials } = parseArgs({
+  options: {
+    write: { type: "boolean", default: false },
+    only: { type: "string" },
+    trials: { type: "boolean", default: false },
+  },
 }).values;
 
 if (!hasShared())
@@ -37,22 +39,24 @@ function buildDigest(): string {
   return hash.digest("hex").slice(0, 16);
 }
 
-const place = yardstickPath(join("real", buildDigest()));
-mkdirSync(place, { recursive: true });
-const kept = join(place, "results.json");
+const table = trials ? "trials" : "results";
+const folder = join(yardstickPath(join("real", buildDigest())), ...(trials ? [table] : []));
+mkdirSync(folder, { recursive: true });
+const kept = join(folder, "results.json");
 /** What is measured so far, by this run and by others beside it. */
 const measured = (): Record<string, RealResult> =>
   existsSync(kept) ? JSON.parse(readFileSync(kept, "utf8")) : {};
 const texts = writeTexts(yardstickPath(join("real", "texts")));
+const setting = trials ? TRIAL : WHOLE;
 const model = yardstickPath("smollm2.q4_1.gguf");
-const recorded = readFigures();
+const recorded = readFigures()!;
 let moved = 0;
 
 const runs = new Map(
-  [...Object.keys(DENSE), ...RUNS, ...QUANTIZED].map((run) => [
-    typeof run === "string" ? run : run.name,
-    run,
-  ]),
+  (trials
+    ? ["dense", "dithered", ...PRUNER_TRIALS, ...QUANTIZER_TRIALS]
+    : [...Object.keys(DENSE), ...RUNS, ...QUANTIZED]
+  ).map((run) => [typeof run === "string" ? run : run.name, run]),
 );
 /** A whole name means that row alone, whatever other names have it in them. */
 const isWanted = (name: string) =>
@@ -63,13 +67,13 @@ for (const [name, run] of runs) {
   let found = measured()[name];
   if (!found) {
     console.log(`${name} ...`);
-    found = await measure(model, run, place, texts);
+    found = await measure(model, run, { folder, texts, setting });
     writeFileSync(kept, `${JSON.stringify({ ...measured(), [name]: found }, null, 2)}\n`);
   }
-  const before = recorded?.results[name];
+  const before = recorded[table][name];
   const shown = (value: number | undefined, of: number | undefined) => {
     if (value === undefined) return "not measured";
-    const isIt = of === undefined || Math.abs(value / of - 1) <= TOLERANCE;
+    const isIt = of === undefined || Math.abs(value / of - 1) <= setting.tolerance;
     return isIt ? value.toFixed(3) : `${value.toFixed(3)}, recorded ${of.toFixed(3)}`;
   };
   const values = [
@@ -86,11 +90,11 @@ if (write) {
   const results = measured();
   const known = Object.fromEntries(
     [...runs.keys()].flatMap((name) => {
-      const one = results[name] ?? recorded?.results[name];
+      const one = results[name] ?? recorded[table][name];
       return one ? [[name, one] as const] : [];
     }),
   );
-  writeFigures({ results: known });
+  writeFigures({ ...recorded, [table]: known });
 } else if (moved > 0) {
   console.error(`${moved} figures are not those of docs/models.json.`);
   process.exitCode = 1;

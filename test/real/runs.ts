@@ -5,6 +5,8 @@ export interface RealRun {
   /** As the table of docs/models.md calls it. */
   readonly name: string;
   readonly flags: readonly string[];
+  /** The text that it is calibrated with. @default "calibration" */
+  readonly calibration?: "calibration" | "mixed" | undefined;
   /** A program beside this file that makes the model in the place of ours, from the bf16 folder. */
   readonly program?: string | undefined;
   /** llama.cpp's number of the type of file that its own quantizer makes in the place of ours. */
@@ -14,6 +16,19 @@ export interface RealRun {
    * that is held against it.
    */
   readonly isDithered?: boolean | undefined;
+}
+
+/** What all runs of a table share. */
+export interface Setting {
+  /** Flags of the windows that a run is calibrated with. */
+  readonly calibration: readonly string[];
+  /** The text of the calibration's kind that is scored. */
+  readonly evaluation: "evaluation" | "beginning";
+  readonly arithmetic: readonly string[];
+  /** The major version of the Node that runs it, where that is there. @default this one */
+  readonly node?: number | undefined;
+  /** How far a perplexity may be from the recorded one, as a share of it. */
+  readonly tolerance: number;
 }
 
 /** What was measured of one. */
@@ -148,6 +163,11 @@ export const QUANTIZED: readonly RealRun[] = [
 ];
 
 /** Calibration and evaluation as in the originals' figures; the same bytes on every machine. */
-export const CALIBRATION_FLAGS = ["--samples", "64", "--length", "512"] as const;
+export const WHOLE: Setting = {
+  calibration: ["--samples", "64", "--length", "512"],
+  evaluation: "evaluation",
+  arithmetic: ["--backend", "wasm", "--simd", "baseline"],
+  tolerance: 1e-4,
+};
+/** Tokens in a window of each text that is scored. */
 export const WINDOWS = { evaluation: 1024, beginning: 1024, stories: 512 } as const;
-export const ARITHMETIC = ["--backend", "wasm", "--simd", "baseline"] as const;

@@ -2,15 +2,19 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { repositoryRoot } from "../shared.js";
-import { DENSE, QUANTIZED, type RealResult, RUNS } from "./runs.js";
+import { DENSE, QUANTIZED, type RealResult, type RealRun, RUNS } from "./runs.js";
+import { PRUNER_TRIALS, QUANTIZER_TRIALS } from "./trials.js";
 
 export interface RecordedFigures {
   readonly results: Readonly<Record<string, RealResult>>;
+  /** Of what was tried. */
+  readonly trials: Readonly<Record<string, RealResult>>;
 }
 
 const FIGURES = join(repositoryRoot, "docs", "models.json");
 const PAGE = join(repositoryRoot, "docs", "models.md");
-const [BEGIN, END] = ["<!-- figures -->", "<!-- end of figures -->"];
+const FIGURES_MARKS = ["<!-- figures -->", "<!-- end of figures -->"] as const;
+const TRIALS_MARKS = ["<!-- trials -->", "<!-- end of trials -->"] as const;
 
 export function readFigures(): RecordedFigures | undefined {
   return existsSync(FIGURES) ? JSON.parse(readFileSync(FIGURES, "utf8")) : undefined;
@@ -28,7 +32,7 @@ const COSTS: readonly Column[] = [
   ["peak memory", ({ peakBytes }) => (peakBytes ? `${(peakBytes / 2 ** 30).toFixed(2)} GiB` : "")],
 ];
 const sizeAs = (head: string): Column => [head, ({ bytes }) => `${(bytes / 1e6).toFixed(1)} MB`];
-const PRUNED = [...PERPLEXITIES, sizeAs("folder"), ...COSTS];
+const PRUNED: readonly Column[] = [...PERPLEXITIES, sizeAs("folder"), ...COSTS];
 const KL: Column = ["KL", ({ kl }) => kl?.toFixed(4) ?? ""];
 const TYPES: Column = [
   "matrices",
@@ -57,11 +61,36 @@ export function tableOf({ results }: RecordedFigures): string {
   return tables.filter(Boolean).join("\n\n");
 }
 
-/** The page with the table of these figures. */
+/** What was tried, each row beside the first, which it changes one thing of. */
+function trialsOf({ trials }: RecordedFigures): string {
+  const table = (dense: string, runs: readonly RealRun[], columns: typeof PRUNED) => {
+    const first = trials[runs[0].name];
+    if (!first) return "";
+    const change = (value?: number, of?: number) =>
+      value && of ? `${value > of ? "+" : ""}${(100 * (value / of - 1)).toFixed(1)}%` : "";
+    const beside = ({ perplexity, stories }: RealResult) =>
+      `${change(perplexity, first.perplexity)}, ${change(stories, first.stories)}`;
+    const isTried = (one: RealResult) => one !== first && one !== trials[dense];
+    return rowsOf(
+      trials,
+      [dense, ...runs.map(({ name }) => name)],
+      [...columns, ["beside the first", (one) => (isTried(one) ? beside(one) : "")]],
+    );
+  };
+  return [
+    table("dense", PRUNER_TRIALS, PERPLEXITIES),
+    table("dithered", QUANTIZER_TRIALS, [KL, ...PERPLEXITIES]),
+  ]
+    .filter(Boolean)
+    .join("\n\n");
+}
+
+/** The page with the tables of these figures. */
 export function pageWith(figures: RecordedFigures): string {
-  const page = readFileSync(PAGE, "utf8");
-  const [before, after] = [page.split(BEGIN)[0], page.split(END)[1]];
-  return `${before}${BEGIN}\n\n${tableOf(figures)}\n\n${END}${after}`;
+  const put = (page: string, [begin, end]: readonly [string, string], table: string) =>
+    `${page.split(begin)[0]}${begin}\n\n${table}\n\n${end}${page.split(end)[1]}`;
+  const page = put(readFileSync(PAGE, "utf8"), FIGURES_MARKS, tableOf(figures));
+  return put(page, TRIALS_MARKS, trialsOf(figures));
 }
 
 export function writeFigures(figures: RecordedFigures): void {
