@@ -26,8 +26,8 @@ const TICKS_PER_MINUTE = 100 * 60;
 const STORY_CHARACTERS = 50_000;
 /** Of the evaluation's text: 8 windows, on which divergences are taken. */
 const BEGINNING_CHARACTERS = 35_000;
-/** Of each half of the mixed text: 16 windows, of WikiText-2 and of stories that are not scored. */
-const HALF_CHARACTERS = 33_500;
+/** Of each half of the mixed text: 8 windows, of WikiText-2 and of stories that are not scored. */
+const HALF_CHARACTERS = 16_750;
 
 type Usage = Required<Pick<RealResult, "peakBytes" | "coreMinutes">>;
 

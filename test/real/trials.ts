@@ -1,9 +1,9 @@
 // What was tried of anchors and of the calibration text, on less text than docs/models.md is else of.
 import type { RealRun, Setting } from "./runs.js";
 
-/** Half of the text of the other rows, and the fastest kernels: each row is a whole run. */
+/** A quarter of the text of the other rows, and the fastest kernels, as each row is a whole run. */
 export const TRIAL: Setting = {
-  calibration: ["--samples", "32", "--length", "512"],
+  calibration: ["--samples", "16", "--length", "512"],
   evaluation: "beginning",
   arithmetic: ["--backend", "wasm", "--simd", "relaxed"],
   node: 24,
@@ -40,8 +40,8 @@ type Trial = Omit<RealRun, "name" | "flags"> & {
 /** A text of other windows, and other amounts and kinds of it. */
 const TEXTS: Readonly<Record<string, Trial>> = {
   "other windows of the same text": { flags: ["--sampling", "random"] },
-  "half the windows": { flags: ["--samples", "16"] },
-  "twice the windows": { flags: ["--samples", "64"] },
+  "half the windows": { flags: ["--samples", "8"] },
+  "twice the windows": { flags: ["--samples", "32"] },
   "half WikiText-2, half TinyStories": { calibration: "mixed" },
 };
 
