@@ -53,6 +53,9 @@ const PRUNERS: Readonly<Record<string, Trial>> = {
   "damping 0.1": { options: { anchorDamping: 0.1 } },
   "damping 1": { options: { anchorDamping: 1 } },
   "anchors 0.5, damping 0.1": { options: both(0.5, { anchorDamping: 0.1 }) },
+  "anchors 0.5, damping 1": { options: both(0.5, { anchorDamping: 1 }) },
+  "anchors 0.75, damping 1": { options: both(0.75, { anchorDamping: 1 }) },
+  "anchors 1, damping 3": { options: both(1, { anchorDamping: 3 }) },
   ...TEXTS,
   "anchors rising with depth: 0.125, 0.25, 0.5": { overrides: inThirds([0.125, 0.25, 0.5]) },
   "anchors falling with depth: 0.5, 0.25, 0.125": { overrides: inThirds([0.5, 0.25, 0.125]) },
@@ -65,6 +68,8 @@ const QUANTIZERS: Readonly<Record<string, Trial>> = {
   "anchors 0.25": { options: both(0.25) },
   "anchors 0.75": { options: both(0.75) },
   "damping 0.1": { options: { anchorDamping: 0.1 } },
+  "anchors 0.75, damping 1": { options: both(0.75, { anchorDamping: 1 }) },
+  "anchors 1, damping 1": { options: both(1, { anchorDamping: 1 }) },
   ...TEXTS,
 };
 
