@@ -93,4 +93,9 @@ export interface Backend extends OpenBackend {
   rows(tensor: Tensor, start: number, count: number, cols?: number): Tensor;
   /** Copies all elements of `from` to `to`, same dtype and size. */
   copy(from: Tensor, to: Tensor): void;
+  /**
+   * Opens another of its kind, which computes the same bits over a memory of its own. Absent where one
+   * memory holds all that there is.
+   */
+  another?(): Promise<Backend>;
 }

@@ -98,6 +98,8 @@ export interface Traits {
   readonly halfFormats?: readonly HalfFormat[] | undefined;
   /** As of `ServedOperation`. */
   readonly how?: (() => string) | undefined;
+  /** As of `Backend`. */
+  readonly another?: (() => Promise<Backend>) | undefined;
   /** Called by `dispose`. */
   readonly end?: (() => void) | undefined;
 }
@@ -109,6 +111,7 @@ export class HostBackend implements Backend {
   readonly halfFormats: readonly HalfFormat[];
   readonly runsAtOnce = true;
   readonly call = refuseCall;
+  readonly another?: () => Promise<Backend>;
 
   constructor(
     readonly name: string,
@@ -119,6 +122,7 @@ export class HostBackend implements Backend {
     this.ops = table.ops;
     this.arithmetic = traits.arithmetic ?? "";
     this.halfFormats = traits.halfFormats ?? [];
+    if (traits.another) this.another = traits.another;
   }
 
   zeros(shape: readonly number[], dtype: TensorDType = "f32"): Tensor {

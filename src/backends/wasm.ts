@@ -87,6 +87,7 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
       const threads = `${running} ${running === 1 ? "thread" : "threads"}`;
       return `${loaded.simd} SIMD, ${threads}, ${describeShape(loaded.simd, shape)}`;
     },
+    another: () => openWasm({ simd: loaded.simd, threads: wanted, shape }),
     end: () => pool?.dispose(),
   });
   return backend;
