@@ -25,16 +25,14 @@ export function shareOut(
 ): number[] | undefined {
   const starts: number[] = [];
   let live = outer + running;
-  let isFresh = outer === 0;
+  if (live > most) return undefined;
   for (const [layer, { held, peak }] of blocks.entries()) {
-    if (live + Math.max(held, peak) > most) {
-      // The first memory may hold no block at all.
-      if (isFresh) return undefined;
+    const needed = Math.max(held, peak);
+    if (live + needed > most) {
       starts.push(layer);
       live = running;
-      if (live + Math.max(held, peak) > most) return undefined;
     }
-    isFresh = false;
+    if (live + needed > most) return undefined;
     live += held;
   }
   return starts;
