@@ -65,6 +65,8 @@ export interface Backend extends OpenBackend {
   /** The 16-bit formats in which `prepare` keeps weights as they are. */
   readonly halfFormats: readonly HalfFormat[];
   readonly ops: Operations;
+  /** Most bytes that its memory holds; absent where only the machine says. */
+  readonly mostBytes?: number | undefined;
   /**
    * Runs an operation of a plug-in, after what was queued before it. What it reads must not change
    * until it resolves.

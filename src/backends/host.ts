@@ -99,6 +99,8 @@ export interface Traits {
   /** As of `ServedOperation`. */
   readonly how?: (() => string) | undefined;
   /** As of `Backend`. */
+  readonly mostBytes?: number | undefined;
+  /** As of `Backend`. */
   readonly another?: (() => Promise<Backend>) | undefined;
   /** Called by `dispose`. */
   readonly end?: (() => void) | undefined;
@@ -111,6 +113,7 @@ export class HostBackend implements Backend {
   readonly halfFormats: readonly HalfFormat[];
   readonly runsAtOnce = true;
   readonly call = refuseCall;
+  readonly mostBytes: number | undefined;
   readonly another?: () => Promise<Backend>;
 
   constructor(
@@ -122,6 +125,7 @@ export class HostBackend implements Backend {
     this.ops = table.ops;
     this.arithmetic = traits.arithmetic ?? "";
     this.halfFormats = traits.halfFormats ?? [];
+    this.mostBytes = traits.mostBytes;
     if (traits.another) this.another = traits.another;
   }
 

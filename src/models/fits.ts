@@ -81,8 +81,8 @@ export interface FitOptions extends Omit<CountedModelOptions, "lowMemory"> {
   readonly cacheTokens?: number | undefined;
 }
 
-/** Bytes of a memory that is one of several: blocks come and go while they are loaded, which leaves gaps. */
-const SHARD_BYTES = (15 / 16) * WASM_BYTES;
+/** Of a memory that is one of several: what is taken and freed while blocks are loaded leaves gaps. */
+const SHARE = 15 / 16;
 
 /** How a model lies in WebAssembly memories. */
 interface Placement {
@@ -109,7 +109,7 @@ export async function placeBlocks(
   if (backend.name !== "wasm") return [];
   let placement: Placement = { starts: [], extra: 0, least: 0 };
   const wasm = await count([model], options, async ([counted]) => {
-    placement = placementOf(counted, options.maxTokens, cacheTokens);
+    placement = placementOf(counted, { ...options, cacheTokens, most: backend.mostBytes });
   });
   if (!wasm) return [];
   const room = await roomOf(maxMemory);
@@ -121,7 +121,16 @@ export async function placeBlocks(
   return starts;
 }
 
-function placementOf(counted: CountedModel, maxTokens: number, cacheTokens: number): Placement {
+interface PlacementOptions extends Pick<CountedModelOptions, "maxTokens"> {
+  readonly cacheTokens: number;
+  /** Bytes of one memory. @default what WebAssembly addresses */
+  readonly most?: number | undefined;
+}
+
+function placementOf(
+  counted: CountedModel,
+  { maxTokens, cacheTokens, most = WASM_BYTES }: PlacementOptions,
+): Placement {
   const { decoder, spec, backend, blockBytes, outerBytes: outer } = counted;
   const cache = cacheTokens > 0 ? decoder.cache(cacheTokens) : undefined;
   const cached = spec.blocks.map((_, layer) => cache?.bytesOf(layer) ?? 0);
@@ -130,9 +139,9 @@ function placementOf(counted: CountedModel, maxTokens: number, cacheTokens: numb
     const tokens = new Int32Array(Math.min(maxTokens, cacheTokens || maxTokens));
     decoder.logits(tokens, logits, cache);
   });
-  if (counted.peak <= WASM_BYTES) return { starts: [], extra: 0, least: counted.peak };
+  if (counted.peak <= most) return { starts: [], extra: 0, least: counted.peak };
   const blocks = blockBytes.map(({ held, peak }, layer) => ({ held: held + cached[layer], peak }));
-  const starts = shareOut(blocks, { outer, running, most: SHARD_BYTES });
+  const starts = shareOut(blocks, { outer, running, most: SHARE * most });
   const least = running + Math.max(outer, ...blocks.map(({ held, peak }) => Math.max(held, peak)));
   return { starts, extra: running * (starts?.length ?? 0), least };
 }

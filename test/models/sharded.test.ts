@@ -3,6 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { openBackend } from "../../src/backends/index.js";
+import { openWasm } from "../../src/backends/wasm.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { generate } from "../../src/generate.js";
 import type { Decoder } from "../../src/models/decoder.js";
@@ -90,6 +91,27 @@ test("a text is continued as by a model in one memory; served calls are told tog
   }
   assert.is(texts[1], texts[0]);
   assert.is(calls[1], calls[0]);
+});
+
+test("blocks go to another memory where one has no room for all", async () => {
+  const files = storyFiles();
+  const ask = { prompt: "Tom", maxNewTokens: 12 };
+  const given = { ...ask, backend: await openWasm(), maxMemory: 2 ** 30 };
+  const checkpoint = () => openCheckpoint(memoryFolder(files));
+  const { text } = await generate({ ...given, model: await checkpoint() }).result();
+  const { peak } = given.backend.memory();
+  const small = await openWasm({ mostBytes: 0.75 * peak });
+  const run = generate({ ...given, model: await checkpoint(), backend: small });
+  assert.is((await run.result()).text, text);
+  assert.ok(small.memory().peak < 0.75 * peak);
+  for (const backend of [given.backend, small]) backend.dispose();
+  // A memory that has no room for what stands outside the blocks.
+  const tiny = await openWasm({ mostBytes: 2 ** 20 });
+  const refusal = await generate({ ...given, model: await checkpoint(), backend: tiny })
+    .result()
+    .then(() => "", String);
+  assert.match(refusal, /the model would take .* MB|make it smaller/);
+  tiny.dispose();
 });
 
 test("blocks are shared out in order, to as few memories as hold them", () => {
