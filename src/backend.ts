@@ -65,6 +65,8 @@ export interface Backend extends OpenBackend {
   /** The 16-bit formats in which `prepare` keeps weights as they are. */
   readonly halfFormats: readonly HalfFormat[];
   readonly ops: Operations;
+  /** Most bytes that its memory holds; absent where only the machine says. */
+  readonly mostBytes?: number | undefined;
   /**
    * Runs an operation of a plug-in, after what was queued before it. What it reads must not change
    * until it resolves.
@@ -93,4 +95,9 @@ export interface Backend extends OpenBackend {
   rows(tensor: Tensor, start: number, count: number, cols?: number): Tensor;
   /** Copies all elements of `from` to `to`, same dtype and size. */
   copy(from: Tensor, to: Tensor): void;
+  /**
+   * Opens another of its kind, which computes the same bits over a memory of its own. Absent where one
+   * memory holds all that there is.
+   */
+  another?(): Promise<Backend>;
 }

@@ -18,7 +18,6 @@ import type { TokenizerOptions } from "./checkpoint/overlay.js";
 import type { Tokenizer } from "./checkpoint/tokenizer.js";
 import { PenjingError } from "./errors.js";
 import { BOS, type BosMode } from "./models/bos.js";
-import { KeyValueCache } from "./models/layers/key-value-cache.js";
 import {
   MODEL,
   type OpenModel,
@@ -253,7 +252,7 @@ async function* continueText(
   const { promptIds, ids, text, random } = state;
   const seen = Int32Array.from([...promptIds, ...ids]);
   const capacity = Math.min(spec.context, promptIds.length + maxNewTokens);
-  const cache = new KeyValueCache(backend, spec, capacity);
+  const cache = decoder.cache(capacity);
   const logits = backend.zeros([1, spec.vocabSize]);
   const ends = new Set([...spec.eosIds, ...tokenizer.eosIds]);
   const likeliest = backend.zeros([1, 2]);

@@ -18,7 +18,7 @@ export class StatisticsGatherer {
    * @param wanted what is gathered
    */
   constructor(
-    private readonly backend: Backend,
+    readonly backend: Backend,
     [outFeatures, inFeatures]: readonly [number, number],
     private readonly sequences: number,
     private readonly wanted: Iterable<Statistic>,

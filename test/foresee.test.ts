@@ -23,7 +23,7 @@ test("what there is too little of is found", () => {
     ...{ model: { type: "llama", blocks: 1, parameters: 1, bytes: 1 }, phases: [] },
     ...{ tokens: { count: 1, widest: 1 }, rate: 1, seconds: 1, fewer: undefined },
     ...{
-      memory: { wasm: 3e9, streams: 5e9, block: 1e9, whole: 9e9 },
+      memory: { wasm: 3e9, second: 0, streams: 5e9, block: 1e9, whole: 9e9 },
       disk: { out: 2e9, work: 3e9 },
     },
     ...{ machine: { whole: 10e9, free: 1e9, disk: 6e9 } },
@@ -37,7 +37,7 @@ test("what there is too little of is found", () => {
     assert.is(faultOf(made(more), terms), undefined);
   fits({}, { isOnWasm: true });
   fits({ machine: {} }, { isOnWasm: true });
-  const large = { wasm: 5e9, streams: 1, block: 1, whole: 5e9 };
+  const large = { wasm: 5e9, second: 0, streams: 1, block: 1, whole: 5e9 };
   says({ memory: large }, { isOnWasm: true }, /wasm\] .* 5\.00 GB in a .*, which holds 4\.29 GB/);
   fits({ memory: large }, {});
   const small = { machine: { whole: 8e9 } };

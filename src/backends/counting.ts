@@ -63,7 +63,8 @@ export async function openCounting(threads?: number): Promise<CountingBackend> {
     { name: "wasm", operations: kernelOperations(kernels, () => backend) },
     { name: "reference", operations: nothing as unknown as Partial<Operations> },
   ]);
-  const backend: CountingBackend = new Counting(storage, table, () => work);
+  const another = () => openCounting(count);
+  const backend: CountingBackend = new Counting(storage, table, another, () => work);
   return backend;
 }
 
@@ -71,9 +72,10 @@ class Counting extends HostBackend implements CountingBackend {
   constructor(
     private readonly heap: HeapStorage,
     table: OperationTable,
+    another: () => Promise<Backend>,
     private readonly counted: () => number,
   ) {
-    super("wasm", heap, table, { halfFormats: HALF_FORMATS });
+    super("wasm", heap, table, { halfFormats: HALF_FORMATS, another });
   }
 
   get work(): number {

@@ -98,6 +98,10 @@ export interface Traits {
   readonly halfFormats?: readonly HalfFormat[] | undefined;
   /** As of `ServedOperation`. */
   readonly how?: (() => string) | undefined;
+  /** As of `Backend`. */
+  readonly mostBytes?: number | undefined;
+  /** As of `Backend`. */
+  readonly another?: (() => Promise<Backend>) | undefined;
   /** Called by `dispose`. */
   readonly end?: (() => void) | undefined;
 }
@@ -109,6 +113,8 @@ export class HostBackend implements Backend {
   readonly halfFormats: readonly HalfFormat[];
   readonly runsAtOnce = true;
   readonly call = refuseCall;
+  readonly mostBytes: number | undefined;
+  readonly another?: () => Promise<Backend>;
 
   constructor(
     readonly name: string,
@@ -119,6 +125,8 @@ export class HostBackend implements Backend {
     this.ops = table.ops;
     this.arithmetic = traits.arithmetic ?? "";
     this.halfFormats = traits.halfFormats ?? [];
+    this.mostBytes = traits.mostBytes;
+    if (traits.another) this.another = traits.another;
   }
 
   zeros(shape: readonly number[], dtype: TensorDType = "f32"): Tensor {

@@ -54,6 +54,8 @@ export class Lease {
   private readonly earlier: ServedOperation[] = [];
   private earlierPeak = 0;
   private present: Backend;
+  /** Opened beside the present one. */
+  private others: Backend[] = [];
   private reason: string;
   private names: string;
   private isOpen = true;
@@ -130,8 +132,9 @@ export class Lease {
    */
   async moveAfter(error: unknown): Promise<string> {
     if (!this.canMove || !(error instanceof DeviceError)) throw error;
-    this.earlier.push(...this.linesOf(this.present));
-    this.earlierPeak = this.present.memory().peak;
+    this.earlierPeak = this.memory().peak;
+    this.earlier.push(...this.lines());
+    this.closeOthers();
     this.present.dispose();
     this.present = withOperations(await openWasm(this.terms.wasm), this.terms.operations);
     this.names = `${this.names}, then wasm`;
@@ -140,23 +143,62 @@ export class Lease {
     return `${cause.replace(/\.$/, "")}; the work goes on on wasm.`;
   }
 
-  private linesOf(backend: Backend): ServedOperation[] {
-    return backend.served().map((line) => ({ ...line, reason: line.reason ?? this.reason }));
+  /**
+   * Opens a backend of the same kind beside the present one, for what one memory does not hold. It is freed
+   * with the lease, or when the work moves.
+   *
+   * @returns undefined where one memory holds all that there is
+   */
+  async another(): Promise<Backend | undefined> {
+    const opened = await this.present.another?.();
+    if (opened) this.others.push(opened);
+    return opened;
+  }
+
+  private closeOthers(): void {
+    for (const other of this.others) other.dispose();
+    this.others = [];
+  }
+
+  /** The present one, and those beside it. */
+  private get all(): readonly Backend[] {
+    return [this.present, ...this.others];
+  }
+
+  private lines(): ServedOperation[] {
+    const lines = this.all.flatMap((backend) => backend.served());
+    return joinLines(lines).map((line) => ({ ...line, reason: line.reason ?? this.reason }));
   }
 
   /** Which backend served what, and why. */
   served(): readonly ServedOperation[] {
-    return [...this.earlier, ...this.linesOf(this.present)];
+    return [...this.earlier, ...this.lines()];
   }
 
+  /** Of all its backends together; the sum of their peaks may be more than there ever was. */
   memory(): MemoryUse {
-    const { live, peak } = this.present.memory();
-    return { live, peak: Math.max(peak, this.earlierPeak) };
+    const uses = this.all.map((backend) => backend.memory());
+    const sum = (key: keyof MemoryUse) => uses.reduce((all, use) => all + use[key], 0);
+    return { live: sum("live"), peak: Math.max(sum("peak"), this.earlierPeak) };
   }
 
   /** Frees a backend that was opened here. */
   dispose(): void {
+    if (this.isOpen) this.closeOthers();
     if (this.terms.isOwned && this.isOpen) this.present.dispose();
     this.isOpen = false;
   }
+}
+
+/** One line in the place of those that differ in their calls alone. */
+function joinLines(lines: readonly ServedOperation[]): ServedOperation[] {
+  const joined = new Map<string, ServedOperation>();
+  for (const { calls, copiedBytes, ...rest } of lines) {
+    const key = JSON.stringify(rest);
+    const before = joined.get(key);
+    const bytes =
+      copiedBytes === undefined ? {} : { copiedBytes: copiedBytes + (before?.copiedBytes ?? 0) };
+    joined.set(key, { ...rest, calls: calls + (before?.calls ?? 0), ...bytes });
+  }
+  return [...joined.values()];
 }

@@ -116,10 +116,14 @@ export class WasmStorage implements KernelStorage {
   /** Of what was ever handed out. */
   private end: number;
 
-  /** @param base first address that may be handed out; what lies below belongs to the module */
+  /**
+   * @param base first address that may be handed out; what lies below belongs to the module
+   * @param most bytes that the memory may have
+   */
   constructor(
     readonly memory: WebAssembly.Memory,
     base: number,
+    private readonly most = WASM_BYTES,
   ) {
     this.end = align(base);
   }
@@ -164,14 +168,15 @@ export class WasmStorage implements KernelStorage {
     const have = this.memory.buffer.byteLength / PAGE;
     if (pages <= have) return;
     // Growing by an eighth at least keeps the number of detached views small.
-    const target = Math.min(MAXIMUM_PAGES, Math.max(pages, Math.ceil(have * 1.125)));
+    const most = Math.floor(this.most / PAGE);
+    const target = Math.min(most, Math.max(pages, Math.ceil(have * 1.125)));
     try {
-      if (pages > MAXIMUM_PAGES) throw new RangeError("beyond 4 GiB");
+      if (pages > most) throw new RangeError("beyond its limit");
       this.memory.grow(target - have);
     } catch (cause) {
       throw new PenjingError(
         "wasm",
-        `the WebAssembly memory cannot grow to ${Math.ceil(end / 2 ** 20)} MiB (its limit is 4096 MiB); use samples or windows of at most 2048 tokens, a method that needs no Hessian such as wanda, or \`backend: reference\`.`,
+        `the WebAssembly memory cannot grow to ${Math.ceil(end / 2 ** 20)} MiB (its limit is ${Math.ceil(this.most / 2 ** 20)} MiB); use samples or windows of at most 2048 tokens, a method that needs no Hessian such as wanda, or \`backend: reference\`.`,
         { cause },
       );
     }

@@ -33,6 +33,9 @@ export function withOperations(
       return runOnHost(backend, operation, args);
     },
     served: (): ServedOperation[] => [...backend.served(), ...lines.values()],
+    ...(backend.another && {
+      another: async () => withOperations(await backend.another!(), operations),
+    }),
   };
   return Object.assign(Object.create(backend) as Backend, added);
 }

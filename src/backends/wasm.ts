@@ -3,7 +3,7 @@ import { PenjingError } from "../errors.js";
 import { loadThreading, type Threading } from "../platform/node-modules.js";
 import { formOperations } from "./forms.js";
 import { HostBackend } from "./host.js";
-import { WasmStorage } from "./memory.js";
+import { WASM_BYTES, WasmStorage } from "./memory.js";
 import { joinOperations } from "./table.js";
 import { blocksClaim } from "./wasm/block-diagonal.js";
 import { denseClaim, plain } from "./wasm/dense.js";
@@ -42,7 +42,7 @@ export function threadsOf(threads: number | "auto", threading: Threading | undef
  *   a whole one from 1 to 256, and for relaxed SIMD where the runtime has none
  */
 export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend> {
-  const { simd = "auto", threads = "auto" } = options;
+  const { simd = "auto", threads = "auto", mostBytes = WASM_BYTES } = options;
   checkWasmOptions(options);
   const threading = threads === 1 ? undefined : await loadThreading();
   const wanted = threadsOf(threads, threading);
@@ -57,7 +57,7 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
     );
   }
   const { module, memory, instance, isShared } = loaded;
-  const storage = new WasmStorage(memory, FIRST_TENSOR);
+  const storage = new WasmStorage(memory, FIRST_TENSOR, mostBytes);
   const exports = instance.exports as Kernels["exports"];
   const { shape = tune(loaded.simd, exports, FIRST_TENSOR).shape } = options;
   exports.gemmUseShape(shape);
@@ -87,6 +87,8 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
       const threads = `${running} ${running === 1 ? "thread" : "threads"}`;
       return `${loaded.simd} SIMD, ${threads}, ${describeShape(loaded.simd, shape)}`;
     },
+    mostBytes,
+    another: () => openWasm({ simd: loaded.simd, threads: wanted, shape, mostBytes }),
     end: () => pool?.dispose(),
   });
   return backend;

@@ -77,6 +77,7 @@ function linesOf({ model, tokens, memory, disk, machine, ...rest }: Plan): [stri
   const few = perInput < 2 ? " (fewer than 2 x is too few)" : "";
   const parts = [
     `wasm ${size(memory.wasm)}${memory.wasm > WASM_BYTES ? `, of which it has ${size(WASM_BYTES)}: too much` : ""}`,
+    ...(memory.second > 0 ? [`a second WebAssembly memory ${size(memory.second)}`] : []),
     `the windows' activations ${size(memory.streams)}`,
     `a finished block ${size(memory.block)}`,
   ];

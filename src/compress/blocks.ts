@@ -38,6 +38,8 @@ export interface Work {
   readonly steps: readonly Transform[];
   /** Whether the dense model's stream runs beside the compressed one. */
   readonly twice: boolean;
+  /** Whether the statistics of the widest inputs have a memory of their own. */
+  readonly apart: boolean;
   readonly windows: Windows;
   readonly packing: Packing;
   readonly journal: Journal;
@@ -112,6 +114,7 @@ async function* blocksFrom(
     recipe,
     steps,
     twice,
+    apart,
     windows,
     packing,
     journal,
@@ -129,7 +132,8 @@ async function* blocksFrom(
   const place = { folder: spill ? journal.folder : undefined, signal };
   const options = { twice, ...place };
   const calibration = await openCalibration(embedded, backend, windows, recipe, options);
-  const passes = new Passes(backend, calibration, signal, registry.statistics);
+  const second = apart ? await lease.another() : undefined;
+  const passes = new Passes(backend, calibration, signal, registry.statistics, second);
   const hasWindows = windows.samples > 0;
   const tools = runTools({ model, registry, recipe, steps, windows }, { passes, journal, budget });
   const started: StartedStep[] = steps.map((plan) => ({ plan, run: plan.start(tools) }));

@@ -39,6 +39,7 @@ import { readRecipe } from "./recipe.js";
 import { openCompressRegistry } from "./registry.js";
 import { openWorkplace, RunFacts, type Workplace } from "./resume.js";
 import { canRide, type Ride, readText, rideWeights } from "./ride.js";
+import { needsSecondMemory } from "./second-memory.js";
 import { type LayerPlan, statisticsOf } from "./solve.js";
 import { refuseReaders } from "./transform.js";
 import type { Unit } from "./unit.js";
@@ -148,6 +149,10 @@ export async function* compressSteps(
       yield note("calibration", "no text is given, so no layer's error is measured");
     }
     const units = new Map<string, Unit>();
+    const { threads } = options;
+    const apart = await needsSecondMemory(prepared, lease.backend, {
+      ...{ recipe, registry, threads, signal },
+    });
     await pause(signal);
     const rides = evaluation && !gguf && canRide(steps) ? evaluation : undefined;
     const weights = rides && rideWeights(model.spec, rides, windows.ids.length);
@@ -158,6 +163,7 @@ export async function* compressSteps(
       recipe,
       steps,
       twice,
+      apart,
       windows,
       packing,
       journal,

@@ -1,4 +1,5 @@
 import type { Backend } from "../backend.js";
+import { carry } from "../backends/carry.js";
 import type { PreparedMatrix } from "../backends/operations/form.js";
 import { decode } from "../decode.js";
 import { type MatrixShape, mapLeaves, partsIn } from "../form.js";
@@ -35,7 +36,9 @@ export interface PrunedLayer {
 
 export interface PruneLayerOptions {
   readonly name: string;
-  /** The dense weight, f32 [outFeatures, inFeatures], each time in a tensor of its own. */
+  /** The backend that solves it, with the statistics there. @default that of its block */
+  readonly home?: Backend | undefined;
+  /** The dense weight, f32 [outFeatures, inFeatures], each time in a tensor of its own where it is solved. */
   readonly dense: () => Promise<Tensor>;
   /** What an earlier step made of it, whose zeros stay: its values are quantized. @default nothing */
   readonly before?: PrunedLayer | undefined;
@@ -43,6 +46,8 @@ export interface PruneLayerOptions {
   readonly dtype: StoredDType;
   readonly plan: LayerPlan;
   readonly statistics: Statistics;
+  /** As of `SolveOptions`. */
+  readonly isLast?: boolean | undefined;
   readonly seed: number;
   /** Whether the layer's error is wanted. */
   readonly measure: boolean;
@@ -77,26 +82,35 @@ export function allLayerParts(name: string): string[] {
 /**
  * Prunes one layer, unless the journal has it, and opens what came out as it is rounded to the dtype
  * that it is saved in.
+ *
+ * @param backend that its block runs on
  */
 export async function pruneLayer(
   backend: Backend,
   options: PruneLayerOptions,
 ): Promise<PrunedLayer> {
-  const { name, journal, plan } = options;
+  const { name, journal, plan, home = backend } = options;
+  const open = async (finished: Finished) => {
+    if (home === backend) return openPruned(backend, finished, options);
+    const there = await openPruned(home, finished, options);
+    discardPruned(there);
+    const { report, stored } = there;
+    return openPruned(backend, { report, stored }, { ...options, measure: false });
+  };
   const [part, state] = layerParts(name, plan);
   const known = journal.isLasting ? await journal.load(part) : undefined;
   if (known) {
     const { report, entries } = known.facts as { report: LayerReport; entries: TensorEntry[] };
     const stored = entries.map((entry) => ({ ...entry, bytes: bytesIn(known, entry.name) }));
-    return openPruned(backend, { report, stored }, options);
+    return open({ report, stored });
   }
-  const finished = await prune(backend, options);
+  const finished = await prune(home, options);
   const { report, stored } = finished;
   const entries = stored.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
   const arrays = new Map(stored.map((tensor) => [tensor.name, tensor.bytes]));
   await journal.save(part, { facts: { report, entries }, arrays });
   journal.drop([state]);
-  return openPruned(backend, finished, options);
+  return open(finished);
 }
 
 function bytesIn({ arrays }: Snapshot, name: string): Uint8Array {
@@ -104,13 +118,14 @@ function bytesIn({ arrays }: Snapshot, name: string): Uint8Array {
 }
 
 async function prune(backend: Backend, options: PruneLayerOptions): Promise<Finished> {
-  const { name, dtype, plan, statistics, seed, signal, onProgress, seconds, before } = options;
+  const { name, dtype, plan, statistics, isLast, signal, before } = options;
+  const { seed, onProgress, seconds } = options;
   const keeper = options.journal.keeper(layerParts(name, plan)[1]);
   const original = await options.dense();
   const kept = before && backend.upload(keptIn(before.stored[0]), original.shape);
   const given = { name, original, plan, statistics, mask: kept, scaleType: scaleTypeOf(dtype) };
   const start = before && uploadFloats(backend, before.stored[0], before.stored[0].bytes);
-  const problem = { ...given, before: start, seed, seconds, keeper, signal, onProgress };
+  const problem = { ...given, before: start, isLast, seed, seconds, keeper, signal, onProgress };
   const solved = await solveLayer(backend, problem)
     .catch((error) => {
       kept?.dispose();
@@ -228,20 +243,22 @@ export function withPruned(
 /**
  * The dense weight of a linear in an f32 tensor of the caller's: a copy of the block's own, which steps
  * may have turned, or read anew where the block holds it in 16 bits.
+ *
+ * @param backends that of the block, and that of the tensor
  */
 export async function openDense(
   model: StoredModel,
-  backend: Backend,
+  { backend, home = backend }: { readonly backend: Backend; readonly home?: Backend | undefined },
   block: BlockWeights,
   { name }: Pick<Site, "name">,
   signal: AbortSignal | undefined,
 ): Promise<Tensor> {
   const { weight } = block.linears[name];
   if (!("dtype" in weight)) {
-    return loadDense(model, backend, `${block.name}.${name}.weight`, signal);
+    return loadDense(model, home, `${block.name}.${name}.weight`, signal);
   }
-  const copy = backend.zeros(weight.shape);
-  backend.copy(weight, copy);
+  const copy = home.zeros(weight.shape);
+  await carry(backend, weight, home, copy);
   return copy;
 }
 

@@ -1,11 +1,12 @@
 import type { Backend } from "../backend.js";
-import { sitesOf } from "../model.js";
+import { carry } from "../backends/carry.js";
+import { type BlockSpec, type Site, sitesOf } from "../model.js";
 import type { BlockWeights, LinearObserver } from "../models/decoder.js";
 import { wholeTexts } from "../models/layers/segments.js";
 import { pause, settlesWithin } from "../run.js";
-import { comparesModels, type Statistic, type Statistics } from "../statistic.js";
+import { comparesModels, type Residual, type Statistic, type Statistics } from "../statistic.js";
 import { StatisticsGatherer } from "../statistics-gatherer.js";
-import { paceSteps } from "../steps.js";
+import { paceSteps, type Work } from "../steps.js";
 import type { Tensor } from "../tensor.js";
 import { batchSequences, type Calibration } from "./calibration.js";
 import type { ResidualStream } from "./stream.js";
@@ -96,6 +97,40 @@ class DenseInputs {
   }
 }
 
+/** Adds inputs to statistics, carried to the backend that has them. */
+function* addFrom(
+  from: Backend,
+  gatherer: StatisticsGatherer,
+  input: Tensor,
+  dense: Tensor | undefined,
+  residual: Residual | undefined,
+): Work {
+  const { backend: to } = gatherer;
+  if (to === from) {
+    yield* gatherer.add(input, dense, residual);
+    return;
+  }
+  const carried: Tensor[] = [];
+  const waits: (Promise<void> | undefined)[] = [];
+  const move = (tensor: Tensor) => {
+    const there = to.zeros(tensor.shape, tensor.dtype);
+    carried.push(there);
+    waits.push(carry(from, tensor, to, there));
+    return there;
+  };
+  try {
+    const [there, denseThere] = [move(input), dense && move(dense)];
+    const residualThere = residual && {
+      dense: move(residual.dense),
+      compressed: move(residual.compressed),
+    };
+    for (const wait of waits) yield wait;
+    yield* gatherer.add(there, denseThere, residualThere);
+  } finally {
+    for (const tensor of carried) tensor.dispose();
+  }
+}
+
 /** Runs blocks over the calibration windows, and follows other long work, as steps. */
 export class Passes {
   constructor(
@@ -104,7 +139,22 @@ export class Passes {
     readonly signal: AbortSignal | undefined,
     /** The statistics that can be gathered, by name. */
     readonly known: Readonly<Record<string, Statistic>>,
+    /** Has the statistics of the widest inputs, where the first has no room. @default the first has all */
+    readonly second?: Backend,
   ) {}
+
+  /**
+   * The backend that has the statistics of a linear's inputs, and solves what reads them.
+   *
+   * @param gathered names of the statistics
+   */
+  homeOf({ shape: [, cols] }: Site, block: BlockSpec, gathered: Iterable<string>): Backend {
+    const { backend, second } = this;
+    // Without a Hessian errors are measured as the block runs.
+    if (!second || ![...gathered].includes("hessian")) return backend;
+    const widest = Math.max(...sitesOf(block).map(({ shape }) => shape[1]));
+    return cols === widest ? second : backend;
+  }
 
   /**
    * Runs the calibration windows through a block. One batch of the stream is on the backend at a time,
@@ -170,11 +220,13 @@ export class Passes {
     const statistics = new Map<string, Statistics>();
     const dense = new DenseInputs(backend);
     try {
-      for (const { name, shape } of sitesOf(block.spec)) {
+      for (const site of sitesOf(block.spec)) {
+        const { name, shape } = site;
         const wanted = needs.get(name);
         if (!wanted) continue;
         const chosen = [...wanted].map((statistic) => this.known[statistic]);
-        gatherers.set(name, new StatisticsGatherer(backend, shape, samples, chosen));
+        const home = this.homeOf(site, block.spec, wanted);
+        gatherers.set(name, new StatisticsGatherer(home, shape, samples, chosen));
         if (!chosen.some(comparesModels)) continue;
         dense.wanted.set(
           name,
@@ -184,7 +236,8 @@ export class Passes {
       const observe: LinearObserver = (name, input, compressed) => {
         const beside = dense.take(name);
         const residual = beside?.residual && { dense: beside.residual, compressed };
-        return gatherers.get(name)?.add(input, beside?.input, residual);
+        const gatherer = gatherers.get(name);
+        return gatherer && addFrom(backend, gatherer, input, beside?.input, residual);
       };
       const until = [...gatherers.keys()].at(-1);
       const beside =

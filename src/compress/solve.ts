@@ -89,6 +89,8 @@ export type SolveOptions = Pick<
   readonly original: Tensor;
   /** What an earlier step made of it, which the method begins with; read only. @default nothing */
   readonly before?: Tensor | undefined;
+  /** Whether nothing reads the statistics afterwards: what only the target is made of is freed. @default false */
+  readonly isLast?: boolean | undefined;
   readonly plan: LayerPlan;
 };
 
@@ -109,7 +111,7 @@ export interface SolvedLayer {
  */
 export async function solveLayer(
   backend: Backend,
-  { original, before, plan, ...problem }: SolveOptions,
+  { original, before, isLast, plan, ...problem }: SolveOptions,
 ): Promise<SolvedLayer> {
   const { method, sparsity, options } = plan;
   const target = await targetOf(backend, { original, plan, ...problem }).catch((error) => {
@@ -117,6 +119,10 @@ export async function solveLayer(
     throw error;
   });
   if (target !== original) original.dispose();
+  if (isLast) {
+    const { crossMoment, residualMoment } = problem.statistics.tensors;
+    for (const spent of [crossMoment, residualMoment]) spent?.dispose();
+  }
   const isReadLater = before !== undefined || plan.refit > 0 || anchorOf(plan) !== undefined;
   const weight = isReadLater ? backend.zeros(target.shape) : target;
   let outcome: PruneOutcome | undefined;

@@ -3,8 +3,8 @@ import type { GemmOptions } from "../backends/operations/gemm.js";
 import { PenjingError } from "../errors.js";
 import type { OptionSpecs } from "../options.js";
 import { gemmSteps, paceSteps } from "../steps.js";
-import type { Tensor } from "../tensor.js";
-import { equilibrate, takeInverseRoot } from "./equilibrate.js";
+import { colsOf, type Tensor } from "../tensor.js";
+import { type Equilibrated, equilibrate, takeInverseRoot } from "./equilibrate.js";
 
 /** The option `anchor` of steps that replace linears. */
 export const ANCHOR = {
@@ -41,7 +41,10 @@ export interface AnchorProblem {
   readonly weight: Tensor;
   /** H, f32 [cols, cols]: (2 / sequences) X̂ᵀX̂ of the inputs behind the compressed blocks. */
   readonly hessian: Tensor;
-  /** C, f32 [cols, cols]: (2 / sequences) XᵀX̂ with the dense model's inputs X. Read unless `anchor` is 0. */
+  /**
+   * C, f32 [cols, cols]: (2 / sequences) XᵀX̂ with the dense model's inputs X. Read unless `anchor` is 0; its
+   * room is computed in, and it is put back.
+   */
   readonly crossMoment?: Tensor | undefined;
   /** a: from 0, where the target is W, to 1, where it best gives X Wᵀ from X̂. */
   readonly anchor: number;
@@ -60,8 +63,9 @@ export interface AnchorProblem {
 /**
  * What a layer should compute in the place of W, now that its inputs are no longer the dense model's:
  * W* = (W C_a + b M + d W diag(H)) (H + d diag(H))⁻¹ with C_a = (1 - a) H + a C, which is
- * W + (a W (C - H) + b M) (H + d diag(H))⁻¹. Damping by d keeps W in directions that the text hardly shows. With a = b = 1 and no damping W* minimises
- * ||R̂ + X̂ W*ᵀ - R - X Wᵀ||². The part a is QEP's (arXiv 2504.09629, equation 8); the part b is penjing's own.
+ * W + (a W (C - H) + b M) (H + d diag(H))⁻¹. With a = b = 1 and no damping W* minimises
+ * ||R̂ + X̂ W*ᵀ - R - X Wᵀ||²; damping keeps W in directions that the text hardly shows. The part a is QEP's
+ * (arXiv 2504.09629, equation 8); the part b is penjing's own.
  *
  * @returns W*, a new tensor
  * @throws PenjingError when the damped Hessian does not factorise
@@ -70,7 +74,9 @@ export async function anchoredTarget(backend: Backend, problem: AnchorProblem): 
   const { name, weight, hessian, anchor, anchorResidual = 0, signal } = problem;
   const { anchorDamping = ANCHOR.anchorDamping.default } = problem;
   const { ops } = backend;
-  const equal = await equilibrate(backend, hessian, anchorDamping);
+  const crossMoment = anchor > 0 ? problem.crossMoment : undefined;
+  // For the widest layers there is no room for more than two matrices of that size.
+  const kept = crossMoment && (await backend.read(crossMoment));
   const scratch: Tensor[] = [];
   const blank = (like: Tensor) => {
     const tensor = backend.zeros(like.shape);
@@ -78,28 +84,31 @@ export async function anchoredTarget(backend: Backend, problem: AnchorProblem): 
     return tensor;
   };
   const target = backend.zeros(weight.shape);
+  let equal: Equilibrated | undefined;
   try {
-    const root = equal.hessian;
-    if (!(await takeInverseRoot(backend, root, signal))) {
-      throw new PenjingError(
-        name,
-        "the Hessian of its inputs does not factorise, so there is no anchor; give more or other calibration text, a larger `anchorDamping`, or `anchor: 0`.",
-      );
-    }
     const [moved, half] = [blank(weight), blank(weight)];
     const multiply = (a: Tensor, b: Tensor, out: Tensor, options?: GemmOptions) =>
       paceSteps(gemmSteps(backend, a, b, out, options), signal);
     // Rows of moved are a W (C - H) + b M, then those times D⁻¹ (D⁻¹ (H + d diag H) D⁻¹)⁻¹ D⁻¹.
-    if (anchor > 0) {
-      const difference = blank(hessian);
-      ops.subtract(problem.crossMoment!, hessian, difference);
-      await multiply(weight, difference, moved);
+    if (crossMoment) {
+      const ones = backend.upload(new Float32Array(colsOf(hessian)).fill(1), [colsOf(hessian)]);
+      scratch.push(ones);
+      ops.addScaledColumns(crossMoment, hessian, ones, -1);
+      await multiply(weight, crossMoment, moved);
       ops.scale(moved, anchor);
     }
     if (anchorResidual > 0) {
       backend.copy(problem.residualMoment!, half);
       ops.scale(half, anchorResidual);
       ops.add(moved, half);
+    }
+    equal = await equilibrate(backend, hessian, anchorDamping, crossMoment);
+    const root = equal.hessian;
+    if (!(await takeInverseRoot(backend, root, signal))) {
+      throw new PenjingError(
+        name,
+        "the Hessian of its inputs does not factorise, so there is no anchor; give more or other calibration text, a larger `anchorDamping`, or `anchor: 0`.",
+      );
     }
     ops.scaleColumns(moved, equal.back);
     await multiply(moved, root, half, { transposeB: true });
@@ -114,7 +123,8 @@ export async function anchoredTarget(backend: Backend, problem: AnchorProblem): 
     target.dispose();
     throw error;
   } finally {
-    equal.dispose();
+    equal?.dispose();
     for (const tensor of scratch) tensor.dispose();
+    if (crossMoment) backend.write(crossMoment, kept!);
   }
 }

@@ -1,5 +1,5 @@
 import type { Backend } from "../backend.js";
-import { colsOf, type Tensor } from "../tensor.js";
+import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 
 /** A Hessian whose inputs all have the same size, and what brings weights there and back. */
 export interface Equilibrated {
@@ -20,11 +20,13 @@ export interface Equilibrated {
  *
  * @param hessian f32 [cols, cols], symmetric; not changed
  * @param damping added to the diagonal of ones
+ * @param room f32 [cols, cols] of the caller's that the scaled one is put into. @default a new tensor
  */
 export async function equilibrate(
   backend: Backend,
   hessian: Tensor,
   damping: number,
+  room?: Tensor,
 ): Promise<Equilibrated> {
   const { ops } = backend;
   const cols = colsOf(hessian);
@@ -35,23 +37,43 @@ export async function equilibrate(
   const alive = vector(diagonal.map((h) => Number(h > 0)));
   const roots = diagonal.map((h) => (h > 0 ? Math.sqrt(h) : 1));
   backend.write(there, roots);
-  const back = vector(roots.map((root) => 1 / root));
-  const [scaled, half] = [backend.zeros([cols, cols]), backend.zeros([cols, cols])];
+  const factors = roots.map((root) => 1 / root);
+  const back = vector(factors);
+  const scaled = room ?? backend.zeros([cols, cols]);
   backend.copy(hessian, scaled);
   ops.scaleColumns(scaled, back);
-  ops.transpose(scaled, half);
-  ops.scaleColumns(half, back);
-  ops.transpose(half, scaled);
-  half.dispose();
+  scaleRows(backend, scaled, factors);
   const raise = vector(diagonal.map((h) => damping + Number(!(h > 0))));
   ops.addDiagonal(scaled, raise);
   raise.dispose();
   return {
     ...{ hessian: scaled, there, back, alive },
     dispose() {
-      for (const tensor of [scaled, there, back, alive]) tensor.dispose();
+      if (scaled !== room) scaled.dispose();
+      for (const tensor of [there, back, alive]) tensor.dispose();
     },
   };
+}
+
+/** Rows that are scaled together. */
+const PANEL = 512;
+
+/** x = diag(scale) x, in place. */
+function scaleRows(backend: Backend, x: Tensor, scale: Float32Array): void {
+  const { ops } = backend;
+  const [rows, cols] = [rowsOf(x), colsOf(x)];
+  const room = backend.zeros([cols, Math.min(PANEL, rows)]);
+  for (let start = 0; start < rows; start += PANEL) {
+    const count = Math.min(PANEL, rows - start);
+    const factors = backend.upload(scale.slice(start, start + count), [count]);
+    const panel = backend.rows(x, start, count);
+    const turned = backend.rows(room, 0, cols, count);
+    ops.transpose(panel, turned);
+    ops.scaleColumns(turned, factors);
+    ops.transpose(turned, panel);
+    factors.dispose();
+  }
+  room.dispose();
 }
 
 /**

@@ -2,7 +2,7 @@ import type { Backend } from "../backend.js";
 import type { OptionSpecs } from "../options.js";
 import { gemmSteps, paceSteps } from "../steps.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
-import { equilibrate } from "./equilibrate.js";
+import { type Equilibrated, equilibrate } from "./equilibrate.js";
 
 /** The option `refit` of steps that remove weights. */
 export const REFIT = {
@@ -20,6 +20,8 @@ export const REFIT = {
 
 /** What the diagonal of ones is raised by. */
 const DAMPING = 0.01;
+/** Values of the weights that are fitted together, and rows at least. */
+const [TOGETHER, LEAST_ROWS] = [2 ** 24, 64];
 /** A row is done when the square of its residual is below this share of the first one. */
 const DONE = 1e-8;
 
@@ -33,6 +35,8 @@ export interface RefitProblem {
   /** H of the inputs, f32 [cols, cols], symmetric, in any scaling. */
   readonly hessian: Tensor;
   readonly iterations: number;
+  /** Values of the weights that are fitted together, at most; no result depends on it. @default 2^24 */
+  readonly together?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -43,10 +47,31 @@ export interface RefitProblem {
  * preconditioner. Weights of inputs that are always zero stay. One product with H an iteration.
  */
 export async function refit(backend: Backend, problem: RefitProblem): Promise<void> {
-  const { weight, mask, target, hessian, iterations, signal } = problem;
+  const { weight, mask, target, hessian, together: most = TOGETHER, signal } = problem;
+  const [rows, cols] = [rowsOf(weight), colsOf(weight)];
+  const together = Math.max(LEAST_ROWS, Math.floor(most / cols / LEAST_ROWS) * LEAST_ROWS);
+  const equal = await equilibrate(backend, hessian, DAMPING);
+  try {
+    for (let first = 0; first < rows; first += together) {
+      signal?.throwIfAborted();
+      const part = (tensor: Tensor) =>
+        backend.rows(tensor, first, Math.min(together, rows - first));
+      const some = { weight: part(weight), mask: part(mask), target: part(target) };
+      await refitRows(backend, { ...problem, ...some }, equal);
+    }
+  } finally {
+    equal.dispose();
+  }
+}
+
+/** The same of rows, which have nothing to do with each other. */
+async function refitRows(
+  backend: Backend,
+  { weight, mask, target, iterations, signal }: RefitProblem,
+  equal: Equilibrated,
+): Promise<void> {
   const { ops } = backend;
   const [rows, cols] = [rowsOf(weight), colsOf(weight)];
-  const equal = await equilibrate(backend, hessian, DAMPING);
   const scratch: Tensor[] = [];
   const blank = (...shape: number[]) => {
     const tensor = backend.zeros(shape);
@@ -108,7 +133,6 @@ export async function refit(backend: Backend, problem: RefitProblem): Promise<vo
     ops.scaleColumns(weight, equal.back);
     ops.applyMask(weight, mask);
   } finally {
-    equal.dispose();
     for (const tensor of scratch) tensor.dispose();
   }
 }

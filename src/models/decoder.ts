@@ -4,7 +4,7 @@ import type { BlockSpec, DecoderSpec, Site } from "../model.js";
 import { operationSteps, paceSteps, takeSteps, type Work, type WorkSteps } from "../steps.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 import { layerKinds } from "./layers/index.js";
-import type { KeyValueCache } from "./layers/key-value-cache.js";
+import { KeyValueCache } from "./layers/key-value-cache.js";
 import type { LayerRun } from "./layers/layer.js";
 import { type NormWeights, normalise } from "./layers/norm.js";
 import type { Segment } from "./layers/segments.js";
@@ -241,12 +241,16 @@ export interface Ahead {
   ): AsyncGenerator<undefined, void, void>;
 }
 
+/** How rows of tokens follow each other, and what is known of them already. */
+export type SequenceRun = Required<Pick<BlockRun, "segments">> & Pick<BlockRun, "cache">;
+
 let nextSerial = 0;
 
 /** A whole model on a backend, ready to score and to generate. */
 export class Decoder {
   protected readonly runner: BlockRunner;
-  protected readonly hidden: Tensor;
+  /** [maxTokens, hiddenSize] */
+  readonly hidden: Tensor;
   private readonly ids: Tensor;
   /** Where blocks are not all in memory. */
   readonly ahead?: Ahead;
@@ -260,7 +264,7 @@ export class Decoder {
     readonly backend: Backend,
     readonly spec: DecoderSpec,
     private readonly outer: OuterWeights,
-    private readonly blocks: readonly BlockWeights[],
+    protected readonly blocks: readonly BlockWeights[],
     readonly maxTokens: number,
     maxPositions: number,
   ) {
@@ -281,6 +285,11 @@ export class Decoder {
     });
     this.free = done.catch(() => {});
     return done;
+  }
+
+  /** An empty cache of keys and values. */
+  cache(capacity: number): KeyValueCache {
+    return new KeyValueCache(() => this.backend, this.spec, capacity);
   }
 
   /**
@@ -304,10 +313,7 @@ export class Decoder {
     return this.steps(tokens, { segments });
   }
 
-  private *steps(
-    tokens: Int32Array,
-    options: { readonly segments: readonly Segment[]; readonly cache?: KeyValueCache | undefined },
-  ): Work {
+  protected *steps(tokens: Int32Array, options: SequenceRun): Work {
     const hidden = this.embed(tokens, options.segments);
     for (const block of this.blocks) yield* this.runner.steps(hidden, block, options);
   }

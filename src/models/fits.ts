@@ -5,7 +5,7 @@ import { bytesText } from "../bytes-text.js";
 import { PenjingError } from "../errors.js";
 import { machineMemory } from "../platform/memory.js";
 import { CountedModel, type CountedModelOptions } from "./held.js";
-import { KeyValueCache } from "./layers/key-value-cache.js";
+import { shareOut } from "./share-out.js";
 import type { StoredModel } from "./stored.js";
 
 /** Bytes that work may take. */
@@ -81,30 +81,76 @@ export interface FitOptions extends Omit<CountedModelOptions, "lowMemory"> {
   readonly cacheTokens?: number | undefined;
 }
 
+/** Of a memory that is one of several: what is taken and freed while blocks are loaded leaves gaps. */
+const SHARE = 15 / 16;
+
+/** How a model lies in WebAssembly memories. */
+interface Placement {
+  /** The first block of each memory but the first; undefined where a part of the model has no room in one. */
+  readonly starts?: readonly number[] | undefined;
+  /** Bytes in all that the memories beside the first take for what each has of its own. */
+  readonly extra: number;
+  /** Most bytes that one memory needs at least. */
+  readonly least: number;
+}
+
 /**
- * Looks whether there is room for a model whose weights are all in memory.
+ * Looks whether there is room for a model whose weights are all in memory, in one or in several.
  *
- * @throws PenjingError where there is not, before anything is loaded
+ * @returns the first block of each memory but the first
+ * @throws PenjingError where there is none, before anything is loaded
  */
-export async function refuseLarge(
+export async function placeBlocks(
   model: StoredModel,
   backend: Backend,
   { maxMemory, cacheTokens = 0, ...options }: FitOptions,
-): Promise<void> {
+): Promise<readonly number[]> {
   // A GPU has a memory of its own.
-  if (backend.name !== "wasm") return;
-  const wasm = await count([model], options, async ([{ decoder, spec, backend: counting }]) => {
-    const cache = new KeyValueCache(counting, spec, cacheTokens);
-    const logits = counting.zeros([1, spec.vocabSize]);
-    const tokens = new Int32Array(Math.min(options.maxTokens, cacheTokens || options.maxTokens));
-    decoder.logits(tokens, logits, cacheTokens > 0 ? cache : undefined);
+  if (backend.name !== "wasm") return [];
+  let placement: Placement = { starts: [], extra: 0, least: 0 };
+  const wasm = await count([model], options, async ([counted]) => {
+    placement = placementOf(counted, { ...options, cacheTokens, most: backend.mostBytes });
   });
+  if (!wasm) return [];
   const room = await roomOf(maxMemory);
-  if (!wasm || fits({ wasm }, room)) return;
-  const isBeyondAll = wasm[0] > WASM_BYTES;
+  const { starts, extra, least } = placement;
+  if (!starts) return refuse(model, { wasm: [least] }, room);
+  const memories = starts.length + 1;
+  const each = Array<number>(memories).fill((wasm[0] + extra) / memories);
+  if (!fits({ wasm: each }, room)) return refuse(model, { wasm: each }, room);
+  return starts;
+}
+
+interface PlacementOptions extends Pick<CountedModelOptions, "maxTokens"> {
+  readonly cacheTokens: number;
+  /** Bytes of one memory. @default what WebAssembly addresses */
+  readonly most?: number | undefined;
+}
+
+function placementOf(
+  counted: CountedModel,
+  { maxTokens, cacheTokens, most = WASM_BYTES }: PlacementOptions,
+): Placement {
+  const { decoder, spec, backend, blockBytes, outerBytes: outer } = counted;
+  const cache = cacheTokens > 0 ? decoder.cache(cacheTokens) : undefined;
+  const cached = spec.blocks.map((_, layer) => cache?.bytesOf(layer) ?? 0);
+  const running = counted.during(() => {
+    const logits = backend.zeros([1, spec.vocabSize]);
+    const tokens = new Int32Array(Math.min(maxTokens, cacheTokens || maxTokens));
+    decoder.logits(tokens, logits, cache);
+  });
+  if (counted.peak <= most) return { starts: [], extra: 0, least: counted.peak };
+  const blocks = blockBytes.map(({ held, peak }, layer) => ({ held: held + cached[layer], peak }));
+  const starts = shareOut(blocks, { outer, running, most: SHARE * most });
+  const least = running + Math.max(outer, ...blocks.map(({ held, peak }) => Math.max(held, peak)));
+  return { starts, extra: running * (starts?.length ?? 0), least };
+}
+
+function refuse(model: StoredModel, taken: Taken, room: Room): never {
+  const isBeyondAll = Math.max(...taken.wasm) > WASM_BYTES;
   const where = isBeyondAll ? "give `backend: webgpu` where there is a GPU" : "allow more";
   throw new PenjingError(
     model.checkpoint.folder.path,
-    `the model ${excess({ wasm }, room)}; make it smaller with penjing compress, choose a smaller one, or ${where}.`,
+    `the model ${excess(taken, room)}; make it smaller with penjing compress, choose a smaller one, or ${where}.`,
   );
 }

@@ -6,6 +6,7 @@ import { pacer } from "../run.js";
 import { BlockByBlock } from "./block-by-block.js";
 import { type BlockWeights, Decoder, disposeBlock, disposeOuter } from "./decoder.js";
 import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
+import type { BlockBytes } from "./share-out.js";
 import type { StoredModel } from "./stored.js";
 import { allOrNothing } from "./weights.js";
 import { withoutNumbers } from "./without-numbers.js";
@@ -21,11 +22,10 @@ export interface CountedModelOptions {
 }
 
 /** What is known of blocks of a kind. */
-interface Kind {
-  times: number;
-  /** Bytes that one holds, and the most that its loading takes. */
-  held: number;
-  peak: number;
+interface Kind extends BlockBytes {
+  readonly times: number;
+  /** Of the first, which comes with what others share. */
+  readonly first: BlockBytes;
 }
 
 /**
@@ -39,6 +39,10 @@ export class CountedModel {
   /** Bytes that blocks would hold which are not there. */
   private absent = 0;
   private made: Decoder | undefined;
+  /** Bytes of what stands outside the blocks. */
+  outerBytes = 0;
+  /** What each block takes, where none is held before it. */
+  readonly blockBytes: BlockBytes[] = [];
 
   private constructor(
     readonly spec: DecoderSpec,
@@ -67,6 +71,7 @@ export class CountedModel {
       const outer = await loadOuter(model, backend, { signal });
       own({ dispose: () => disposeOuter(outer) });
       this.look();
+      this.outerBytes = backend.memory().live;
       if (lowMemory) return new OneOfEach(model, backend, outer, maxTokens);
       const blocks: BlockWeights[] = [];
       own({ dispose: () => blocks.forEach(disposeBlock) });
@@ -88,23 +93,35 @@ export class CountedModel {
     for (const layer of model.spec.blocks.keys()) {
       await rest();
       const name = kindOf(model, layer);
-      const kind = kinds.get(name) ?? { times: 0, held: 0, peak: 0 };
+      const kind = kinds.get(name);
       const { live } = backend.memory();
-      if (kind.times === 2) {
+      if (kind?.times === 2) {
         this.most = Math.max(this.most, live + this.absent + kind.peak);
         this.absent += kind.held;
-        continue;
+      } else {
+        blocks.push(await loadBlock(model, backend, layer, { matrices, signal }));
+        const { live: after, peak } = backend.memory();
+        const bytes = { held: after - live, peak: peak - live };
+        const { times, first } = kind ?? { times: 0, first: bytes };
+        kinds.set(name, { times: times + 1, first, ...bytes });
+        this.look();
       }
-      blocks.push(await loadBlock(model, backend, layer, { matrices, signal }));
-      const { live: after, peak } = backend.memory();
-      kinds.set(name, { times: kind.times + 1, held: after - live, peak: peak - live });
-      this.look();
+      this.blockBytes.push(kinds.get(name)!.first);
     }
   }
 
   private look(): void {
     this.most = Math.max(this.most, this.backend.memory().peak + this.absent);
     this.backend.restartPeak();
+  }
+
+  /** Most bytes that some work takes beside what is there before. */
+  during(work: () => void): number {
+    this.look();
+    const { live } = this.backend.memory();
+    work();
+    const { peak } = this.backend.memory();
+    return peak - live;
   }
 
   /** Most bytes that loading took, and what ran so far. */

@@ -160,6 +160,8 @@ export interface Holding {
   readonly lowMemory?: boolean | undefined;
   /** Most bytes of activations then. @default 256 MiB */
   readonly streamBytes?: number | undefined;
+  /** The first block of each memory but the first. @default all blocks are in one */
+  readonly starts?: readonly number[] | undefined;
 }
 
 export interface OpenRunningOptions extends OpenModelOptions {
@@ -198,10 +200,10 @@ async function inMemory(
   }: OpenRunningOptions & { maxTokens: number },
 ): Promise<Holding> {
   if (mayBeTooLarge(model.spec, { maxMemory, cacheTokens })) {
-    const { refuseLarge } = await import("./fits.js");
+    const { placeBlocks } = await import("./fits.js");
     const cache = cacheTokens && Math.min(cacheTokens, model.spec.context);
     const asked = { maxTokens, maxMemory, cacheTokens: cache, threads, signal };
-    await refuseLarge(model, backend, asked);
+    return { starts: await placeBlocks(model, backend, asked) };
   }
   return {};
 }
@@ -256,16 +258,13 @@ async function load(grounds: Grounds, options: OpenRunningOptions): Promise<Runn
   };
   const maxTokens = Math.min(options.maxTokens ?? LONGEST_RUN, spec.context);
   const hold = options.hold ?? ((...args) => inMemory(...args, { ...options, maxTokens }));
-  const { lowMemory, streamBytes } = await hold(model, backend);
+  const holding = await hold(model, backend);
   let decoder: Decoder;
   let tokenizer: Tokenizer;
   try {
     tokenizer = await loadTokenizer(checkpoint.folder, { signal });
     await pause(signal);
-    const loading = lowMemory
-      ? (await import("./block-by-block.js")).loadBlockByBlock
-      : loadDecoder;
-    decoder = await loading(model, backend, maxTokens, signal, streamBytes);
+    decoder = await loadHeld(model, lease, { ...holding, maxTokens, signal });
   } catch (error) {
     return move(error);
   }
@@ -290,6 +289,30 @@ async function load(grounds: Grounds, options: OpenRunningOptions): Promise<Runn
     },
     moveAfter: move,
   };
+}
+
+async function loadHeld(
+  model: StoredModel,
+  lease: Lease,
+  {
+    lowMemory,
+    streamBytes,
+    starts = [],
+    maxTokens,
+    signal,
+  }: Holding & Pick<OpenRunningOptions, "signal"> & { readonly maxTokens: number },
+): Promise<Decoder> {
+  const { backend } = lease;
+  if (lowMemory) {
+    const { loadBlockByBlock } = await import("./block-by-block.js");
+    return loadBlockByBlock(model, backend, maxTokens, signal, streamBytes);
+  }
+  if (starts.length > 0) {
+    const { loadSharded } = await import("./sharded.js");
+    const another = () => lease.another();
+    return loadSharded(model, backend, maxTokens, { starts, another, signal });
+  }
+  return loadDecoder(model, backend, maxTokens, signal);
 }
 
 /** Loads every weight of a model. */

@@ -49,9 +49,11 @@ export const gptq: Method<typeof OPTIONS> = {
     const owned: Tensor[] = [];
     try {
       const turned = order ? await inOrder(problem, order.columns) : problem;
-      if (turned !== problem) owned.push(turned.weight, turned.statistics.tensors.hessian);
+      if (turned !== problem) owned.push(turned.weight);
       if (turned !== problem && turned.mask) owned.push(turned.mask);
-      const { factor, dead, notes } = await inverseFactor(turned, damping);
+      const { factor, dead, notes } = await inverseFactor(turned, damping).finally(() => {
+        if (turned !== problem) turned.statistics.tensors.hessian.dispose();
+      });
       owned.push(factor);
       if (dead > 0) notes.push(`${deadInputs(dead)}; their weights are 0`);
       const back = order && backend.upload(inverted(order.columns), [order.columns.length]);

@@ -1,8 +1,11 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { decoderTensors } from "../../src/model.js";
 import { readModelConfig } from "../../src/models/families/index.js";
 import { type ByteSource, type Folder, memoryFolder } from "../../src/platform/files.js";
 import { Random } from "../../src/random.js";
 import { sizeOf } from "../../src/tensor.js";
+import { repositoryRoot } from "../shared.js";
 
 /** Elements that repeat: a prime number, so that no two rows of a matrix are alike. */
 const PERIOD = 1_048_573;
@@ -17,8 +20,44 @@ function pattern(): Uint8Array {
   return new Uint8Array(bits.buffer);
 }
 
-/** A model folder without a tokenizer whose bf16 weights are made up whenever they are read. */
-export function patternedModel(config: Readonly<Record<string, unknown>>): Folder {
+/** Shapes of real models, to which layers, a vocabulary and a context are to be added. */
+export const SHAPES = {
+  "Llama-3-8B": {
+    model_type: "llama",
+    hidden_size: 4096,
+    intermediate_size: 14336,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+  },
+  "Qwen2.5-7B": {
+    model_type: "qwen2",
+    hidden_size: 3584,
+    intermediate_size: 18944,
+    num_attention_heads: 28,
+    num_key_value_heads: 4,
+  },
+} as const;
+
+/** The tokenizer of the embedded model, for models of its 1,024 tokens. */
+export function embeddedTokenizer(): Record<string, string> {
+  const folder = join(repositoryRoot, "examples", "stories-1m");
+  return Object.fromEntries(
+    ["tokenizer.json", "tokenizer_config.json"].map((name) => [
+      name,
+      readFileSync(join(folder, name), "utf8"),
+    ]),
+  );
+}
+
+/**
+ * A model folder whose bf16 weights are made up whenever they are read.
+ *
+ * @param files what lies beside the weights. @default no tokenizer
+ */
+export function patternedModel(
+  config: Readonly<Record<string, unknown>>,
+  files: Readonly<Record<string, string>> = {},
+): Folder {
   const text = JSON.stringify(config);
   const header: Record<string, unknown> = {};
   let end = 0;
@@ -49,7 +88,7 @@ export function patternedModel(config: Readonly<Record<string, unknown>>): Folde
     async close() {},
   };
   const name = "model.safetensors";
-  const rest = memoryFolder({ "config.json": text }, "patterned");
+  const rest = memoryFolder({ ...files, "config.json": text }, "patterned");
   return {
     ...rest,
     list: async () => [...(await rest.list()), name],

@@ -160,7 +160,7 @@ export async function measureStream(size: StreamCase): Promise<StreamMemory> {
     tide();
     const made = await pruneLayer(backend, {
       name,
-      dense: () => openDense(model, backend, block, { name: DOWN }, undefined),
+      dense: () => openDense(model, { backend }, block, { name: DOWN }, undefined),
       bias: undefined,
       dtype: "BF16",
       plan: plans.get(name)!,

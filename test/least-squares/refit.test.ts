@@ -145,4 +145,31 @@ test("a method that fits its factors itself is refused", async () => {
   );
 });
 
+test("rows that are fitted apart come out the same, bit for bit", async () => {
+  const random = new Random(11);
+  const [rows, cols] = [150, 48];
+  const values = (count: number) =>
+    Float32Array.from({ length: count }, () => 2 * random.next() - 1);
+  const inputs = values(200 * cols);
+  const target = values(rows * cols);
+  const mask = Uint8Array.from({ length: rows * cols }, () => Number(random.next() < 0.5));
+  for (const open of OPENERS) {
+    const backend = await open();
+    const fitted = async (together?: number) => {
+      const hessian = backend.zeros([cols, cols]);
+      backend.ops.accumulateHessian(backend.upload(inputs, [200, cols]), hessian, 1);
+      const weight = backend.upload(
+        target.map((value, i) => value * mask[i]),
+        [rows, cols],
+      );
+      const given = { weight, target: backend.upload(target, [rows, cols]), hessian };
+      const kept = backend.upload(mask, [rows, cols]);
+      await refit(backend, { ...given, mask: kept, iterations: 5, together });
+      return backend.read(weight);
+    };
+    assert.equal(await fitted(64 * cols), await fitted(), open.name);
+    backend.dispose();
+  }
+});
+
 test.run();

@@ -146,7 +146,7 @@ for (const [backendName, open] of testBackends) {
       const { vocabSize } = decoder.spec;
       const whole = await logitsOf(decoder, ids);
       for (const step of [1, 13]) {
-        const cache = new KeyValueCache(backend, decoder.spec, ids.length);
+        const cache = new KeyValueCache(() => backend, decoder.spec, ids.length);
         const pieces = new Float32Array(whole.length);
         for (let start = 0; start < ids.length; start += step) {
           const part = await logitsOf(decoder, ids.subarray(start, start + step), cache);

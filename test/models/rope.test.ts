@@ -264,7 +264,7 @@ for (const [name, open] of Object.entries(backends).filter(([name]) => canTest(n
     const ids = Int32Array.from({ length: 600 }, (_, i) => (i * 7 + 3) % 10);
     const run = async (backend: Backend, step: number) => {
       const decoder = await loadDecoder(readModel(checkpoint), backend, step);
-      const cache = new KeyValueCache(backend, decoder.spec, ids.length);
+      const cache = new KeyValueCache(() => backend, decoder.spec, ids.length);
       const out = backend.zeros([1, 10]);
       for (let start = 0; start < ids.length; start += step) {
         decoder.logits(ids.subarray(start, start + step), out, cache);

@@ -90,7 +90,7 @@ const IDS = Int32Array.from({ length: TOKENS }, (_, i) => (i * 7 + 3) % VOCABULA
 
 async function logitsOf(decoder: Decoder, step: number): Promise<Float32Array> {
   const { backend, spec } = decoder;
-  const cache = step < TOKENS ? new KeyValueCache(backend, spec, TOKENS) : undefined;
+  const cache = step < TOKENS ? new KeyValueCache(() => backend, spec, TOKENS) : undefined;
   const logits = new Float32Array(TOKENS * VOCABULARY);
   for (let start = 0; start < TOKENS; start += step) {
     const out = backend.zeros([step, VOCABULARY]);

@@ -56,7 +56,7 @@ export async function logitsOf(
   const model = readModel(checkpoint);
   const decoder = await loadDecoder({ ...model, spec: edit(model.spec) }, backend, ids.length);
   const { spec } = decoder;
-  const cache = step < ids.length ? new KeyValueCache(backend, spec, ids.length) : undefined;
+  const cache = step < ids.length ? new KeyValueCache(() => backend, spec, ids.length) : undefined;
   const logits = new Float32Array(ids.length * spec.vocabSize);
   for (let start = 0; start < ids.length; start += step) {
     const some = ids.subarray(start, start + step);

@@ -100,7 +100,9 @@ test("the portable core with its WASM is small", () => {
   told.set("what only quantized", quantized);
   told.set("what only models on a hub", hub).set("what only Parquet", parquet);
   const plan = zipped(readFileSync(build("portable/planner.js")));
-  const limited = ["fits", "foresee", "holding"].map((name) => build(`portable/${name}.js`));
+  const limited = ["fits", "foresee", "holding", "sharded"].map((name) =>
+    build(`portable/${name}.js`),
+  );
   const limits = zipped(textOf(limited));
   told.set("what only limits of memory", limits);
   told.set("what only reports", reports);
@@ -153,8 +155,9 @@ test("the portable bundle imports nothing but its own files, and names no module
   ];
   const texts = ["./jinja.js", "./tokenizer.js"];
   const datasets = ["./lines.js", "./parquet.js"];
-  const models = ["./block-by-block.js", "./fits.js", "./foresee.js", "./holding.js"];
-  const all = [...work, ...folders, ...texts, ...datasets, ...models, ...backends];
+  const models = ["./block-by-block.js", "./sharded.js"];
+  const memory = ["./fits.js", "./foresee.js", "./holding.js"];
+  const all = [...work, ...folders, ...texts, ...datasets, ...models, ...memory, ...backends];
   assert.equal(dynamic, all.sort());
   for (const name of dynamic) {
     assert.ok(existsSync(build(join("portable", name))));

@@ -29,6 +29,8 @@ export interface TunedWasmOptions extends WasmOptions {
    * @default the fastest by a measurement of 10 to 80 ms, made once
    */
   readonly shape?: number | undefined;
+  /** Most bytes that its memory may have. @default what WebAssembly addresses */
+  readonly mostBytes?: number | undefined;
 }
 
 /** Those options, for the lists of what a call takes; their values are checked below. */

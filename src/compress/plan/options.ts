@@ -58,6 +58,11 @@ export interface Plan {
   readonly memory: {
     /** Most that tensors and kernels take in the WebAssembly memory at a time. */
     readonly wasm: number;
+    /**
+     * The same of a second one, which has the statistics of the widest inputs where one memory has no room
+     * for them; else 0.
+     */
+    readonly second: number;
     /** The residual streams of the calibration windows, in the host's memory; with `spill` what it has of them. */
     readonly streams: number;
     /** What a block's finished tensors take in the host's memory until they are written. */

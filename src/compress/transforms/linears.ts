@@ -273,13 +273,18 @@ class LinearRun implements TransformRun {
         : (at + fraction) / planned.length;
     const seconds = size(site) > 0 ? budget.part((share * size(site)) / left) : undefined;
     const { backend } = passes;
+    const gathered = statistics.get(site.input);
+    const home = gathered && passes.homeOf(site, block.spec, Object.keys(gathered.tensors));
     const given = {
-      name,
+      ...{ name, home },
       before: pruned.get(site.name),
       bias: block.linears[site.name].bias,
       dtype: model.weights.get(`${name}.weight`)!.dtype,
       plan: this.steps.plan(block.layer, site),
-      statistics: statistics.get(site.input) ?? {
+      isLast:
+        !this.kept.has(site.input) &&
+        !planned.slice(at + 1).some(({ input }) => input === site.input),
+      statistics: gathered ?? {
         sequences: samples,
         tokens: samples * length,
         tensors: {},
@@ -292,7 +297,7 @@ class LinearRun implements TransformRun {
       (signal, onProgress) =>
         pruneLayer(backend, {
           ...{ ...given, signal, onProgress },
-          dense: () => openDense(model, backend, block, site, signal),
+          dense: () => openDense(model, { backend, home }, block, site, signal),
         }),
       discardPruned,
     );

@@ -9,18 +9,24 @@ export class KeyValueCache {
   readonly keys: readonly Tensor[];
   readonly values: readonly Tensor[];
 
+  /** @param home where those of a layer lie */
   constructor(
-    backend: Backend,
+    home: (layer: number) => Backend,
     spec: DecoderSpec,
     readonly capacity: number,
   ) {
     const make = () =>
-      spec.blocks.map((block) => {
+      spec.blocks.map((block, layer) => {
         const { kvHeads, headDim } = attentionOf(block);
-        return backend.zeros([capacity, kvHeads * headDim]);
+        return home(layer).zeros([capacity, kvHeads * headDim]);
       });
     this.keys = make();
     this.values = make();
+  }
+
+  /** Bytes of those of a layer. */
+  bytesOf(layer: number): number {
+    return 4 * (this.keys[layer].size + this.values[layer].size);
   }
 
   dispose(): void {

@@ -92,7 +92,7 @@ async function startDecoding(
   const before = backend.memory().live;
   const spec = specOf(size);
   const { decoder, bytes } = await makeDecoder(backend, spec, isSparse);
-  const cache = new KeyValueCache(backend, spec, spec.context);
+  const cache = new KeyValueCache(() => backend, spec, spec.context);
   const logits = backend.zeros([1, spec.vocabSize]);
   const random = new Random(0);
   let pending = Int32Array.of(1, 2, 3);
