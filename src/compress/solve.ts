@@ -120,8 +120,10 @@ export async function solveLayer(
   });
   if (target !== original) original.dispose();
   if (isLast) {
-    const { crossMoment, residualMoment } = problem.statistics.tensors;
-    for (const spent of [crossMoment, residualMoment]) spent?.dispose();
+    const isRead = (name: string) => name === "hessian" || method.needs(options).includes(name);
+    for (const [name, tensor] of Object.entries(problem.statistics.tensors)) {
+      if (!isRead(name)) tensor.dispose();
+    }
   }
   const isReadLater = before !== undefined || plan.refit > 0 || anchorOf(plan) !== undefined;
   const weight = isReadLater ? backend.zeros(target.shape) : target;

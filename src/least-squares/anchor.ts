@@ -78,15 +78,13 @@ export async function anchoredTarget(backend: Backend, problem: AnchorProblem): 
   // For the widest layers there is no room for more than two matrices of that size.
   const kept = crossMoment && (await backend.read(crossMoment));
   const scratch: Tensor[] = [];
-  const blank = (like: Tensor) => {
-    const tensor = backend.zeros(like.shape);
-    scratch.push(tensor);
-    return tensor;
-  };
   const target = backend.zeros(weight.shape);
   let equal: Equilibrated | undefined;
   try {
-    const [moved, half] = [blank(weight), blank(weight)];
+    const moved = backend.zeros(weight.shape);
+    scratch.push(moved);
+    // Until the last step the target's room is computed in.
+    const half = target;
     const multiply = (a: Tensor, b: Tensor, out: Tensor, options?: GemmOptions) =>
       paceSteps(gemmSteps(backend, a, b, out, options), signal);
     // Rows of moved are a W (C - H) + b M, then those times D⁻¹ (D⁻¹ (H + d diag H) D⁻¹)⁻¹ D⁻¹.
