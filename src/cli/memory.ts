@@ -12,7 +12,8 @@ export interface MemoryFlags {
 type GivenMemory = { readonly bytes: number } | { readonly share: number };
 
 const UNITS = ["", "K", "M", "G", "T"];
-const EXAMPLES = "Give a size such as 4GiB, 800MB or 75%.";
+const EXAMPLES =
+  "Give a size such as 4GiB, 800MB or 75%; units are kB, MB, GB, TB and KiB, MiB, GiB, TiB.";
 
 /**
  * Parses a size of memory, as an argument parser of commander: bytes in powers of ten, as "800MB", or of two,

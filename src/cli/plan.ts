@@ -95,16 +95,27 @@ function linesOf({ model, tokens, memory, disk, machine, ...rest }: Plan): [stri
       "disk",
       `${size(disk.out)} of tensors, and ${size(disk.work)} of work until they are written${free(machine.disk)}`,
     ],
-    ["work", `${((2 * work) / 1e12).toPrecision(3)} TFLOP: ${shares.join(", ")}`],
+    ["work", `${operations(2 * work)}: ${shares.join(", ")}`],
   ];
   if (rate !== undefined && seconds !== undefined) {
     const speed = `${((2 * rate) / 1e9).toPrecision(3)} GFLOP/s`;
-    lines.push(["time", `about ${duration(seconds)} here (${speed} in matrix products)`]);
+    lines.push(["time", `${about(seconds)} here (${speed} in matrix products)`]);
   }
   if (fewer?.seconds !== undefined) {
-    lines.push(["cheaper", `--samples ${fewer.samples}: about ${duration(fewer.seconds)}`]);
+    lines.push(["cheaper", `--samples ${fewer.samples}: ${about(fewer.seconds)}`]);
   }
   return lines;
+}
+
+/** Less than a second is told as no more than that. */
+function about(seconds: number): string {
+  return seconds < 1 ? duration(seconds) : `about ${duration(seconds)}`;
+}
+
+/** Floating-point operations, such as "18.4 TFLOP". */
+function operations(count: number): string {
+  const [divisor, unit] = count < 1e15 ? [1e12, "TFLOP"] : [1e15, "PFLOP"];
+  return `${(count / divisor).toPrecision(3)} ${unit}`;
 }
 
 function free(bytes: number | undefined): string {
