@@ -99,7 +99,8 @@ test("the portable core with its WASM is small", () => {
   told.set("what only importance matrices", matrix);
   told.set("what only quantized", quantized);
   told.set("what only models on a hub", hub).set("what only Parquet", parquet);
-  const plan = zipped(readFileSync(build("portable/planner.js")));
+  const plans = ["counter", "planner"].map((name) => build(`portable/${name}.js`));
+  const plan = zipped(textOf(plans));
   const limited = ["fits", "foresee", "holding", "sharded"].map((name) =>
     build(`portable/${name}.js`),
   );
@@ -163,6 +164,7 @@ test("the portable bundle imports nothing but its own files, and names no module
     assert.ok(existsSync(build(join("portable", name))));
     const later = importsOf(build(join("portable", name))).dynamic;
     const chunks = [
+      "./counter.js",
       "./definition.js",
       "./gguf-grids.js",
       "./gguf-output.js",
@@ -175,6 +177,7 @@ test("the portable bundle imports nothing but its own files, and names no module
   for (const name of [
     "index.js",
     "core.js",
+    "counter.js",
     "definition.js",
     "gguf-grids.js",
     "gguf-output.js",
