@@ -320,7 +320,8 @@ function layersText(
   const quantized = layers.filter(({ bitsPerWeight }) => bitsPerWeight !== undefined);
   const pruned = layers.filter((one) => one.bitsPerWeight === undefined || one.removed > 0);
   const lines: string[] = [];
-  if (pruned.length > 0 || quantized.length === 0) {
+  if (layers.length === 0) lines.push("none replaced");
+  if (pruned.length > 0) {
     const share = (removed * 100).toFixed(1);
     const whose = quantized.length > 0 ? "the weights of all these layers" : "their weights";
     lines.push(`${pruned.length} pruned, ${share}% of ${whose} removed`);

@@ -186,7 +186,8 @@ export class Output {
       layerBytesAfter: bytesOf(after),
       bytesBefore: storedBytes(stored.values()),
       bytesAfter: bytesOf(this.tensors),
-      removed: removed / weights,
+      // A step may only turn weights.
+      removed: weights > 0 ? removed / weights : 0,
     };
   }
 

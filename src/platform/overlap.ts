@@ -61,14 +61,14 @@ export async function refuseOverlap(output: string, input: string): Promise<void
       if (!holds(out, target)) continue;
       throw new PenjingError(
         output,
-        `it holds ${target}, which the input's symbolic link ${name} leads to and which would be lost; an output folder stands apart from what it is made of: choose another one.`,
+        `it holds ${target}, which the input's symbolic link ${name} leads to and which would be lost; an output stands apart from what it is made of: choose another one.`,
       );
     }
     return;
   }
   throw new PenjingError(
     output,
-    `${overlap}; an output folder stands apart from what it is made of: choose another one.`,
+    `${overlap}; an output stands apart from what it is made of: choose another one.`,
   );
 }
 

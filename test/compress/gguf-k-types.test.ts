@@ -167,7 +167,7 @@ const REFUSED: readonly (readonly [string, object, Given, RegExp])[] = [
     "bits of another grid",
     quantizing({ bits: 3 }),
     { ggufType: "Q4_K_M" },
-    /^\[ggufType\] model\.layers\.0\.self_attn\.q_proj: `bits: 3` is not its grid, .* leave bits out/,
+    /^\[ggufType\] model\.layers\.0\.self_attn\.q_proj: `bits: 3` is not its grid, .* leave `bits` out/,
   ],
   [
     "another K type",

@@ -3,13 +3,15 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import type { FlatRecipe } from "../../src/compress/recipe.js";
+import { compress } from "../../src/compress.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
 import { hasExtras, readModel } from "../../src/models/stored.js";
-import { memoryFolder } from "../../src/platform/files.js";
+import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import { rotationGroups } from "../../src/rotation/scope.js";
 import { refused } from "../checkpoint/crafted.js";
 import { note, sharedPath, sharedTest } from "../shared.js";
 import {
+  CALIBRATION,
   compressFiles,
   convert,
   EVALUATION,
@@ -188,6 +190,17 @@ test("scopes that mean nothing are refused before any work", async () => {
   ] as const) {
     await refused(() => compressFiles(storyFiles(), { rotate: rotate as object }), message);
   }
+});
+
+test("a recipe that only rotates removes nothing, and says so", async () => {
+  const out = memoryOutputFolder("out");
+  const model = await openCheckpoint(memoryFolder(storyFiles()));
+  const recipe = { version: 2, steps: [{ rotate: { scope: "heads", steps: 2 } }] } as const;
+  const settings = { samples: 4, length: 32 };
+  const given = { model, out, calibration: CALIBRATION, recipe: { ...recipe, ...settings } };
+  const { layers, totals } = await compress({ ...given, threads: 1 }).result();
+  assert.equal(layers, []);
+  assert.is(totals.removed, 0);
 });
 
 test("a bias of a norm that has none is refused by name", async () => {

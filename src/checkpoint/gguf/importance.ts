@@ -111,6 +111,9 @@ export async function readImportance(
 
 /** Refuses what is no GGUF file, such as the older form, which has no mark of its own. */
 async function refuseOlder(source: ByteSource): Promise<void> {
+  if (source.size === 0) {
+    throw new PenjingError(source.name, "the file is empty; make it again.");
+  }
   const start = await source.read(0, Math.min(4, source.size));
   if (String.fromCharCode(...start) === "GGUF") return;
   throw new PenjingError(

@@ -136,7 +136,7 @@ function onGrid(
     if (value === specs[name].default || value === chosen[name]) continue;
     throw new PenjingError(
       "ggufType",
-      `${layer}: \`${name}: ${value}\` is not its grid, which the type of its tensor chooses; leave ${name} out.`,
+      `${layer}: \`${name}: ${value}\` is not its grid, which the type of its tensor chooses; leave \`${name}\` out.`,
     );
   }
   return { ...given, ...chosen };

@@ -32,6 +32,9 @@ export async function withImportance(
     const kept = names.filter((key) => key.startsWith(PREFIX)).map((key) => [key, old!.typed(key)]);
     return { ...described, keys: { ...keys, ...Object.fromEntries(kept) } };
   }
+  if (imatrix === "") {
+    throw new PenjingError("imatrix", "it is empty; give the path of a file, or leave it out.");
+  }
   if (typeof imatrix === "string" && typeof out === "string") await refuseOverlap(out, imatrix);
   const source = typeof imatrix === "string" ? await openFile(imatrix) : imatrix;
   try {

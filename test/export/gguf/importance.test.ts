@@ -232,7 +232,8 @@ test("what is no importance matrix, or another model's, is refused", async () =>
     /\[imatrix\.gguf\] it does not begin with "GGUF": .*older one of \.dat files; /,
     old,
   );
-  await refuse(/it does not begin with "GGUF"/, new Uint8Array());
+  await refuse(/\[imatrix\.gguf\] the file is empty; make it again/, new Uint8Array());
+  await refuse(/\[imatrix\] it is empty; give the path of a file, or leave it out/, "");
   await refuse(/ENOENT|does not exist|no such file/, join(folder, "none.gguf"));
   await refuse(/cut short/, matrix.subarray(0, matrix.length - 64));
   const { files } = await exportGguf(model, { ggufType: "F16" });
