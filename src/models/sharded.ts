@@ -3,6 +3,7 @@ import type { Backend } from "../backend.js";
 import { carry } from "../backends/carry.js";
 import { pacer } from "../run.js";
 import type { Work } from "../steps.js";
+import type { Tensor } from "../tensor.js";
 import {
   BlockRunner,
   type BlockWeights,
@@ -17,11 +18,17 @@ import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import type { StoredModel } from "./stored.js";
 import { allOrNothing } from "./weights.js";
 
-/** The blocks of one memory. */
-class Shard {
-  readonly runner: BlockRunner;
+/** A memory with its part of the residual stream. */
+interface Place {
+  readonly backend: Backend;
   /** [maxTokens, hiddenSize] */
-  readonly hidden;
+  readonly hidden: Tensor;
+}
+
+/** The blocks of one memory. */
+class Shard implements Place {
+  readonly runner: BlockRunner;
+  readonly hidden: Tensor;
 
   constructor(
     readonly backend: Backend,
@@ -59,19 +66,15 @@ export class ShardedDecoder extends Decoder {
 
   protected override *steps(tokens: Int32Array, options: SequenceRun): Work {
     yield* super.steps(tokens, options);
-    let at: Pick<Shard, "backend" | "hidden"> = this;
-    const rows = (of: Pick<Shard, "backend" | "hidden">) =>
-      of.backend.rows(of.hidden, 0, tokens.length);
-    const move = (to: Pick<Shard, "backend" | "hidden">) => {
-      const from = at;
-      at = to;
-      return carry(from.backend, rows(from), to.backend, rows(to));
-    };
+    const rows = ({ backend, hidden }: Place) => backend.rows(hidden, 0, tokens.length);
+    const move = (from: Place, to: Place) => carry(from.backend, rows(from), to.backend, rows(to));
+    let at: Place = this;
     for (const shard of this.shards) {
-      yield move(shard);
+      yield move(at, shard);
       for (const block of shard.blocks) yield* shard.runner.steps(rows(shard), block, options);
+      at = shard;
     }
-    yield move(this);
+    yield move(at, this);
   }
 
   override cache(capacity: number): KeyValueCache {
