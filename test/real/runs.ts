@@ -104,6 +104,13 @@ export const RUNS: readonly RealRun[] = [
     name: "sparsegpt 2:4, true-sequential with both anchors and refit",
     flags: ["--method", "sparsegpt", "--sparsity", "2:4", ...FURTHER],
   },
+  {
+    name: "sparsegpt 2:4, the same with a damping of 0.1",
+    flags: [
+      ...["--method", "sparsegpt", "--sparsity", "2:4", ...FURTHER],
+      ...["--anchor-damping", "0.1"],
+    ],
+  },
   ...["sparsegpt", "admm"].map((method) => ({
     name: `turned heads, ${method} 2:4, true-sequential with both anchors and refit`,
     flags: [

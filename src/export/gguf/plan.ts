@@ -31,6 +31,8 @@ export interface Types {
   readonly head: GgufType;
   /** That of the most linears. */
   readonly main: LinearTypes;
+  /** Types of codes that linears have in a GGUF file which was read, and whose values are written now. */
+  readonly decoded: readonly string[];
 }
 
 /** Types that hold codes, the smallest first; each K type only those that were made for it. */
@@ -38,6 +40,8 @@ const CODE_TYPES = [
   ...(["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"] as const),
   ...(["Q4_K", "Q5_K", "Q6_K"] as const),
 ] as const;
+
+const FLOATS: readonly string[] = ["F64", "F32", "F16", "BF16"];
 
 /** The smallest type that keeps the codes of a leaf as they are; undefined where none does. */
 export function typeOfCodes(leaf: Leaf<unknown>): GgufType | undefined {
@@ -73,7 +77,12 @@ export function chooseTypes(
   const outer = outerTypes([...codes.values()][0] ?? linear);
   if (!given.embedding) for (const name of [embeddingName(model), headName(model)]) keepCodes(name);
   const { embedding = outer.embedding } = given;
-  return { linear, codes, embedding, head: given.embedding ?? outer.head, main };
+  const typeOf = (name: string) => model.checkpoint.tensors.get(name)?.stored?.type;
+  const decoded = names.flatMap((name) => {
+    const type = given.linear || codes.has(name) ? undefined : typeOf(name);
+    return type && !FLOATS.includes(type) ? [type] : [];
+  });
+  return { linear, codes, embedding, head: given.embedding ?? outer.head, main, decoded };
 }
 
 /** The first of those that occur most often. */
@@ -149,7 +158,7 @@ export function planTensors(
   if (hasHead) {
     add("output.weight", [spec.vocabSize, spec.hiddenSize], head);
   }
-  return { tensors, notes: misfitNotes(misfits) };
+  return { tensors, notes: [...decodedNotes(types), ...misfitNotes(misfits)] };
 }
 
 function unnamed({ checkpoint }: StoredModel, name: string): PenjingError {
@@ -181,6 +190,15 @@ function wantedType(
   if (name.startsWith("output.")) return head;
   if (name.startsWith("token_embd.")) return hasHead ? embedding : head;
   return linearType(linear, name, layers);
+}
+
+function decodedNotes({ decoded, linear }: Types): string[] {
+  const type = commonest(decoded);
+  if (type === undefined) return [];
+  const count = decoded.length === 1 ? "1 linear is" : `${decoded.length} linears are`;
+  return [
+    `${count} ${[...new Set(decoded)].join(" and ")} in the file, and as no type is asked for their values are written as ${linear}, which takes more bytes; \`ggufType: ${type}\` makes codes of them anew`,
+  ];
 }
 
 /** A tensor that has another type than it would have if its rows were whole blocks. */

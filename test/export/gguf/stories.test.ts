@@ -63,6 +63,16 @@ test("linears, embedding and vectors have their types", async () => {
   assert.is(typesOf((await there(stories, {})).found)["model.layers.0.mlp.up_proj.weight"], "BF16");
 });
 
+test("codes of a file that was read are values where no type is asked for, and a note says so", async () => {
+  const { found } = await there(stories, { ggufType: "Q4_0" });
+  const { found: again, notes } = await there(found, {});
+  assert.is(typesOf(again)["model.layers.2.mlp.up_proj.weight"], "F32");
+  assert.equal(notes, [
+    "28 linears are Q4_0 in the file, and as no type is asked for their values are written as F32, which takes more bytes; `ggufType: Q4_0` makes codes of them anew",
+  ]);
+  assert.equal((await there(found, { ggufType: "F32" })).notes, []);
+});
+
 test("several files are one model", async () => {
   const { files } = await exportGguf(stories, { shardBytes: 500_000 });
   const names = Object.keys(files).sort();
