@@ -13,6 +13,7 @@ import { decoderTensors } from "../src/model.js";
 import { readModelConfig } from "../src/models/families/index.js";
 import { plan } from "../src/plan.js";
 import { type Folder, memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
+import { patternedModel, REAL_SHAPES } from "./bench/patterned.js";
 import { type SyntheticSize, writeSynthetic } from "./bench/synthetic.js";
 import { refused } from "./checkpoint/crafted.js";
 import { penjing } from "./cli/program.js";
@@ -229,6 +230,26 @@ test("a large model is planned from its header alone", async () => {
   note(
     `Llama-3-8B, 128 x 2048: ${(memory.wasm / 2 ** 30).toFixed(2)} GiB in wasm, planned in ${((performance.now() - started) / 1000).toFixed(1)} s`,
   );
+});
+
+test("the recommended options fit a block of real shapes, into one memory or two", async () => {
+  const options = { refit: 10, anchor: 0.25, anchorResidual: 0.25 };
+  const recipe = { ...options, statistics: "true-sequential", samples: 128, length: 2048 } as const;
+  for (const [name, isSecond] of [
+    ["Llama-3-8B", false],
+    ["Qwen2.5-7B", true],
+  ] as const) {
+    const size = { num_hidden_layers: 2, vocab_size: 1024, max_position_embeddings: 2048 };
+    const config = { ...REAL_SHAPES[name], ...size, tie_word_embeddings: true };
+    const model = await openCheckpoint(patternedModel(config));
+    const { wasm, second } = (await plan({ model, recipe, threads: 2, rate: 4e10 })).memory;
+    const told = [wasm, second].map((bytes) => (bytes / 2 ** 30).toFixed(2));
+    note(
+      `${name} with the four options: ${told[0]} GiB in wasm, and ${told[1]} in a second memory`,
+    );
+    assert.ok(Math.max(wasm, second) < WASM_BYTES, `${name}: ${wasm} and ${second}`);
+    assert.is(second > 0, isSecond, name);
+  }
 });
 
 test("what does not go together is refused as compress does", async () => {

@@ -21,7 +21,7 @@ function pattern(): Uint8Array {
 }
 
 /** Shapes of real models, to which layers, a vocabulary and a context are to be added. */
-export const SHAPES = {
+export const REAL_SHAPES = {
   "Llama-3-8B": {
     model_type: "llama",
     hidden_size: 4096,

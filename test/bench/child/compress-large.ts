@@ -2,7 +2,7 @@
 // Usage: node compress-large.js SHAPE LAYERS WINDOWS LENGTH OUT plain|spill
 import { openCheckpoint } from "../../../src/checkpoint/checkpoint.js";
 import { compress } from "../../../src/compress.js";
-import { embeddedTokenizer, patternedModel, SHAPES } from "../patterned.js";
+import { embeddedTokenizer, patternedModel, REAL_SHAPES } from "../patterned.js";
 import { peakResident } from "../resident.js";
 
 /** One line. */
@@ -17,7 +17,8 @@ export interface LargeEvent {
 }
 
 const [name, layers, windows, length, out, way] = process.argv.slice(2);
-const shape = name in SHAPES ? SHAPES[name as keyof typeof SHAPES] : JSON.parse(name);
+const shape =
+  name in REAL_SHAPES ? REAL_SHAPES[name as keyof typeof REAL_SHAPES] : JSON.parse(name);
 const config = {
   ...shape,
   num_hidden_layers: Number(layers),

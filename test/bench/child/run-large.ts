@@ -5,7 +5,7 @@ import { openCheckpoint, storedBytes } from "../../../src/checkpoint/checkpoint.
 import { evaluatePerplexity } from "../../../src/evaluate.js";
 import { generate } from "../../../src/generate.js";
 import { openModel } from "../../../src/models/open.js";
-import { embeddedTokenizer, patternedModel, SHAPES } from "../patterned.js";
+import { embeddedTokenizer, patternedModel, REAL_SHAPES } from "../patterned.js";
 import { peakResident } from "../resident.js";
 
 /** What one run took. */
@@ -22,7 +22,7 @@ export interface LargeRun {
 }
 
 const [what, layers, width, maxMemory] = process.argv.slice(2);
-const shape = SHAPES["Llama-3-8B"];
+const shape = REAL_SHAPES["Llama-3-8B"];
 const part = Number(width) / shape.hidden_size;
 const config = {
   ...shape,
