@@ -22,6 +22,11 @@ export function addFrom(address, names) {
   });
 }
 
+/** Sets vectors to what lies at an address. */
+export function loadAt(address, names) {
+  return each(names.length, (i) => `${names[i]} = v128.load(${address}, ${16 * i});`);
+}
+
 /** Stores vectors at an address. */
 export function storeAt(address, names) {
   return each(names.length, (i) => `v128.store(${address}, ${names[i]}, ${16 * i});`);

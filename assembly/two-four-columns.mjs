@@ -1,104 +1,82 @@
 // The inner loops of 2:4 products for many tokens (lib/two-four-panel.ts). Activations lie in panels that
 // are column-major: a column's activations of all tokens of a panel stand together, and each kept weight,
-// in all lanes, is multiplied with the column that its code names. Weights are f32 in the form of
-// lib/two-four-form.ts.
+// in all lanes, is multiplied with the column that it stood in. Weights lie as lib/two-four-stream.ts has them.
 
-import { addFrom, assigner, each, inBranches, numbers, storeAt, zeros } from "./text.mjs";
+import { addFrom, assigner, each, inBranches, loadAt, numbers, storeAt, zeros } from "./text.mjs";
 
 /**
- * Which `rows` of a pair, or of two, go together, with how many `tokens`. A step of the loop takes `groups`
- * groups, and has a branch after each `stretch` of products. With fewer tokens there are more rows: the number
- * of sums in registers stays, and so does the number of products that share what a step costs.
+ * How many `rows` go together, with how many `tokens`. A step of the loop takes two groups, and has a branch
+ * after each `stretch` of products. With fewer tokens there are more rows: the number of sums in registers
+ * stays, and so does the number of products that share what a step costs.
  */
 const KERNELS = [
-  { name: "firstByThirtyTwo", rows: [0], tokens: 32, groups: 2, stretch: 4 },
-  { name: "secondByThirtyTwo", rows: [1], tokens: 32, groups: 2, stretch: 4 },
-  { name: "pairBySixteen", rows: [0, 1], tokens: 16, groups: 1, stretch: 4 },
-  { name: "pairsByEight", rows: [0, 1, 2, 3], tokens: 8, groups: 1, stretch: 4 },
+  { name: "rowByThirtyTwo", rows: 1, tokens: 32, stretch: 4 },
+  { name: "rowsBySixteen", rows: 2, tokens: 16, stretch: 4 },
+  { name: "rowsByEight", rows: 4, tokens: 8, stretch: 4 },
   // For fused multiply-adds in engines that leave loads where they stand: twelve sums cover the latency.
-  { name: "rowByFortyEight", rows: [0], tokens: 48, groups: 2, stretch: 12 },
+  { name: "rowByFortyEight", rows: 1, tokens: 48, stretch: 12, isBranched: true },
 ];
 
-/** Bytes of a group in a panel of weights. */
-const GROUP = 68;
+/** Values, and behind them columns, of a row's two groups. */
+const WEIGHTS = 4;
 
-function kernel({ name, rows, tokens, groups, stretch }) {
+function kernel({ name, rows, tokens, stretch, isBranched = false }) {
   const set = assigner();
-  const bytes = 4 * tokens;
   const vectors = tokens / 4;
   const sum = (row, vector) => `s${row}_${vector}`;
-  const sums = rows.flatMap((row) => numbers(vectors).map((vector) => sum(row, vector)));
+  const sums = numbers(rows).flatMap((row) => numbers(vectors).map((vector) => sum(row, vector)));
+  const stream = (row) => (row === 0 ? "stream" : `stream${row}`);
 
-  // Columns of 2^width bytes are found by shifting the code. Others by a table, which serves both rows.
-  const width = Math.log2(bytes);
-  const isShifted = Number.isInteger(width);
-  const codes = (group) =>
-    each(Math.ceil(rows.length / 2), (pair) => {
-      const code = `load<u8>(codes, ${GROUP * group + pair})`;
-      return isShifted
-        ? set(`code${pair}`, `<u32>${code}`)
-        : set(`code${pair}`, `columns + (<usize>${code} << 3)`);
-    });
-  const column = (row, slot) => {
-    const code = `code${(row - rows[0]) >> 1}`;
-    return isShifted
-      ? `column(${code}, ${4 * (row & 1) + 2 * slot}, ${width})`
-      : `<usize>load<u16>(${code}, ${2 * slot})`;
-  };
-
-  const addresses = groups > 1 ? ["x", "codes"] : ["x"];
-  const products = numbers(groups).flatMap((group) =>
-    rows.flatMap((row) =>
-      [0, 1].flatMap((slot) =>
-        numbers(vectors).map((vector) => {
-          const value = GROUP * group + 8 * (row - rows[0]) + 4 * slot;
-          const at = 4 * bytes * group + 16 * vector;
-          const s = sum(row, vector);
-          return `
-          ${codes(group)}
-          ${set("w", `v128.load32_splat(values, ${value})`)}
-          ${set("from", `x + ${column(row, slot)}`)}
-          ${s} = madd(w, v128.load(from, ${at}), ${s});`;
-        }),
-      ),
+  const products = numbers(WEIGHTS).flatMap((weight) =>
+    numbers(rows).flatMap((row) =>
+      numbers(vectors).map((vector) => {
+        const lanes = Array(4).fill(weight).join(", ");
+        const s = sum(row, vector);
+        return `
+        ${set(`four${row}`, `v128.load(${stream(row)})`)}
+        ${set("w", `v128.shuffle<f32>(four${row}, four${row}, ${lanes})`)}
+        ${set("tokens", `x + <usize>load<u32>(${stream(row)}, ${16 + 4 * weight})`)}
+        ${s} = madd(w, v128.load(tokens, ${16 * vector}), ${s});`;
+      }),
     ),
   );
-  const body = isShifted
-    ? inBranches(products, stretch, addresses, (holds) => `apart<A>(${holds})`)
-    : inBranches(products, stretch, addresses);
+  const condition = (holds) => (isBranched ? holds : `apart<A>(${holds})`);
   return `
   /**
-   * Adds the products of ${rows.length} rows to [rows, ${tokens}] sums, or overwrites these.
+   * Sums [${rows}, ${tokens}] of products of ${rows === 1 ? "a row" : `${rows} rows`}.
    *
    * @param x first column of the panel of tokens
-   * @param codes of the first pair in the first group; values of the first row likewise
-   * @param groups a number above 0, and a multiple of ${groups}
+   * @param stream of the first row
+   * @param groups an even number above 0
+   * @param from sums to go on with, or 0 to start with none
+   * @param add what is added to them at the end, or 0
    */
-  export function ${name}${isShifted ? "<A>(" : "(\nrow: usize,"}
+  export function ${name}${isBranched ? "" : "<A>"}(
     x: usize,
-    codes: usize,
-    values: usize,
+    stream: usize,
     groups: i32,
-    sums: usize,
-    overwrite: bool,
+    from: usize,
+    add: usize,
+    to: usize,
   ): void {
-    ${isShifted ? "" : "const columns = columnsOf(row);"}
+    const end = stream + streamBytes(groups);
+    ${each(rows - 1, (i) => `let stream${i + 1} = ${stream(i)} + streamBytes(groups);`)}
     ${zeros(sums)}
-    do {
-      ${body}
-      x += ${4 * bytes * groups};
-      codes += ${GROUP * groups};
-      values += ${GROUP * groups};
-      groups -= ${groups};
-    } while (groups);
-    if (!overwrite) {
-      ${addFrom("sums", sums)}
+    if (from) {
+      ${loadAt("from", sums)}
     }
-    ${storeAt("sums", sums)}
+    do {
+      ${inBranches(products, stretch, ["x", "stream"], condition)}
+      ${each(rows, (row) => `${stream(row)} += ${8 * WEIGHTS};`)}
+    } while (stream < end);
+    if (add) {
+      ${addFrom("add", sums)}
+    }
+    ${storeAt("to", sums)}
   }`;
 }
 
 export const twoFourColumns = `
 import { madd } from "../../assembly/lib/simd";
-import { apart, column, columnsOf } from "../../assembly/lib/two-four-columns";
+import { apart, streamBytes } from "../../assembly/lib/two-four-stream";
 ${KERNELS.map(kernel).join("\n")}`;

@@ -64,6 +64,11 @@ export interface Backend extends OpenBackend {
   readonly runsAtOnce: boolean;
   /** The 16-bit formats in which `prepare` keeps weights as they are. */
   readonly halfFormats: readonly HalfFormat[];
+  /**
+   * From how many tokens on products with a packed 2:4 matrix have the bits of those with it dense, and are
+   * faster; absent where they are not.
+   */
+  readonly packsFrom?: number | undefined;
   readonly ops: Operations;
   /** Most bytes that its memory holds; absent where only the machine says. */
   readonly mostBytes?: number | undefined;

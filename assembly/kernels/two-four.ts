@@ -6,7 +6,6 @@
 // i0 | i1 << 2, two a byte.
 
 import { F16, halfLift, I8, scaleFloats } from "../lib/half";
-import { fillColumns } from "../lib/two-four-columns";
 import { evenGroups, PANEL_ROWS, panelStep, preparePanels } from "../lib/two-four-form";
 import {
   packTokens,
@@ -16,6 +15,7 @@ import {
   RUN_TOKENS,
   tokenBytes,
 } from "../lib/two-four-panel";
+import { fillColumns } from "../lib/two-four-stream";
 import { fillShuffles } from "../lib/two-four-swizzle";
 import { fewTokensLinear, fewTokensScratch } from "../lib/two-four-tokens";
 import { WHOLE_REST } from "../lib/two-four-values";

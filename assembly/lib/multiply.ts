@@ -21,12 +21,12 @@ export const IN_COLUMNS: i32 = 1;
 export const PACKED: i32 = 2;
 
 /**
- * Steps of k in each block of k but the last; 0 for none. Results depend on it, so nothing but k may
- * decide it.
+ * Steps of k in each block of k but the last, a multiple of 8; 0 for none. Results depend on it, so nothing
+ * but k may decide it.
  */
 export function blockDepth(k: i32): i32 {
   const blocks = (k + KC - 1) / KC;
-  return blocks ? ((k + blocks - 1) / blocks + 3) & ~3 : 0;
+  return blocks ? ((k + blocks - 1) / blocks + 7) & ~7 : 0;
 }
 
 /** Bytes of scratch for a product [m, k] by [k, n]; m or n is 0 for an operand that is packed before. */

@@ -15,6 +15,7 @@ export function panelBytes(count: i32, depth: i32): usize {
  *
  * @param ld bytes between rows of src
  * @param scale factor on every element
+ * @param step bytes between the columns of a panel
  */
 export function packRows(
   src: usize,
@@ -24,8 +25,8 @@ export function packRows(
   width: i32,
   scale: f32,
   dst: usize,
+  step: usize = <usize>width << 2,
 ): void {
-  const step = <usize>width << 2;
   for (let i = 0; i < count; i += width) {
     for (let part = 0; part < width; part += 4) {
       const rows = min(count - i, width) - part;

@@ -1,19 +1,20 @@
-// 2:4 products for many tokens. `packTokens` copies the tokens to panels of 32 or 48; the last may be of 8,
-// 16 or 32. The inner loops that read them are generated (two-four-columns.mjs). Rows and groups of weights
-// are taken a block at a time: a block is widened once for all tokens, and its part of a panel of tokens
-// stays in the first-level cache. Sums wait in scratch, [tokens of a panel] for each row, and are
-// transposed on their way out.
+// 2:4 products for many tokens. `packTokens` copies the tokens to panels of 32 or 48. The inner loops that
+// read them are generated (two-four-columns.mjs). Rows and groups of weights are taken a block at a time: a
+// block is made ready once for all tokens (lib/two-four-stream.ts), and its part of a panel of tokens stays in
+// the first-level cache. Sums wait in scratch, [tokens of a panel] for each row, and are transposed on their
+// way out. They are added up in the order of dense products (lib/multiply.ts), block of k by block of k, so
+// that both give the same bits.
 
 import {
-  firstByThirtyTwo,
-  pairBySixteen,
-  pairsByEight,
   rowByFortyEight,
-  secondByThirtyTwo,
+  rowByThirtyTwo,
+  rowsByEight,
+  rowsBySixteen,
 } from "../../build/generated/two-four-columns";
 import { storeColumns } from "./four-rows";
 import { F32 } from "./half";
 import { movesLoads } from "./micro-kernel";
+import { blockDepth } from "./multiply";
 import { packRows } from "./pack";
 import {
   evenGroups,
@@ -23,29 +24,32 @@ import {
   panelStep,
   widenPanel,
 } from "./two-four-form";
+import { streamBytes, streamPanel } from "./two-four-stream";
 
 /** The most tokens that go through together. */
 export const RUN_TOKENS: i32 = 288;
 
-/** Whether the inner loops have no branches (lib/two-four-columns.ts). */
+/** Whether the inner loops have no branches (lib/two-four-stream.ts). */
 // @ts-ignore: decorator
 @inline
 function isStraight(): bool {
   return ASC_FEATURE_RELAXED_SIMD && !movesLoads();
 }
 
-/** Tokens of each panel but the last. */
+/** Tokens that a panel has room for. */
 // @ts-ignore: decorator
 @inline
 export function panelTokens(): i32 {
   return isStraight() ? 48 : 32;
 }
 
-/** Groups of a block times tokens of a panel: their activations stay in the first-level cache. */
-const BLOCK_GROUPS_TOKENS: i32 = 64 * 32;
+/** Groups of a block times tokens of a panel: their activations stay in a first-level cache of 32 KiB. */
+const BLOCK_GROUPS_TOKENS: i32 = 24 * 48;
 const BLOCK_ROWS: i32 = 128;
+/** Columns of a panel that are packed together, four tokens after the other: they stay in that cache too. */
+const PACKED_COLUMNS: i32 = 64;
 
-/** The number of tokens, with those added that fill the last panel. */
+/** The number of tokens, with those added that the inner loops compute too. */
 // @ts-ignore: decorator
 @inline
 function filledTokens(tokens: i32): i32 {
@@ -57,13 +61,21 @@ function filledTokens(tokens: i32): i32 {
 
 // @ts-ignore: decorator
 @inline
-function blockGroups(filled: i32): i32 {
-  return (BLOCK_GROUPS_TOKENS / min(panelTokens(), filled)) & ~1;
+function blockGroups(): i32 {
+  return (BLOCK_GROUPS_TOKENS / panelTokens()) & ~1;
+}
+
+/** Bytes of a column of a panel of tokens. */
+// @ts-ignore: decorator
+@inline
+function columnBytes(): usize {
+  return <usize>panelTokens() << 2;
 }
 
 /** Bytes of the panels of up to `tokens` tokens, at most RUN_TOKENS. */
 export function tokenBytes(tokens: i32, groups: i32): usize {
-  return <usize>filledTokens(tokens) * (<usize>evenGroups(groups) << 4);
+  const panels = (tokens + panelTokens() - 1) / panelTokens();
+  return <usize>panels * (<usize>evenGroups(groups) << 2) * columnBytes();
 }
 
 /**
@@ -84,21 +96,27 @@ export function packTokens(
   const wide = panelTokens();
   const filled = filledTokens(tokens);
   const even = evenGroups(groups);
-  const step = <usize>groups << 4;
+  const cols = groups << 2;
+  const step = <usize>cols << 2;
+  const column = columnBytes();
   for (let t = first; t < last; t += wide) {
     const width = min(wide, filled - t);
-    const to = panels + <usize>t * (<usize>even << 4);
-    const column = <usize>width << 2;
-    packRows(x + <usize>t * step, step, min(width, tokens - t), groups << 2, width, 1, to);
-    memory.fill(to + <usize>(groups << 2) * column, 0, <usize>((even - groups) << 2) * column);
+    const from = x + <usize>t * step;
+    const to = panels + (<usize>t << 2) * <usize>(even << 2);
+    for (let k = 0; k < cols; k += PACKED_COLUMNS) {
+      const depth = min(PACKED_COLUMNS, cols - k);
+      const at = from + (<usize>k << 2);
+      packRows(at, step, min(width, tokens - t), depth, width, 1, to + <usize>k * column, column);
+    }
+    memory.fill(to + <usize>cols * column, 0, <usize>((even - groups) << 2) * column);
   }
 }
 
 /** Bytes of scratch for panelLinear with up to `tokens` tokens, at most RUN_TOKENS. */
 export function panelScratch(tokens: i32): usize {
-  const filled = filledTokens(tokens);
-  const widened = <usize>(blockGroups(filled) * BLOCK_ROWS / PANEL_ROWS) * groupBytes<f32>();
-  return <usize>filled * (<usize>BLOCK_ROWS << 2) + widened;
+  const sums = <usize>filledTokens(tokens) * (<usize>BLOCK_ROWS << 2);
+  const block = blockGroups();
+  return 2 * sums + <usize>BLOCK_ROWS * streamBytes(block) + <usize>block * groupBytes<f32>();
 }
 
 /**
@@ -126,36 +144,51 @@ export function panelLinear(
   const wide = panelTokens();
   const filled = filledTokens(tokens);
   const even = evenGroups(groups);
-  const xStep = <usize>even << 4;
-  const widened = scratch + (<usize>(filled * BLOCK_ROWS) << 2);
+  const column = columnBytes();
+  const sumBytes = <usize>(filled * BLOCK_ROWS) << 2;
+  const partial = scratch + sumBytes;
+  const stream = partial + sumBytes;
+  const widened = stream + <usize>BLOCK_ROWS * streamBytes(blockGroups());
   const step = panelStep(format, groups);
-  const block = blockGroups(filled);
+  const block = blockGroups();
+  const ofProduct = blockDepth(groups << 2) >> 2;
   for (let row = 0; row < rows; row += BLOCK_ROWS) {
     const count = min(BLOCK_ROWS, rows - row);
-    for (let group = 0; group < even; group += block) {
-      const depth = min(block, even - group);
+    let depth = 0;
+    for (let group = 0; group < even; group += depth) {
+      const start = group / ofProduct * ofProduct;
+      const end = start + ofProduct < groups ? start + ofProduct : even;
+      depth = min(block, end - group);
+      const rowBytes = streamBytes(depth);
       let from = panels + <usize>group * groupStep(format);
-      let fromStep = step;
-      if (format != F32) {
-        fromStep = <usize>depth * groupBytes<f32>();
-        for (let r = 0; r < count; r += PANEL_ROWS) {
-          const to = widened + <usize>(r >> 3) * fromStep;
-          widenPanel(format, from, depth, scales ? scales + (<usize>r << 2) : 0, to);
-          from += step;
+      for (let r = 0; r < count; r += PANEL_ROWS) {
+        let panel = from;
+        if (format != F32) {
+          widenPanel(format, from, depth, scales ? scales + (<usize>r << 2) : 0, widened);
+          panel = widened;
         }
-        from = widened;
+        streamPanel(panel, depth, column, stream + <usize>r * rowBytes);
+        from += step;
       }
+      const isLast = group + depth == end;
+      const goesOn = group > start;
       for (let t = 0; t < filled; t += wide) {
         const width = min(wide, filled - t);
-        const at = x + <usize>t * xStep + <usize>(group << 4) * <usize>width;
-        const to = scratch + (<usize>(t * BLOCK_ROWS) << 2);
-        multiplyPanels(width, at, from, fromStep, count, depth, to, group == 0);
+        const at = x + ((<usize>t << 2) * <usize>even + <usize>group * column) * 4;
+        const place = <usize>(t * BLOCK_ROWS) << 2;
+        const whole = scratch + place;
+        // The first block of k needs no other place.
+        const part = start ? partial + place : whole;
+        const add: usize = isLast && start ? whole : 0;
+        const to = isLast ? whole : part;
+        multiplyRows(width, at, stream, count, depth, goesOn ? part : 0, add, to);
+        if (bias && isLast && start == 0) addBias(whole, width, count, bias);
       }
     }
     for (let t = 0; t < tokens; t += wide) {
       const from = scratch + (<usize>(t * BLOCK_ROWS) << 2);
       const to = out + <usize>t * outStep;
-      storeTransposed(from, min(wide, filled - t), count, min(wide, tokens - t), to, outStep, bias);
+      storeTransposed(from, min(wide, filled - t), count, min(wide, tokens - t), to, outStep);
     }
     panels += <usize>(BLOCK_ROWS / PANEL_ROWS) * step;
     out += <usize>BLOCK_ROWS << 2;
@@ -164,54 +197,62 @@ export function panelLinear(
   }
 }
 
-/** Sums [rows up to a multiple of 8, width] of `groups` groups of panels, with `width` tokens. */
-function multiplyPanels(
+/**
+ * Sums [rows up to a multiple of 8, width] of `groups` groups, with `width` tokens.
+ *
+ * @param stream of the first row
+ * @param from sums to go on with, or 0 to start with none
+ * @param add what is added to them at the end, or 0
+ */
+function multiplyRows(
   width: i32,
   x: usize,
-  panel: usize,
-  step: usize,
+  stream: usize,
   rows: i32,
   groups: i32,
-  sums: usize,
-  overwrite: bool,
+  from: usize,
+  add: usize,
+  to: usize,
 ): void {
-  for (; rows > 0; rows -= PANEL_ROWS) {
-    if (isStraight()) multiplyPanel<f32>(width, x, panel, groups, sums, overwrite);
-    else multiplyPanel<i32>(width, x, panel, groups, sums, overwrite);
-    sums += <usize>(PANEL_ROWS * width) << 2;
-    panel += step;
+  const together = width == 8 ? 4 : width == 16 ? 2 : 1;
+  const next = <usize>(together * width) << 2;
+  for (; rows > 0; rows -= together) {
+    if (isStraight()) multiplyFew<f32>(width, x, stream, groups, from, add, to);
+    else multiplyFew<i32>(width, x, stream, groups, from, add, to);
+    if (from) from += next;
+    if (add) add += next;
+    to += next;
+    stream += <usize>together * streamBytes(groups);
   }
 }
 
-function multiplyPanel<A>(
+function multiplyFew<A>(
   width: i32,
   x: usize,
-  panel: usize,
+  stream: usize,
   groups: i32,
-  sums: usize,
-  overwrite: bool,
+  from: usize,
+  add: usize,
+  to: usize,
 ): void {
-  const rowBytes = <usize>width << 2;
-  let values = panel + 4;
-  for (let pair: usize = 0; pair < 4; pair++) {
-    const codes = panel + pair;
-    if (isFloat<A>() && width == 48) {
-      rowByFortyEight(0, x, codes, values, groups, sums, overwrite);
-      rowByFortyEight(1, x, codes, values + 8, groups, sums + rowBytes, overwrite);
-    } else if (width == 32) {
-      firstByThirtyTwo<A>(x, codes, values, groups, sums, overwrite);
-      secondByThirtyTwo<A>(x, codes, values + 8, groups, sums + rowBytes, overwrite);
-    } else if (width == 16) {
-      pairBySixteen<A>(x, codes, values, groups, sums, overwrite);
-    } else if (pair & 1) {
-      pairsByEight<A>(x, codes - 1, values - 16, groups, sums - 2 * rowBytes, overwrite);
+  if (isFloat<A>() && width == 48) rowByFortyEight(x, stream, groups, from, add, to);
+  else if (width == 32) rowByThirtyTwo<A>(x, stream, groups, from, add, to);
+  else if (width == 16) rowsBySixteen<A>(x, stream, groups, from, add, to);
+  else rowsByEight<A>(x, stream, groups, from, add, to);
+}
+
+/** Adds to each row of sums [rows, width] its own bias. */
+function addBias(sums: usize, width: i32, rows: i32, bias: usize): void {
+  for (; rows > 0; rows--) {
+    const shift = v128.load32_splat(bias);
+    for (const end = sums + (<usize>width << 2); sums < end; sums += 16) {
+      v128.store(sums, f32x4.add(shift, v128.load(sums)));
     }
-    values += 16;
-    sums += 2 * rowBytes;
+    bias += 4;
   }
 }
 
-/** out [tokens, rows] = sums [rows, width] transposed, plus bias. */
+/** out [tokens, rows] = sums [rows, width] transposed. */
 function storeTransposed(
   sums: usize,
   width: i32,
@@ -219,33 +260,26 @@ function storeTransposed(
   tokens: i32,
   out: usize,
   outStep: usize,
-  bias: usize,
 ): void {
   const w1 = <usize>width << 2;
   for (; rows >= 4; rows -= 4) {
-    const biases = bias ? v128.load(bias) : f32x4.splat(0);
-    const b0 = f32x4.splat(f32x4.extract_lane(biases, 0));
-    const b1 = f32x4.splat(f32x4.extract_lane(biases, 1));
-    const b2 = f32x4.splat(f32x4.extract_lane(biases, 2));
-    const b3 = f32x4.splat(f32x4.extract_lane(biases, 3));
     let to = out;
     let from = sums;
     let t = tokens;
     for (; t >= 4; t -= 4) {
-      const r0 = f32x4.add(b0, v128.load(from));
-      const r1 = f32x4.add(b1, v128.load(from + w1));
-      const r2 = f32x4.add(b2, v128.load(from + 2 * w1));
-      const r3 = f32x4.add(b3, v128.load(from + 3 * w1));
+      const r0 = v128.load(from);
+      const r1 = v128.load(from + w1);
+      const r2 = v128.load(from + 2 * w1);
+      const r3 = v128.load(from + 3 * w1);
       storeColumns(r0, r1, r2, r3, to, outStep);
       from += 16;
       to += 4 * outStep;
     }
-    storeRows(from, w1, 4, t, to, outStep, bias);
+    storeRows(from, w1, 4, t, to, outStep);
     sums += 4 * w1;
     out += 16;
-    if (bias) bias += 16;
   }
-  storeRows(sums, w1, rows, tokens, out, outStep, bias);
+  storeRows(sums, w1, rows, tokens, out, outStep);
 }
 
 function storeRows(
@@ -255,13 +289,11 @@ function storeRows(
   tokens: i32,
   out: usize,
   outStep: usize,
-  bias: usize,
 ): void {
   for (let r = 0; r < rows; r++) {
-    const shift: f32 = bias ? load<f32>(bias + (<usize>r << 2)) : 0;
     for (let t = 0; t < tokens; t++) {
       const sum = load<f32>(sums + <usize>r * width + (<usize>t << 2));
-      store<f32>(out + <usize>t * outStep + (<usize>r << 2), sum + shift);
+      store<f32>(out + <usize>t * outStep + (<usize>r << 2), sum);
     }
   }
 }

@@ -1,13 +1,13 @@
 import type { Backend, Operations } from "../backend.js";
 import { loadThreading } from "../platform/node-modules.js";
 import { sizeOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
-import { ARRAYS, dtypeOf, HostBackend, requireFill } from "./host.js";
+import { ARRAYS, dtypeOf, HostBackend, requireFill, type Traits } from "./host.js";
 import { HeapStorage } from "./memory.js";
 import { joinOperations, type OperationTable } from "./table.js";
 import type { Kernels } from "./wasm/kernels.js";
 import { awake, kernelModule } from "./wasm/module.js";
 import * as withoutKernel from "./wasm/without-kernel.js";
-import { HALF_FORMATS, kernelOperations, MOST_AUTO_THREADS } from "./wasm.js";
+import { HALF_FORMATS, kernelOperations, MOST_AUTO_THREADS, packsFrom } from "./wasm.js";
 
 /** Kernels that only say how large something is; they are asked. */
 const TELLS = /(Scratch|Bytes|Depth|Grain)$/;
@@ -64,7 +64,8 @@ export async function openCounting(threads?: number): Promise<CountingBackend> {
     { name: "reference", operations: nothing as unknown as Partial<Operations> },
   ]);
   const another = () => openCounting(count);
-  const backend: CountingBackend = new Counting(storage, table, another, () => work);
+  const traits = { halfFormats: HALF_FORMATS, packsFrom: packsFrom(kernels.exports), another };
+  const backend: CountingBackend = new Counting(storage, table, traits, () => work);
   return backend;
 }
 
@@ -72,10 +73,10 @@ class Counting extends HostBackend implements CountingBackend {
   constructor(
     private readonly heap: HeapStorage,
     table: OperationTable,
-    another: () => Promise<Backend>,
+    traits: Traits,
     private readonly counted: () => number,
   ) {
-    super("wasm", heap, table, { halfFormats: HALF_FORMATS, another });
+    super("wasm", heap, table, traits);
   }
 
   get work(): number {

@@ -96,6 +96,8 @@ export interface Traits {
   readonly arithmetic?: string | undefined;
   /** As of `Backend`. @default [] */
   readonly halfFormats?: readonly HalfFormat[] | undefined;
+  /** As of `Backend`. */
+  readonly packsFrom?: number | undefined;
   /** As of `ServedOperation`. */
   readonly how?: (() => string) | undefined;
   /** As of `Backend`. */
@@ -111,6 +113,7 @@ export class HostBackend implements Backend {
   readonly ops;
   readonly arithmetic: string;
   readonly halfFormats: readonly HalfFormat[];
+  readonly packsFrom: number | undefined;
   readonly runsAtOnce = true;
   readonly call = refuseCall;
   readonly mostBytes: number | undefined;
@@ -125,6 +128,7 @@ export class HostBackend implements Backend {
     this.ops = table.ops;
     this.arithmetic = traits.arithmetic ?? "";
     this.halfFormats = traits.halfFormats ?? [];
+    this.packsFrom = traits.packsFrom;
     this.mostBytes = traits.mostBytes;
     if (traits.another) this.another = traits.another;
   }

@@ -82,6 +82,7 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
   const backend: Backend = new HostBackend("wasm", storage, table, {
     arithmetic: ARITHMETICS[loaded.simd],
     halfFormats: HALF_FORMATS,
+    packsFrom: packsFrom(exports),
     how() {
       const running = pool?.running ?? 1;
       const threads = `${running} ${running === 1 ? "thread" : "threads"}`;
@@ -92,6 +93,11 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
     end: () => pool?.dispose(),
   });
   return backend;
+}
+
+/** As of `Backend`: fewer tokens are multiplied with their sums in other orders. */
+export function packsFrom(exports: Kernels["exports"]): number {
+  return 1 + Math.max(Number(exports.GEMM_FEW_TOKENS), Number(exports.TWO_FOUR_FEW_TOKENS));
 }
 
 /** The 16-bit formats that kernels read. */

@@ -3,11 +3,12 @@ import { carry } from "../backends/carry.js";
 import type { PreparedMatrix } from "../backends/operations/form.js";
 import { decode } from "../decode.js";
 import { type MatrixShape, mapLeaves, partsIn } from "../form.js";
-import { denseLeaf, openLeaf } from "../forms/leaf.js";
+import { denseLeaf, openLeaf, twoFourLeaf } from "../forms/leaf.js";
 import { floatName, nameParts } from "../forms/names.js";
 import { readCodes } from "../forms/packed-grid.js";
 import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
+import { packSlots } from "../layouts/parts/two-of-four.js";
 import type { Site } from "../model.js";
 import type { BlockWeights, LinearWeight } from "../models/decoder.js";
 import { loadDense } from "../models/load.js";
@@ -15,7 +16,9 @@ import type { StoredModel } from "../models/stored.js";
 import { formBytes } from "../models/stored-bits.js";
 import { formOfTree, treeOf } from "../models/stored-forms.js";
 import { downloadFloats, uploadFloats, uploadHalves } from "../models/weights.js";
+import { indexBytes } from "../pack.js";
 import type { Snapshot } from "../snapshot.js";
+import { formatSparsity } from "../sparsity.js";
 import type { Statistics } from "../statistic.js";
 import { type StoredDType, sizeOf, type Tensor } from "../tensor.js";
 import { checkError, checkLayer, checkProduct } from "./check-layer.js";
@@ -49,6 +52,8 @@ export interface PruneLayerOptions {
   /** As of `SolveOptions`. */
   readonly isLast?: boolean | undefined;
   readonly seed: number;
+  /** The fewest tokens that go through the layer together. @default 1 */
+  readonly fewestTokens?: number | undefined;
   /** Whether the layer's error is wanted. */
   readonly measure: boolean;
   /** Most seconds of optimisation. */
@@ -153,8 +158,11 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
 async function openPruned(
   backend: Backend,
   { report, stored }: Finished,
-  { name, dense, bias, statistics, measure, signal }: PruneLayerOptions,
+  { name, dense, bias, statistics, measure, plan, fewestTokens = 1, signal }: PruneLayerOptions,
 ): Promise<PrunedLayer> {
+  const { packsFrom } = backend;
+  const isTwoFour = formatSparsity(plan.sparsity) === "2:4";
+  const packs = isTwoFour && packsFrom !== undefined && fewestTokens >= packsFrom;
   const made: { dispose(): void }[] = [];
   const scratch: Tensor[] = [];
   const own = <Made extends { dispose(): void }>(tensor: Made) => {
@@ -175,9 +183,9 @@ async function openPruned(
       }),
     );
     const parts = partsIn(held);
-    const half = form ? undefined : await prepareHalves(backend, stored[0], shape);
-    if (half) own(half);
-    if (form || half) scratch.push(...parts);
+    const prepared = form ? undefined : await prepareStored(backend, stored[0], shape, packs);
+    if (prepared) own(prepared);
+    if (form || prepared) scratch.push(...parts);
     let [error, difference]: [number?, Tensor?] = [];
     if (measure) {
       const { hessian } = statistics.tensors;
@@ -196,7 +204,7 @@ async function openPruned(
         if (form) effective.dispose();
       }
     }
-    const weight = form ? own(await backend.ops.prepare(held)) : (half ?? parts[0]);
+    const weight = form ? own(await backend.ops.prepare(held)) : (prepared ?? parts[0]);
     await checkProduct(backend, name, named, stored, weight);
     const measured = error === undefined ? report : { ...report, layerError: error };
     return { report: measured, stored, linear: { weight, bias }, difference };
@@ -208,19 +216,35 @@ async function openPruned(
   }
 }
 
-/** A dense weight in the 16 bits that it is stored in; undefined where a product would differ by it. */
-async function prepareHalves(
+/**
+ * A weight held for products: packed, or in the 16 bits that it is stored in; undefined where products would
+ * differ by it from those with its values in f32.
+ */
+async function prepareStored(
   backend: Backend,
-  { dtype, bytes }: FinishedTensor,
+  weight: FinishedTensor,
   shape: MatrixShape,
+  packs: boolean,
 ): Promise<PreparedMatrix | undefined> {
-  const format = backend.halfFormats.find((one) => one.toUpperCase() === dtype);
-  if (!format) return undefined;
-  const values = uploadHalves(backend, bytes, shape);
+  const half = backend.halfFormats.find((one) => one.toUpperCase() === weight.dtype);
+  const [rows, cols] = shape;
+  const made: Tensor[] = [];
+  const put = (tensor: Tensor) => {
+    made.push(tensor);
+    return tensor;
+  };
+  const upload = (bytes: Uint8Array, shape: MatrixShape) =>
+    put(half ? uploadHalves(backend, bytes, shape) : uploadFloats(backend, weight, bytes, shape));
   try {
-    return await backend.ops.prepare(denseLeaf(values, shape, format));
+    if (packs) {
+      const { values, indices } = packSlots(weight, weight.bytes);
+      const codes = put(backend.upload(indices, [rows, indexBytes(cols)]));
+      const slots = upload(values, [rows, cols / 2]);
+      return await backend.ops.prepare(twoFourLeaf(slots, codes, shape, half));
+    }
+    return half && (await backend.ops.prepare(denseLeaf(upload(weight.bytes, shape), shape, half)));
   } finally {
-    values.dispose();
+    for (const tensor of made) tensor.dispose();
   }
 }
 

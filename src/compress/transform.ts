@@ -9,6 +9,7 @@ import type { RotationLoss } from "../rotation.js";
 import type { Sparsity } from "../sparsity.js";
 import type { Statistics } from "../statistic.js";
 import type { Budget } from "./budget.js";
+import type { Calibration } from "./calibration.js";
 import type { Journal } from "./journal.js";
 import type { PrunedLayer } from "./layer.js";
 import type { Passes, Steps } from "./pass.js";
@@ -152,6 +153,7 @@ export interface Transform {
 
 /** Windows of an evaluation that go through the blocks too. */
 export interface Rider {
+  readonly calibration: Pick<Calibration, "length">;
   /** Takes the dense model's through a block that no step has touched. */
   before(block: BlockWeights): Steps<void>;
   /** Takes the compressed model's through what became of it. */

@@ -11,6 +11,7 @@ import {
   hasScales,
   type Kernels,
   PACK_WORK,
+  type Range,
   runRanges,
   withScratch,
   withValues,
@@ -52,6 +53,19 @@ export function withTokens<T>(
   });
 }
 
+/** Tokens that go through together; a last run of few, whose sums have another order, takes more. */
+function tokenRuns({ exports }: Kernels, tokens: number): Range[] {
+  const runs = equalRanges(tokens, Number(exports.TWO_FOUR_RUN_TOKENS));
+  const [before, last] = runs.slice(-2);
+  if (!last || last.count > Number(exports.TWO_FOUR_FEW_TOKENS)) return runs;
+  const grain = exports.twoFourGrain();
+  return [
+    ...runs.slice(0, -2),
+    { start: before.start, count: before.count - grain },
+    { start: last.start - grain, count: last.count + grain },
+  ];
+}
+
 /** out [tokens, rows] = x Wᵀ + bias, a run of tokens after another. */
 function multiplyTwoFour(
   kernels: Kernels,
@@ -63,8 +77,7 @@ function multiplyTwoFour(
   const { exports } = kernels;
   const groups = cols / 4;
   const biasAt = bias ? address(bias) : 0;
-  const runs = equalRanges(rowsOf(x), Number(exports.TWO_FOUR_RUN_TOKENS));
-  for (const { start: token, count: tokens } of runs) {
+  for (const { start: token, count: tokens } of tokenRuns(kernels, rowsOf(x))) {
     const work = tokens * rows * groups * 2;
     const to = address(out) + 4 * token * rows;
     withTokens(kernels, address(x) + 4 * token * cols, tokens, groups, (ready) =>

@@ -255,7 +255,7 @@ class LinearRun implements TransformRun {
     planned: readonly Site[],
     share: number,
   ): Steps<PrunedLayer> {
-    const { model, passes, journal, budget, seed, layerError } = this.tools;
+    const { model, passes, journal, budget, seed, layerError, ride } = this.tools;
     const name = `${block.name}.${site.name}`;
     const { samples, length } = passes.calibration;
     const at = planned.indexOf(site);
@@ -289,6 +289,7 @@ class LinearRun implements TransformRun {
         tokens: samples * length,
         tensors: {},
       },
+      fewestTokens: Math.min(length, ride?.calibration.length ?? length),
       ...{ seed, measure: layerError, seconds, journal },
     };
     const work = passes.follow(
