@@ -142,13 +142,16 @@ export function denseRows(
       return;
     }
     denseWiden(format, w, scales, row, count, cols, scratch);
-    for (let t = 0; t < tokens; t++) gemmFillRows(1, count, own, to + <usize>t * ldo);
-    if (tokens <= FEW_TOKENS) {
+    const few = tokens <= FEW_TOKENS;
+    if (own || few) {
+      for (let t = 0; t < tokens; t++) gemmFillRows(1, count, own, to + <usize>t * ldo);
+    }
+    if (few) {
       multiplyFewTokens(tokens, count, cols, x, scratch, to, rows);
     } else {
       const ld = <usize>cols << 2;
       const work = scratch + ((<usize>count * ld + 63) & ~63);
-      multiply(tokens, count, cols, x, 0, PACKED, scratch, ld, IN_ROWS, to, ldo, 1, false, work);
+      multiply(tokens, count, cols, x, 0, PACKED, scratch, ld, IN_ROWS, to, ldo, 1, !own, work);
     }
   }
 }

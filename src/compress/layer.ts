@@ -9,6 +9,7 @@ import { readCodes } from "../forms/packed-grid.js";
 import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
 import { packSlots } from "../layouts/parts/two-of-four.js";
+import { twoFour } from "../layouts/two-four.js";
 import type { Site } from "../model.js";
 import type { BlockWeights, LinearWeight } from "../models/decoder.js";
 import { loadDense } from "../models/load.js";
@@ -236,7 +237,7 @@ async function prepareStored(
   const upload = (bytes: Uint8Array, shape: MatrixShape) =>
     put(half ? uploadHalves(backend, bytes, shape) : uploadFloats(backend, weight, bytes, shape));
   try {
-    if (packs) {
+    if (packs && !twoFour.refusal(weight)) {
       const { values, indices } = packSlots(weight, weight.bytes);
       const codes = put(backend.upload(indices, [rows, indexBytes(cols)]));
       const slots = upload(values, [rows, cols / 2]);

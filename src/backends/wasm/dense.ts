@@ -25,9 +25,6 @@ interface DenseWeights {
   readonly scales: number;
 }
 
-/** Rows that threads keep together. */
-const GRAIN = 64;
-
 /** out [tokens, rows] = x Wᵀ + bias, the weights widened on the way. */
 function widenAndMultiply(
   kernels: Kernels,
@@ -44,7 +41,7 @@ function widenAndMultiply(
     runRanges(
       kernels,
       "denseRows",
-      cut(kernels, rows, GRAIN, work),
+      cut(kernels, rows, TILES, work),
       work,
       ({ count }) => exports.denseScratch(format, tokens, count, cols),
       ({ start, count }) => [format, at, ...operands, start, start + count],
