@@ -18,7 +18,11 @@ const HEAD_ROWS = 16_384;
 /** Of what does nearly all of them. */
 function multiplyAdds(operation: string, args: readonly unknown[]): number {
   const [first, second, out] = args as Tensor[];
-  if (operation === "multiply") return rowsOf(first) * colsOf(first) * colsOf(out);
+  if (operation === "multiply") {
+    // Of a packed 2:4 matrix half are kept.
+    const isPacked = "held" in second && String(second.held).startsWith("2:4");
+    return (rowsOf(first) * colsOf(first) * colsOf(out)) / (isPacked ? 2 : 1);
+  }
   // A query sees no later keys; of a Hessian one half is computed.
   if (operation === "attention") {
     return rowsOf(first) * (2 * rowsOf(second) - rowsOf(first)) * colsOf(first);
