@@ -3,7 +3,7 @@
 // registers. Keys and values are read in place, a row every `stride` bytes. Such strides make them
 // share few places of a cache; so all heads of a group use a few rows before the next are touched.
 
-import { attendBlocks, blockScratch, transposeKeys } from "../lib/attention-block";
+import { attendBlocks, blockScratch, packedKeysBytes, packKeys } from "../lib/attention-block";
 import { scoreFew, scoreFour } from "../lib/attention-scores";
 import { mixValues } from "../lib/attention-values";
 import { softmaxRow } from "../lib/exp";
@@ -48,7 +48,7 @@ export function attention(
 
 /** Bytes of scratch for `attentionBlocks`. */
 export function attentionBlocksScratch(keys: i32, headDim: i32): usize {
-  return blockScratch(keys, headDim);
+  return packedKeysBytes(keys, headDim) + blockScratch(keys, headDim);
 }
 
 /**
@@ -76,10 +76,10 @@ export function attentionBlocks(
   const step = <usize>group * stride;
   const skip = max(0, keys - queries + 1 - window);
   const count = keys - skip;
-  const work = scratch + <usize>((count + 7) & ~7) * row;
+  const work = scratch + packedKeysBytes(count, headDim);
   for (let head = 0; head < kvHeads * group; head++) {
     const shared = <usize>skip * stride + <usize>(head / group) * row;
-    if (head % group == 0) transposeKeys(k + shared, stride, count, headDim, scratch);
+    if (head % group == 0) packKeys(k + shared, stride, count, headDim, scratch);
     const own = <usize>head * row;
     attendBlocks(q + own, step, scratch, v + shared, stride, out + own, queries, count, headDim, window, scale, work);
   }

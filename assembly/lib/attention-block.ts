@@ -1,13 +1,16 @@
 // Attention of many queries, a block of them at a time. The block's scores with all keys that one of its
-// queries sees are a matrix product with the keys, which are transposed once. The mixed values are another.
+// queries sees are a matrix product with the keys, which are packed once. The mixed values are another.
 
 import { expNegative } from "./exp";
-import { transposeFourRows } from "./pack";
+import { packRows } from "./pack";
 import { sumLanes } from "./simd";
-import { tileProduct } from "./tile";
+import { PANEL_COLS, panelProduct, tileProduct } from "./tile";
 
 /** Queries of one head that go together; a multiple of 4. */
 const BLOCK: i32 = 32;
+
+/** Added to rows of scores, so that as many of them as a cache has sets do not share one. */
+const GAP: i32 = 16;
 
 // @ts-ignore: decorator
 @inline
@@ -15,36 +18,37 @@ function floats(count: i32): usize {
   return <usize>count << 2;
 }
 
-/** Bytes of scratch for `attendBlock` and `transposeKeys` over `count` keys. */
-export function blockScratch(count: i32, dim: i32): usize {
-  const padded = (count + 7) & ~7;
-  return floats(padded * dim + BLOCK * (padded + 2 * dim));
+/** A number with those added that fill a panel. */
+// @ts-ignore: decorator
+@inline
+function filled(count: i32): i32 {
+  return (count + PANEL_COLS - 1) / PANEL_COLS * PANEL_COLS;
 }
 
-/** out [dim, (count + 7) & ~7] = k [count, dim] transposed, then zeros. Rows of k are `stride` bytes apart. */
-export function transposeKeys(k: usize, stride: usize, count: i32, dim: i32, out: usize): void {
-  const ld = floats((count + 7) & ~7);
-  let s = 0;
-  for (; s + 4 <= count; s += 4) {
-    transposeFourRows(k + <usize>s * stride, stride, dim, 1, out + floats(s), ld);
-  }
-  for (; floats(s) < ld; s++) {
-    for (let i = 0; i < dim; i++) {
-      const value: f32 = s < count ? load<f32>(k + <usize>s * stride + floats(i)) : 0;
-      store<f32>(out + <usize>i * ld + floats(s), value);
-    }
-  }
+/** Bytes of packed keys. */
+export function packedKeysBytes(count: i32, dim: i32): usize {
+  return floats(filled(count) * dim);
+}
+
+/** Bytes of scratch for `attendBlocks` over `count` keys. */
+export function blockScratch(count: i32, dim: i32): usize {
+  return floats(BLOCK * (filled(count) + GAP + 2 * dim));
+}
+
+/** Packs k [count, dim] as `panelProduct` reads it. Rows of k are `stride` bytes apart. */
+export function packKeys(k: usize, stride: usize, count: i32, dim: i32, keys: usize): void {
+  packRows(k, stride, count, dim, PANEL_COLS, 1, keys);
 }
 
 /**
  * Queries of one head against all keys, BLOCK at a time.
  *
  * @param q first query's row of the head; rows of q and out are `step` bytes apart
- * @param keys transposed keys [dim, (count + 7) & ~7]
+ * @param keys as `packKeys` packs them
  * @param v values [count, dim], rows `stride` bytes apart
  * @param queries the last of them stands at key count - 1
  * @param dim a multiple of 4
- * @param work scratch behind the keys
+ * @param work blockScratch(count, dim) bytes
  */
 export function attendBlocks(
   q: usize,
@@ -60,20 +64,19 @@ export function attendBlocks(
   scale: f32,
   work: usize,
 ): void {
-  const padded = (count + 7) & ~7;
   const row = floats(dim);
-  const scaled = work + floats(BLOCK * padded);
+  const scaled = work + floats(BLOCK * (filled(count) + GAP));
   const mixed = scaled + floats(BLOCK * dim);
   for (let t = 0; t < queries; t += BLOCK) {
     const rows = min(BLOCK, queries - t);
     const tall = (rows + 3) & ~3;
     const position = count - queries + t;
-    const first = max(0, position + 1 - window) & ~3;
+    const first = max(0, position + 1 - window) / PANEL_COLS * PANEL_COLS;
     const end = position + rows;
     const cols = ((end - first) + 3) & ~3;
-    const ld = floats(cols);
+    const ld = floats(cols + GAP);
     copyScaled(q + <usize>t * step, step, rows, tall, dim, scale, scaled);
-    tileProduct(tall, cols, dim, scaled, row, 4, keys + floats(first), floats(padded), 0, work, ld);
+    panelProduct(tall, cols, dim, scaled, row, keys + floats(first * dim), work, ld);
     for (let r = 0; r < tall; r++) {
       const last = min(position + r + 1, end);
       const start = max(0, last - window) - first;
