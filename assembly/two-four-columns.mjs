@@ -5,48 +5,55 @@
 import { addFrom, assigner, each, inBranches, loadAt, numbers, storeAt, zeros } from "./text.mjs";
 
 /**
- * How many `rows` go together, with how many `tokens`. A step of the loop takes two groups, and has a branch
- * after each `stretch` of products. With fewer tokens there are more rows: the number of sums in registers
- * stays, and so does the number of products that share what a step costs.
+ * Which `rows` of a pair, or of two, go together, with how many `tokens`. A step of the loop takes two groups,
+ * and has a branch after each `stretch` of products. With fewer tokens there are more rows: the number of sums
+ * in registers stays, and so does the number of products that share what a step costs.
  */
 const KERNELS = [
-  { name: "rowByThirtyTwo", rows: 1, tokens: 32, stretch: 4 },
-  { name: "rowsBySixteen", rows: 2, tokens: 16, stretch: 4 },
-  { name: "rowsByEight", rows: 4, tokens: 8, stretch: 4 },
+  { name: "firstByThirtyTwo", rows: [0], tokens: 32, stretch: 4 },
+  { name: "secondByThirtyTwo", rows: [1], tokens: 32, stretch: 4 },
+  { name: "pairBySixteen", rows: [0, 1], tokens: 16, stretch: 4 },
+  { name: "pairsByEight", rows: [0, 1, 2, 3], tokens: 8, stretch: 4 },
   // For fused multiply-adds in engines that leave loads where they stand: twelve sums cover the latency.
-  { name: "rowByFortyEight", rows: 1, tokens: 48, stretch: 12, isBranched: true },
+  { name: "firstByFortyEight", rows: [0], tokens: 48, stretch: 12, isBranched: true },
+  { name: "secondByFortyEight", rows: [1], tokens: 48, stretch: 12, isBranched: true },
 ];
 
-/** Values, and behind them columns, of a row's two groups. */
-const WEIGHTS = 4;
+/** Groups of a step, and bytes of one in the stream of a pair. */
+const GROUPS = 2;
+const GROUP = 32;
 
 function kernel({ name, rows, tokens, stretch, isBranched = false }) {
   const set = assigner();
   const vectors = tokens / 4;
   const sum = (row, vector) => `s${row}_${vector}`;
-  const sums = numbers(rows).flatMap((row) => numbers(vectors).map((vector) => sum(row, vector)));
-  const stream = (row) => (row === 0 ? "stream" : `stream${row}`);
+  const sums = rows.flatMap((row) => numbers(vectors).map((vector) => sum(row, vector)));
+  const pairs = Math.ceil(rows.length / 2);
+  const stream = (pair) => (pair === 0 ? "stream" : `stream${pair}`);
 
-  const products = numbers(WEIGHTS).flatMap((weight) =>
-    numbers(rows).flatMap((row) =>
-      numbers(vectors).map((vector) => {
-        const lanes = Array(4).fill(weight).join(", ");
-        const s = sum(row, vector);
-        return `
-        ${set(`four${row}`, `v128.load(${stream(row)})`)}
-        ${set("w", `v128.shuffle<f32>(four${row}, four${row}, ${lanes})`)}
-        ${set("tokens", `x + <usize>load<u32>(${stream(row)}, ${16 + 4 * weight})`)}
-        ${s} = madd(w, v128.load(tokens, ${16 * vector}), ${s});`;
-      }),
+  const products = numbers(GROUPS).flatMap((group) =>
+    rows.flatMap((row) =>
+      [0, 1].flatMap((slot) =>
+        numbers(vectors).map((vector) => {
+          const [pair, lane] = [row >> 1, 2 * (row & 1) + slot];
+          const lanes = Array(4).fill(lane).join(", ");
+          const s = sum(row, vector);
+          return `
+          ${set(`four${pair}`, `v128.load(${stream(pair)}, ${GROUP * group})`)}
+          ${set("w", `v128.shuffle<f32>(four${pair}, four${pair}, ${lanes})`)}
+          ${set("tokens", `x + <usize>load<u32>(${stream(pair)}, ${GROUP * group + 16 + 4 * lane})`)}
+          ${s} = madd(w, v128.load(tokens, ${16 * vector}), ${s});`;
+        }),
+      ),
     ),
   );
   const condition = (holds) => (isBranched ? holds : `apart<A>(${holds})`);
   return `
   /**
-   * Sums [${rows}, ${tokens}] of products of ${rows === 1 ? "a row" : `${rows} rows`}.
+   * Sums [${rows.length}, ${tokens}] of the products of ${rows.length === 1 ? "a row" : "rows"}.
    *
    * @param x first column of the panel of tokens
-   * @param stream of the first row
+   * @param stream of the first pair
    * @param groups an even number above 0
    * @param from sums to go on with, or 0 to start with none
    * @param add what is added to them at the end, or 0
@@ -60,14 +67,14 @@ function kernel({ name, rows, tokens, stretch, isBranched = false }) {
     to: usize,
   ): void {
     const end = stream + streamBytes(groups);
-    ${each(rows - 1, (i) => `let stream${i + 1} = ${stream(i)} + streamBytes(groups);`)}
+    ${each(pairs - 1, (i) => `let stream${i + 1} = ${stream(i)} + streamBytes(groups);`)}
     ${zeros(sums)}
     if (from) {
       ${loadAt("from", sums)}
     }
     do {
       ${inBranches(products, stretch, ["x", "stream"], condition)}
-      ${each(rows, (row) => `${stream(row)} += ${8 * WEIGHTS};`)}
+      ${each(pairs, (pair) => `${stream(pair)} += ${GROUPS * GROUP};`)}
     } while (stream < end);
     if (add) {
       ${addFrom("add", sums)}

@@ -6,10 +6,12 @@
 // that both give the same bits.
 
 import {
-  rowByFortyEight,
-  rowByThirtyTwo,
-  rowsByEight,
-  rowsBySixteen,
+  firstByFortyEight,
+  firstByThirtyTwo,
+  pairBySixteen,
+  pairsByEight,
+  secondByFortyEight,
+  secondByThirtyTwo,
 } from "../../build/generated/two-four-columns";
 import { storeColumns } from "./four-rows";
 import { F32 } from "./half";
@@ -24,7 +26,7 @@ import {
   panelStep,
   widenPanel,
 } from "./two-four-form";
-import { streamBytes, streamPanel } from "./two-four-stream";
+import { streamBytes, streamedBytes, streamPanel } from "./two-four-stream";
 
 /** The most tokens that go through together. */
 export const RUN_TOKENS: i32 = 288;
@@ -72,6 +74,13 @@ function columnBytes(): usize {
   return <usize>panelTokens() << 2;
 }
 
+/** Bytes of a number of rows, a multiple of PANEL_ROWS, as the inner loops read them. */
+// @ts-ignore: decorator
+@inline
+function streamedRows(rows: i32, groups: i32): usize {
+  return <usize>(rows / PANEL_ROWS) * streamedBytes(groups);
+}
+
 /** Bytes of the panels of up to `tokens` tokens, at most RUN_TOKENS. */
 export function tokenBytes(tokens: i32, groups: i32): usize {
   const panels = (tokens + panelTokens() - 1) / panelTokens();
@@ -116,7 +125,7 @@ export function packTokens(
 export function panelScratch(tokens: i32): usize {
   const sums = <usize>filledTokens(tokens) * (<usize>BLOCK_ROWS << 2);
   const block = blockGroups();
-  return 2 * sums + <usize>BLOCK_ROWS * streamBytes(block) + <usize>block * groupBytes<f32>();
+  return 2 * sums + streamedRows(BLOCK_ROWS, block) + <usize>block * groupBytes<f32>();
 }
 
 /**
@@ -148,7 +157,7 @@ export function panelLinear(
   const sumBytes = <usize>(filled * BLOCK_ROWS) << 2;
   const partial = scratch + sumBytes;
   const stream = partial + sumBytes;
-  const widened = stream + <usize>BLOCK_ROWS * streamBytes(blockGroups());
+  const widened = stream + streamedRows(BLOCK_ROWS, blockGroups());
   const step = panelStep(format, groups);
   const block = blockGroups();
   const ofProduct = blockDepth(groups << 2) >> 2;
@@ -159,7 +168,6 @@ export function panelLinear(
       const start = group / ofProduct * ofProduct;
       const end = start + ofProduct < groups ? start + ofProduct : even;
       depth = min(block, end - group);
-      const rowBytes = streamBytes(depth);
       let from = panels + <usize>group * groupStep(format);
       for (let r = 0; r < count; r += PANEL_ROWS) {
         let panel = from;
@@ -167,7 +175,7 @@ export function panelLinear(
           widenPanel(format, from, depth, scales ? scales + (<usize>r << 2) : 0, widened);
           panel = widened;
         }
-        streamPanel(panel, depth, column, stream + <usize>r * rowBytes);
+        streamPanel(panel, depth, column, stream + streamedRows(r, depth));
         from += step;
       }
       const isLast = group + depth == end;
@@ -200,7 +208,7 @@ export function panelLinear(
 /**
  * Sums [rows up to a multiple of 8, width] of `groups` groups, with `width` tokens.
  *
- * @param stream of the first row
+ * @param stream of the first pair
  * @param from sums to go on with, or 0 to start with none
  * @param add what is added to them at the end, or 0
  */
@@ -214,7 +222,7 @@ function multiplyRows(
   add: usize,
   to: usize,
 ): void {
-  const together = width == 8 ? 4 : width == 16 ? 2 : 1;
+  const together = width == 8 ? 4 : 2;
   const next = <usize>(together * width) << 2;
   for (; rows > 0; rows -= together) {
     if (isStraight()) multiplyFew<f32>(width, x, stream, groups, from, add, to);
@@ -222,7 +230,7 @@ function multiplyRows(
     if (from) from += next;
     if (add) add += next;
     to += next;
-    stream += <usize>together * streamBytes(groups);
+    stream += <usize>(together >> 1) * streamBytes(groups);
   }
 }
 
@@ -235,10 +243,17 @@ function multiplyFew<A>(
   add: usize,
   to: usize,
 ): void {
-  if (isFloat<A>() && width == 48) rowByFortyEight(x, stream, groups, from, add, to);
-  else if (width == 32) rowByThirtyTwo<A>(x, stream, groups, from, add, to);
-  else if (width == 16) rowsBySixteen<A>(x, stream, groups, from, add, to);
-  else rowsByEight<A>(x, stream, groups, from, add, to);
+  const row = <usize>width << 2;
+  const second = from ? from + row : 0;
+  const addSecond = add ? add + row : 0;
+  if (isFloat<A>() && width == 48) {
+    firstByFortyEight(x, stream, groups, from, add, to);
+    secondByFortyEight(x, stream, groups, second, addSecond, to + row);
+  } else if (width == 32) {
+    firstByThirtyTwo<A>(x, stream, groups, from, add, to);
+    secondByThirtyTwo<A>(x, stream, groups, second, addSecond, to + row);
+  } else if (width == 16) pairBySixteen<A>(x, stream, groups, from, add, to);
+  else pairsByEight<A>(x, stream, groups, from, add, to);
 }
 
 /** Adds to each row of sums [rows, width] its own bias. */
