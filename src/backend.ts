@@ -65,8 +65,8 @@ export interface Backend extends OpenBackend {
   /** The 16-bit formats in which `prepare` keeps weights as they are. */
   readonly halfFormats: readonly HalfFormat[];
   /**
-   * From how many tokens on products with a packed 2:4 matrix have the bits of those with it dense, and are
-   * faster; absent where they are not.
+   * With this many tokens or more, products with a packed 2:4 matrix have the bits of those with it dense, and
+   * are faster. Absent where they are not.
    */
   readonly packsFrom?: number | undefined;
   readonly ops: Operations;

@@ -31,7 +31,7 @@ import { streamBytes, streamedBytes, streamPanel } from "./two-four-stream";
 /** The most tokens that go through together. */
 export const RUN_TOKENS: i32 = 288;
 
-/** Whether the inner loops have no branches (lib/two-four-stream.ts). */
+/** Whether the engine leaves loads where they stand: then panels are of 48 tokens (lib/two-four-stream.ts). */
 // @ts-ignore: decorator
 @inline
 function isStraight(): bool {
