@@ -10,7 +10,7 @@ import {
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { hasShared, sharedPath, skipUnless } from "../shared.js";
+import { skipUnless } from "../shared.js";
 import {
   CALIBRATION,
   compressArgs,
@@ -133,23 +133,6 @@ test("calibration texts", async () => {
   await fails(given(folder), /it is a folder where a file is needed/, folder);
   await fails(given(join(folder, "no.txt")), /there is nothing at this path/, folder);
 });
-
-skipUnless(
-  test,
-  hasShared(),
-  "../shared is not there",
-  "a text in a language that the model does not know",
-  async () => {
-    const model = sharedPath("models", "tinystories-656k");
-    const text = file("chinese.txt", "从前有一个小女孩,她喜欢花。".repeat(500));
-    const message = /^penjing: \[--(calibration|text)\] .*unknown to the model's tokenizer, more/;
-    await fails(modelArgs(model, "--calibration", text), message, folder);
-    await fails(["eval", model, "--text", text], message, folder);
-    const small = sharedPath("models", "stories260k");
-    const indivisible = /down_proj: its 172 inputs are not a multiple of M=8, which 2:8 needs/;
-    await fails(modelArgs(small, "--sparsity", "2:8"), indivisible, folder);
-  },
-);
 
 test("windows beyond the context", async () => {
   const long = /^penjing: \[--length\] windows of 257 tokens exceed .* context of 256; give/;

@@ -1,44 +1,24 @@
-import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import type { FlatRecipe } from "../../src/compress/recipe.js";
 import { compress } from "../../src/compress.js";
-import { evaluatePerplexity } from "../../src/evaluate.js";
 import { hasExtras, readModel } from "../../src/models/stored.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import { rotationGroups } from "../../src/rotation/scope.js";
 import { refused } from "../checkpoint/crafted.js";
-import { note, sharedPath, sharedTest } from "../shared.js";
+import { note } from "../shared.js";
+import { NOTHING, near, perplexity, SHORT, tensorNames } from "./scope.js";
 import {
   CALIBRATION,
   compressFiles,
   convert,
-  EVALUATION,
-  type Files,
-  modelFiles,
   parseWeights,
   storyFiles,
   withWeights,
 } from "./stories.js";
 
 const test = suite("rotations that blocks share");
-const NOTHING = { method: "magnitude", sparsity: "0%" };
-const SHORT = { method: "sparsegpt", samples: 32, length: 64 };
-
-async function perplexity(files: Files, text = EVALUATION.slice(0, 6000)): Promise<number> {
-  const model = await openCheckpoint(memoryFolder(files));
-  return (await evaluatePerplexity({ model, text, window: 64 }).result()).perplexity;
-}
-
-function near(actual: number, expected: number, relative: number): void {
-  assert.ok(Math.abs(actual / expected - 1) <= relative, `${actual} is not ${expected}`);
-}
-
-async function tensorNames(files: Files): Promise<string[]> {
-  return [...(await openCheckpoint(memoryFolder(files))).tensors.keys()];
-}
-
 test("groups cover all blocks in order, as evenly as they can", () => {
   for (let layers = 1; layers <= 9; layers++) {
     for (let count = 1; count <= layers; count++) {
@@ -125,20 +105,6 @@ test("heads: values and what reads them turn, in as many bytes", async () => {
   assert.is(Buffer.compare(files["config.json"], model["config.json"]), 0);
 });
 
-sharedTest(test, "heads: on a model whose values lie askew SparseGPT loses less", async () => {
-  const read = (name: string) => readFileSync(sharedPath("data", "tinystories", name), "utf8");
-  const model = modelFiles(sharedPath("models", "stories260k"));
-  const calibration = read("train-slice.txt").slice(0, 40_000);
-  const [plain, turned] = await Promise.all(
-    [SHORT, { ...SHORT, rotate: { scope: "heads" } }].map(async (recipe) => {
-      const { files } = await compressFiles(model, recipe, { calibration });
-      return perplexity(files, read("val.txt").slice(0, 20_000));
-    }),
-  );
-  note(`SparseGPT keeps perplexity ${plain.toFixed(2)}, behind turned heads ${turned.toFixed(2)}`);
-  assert.ok(turned < 0.98 * plain, `${turned} with the rotation, ${plain} without`);
-});
-
 test("heads: with what looks at the dense model's inputs and residual stream", async () => {
   const rotate = { scope: "heads", steps: 30 };
   const recipe: FlatRecipe = { ...SHORT, statistics: "true-sequential", rotate };
@@ -159,17 +125,6 @@ test("a group of one block is what a block of its own is", async () => {
   });
   const name = "model.safetensors";
   assert.is(Buffer.compare(own[name], grouped[name]), 0);
-});
-
-sharedTest(test, "a tied head that is stored alone comes apart as well", async () => {
-  const text = readFileSync(sharedPath("data", "tinystories", "val.txt"), "utf8").slice(0, 4000);
-  const model = modelFiles(sharedPath("models", "tinystories-656k"));
-  assert.is((await tensorNames(model)).includes("model.embed_tokens.weight"), false);
-  const rotate = { scope: "shared", steps: 2, objective: "wanda" as const };
-  const { files } = await compressFiles(model, { ...NOTHING, rotate });
-  const names = await tensorNames(files);
-  assert.ok(names.includes("model.embed_tokens.weight") && names.includes("lm_head.weight"));
-  near(await perplexity(files, text), await perplexity(model, text), 1e-5);
 });
 
 test("scopes that mean nothing are refused before any work", async () => {

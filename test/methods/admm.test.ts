@@ -4,8 +4,6 @@ import * as assert from "uvu/assert";
 import { pruneLinear } from "../../src/prune.js";
 import { Random } from "../../src/random.js";
 import { OPENERS } from "../backends/operands.js";
-import { goldenLayer } from "../golden.js";
-import { note, sharedTest } from "../shared.js";
 
 const test = suite("admm");
 
@@ -69,20 +67,5 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     for (let row = 0; row < 4; row++) assert.is(weight[row * 16 + 3], 0);
   });
 }
-
-sharedTest(test, "the golden layer of 1024 x 1024", async () => {
-  const { weight, rows, cols, activations, sequences } = await goldenLayer("1024x1024");
-  const given = { weight, rows, cols, activations, sequences, backend: "wasm" as const };
-  const errorOf = async (method: string, options = {}) =>
-    (await pruneLinear({ ...given, method, sparsity: "2:4", options })).layerError!;
-  const sparsegpt = await errorOf("sparsegpt");
-  const alone = (await errorOf("admm")) / sparsegpt;
-  const fitted = (await errorOf("admm", { refit: 10 })) / sparsegpt;
-  note(
-    `admm 2:4 on the golden 1024: ${alone.toFixed(3)} of SparseGPT's error, ${fitted.toFixed(3)} with refit`,
-  );
-  assert.ok(alone <= 0.7, `${alone}`);
-  assert.ok(fitted <= alone, `${fitted}`);
-});
 
 test.run();

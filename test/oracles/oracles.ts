@@ -19,14 +19,21 @@ export function withoutPython(...modules: readonly string[]): string {
   return `no Python with ${modules.join(" and ")}; test/oracles/install.mjs installs it`;
 }
 
+/** Whether Python finds the modules. They are not imported, which takes seconds of the larger ones. */
 export function hasModules(...modules: readonly string[]): boolean {
-  return spawnSync(PYTHON, ["-c", `import ${modules.join(", ")}`]).status === 0;
+  const found =
+    "import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))";
+  return spawnSync(PYTHON, ["-c", found, ...modules]).status === 0;
 }
+
+/** On one thread: more only wait for each other where matrices are small and other tests run. */
+const ONE_THREAD = { OMP_NUM_THREADS: "1" };
 
 /** What a program of test/, by the parts of its path, prints as JSON when it reads a question as JSON. */
 export function askProgram(question: unknown, ...parts: readonly string[]): unknown {
   const { status, stdout, stderr } = spawnSync(PYTHON, [join(repositoryRoot, "test", ...parts)], {
     input: JSON.stringify(question),
+    env: { ...process.env, ...ONE_THREAD },
     encoding: "utf8",
     maxBuffer: 2 ** 30,
   });

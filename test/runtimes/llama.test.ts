@@ -13,35 +13,22 @@ import { writeGguf } from "../checkpoint/gguf/writer.js";
 import { MODEL, scratch } from "../cli/program.js";
 import { EVALUATION } from "../compress/stories.js";
 import { byteTokenizer, exportGguf, LONGER, openTiny, WRITTEN } from "../export/gguf/exported.js";
-import { losses } from "../losses.js";
 import { tinyGolden } from "../models/tiny-model.js";
 import { note, ran, skipUnless } from "../shared.js";
-import { yardstickFigures, yardstickPath, yardstickTest } from "../yardstick.js";
-import { askLlama, HAS_LLAMA, type LlamaQuestion } from "./llama.js";
+import {
+  askLlama,
+  HAS_LLAMA,
+  type LlamaQuestion,
+  MISSING,
+  meanOf,
+  ownNll,
+  TOLERANCE,
+} from "./llama.js";
 
 const test = suite("llama.cpp");
 const folder = scratch(test);
-const MISSING = "node-llama-cpp is not here, an optional package of test/runtimes/packages";
-/** Accepted ratio of perplexities, less 1. */
-const TOLERANCE = 0.005;
 /** By how much a logit must be the largest for the same token to be expected. */
 const MARGIN = 0.05;
-
-const meanOf = (values: ArrayLike<number>) =>
-  Array.from(values).reduce((sum, one) => sum + one, 0) / values.length;
-
-/** What is found here of a file that llama.cpp is asked about. */
-async function ownNll({ path, ids }: LlamaQuestion): Promise<number> {
-  const running = await openRunning(path, {
-    ...{ backend: "wasm", threads: 1, simd: "baseline" },
-    maxTokens: ids!.length,
-  });
-  try {
-    return meanOf(await losses(running, Int32Array.from(ids!)));
-  } finally {
-    await running.close();
-  }
-}
 
 const TYPES = ["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"];
 const TEXTS = [
@@ -110,26 +97,6 @@ skipUnless(test, HAS_LLAMA, MISSING, "K types and mixtures of them", async () =>
     assert.ok(Math.abs(ratio - 1) <= TOLERANCE, said.at(-1));
   }
   note(`perplexity here, and llama.cpp's as a multiple of it: ${said.join(", ")}`);
-});
-
-yardstickTest(test, "SmolLM2 in K types, and what they stand for", async () => {
-  if (!HAS_LLAMA) return note(`it is not asked of llama.cpp: ${MISSING}`);
-  const { ids } =
-    yardstickFigures<Record<string, { ids: readonly number[] }>>("logits.json").smollm2;
-  const [path, plain] = ["", "-F32"].map((name) => join(folder, `smollm2${name}.gguf`));
-  const model = yardstickPath("smollm2");
-  await exportModel({ model, out: path, layout: "gguf", ggufType: "Q4_K_M" }).result();
-  await exportModel({ model: path, out: plain, layout: "gguf", ggufType: "F32" }).result();
-  const own = await ownNll({ path, ids });
-  const [rounded, exact] = (await askLlama([path, plain].map((one) => ({ path: one, ids })))).map(
-    ({ nll }) => Math.exp(meanOf(nll) - own),
-  );
-  note(
-    `SmolLM2, Q4_K_M: perplexity ${Math.exp(own).toFixed(3)} here, llama.cpp's x${exact.toFixed(5)} of the same values in F32 and x${rounded.toFixed(5)} of the file`,
-  );
-  assert.ok(Math.abs(exact - 1) <= TOLERANCE, `${exact}`);
-  // llama.cpp rounds activations to 8 bits, which is 1.1% even of this model's Q8_0.
-  assert.ok(Math.abs(rounded - 1) <= 0.03, `${rounded}`);
 });
 
 skipUnless(test, HAS_LLAMA, MISSING, "the text that follows in F32 is the same", async () => {

@@ -2,6 +2,8 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { openRunning } from "../../src/models/open.js";
+import { losses } from "../losses.js";
 import { repositoryRoot } from "../shared.js";
 
 const folder = join(repositoryRoot, "node_modules");
@@ -46,4 +48,27 @@ export function askLlama(questions: readonly LlamaQuestion[]): Promise<LlamaAnsw
     });
     child.stdin.end(JSON.stringify(questions));
   });
+}
+
+/** What a skipped test says is missing. */
+export const MISSING = "node-llama-cpp is not here, an optional package of test/runtimes/packages";
+
+/** Accepted ratio of perplexities, less 1. */
+export const TOLERANCE = 0.005;
+
+/** The mean of losses. */
+export const meanOf = (values: ArrayLike<number>) =>
+  Array.from(values).reduce((sum, one) => sum + one, 0) / values.length;
+
+/** What is found here of a file that llama.cpp is asked about. */
+export async function ownNll({ path, ids }: LlamaQuestion): Promise<number> {
+  const running = await openRunning(path, {
+    ...{ backend: "wasm", threads: 1, simd: "baseline" },
+    maxTokens: ids!.length,
+  });
+  try {
+    return meanOf(await losses(running, Int32Array.from(ids!)));
+  } finally {
+    await running.close();
+  }
 }

@@ -1,36 +1,19 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadChatTemplate } from "../../../src/checkpoint/chat-template.js";
-import { openCheckpoint } from "../../../src/checkpoint/checkpoint.js";
 import { PRE_TOKENIZERS } from "../../../src/checkpoint/gguf/pre-tokenizers.js";
-import { loadTokenizer, type Tokenizer } from "../../../src/checkpoint/tokenizer.js";
+import { loadTokenizer } from "../../../src/checkpoint/tokenizer.js";
 import { PenjingError } from "../../../src/errors.js";
-import { memoryFolder, openFolder } from "../../../src/platform/files.js";
+import { openFolder } from "../../../src/platform/files.js";
 import { hasModules, tokenizerFolder, withoutPython } from "../../oracles/oracles.js";
-import { sharedPath, sharedTest, skipUnless } from "../../shared.js";
+import { skipUnless } from "../../shared.js";
 import { askLibrary } from "../tokenizer/library.js";
 import { TEXTS } from "../tokenizer/texts.js";
-import { keysOf as configKeys, GGUF_CONFIG, TINY_TOKENS } from "./models.js";
-import { type Typed, writeGguf } from "./writer.js";
+import { TINY_TOKENS } from "./models.js";
+import { type Keys, keysOf, load, openKeys } from "./tokenizer-keys.js";
 
 const test = suite("tokenizers of GGUF");
-type Keys = Record<string, Typed>;
-
-/** The keys of a model but for its tokenizer. */
-const MODEL = Object.fromEntries(
-  Object.entries(configKeys(GGUF_CONFIG)).filter(([key]) => !key.startsWith("tokenizer.")),
-);
-
-async function openKeys(keys: Keys) {
-  const file = writeGguf({ keys: { ...MODEL, ...keys } });
-  return openCheckpoint(memoryFolder({ "m.gguf": file }));
-}
-
-async function load(keys: Keys): Promise<Tokenizer> {
-  return loadTokenizer((await openKeys(keys)).folder);
-}
 
 async function refusal(keys: Keys): Promise<string> {
   const error = await load(keys).then(
@@ -39,47 +22,6 @@ async function refusal(keys: Keys): Promise<string> {
   );
   assert.instance(error, PenjingError);
   return error.message;
-}
-
-interface Definition {
-  readonly added_tokens: readonly { id: number; content: string; special: boolean }[];
-  readonly model: {
-    readonly vocab: Readonly<Record<string, number>>;
-    readonly merges: readonly (string | readonly [string, string])[];
-  };
-}
-
-/** What llama.cpp's converter makes of a tokenizer.json. */
-function keysOf(path: string, pre: string | undefined, more: Keys = {}): Keys {
-  const { model, added_tokens: added } = JSON.parse(readFileSync(path, "utf8")) as Definition;
-  const byId = new Map(Object.entries(model.vocab).map(([token, id]) => [id, token]));
-  for (const { id, content } of added) byId.set(id, content);
-  const size = [...byId.keys()].reduce((most, id) => Math.max(most, id)) + 4;
-  const ids = Array.from({ length: size }, (_, id) => id);
-  const special = new Map(added.map(({ id, special }) => [id, special ? 3 : 4]));
-  const tokens = ids.map((id) => byId.get(id) ?? `[PAD${id}]`);
-  const kind = (id: number) => special.get(id) ?? (byId.has(id) ? 1 : 5);
-  const common: Keys = { "tokenizer.ggml.tokens": ["string", tokens], ...more };
-  if (pre !== undefined) {
-    const merges = model.merges.map((one) => (typeof one === "string" ? one : one.join(" ")));
-    return {
-      "tokenizer.ggml.model": ["string", "gpt2"],
-      "tokenizer.ggml.pre": ["string", pre],
-      "tokenizer.ggml.token_type": ["i32", ids.map(kind)],
-      "tokenizer.ggml.merges": ["string", merges],
-      ...common,
-    };
-  }
-  const spm = (id: number) => (id === 0 ? 2 : /^<0x[0-9A-F]{2}>$/.test(tokens[id]) ? 6 : kind(id));
-  // Runs of spaces come last.
-  const score = (id: number) => (/^\u2581\u2581+$/.test(tokens[id]) ? -1e9 : 259 - id);
-  const scores = ids.map((id) => (spm(id) === 1 ? score(id) : 0));
-  return {
-    "tokenizer.ggml.model": ["string", "llama"],
-    "tokenizer.ggml.token_type": ["i32", ids.map(spm)],
-    "tokenizer.ggml.scores": ["f32", scores],
-    ...common,
-  };
 }
 
 /** Real tokenizers, and the names that llama.cpp has for them. */
@@ -112,25 +54,6 @@ for (const [name, pre, keys] of REAL) {
 }
 
 const library = hasModules("tokenizers");
-
-sharedTest(test, "a SentencePiece tokenizer gives the original's ids", async () => {
-  const path = sharedPath("tokenizers", "mistral32k-tokenizer-json");
-  const original = await loadTokenizer(await openFolder(path));
-  const made = await load(keysOf(join(path, "tokenizer.json"), undefined));
-  for (const text of TEXTS) {
-    assert.equal(made.encode(text), original.encode(text), JSON.stringify(text));
-  }
-});
-
-sharedTest(test, "its merges are the original's, in the same order", async () => {
-  const path = sharedPath("tokenizers", "mistral32k-tokenizer-json", "tokenizer.json");
-  const { model } = JSON.parse(readFileSync(path, "utf8")) as Definition;
-  const { folder } = await openKeys(keysOf(path, undefined));
-  const made = JSON.parse(await folder.readText("tokenizer.json", 1e8)) as Definition;
-  const merges = (of: Definition["model"]) =>
-    of.merges.map((one) => (typeof one === "string" ? one : one.join(" ")));
-  assert.equal(merges(made.model), merges(model));
-});
 
 skipUnless(
   test,

@@ -2,17 +2,15 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Checkpoint } from "../../../src/checkpoint/checkpoint.js";
-import { makeHeader } from "../../../src/checkpoint/gguf/write/header.js";
-import { tokenizerKeys } from "../../../src/checkpoint/gguf/write/tokenizer.js";
 import { loadTokenizer } from "../../../src/checkpoint/tokenizer.js";
-import { memoryFolder, openFolder } from "../../../src/platform/files.js";
 import { refused } from "../../checkpoint/crafted.js";
 import { GGUF_CONFIG } from "../../checkpoint/gguf/models.js";
 import { TEXTS } from "../../checkpoint/tokenizer/texts.js";
 import { type Config, tinyCheckpoint } from "../../models/tiny.js";
 import { tokenizerFolder } from "../../oracles/oracles.js";
-import { sharedPath, sharedTest, skipUnless } from "../../shared.js";
+import { skipUnless } from "../../shared.js";
 import { exportGguf, openExported } from "./exported.js";
+import { readTokenizer, withTokenizer } from "./tokenizer-keys.js";
 
 const test = suite("configs as GGUF");
 
@@ -109,26 +107,6 @@ const REAL: readonly (readonly [string, string | undefined])[] = [
   ] as const),
 ];
 
-/** The tokenizer of a folder, and its keys. */
-async function withTokenizer(path: string) {
-  const folder = await openFolder(path);
-  const tokenizer = await loadTokenizer(folder);
-  // With some rows more than there are tokens, as many models have.
-  return { ...(await tokenizerKeys(folder, { rows: tokenizer.vocabSize + 3 })), tokenizer };
-}
-
-/** What is read of keys of a tokenizer, in a file without tensors. */
-async function readTokenizer(keys: Awaited<ReturnType<typeof tokenizerKeys>>["keys"]) {
-  const named = { "general.architecture": ["STRING", "llama"] as const, ...keys };
-  const { bytes } = makeHeader("made", named, []);
-  const { openGguf } = await import("../../../src/checkpoint/gguf/gguf.js");
-  const found = {
-    folder: memoryFolder({ "m.gguf": bytes }),
-    ...{ names: ["m.gguf"], single: undefined, notes: [] },
-  };
-  return openGguf(found, undefined);
-}
-
 for (const [name, pre] of REAL) {
   const path = tokenizerFolder(name);
   skipUnless(
@@ -154,18 +132,5 @@ for (const [name, pre] of REAL) {
     },
   );
 }
-
-sharedTest(test, "a SentencePiece tokenizer gives the same ids when it is read back", async () => {
-  const path = sharedPath("tokenizers", "mistral32k-tokenizer-json");
-  const { keys, tokenizer } = await withTokenizer(path);
-  const model = await readTokenizer(keys);
-  const made = await loadTokenizer({
-    ...model.folder,
-    has: async (file) => file !== "config.json" && model.folder.has(file),
-  });
-  for (const text of TEXTS) {
-    assert.equal(made.encode(text), tokenizer.encode(text), JSON.stringify(text));
-  }
-});
 
 test.run();
