@@ -52,20 +52,33 @@ class Piece {
   }
 }
 
-function isWithin(address: number, start: number, { bytes }: Piece): boolean {
-  return address >= start && address <= start + bytes;
+/** Addresses of freed pieces that may stay listed beside those of as many pieces as there are. */
+const FREED = 64;
+
+/** The place of the first of ascending numbers that is no smaller than a value. */
+function firstAtLeast(sorted: readonly number[], value: number): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Storage on the JavaScript heap: one ArrayBuffer for each tensor, addresses far apart. */
 export class HeapStorage implements KernelStorage {
   private readonly pieces = new Map<number, Piece>();
+  /** Where pieces start, ascending, some of which may be freed: views are found in it. */
+  private starts: number[] = [];
   readonly meter = new Meter();
   private next = ALIGNMENT;
-  private last: { readonly start: number; readonly piece: Piece } | undefined;
 
   allocate(bytes: number): number {
     const address = this.next;
     this.pieces.set(address, new Piece(bytes));
+    this.starts.push(address);
     this.next += align(bytes) + ALIGNMENT;
     this.meter.add(bytes);
     return address;
@@ -82,19 +95,17 @@ export class HeapStorage implements KernelStorage {
   free(address: number, bytes: number): void {
     this.meter.add(-bytes);
     this.pieces.delete(address);
-    if (this.last?.start === address) this.last = undefined;
+    // A Map keeps the order in which its keys came.
+    const most = 2 * this.pieces.size + FREED;
+    if (this.starts.length > most) this.starts = [...this.pieces.keys()];
   }
 
   at(address: number): { buffer: ArrayBuffer; byteOffset: number } {
     const exact = this.pieces.get(address);
     if (exact) return { buffer: exact.buffer, byteOffset: 0 };
-    const { last } = this;
-    if (last && isWithin(address, last.start, last.piece)) {
-      return { buffer: last.piece.buffer, byteOffset: address - last.start };
-    }
-    for (const [start, piece] of this.pieces) {
-      if (!isWithin(address, start, piece)) continue;
-      this.last = { start, piece };
+    const start = this.starts[firstAtLeast(this.starts, address) - 1];
+    const piece = this.pieces.get(start);
+    if (piece && address <= start + piece.bytes) {
       return { buffer: piece.buffer, byteOffset: address - start };
     }
     throw new PenjingError("tensor", "its storage was freed; a view must not outlive its parent.");
@@ -102,7 +113,7 @@ export class HeapStorage implements KernelStorage {
 
   dispose(): void {
     this.pieces.clear();
-    this.last = undefined;
+    this.starts = [];
   }
 }
 
