@@ -3,7 +3,7 @@
 // registers. Keys and values are read in place, a row every `stride` bytes. Such strides make them
 // share few places of a cache; so all heads of a group use a few rows before the next are touched.
 
-import { attendBlocks, blockScratch, packedKeysBytes, packKeys } from "../lib/attention-block";
+import { attendBlocks, blockScratch, packedHeadBytes, packHead } from "../lib/attention-block";
 import { scoreFew, scoreFour } from "../lib/attention-scores";
 import { mixValues } from "../lib/attention-values";
 import { softmaxRow } from "../lib/exp";
@@ -48,7 +48,7 @@ export function attention(
 
 /** Bytes of scratch for `attentionBlocks`. */
 export function attentionBlocksScratch(keys: i32, headDim: i32): usize {
-  return packedKeysBytes(keys, headDim) + blockScratch(keys, headDim);
+  return packedHeadBytes(keys, headDim) + blockScratch(keys, headDim);
 }
 
 /**
@@ -74,14 +74,17 @@ export function attentionBlocks(
   const row = <usize>headDim << 2;
   const stride = <usize>kvHeads * row;
   const step = <usize>group * stride;
-  const skip = max(0, keys - queries + 1 - window);
+  // Sums are taken of groups of four keys, wherever a range of queries starts.
+  const skip = max(0, keys - queries + 1 - window) & ~3;
   const count = keys - skip;
-  const work = scratch + packedKeysBytes(count, headDim);
+  const work = scratch + packedHeadBytes(count, headDim);
   for (let head = 0; head < kvHeads * group; head++) {
-    const shared = <usize>skip * stride + <usize>(head / group) * row;
-    if (head % group == 0) packKeys(k + shared, stride, count, headDim, scratch);
+    if (head % group == 0) {
+      const shared = <usize>skip * stride + <usize>(head / group) * row;
+      packHead(k + shared, v + shared, stride, count, headDim, scratch);
+    }
     const own = <usize>head * row;
-    attendBlocks(q + own, step, scratch, v + shared, stride, out + own, queries, count, headDim, window, scale, work);
+    attendBlocks(q + own, step, scratch, out + own, queries, count, headDim, window, scale, work);
   }
 }
 

@@ -1,16 +1,12 @@
-// Attention of many queries, a block of them at a time. The block's scores with all keys that one of its
-// queries sees are a matrix product with the keys, which are packed once. The mixed values are another.
+// Attention of many queries of one head. Their scores are a product of the keys and, as columns, a panel of
+// queries. With exp applied they are a panel themselves, which the values' product reads as it lies. So both
+// products are those of the micro-kernel, and softmax goes down the panel, a query in each lane.
 
-import { expNegative } from "./exp";
-import { packRows } from "./pack";
-import { sumLanes } from "./simd";
-import { PANEL_COLS, panelProduct, tileProduct } from "./tile";
-
-/** Queries of one head that go together; a multiple of 4. */
-const BLOCK: i32 = 32;
-
-/** Added to rows of scores, so that as many of them as a cache has sets do not share one. */
-const GAP: i32 = 16;
+import { weighColumns } from "./attention-weights";
+import { storeColumns } from "./four-rows";
+import { MAX_MR, MAX_NR, microKernel, MR, NR } from "./micro-kernel";
+import { packRows, panelBytes } from "./pack";
+import { packColumns } from "./pack-columns";
 
 // @ts-ignore: decorator
 @inline
@@ -18,34 +14,40 @@ function floats(count: i32): usize {
   return <usize>count << 2;
 }
 
-/** A number with those added that fill a panel. */
-// @ts-ignore: decorator
-@inline
-function filled(count: i32): i32 {
-  return (count + PANEL_COLS - 1) / PANEL_COLS * PANEL_COLS;
-}
-
-/** Bytes of packed keys. */
-export function packedKeysBytes(count: i32, dim: i32): usize {
-  return floats(filled(count) * dim);
+/** Bytes of the keys and the values of one head as panels. */
+export function packedHeadBytes(count: i32, dim: i32): usize {
+  return panelBytes(count, dim) + panelBytes(dim, count);
 }
 
 /** Bytes of scratch for `attendBlocks` over `count` keys. */
 export function blockScratch(count: i32, dim: i32): usize {
-  return floats(BLOCK * (filled(count) + GAP + 2 * dim));
-}
-
-/** Packs k [count, dim] as `panelProduct` reads it. Rows of k are `stride` bytes apart. */
-export function packKeys(k: usize, stride: usize, count: i32, dim: i32, keys: usize): void {
-  packRows(k, stride, count, dim, PANEL_COLS, 1, keys);
+  const columns = dim + (count + 2 * MAX_MR) + (dim + MAX_MR) + 1;
+  return floats(MAX_NR * columns);
 }
 
 /**
- * Queries of one head against all keys, BLOCK at a time.
+ * Packs keys and values [count, dim] as `attendBlocks` reads them.
+ *
+ * @param stride bytes between rows of k, and of v
+ * @param panels packedHeadBytes(count, dim) bytes
+ */
+export function packHead(
+  k: usize,
+  v: usize,
+  stride: usize,
+  count: i32,
+  dim: i32,
+  panels: usize,
+): void {
+  packRows(k, stride, count, dim, MR, 1, panels);
+  packColumns(v, stride, count, dim, MR, 1, panels + panelBytes(count, dim));
+}
+
+/**
+ * Queries of one head against all keys, a panel of queries at a time.
  *
  * @param q first query's row of the head; rows of q and out are `step` bytes apart
- * @param keys as `packKeys` packs them
- * @param v values [count, dim], rows `stride` bytes apart
+ * @param panels keys and values as `packHead` packs them
  * @param queries the last of them stands at key count - 1
  * @param dim a multiple of 4
  * @param work blockScratch(count, dim) bytes
@@ -53,9 +55,7 @@ export function packKeys(k: usize, stride: usize, count: i32, dim: i32, keys: us
 export function attendBlocks(
   q: usize,
   step: usize,
-  keys: usize,
-  v: usize,
-  stride: usize,
+  panels: usize,
   out: usize,
   queries: i32,
   count: i32,
@@ -64,93 +64,64 @@ export function attendBlocks(
   scale: f32,
   work: usize,
 ): void {
-  const row = floats(dim);
-  const scaled = work + floats(BLOCK * (filled(count) + GAP));
-  const mixed = scaled + floats(BLOCK * dim);
-  for (let t = 0; t < queries; t += BLOCK) {
-    const rows = min(BLOCK, queries - t);
-    const tall = (rows + 3) & ~3;
+  const values = panels + panelBytes(count, dim);
+  const row = floats(NR);
+  const mixed = work + <usize>dim * row;
+  const inverse = mixed + <usize>(dim + MAX_MR) * row;
+  const weights = inverse + row;
+  for (let t = 0; t < queries; t += NR) {
+    const rows = min(NR, queries - t);
     const position = count - queries + t;
-    const first = max(0, position + 1 - window) / PANEL_COLS * PANEL_COLS;
     const end = position + rows;
-    const cols = ((end - first) + 3) & ~3;
-    const ld = floats(cols + GAP);
-    copyScaled(q + <usize>t * step, step, rows, tall, dim, scale, scaled);
-    panelProduct(tall, cols, dim, scaled, row, keys + floats(first * dim), work, ld);
-    for (let r = 0; r < tall; r++) {
-      const last = min(position + r + 1, end);
-      const start = max(0, last - window) - first;
-      weigh(work + <usize>r * ld, start, last - first, cols, scaled + floats(r));
+    // Whole panels of keys, and whole groups of four.
+    const first = max(0, position + 1 - window) / (4 * MR) * (4 * MR);
+    packRows(q + <usize>t * step, step, rows, dim, NR, scale, work);
+    for (let s = first; s < end; s += MR) {
+      const keys = panels + <usize>s * floats(dim);
+      microKernel(dim, keys, work, weights + <usize>(s - first) * row, row, true);
     }
-    const values = v + <usize>first * stride;
-    tileProduct(tall, dim, end - first, work, ld, 4, values, stride, 0, mixed, row);
-    for (let r = 0; r < rows; r++) {
-      const to = out + <usize>(t + r) * step;
-      const inverse = v128.load32_splat(scaled + floats(r));
-      for (let i: usize = 0; i < row; i += 16) {
-        v128.store(to + i, f32x4.mul(inverse, v128.load(mixed + <usize>r * row + i)));
-      }
+    for (let r = 0; r < NR; r += 4) {
+      const at = floats(r);
+      weighColumns(weights + at, row, end - first, position + r - first, window, inverse + at);
     }
+    const from = values + floats(first * MR);
+    for (let i = 0; i < dim; i += MR) {
+      const panel = from + <usize>i * floats(count);
+      microKernel(end - first, panel, weights, mixed + <usize>i * row, row, true);
+    }
+    storeMixed(mixed, inverse, rows, dim, out + <usize>t * step, step);
   }
 }
 
-/** out [tall, dim] = scale * q [rows, dim], then zeros. */
-function copyScaled(
-  q: usize,
-  step: usize,
+/** out [rows, dim] = the columns of mixed [dim, NR], each times its number of `inverse`. */
+function storeMixed(
+  mixed: usize,
+  inverse: usize,
   rows: i32,
-  tall: i32,
   dim: i32,
-  scale: f32,
   out: usize,
+  step: usize,
 ): void {
-  const factor = f32x4.splat(scale);
-  const row = floats(dim);
-  for (let r = 0; r < rows; r++) {
-    for (let i: usize = 0; i < row; i += 16) {
-      v128.store(out + i, f32x4.mul(factor, v128.load(q + i)));
+  const row = floats(NR);
+  for (let r = 0; r < rows; r += 4) {
+    const factor = v128.load(inverse + floats(r));
+    let at = mixed + floats(r);
+    // Of the last rows a few may be missing: they go where the first of them were read.
+    const isWhole = r + 4 <= rows;
+    for (let i = 0; i < dim; i += 4) {
+      const a = f32x4.mul(factor, v128.load(at));
+      const b = f32x4.mul(factor, v128.load(at + row));
+      const c = f32x4.mul(factor, v128.load(at + 2 * row));
+      const d = f32x4.mul(factor, v128.load(at + 3 * row));
+      const to = out + <usize>r * step + floats(i);
+      if (isWhole) storeColumns(a, b, c, d, to, step);
+      else {
+        storeColumns(a, b, c, d, at, row);
+        for (let own = 0; own < rows - r; own++) {
+          v128.store(to + <usize>own * step, v128.load(at + <usize>own * row));
+        }
+      }
+      at += 4 * row;
     }
-    q += step;
-    out += row;
   }
-  memory.fill(out, 0, <usize>(tall - rows) * row);
-}
-
-/**
- * x [cols] = exp(x - largest) from `start` to `end`, which is at least one element, and 0 elsewhere.
- *
- * @param inverse where 1 / their sum goes
- */
-function weigh(x: usize, start: i32, end: i32, cols: i32, inverse: usize): void {
-  memory.fill(x, 0, floats(start));
-  memory.fill(x + floats(end), 0, floats(cols - end));
-  x += floats(start);
-  let count = end - start;
-  let most = v128.load32_splat(x);
-  let at = x;
-  for (; count >= 4; count -= 4) {
-    most = f32x4.pmax(most, v128.load(at));
-    at += 16;
-  }
-  most = f32x4.max(most, v128.shuffle<f32>(most, most, 2, 3, 0, 1));
-  most = f32x4.max(most, v128.shuffle<f32>(most, most, 1, 0, 3, 2));
-  for (; count > 0; count--) {
-    most = f32x4.max(most, v128.load32_splat(at));
-    at += 4;
-  }
-  let sums = f32x4.splat(0);
-  for (count = end - start; count >= 4; count -= 4) {
-    const terms = expNegative(f32x4.sub(v128.load(x), most));
-    v128.store(x, terms);
-    sums = f32x4.add(sums, terms);
-    x += 16;
-  }
-  let sum = sumLanes(sums);
-  for (; count > 0; count--) {
-    const term = expNegative(f32x4.sub(v128.load32_splat(x), most));
-    v128.store_lane<f32>(x, term, 0);
-    sum += f32x4.extract_lane(term, 0);
-    x += 4;
-  }
-  store<f32>(inverse, 1 / sum);
 }

@@ -43,39 +43,3 @@ export function tileProduct(
     if (add) add += ld << 2;
   }
 }
-
-/** Columns of a panel of `panelProduct`. */
-export const PANEL_COLS: i32 = 8;
-
-/**
- * out [rows, cols] = Left [rows, depth] Right; rows and cols are multiples of 4, depth >= 1. A panel of Right
- * stays in the first-level cache while the rows go by.
- *
- * @param leftRow bytes between rows of Left
- * @param panels Right as [panels, depth, PANEL_COLS]
- * @param ld bytes between rows of out
- */
-export function panelProduct(
-  rows: i32,
-  cols: i32,
-  depth: i32,
-  left: usize,
-  leftRow: usize,
-  panels: usize,
-  out: usize,
-  ld: usize,
-): void {
-  const step = <usize>PANEL_COLS << 2;
-  for (let j = 0; j < cols; j += PANEL_COLS) {
-    let from = left;
-    let to = out + (<usize>j << 2);
-    for (let i = 0; i < rows; i += 4) {
-      if (j + PANEL_COLS <= cols) {
-        storedFourByEight(depth, from, leftRow, 4, panels, step, 0, to, ld);
-      } else storedFourByFour(depth, from, leftRow, 4, panels, step, 0, to, ld);
-      from += leftRow << 2;
-      to += ld << 2;
-    }
-    panels += <usize>depth * step;
-  }
-}

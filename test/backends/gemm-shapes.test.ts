@@ -24,6 +24,22 @@ const PRODUCTS: readonly (readonly [m: number, n: number, k: number])[] = [
   [131, 125, 1030],
 ];
 
+/** On either side of panels of queries and of keys, and with windows that begin within one. */
+const ATTENTIONS: readonly (readonly [
+  queries: number,
+  keys: number,
+  dim: number,
+  window: number,
+])[] = [
+  [1, 1, 4, 1],
+  [9, 9, 8, 9],
+  [25, 50, 20, 50],
+  [31, 101, 64, 101],
+  [50, 50, 12, 1],
+  [75, 131, 8, 37],
+  [40, 200, 16, 83],
+];
+
 function product([m, n, k]: readonly number[], a: Float32Array, b: Float32Array) {
   const values = new Float64Array(m * n);
   const sizes = new Float64Array(m * n);
@@ -115,6 +131,42 @@ for (const mode of MODES) {
       const bound = (i: number) => 4 * EPSILON * Math.sqrt(k) * sizes[i];
       assertWithin(results[0], values, bound, `${mode} ${shape}`);
       for (const result of results) assert.equal(result, results[0], `${mode} ${shape}`);
+    }
+  });
+
+  test(`${mode}: attention has the same bits with every shape, whole and cut`, async () => {
+    const kernels = await openInstance(mode);
+    const { exports } = kernels;
+    const [heads, group] = [2, 2];
+    for (const [queries, keys, dim, window] of ATTENTIONS) {
+      const width = heads * group * dim;
+      const q = randomValues(queries * width);
+      const [k, v] = [0, 1].map(() => randomValues(keys * heads * dim));
+      const attend = (shape: number, step: number) => {
+        exports.gemmUseShape(shape);
+        const [qAt, kAt, vAt] = [kernels.put(q), kernels.put(k), kernels.put(v)];
+        const out = kernels.scratch(4 * queries * width);
+        for (let t = 0; t < queries; t += step) {
+          const count = Math.min(step, queries - t);
+          const seen = keys - queries + t + count;
+          const at = 4 * t * width;
+          exports.attentionBlocks(
+            ...[qAt + at, kAt, vAt, out + at, count, seen, heads, group, dim, window, 0.3],
+            kernels.scratch(exports.attentionBlocksScratch(seen, dim)),
+          );
+        }
+        const found = kernels.read(out, queries * width);
+        kernels.reset();
+        return found;
+      };
+      const first = attend(0, queries);
+      assert.ok(first.every(Number.isFinite));
+      for (const shape of SHAPES.keys()) {
+        for (const step of [queries, 24, 7]) {
+          const what = `${mode}: ${queries} of ${keys}, shape ${shape}, ${step} at a time`;
+          assert.equal(attend(shape, step), first, what);
+        }
+      }
     }
   });
 

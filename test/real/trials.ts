@@ -26,6 +26,7 @@ type Trial = Omit<RealRun, "name" | "flags"> & {
 const TEXTS: Readonly<Record<string, Trial>> = {
   "other windows of the same text": { flags: ["--sampling", "random"] },
   "half the windows": { flags: ["--samples", "8"] },
+  "twice the windows": { flags: ["--samples", "32"] },
   "half WikiText-2, half TinyStories": { calibration: "mixed" },
 };
 
@@ -41,6 +42,8 @@ const PRUNERS: Readonly<Record<string, Trial>> = {
 const QUANTIZERS: Readonly<Record<string, Trial>> = {
   "anchors 0.5": {},
   "no anchors": { options: both(0) },
+  "anchors 0.25": { options: both(0.25) },
+  "anchors 0.75": { options: both(0.75) },
   "damping 0.1": { options: { anchorDamping: 0.1 } },
   ...TEXTS,
 };
