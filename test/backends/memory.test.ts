@@ -1,8 +1,8 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { WasmStorage } from "../../src/backends/memory.js";
+import { HeapStorage, WasmStorage } from "../../src/backends/memory.js";
 
-const test = suite("memory of wasm");
+const test = suite("memory");
 
 test("what is allocated is zero, wherever it lies of used and unused memory", () => {
   const memory = new WebAssembly.Memory({ initial: 1 });
@@ -29,6 +29,30 @@ test("what is allocated is zero, wherever it lies of used and unused memory", ()
   storage.free(first, 100);
   assert.is(take(64), first);
   take(1_000_000);
+});
+
+test("on the heap an address within a piece finds that piece, until it is freed", () => {
+  const storage = new HeapStorage();
+  const sizes = Array.from({ length: 300 }, (_, i) => (i * 37) % 200);
+  const starts = sizes.map((bytes) => storage.allocate(bytes));
+  const finds = (i: number) => {
+    for (const offset of new Set([0, sizes[i] >> 1, sizes[i]])) {
+      const { buffer, byteOffset } = storage.at(starts[i] + offset);
+      assert.is(buffer.byteLength, sizes[i]);
+      assert.is(byteOffset, offset);
+    }
+  };
+  for (const i of sizes.keys()) finds(i);
+  const isFreed = (i: number) => i % 3 !== 0;
+  for (const i of sizes.keys()) if (isFreed(i)) storage.free(starts[i], sizes[i]);
+  for (const i of sizes.keys()) {
+    if (!isFreed(i)) finds(i);
+    else for (const offset of [0, 1]) assert.throws(() => storage.at(starts[i] + offset), /freed/);
+  }
+  starts.push(storage.allocate(64));
+  sizes.push(64);
+  finds(300);
+  assert.throws(() => storage.at(0), /freed/);
 });
 
 test.run();
