@@ -42,12 +42,20 @@ export const LOWEST_ZEROS: GroupCodes = Array.from({ length: 16 }, (_, set) => {
   return i0 | (i1 << 2);
 });
 
+/** No code: that of a group with more than two non-zeros. */
+const MISFIT = 255;
+
+/** The bits that are set in no zero: raw bits of a float are zero whatever their sign bit. */
+function magnitudeBits(bits: Exclude<WeightArray, Float32Array>): number {
+  if (bits instanceof Uint8Array) return 0xff;
+  return bits instanceof Uint16Array ? 0x7fff : 0x7fffffff;
+}
+
 /** Tells whether element i is zero. */
 export function zeroTest(w: WeightArray): (i: number) => boolean {
-  if (w instanceof Float32Array || w instanceof Uint8Array) return (i) => w[i] === 0;
-  // Raw bits of a float are zero whatever their sign bit.
-  const magnitude = w instanceof Uint16Array ? 0x7fff : 0x7fffffff;
-  return (i) => (w[i] & magnitude) === 0;
+  if (w instanceof Float32Array) return (i) => w[i] === 0;
+  const size = magnitudeBits(w);
+  return (i) => (w[i] & size) === 0;
 }
 
 /**
@@ -66,19 +74,22 @@ export function packGroups(
 ): number {
   const groups = cols / 4;
   const width = indexBytes(cols);
-  const isZero = zeroTest(w);
+  const bits = w instanceof Float32Array ? new Uint32Array(w.buffer, w.byteOffset, w.length) : w;
+  const size = magnitudeBits(bits);
+  const code = Uint8Array.from(codes, (one) => one ?? MISFIT);
   indices.fill(0);
+  let [at, slot] = [0, 0];
   for (let row = 0; row < rows; row++) {
-    for (let group = 0; group < groups; group++) {
-      const at = row * cols + group * 4;
-      let set = 0;
-      for (let i = 0; i < 4; i++) if (!isZero(at + i)) set |= 1 << i;
-      const code = codes[set];
-      if (code === undefined) return row * groups + group;
-      const slot = (row * groups + group) * 2;
-      values[slot] = w[at + (code & 3)];
-      values[slot + 1] = w[at + (code >> 2)];
-      indices[row * width + (group >> 1)] |= code << ((group & 1) * 4);
+    for (let group = 0; group < groups; group++, at += 4, slot += 2) {
+      let set = (bits[at] & size) === 0 ? 0 : 1;
+      if ((bits[at + 1] & size) !== 0) set |= 2;
+      if ((bits[at + 2] & size) !== 0) set |= 4;
+      if ((bits[at + 3] & size) !== 0) set |= 8;
+      const found = code[set];
+      if (found === MISFIT) return row * groups + group;
+      values[slot] = w[at + (found & 3)];
+      values[slot + 1] = w[at + (found >> 2)];
+      indices[row * width + (group >> 1)] |= found << ((group & 1) * 4);
     }
   }
   return -1;
