@@ -17,7 +17,7 @@ import { openCheckpoint } from "../../src/index.js";
 import { note } from "../shared.js";
 import { assertWhole, hubSuite } from "./downloads.js";
 import { COMMIT, type Fault, LOST, tagOf } from "./fake-hub.js";
-import { NOISE, shardedFiles, storyFiles } from "./models.js";
+import { NOISE, STORIES, shardedFiles, storyFiles } from "./models.js";
 
 const { test, hub, newCache, download, refusal } = await hubSuite("hub/download");
 const stories = storyFiles();
@@ -95,9 +95,9 @@ test("shards are those that the index lists", async () => {
   hub.pageSize = 3;
   const { model } = await download("org/sharded", { cacheDir: newCache() });
   assert.equal(readdirSync(model.path).sort(), Object.keys(files).sort());
-  const checkpoint = await openCheckpoint(model.path);
-  assert.is(checkpoint.tensors.size, (await openCheckpoint(join(model.path))).tensors.size);
-  await checkpoint.close();
+  const [checkpoint, whole] = [await openCheckpoint(model.path), await openCheckpoint(STORIES)];
+  assert.is(checkpoint.tensors.size, whole.tensors.size);
+  await Promise.all([checkpoint.close(), whole.close()]);
 });
 
 test("a download that is cut at every tenth goes on at its last byte", async () => {
@@ -137,8 +137,9 @@ test("a cut connection is opened again within a run, each byte fetched once", as
     origin === "cdn" ? [Number(/\d+/.exec(range!)![0])] : [],
   );
   for (const [i, start] of starts.entries()) {
-    const next = starts[i + 1] ?? start + 300_000;
-    assert.ok(next <= start + 300_000 && next >= start + 300_000 - LOST, starts.join());
+    const end = Math.min(start + 300_000, stories[WEIGHTS].length);
+    const next = starts[i + 1] ?? end;
+    assert.ok(next <= end && next >= end - LOST, starts.join());
   }
 });
 
