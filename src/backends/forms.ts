@@ -5,9 +5,10 @@
 import type { Backend, HalfFormat } from "../backend.js";
 import { hostLeaf } from "../decode.js";
 import type { Form, Leaf } from "../form.js";
+import type { Activations } from "../forms/integer.js";
 import { decodeLeaf, denseLeaf, describe } from "../forms/leaf.js";
 import { rowsOf, type Tensor } from "../tensor.js";
-import type { FormOperations, PreparedMatrix, Weight } from "./operations/form.js";
+import type { FormOperations, PreparedMatrix, PrepareOptions, Weight } from "./operations/form.js";
 import { rule } from "./operations/rules.js";
 
 /** Tokens that go through all factors of a product before the next ones: a few stay in the cache. */
@@ -19,13 +20,17 @@ export interface KernelMatrix {
   readonly cols: number;
   readonly bytes: number;
   multiply(x: Tensor, out: Tensor, bias: Tensor | undefined): void;
-  /** Of dense matrices alone. */
+  /** As of PreparedMatrix. */
+  readonly activations?: Activations | undefined;
+  /** Of dense matrices and such of codes alone. */
   embed?(ids: Tensor, out: Tensor): void;
   dispose(): void;
 }
 
 /** Prepares a form for a kernel that knows it as a whole; undefined for other forms. */
-export type Claim = (form: Form) => KernelMatrix | undefined;
+export type Claim = (form: Form, options: ClaimOptions) => KernelMatrix | undefined;
+
+export type ClaimOptions = Pick<PrepareOptions, "activations">;
 
 /** A backend's kernels for forms. */
 export interface FormKernels {
@@ -48,11 +53,11 @@ export function formOperations(kernels: FormKernels, backend: () => Backend): Fo
   const matrixOf = (weight: Weight) =>
     "dtype" in weight ? kernels.plain(weight) : (weight as Prepared);
   return {
-    async prepare(form, { shared } = {}) {
+    async prepare(form, { shared, activations } = {}) {
       const prepare = async (one: Form): Promise<Prepared> => {
         if (one.kind === "shared") return shared!(one.of) as Prepared;
         const held = describe(one);
-        const claimed = claimOf(kernels.claims, one);
+        const claimed = claimOf(kernels.claims, one, { activations });
         if (claimed) return Object.assign(claimed, { held });
         if (one.kind === "leaf") return { ...(await decoded(kernels, backend(), one)), held };
         const isSum = one.kind === "sum";
@@ -81,9 +86,13 @@ export function formOperations(kernels: FormKernels, backend: () => Backend): Fo
   };
 }
 
-function claimOf(claims: readonly Claim[], form: Form): KernelMatrix | undefined {
+function claimOf(
+  claims: readonly Claim[],
+  form: Form,
+  options: ClaimOptions,
+): KernelMatrix | undefined {
   for (const claim of claims) {
-    const claimed = claim(form);
+    const claimed = claim(form, options);
     if (claimed) return claimed;
   }
   return undefined;
@@ -121,7 +130,7 @@ async function decoded(
   }
   const bits = backend.zeros(leaf.shape, "u16");
   backend.ops.narrow(values, bits, dtype as HalfFormat);
-  const matrix = claimOf(claims, denseLeaf(bits, leaf.shape, dtype))!;
+  const matrix = claimOf(claims, denseLeaf(bits, leaf.shape, dtype), {})!;
   for (const tensor of [values, bits]) tensor.dispose();
   return Object.assign(matrix, { reason });
 }

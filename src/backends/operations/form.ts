@@ -1,4 +1,5 @@
 import { childrenOf, type Form, type Leaf, type MatrixShape } from "../../form.js";
+import type { Activations } from "../../forms/integer.js";
 import { describe, leafRefusal, partRules } from "../../forms/leaf.js";
 import { shapeOf } from "../../forms/shape.js";
 import { colsOf, rowsOf, sizeOf, type Tensor } from "../../tensor.js";
@@ -15,6 +16,8 @@ export interface PreparedMatrix {
   readonly held: string;
   /** Why it is not held as it was given, where it is not. */
   readonly reason?: string | undefined;
+  /** "int8" where activations are rounded to int8 to multiply by it. @default "float" */
+  readonly activations?: Activations | undefined;
   dispose(): void;
 }
 
@@ -29,6 +32,11 @@ export interface LinearOptions {
 export interface PrepareOptions {
   /** What the forms of kind "shared" stand for, by name; the result owns and disposes what it gives. */
   readonly shared?: ((of: string) => PreparedMatrix) | undefined;
+  /**
+   * "int8": grids of whole runs are multiplied as codes, by activations that are rounded to int8
+   * (forms/integer.ts), where the backend has kernels for it. @default "float"
+   */
+  readonly activations?: Activations | undefined;
 }
 
 export interface FormOperations {
@@ -44,7 +52,7 @@ export interface FormOperations {
    * for 0. `out` is not x.
    */
   multiply(x: Tensor, weight: Weight, out: Tensor, options?: LinearOptions): void;
-  /** out [T, cols] = rows ids i32 [T] of a table [rows, cols], which is dense. */
+  /** out [T, cols] = rows ids i32 [T] of a table [rows, cols], which is dense or multiplied as codes. */
   embed(table: Weight, ids: Tensor, out: Tensor): void;
 }
 

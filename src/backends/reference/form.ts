@@ -5,6 +5,7 @@ import { colsOf, f32, type HostTensor, i32, rowsOf, type TensorData } from "../.
 import type { Claim, FormKernels, KernelMatrix } from "../forms.js";
 import { checkIds } from "../ids.js";
 import { blockDiagonal } from "./block-diagonal.js";
+import { integer } from "./integer.js";
 
 /** A matrix by all of its values [rows, cols]. */
 function dense([rows, cols]: MatrixShape, values: Float32Array): KernelMatrix {
@@ -55,7 +56,7 @@ const blocks: Claim = (form) => {
 
 export const formKernels: Pick<FormKernels, "name" | "claims" | "plain" | "hasCache"> = {
   name: "reference",
-  claims: [blocks, leaf],
+  claims: [blocks, integer, leaf],
   plain: (weight) => dense([rowsOf(weight), colsOf(weight)], f32(weight)),
   hasCache: true,
 };
