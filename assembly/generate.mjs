@@ -1,6 +1,7 @@
 // The kernels that are copies of one shape: their AssemblyScript is made here, at build time. Each
 // generator holds a table of shapes and the text that they share.
 import { denseTiles } from "./dense-tiles.mjs";
+import { integerProducts } from "./integer-products.mjs";
 import { indent } from "./text.mjs";
 import { twoFourColumns } from "./two-four-columns.mjs";
 import { twoFourTokens } from "./two-four-tokens.mjs";
@@ -8,6 +9,7 @@ import { twoFourVector } from "./two-four-vector.mjs";
 
 const GENERATORS = {
   "dense-tiles": denseTiles,
+  "integer-products": integerProducts,
   "two-four-columns": twoFourColumns,
   "two-four-tokens": twoFourTokens,
   "two-four-vector": twoFourVector,

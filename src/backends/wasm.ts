@@ -8,6 +8,7 @@ import { joinOperations } from "./table.js";
 import { blocksClaim } from "./wasm/block-diagonal.js";
 import { denseClaim, plain } from "./wasm/dense.js";
 import * as parts from "./wasm/index.js";
+import { integerClaim } from "./wasm/integer.js";
 import { isSpread, type Kernels } from "./wasm/kernels.js";
 import { ARITHMETICS, awake, hasRelaxedSimd, kernelModule, type Simd } from "./wasm/module.js";
 import { checkWasmOptions, type TunedWasmOptions } from "./wasm/options.js";
@@ -110,7 +111,7 @@ export const HALF_FORMATS: readonly HalfFormat[] = ["f16", "bf16"];
  */
 export function kernelOperations(kernels: Kernels, backend: () => Backend): Partial<Operations> {
   const operations = Object.assign({}, ...Object.values(parts).map((bind) => bind(kernels)));
-  const claims = [sandwichClaim, twoFourClaim, denseClaim, blocksClaim];
+  const claims = [sandwichClaim, twoFourClaim, integerClaim, denseClaim, blocksClaim];
   const forms = formOperations(
     {
       name: "wasm",

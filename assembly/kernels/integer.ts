@@ -1,0 +1,260 @@
+// Products y = x Wᵀ + bias of codes on a grid with int8 activations, whose exact arithmetic is that of
+// src/forms/integer.ts. W is in panels (lib/integer-panel.ts) of 8 or 4 bits; `middle` is the zero point
+// of a symmetric grid, and -1 for grids with zero points.
+
+import {
+  baseline4x1,
+  baseline4x4,
+  baseline8x1,
+  baseline8x4,
+  integerPanels,
+  relaxed4x1,
+  relaxed4x4,
+  relaxed8x1,
+  relaxed8x4,
+} from "../../build/generated/integer-products";
+import { codesOf, headerOf, panelBytes, putCode, takeCode } from "../lib/integer-panel";
+import { RUN_COLUMNS } from "../lib/integer-run";
+import { roundToken, tokenRunBytes } from "../lib/integer-tokens";
+
+/** Tokens that a kernel takes at a time, where there is more than one. */
+export const INTEGER_TOKENS: i32 = 4;
+
+/** Bytes of tokens that stay in a cache while panels go by. */
+const CACHED_BYTES: i32 = 1 << 18;
+
+// @ts-ignore: decorator
+@inline
+function runsOf(cols: i32): i32 {
+  return (cols + RUN_COLUMNS - 1) / RUN_COLUMNS;
+}
+
+/** Bytes of W [rows, cols] in panels. */
+export function integerBytes(
+  bits: i32,
+  rows: i32,
+  cols: i32,
+  runsAGroup: i32,
+  middle: i32,
+): usize {
+  const panels = <usize>((rows + 3) >> 2);
+  return panels * panelBytes(bits, runsOf(cols), runsAGroup, middle >= 0);
+}
+
+/**
+ * Fills W's panels.
+ *
+ * @param codes u8 [rows, cols]
+ * @param scales f32 [rows, groups]
+ * @param zeros u8 [rows, groups], where middle is -1
+ * @param offset what is taken from codes and zero points
+ */
+export function integerPrepare(
+  bits: i32,
+  codes: usize,
+  scales: usize,
+  zeros: usize,
+  offset: i32,
+  rows: i32,
+  cols: i32,
+  runsAGroup: i32,
+  middle: i32,
+  w: usize,
+): void {
+  const isSymmetric = middle >= 0;
+  const runs = runsOf(cols);
+  const groups = (runs + runsAGroup - 1) / runsAGroup;
+  const step = panelBytes(bits, runs, runsAGroup, isSymmetric);
+  memory.fill(w, 0, integerBytes(bits, rows, cols, runsAGroup, middle));
+  for (let row = 0; row < rows; row++) {
+    const panel = w + <usize>(row >> 2) * step;
+    const lane = row & 3;
+    for (let run = 0; run < runs; run++) {
+      if (run % runsAGroup == 0) {
+        const header = panel + headerOf(bits, run, runsAGroup, isSymmetric) + (<usize>lane << 2);
+        const group = <usize>(row * groups + run / runsAGroup);
+        store<f32>(header, load<f32>(scales + (group << 2)));
+        if (!isSymmetric) store<i32>(header, <i32>load<u8>(zeros + group) - offset, 16);
+      }
+      const to = panel + codesOf(bits, run, runsAGroup, isSymmetric);
+      const count = min(RUN_COLUMNS, cols - run * RUN_COLUMNS);
+      for (let col = 0; col < count; col++) {
+        putCode(bits, to, lane, col, <i32>load<u8>(codes) - offset);
+        codes++;
+      }
+    }
+  }
+}
+
+/** Row `row` of W as f32, in to [cols]. */
+export function integerRow(
+  bits: i32,
+  w: usize,
+  row: i32,
+  cols: i32,
+  runsAGroup: i32,
+  middle: i32,
+  to: usize,
+): void {
+  const isSymmetric = middle >= 0;
+  const runs = runsOf(cols);
+  const panel = w + <usize>(row >> 2) * panelBytes(bits, runs, runsAGroup, isSymmetric);
+  const lane = row & 3;
+  for (let run = 0; run < runs; run++) {
+    const header = panel + headerOf(bits, run, runsAGroup, isSymmetric) + (<usize>lane << 2);
+    const scale = load<f32>(header);
+    const zero = isSymmetric ? middle : load<i32>(header, 16);
+    const codes = panel + codesOf(bits, run, runsAGroup, isSymmetric);
+    const count = min(RUN_COLUMNS, cols - run * RUN_COLUMNS);
+    for (let col = 0; col < count; col++) {
+      store<f32>(to, <f32>(takeCode(bits, codes, lane, col) - zero) * scale);
+      to += 4;
+    }
+  }
+}
+
+/** Bytes of a token that was rounded. */
+export function integerTokenBytes(bits: i32, cols: i32): usize {
+  return <usize>runsOf(cols) * tokenRunBytes(bits);
+}
+
+/**
+ * Rounds the tokens [first, last) of x [tokens, cols], for products with codes of `bits`.
+ *
+ * @param to [tokens, integerTokenBytes]
+ * @param scratch 128 bytes
+ */
+export function integerTokens(
+  bits: i32,
+  x: usize,
+  cols: i32,
+  first: i32,
+  last: i32,
+  to: usize,
+  scratch: usize,
+): void {
+  const bytes = integerTokenBytes(bits, cols);
+  for (let t = first; t < last; t++) {
+    roundToken(bits, x + <usize>t * (<usize>cols << 2), cols, to + <usize>t * bytes, scratch);
+  }
+}
+
+/** Bytes of scratch for integerRows. */
+export function integerScratch(): usize {
+  return INTEGER_TOKENS * 4 * 16;
+}
+
+/** Four rows of a token's results, as many of them as there are. */
+function storeRows(from: usize, out: usize, bias: usize, rows: i32): void {
+  if (rows >= 4) {
+    const sums = v128.load(from);
+    v128.store(out, bias ? f32x4.add(sums, v128.load(bias)) : sums);
+    return;
+  }
+  for (; rows > 0; rows--) {
+    const sum = load<f32>(from);
+    store<f32>(out, bias ? sum + load<f32>(bias) : sum);
+    from += 4;
+    out += 4;
+    if (bias) bias += 4;
+  }
+}
+
+/**
+ * Fills tile [tokens, panels, 4] with the sums of 1 or 4 tokens.
+ *
+ * @param x rounded tokens, `xStep` bytes apart
+ * @param w the first panel; the next is `distance` bytes further
+ */
+// @ts-ignore: decorator
+@inline
+function integerTile(
+  bits: i32,
+  isOne: bool,
+  x: usize,
+  xStep: usize,
+  w: usize,
+  distance: usize,
+  runs: i32,
+  runsAGroup: i32,
+  middle: i32,
+  tile: usize,
+): void {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    if (bits == 8) {
+      if (isOne) relaxed8x1(x, xStep, w, distance, runs, runsAGroup, middle, tile);
+      else relaxed8x4(x, xStep, w, distance, runs, runsAGroup, middle, tile);
+    } else if (isOne) relaxed4x1(x, xStep, w, distance, runs, runsAGroup, middle, tile);
+    else relaxed4x4(x, xStep, w, distance, runs, runsAGroup, middle, tile);
+  } else if (bits == 8) {
+    if (isOne) baseline8x1(x, xStep, w, distance, runs, runsAGroup, middle, tile);
+    else baseline8x4(x, xStep, w, distance, runs, runsAGroup, middle, tile);
+  } else if (isOne) baseline4x1(x, xStep, w, distance, runs, runsAGroup, middle, tile);
+  else baseline4x4(x, xStep, w, distance, runs, runsAGroup, middle, tile);
+}
+
+/**
+ * Rows [first, last) of out [tokens, rows] = x Wᵀ + bias; first is a multiple of 4. Cutting the rows changes
+ * no result.
+ *
+ * @param x rounded tokens; where there are several, up to a multiple of INTEGER_TOKENS, of any content
+ * @param bias [rows], or 0 for none
+ * @param scratch integerScratch() bytes
+ */
+export function integerRows(
+  bits: i32,
+  x: usize,
+  w: usize,
+  out: usize,
+  bias: usize,
+  tokens: i32,
+  rows: i32,
+  cols: i32,
+  runsAGroup: i32,
+  middle: i32,
+  first: i32,
+  last: i32,
+  scratch: usize,
+): void {
+  const runs = runsOf(cols);
+  const step = panelBytes(bits, runs, runsAGroup, middle >= 0);
+  const xStep = integerTokenBytes(bits, cols);
+  const isOne = tokens == 1;
+  const together = integerPanels(bits, isOne ? 1 : INTEGER_TOKENS);
+  const panels = (last - first + 3) >> 2;
+  // A single stream from memory waits at every page: one token reads panels that lie far apart.
+  const apart = isOne ? (panels + together - 1) / together : 1;
+  const until = isOne ? apart : panels;
+  const stride = isOne ? 1 : together;
+  const distance = <usize>apart * step;
+  const atOnce = max(INTEGER_TOKENS, (CACHED_BYTES / <i32>xStep) & ~(INTEGER_TOKENS - 1));
+  for (let token = 0; token < tokens; token += atOnce) {
+    const end = min(tokens, token + atOnce);
+    for (let panel = 0; panel < until; panel += stride) {
+      // Panels beyond the last are computed as the first again, for nothing.
+      const isWhole = panel + (together - 1) * apart < panels;
+      const at = w + (<usize>(first >> 2) + <usize>panel) * step;
+      for (let t = token; t < end; t += INTEGER_TOKENS) {
+        const from = x + <usize>t * xStep;
+        const next = isWhole ? distance : 0;
+        if (isWhole || !isOne) {
+          integerTile(bits, isOne, from, xStep, at, next, runs, runsAGroup, middle, scratch);
+        }
+        const count = min(isOne ? 1 : INTEGER_TOKENS, end - t);
+        for (let p = 0; p < together; p++) {
+          const row = first + ((panel + p * apart) << 2);
+          if (row >= last) break;
+          if (isOne && !isWhole) {
+            const own = at + <usize>p * distance;
+            integerTile(bits, true, from, xStep, own, 0, runs, runsAGroup, middle, scratch);
+          }
+          for (let i = 0; i < count; i++) {
+            const tile = scratch + (<usize>(isOne && !isWhole ? 0 : i * together + p) << 4);
+            const to = out + ((<usize>(t + i) * <usize>rows + <usize>row) << 2);
+            storeRows(tile, to, bias ? bias + (<usize>row << 2) : 0, last - row);
+          }
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,15 @@
+// How the whole sums of a run of 32 columns come to a row's result (src/forms/integer.ts).
+
+/** Bytes before the 32 activations of a run: their scale, and what is added for each unit of a zero point. */
+export const TOKEN_HEADER: usize = 16;
+
+/** Columns of a run. */
+export const RUN_COLUMNS: i32 = 32;
+
+/** to += sums * scales, rounded after either, in four rows. */
+// @ts-ignore: decorator
+@inline
+export function addRun(to: usize, sums: v128, scales: v128): void {
+  const product = f32x4.mul(f32x4.convert_i32x4_s(sums), scales);
+  v128.store(to, f32x4.add(v128.load(to), product));
+}

@@ -1,0 +1,93 @@
+import { isInteger, offsetOf, runsOf } from "../../forms/integer.js";
+import { colsOf, i32, rowsOf } from "../../tensor.js";
+import type { Claim } from "../forms.js";
+import { checkIds } from "../ids.js";
+import { address, cut, freeing, type Kernels, runRanges, withScratch } from "./kernels.js";
+
+/** Rows of a panel. */
+const PANEL_ROWS = 4;
+
+/** Multiply-adds of integers that take as long as one of floats, about. */
+const FASTER = 3;
+
+/** Multiply-adds of floats that take as long as rounding an activation, about. */
+const ROUND_WORK = 4;
+
+/** Bytes of scratch for a token. */
+const TOKEN_SCRATCH = 128;
+
+/** Runs `use` with the address of x [tokens, cols] rounded, as kernels for codes of `bits` read it. */
+function withRounded(
+  kernels: Kernels,
+  bits: number,
+  x: number,
+  [tokens, cols]: readonly [number, number],
+  use: (x: number) => void,
+): void {
+  const { exports } = kernels;
+  // Kernels take several tokens at a time, and read whole such groups.
+  const atOnce = tokens === 1 ? 1 : Number(exports.INTEGER_TOKENS);
+  const bytes = exports.integerTokenBytes(bits, cols) * Math.ceil(tokens / atOnce) * atOnce;
+  withScratch(kernels, bytes, (rounded) => {
+    const work = tokens * cols * ROUND_WORK;
+    runRanges(
+      kernels,
+      "integerTokens",
+      cut(kernels, tokens, atOnce, work),
+      work,
+      () => TOKEN_SCRATCH,
+      ({ start, count }) => [bits, x, cols, start, start + count, rounded],
+    );
+    use(rounded);
+  });
+}
+
+/** Codes on a grid, by activations of int8. */
+export function integerClaim(kernels: Kernels): Claim {
+  const { exports, storage } = kernels;
+  return (form, { activations }) => {
+    if (activations !== "int8" || !isInteger(form)) return undefined;
+    const [rows, cols] = form.shape;
+    const { numbers, parts } = form;
+    const bits = numbers.bits <= 4 ? 4 : 8;
+    const { runsAGroup } = runsOf(form);
+    // Codes of 8 bits are held with a sign, others are not.
+    const offset = bits === 8 ? offsetOf(form) : 0;
+    const middle = numbers.symmetric ? offsetOf(form) - offset : -1;
+    const [values, scales, zeros] = ["values", "scales", "zeros"].map((name) => {
+      const part = parts.get(name);
+      return part ? address(part) : 0;
+    });
+    const bytes = exports.integerBytes(bits, rows, cols, runsAGroup, middle);
+    const w = storage.allocate(bytes);
+    const shape = [cols, runsAGroup, middle];
+    exports.integerPrepare(bits, values, scales, zeros, offset, rows, ...shape, w);
+    return {
+      ...{ rows, cols, bytes, activations, dispose: freeing(kernels, w, bytes) },
+      multiply(x, out, bias) {
+        const tokens = rowsOf(x);
+        const work = (tokens * rows * cols) / FASTER;
+        withRounded(kernels, bits, address(x), [tokens, cols], (rounded) =>
+          runRanges(
+            kernels,
+            "integerRows",
+            cut(kernels, rows, PANEL_ROWS, work),
+            work,
+            () => exports.integerScratch(),
+            ({ start, count }) => [
+              ...[bits, rounded, w, address(out), bias ? address(bias) : 0, tokens, rows],
+              ...[...shape, start, start + count],
+            ],
+          ),
+        );
+      },
+      embed(ids, out) {
+        const [tokens, to] = [i32(ids), address(out)];
+        checkIds("embed", tokens, rows);
+        tokens.forEach((id, t) => {
+          exports.integerRow(bits, w, id, ...shape, to + 4 * colsOf(out) * t);
+        });
+      },
+    };
+  };
+}
