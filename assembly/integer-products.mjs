@@ -3,17 +3,17 @@
 
 import { each, numbers } from "./text.mjs";
 
-/** Bytes that a vector of codes moves the token on, by bits and arithmetic: of 8 or 4 columns a quad. */
-const KERNELS = [8, 4].flatMap((bits) =>
-  [true, false].flatMap((isRelaxed) => [
-    { bits, isRelaxed, tokens: 1, panels: bits === 8 && isRelaxed ? 4 : 4 },
-    { bits, isRelaxed, tokens: 4, panels: bits === 8 ? 1 : 2 },
-  ]),
-);
-
-/** The name of a kernel. */
-const nameOf = ({ bits, isRelaxed, tokens }) =>
-  `${isRelaxed ? "relaxed" : "baseline"}${bits}x${tokens}`;
+/** Tokens and panels that a kernel takes, for codes of as many bits, and the arithmetic that it has. */
+const KERNELS = [
+  { name: "relaxed4x1", bits: 4, tokens: 1, panels: 4, arithmetic: "relaxed4" },
+  { name: "relaxed4x4", bits: 4, tokens: 4, panels: 2, arithmetic: "relaxed4" },
+  { name: "whole4x1", bits: 4, tokens: 1, panels: 4, arithmetic: "whole4" },
+  { name: "whole4x4", bits: 4, tokens: 4, panels: 2, arithmetic: "whole4" },
+  { name: "relaxed8x1", bits: 8, tokens: 1, panels: 4, arithmetic: "relaxed8" },
+  { name: "whole8x1", bits: 8, tokens: 1, panels: 4, arithmetic: "whole8" },
+  // For more tokens it takes fewer instructions than the other, with relaxed SIMD too.
+  { name: "whole8x4", bits: 8, tokens: 4, panels: 1, arithmetic: "whole8" },
+];
 
 /**
  * What a vector of codes is made into, and how a token's product with it is added. Each step has `codes`, for
@@ -51,7 +51,7 @@ const ARITHMETICS = {
     total: ([s, h]) => `i32x4.sub(${s}, i32x4.shl(i32x4.extadd_pairwise_i16x8_s(${h}), 7))`,
   },
   // Every other code of a row as 16 bits: tokens lie in the order 0, 2, 1, 3 of each quad.
-  baseline4: {
+  whole4: {
     vectors: 4,
     xBytes: 16,
     steps: [
@@ -67,7 +67,7 @@ const ARITHMETICS = {
     total: ([s]) => s,
   },
   // Two rows to a sum, and two halves of the sum to a row.
-  baseline8: {
+  whole8: {
     vectors: 8,
     xBytes: 8,
     steps: [{ codes: (v) => v, x: 0 }],
@@ -85,8 +85,8 @@ const ARITHMETICS = {
 };
 
 function kernel(shape) {
-  const { bits, isRelaxed, tokens, panels } = shape;
-  const arithmetic = ARITHMETICS[`${isRelaxed ? "relaxed" : "baseline"}${bits}`];
+  const { name, bits, tokens, panels } = shape;
+  const arithmetic = ARITHMETICS[shape.arithmetic];
   const { vectors, xBytes, steps, constants, splat, planes = [0], add, total } = arithmetic;
   const sums = (t, p) => arithmetic.sums.map((name) => `${name}${t}${p}`);
   const all = numbers(tokens).flatMap((t) => numbers(panels).flatMap((p) => sums(t, p)));
@@ -107,22 +107,32 @@ function kernel(shape) {
         })}`;
       })
       .join("\n");
+  const back = vectors * xBytes + 16;
+  /** Adds the run, with what `zero` is, to the tile. */
+  const finish = (zero) =>
+    each(tokens, (t) => {
+      return `splat0 = v128.load32_splat(${token(t)});
+      ${each(panels, (p) => {
+        const [sum, less] = [total(sums(t, p)), zero(t, p)];
+        const whole = less ? `i32x4.add(${sum}, ${less})` : sum;
+        const scales = `f32x4.mul(v128.load(at${p}), splat0)`;
+        return `addRun(tile + ${16 * (t * panels + p)}, ${whole}, ${scales});`;
+      })}`;
+    });
   return `
   /** Fills tile [tokens, panels, 4]; parameters as of \`integerTile\`. */
-  export function ${nameOf(shape)}(
+  export function ${name}(
     x: usize,
     xStep: usize,
     w0: usize,
     distance: usize,
     runs: i32,
     runsAGroup: i32,
-    middle: i32,
+    isSymmetric: bool,
     tile: usize,
   ): void {
     ${constants}
-    const isSymmetric = middle >= 0;
     const header: usize = isSymmetric ? 16 : 32;
-    const even = i32x4.splat(middle);
     ${each(panels - 1, (i) => `let w${i + 1} = w${i} + distance;`)}
     ${each(tokens - 1, (t) => `let x${t + 1} = ${token(t)} + xStep;`)}
     ${each(panels, (p) => `let at${p} = w${p};\nlet v${p}: v128;\nlet code${p}: v128;`)}
@@ -145,31 +155,20 @@ function kernel(shape) {
         ${each(panels, (p) => `w${p} += ${16 * unrolled};`)}
         ${each(tokens, (t) => `${token(t)} += ${xBytes * unrolled};`)}
       } while (w0 != end);
-      ${each(tokens, (t) => {
-        const back = vectors * xBytes + 16;
-        return `
-        splat0 = v128.load32_splat(${token(t)} - ${back});
-        ${each(panels, (p) => {
-          const whole = `i32x4.add(${total(sums(t, p))}, i32x4.mul(
-            isSymmetric ? even : v128.load(at${p}, 16),
-            v128.load32_splat(${token(t)} - ${back}, 4),
-          ))`;
-          return `addRun(tile + ${16 * (t * panels + p)}, ${whole}, f32x4.mul(v128.load(at${p}), splat0));
-          ${sums(t, p)
-            .map((name) => `${name} = i32x4.splat(0);`)
-            .join("\n")}`;
-        })}
-        ${token(t)} += ${planes.length > 1 ? 32 : 0};`;
-      })}
+      ${each(tokens, (t) => `${token(t)} -= ${back};`)}
+      if (isSymmetric) {
+        ${finish((t) => (bits === 8 ? "" : `v128.load32_splat(${token(t)}, 8)`))}
+      } else {
+        ${finish((t, p) => `i32x4.mul(v128.load(at${p}, 16), v128.load32_splat(${token(t)}, 4))`)}
+      }
+      ${each(tokens, (t) => `${token(t)} += ${back + 32 * (planes.length - 1)};`)}
+      ${all.map((name) => `${name} = i32x4.splat(0);`).join("\n")}
     }
   }`;
 }
 
-const table = KERNELS.map(({ bits, isRelaxed, tokens, panels }) => {
-  return { bits, isRelaxed, tokens, panels };
-});
 const panelsOf = (bits, tokens) =>
-  table.find((one) => one.bits === bits && one.tokens === tokens).panels;
+  KERNELS.find((one) => one.bits === bits && one.tokens === tokens).panels;
 
 export const integerProducts = `
 import { addRun, TOKEN_HEADER } from "../../assembly/lib/integer-run";

@@ -1,24 +1,29 @@
 // Products y = x Wᵀ + bias of codes on a grid with int8 activations, whose exact arithmetic is that of
-// src/forms/integer.ts. W is in panels (lib/integer-panel.ts) of 8 or 4 bits; `middle` is the zero point
-// of a symmetric grid, and -1 for grids with zero points.
+// src/forms/integer.ts. W is in panels (lib/integer-panel.ts) of 8 or 4 bits.
 
 import {
-  baseline4x1,
-  baseline4x4,
-  baseline8x1,
-  baseline8x4,
   integerPanels,
   relaxed4x1,
   relaxed4x4,
   relaxed8x1,
-  relaxed8x4,
+  whole4x1,
+  whole4x4,
+  whole8x1,
+  whole8x4,
 } from "../../build/generated/integer-products";
 import { codesOf, headerOf, panelBytes, putCode, takeCode } from "../lib/integer-panel";
 import { RUN_COLUMNS } from "../lib/integer-run";
-import { roundToken, tokenRunBytes } from "../lib/integer-tokens";
+import { roundToken, tokenOrder, tokenRunBytes } from "../lib/integer-tokens";
 
 /** Tokens that a kernel takes at a time, where there is more than one. */
 export const INTEGER_TOKENS: i32 = 4;
+
+/** The zero point of symmetric grids, as codes are held. */
+// @ts-ignore: decorator
+@inline
+function evenZero(bits: i32): i32 {
+  return bits == 8 ? 0 : 8;
+}
 
 /** Bytes of tokens that stay in a cache while panels go by. */
 const CACHED_BYTES: i32 = 1 << 18;
@@ -35,10 +40,10 @@ export function integerBytes(
   rows: i32,
   cols: i32,
   runsAGroup: i32,
-  middle: i32,
+  isSymmetric: bool,
 ): usize {
   const panels = <usize>((rows + 3) >> 2);
-  return panels * panelBytes(bits, runsOf(cols), runsAGroup, middle >= 0);
+  return panels * panelBytes(bits, runsOf(cols), runsAGroup, isSymmetric);
 }
 
 /**
@@ -46,7 +51,7 @@ export function integerBytes(
  *
  * @param codes u8 [rows, cols]
  * @param scales f32 [rows, groups]
- * @param zeros u8 [rows, groups], where middle is -1
+ * @param zeros u8 [rows, groups], of grids that are not symmetric
  * @param offset what is taken from codes and zero points
  */
 export function integerPrepare(
@@ -58,14 +63,13 @@ export function integerPrepare(
   rows: i32,
   cols: i32,
   runsAGroup: i32,
-  middle: i32,
+  isSymmetric: bool,
   w: usize,
 ): void {
-  const isSymmetric = middle >= 0;
   const runs = runsOf(cols);
   const groups = (runs + runsAGroup - 1) / runsAGroup;
   const step = panelBytes(bits, runs, runsAGroup, isSymmetric);
-  memory.fill(w, 0, integerBytes(bits, rows, cols, runsAGroup, middle));
+  memory.fill(w, 0, integerBytes(bits, rows, cols, runsAGroup, isSymmetric));
   for (let row = 0; row < rows; row++) {
     const panel = w + <usize>(row >> 2) * step;
     const lane = row & 3;
@@ -93,17 +97,16 @@ export function integerRow(
   row: i32,
   cols: i32,
   runsAGroup: i32,
-  middle: i32,
+  isSymmetric: bool,
   to: usize,
 ): void {
-  const isSymmetric = middle >= 0;
   const runs = runsOf(cols);
   const panel = w + <usize>(row >> 2) * panelBytes(bits, runs, runsAGroup, isSymmetric);
   const lane = row & 3;
   for (let run = 0; run < runs; run++) {
     const header = panel + headerOf(bits, run, runsAGroup, isSymmetric) + (<usize>lane << 2);
     const scale = load<f32>(header);
-    const zero = isSymmetric ? middle : load<i32>(header, 16);
+    const zero = isSymmetric ? evenZero(bits) : load<i32>(header, 16);
     const codes = panel + codesOf(bits, run, runsAGroup, isSymmetric);
     const count = min(RUN_COLUMNS, cols - run * RUN_COLUMNS);
     for (let col = 0; col < count; col++) {
@@ -113,9 +116,9 @@ export function integerRow(
   }
 }
 
-/** Bytes of a token that was rounded. */
-export function integerTokenBytes(bits: i32, cols: i32): usize {
-  return <usize>runsOf(cols) * tokenRunBytes(bits);
+/** Bytes of a token that was rounded, one of so many. */
+export function integerTokenBytes(bits: i32, tokens: i32, cols: i32): usize {
+  return <usize>runsOf(cols) * tokenRunBytes(tokenOrder(bits, tokens == 1));
 }
 
 /**
@@ -127,15 +130,17 @@ export function integerTokenBytes(bits: i32, cols: i32): usize {
 export function integerTokens(
   bits: i32,
   x: usize,
+  tokens: i32,
   cols: i32,
   first: i32,
   last: i32,
   to: usize,
   scratch: usize,
 ): void {
-  const bytes = integerTokenBytes(bits, cols);
+  const order = tokenOrder(bits, tokens == 1);
+  const bytes = integerTokenBytes(bits, tokens, cols);
   for (let t = first; t < last; t++) {
-    roundToken(bits, x + <usize>t * (<usize>cols << 2), cols, to + <usize>t * bytes, scratch);
+    roundToken(order, x + <usize>t * (<usize>cols << 2), cols, to + <usize>t * bytes, scratch);
   }
 }
 
@@ -177,20 +182,19 @@ function integerTile(
   distance: usize,
   runs: i32,
   runsAGroup: i32,
-  middle: i32,
+  even: bool,
   tile: usize,
 ): void {
-  if (ASC_FEATURE_RELAXED_SIMD) {
-    if (bits == 8) {
-      if (isOne) relaxed8x1(x, xStep, w, distance, runs, runsAGroup, middle, tile);
-      else relaxed8x4(x, xStep, w, distance, runs, runsAGroup, middle, tile);
-    } else if (isOne) relaxed4x1(x, xStep, w, distance, runs, runsAGroup, middle, tile);
-    else relaxed4x4(x, xStep, w, distance, runs, runsAGroup, middle, tile);
-  } else if (bits == 8) {
-    if (isOne) baseline8x1(x, xStep, w, distance, runs, runsAGroup, middle, tile);
-    else baseline8x4(x, xStep, w, distance, runs, runsAGroup, middle, tile);
-  } else if (isOne) baseline4x1(x, xStep, w, distance, runs, runsAGroup, middle, tile);
-  else baseline4x4(x, xStep, w, distance, runs, runsAGroup, middle, tile);
+  if (bits == 8) {
+    if (!isOne) whole8x4(x, xStep, w, distance, runs, runsAGroup, even, tile);
+    else if (ASC_FEATURE_RELAXED_SIMD) {
+      relaxed8x1(x, xStep, w, distance, runs, runsAGroup, even, tile);
+    } else whole8x1(x, xStep, w, distance, runs, runsAGroup, even, tile);
+  } else if (ASC_FEATURE_RELAXED_SIMD) {
+    if (isOne) relaxed4x1(x, xStep, w, distance, runs, runsAGroup, even, tile);
+    else relaxed4x4(x, xStep, w, distance, runs, runsAGroup, even, tile);
+  } else if (isOne) whole4x1(x, xStep, w, distance, runs, runsAGroup, even, tile);
+  else whole4x4(x, xStep, w, distance, runs, runsAGroup, even, tile);
 }
 
 /**
@@ -211,14 +215,14 @@ export function integerRows(
   rows: i32,
   cols: i32,
   runsAGroup: i32,
-  middle: i32,
+  isSymmetric: bool,
   first: i32,
   last: i32,
   scratch: usize,
 ): void {
   const runs = runsOf(cols);
-  const step = panelBytes(bits, runs, runsAGroup, middle >= 0);
-  const xStep = integerTokenBytes(bits, cols);
+  const step = panelBytes(bits, runs, runsAGroup, isSymmetric);
+  const xStep = integerTokenBytes(bits, tokens, cols);
   const isOne = tokens == 1;
   const together = integerPanels(bits, isOne ? 1 : INTEGER_TOKENS);
   const panels = (last - first + 3) >> 2;
@@ -238,7 +242,7 @@ export function integerRows(
         const from = x + <usize>t * xStep;
         const next = isWhole ? distance : 0;
         if (isWhole || !isOne) {
-          integerTile(bits, isOne, from, xStep, at, next, runs, runsAGroup, middle, scratch);
+          integerTile(bits, isOne, from, xStep, at, next, runs, runsAGroup, isSymmetric, scratch);
         }
         const count = min(isOne ? 1 : INTEGER_TOKENS, end - t);
         for (let p = 0; p < together; p++) {
@@ -246,7 +250,7 @@ export function integerRows(
           if (row >= last) break;
           if (isOne && !isWhole) {
             const own = at + <usize>p * distance;
-            integerTile(bits, true, from, xStep, own, 0, runs, runsAGroup, middle, scratch);
+            integerTile(bits, true, from, xStep, own, 0, runs, runsAGroup, isSymmetric, scratch);
           }
           for (let i = 0; i < count; i++) {
             const tile = scratch + (<usize>(isOne && !isWhole ? 0 : i * together + p) << 4);

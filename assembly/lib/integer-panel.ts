@@ -6,7 +6,8 @@
 //   codes   for each run of 32 columns and each quad of four, bytes [4 rows][4 columns]: of 8 bits as int8;
 //           of 4 bits two quads in one such vector, the second in the high halves
 //
-// Codes of 8 bits, and their zero points, are less 128 (or half of what their bits hold).
+// From codes and zero points something was taken, so that the zero point of a symmetric grid, which is not held,
+// is 0 for 8 bits and 8 for 4.
 
 import { RUN_COLUMNS } from "./integer-run";
 

@@ -1,17 +1,30 @@
 // Tokens rounded to int8, as the products of lib/integer-panel.ts read them. For each run of 32 columns there
-// is a header of 16 bytes, the run's scale (f32) and minus the sum of its activations (i32), and then:
+// is a header of 16 bytes, the run's scale (f32), minus the sum of its activations (i32), and 8 times that, for
+// the zero point 8 of symmetric grids of 4 bits. Then, in one of these orders:
 //
-//   relaxed, 4 bits   i8 [32]
-//   relaxed, 8 bits   u8 [32], the low 7 bits of each, and u8 [32], its sign bit: x = low - 128 high
-//   else              i16 [32]; for codes of 4 bits every quad in the order 0, 2, 1, 3
+//   BYTES    i8 [32]
+//   PLANES   u8 [32], the low 7 bits of each, and u8 [32], its sign bit: x = low - 128 high
+//   WHOLE    i16 [32]
+//   TURNED   i16 [32], every quad in the order 0, 2, 1, 3
 //
 // Columns beyond the last are 0. The arithmetic is that of src/forms/integer.ts.
 
 import { RUN_COLUMNS, TOKEN_HEADER } from "./integer-run";
 
+const BYTES: i32 = 0;
+const PLANES: i32 = 1;
+const WHOLE: i32 = 2;
+const TURNED: i32 = 3;
+
+/** The order that products with codes of `bits` read, of one token or of several. */
+export function tokenOrder(bits: i32, isOne: bool): i32 {
+  if (bits == 4) return ASC_FEATURE_RELAXED_SIMD ? BYTES : TURNED;
+  return ASC_FEATURE_RELAXED_SIMD && isOne ? PLANES : WHOLE;
+}
+
 /** Bytes of a run of a token. */
-export function tokenRunBytes(bits: i32): usize {
-  return TOKEN_HEADER + (ASC_FEATURE_RELAXED_SIMD && bits == 4 ? 32 : 64);
+export function tokenRunBytes(order: i32): usize {
+  return TOKEN_HEADER + (order == BYTES ? 32 : 64);
 }
 
 /** Four activations over their scale, as whole numbers. */
@@ -30,7 +43,7 @@ function eight(x: usize, scale: v128): v128 {
 }
 
 /** A run x [32], at `to`. */
-function roundRun(bits: i32, x: usize, to: usize): void {
+function roundRun(order: i32, x: usize, to: usize): void {
   let most = f32x4.abs(v128.load(x));
   for (let i = 16; i < 128; i += 16) most = f32x4.max(most, f32x4.abs(v128.load(x + i)));
   most = f32x4.max(most, v128.shuffle<i32>(most, most, 2, 3, 0, 1));
@@ -40,22 +53,18 @@ function roundRun(bits: i32, x: usize, to: usize): void {
   // Not 0 / 0 where all are 0: those become infinities, whose numbers the mask takes away.
   const some = f32x4.gt(scale, f32x4.splat(0));
   let sums = i32x4.splat(0);
-  const isRelaxed4 = ASC_FEATURE_RELAXED_SIMD && bits == 4;
   let at = to + TOKEN_HEADER;
   for (let i = 0; i < 2; i++) {
     let a = v128.and(eight(x, scale), some);
     let b = v128.and(eight(x + 32, scale), some);
     sums = i32x4.add(sums, i32x4.extadd_pairwise_i16x8_s(i16x8.add(a, b)));
-    if (ASC_FEATURE_RELAXED_SIMD) {
+    if (order <= PLANES) {
       const bytes = i8x16.narrow_i16x8_s(a, b);
-      if (isRelaxed4) v128.store(at, bytes);
-      else {
-        v128.store(at, v128.and(bytes, i8x16.splat(127)));
-        v128.store(at, i8x16.shr_u(bytes, 7), 32);
-      }
+      v128.store(at, order == PLANES ? v128.and(bytes, i8x16.splat(127)) : bytes);
+      if (order == PLANES) v128.store(at, i8x16.shr_u(bytes, 7), 32);
       at += 16;
     } else {
-      if (bits == 4) {
+      if (order == TURNED) {
         a = v128.shuffle<i16>(a, a, 0, 2, 1, 3, 4, 6, 5, 7);
         b = v128.shuffle<i16>(b, b, 0, 2, 1, 3, 4, 6, 5, 7);
       }
@@ -67,23 +76,25 @@ function roundRun(bits: i32, x: usize, to: usize): void {
   }
   sums = i32x4.add(sums, v128.shuffle<i32>(sums, sums, 2, 3, 0, 1));
   sums = i32x4.add(sums, v128.shuffle<i32>(sums, sums, 1, 0, 3, 2));
-  store<i32>(to, -i32x4.extract_lane(sums, 0), 4);
+  const sum = i32x4.extract_lane(sums, 0);
+  store<i32>(to, -sum, 4);
+  store<i32>(to, -8 * sum, 8);
 }
 
 /**
- * Rounds x [cols], for products with codes of 4 or 8 bits.
+ * Rounds x [cols].
  *
  * @param scratch 128 bytes
  */
-export function roundToken(bits: i32, x: usize, cols: i32, to: usize, scratch: usize): void {
-  const step = tokenRunBytes(bits);
+export function roundToken(order: i32, x: usize, cols: i32, to: usize, scratch: usize): void {
+  const step = tokenRunBytes(order);
   for (; cols >= RUN_COLUMNS; cols -= RUN_COLUMNS) {
-    roundRun(bits, x, to);
+    roundRun(order, x, to);
     x += 128;
     to += step;
   }
   if (cols == 0) return;
   memory.fill(scratch, 0, 128);
   memory.copy(scratch, x, <usize>cols << 2);
-  roundRun(bits, scratch, to);
+  roundRun(order, scratch, to);
 }

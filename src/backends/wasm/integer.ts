@@ -27,7 +27,7 @@ function withRounded(
   const { exports } = kernels;
   // Kernels take several tokens at a time, and read whole such groups.
   const atOnce = tokens === 1 ? 1 : Number(exports.INTEGER_TOKENS);
-  const bytes = exports.integerTokenBytes(bits, cols) * Math.ceil(tokens / atOnce) * atOnce;
+  const bytes = exports.integerTokenBytes(bits, tokens, cols) * Math.ceil(tokens / atOnce) * atOnce;
   withScratch(kernels, bytes, (rounded) => {
     const work = tokens * cols * ROUND_WORK;
     runRanges(
@@ -36,7 +36,7 @@ function withRounded(
       cut(kernels, tokens, atOnce, work),
       work,
       () => TOKEN_SCRATCH,
-      ({ start, count }) => [bits, x, cols, start, start + count, rounded],
+      ({ start, count }) => [bits, x, tokens, cols, start, start + count, rounded],
     );
     use(rounded);
   });
@@ -51,16 +51,16 @@ export function integerClaim(kernels: Kernels): Claim {
     const { numbers, parts } = form;
     const bits = numbers.bits <= 4 ? 4 : 8;
     const { runsAGroup } = runsOf(form);
-    // Codes of 8 bits are held with a sign, others are not.
-    const offset = bits === 8 ? offsetOf(form) : 0;
-    const middle = numbers.symmetric ? offsetOf(form) - offset : -1;
+    // A symmetric grid's zero point is 0 among 8 bits, and 8 among 4.
+    const offset = offsetOf(form) - (bits === 8 ? 0 : 8);
+    const isSymmetric = Number(numbers.symmetric);
     const [values, scales, zeros] = ["values", "scales", "zeros"].map((name) => {
       const part = parts.get(name);
       return part ? address(part) : 0;
     });
-    const bytes = exports.integerBytes(bits, rows, cols, runsAGroup, middle);
+    const bytes = exports.integerBytes(bits, rows, cols, runsAGroup, isSymmetric);
     const w = storage.allocate(bytes);
-    const shape = [cols, runsAGroup, middle];
+    const shape = [cols, runsAGroup, isSymmetric];
     exports.integerPrepare(bits, values, scales, zeros, offset, rows, ...shape, w);
     return {
       ...{ rows, cols, bytes, activations, dispose: freeing(kernels, w, bytes) },
