@@ -2,6 +2,7 @@
 import type { Backend, HalfFormat } from "../backend.js";
 import type { PreparedMatrix, Weight } from "../backends/operations/form.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
+import type { Activations } from "../forms/integer.js";
 import { denseLeaf } from "../forms/leaf.js";
 import { isPlainLeaf } from "../forms/names.js";
 import { isPackedGrid } from "../forms/packed-grid.js";
@@ -40,19 +41,21 @@ async function loadMatrix(
   model: StoredModel,
   backend: Backend,
   name: string,
-  { matrices, signal }: LoadOptions & { readonly matrices: SharedMatrices },
+  options: Omit<LoadOptions, "hold"> & { readonly matrices: SharedMatrices },
 ): Promise<Weight> {
+  const { matrices, activations, signal } = options;
   const shape = model.weights.get(name)!.shape;
   const form = model.forms.get(name) ?? denseLeaf(name, [shape[0], shape[1]]);
   const prepare = async (): Promise<PreparedMatrix> => {
     const taken = new Map<string, PreparedMatrix[]>();
     for (const of of sharedIn(form)) {
-      const matrix = await loadMatrix(model, backend, of, { matrices, signal });
+      const matrix = await loadMatrix(model, backend, of, options);
       taken.set(of, [...(taken.get(of) ?? []), matrix as PreparedMatrix]);
     }
     const loaded = await loadForm(model, backend, form, { signal });
     try {
-      return await backend.ops.prepare(loaded, { shared: (of) => taken.get(of)!.pop()! });
+      const shared = (of: string) => taken.get(of)!.pop()!;
+      return await backend.ops.prepare(loaded, { shared, activations });
     } finally {
       disposeForm(loaded);
     }
@@ -84,6 +87,23 @@ async function loadExact(
     return loadDense(model, backend, name, signal);
   }
   return loadMatrix(model, backend, name, { matrices: new SharedMatrices(), signal });
+}
+
+/**
+ * Loads an embedding or a head on a grid as codes, to multiply by them and to look rows up; undefined for
+ * any other, and where the backend does not multiply by codes.
+ */
+async function loadCodes(
+  model: StoredModel,
+  backend: Backend,
+  name: string,
+  { activations, signal }: LoadOptions,
+): Promise<Weight | undefined> {
+  const form = model.forms.get(name);
+  if (activations !== "int8" || form?.kind !== "leaf") return undefined;
+  const { multipliesCodes } = await import("./codes.js");
+  if (!(await multipliesCodes(backend, form))) return undefined;
+  return loadMatrix(model, backend, name, { activations, matrices: new SharedMatrices(), signal });
 }
 
 /** Opens an embedding of codes, which nothing multiplies by; undefined for any other. */
@@ -124,6 +144,13 @@ export interface LoadOptions {
   readonly hold?: "prepared" | "exact" | "f32" | undefined;
   /** Where matrices are that other layers multiply by too. @default such matrices are loaded anew */
   readonly matrices?: SharedMatrices | undefined;
+  /**
+   * How matrices that are held as "prepared" are multiplied by, embedding and head included. With "int8" those on
+   * grids are held as codes, where the backend has kernels for it.
+   *
+   * @default "float"
+   */
+  readonly activations?: Activations | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -172,7 +199,7 @@ export function loadBlock(
   model: StoredModel,
   backend: Backend,
   layer: number,
-  { hold = "prepared", matrices = new SharedMatrices(), signal }: LoadOptions = {},
+  { hold = "prepared", matrices = new SharedMatrices(), activations, signal }: LoadOptions = {},
 ): Promise<BlockWeights> {
   const { blocks } = model.spec;
   const spec = blocks[layer];
@@ -183,7 +210,9 @@ export function loadBlock(
     const turn = async (name: string) =>
       model.weights.has(name) ? own(await loadTurn(model, backend, name, signal)) : undefined;
     const loadWeight = (name: string): Promise<Weight> => {
-      if (hold === "prepared") return loadMatrix(model, backend, name, { matrices, signal });
+      if (hold === "prepared") {
+        return loadMatrix(model, backend, name, { matrices, activations, signal });
+      }
       return (hold === "exact" ? loadExact : loadDense)(model, backend, name, signal);
     };
     const linears: Record<string, LinearWeight> = {};
@@ -210,22 +239,26 @@ export function loadBlock(
 export function loadOuter(
   model: StoredModel,
   backend: Backend,
-  { hold = "exact", signal }: LoadOptions = {},
+  { hold = "exact", activations, signal }: LoadOptions = {},
 ): Promise<OuterWeights> {
   const isExact = hold !== "f32";
-  const load = isExact ? loadExact : loadDense;
+  const load = async (name: string, isMultiplied: boolean): Promise<Weight> => {
+    if (!isExact) return loadDense(model, backend, name, signal);
+    const codes = await loadCodes(model, backend, name, { activations, signal });
+    const rows = codes || isMultiplied ? undefined : await loadRows(model, backend, signal);
+    return codes ?? rows ?? loadExact(model, backend, name, signal);
+  };
   const { spec } = model;
   const names = outerTensors(spec);
   return allOrNothing(async (own) => {
     const tied = headName(model) === embeddingName(model);
-    const rows = !isExact || tied ? undefined : await loadRows(model, backend, signal);
-    const embedding = own(rows ?? (await load(model, backend, embeddingName(model), signal)));
+    const embedding = own(await load(embeddingName(model), tied));
     const positions = spec.positions
       ? own(await loadTensor(model, backend, names.positions, signal))
       : undefined;
     const finalNorm = await loadFinalNorm(model, backend, signal);
     for (const tensor of Object.values(finalNorm)) if (tensor) own(tensor);
-    const head = tied ? embedding : own(await load(model, backend, headName(model), signal));
+    const head = tied ? embedding : own(await load(headName(model), true));
     return { embedding, positions, finalNorm, head };
   });
 }
