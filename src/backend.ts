@@ -24,7 +24,7 @@ export interface ServedOperation {
   /** Backend whose kernel ran. */
   readonly servedBy: string;
   readonly calls: number;
-  /** Of `multiply`: how the matrices were held, as in "2:4 x bf16". */
+  /** Of `multiply`: how the matrices were held, as in "2:4 x bf16", and ", int8 activations" where these are rounded. */
   readonly held?: string | undefined;
   /** Why that one, where it is known. */
   readonly reason?: string | undefined;

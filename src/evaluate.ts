@@ -24,6 +24,13 @@ import {
   type WindowEvent,
 } from "./evaluate/score.js";
 import { checkWindow, readEvaluation, type TextFacts, windowOf } from "./evaluate/text.js";
+import type { Activations } from "./forms/integer.js";
+import {
+  ACTIVATIONS,
+  activationsOf,
+  checkActivations,
+  type RoundedActivations,
+} from "./models/activations.js";
 import { BOS, type BosMode } from "./models/bos.js";
 import {
   type Holding,
@@ -81,6 +88,15 @@ export interface EvaluateOptions extends BackendOptions, PluginOptions, Tokenize
    * @default what the machine, or the container, has, and 256 MiB of activations
    */
   readonly maxMemory?: number | undefined;
+  /**
+   * How activations are multiplied by quantized weights: "float" multiplies the weights as floats, so that they
+   * alone are judged; "int8" rounds activations to int8 and multiplies the codes, as runtimes do, where the weights
+   * are on a grid with groups of whole runs of 32 columns and the backend has kernels for it. The model of
+   * `against` is always run with "float", and an open model as it was opened.
+   *
+   * @default "float"
+   */
+  readonly activations?: Activations | undefined;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
   readonly backend?: BackendOptions["backend"] | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -94,6 +110,7 @@ const ARGUMENTS: Arguments<EvaluateOptions> = {
   bos: BOS,
   lowMemory: FLAG,
   maxMemory: BYTES,
+  activations: ACTIVATIONS,
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
@@ -106,7 +123,7 @@ export type EvaluateEvent =
   | WindowEvent
   | { readonly type: "note"; readonly where: string; readonly message: string };
 
-export interface Perplexity extends Score, TextFacts {
+export interface Perplexity extends Score, TextFacts, RoundedActivations {
   /** Bits that the model's weights take where they are stored. */
   readonly bitsPerWeight: StoredBits;
   readonly backend: string;
@@ -131,6 +148,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
   const { model: source, signal } = options;
   checkWindow(options.window);
   const running = runningModel(source);
+  checkActivations(options.activations, running);
   const holder = new Holder(options);
   const whole = { ...options, maxTokens: options.window, hold: holder.hold };
   let own = running ? undefined : await openRunning(source as string | Checkpoint, whole);
@@ -149,7 +167,8 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
     }
     const { text, ids, facts } = yield* readEvaluation(options, model, signal);
     if (options.against !== undefined) {
-      other = await openOther(options.against, { ...whole, maxTokens: window });
+      const others = { ...whole, activations: "float", maxTokens: window } as const;
+      other = await openOther(options.against, others);
       yield* holder.notes();
       refuseOther(other.model, model, { text, window });
     }
@@ -173,6 +192,7 @@ async function* steps(options: EvaluateOptions): AsyncGenerator<EvaluateEvent, P
       bitsPerWeight: last.bits,
       ...facts,
       backend: last.backendName,
+      ...activationsOf(last.decoder),
       served: last.served(),
       seconds: (performance.now() - started) / 1000,
     };
@@ -189,21 +209,25 @@ class Holder {
 
   constructor(private readonly options: EvaluateOptions) {}
 
-  readonly hold = async (model: StoredModel, backend: Backend): Promise<Holding> => {
+  readonly hold: NonNullable<OpenRunningOptions["hold"]> = async (model, backend, activations) => {
     if (this.chosen?.on !== backend.name) {
-      this.chosen = { on: backend.name, holding: await this.choose(model, backend) };
+      this.chosen = { on: backend.name, holding: await this.choose(model, backend, activations) };
     }
     return this.chosen.holding;
   };
 
-  private async choose(model: StoredModel, backend: Backend): Promise<Holding> {
+  private async choose(
+    model: StoredModel,
+    backend: Backend,
+    activations: Activations,
+  ): Promise<Holding> {
     const { model: source, against, lowMemory, maxMemory, threads, signal } = this.options;
     const other = runningModel(source) || runningModel(against) ? undefined : against;
     const isSmall = !mayBeTooLarge(model.spec, { maxMemory }, other === undefined ? 1 : 2);
     if (isSmall) return { lowMemory };
     const { chooseHolding } = await import("./evaluate/holding.js");
     const window = Math.min(this.options.window ?? LONGEST_RUN, model.spec.context);
-    const asked = { window, lowMemory, maxMemory, threads, signal };
+    const asked = { window, lowMemory, maxMemory, activations, threads, signal };
     const opened = typeof other === "string" ? await openCheckpoint(other, { signal }) : undefined;
     try {
       const second = opened ?? (other as Checkpoint | undefined);

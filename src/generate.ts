@@ -17,6 +17,13 @@ import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import type { TokenizerOptions } from "./checkpoint/overlay.js";
 import type { Tokenizer } from "./checkpoint/tokenizer.js";
 import { PenjingError } from "./errors.js";
+import type { Activations } from "./forms/integer.js";
+import {
+  ACTIVATIONS,
+  activationsOf,
+  checkActivations,
+  type RoundedActivations,
+} from "./models/activations.js";
 import { BOS, type BosMode } from "./models/bos.js";
 import {
   MODEL,
@@ -69,6 +76,14 @@ export interface GenerateOptions
    * @default what the machine, or the container, has
    */
   readonly maxMemory?: number | undefined;
+  /**
+   * How activations are multiplied by quantized weights: "int8" rounds them to int8 and multiplies the codes, as
+   * runtimes do, where the weights are on a grid with groups of whole runs of 32 columns and the backend has
+   * kernels for it; "float" multiplies the weights as floats. An open model has its own.
+   *
+   * @default "int8"
+   */
+  readonly activations?: Activations | undefined;
   /** Seed of the draws when temperature is above 0. @default 0 */
   readonly seed?: number | undefined;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
@@ -96,6 +111,7 @@ const ARGUMENTS: Arguments<GenerateOptions> = {
   topP: NUMBER,
   seed: NUMBER,
   maxMemory: BYTES,
+  activations: ACTIVATIONS,
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
@@ -111,7 +127,7 @@ export type GenerateEvent =
     }
   | { readonly type: "note"; readonly where: string; readonly message: string };
 
-export interface Generation {
+export interface Generation extends RoundedActivations {
   /** The prompt and what was generated, without special tokens; of `messages` the answer alone. */
   readonly text: string;
   /** Ids of the prompt or the messages, with what was put around. */
@@ -146,10 +162,12 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
   checkCounts(options);
   const { model: source } = options;
   const running = runningModel(source);
+  checkActivations(options.activations, running);
   let own = running
     ? undefined
     : await openRunning(source as string | Checkpoint, {
         ...options,
+        activations: options.activations ?? "int8",
         cacheTokens: options.maxNewTokens ?? MOST_NEW,
       });
   const model = own ?? running!;
@@ -194,7 +212,7 @@ interface Continuation {
 }
 
 function describe(
-  { tokenizer, backendName, served }: OpenModel,
+  { tokenizer, backendName, decoder, served }: RunningModel,
   { messages }: GenerateOptions,
   { promptIds, bosId, ids, answer, seconds }: Continuation,
   stoppedBy: Generation["stoppedBy"],
@@ -207,6 +225,7 @@ function describe(
     stoppedBy,
     tokensPerSecond: seconds > 0 ? ids.length / seconds : 0,
     backend: backendName,
+    ...activationsOf(decoder),
     served: served(),
   };
 }

@@ -106,6 +106,7 @@ export {
   exportModel,
 } from "./export.js";
 export type { FloatName, KTypeName, Leaf, MatrixShape, Numbers, Structure } from "./form.js";
+export type { Activations } from "./forms/integer.js";
 export {
   type GenerateEvent,
   type GenerateOptions,
@@ -135,6 +136,7 @@ export {
 } from "./inspect.js";
 export type { LayoutName } from "./layouts/index.js";
 export type { MethodName } from "./methods/index.js";
+export type { RoundedActivations } from "./models/activations.js";
 export type { BosMode } from "./models/bos.js";
 export { describeModel, type ModelDescription } from "./models/describe.js";
 export { type OpenModel, type OpenModelOptions, openModel } from "./models/open.js";

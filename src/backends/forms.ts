@@ -105,6 +105,7 @@ function joined(parts: readonly Prepared[], isSum: boolean): Omit<Prepared, "hel
     rows: parts[0].rows,
     cols: parts[isSum ? 0 : parts.length - 1].cols,
     bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0),
+    ...(parts.some(({ activations }) => activations === "int8") && { activations: "int8" }),
     ...(reasons.length > 0 && { reason: [...new Set(reasons)].join("; ") }),
     dispose() {
       for (const part of parts) part.dispose();

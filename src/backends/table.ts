@@ -48,7 +48,8 @@ function callsOf(operation: OperationName, facts: Pick<ServedOperation, "servedB
   const isProduct = operation === "multiply";
   const count = (args: readonly unknown[]) => {
     const matrix = isProduct ? (args[1] as Partial<PreparedMatrix>) : undefined;
-    const held = matrix ? (matrix.held ?? "dense x f32") : "";
+    const rounded = matrix?.activations === "int8" ? ", int8 activations" : "";
+    const held = matrix ? (matrix.held ?? "dense x f32") + rounded : "";
     let line = lines.get(held);
     if (!line) {
       const { reason = facts.reason } = matrix ?? {};

@@ -9,11 +9,13 @@ import { flagOf, noteLine } from "./flags.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import { type MemoryFlags, maxMemoryOf, withMemoryFlag } from "./memory.js";
 import {
+  type ActivationsFlag,
   type BackendFlags,
   backendOf,
   collect,
   number,
   type TokenizerFlags,
+  withActivationsFlag,
   withBosFlag,
   withCommonOptions,
   withTokenizerFlag,
@@ -24,7 +26,13 @@ import { givenTasks } from "./task-files.js";
 import { printTasks, scoreTasks, tasksJson } from "./tasks.js";
 import { readTexts, TEXT_COLUMN, TEXT_FILES } from "./text.js";
 
-interface EvaluateFlags extends PrintOptions, BackendFlags, TokenizerFlags, HubFlags, MemoryFlags {
+interface EvaluateFlags
+  extends PrintOptions,
+    BackendFlags,
+    TokenizerFlags,
+    HubFlags,
+    MemoryFlags,
+    ActivationsFlag {
   readonly text?: string;
   readonly tasks?: readonly string[];
   readonly data?: readonly string[];
@@ -49,6 +57,7 @@ Examples:
   $ penjing eval llama-24/ --against llama/ --text wiki.test.raw --low-memory
   $ penjing eval llama-24/ --against llama/ --text wiki.test.raw --max-memory 8GiB
   $ penjing eval model-Q4_K_M.gguf --text wiki.test.raw
+  $ penjing eval llama-int4/ --against llama/ --text wiki.test.raw --activations int8
   $ penjing eval llama-24/ --text wikitext-2-raw-v1/test.parquet
   $ zcat wiki.gz | penjing eval llama-24/ --text -
   $ penjing eval llama-24/ --tasks piqa,winogrande --data zeroshot/ --limit 200
@@ -95,7 +104,8 @@ export function addEvaluate(program: Command, signal: AbortSignal): void {
       ),
     "each window (auto: for families that need it)",
   );
-  withHubFlags(withCommonOptions(withTokenizerFlag(withMemoryFlag(command))))
+  const running = withActivationsFlag(withMemoryFlag(command), "float");
+  withHubFlags(withCommonOptions(withTokenizerFlag(running)))
     .addHelpText("after", EXAMPLES)
     .action((model: string, flags: EvaluateFlags) => run(model, flags, signal));
 }
@@ -143,10 +153,11 @@ export async function scoreText(
 async function run(model: string, flags: EvaluateFlags, signal: AbortSignal): Promise<void> {
   refuseMixed(flags);
   const { out, json, explain } = flags;
-  const { bos, tokenizer } = flags;
+  const { bos, tokenizer, activations } = flags;
   const plugins = await loadPlugins(flags);
   const maxMemory = await maxMemoryOf(flags);
-  const options = { bos, tokenizer, plugins, maxMemory, signal, ...backendOf(flags) };
+  const own = { bos, tokenizer, activations, plugins, maxMemory, signal };
+  const options = { ...own, ...backendOf(flags) };
   const results = out === undefined ? undefined : await ResultFile.open(out, flags);
   try {
     // Both inputs are read before the model, which may be a long download.
@@ -221,6 +232,7 @@ function printText(score: Perplexity, flags: EvaluateFlags): void {
   if (score.bosId !== undefined) print(`bos          token ${score.bosId} begins each window`);
   if (score.unknownTokens > 0) print(`unknown      ${score.unknownTokens} tokens of the text`);
   print(`text         sha256 ${score.textSha256}`);
+  if (score.activations) print(`arithmetic   ${score.activations} activations`);
   print(`time         ${duration(score.seconds)} on ${score.backend}`);
 }
 

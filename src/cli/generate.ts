@@ -12,10 +12,12 @@ import { noteLine } from "./flags.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import { type MemoryFlags, maxMemoryOf, withMemoryFlag } from "./memory.js";
 import {
+  type ActivationsFlag,
   type BackendFlags,
   backendOf,
   number,
   type TokenizerFlags,
+  withActivationsFlag,
   withBosFlag,
   withCommonOptions,
   withTokenizerFlag,
@@ -30,7 +32,8 @@ interface GenerateFlags
     SamplingOptions,
     TokenizerFlags,
     HubFlags,
-    MemoryFlags {
+    MemoryFlags,
+    ActivationsFlag {
   readonly maxNewTokens: number;
   readonly seed: number;
   readonly ignoreEos?: boolean;
@@ -45,6 +48,7 @@ Examples:
   $ echo "Once upon a time" | penjing generate llama-24/ -
   $ penjing generate llama-24/ "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
   $ penjing generate model-Q4_K_M.gguf "Once upon a time"
+  $ penjing generate llama-int4/ "Once upon a time" --activations float
   $ penjing generate llama-instruct-24/ "Why is the sky blue?" --chat
   $ penjing generate llama-instruct-24/ --chat --system "Answer in one sentence."
 `;
@@ -69,7 +73,8 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
       .option("--ignore-eos", "go on after an end-of-text token"),
     "the prompt (auto: as the tokenizer says)",
   );
-  withHubFlags(withCommonOptions(withTokenizerFlag(withMemoryFlag(command))))
+  const running = withActivationsFlag(withMemoryFlag(command), "int8");
+  withHubFlags(withCommonOptions(withTokenizerFlag(running)))
     .addHelpText("after", EXAMPLES)
     .action((path: string, prompt: string, flags: GenerateFlags) =>
       onModel(path, flags, signal, (model) => run(model, prompt, flags, signal)),
@@ -112,8 +117,8 @@ async function run(
   const opening = system === undefined ? [] : [{ role: "system", content: system }];
   const isTalk = chat && given === "" && process.stdin.isTTY && !json;
   if (isTalk) {
-    const { tokenizer } = options;
-    const asked = { ...backendOf(flags), plugins, tokenizer, maxMemory, signal };
+    const { tokenizer, activations } = options;
+    const asked = { ...backendOf(flags), plugins, tokenizer, maxMemory, activations, signal };
     const model = await openModel(source, asked);
     try {
       await talk({ messages: opening, signal }, async (messages) => {
@@ -137,10 +142,11 @@ async function run(
 }
 
 function summarise(result: Generation, { quiet, explain }: GenerateFlags): void {
-  const { ids, tokensPerSecond, backend, stoppedBy, served } = result;
+  const { ids, tokensPerSecond, backend, activations, stoppedBy, served } = result;
   if (!quiet) {
     const rate = tokensPerSecond.toFixed(1);
-    printNote(`${ids.length} tokens at ${rate} tokens/s on ${backend}; stopped by ${stoppedBy}`);
+    const where = activations ? `${backend}, ${activations} activations` : backend;
+    printNote(`${ids.length} tokens at ${rate} tokens/s on ${where}; stopped by ${stoppedBy}`);
   }
   if (explain) print(`\n${explainServed(served)}`);
 }

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { BackendOptions } from "../backends/lease.js";
 import { SIMDS } from "../backends/wasm/module.js";
 import type { GgufOptions } from "../export/gguf-options.js";
+import type { Activations } from "../forms/integer.js";
 import { layouts } from "../layouts/index.js";
 import { BOS_MODES } from "../models/bos.js";
 
@@ -121,6 +122,23 @@ function threads(text: string): number | "auto" {
 export function withBosFlag(command: Command, of: string): Command {
   return command.addOption(
     new Option("--bos <when>", `a BOS token in front of ${of}`).choices(BOS_MODES).default("auto"),
+  );
+}
+
+/** The flag that says how quantized weights are multiplied by. */
+export interface ActivationsFlag {
+  readonly activations: Activations;
+}
+
+/** Adds that flag. */
+export function withActivationsFlag(command: Command, unasked: Activations): Command {
+  return command.addOption(
+    new Option(
+      "--activations <kind>",
+      "what quantized weights are multiplied by: int8, rounded as a runtime does, where the backend has kernels for the weights' grid, or float",
+    )
+      .choices(["int8", "float"])
+      .default(unasked),
   );
 }
 

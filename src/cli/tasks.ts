@@ -37,7 +37,7 @@ export async function scoreTasks(
 
 /** Prints the scores for people. */
 export function printTasks(
-  { tasks, mean, meanAgainst, known, seconds, backend, ...count }: TaskScores,
+  { tasks, mean, meanAgainst, known, seconds, backend, activations, ...count }: TaskScores,
   against: string | undefined,
 ): void {
   print(table([["task", "items", "reported", "acc", "acc_norm", "acc_bytes"], ...tasks.map(row)]));
@@ -61,6 +61,7 @@ export function printTasks(
   const share = (100 * count.tokens) / count.tokensAlone;
   print(`tokens       ${count.tokens}, ${share.toFixed(0)}% of those of each choice by itself`);
   if (known > 0) print(`known        ${known} choices, from an earlier run`);
+  if (activations) print(`arithmetic   ${activations} activations`);
   print(`time         ${duration(seconds)} on ${backend}`);
 }
 
@@ -88,8 +89,9 @@ export function tasksJson(
     limit,
     against,
   }: { readonly limit?: number | undefined; readonly against?: string | undefined },
-  { tasks, mean, meanAgainst, seconds, backend, served, tokens, tokensAlone, known }: TaskScores,
+  { tasks, mean, meanAgainst, backend, activations, served, ...scores }: TaskScores,
 ) {
+  const { tokens, tokensAlone, known, seconds } = scores;
   const by = <Value>(value: (one: TaskScore) => Value) =>
     Object.fromEntries(tasks.map((one) => [one.task, value(one)]));
   return {
@@ -118,7 +120,15 @@ export function tasksJson(
         }),
       },
     }),
-    ...{ tokens, tokensAlone, known, backend, served, seconds },
+    ...{
+      tokens,
+      tokensAlone,
+      known,
+      backend,
+      ...(activations && { activations }),
+      served,
+      seconds,
+    },
   };
 }
 

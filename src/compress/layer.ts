@@ -12,7 +12,7 @@ import { packSlots } from "../layouts/parts/two-of-four.js";
 import { twoFour } from "../layouts/two-four.js";
 import type { Site } from "../model.js";
 import type { BlockWeights, LinearWeight } from "../models/decoder.js";
-import { loadDense } from "../models/load.js";
+import { loadDense } from "../models/load-form.js";
 import type { StoredModel } from "../models/stored.js";
 import { formBytes } from "../models/stored-bits.js";
 import { formOfTree, treeOf } from "../models/stored-forms.js";

@@ -3,11 +3,12 @@ import type { Backend } from "../backend.js";
 import { bytesText } from "../bytes-text.js";
 import { PenjingError } from "../errors.js";
 import { count, excess, fits, roomOf } from "../models/fits.js";
+import type { CountedModelOptions } from "../models/held.js";
 import type { Holding } from "../models/open.js";
 import type { StoredModel } from "../models/stored.js";
 import { scoreWindows } from "./score.js";
 
-export interface HoldingOptions {
+export interface HoldingOptions extends Pick<CountedModelOptions, "activations"> {
   /** Tokens in each window. */
   readonly window: number;
   readonly lowMemory?: boolean | undefined;
@@ -31,15 +32,19 @@ export async function chooseHolding(
   backend: Backend,
   options: HoldingOptions,
 ): Promise<ChosenHolding> {
-  const { window, lowMemory, maxMemory, threads, signal } = options;
+  const { window, lowMemory, maxMemory, activations, threads, signal } = options;
   // A GPU has a memory of its own.
   if (backend.name !== "wasm") return { lowMemory };
   const room = await roomOf(maxMemory);
   const taken = (held: { readonly lowMemory: boolean }) =>
-    count(models, { ...held, maxTokens: window, threads, signal }, async ([model, against]) => {
-      const work = scoreWindows(model, new Int32Array(window), window, { against, signal });
-      for (let step = await work.next(); !step.done; step = await work.next());
-    });
+    count(
+      models,
+      { ...held, maxTokens: window, activations, threads, signal },
+      async ([model, against]) => {
+        const work = scoreWindows(model, new Int32Array(window), window, { against, signal });
+        for (let step = await work.next(); !step.done; step = await work.next());
+      },
+    );
   const whole = lowMemory ? undefined : await taken({ lowMemory: false });
   if (!lowMemory && (!whole || fits({ wasm: whole }, room))) return { lowMemory: false };
   const wasm = await taken({ lowMemory: true });

@@ -7,7 +7,7 @@ import { blocksLeaf, denseLeaf } from "../forms/leaf.js";
 import { type CoreInBlocks, coreIn } from "../forms/names.js";
 import type { TensorEntry } from "../layout.js";
 import { blockTensor, sitesOf } from "../model.js";
-import { loadDense } from "../models/load.js";
+import { loadDense } from "../models/load-form.js";
 import { PIECE_BYTES, type StoredModel } from "../models/stored.js";
 import { allOrNothing, downloadFloats, loadTensor, uploadFloats } from "../models/weights.js";
 import { pause } from "../run.js";

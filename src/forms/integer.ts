@@ -44,6 +44,22 @@ export function runsOf({ numbers, shape }: IntegerLeaf<unknown>) {
   return { runs, runsAGroup: isRow ? Math.max(1, runs) : groupSize / RUN_COLUMNS };
 }
 
+/** Rows whose codes lie together where such a leaf is held. */
+export const PANEL_ROWS = 4;
+
+/**
+ * Bytes that such a leaf takes where it is held to be multiplied by: panels of `PANEL_ROWS` rows of whole
+ * runs, at 4 bits a code where its bits allow and else at 8, and for each group of a row an f32 scale and,
+ * where it is not symmetric, 4 bytes of a zero point.
+ */
+export function integerBytes(leaf: IntegerLeaf<unknown>): number {
+  const { numbers, shape } = leaf;
+  const { runs, runsAGroup } = runsOf(leaf);
+  const rows = Math.ceil(shape[0] / PANEL_ROWS) * PANEL_ROWS;
+  const codes = (runs * RUN_COLUMNS * (numbers.bits <= 4 ? 4 : 8)) / 8;
+  return rows * (codes + Math.ceil(runs / runsAGroup) * (numbers.symmetric ? 4 : 8));
+}
+
 /** What is taken from codes and zero points so that they fit into int8; the zero point of a symmetric grid. */
 export function offsetOf({ numbers }: IntegerLeaf<unknown>): number {
   return middleOf(numbers);

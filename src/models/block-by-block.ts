@@ -2,13 +2,19 @@
 import type { Backend } from "../backend.js";
 import { pacer } from "../run.js";
 import type { Work } from "../steps.js";
+import { isRounded } from "./activations.js";
 import { type Ahead, Decoder, disposeBlock, disposeOuter, type OuterWeights } from "./decoder.js";
 import { wholeTexts } from "./layers/segments.js";
-import { loadBlock, loadOuter } from "./load.js";
+import { type LoadOptions, loadBlock, loadOuter } from "./load.js";
 import type { StoredModel } from "./stored.js";
 
 /** Most bytes of the residual streams of windows that go through the blocks together, unless asked otherwise. */
 const STREAM_BYTES = 2 ** 28;
+
+export interface BlockByBlockOptions extends Pick<LoadOptions, "activations"> {
+  /** Most bytes of activations that are held; one window's at least. @default 256 MiB */
+  readonly streamBytes?: number | undefined;
+}
 
 /**
  * Scores windows as `Decoder` does, bit for bit. Each block is loaded, run over some windows and freed;
@@ -17,13 +23,15 @@ const STREAM_BYTES = 2 ** 28;
 export class BlockByBlock extends Decoder implements Ahead {
   override readonly ahead = this;
   private readonly streams = new Map<Int32Array, Float32Array>();
+  /** Of blocks that were there. */
+  private hasRounded = false;
 
   constructor(
     protected readonly stored: StoredModel,
     backend: Backend,
     outer: OuterWeights,
     maxTokens: number,
-    private readonly streamBytes = STREAM_BYTES,
+    private readonly options: BlockByBlockOptions = {},
   ) {
     super(backend, stored.spec, outer, [], maxTokens, stored.spec.context);
   }
@@ -38,7 +46,12 @@ export class BlockByBlock extends Decoder implements Ahead {
   }
 
   atOnce(window: number): number {
-    return Math.max(1, Math.floor(this.streamBytes / (4 * window * this.spec.hiddenSize)));
+    const { streamBytes = STREAM_BYTES } = this.options;
+    return Math.max(1, Math.floor(streamBytes / (4 * window * this.spec.hiddenSize)));
+  }
+
+  override get roundsActivations(): boolean {
+    return super.roundsActivations || this.hasRounded;
   }
 
   async *run(
@@ -46,6 +59,7 @@ export class BlockByBlock extends Decoder implements Ahead {
     signal: AbortSignal | undefined,
   ): AsyncGenerator<undefined, void, void> {
     const { backend, streams } = this;
+    const { activations } = this.options;
     const rest = pacer(signal);
     streams.clear();
     for (const window of windows) {
@@ -56,7 +70,8 @@ export class BlockByBlock extends Decoder implements Ahead {
       );
     }
     for (const layer of this.layers) {
-      const block = await loadBlock(this.stored, backend, layer, { signal });
+      const block = await loadBlock(this.stored, backend, layer, { activations, signal });
+      this.hasRounded ||= isRounded([block]);
       try {
         for (const window of windows) {
           const hidden = this.place(window);
@@ -90,21 +105,16 @@ export class BlockByBlock extends Decoder implements Ahead {
   }
 }
 
-/**
- * Loads what stands outside the blocks of a model, whose blocks are loaded when they are run.
- *
- * @param streamBytes most bytes of activations that are held; one window's at least. @default 256 MiB
- */
+/** Loads what stands outside the blocks of a model, whose blocks are loaded when they are run. */
 export async function loadBlockByBlock(
   model: StoredModel,
   backend: Backend,
   maxTokens: number,
-  signal?: AbortSignal,
-  streamBytes?: number,
+  options: BlockByBlockOptions & Pick<LoadOptions, "signal"> = {},
 ): Promise<Decoder> {
-  const outer = await loadOuter(model, backend, { signal });
+  const outer = await loadOuter(model, backend, options);
   try {
-    return new BlockByBlock(model, backend, outer, maxTokens, streamBytes);
+    return new BlockByBlock(model, backend, outer, maxTokens, options);
   } catch (error) {
     disposeOuter(outer);
     throw error;

@@ -3,6 +3,7 @@ import type { PreparedMatrix } from "../backends/operations/form.js";
 import type { BlockSpec, DecoderSpec, Site } from "../model.js";
 import { operationSteps, paceSteps, takeSteps, type Work, type WorkSteps } from "../steps.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
+import { isRounded } from "./activations.js";
 import { layerKinds } from "./layers/index.js";
 import { KeyValueCache } from "./layers/key-value-cache.js";
 import type { LayerRun } from "./layers/layer.js";
@@ -285,6 +286,11 @@ export class Decoder {
     });
     this.free = done.catch(() => {});
     return done;
+  }
+
+  /** Whether products round activations to int8; of blocks that are not all in memory, whether they did. */
+  get roundsActivations(): boolean {
+    return isRounded(this.blocks, this.outer.head);
   }
 
   /** An empty cache of keys and values. */

@@ -54,6 +54,7 @@ export function excess(taken: Taken, room: Room): string {
 /**
  * Counts what some work with models takes.
  *
+ * @param options whose `activations` are of the first model; others are multiplied by floats
  * @param work runs them; their numbers mean nothing
  * @returns most bytes of each; undefined where the headers do not tell, which the work itself will say
  */
@@ -64,7 +65,11 @@ export async function count(
 ): Promise<number[] | undefined> {
   const counted: CountedModel[] = [];
   try {
-    for (const model of models) counted.push(await CountedModel.open(model, options));
+    for (const [i, model] of models.entries()) {
+      const { activations } = options;
+      const own = { ...options, activations: i === 0 ? activations : undefined };
+      counted.push(await CountedModel.open(model, own));
+    }
     await work(counted);
     return counted.map(({ peak }) => peak);
   } catch {

@@ -1,11 +1,12 @@
 /** What models would take in memory, by the code that loads and runs them: of their headers alone. */
 import { type CountingBackend, openCounting } from "../backends/counting.js";
 import { inputRotation } from "../extras.js";
+import type { Activations } from "../forms/integer.js";
 import { blockName, blockTensor, type DecoderSpec, sitesOf } from "../model.js";
 import { pacer } from "../run.js";
 import { BlockByBlock } from "./block-by-block.js";
 import { type BlockWeights, Decoder, disposeBlock, disposeOuter } from "./decoder.js";
-import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
+import { type LoadOptions, loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import type { BlockBytes } from "./share-out.js";
 import type { StoredModel } from "./stored.js";
 import { allOrNothing } from "./weights.js";
@@ -16,6 +17,8 @@ export interface CountedModelOptions {
   readonly maxTokens: number;
   /** Whether one block's weights are held at a time. @default false */
   readonly lowMemory?: boolean | undefined;
+  /** How matrices are multiplied by. @default "float" */
+  readonly activations?: Activations | undefined;
   /** Of the kernels. @default as many as wasm takes */
   readonly threads?: number | "auto" | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -62,20 +65,18 @@ export class CountedModel {
     return this.made!;
   }
 
-  private async load(
-    model: StoredModel,
-    { maxTokens, lowMemory, signal }: CountedModelOptions,
-  ): Promise<void> {
+  private async load(model: StoredModel, options: CountedModelOptions): Promise<void> {
     const { backend } = this;
+    const { maxTokens, lowMemory, ...loading } = options;
     this.made = await allOrNothing(async (own) => {
-      const outer = await loadOuter(model, backend, { signal });
+      const outer = await loadOuter(model, backend, loading);
       own({ dispose: () => disposeOuter(outer) });
       this.look();
       this.outerBytes = backend.memory().live;
-      if (lowMemory) return new OneOfEach(model, backend, outer, maxTokens);
+      if (lowMemory) return new OneOfEach(model, backend, outer, maxTokens, loading);
       const blocks: BlockWeights[] = [];
       own({ dispose: () => blocks.forEach(disposeBlock) });
-      await this.loadBlocks(model, blocks, signal);
+      await this.loadBlocks(model, blocks, loading);
       return new Decoder(backend, model.spec, outer, blocks, maxTokens, model.spec.context);
     });
     this.look();
@@ -84,7 +85,7 @@ export class CountedModel {
   private async loadBlocks(
     model: StoredModel,
     blocks: BlockWeights[],
-    signal: AbortSignal | undefined,
+    { activations, signal }: LoadOptions,
   ): Promise<void> {
     const { backend } = this;
     const matrices = new SharedMatrices();
@@ -99,7 +100,7 @@ export class CountedModel {
         this.most = Math.max(this.most, live + this.absent + kind.peak);
         this.absent += kind.held;
       } else {
-        blocks.push(await loadBlock(model, backend, layer, { matrices, signal }));
+        blocks.push(await loadBlock(model, backend, layer, { matrices, activations, signal }));
         const { live: after, peak } = backend.memory();
         const bytes = { held: after - live, peak: peak - live };
         const { times, first } = kind ?? { times: 0, first: bytes };

@@ -1,185 +1,19 @@
-/** Puts what a stored model multiplies by on a backend: matrices in their forms, blocks, tables. */
+/** Puts what a stored model multiplies by on a backend: matrices to multiply by, blocks, tables. */
 import type { Backend, HalfFormat } from "../backend.js";
 import type { PreparedMatrix, Weight } from "../backends/operations/form.js";
-import { decode } from "../decode.js";
-import { PenjingError } from "../errors.js";
 import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
-import { childrenOf, type Form, formOf, type Leaf, mapLeaves, partsIn } from "../form.js";
-import { denseLeaf, leafDamage, openLeaf, twoFourLeaf } from "../forms/leaf.js";
+import type { Activations } from "../forms/integer.js";
+import { denseLeaf } from "../forms/leaf.js";
 import { isPlainLeaf } from "../forms/names.js";
-import { isPackedGrid, readCodes, SHAPE_PART, shapeBytes } from "../forms/packed-grid.js";
-import type { PartRule } from "../forms/rules.js";
-import type { TensorEntry } from "../layout.js";
-import { bitsOf } from "../layouts/parts/elements.js";
-import { twoFour } from "../layouts/two-four.js";
+import { isPackedGrid } from "../forms/packed-grid.js";
 import { blockName, type NormSpec, normsOf, outerTensors, sitesOf } from "../model.js";
-import { checkTwoFourIndices, firstMisfit } from "../pack.js";
 import type { Tensor } from "../tensor.js";
 import type { BlockWeights, LinearWeight, OuterWeights, RowTable } from "./decoder.js";
 import type { NormWeights } from "./layers/norm.js";
-import { embeddingName, headName, readWeight, type StoredModel } from "./stored.js";
+import { disposeForm, loadDense, loadForm, loadStored } from "./load-form.js";
+import { embeddingName, headName, type StoredModel } from "./stored.js";
 import { sharedIn } from "./stored-forms.js";
-import { allOrNothing, loadFactors, loadTensor, parameterOf } from "./weights.js";
-
-/**
- * The parts of a packed weight in the layout two-four, the one that the kernels read; undefined when it
- * is packed in another way and is not 2:4.
- */
-async function readTwoFour(
-  model: StoredModel,
-  entry: TensorEntry,
-): Promise<ReadonlyMap<string, Uint8Array> | undefined> {
-  const { layout, checkpoint } = model;
-  if (layout.name === twoFour.name) {
-    const parts = new Map<string, Uint8Array>();
-    for (const { name } of twoFour.entries(entry)) parts.set(name, await checkpoint.read(name));
-    return parts;
-  }
-  const bytes = await readWeight(model, entry.name);
-  if (layout.holds === "any") {
-    if (twoFour.refusal(entry) || firstMisfit(bitsOf(entry, bytes), entry.shape[1]) >= 0)
-      return undefined;
-  }
-  return twoFour.pack(entry, bytes);
-}
-
-/** A weight as the layout stores it, to multiply by: 2:4 where it is packed so, else dense. */
-async function loadStored(
-  model: StoredModel,
-  backend: Backend,
-  name: string,
-  signal: AbortSignal | undefined,
-): Promise<Leaf> {
-  const entry = model.weights.get(name)!;
-  const [rows, cols] = entry.shape;
-  const packed = model.packed.has(name) ? await readTwoFour(model, entry) : undefined;
-  if (!packed) {
-    const { tensor, dtype } = await loadFactors(backend, parameterOf(model, entry, signal));
-    return denseLeaf(tensor, [rows, cols], dtype);
-  }
-  const [valueEntry, indexEntry] = twoFour.entries(entry);
-  const indices = packed.get(indexEntry.name)!;
-  checkTwoFourIndices(indexEntry.name, indices, rows, cols);
-  const values = packed.get(valueEntry.name)!;
-  const parameter = parameterOf(model, { ...valueEntry, name }, signal, values);
-  const { tensor, dtype } = await loadFactors(backend, parameter);
-  const codes = backend.upload(indices, indexEntry.shape);
-  return twoFourLeaf(tensor, codes, [rows, cols], dtype);
-}
-
-interface FormOptions {
-  /** Widen all floats. @default false */
-  readonly exact?: boolean;
-  readonly signal: AbortSignal | undefined;
-}
-
-/**
- * A leaf's parts on the backend: floats of a dense or an n:m leaf as they are multiplied by, others
- * widened to f32.
- */
-function loadLeaf(
-  model: StoredModel,
-  backend: Backend,
-  leaf: Leaf<string>,
-  { exact = false, signal }: FormOptions,
-): Promise<Leaf> {
-  const values = leaf.parts.get("values")!;
-  if (isPlainLeaf(leaf) && !exact) return loadStored(model, backend, values, signal);
-  return allOrNothing(async (own) => {
-    const refuse = (damage: string): never => {
-      const cure = "the checkpoint is damaged, compress the model again.";
-      throw new PenjingError(model.checkpoint.folder.path, `${values}: ${damage}; ${cure}`);
-    };
-    const codes = new Map<string, Uint8Array>();
-    let { numbers } = leaf;
-    const told = leaf.parts.get(SHAPE_PART);
-    if (told !== undefined) {
-      const found = await readWeight(model, told);
-      const isIts = shapeBytes(leaf.shape).every((byte, i) => byte === found[i]);
-      if (!isIts) refuse(`${told} tells another shape than [${leaf.shape}]`);
-    }
-    const open = async (tensor: string, rule: PartRule) => {
-      const { name, dtype, shape } = rule;
-      if (dtype === "u8") {
-        const stored = model.weights.get(tensor)!.dtype;
-        const bytes = readCodes(leaf, rule, stored, await readWeight(model, tensor));
-        if (!bytes) return refuse(`${tensor} has bits set after its last code`);
-        codes.set(name, bytes);
-        return own(backend.upload(bytes, shape));
-      }
-      if (name === "scales" || leaf.structure.kind !== "n:m" || exact) {
-        return own(await loadTensor(model, backend, tensor, signal));
-      }
-      const entry = model.weights.get(tensor)!;
-      const factors = await loadFactors(backend, parameterOf(model, entry, signal));
-      numbers = { kind: "float", dtype: factors.dtype };
-      return own(factors.tensor);
-    };
-    const opened = await openLeaf(leaf, open);
-    const damage = leafDamage({ ...leaf, parts: codes });
-    if (damage) refuse(damage);
-    return numbers === leaf.numbers ? opened : { ...opened, numbers };
-  });
-}
-
-/** Frees the parts of a form. */
-export function disposeForm(form: Form): void {
-  for (const part of partsIn(form)) part.dispose();
-}
-
-/** All leaves of a form on the backend. */
-function loadForm(
-  model: StoredModel,
-  backend: Backend,
-  form: Form<string>,
-  options: FormOptions,
-): Promise<Form> {
-  return allOrNothing((own) =>
-    mapLeaves(form, async (leaf) => {
-      const loaded = await loadLeaf(model, backend, leaf, options);
-      own({ dispose: () => disposeForm(loaded) });
-      return loaded;
-    }),
-  );
-}
-
-/**
- * Loads a weight as the dense f32 matrix that it stands for, whichever form it has.
- *
- * @throws PenjingError when it holds NaN or infinity
- */
-export async function loadDense(
-  model: StoredModel,
-  backend: Backend,
-  name: string,
-  signal?: AbortSignal,
-): Promise<Tensor> {
-  const form = model.forms.get(name);
-  if (!form) return loadTensor(model, backend, name, signal);
-  if (form.kind === "shared") return loadDense(model, backend, form.of, signal);
-  // What a part shares is put in its place: here nothing is held by two.
-  const whole = inPlace(model, form);
-  const loaded = await loadForm(model, backend, whole, { exact: true, signal });
-  try {
-    return await decode(backend, loaded);
-  } finally {
-    disposeForm(loaded);
-  }
-}
-
-/** A form with the forms of other weights in the place of those that it shares. */
-function inPlace(model: StoredModel, form: Form<string>): Form<string> {
-  if (form.kind === "leaf") return form;
-  if (form.kind !== "shared") {
-    return formOf(
-      form.kind,
-      childrenOf(form).map((child) => inPlace(model, child)),
-    );
-  }
-  const { shape } = model.weights.get(form.of)!;
-  const other = model.forms.get(form.of);
-  return other ? inPlace(model, other) : denseLeaf(form.of, [shape[0], shape[1]]);
-}
+import { allOrNothing, loadTensor } from "./weights.js";
 
 /** Matrices that several layers multiply by: each is loaded once, and freed with its last user. */
 export class SharedMatrices {
@@ -207,19 +41,21 @@ async function loadMatrix(
   model: StoredModel,
   backend: Backend,
   name: string,
-  { matrices, signal }: LoadOptions & { readonly matrices: SharedMatrices },
+  options: Omit<LoadOptions, "hold"> & { readonly matrices: SharedMatrices },
 ): Promise<Weight> {
+  const { matrices, activations, signal } = options;
   const shape = model.weights.get(name)!.shape;
   const form = model.forms.get(name) ?? denseLeaf(name, [shape[0], shape[1]]);
   const prepare = async (): Promise<PreparedMatrix> => {
     const taken = new Map<string, PreparedMatrix[]>();
     for (const of of sharedIn(form)) {
-      const matrix = await loadMatrix(model, backend, of, { matrices, signal });
+      const matrix = await loadMatrix(model, backend, of, options);
       taken.set(of, [...(taken.get(of) ?? []), matrix as PreparedMatrix]);
     }
     const loaded = await loadForm(model, backend, form, { signal });
     try {
-      return await backend.ops.prepare(loaded, { shared: (of) => taken.get(of)!.pop()! });
+      const shared = (of: string) => taken.get(of)!.pop()!;
+      return await backend.ops.prepare(loaded, { shared, activations });
     } finally {
       disposeForm(loaded);
     }
@@ -251,6 +87,23 @@ async function loadExact(
     return loadDense(model, backend, name, signal);
   }
   return loadMatrix(model, backend, name, { matrices: new SharedMatrices(), signal });
+}
+
+/**
+ * Loads an embedding or a head on a grid as codes, to multiply by them and to look rows up; undefined for
+ * any other, and where the backend does not multiply by codes.
+ */
+async function loadCodes(
+  model: StoredModel,
+  backend: Backend,
+  name: string,
+  { activations, signal }: LoadOptions,
+): Promise<Weight | undefined> {
+  const form = model.forms.get(name);
+  if (activations !== "int8" || form?.kind !== "leaf") return undefined;
+  const { multipliesCodes } = await import("./codes.js");
+  if (!(await multipliesCodes(backend, form))) return undefined;
+  return loadMatrix(model, backend, name, { activations, matrices: new SharedMatrices(), signal });
 }
 
 /** Opens an embedding of codes, which nothing multiplies by; undefined for any other. */
@@ -291,6 +144,13 @@ export interface LoadOptions {
   readonly hold?: "prepared" | "exact" | "f32" | undefined;
   /** Where matrices are that other layers multiply by too. @default such matrices are loaded anew */
   readonly matrices?: SharedMatrices | undefined;
+  /**
+   * How matrices that are held as "prepared" are multiplied by, embedding and head included. With "int8" those on
+   * grids are held as codes, where the backend has kernels for it.
+   *
+   * @default "float"
+   */
+  readonly activations?: Activations | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -339,7 +199,7 @@ export function loadBlock(
   model: StoredModel,
   backend: Backend,
   layer: number,
-  { hold = "prepared", matrices = new SharedMatrices(), signal }: LoadOptions = {},
+  { hold = "prepared", matrices = new SharedMatrices(), activations, signal }: LoadOptions = {},
 ): Promise<BlockWeights> {
   const { blocks } = model.spec;
   const spec = blocks[layer];
@@ -350,7 +210,9 @@ export function loadBlock(
     const turn = async (name: string) =>
       model.weights.has(name) ? own(await loadTurn(model, backend, name, signal)) : undefined;
     const loadWeight = (name: string): Promise<Weight> => {
-      if (hold === "prepared") return loadMatrix(model, backend, name, { matrices, signal });
+      if (hold === "prepared") {
+        return loadMatrix(model, backend, name, { matrices, activations, signal });
+      }
       return (hold === "exact" ? loadExact : loadDense)(model, backend, name, signal);
     };
     const linears: Record<string, LinearWeight> = {};
@@ -377,22 +239,26 @@ export function loadBlock(
 export function loadOuter(
   model: StoredModel,
   backend: Backend,
-  { hold = "exact", signal }: LoadOptions = {},
+  { hold = "exact", activations, signal }: LoadOptions = {},
 ): Promise<OuterWeights> {
   const isExact = hold !== "f32";
-  const load = isExact ? loadExact : loadDense;
+  const load = async (name: string, isMultiplied: boolean): Promise<Weight> => {
+    if (!isExact) return loadDense(model, backend, name, signal);
+    const codes = await loadCodes(model, backend, name, { activations, signal });
+    const rows = codes || isMultiplied ? undefined : await loadRows(model, backend, signal);
+    return codes ?? rows ?? loadExact(model, backend, name, signal);
+  };
   const { spec } = model;
   const names = outerTensors(spec);
   return allOrNothing(async (own) => {
     const tied = headName(model) === embeddingName(model);
-    const rows = !isExact || tied ? undefined : await loadRows(model, backend, signal);
-    const embedding = own(rows ?? (await load(model, backend, embeddingName(model), signal)));
+    const embedding = own(await load(embeddingName(model), tied));
     const positions = spec.positions
       ? own(await loadTensor(model, backend, names.positions, signal))
       : undefined;
     const finalNorm = await loadFinalNorm(model, backend, signal);
     for (const tensor of Object.values(finalNorm)) if (tensor) own(tensor);
-    const head = tied ? embedding : own(await load(model, backend, headName(model), signal));
+    const head = tied ? embedding : own(await load(headName(model), true));
     return { embedding, positions, finalNorm, head };
   });
 }

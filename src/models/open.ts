@@ -16,15 +16,17 @@ import { type Checkpoint, openCheckpoint, storedBytes } from "../checkpoint/chec
 import { type TokenizerOptions, withTokenizer } from "../checkpoint/overlay.js";
 import { loadTokenizer, type Tokenizer } from "../checkpoint/tokenizer.js";
 import { PenjingError } from "../errors.js";
+import type { Activations } from "../forms/integer.js";
 import { type DecoderSpec, decoderTensors, largestWeight } from "../model.js";
 import type { Folder } from "../platform/files.js";
 import type { PluginOptions } from "../plugin.js";
 import { openRegistry } from "../registry.js";
 import { pacer, pause } from "../run.js";
 import { sizeOf } from "../tensor.js";
+import { ACTIVATIONS } from "./activations.js";
 import { type BlockWeights, Decoder, disposeBlock, disposeOuter } from "./decoder.js";
 import { identityOf } from "./identity.js";
-import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
+import { type LoadOptions, loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import { readLargeModel, type StoredModel } from "./stored.js";
 import { type StoredBits, storedBits } from "./stored-bits.js";
 import { allOrNothing } from "./weights.js";
@@ -42,6 +44,14 @@ export interface OpenModelOptions extends BackendOptions, PluginOptions, Tokeniz
    * @default what the machine, or the container, has
    */
   readonly maxMemory?: number | undefined;
+  /**
+   * How activations are multiplied by quantized weights: "int8" rounds them to int8 and multiplies the codes, as
+   * runtimes do, where the weights are on a grid with groups of whole runs of 32 columns and the backend has
+   * kernels for it; "float" multiplies the weights as floats.
+   *
+   * @default "float"
+   */
+  readonly activations?: Activations | undefined;
   /** Stops the loading, and later whatever waits for a GPU that was opened for the model. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -52,6 +62,7 @@ const ARGUMENTS: Arguments<OpenModelOptions> = {
   plugins: ANY,
   maxTokens: NUMBER,
   maxMemory: BYTES,
+  activations: ACTIVATIONS,
   tokenizer: FOLDER,
   signal: SIGNAL,
 };
@@ -125,6 +136,8 @@ export const MODEL = required(SECOND_MODEL);
 
 /** A model with what computes it. */
 export interface RunningModel extends OpenModel {
+  /** What it was opened with; the decoder tells what is done. */
+  readonly activations: Activations;
   /** The model's files. */
   readonly folder: Folder;
   /** Sentences about the backend. */
@@ -168,7 +181,9 @@ export interface OpenRunningOptions extends OpenModelOptions {
   /** Positions of the cache that the model is to run with, for `maxMemory`. @default 0 */
   readonly cacheTokens?: number | undefined;
   /** Chooses how weights are held. @default all in memory, and refused where there is no room */
-  readonly hold?: ((model: StoredModel, backend: Backend) => Promise<Holding>) | undefined;
+  readonly hold?:
+    | ((model: StoredModel, backend: Backend, activations: Activations) => Promise<Holding>)
+    | undefined;
 }
 
 /** Bytes of models that any machine has, whatever form they are held in. */
@@ -191,6 +206,7 @@ export function mayBeTooLarge(
 async function inMemory(
   model: StoredModel,
   backend: Backend,
+  activations: Activations,
   {
     maxTokens,
     maxMemory,
@@ -202,7 +218,7 @@ async function inMemory(
   if (mayBeTooLarge(model.spec, { maxMemory, cacheTokens })) {
     const { placeBlocks } = await import("./fits.js");
     const cache = cacheTokens && Math.min(cacheTokens, model.spec.context);
-    const asked = { maxTokens, maxMemory, cacheTokens: cache, threads, signal };
+    const asked = { maxTokens, maxMemory, cacheTokens: cache, activations, threads, signal };
     return { starts: await placeBlocks(model, backend, asked) };
   }
   return {};
@@ -249,26 +265,27 @@ interface Grounds {
 /** Loads a model on the leased backend, or, when that fails, on wasm. */
 async function load(grounds: Grounds, options: OpenRunningOptions): Promise<RunningModel> {
   const { model, lease, notes, close } = grounds;
-  const { signal } = options;
+  const { activations = "float", signal } = options;
   const { checkpoint, spec } = model;
   const { backend } = lease;
-  const move = async (error: unknown) => {
+  const move = async (error: unknown, kept: Activations) => {
     const note = await lease.moveAfter(error);
-    return load({ ...grounds, notes: [...notes, note] }, options);
+    return load({ ...grounds, notes: [...notes, note] }, { ...options, activations: kept });
   };
   const maxTokens = Math.min(options.maxTokens ?? LONGEST_RUN, spec.context);
   const hold = options.hold ?? ((...args) => inMemory(...args, { ...options, maxTokens }));
-  const holding = await hold(model, backend);
+  const holding = await hold(model, backend, activations);
   let decoder: Decoder;
   let tokenizer: Tokenizer;
   try {
     tokenizer = await loadTokenizer(checkpoint.folder, { signal });
     await pause(signal);
-    decoder = await loadHeld(model, lease, { ...holding, maxTokens, signal });
+    decoder = await loadHeld(model, lease, { ...holding, maxTokens, activations, signal });
   } catch (error) {
-    return move(error);
+    return move(error, activations);
   }
   return {
+    activations,
     path: checkpoint.folder.path,
     folder: checkpoint.folder,
     spec,
@@ -287,7 +304,8 @@ async function load(grounds: Grounds, options: OpenRunningOptions): Promise<Runn
       lease.dispose();
       await close();
     },
-    moveAfter: move,
+    // What was begun goes on as it was.
+    moveAfter: (error) => move(error, decoder.roundsActivations ? "int8" : "float"),
   };
 }
 
@@ -299,20 +317,20 @@ async function loadHeld(
     streamBytes,
     starts = [],
     maxTokens,
-    signal,
-  }: Holding & Pick<OpenRunningOptions, "signal"> & { readonly maxTokens: number },
+    ...options
+  }: Holding & Pick<LoadOptions, "activations" | "signal"> & { readonly maxTokens: number },
 ): Promise<Decoder> {
   const { backend } = lease;
   if (lowMemory) {
     const { loadBlockByBlock } = await import("./block-by-block.js");
-    return loadBlockByBlock(model, backend, maxTokens, signal, streamBytes);
+    return loadBlockByBlock(model, backend, maxTokens, { ...options, streamBytes });
   }
   if (starts.length > 0) {
     const { loadSharded } = await import("./sharded.js");
     const another = () => lease.another();
-    return loadSharded(model, backend, maxTokens, { starts, another, signal });
+    return loadSharded(model, backend, maxTokens, { starts, another, ...options });
   }
-  return loadDecoder(model, backend, maxTokens, signal);
+  return loadDecoder(model, backend, maxTokens, options);
 }
 
 /** Loads every weight of a model. */
@@ -320,18 +338,18 @@ export function loadDecoder(
   model: StoredModel,
   backend: Backend,
   maxTokens: number,
-  signal?: AbortSignal,
+  options: Pick<LoadOptions, "activations" | "signal"> = {},
 ): Promise<Decoder> {
   return allOrNothing(async (own) => {
-    const rest = pacer(signal);
-    const outer = await loadOuter(model, backend, { signal });
+    const rest = pacer(options.signal);
+    const outer = await loadOuter(model, backend, options);
     own({ dispose: () => disposeOuter(outer) });
     const matrices = new SharedMatrices();
     const blocks: BlockWeights[] = [];
     own({ dispose: () => blocks.forEach(disposeBlock) });
     for (let layer = 0; layer < model.spec.blocks.length; layer++) {
       await rest();
-      blocks.push(await loadBlock(model, backend, layer, { matrices, signal }));
+      blocks.push(await loadBlock(model, backend, layer, { ...options, matrices }));
     }
     return new Decoder(backend, model.spec, outer, blocks, maxTokens, model.spec.context);
   });

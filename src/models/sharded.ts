@@ -4,6 +4,7 @@ import { carry } from "../backends/carry.js";
 import { pacer } from "../run.js";
 import type { Work } from "../steps.js";
 import type { Tensor } from "../tensor.js";
+import { isRounded } from "./activations.js";
 import {
   BlockRunner,
   type BlockWeights,
@@ -14,7 +15,7 @@ import {
   type SequenceRun,
 } from "./decoder.js";
 import { KeyValueCache } from "./layers/key-value-cache.js";
-import { loadBlock, loadOuter, SharedMatrices } from "./load.js";
+import { type LoadOptions, loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import type { StoredModel } from "./stored.js";
 import { allOrNothing } from "./weights.js";
 
@@ -77,6 +78,10 @@ export class ShardedDecoder extends Decoder {
     yield move(at, this);
   }
 
+  override get roundsActivations(): boolean {
+    return super.roundsActivations || this.shards.some(({ blocks }) => isRounded(blocks));
+  }
+
   override cache(capacity: number): KeyValueCache {
     const homes = [this.blocks.length, ...this.shards.map(({ blocks }) => blocks.length)];
     const backends = [this.backend, ...this.shards.map(({ backend }) => backend)];
@@ -100,11 +105,11 @@ export function loadSharded(
   model: StoredModel,
   backend: Backend,
   maxTokens: number,
-  { starts, another, signal }: ShardedOptions,
+  { starts, another, activations, signal }: ShardedOptions,
 ): Promise<Decoder> {
   return allOrNothing(async (own) => {
     const rest = pacer(signal);
-    const outer = await loadOuter(model, backend, { signal });
+    const outer = await loadOuter(model, backend, { activations, signal });
     own({ dispose: () => disposeOuter(outer) });
     const { length } = model.spec.blocks;
     const load = async (home: Backend, first: number, end: number) => {
@@ -113,7 +118,7 @@ export function loadSharded(
       own({ dispose: () => blocks.forEach(disposeBlock) });
       for (let layer = first; layer < end; layer++) {
         await rest();
-        blocks.push(await loadBlock(model, home, layer, { matrices, signal }));
+        blocks.push(await loadBlock(model, home, layer, { matrices, activations, signal }));
       }
       return blocks;
     };
@@ -129,8 +134,7 @@ export function loadSharded(
   });
 }
 
-export interface ShardedOptions {
+export interface ShardedOptions extends Pick<LoadOptions, "activations" | "signal"> {
   readonly starts: readonly number[];
   another(): Promise<Backend | undefined>;
-  readonly signal?: AbortSignal | undefined;
 }

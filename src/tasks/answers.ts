@@ -108,7 +108,8 @@ export async function* answerAll(
 /** Names of requests for a store: what is asked, of which model, and how it computes. */
 async function keys(model: RunningModel) {
   const { name, arithmetic } = model.backend;
-  const subject = await sha256(`${await model.identity()} ${name} ${arithmetic}`);
+  const rounded = model.decoder.roundsActivations ? ", int8 activations" : "";
+  const subject = await sha256(`${await model.identity()} ${name} ${arithmetic}${rounded}`);
   return async ({ ids, first }: ChoiceRequest) =>
     `${subject.slice(0, 16)}/${(await sha256(`${first}:${ids}`)).slice(0, 32)}`;
 }

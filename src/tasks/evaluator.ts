@@ -11,6 +11,12 @@ import {
 import { BACKEND_ARGUMENTS } from "../backends/lease.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import { lookUp, PenjingError } from "../errors.js";
+import {
+  ACTIVATIONS,
+  activationsOf,
+  checkActivations,
+  type RoundedActivations,
+} from "../models/activations.js";
 import { BOS } from "../models/bos.js";
 import { MODEL, openingNotes, openRunning, runningModel, SECOND_MODEL } from "../models/open.js";
 import { openFolder } from "../platform/files.js";
@@ -47,6 +53,7 @@ const ARGUMENTS: Arguments<EvaluateTasksOptions> = {
       ["get", "set"].every((name) => typeof (value as never)[name] === "function"),
   },
   maxMemory: BYTES,
+  activations: ACTIVATIONS,
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
@@ -60,6 +67,7 @@ export async function* taskSteps(
   const started = performance.now();
   checkArguments("evaluateTasks", options, ARGUMENTS);
   const { model, against, limit } = options;
+  checkActivations(options.activations, runningModel(model));
   if (limit !== undefined && !(Number.isSafeInteger(limit) && limit >= 1)) {
     throw new PenjingError("limit", `it is ${limit}, must be a whole number of at least 1.`);
   }
@@ -83,6 +91,7 @@ export async function* taskSteps(
     tokensAlone: tokensAlone(own.asked.flatMap(({ requests }) => requests.flat())),
     known: own.known,
     backend: own.backend,
+    ...own.rounded,
     served: own.served,
     seconds: (performance.now() - started) / 1000,
   };
@@ -144,6 +153,7 @@ interface Answered {
   readonly tokens: number;
   readonly known: number;
   readonly backend: string;
+  readonly rounded: RoundedActivations;
   readonly served: TaskScores["served"];
 }
 
@@ -156,7 +166,11 @@ async function* answersOf(
   const { signal, answers: store } = options;
   const running = runningModel(source);
   const open = (maxTokens?: number) =>
-    openRunning(source as string | Checkpoint, { ...options, maxTokens });
+    openRunning(source as string | Checkpoint, {
+      ...options,
+      maxTokens,
+      activations: pass === 0 ? options.activations : "float",
+    });
   let own = running ? undefined : await open();
   try {
     yield* openingNotes(own ?? running!);
@@ -185,10 +199,11 @@ async function* answersOf(
         yield { type: "note", where: "backend", message: own.notes[own.notes.length - 1] };
       }
     }
-    const { backendName: backend, served } = own ?? running!;
+    const { backendName: backend, decoder, served } = own ?? running!;
+    const rounded = activationsOf(decoder);
     const likelihoods = answers.likelihoods as Answered["likelihoods"];
     const { tokens, known } = answers;
-    return { asked, likelihoods, tokens, known, backend, served: served() };
+    return { asked, likelihoods, tokens, known, backend, rounded, served: served() };
   } finally {
     await own?.close();
   }

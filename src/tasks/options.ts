@@ -2,6 +2,8 @@ import type { ServedOperation } from "../backend.js";
 import type { BackendOptions } from "../backends/lease.js";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
 import type { TokenizerOptions } from "../checkpoint/overlay.js";
+import type { Activations } from "../forms/integer.js";
+import type { RoundedActivations } from "../models/activations.js";
 import type { BosMode } from "../models/bos.js";
 import type { OpenModel } from "../models/open.js";
 import type { ByteSource, Folder } from "../platform/files.js";
@@ -46,6 +48,15 @@ export interface EvaluateTasksOptions extends BackendOptions, PluginOptions, Tok
    * @default what the machine, or the container, has
    */
   readonly maxMemory?: number | undefined;
+  /**
+   * How activations are multiplied by quantized weights: "float" multiplies the weights as floats, so that they
+   * alone are judged; "int8" rounds activations to int8 and multiplies the codes, as runtimes do, where the weights
+   * are on a grid with groups of whole runs of 32 columns and the backend has kernels for it. The model of
+   * `against` is always run with "float", and an open model as it was opened.
+   *
+   * @default "float"
+   */
+  readonly activations?: Activations | undefined;
   /**
    * Where answers are kept, so that a run that was stopped goes on: a Map, or what has its `get` and `set`.
    * Keys tell the model, its arithmetic and the tokens that it is asked about.
@@ -97,7 +108,7 @@ export interface TaskScore {
   readonly against?: (Flips & Pick<TaskScore, "accuracies" | "perplexity">) | undefined;
 }
 
-export interface TaskScores {
+export interface TaskScores extends RoundedActivations {
   readonly tasks: readonly TaskScore[];
   /** Mean of what the tasks report, as the papers have it. */
   readonly mean: number;

@@ -156,7 +156,7 @@ test("the portable bundle imports nothing but its own files, and names no module
   ];
   const texts = ["./jinja.js", "./tokenizer.js"];
   const datasets = ["./lines.js", "./parquet.js"];
-  const models = ["./block-by-block.js", "./sharded.js"];
+  const models = ["./block-by-block.js", "./codes.js", "./sharded.js"];
   const memory = ["./fits.js", "./foresee.js", "./holding.js"];
   const all = [...work, ...folders, ...texts, ...datasets, ...models, ...memory, ...backends];
   assert.equal(dynamic, all.sort());

@@ -10,7 +10,7 @@ import { compress } from "../../src/compress.js";
 import type { Leaf } from "../../src/form.js";
 import { inspect } from "../../src/inspect.js";
 import { openGridRows } from "../../src/models/grid-rows.js";
-import { loadDense } from "../../src/models/load.js";
+import { loadDense } from "../../src/models/load-form.js";
 import { openModel, openRunning } from "../../src/models/open.js";
 import { readModel } from "../../src/models/stored.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";

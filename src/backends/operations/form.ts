@@ -16,7 +16,7 @@ export interface PreparedMatrix {
   readonly held: string;
   /** Why it is not held as it was given, where it is not. */
   readonly reason?: string | undefined;
-  /** "int8" where activations are rounded to int8 to multiply by it. @default "float" */
+  /** "int8" where activations are rounded to int8 to multiply by it, or by a part of it. @default "float" */
   readonly activations?: Activations | undefined;
   dispose(): void;
 }
