@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { openReference } from "../../src/backends/reference.js";
 import { type Leaf, mapLeaves, type Numbers } from "../../src/form.js";
-import { isInteger } from "../../src/forms/integer.js";
+import { type IntegerLeaf, integerBytes, isInteger } from "../../src/forms/integer.js";
 import { describe, partRules } from "../../src/forms/leaf.js";
 import type { Tensor, TensorData } from "../../src/tensor.js";
 import { randomLeaf } from "../forms/random-leaf.js";
@@ -57,6 +57,8 @@ async function multiply(
   const live = backend.memory().live;
   const matrix = await prepare(backend, form);
   assert.is(matrix.activations, "int8", describe(form));
+  // What is told before a model is loaded.
+  if (backend.name === "wasm") assert.is(matrix.bytes, integerBytes(form as IntegerLeaf<unknown>));
   const out = blank(backend, tokens * rows, rows);
   const options = tokens % 2 ? { bias: input(backend, bias, 1) } : {};
   backend.ops.multiply(input(backend, x, cols), matrix, out.view, options);

@@ -1,11 +1,8 @@
-import { isInteger, offsetOf, runsOf } from "../../forms/integer.js";
+import { isInteger, offsetOf, PANEL_ROWS, runsOf } from "../../forms/integer.js";
 import { colsOf, i32, rowsOf } from "../../tensor.js";
 import type { Claim } from "../forms.js";
 import { checkIds } from "../ids.js";
 import { address, cut, freeing, type Kernels, runRanges, withScratch } from "./kernels.js";
-
-/** Rows of a panel. */
-const PANEL_ROWS = 4;
 
 /** Multiply-adds of integers that take as long as one of floats, about. */
 const FASTER = 3;
