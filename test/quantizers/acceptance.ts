@@ -2,6 +2,7 @@
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import type { RecipeStep, StepsRecipe } from "../../src/compress/recipe.js";
 import { type CompressResult, compress } from "../../src/compress.js";
+import type { Activations } from "../../src/forms/integer.js";
 import { openRunning } from "../../src/models/open.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
 import { CALIBRATION, EVALUATION, storyFiles } from "../compress/stories.js";
@@ -131,13 +132,8 @@ async function measureDense() {
   return { expected, perplexity };
 }
 
-/** Compresses the embedded model and holds it against the dense one. */
-export async function measure(
-  { steps, statistics }: Row,
-  sample: Sample = "start",
-): Promise<Measured> {
-  dense ??= measureDense();
-  const { expected, perplexity } = await dense;
+/** The embedded model compressed. */
+async function compressed({ steps, statistics }: Row, sample: Sample) {
   const out = memoryOutputFolder();
   const recipe: StepsRecipe = {
     ...{ version: 2, steps, statistics, samples: 128, length: WINDOW },
@@ -147,12 +143,36 @@ export async function measure(
   const calibration = CALIBRATION;
   const work = compress({ model: source, out, calibration, recipe, ...ON_WASM });
   const { layers } = await work.result();
-  const made = await openRunning(await openCheckpoint(memoryFolder(out.files)), ON_WASM);
+  return { files: out.files, layers };
+}
+
+/** The KL to the dense model of what compressed files hold, in nats a token, and its perplexity's ratio. */
+async function judge(
+  files: ReturnType<typeof memoryOutputFolder>["files"],
+  activations: Activations = "float",
+) {
+  dense ??= measureDense();
+  const { expected, perplexity } = await dense;
+  const source = await openCheckpoint(memoryFolder(files));
+  const made = await openRunning(source, { ...ON_WASM, activations });
   const found = await divergence(expected, made);
   await made.close();
+  return { kl: found.kl, ratio: found.perplexity / perplexity };
+}
+
+/** What `judge` finds of a row with activations as floats, and rounded to int8. */
+export async function roundingOf(row: Row) {
+  const { files } = await compressed(row, "start");
+  return { float: await judge(files), int8: await judge(files, "int8") };
+}
+
+/** Compresses the embedded model and holds it against the dense one. */
+export async function measure(row: Row, sample: Sample = "start"): Promise<Measured> {
+  const { files, layers } = await compressed(row, sample);
+  const found = await judge(files);
   const errors = layers.map(({ layerError }) => layerError!);
   const meanError = errors.reduce((sum, error) => sum + error, 0) / errors.length;
-  return { kl: found.kl, ratio: found.perplexity / perplexity, layers, errors, meanError };
+  return { ...found, layers, errors, meanError };
 }
 
 /** The largest ratio of a layer's error to that of another row's. */
