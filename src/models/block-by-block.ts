@@ -59,6 +59,8 @@ export class BlockByBlock extends Decoder implements Ahead {
       const block = await loadBlock(this.stored, backend, layer, { signal });
       try {
         for (const window of windows) {
+          // Many short ones take seconds together, and none alone takes a turn.
+          await rest();
           const hidden = this.place(window);
           await this.pace(this.runner.steps(hidden, block), signal);
           streams.set(window, (await backend.read(hidden)) as Float32Array);
