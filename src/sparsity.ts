@@ -53,6 +53,12 @@ export function removedCount(count: number, ratio: number): number {
   return Math.floor(count * ratio * (1 + 2 ** -50));
 }
 
+/** How many of `count` weights a pattern keeps: of a ratio about, which may remove row by row. */
+export function keptOf(count: number, sparsity: Sparsity): number {
+  if (sparsity.kind === "n:m") return Math.round((count * sparsity.n) / sparsity.m);
+  return count - removedCount(count, sparsity.ratio);
+}
+
 /** The ones of a mask, whose values are 0 and 1. */
 export function countKept(mask: Uint8Array): number {
   let kept = 0;

@@ -153,4 +153,24 @@ test("an abort between blocks frees what was taken", async () => {
   backend.dispose();
 });
 
+test("an abort while many short windows go through a block does not wait for the last", async () => {
+  const [reason, controller] = [new Error("enough"), new AbortController()];
+  const text = EVALUATION.repeat(Math.ceil(30_000 / EVALUATION.length));
+  const given = { model: await open(dense), text, window: 8, lowMemory: true };
+  let blocks = 0;
+  let thrown: unknown;
+  try {
+    const run = evaluatePerplexity({ ...given, backend: "wasm", signal: controller.signal });
+    for await (const event of run) {
+      if (event.type !== "block") continue;
+      blocks++;
+      setTimeout(() => controller.abort(reason), 1);
+    }
+  } catch (error) {
+    thrown = error;
+  }
+  assert.is(thrown, reason);
+  assert.is(blocks, 1);
+});
+
 test.run();

@@ -75,6 +75,8 @@ test("so are those of other steps, and of several threads", async () => {
   const recipes: GivenRecipe[] = [
     { method: "sparsegpt", refit: 3, ...further },
     { method: "sparsegpt", layout: "two-four" },
+    { method: "sparsegpt", layout: "sparse-bitmask" },
+    { method: "magnitude", sparsity: "75%", layout: "sparse-bitmask" },
     { method: "sparsegpt", rotate: { steps: 2 } },
     { method: "wanda", rotate: { steps: 2, scope: "shared" } },
     { method: "admm", sparsity: "50%", options: { iterations: 3 } },

@@ -74,6 +74,8 @@ export class BlockByBlock extends Decoder implements Ahead {
       this.hasRounded ||= isRounded([block]);
       try {
         for (const window of windows) {
+          // Many short ones take seconds together, and none alone takes a turn.
+          await rest();
           const hidden = this.place(window);
           await this.pace(this.runner.steps(hidden, block), signal);
           streams.set(window, (await backend.read(hidden)) as Float32Array);

@@ -2,13 +2,14 @@
 import { type CountingBackend, openCounting } from "../../backends/counting.js";
 import { WASM_BYTES } from "../../backends/memory.js";
 import { byteLengthOf } from "../../checkpoint/safetensors-writer.js";
-import type { TensorEntry } from "../../layout.js";
+import type { Layout, TensorEntry } from "../../layout.js";
 import { blockTensor, sitesOf } from "../../model.js";
 import { BlockRunner } from "../../models/decoder.js";
 import { withoutNumbers } from "../../models/without-numbers.js";
 import { memoryWorkFolder, type WorkFolder } from "../../platform/work-folder.js";
 import type { Registry } from "../../registry.js";
 import { pause } from "../../run.js";
+import { keptOf, type Sparsity } from "../../sparsity.js";
 import { type BlockOutcome, compressBlock, type StartedStep } from "../block.js";
 import { runTools } from "../blocks.js";
 import { Budget } from "../budget.js";
@@ -218,7 +219,7 @@ class Planner {
 
   /** Bytes of what comes out of a block, as the output's layout has it, and of what went in. */
   private bytesOf({ layers, others }: BlockOutcome): Bytes {
-    const { packing } = this.run;
+    const { packing, plan } = this.run;
     const sums = others.reduce((sum, { name, bytes }) => {
       return added(sum, { made: bytes.length, replaced: this.bytesBefore(name) });
     }, NOTHING);
@@ -226,7 +227,9 @@ class Planner {
       const weight = `${report.name}.weight`;
       const entries = stored.flatMap((tensor): readonly TensorEntry[] => {
         const isPacked = tensor.name === weight && packing.isPacked(weight);
-        return isPacked ? packing.layout.entries(tensor) : [tensor];
+        if (!isPacked) return [tensor];
+        const { sparsity } = plan.get(report.name)!;
+        return layoutFor(packing.layout, tensor, sparsity).entries(tensor);
       });
       const made = entries.reduce((all, entry) => all + byteLengthOf(entry), 0);
       return added(sum, { made, replaced: this.bytesBefore(weight) });
@@ -259,6 +262,14 @@ class Planner {
     await closeCalibration(this.tools.passes.calibration);
     for (const backend of this.passes.counting) backend.dispose();
   }
+}
+
+/** A layout that knows what it is told of a weight's values once there are some. */
+function layoutFor(layout: Layout, { name, shape }: TensorEntry, sparsity: Sparsity): Layout {
+  if (!layout.measure) return layout;
+  const [rows, cols] = shape;
+  const facts = { shape: [rows, cols], values: keptOf(rows * cols, sparsity) } as const;
+  return layout.withFacts!(new Map([[name, facts]]));
 }
 
 /** A folder that forgets what is written. */
