@@ -5,6 +5,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { openWasm } from "../../src/backends/wasm.js";
+import { compress } from "../../src/compress.js";
 import { exportModel } from "../../src/export.js";
 import { generate } from "../../src/generate.js";
 import { openModel } from "../../src/models/open.js";
@@ -17,8 +18,8 @@ import type { BenchOptions, Figure } from "./measure.js";
 const PROGRAM = join(repositoryRoot, "test", "bench", "child", "llama-decode.mjs");
 const PROMPT =
   "The history of the city begins with a small settlement on the river, where traders from the north";
-/** Of linears; the embedding, which is the head too, is Q8_0. */
-const TYPES = ["Q8_0", "Q4_0"];
+/** Bits of linears by the type that has them in a GGUF file; the embedding, which is the head too, has 8. */
+const TYPES = { Q8_0: 8, Q4_0: 4 };
 
 interface Generated {
   readonly promptSeconds: number;
@@ -47,24 +48,25 @@ function openLlama(file: string, threads: number) {
 }
 
 /**
- * Generating with SmolLM2-135M from GGUF files beside llama.cpp with as many threads, in turns. Needs the model
- * and node-llama-cpp (test/runtimes/packages).
+ * Generating with SmolLM2-135M, quantized by rounding, beside llama.cpp with the same codes in a GGUF file and as
+ * many threads, in turns. Needs the model and node-llama-cpp (test/runtimes/packages).
  */
 export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   if (!hasYardstick() || !HAS_LLAMA) return [];
   const threads = availableParallelism();
-  const [rounds, count] = quick ? [2, 8] : [9, 64];
+  const [rounds, count] = quick ? [2, 8] : [5, 64];
   const folder = mkdtempSync(join(tmpdir(), "penjing-llama-"));
   const figures: Figure[] = [];
   try {
-    for (const type of TYPES) {
-      const file = join(folder, `${type}.gguf`);
-      const model = yardstickPath("smollm2");
-      const types = { ggufType: type, ggufEmbedding: "Q8_0" };
-      await exportModel({ model, out: file, layout: "gguf", ...types }).result();
+    for (const [type, bits] of Object.entries(TYPES)) {
+      const [model, file] = [join(folder, type), join(folder, `${type}.gguf`)];
+      const quantize = { method: "rtn", weighted: false, bits, groupSize: 32, embeddingBits: 8 };
+      const recipe = { version: 2, steps: [{ quantize }] } as const;
+      await compress({ model: yardstickPath("smollm2"), out: model, recipe }).result();
+      await exportModel({ model, out: file, layout: "gguf" }).result();
       const backend = await openWasm({ threads });
       const held = backend.memory().live;
-      const own = await openModel(file, { backend, activations: "int8" });
+      const own = await openModel(model, { backend, activations: "int8" });
       const bytes = backend.memory().live - held;
       const peer = openLlama(file, threads);
       try {
