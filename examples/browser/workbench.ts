@@ -276,7 +276,12 @@ export class Workbench {
     await this.closeTold();
     const checkpoint = which === "original" ? this.model() : await openCheckpoint(this.made());
     try {
-      const model = await openModel(checkpoint, { ...backendOf(choice), signal });
+      const model = await openModel(checkpoint, {
+        ...backendOf(choice),
+        // As `generate` does of its own, and other programs.
+        activations: "int8",
+        signal,
+      });
       this.told = { which, compute: choice, model };
       return model;
     } catch (error) {

@@ -22,7 +22,7 @@ const PUBLISHED = [
   /^build\/portable\/(block-by-block|sharded|config-text|grid-rows|grids|options|quantize-table|quantized)\.js$/,
   /^build\/portable\/(gguf-(file|grids|header|tables|options|output)|rebuild|write-gguf)\.js$/,
   /^build\/portable\/(definition|evaluator|examiner|importance-matrix|reporter|settings|statistic|system|windows|written)\.js$/,
-  /^build\/portable\/(carry|checkpoint-writer|counter|pass|planner|prepare|product-rate)\.js$/,
+  /^build\/portable\/(carry|checkpoint-writer|codes|counter|integer|pass|planner|prepare|product-rate)\.js$/,
   /^build\/portable\/(bytes-text|fits|foresee|holding|memory|without-numbers)\.js$/,
   /^build\/workerd\.js$/,
   /^build\/kernels(-relaxed)?\.wasm(\.d\.ts)?$/,
