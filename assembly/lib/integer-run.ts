@@ -6,6 +6,13 @@ export const TOKEN_HEADER: usize = 16;
 /** Columns of a run. */
 export const RUN_COLUMNS: i32 = 32;
 
+/** Runs of a row, the last of which may be shorter. */
+// @ts-ignore: decorator
+@inline
+export function runsOf(cols: i32): i32 {
+  return (cols + RUN_COLUMNS - 1) / RUN_COLUMNS;
+}
+
 /** to += sums * scales, rounded after either, in four rows. */
 // @ts-ignore: decorator
 @inline

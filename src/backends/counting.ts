@@ -1,13 +1,8 @@
 import type { Backend, Operations } from "../backend.js";
-import { childrenOf, type Form, formOf } from "../form.js";
-import { type IntegerLeaf, integerBytes, isInteger } from "../forms/integer.js";
-import { describe } from "../forms/leaf.js";
 import { loadThreading } from "../platform/node-modules.js";
-import { rowsOf, sizeOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
-import type { KernelMatrix } from "./forms.js";
+import { sizeOf, type Tensor, type TensorData, type TensorDType } from "../tensor.js";
 import { ARRAYS, dtypeOf, HostBackend, requireFill, type Traits } from "./host.js";
 import { HeapStorage } from "./memory.js";
-import type { PreparedMatrix } from "./operations/form.js";
 import { joinOperations, type OperationTable } from "./table.js";
 import type { Kernels } from "./wasm/kernels.js";
 import { awake, kernelModule } from "./wasm/module.js";
@@ -64,61 +59,15 @@ export async function openCounting(threads?: number): Promise<CountingBackend> {
     },
   };
   const operations = kernelOperations(kernels, () => backend);
-  const prepare = countingCodes(
-    operations.prepare!,
-    () => backend,
-    (some) => {
-      work += some;
-    },
-  );
   const nothing = Object.fromEntries(Object.keys(withoutKernel).map((name) => [name, () => {}]));
   const table = joinOperations([
-    { name: "wasm", operations: { ...operations, prepare } },
+    { name: "wasm", operations },
     { name: "reference", operations: nothing as unknown as Partial<Operations> },
   ]);
   const another = () => openCounting(count);
   const traits = { halfFormats: HALF_FORMATS, packsFrom: packsFrom(kernels.exports), another };
   const backend: CountingBackend = new Counting(storage, table, traits, () => work);
   return backend;
-}
-
-/**
- * `prepare` that takes the bytes of leaves which are multiplied as codes, and packs none.
- *
- * @param rest prepares all else
- * @param add counts multiply-adds
- */
-function countingCodes(
-  rest: Operations["prepare"],
-  backend: () => Backend,
-  add: (work: number) => void,
-): Operations["prepare"] {
-  const count = (leaf: IntegerLeaf<Tensor>): PreparedMatrix & KernelMatrix => {
-    const bytes = integerBytes(leaf);
-    const panels = backend().zeros([bytes], "u8");
-    const [rows, cols] = leaf.shape;
-    return {
-      ...{ rows, cols, bytes, held: describe(leaf), activations: "int8" },
-      multiply: (x) => add(rowsOf(x) * rows * cols),
-      embed() {},
-      dispose: () => panels.dispose(),
-    };
-  };
-  return async (form, options = {}) => {
-    if (options.activations !== "int8") return rest(form, options);
-    const codes = new Map<string, PreparedMatrix>();
-    const aside = (one: Form): Form => {
-      if (isInteger(one)) {
-        const of = ` codes ${codes.size}`;
-        codes.set(of, count(one));
-        return { kind: "shared", of };
-      }
-      const children = childrenOf(one).map(aside);
-      return one.kind === "product" || one.kind === "sum" ? formOf(one.kind, children) : one;
-    };
-    const shared = (of: string) => codes.get(of) ?? options.shared!(of);
-    return rest(aside(form), { ...options, shared });
-  };
 }
 
 class Counting extends HostBackend implements CountingBackend {

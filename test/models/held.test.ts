@@ -5,6 +5,7 @@ import { openBackend } from "../../src/backends/index.js";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { scoreWindows } from "../../src/evaluate/score.js";
 import { evaluatePerplexity } from "../../src/evaluate.js";
+import type { Activations } from "../../src/forms/integer.js";
 import { count } from "../../src/models/fits.js";
 import { loadDecoder } from "../../src/models/open.js";
 import { readModel } from "../../src/models/stored.js";
@@ -50,12 +51,17 @@ const MODELS: Readonly<Record<string, () => Files | Promise<Files>>> = {
 };
 
 /** Most bytes that scoring takes, counted and run. */
-async function both(files: Files, beside: Files | undefined, lowMemory: boolean) {
+async function both(
+  files: Files,
+  beside: Files | undefined,
+  lowMemory: boolean,
+  activations: Activations = "float",
+) {
   const models = [];
   for (const one of beside ? [files, beside] : [files]) {
     models.push(readModel(await openCheckpoint(memoryFolder(one))));
   }
-  const options = { maxTokens: WINDOW, threads: 1, lowMemory };
+  const options = { maxTokens: WINDOW, threads: 1, lowMemory, activations };
   const counted = await count(models, options, async ([model, against]) => {
     const work = scoreWindows(model, new Int32Array(WINDOW), WINDOW, { against });
     for (let step = await work.next(); !step.done; step = await work.next());
@@ -63,7 +69,7 @@ async function both(files: Files, beside: Files | undefined, lowMemory: boolean)
   const backend = await openBackend("wasm", { threads: 1, simd: "baseline" });
   const model = await openCheckpoint(memoryFolder(files));
   const against = beside && (await openCheckpoint(memoryFolder(beside)));
-  const given = { model, against, text: TEXT, window: WINDOW, lowMemory, backend };
+  const given = { model, against, text: TEXT, window: WINDOW, lowMemory, activations, backend };
   await evaluatePerplexity(given).result();
   const { peak } = backend.memory();
   backend.dispose();
@@ -78,6 +84,11 @@ for (const [name, make] of Object.entries(MODELS)) {
       const { counted, peak } = await both(files, undefined, lowMemory);
       const off = Math.abs(counted / peak - 1);
       assert.ok(off < 0.05, `lowMemory ${lowMemory}: ${counted} for ${peak}`);
+      if (!name.startsWith("quantized")) continue;
+      const rounded = await both(files, undefined, lowMemory, "int8");
+      assert.ok(rounded.peak < peak, `int8: ${rounded.peak} for ${peak}`);
+      const ratio = rounded.counted / rounded.peak;
+      assert.ok(Math.abs(ratio - 1) < 0.05, `int8, lowMemory ${lowMemory}: ${ratio}`);
       worst = Math.max(worst, off);
     }
   });

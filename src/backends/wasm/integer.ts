@@ -1,8 +1,9 @@
-import { isInteger, offsetOf, PANEL_ROWS, runsOf } from "../../forms/integer.js";
-import { colsOf, i32, rowsOf } from "../../tensor.js";
+import { PANEL_ROWS } from "../../forms/integer.js";
+import { i32, rowsOf } from "../../tensor.js";
 import type { Claim } from "../forms.js";
 import { checkIds } from "../ids.js";
-import { address, cut, freeing, type Kernels, runRanges, withScratch } from "./kernels.js";
+import { prepareCodes } from "./integer-codes.js";
+import { address, cut, type Kernels, runRanges, withScratch } from "./kernels.js";
 
 /** Multiply-adds of integers that take as long as one of floats, about. */
 const FASTER = 3;
@@ -41,26 +42,13 @@ function withRounded(
 
 /** Codes on a grid, by activations of int8. */
 export function integerClaim(kernels: Kernels): Claim {
-  const { exports, storage } = kernels;
+  const { exports } = kernels;
   return (form, { activations }) => {
-    if (activations !== "int8" || !isInteger(form)) return undefined;
-    const [rows, cols] = form.shape;
-    const { numbers, parts } = form;
-    const bits = numbers.bits <= 4 ? 4 : 8;
-    const { runsAGroup } = runsOf(form);
-    // A symmetric grid's zero point is 0 among 8 bits, and 8 among 4.
-    const offset = offsetOf(form) - (bits === 8 ? 0 : 8);
-    const isSymmetric = Number(numbers.symmetric);
-    const [values, scales, zeros] = ["values", "scales", "zeros"].map((name) => {
-      const part = parts.get(name);
-      return part ? address(part) : 0;
-    });
-    const bytes = exports.integerBytes(bits, rows, cols, runsAGroup, isSymmetric);
-    const w = storage.allocate(bytes);
-    const shape = [cols, runsAGroup, isSymmetric];
-    exports.integerPrepare(bits, values, scales, zeros, offset, rows, ...shape, w);
+    const codes = activations === "int8" ? prepareCodes(kernels, form) : undefined;
+    if (!codes) return undefined;
+    const { rows, cols, bits, w, bytes, shape, dispose } = codes;
     return {
-      ...{ rows, cols, bytes, activations, dispose: freeing(kernels, w, bytes) },
+      ...{ rows, cols, bytes, activations, dispose },
       multiply(x, out, bias) {
         const tokens = rowsOf(x);
         const work = (tokens * rows * cols) / FASTER;
@@ -82,7 +70,7 @@ export function integerClaim(kernels: Kernels): Claim {
         const [tokens, to] = [i32(ids), address(out)];
         checkIds("embed", tokens, rows);
         tokens.forEach((id, t) => {
-          exports.integerRow(bits, w, id, ...shape, to + 4 * colsOf(out) * t);
+          exports.integerRow(bits, w, id, ...shape, to + 4 * cols * t);
         });
       },
     };
