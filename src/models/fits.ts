@@ -14,6 +14,8 @@ export interface Room {
   readonly whole?: number | undefined;
   /** Ends "... and", of what there is in all. */
   readonly has: string;
+  /** In one WebAssembly memory. @default what it addresses */
+  readonly each?: number | undefined;
 }
 
 /** @param maxMemory what was asked for. @default what the machine, or its container, has */
@@ -38,15 +40,19 @@ function sumOf({ wasm, beside = 0 }: Taken): number {
 }
 
 /** Whether there is room for it. */
-export function fits(taken: Taken, { whole = Number.POSITIVE_INFINITY }: Room): boolean {
-  return sumOf(taken) <= whole && Math.max(...taken.wasm) <= WASM_BYTES;
+export function fits(
+  taken: Taken,
+  { whole = Number.POSITIVE_INFINITY, each = WASM_BYTES }: Room,
+): boolean {
+  return sumOf(taken) <= whole && Math.max(...taken.wasm) <= each;
 }
 
 /** What work takes too much of. A clause without its subject, as in "would take ... allows 4.00 GB". */
 export function excess(taken: Taken, room: Room): string {
   const most = Math.max(...taken.wasm);
-  if (most > WASM_BYTES) {
-    return `would take ${bytesText(most)} in a WebAssembly memory, which holds ${bytesText(WASM_BYTES)}`;
+  const { each = WASM_BYTES } = room;
+  if (most > each) {
+    return `would take ${bytesText(most)} in a WebAssembly memory, which holds ${bytesText(each)}`;
   }
   return `would take ${bytesText(sumOf(taken))} of memory, and ${room.has}`;
 }
@@ -119,10 +125,12 @@ export async function placeBlocks(
   if (!wasm) return [];
   const room = await roomOf(maxMemory);
   const { starts, extra, least } = placement;
-  if (!starts) return refuse(model, { wasm: [least] }, room);
+  // Of one of several less than all is filled, and a part that is beyond that is beyond what there is.
+  const each = Math.floor(SHARE * (backend.mostBytes ?? WASM_BYTES));
+  if (!starts) return refuse(model, { wasm: [least] }, { ...room, each });
   const memories = starts.length + 1;
-  const each = Array<number>(memories).fill((wasm[0] + extra) / memories);
-  if (!fits({ wasm: each }, room)) return refuse(model, { wasm: each }, room);
+  const parts = Array<number>(memories).fill((wasm[0] + extra) / memories);
+  if (!fits({ wasm: parts }, room)) return refuse(model, { wasm: parts }, room);
   return starts;
 }
 
@@ -152,7 +160,7 @@ function placementOf(
 }
 
 function refuse(model: StoredModel, taken: Taken, room: Room): never {
-  const isBeyondAll = Math.max(...taken.wasm) > WASM_BYTES;
+  const isBeyondAll = Math.max(...taken.wasm) > (room.each ?? WASM_BYTES);
   const where = isBeyondAll ? "give `backend: webgpu` where there is a GPU" : "allow more";
   throw new PenjingError(
     model.checkpoint.folder.path,
