@@ -15,6 +15,8 @@ import { panelBytes } from "../lib/integer-panel";
 import { runsOf } from "../lib/integer-run";
 import { roundToken, tokenOrder, tokenRunBytes } from "../lib/integer-tokens";
 
+export { integerBytes, integerPrepare, integerRow } from "../lib/integer-codes";
+
 /** Tokens that a kernel takes at a time, where there is more than one. */
 export const INTEGER_TOKENS: i32 = 4;
 

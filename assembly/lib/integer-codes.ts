@@ -1,7 +1,7 @@
 // Codes on a grid in the panels that products with int8 activations read (lib/integer-panel.ts), of 8 or 4 bits.
 
-import { codesOf, headerOf, panelBytes, putCode, takeCode } from "../lib/integer-panel";
-import { RUN_COLUMNS, runsOf } from "../lib/integer-run";
+import { codesOf, headerOf, panelBytes, putCode, takeCode } from "./integer-panel";
+import { RUN_COLUMNS, runsOf } from "./integer-run";
 
 /** The zero point of symmetric grids, as codes are held. */
 // @ts-ignore: decorator
