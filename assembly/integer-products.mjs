@@ -29,7 +29,7 @@ const ARITHMETICS = {
       { codes: (v) => `v128.and(${v}, low)`, x: 0 },
       { codes: (v) => `v128.and(i16x8.shr_u(${v}, 4), low)`, x: 4 },
     ],
-    constants: "const low = i8x16.splat(15);",
+    constants: "const low = v128.load32_splat(LITERALS);",
     splat: (at) => `v128.load32_splat(${at})`,
     sums: ["s"],
     add: ([s], c, x) => `${s} = i16x8.add(${s}, i16x8.relaxed_dot_i8x16_i7x16_s(${x[0]}, ${c}));`,
@@ -41,7 +41,7 @@ const ARITHMETICS = {
     vectors: 8,
     xBytes: 4,
     steps: [{ codes: (v) => v, x: 0 }],
-    constants: "const ones = i16x8.splat(1);",
+    constants: "const ones = v128.load32_splat(LITERALS, 8);",
     splat: (at) => `v128.load32_splat(${at})`,
     planes: [0, 32],
     sums: ["s", "h"],
@@ -60,7 +60,7 @@ const ARITHMETICS = {
       { codes: (v) => `v128.and(i16x8.shr_u(${v}, 4), low)`, x: 8 },
       { codes: (v) => `i16x8.shr_u(${v}, 12)`, x: 12 },
     ],
-    constants: "const low = i16x8.splat(15);",
+    constants: "const low = v128.load32_splat(LITERALS, 4);",
     splat: (at) => `v128.load32_splat(${at})`,
     sums: ["s"],
     add: ([s], c, [x]) => `${s} = i32x4.add(${s}, i32x4.dot_i16x8_s(${c}, ${x}));`,
@@ -90,13 +90,25 @@ function kernel(shape) {
   const { vectors, xBytes, steps, constants, splat, planes = [0], add, total } = arithmetic;
   const sums = (t, p) => arithmetic.sums.map((name) => `${name}${t}${p}`);
   const all = numbers(tokens).flatMap((t) => numbers(panels).flatMap((p) => sums(t, p)));
-  // Two quads of 8 bits to an iteration.
-  const unrolled = bits === 8 && tokens === 1 ? 2 : 1;
+  // Vectors of codes to an iteration.
+  const unrolled = tokens === 1 ? 2 : 1;
   const token = (t) => (t === 0 ? "x" : `x${t}`);
   const body = (u) =>
     steps
       .map((step) => {
         const xs = planes.map((_, i) => `splat${i}`);
+        // One token uses each code once: none has to stay in a register.
+        if (tokens === 1) {
+          const loads = planes.map(
+            (plane, i) => `splat${i} = ${splat(`x, ${plane + step.x + u * xBytes}`)};`,
+          );
+          return `
+          ${loads.join("\n")}
+          ${each(panels, (p) => {
+            const code = step.codes(`v128.load(w${p}, ${16 * u})`);
+            return `code${p} = ${code};\n${add(sums(0, p), `code${p}`, xs)}`;
+          })}`;
+        }
         return `
         ${each(panels, (p) => `code${p} = ${step.codes(`v${p}`)};`)}
         ${each(tokens, (t) => {
@@ -150,7 +162,8 @@ function kernel(shape) {
       ${each(tokens, (t) => `${token(t)} += TOKEN_HEADER;`)}
       do {
         ${each(unrolled, (u) => {
-          return `${each(panels, (p) => `v${p} = v128.load(w${p}, ${16 * u});`)}\n${body(u)}`;
+          const load = each(panels, (p) => `v${p} = v128.load(w${p}, ${16 * u});`);
+          return `${tokens === 1 ? "" : load}\n${body(u)}`;
         })}
         ${each(panels, (p) => `w${p} += ${16 * unrolled};`)}
         ${each(tokens, (t) => `${token(t)} += ${xBytes * unrolled};`)}
@@ -171,7 +184,7 @@ const panelsOf = (bits, tokens) =>
   KERNELS.find((one) => one.bits === bits && one.tokens === tokens).panels;
 
 export const integerProducts = `
-import { addRun, TOKEN_HEADER } from "../../assembly/lib/integer-run";
+import { addRun, LITERALS, TOKEN_HEADER } from "../../assembly/lib/integer-run";
 
 /** Panels that a kernel takes at a time. */
 export function integerPanels(bits: i32, tokens: i32): i32 {

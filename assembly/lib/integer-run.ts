@@ -3,6 +3,9 @@
 /** Bytes before the 32 activations of a run: their scale, and what is added for each unit of a zero point. */
 export const TOKEN_HEADER: usize = 16;
 
+/** 15 in bytes, 15 in 16 bits and 1 in 16 bits, from memory: engines rebuild v128 literals at every use. */
+export const LITERALS: usize = memory.data<u32>([0x0f0f0f0f, 0x000f000f, 0x00010001]);
+
 /** Columns of a run. */
 export const RUN_COLUMNS: i32 = 32;
 
