@@ -93,30 +93,26 @@ function kernel(shape) {
   // Vectors of codes to an iteration.
   const unrolled = tokens === 1 ? 2 : 1;
   const token = (t) => (t === 0 ? "x" : `x${t}`);
+  const xs = planes.map((_, i) => `splat${i}`);
+  /** The products of a vector of codes of each panel, the one that is `u` vectors further on. */
   const body = (u) =>
     steps
       .map((step) => {
-        const xs = planes.map((_, i) => `splat${i}`);
+        const loads = (t) =>
+          each(planes.length, (i) => {
+            return `splat${i} = ${splat(`${token(t)}, ${planes[i] + step.x + u * xBytes}`)};`;
+          });
+        const product = (t, p) => add(sums(t, p), `code${p}`, xs);
         // One token uses each code once: none has to stay in a register.
         if (tokens === 1) {
-          const loads = planes.map(
-            (plane, i) => `splat${i} = ${splat(`x, ${plane + step.x + u * xBytes}`)};`,
-          );
-          return `
-          ${loads.join("\n")}
+          return `${loads(0)}
           ${each(panels, (p) => {
-            const code = step.codes(`v128.load(w${p}, ${16 * u})`);
-            return `code${p} = ${code};\n${add(sums(0, p), `code${p}`, xs)}`;
+            return `code${p} = ${step.codes(`v128.load(w${p}, ${16 * u})`)};\n${product(0, p)}`;
           })}`;
         }
         return `
         ${each(panels, (p) => `code${p} = ${step.codes(`v${p}`)};`)}
-        ${each(tokens, (t) => {
-          const loads = planes.map(
-            (plane, i) => `splat${i} = ${splat(`${token(t)}, ${plane + step.x + u * xBytes}`)};`,
-          );
-          return `${loads.join("\n")}\n${each(panels, (p) => add(sums(t, p), `code${p}`, xs))}`;
-        })}`;
+        ${each(tokens, (t) => `${loads(t)}\n${each(panels, (p) => product(t, p))}`)}`;
       })
       .join("\n");
   const back = vectors * xBytes + 16;

@@ -133,6 +133,18 @@ for (const open of OPENERS) {
     backend.dispose();
   });
 
+  test(`${open.name}: so do those of more tokens than stay in a cache`, async () => {
+    const [backend, reference] = [await open(), await openReference()];
+    const [rows, cols, tokens] = [9, 1000, 213];
+    for (const bits of [8, 4]) {
+      const { form } = randomLeaf(DENSE, { kind: "grid", bits, symmetric: true }, [rows, cols]);
+      const [x, bias] = [tokensOf(tokens, cols), randomValues(rows)];
+      const expected = await multiply(reference, form, x, bias);
+      assert.equal(await multiply(backend, form, x, bias), expected, describe(form));
+    }
+    backend.dispose();
+  });
+
   test(`${open.name}: the largest codes and activations neither wrap nor saturate`, async () => {
     const [backend, reference] = [await open(), await openReference()];
     const [rows, cols] = [8, 192];
