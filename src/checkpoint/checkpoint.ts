@@ -50,7 +50,8 @@ export interface OpenCheckpointOptions {
  * config.json without its quantization_config.
  *
  * A .gguf file, or a folder with one and no safetensors, opens as the same model in that form: quantized
- * tensors are decoded to F32 as they are read, and config and tokenizer are made from its keys.
+ * tensors are decoded to F32 as they are read, and config and tokenizer are made from its keys. What its
+ * `coded` gives has those of Q8_0, Q5_0 and Q4_0 as grids.
  *
  * Every header is read and checked, and the index must agree with the shards tensor by tensor; where it
  * does not but the shards are complete by their names, they are read without it, with a note.

@@ -56,6 +56,11 @@ export interface Checkpoint {
   readonly origin?: CheckpointOrigin | undefined;
   /** Of weights that another program quantized, given as grids: the same with F32 weights decoded from them. */
   readonly decoded?: (() => Checkpoint) | undefined;
+  /**
+   * Of a GGUF file with matrices whose blocks are a scale and codes: the same with these as grids, whose codes can
+   * be multiplied by.
+   */
+  readonly coded?: (() => Checkpoint) | undefined;
   /** @throws PenjingError when a weight file was written to since it was opened */
   checkUnchanged(): Promise<void>;
   close(): Promise<void>;

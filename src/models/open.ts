@@ -235,7 +235,8 @@ export async function openRunning(
     if (typeof source === "string") await opened.close();
   };
   try {
-    const checkpoint = await withTokenizer(opened, options.tokenizer);
+    const held = options.activations === "int8" ? (opened.coded?.() ?? opened) : opened;
+    const checkpoint = await withTokenizer(held, options.tokenizer);
     const registry = openRegistry(options.plugins);
     const model = await readLargeModel(checkpoint, registry, signal);
     await pause(signal);

@@ -4,6 +4,7 @@ import { allocate, type Folder, memoryFolder } from "../../platform/files.js";
 import { quote } from "../../quote.js";
 import type { BesideFiles } from "../beside.js";
 import { DTYPE_BYTES, toFloat32 } from "../dtype.js";
+import type { Checkpoint } from "../opened.js";
 import { checkTensorRange, type TensorInfo } from "../safetensors.js";
 import type { Contents } from "./architectures/fields.js";
 import {
@@ -15,6 +16,7 @@ import {
   plainName,
 } from "./architectures.js";
 import { type Undoing, undoing } from "./change.js";
+import { type CodedMatrix, codedCheckpoint, codedMatrix } from "./codes.js";
 import { type GgufFiles, onlyModel, openGgufFiles, type Placed } from "./files.js";
 import { type Keys, keysOfOrigin } from "./keys.js";
 import { hasTokenizer, makeTokenizerTexts, specialIds } from "./tokenizer.js";
@@ -78,7 +80,7 @@ async function makeCheckpoint(
 ) {
   const { keys } = files;
   refuseOthers(keys);
-  const { tensors, factors } = readables(files);
+  const { tensors, factors, coded } = readables(files, signal);
   const values = new Map<string, Float32Array>();
   for (const factor of factors) {
     const bytes = await readPieces(factor, signal);
@@ -107,7 +109,7 @@ async function makeCheckpoint(
     types: countTypes(files.tensors),
   };
   keysOfOrigin.set(origin, keys);
-  return {
+  const checkpoint: Checkpoint = {
     folder,
     get config() {
       return readConfig();
@@ -136,11 +138,13 @@ async function makeCheckpoint(
     readFloat32: async (name: string) => toFloat32(find(name).info, await read(name)),
     notes,
     origin,
+    ...(coded.length > 0 && { coded: () => codedCheckpoint(checkpoint, coded) }),
     async checkUnchanged() {
       for (const source of files.sources) await source.checkUnchanged?.();
     },
     close,
   };
+  return checkpoint;
 }
 
 /** Refuses what is no model, as adapters and vocabularies. */
@@ -162,10 +166,11 @@ function countTypes(tensors: readonly Placed[]): Record<string, number> {
 }
 
 /** What can be read, under the names of transformers. */
-function readables({ keys, tensors }: GgufFiles) {
+function readables({ keys, tensors }: GgufFiles, signal: AbortSignal | undefined) {
   const architecture = architectureOf(keys);
   const found = new Map<string, Readable>();
   const factors: Readable[] = [];
+  const coded: CodedMatrix[] = [];
   let end = 0;
   for (const placed of tensors) {
     const { type, count, file } = placed;
@@ -197,9 +202,25 @@ function readables({ keys, tensors }: GgufFiles) {
       continue;
     }
     found.set(name, readable);
+    const matrix = codedMatrix(info, placed, change, () => readStored(placed, signal));
+    if (matrix) coded.push(matrix);
     end += byteLength;
   }
-  return { tensors: found, factors };
+  return { tensors: found, factors, coded };
+}
+
+/** All bytes of a tensor, as the file has them. */
+async function readStored(
+  { name, source, offset, byteLength }: Placed,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
+  const bytes = allocate(name, byteLength);
+  for (let start = 0; start < byteLength; start += PIECE_BYTES) {
+    signal?.throwIfAborted();
+    const length = Math.min(PIECE_BYTES, byteLength - start);
+    bytes.set(await source.read(offset + start, length), start);
+  }
+  return bytes;
 }
 
 /** All bytes of a tensor, as given. */
