@@ -219,7 +219,7 @@ export interface WebGpuOptions {
 
 /**
  * Opens the WebGPU backend on the adapter that the runtime prefers, after it has shown that it
- * computes a small dense and a small packed product right.
+ * computes small products right: dense, packed, and of codes by int8 activations.
  *
  * @throws DeviceError when there is no WebGPU or no adapter, or it fails the test
  */

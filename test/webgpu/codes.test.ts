@@ -19,7 +19,7 @@ import { hasLavapipe, NO_LAVAPIPE, onLavapipe } from "./lavapipe.js";
 const test = suite("webgpu/codes");
 
 function judge(checks: readonly CodesCheck[]): void {
-  assert.is(checks.length, 12);
+  assert.is(checks.length, 11);
   for (const { what, wrong, worst } of checks) {
     assert.is(wrong, 0, `${what}: products by int8 that have other bits than the reference's`);
     assert.ok(worst <= 1, `${what}: by floats its error is ${worst} of what it may be`);

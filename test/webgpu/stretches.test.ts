@@ -4,9 +4,11 @@ import type { Backend } from "../../src/backend.js";
 import { openWasm } from "../../src/backends/wasm.js";
 import { openWebGpu } from "../../src/backends/webgpu.js";
 import { DeviceError } from "../../src/errors.js";
-import { twoFourLeaf } from "../../src/forms/leaf.js";
+import { mapLeaves } from "../../src/form.js";
+import { partRules, twoFourLeaf } from "../../src/forms/leaf.js";
 import type { Tensor } from "../../src/tensor.js";
 import { assertWithin, EPSILON, randomValues } from "../backends/operands.js";
+import { randomLeaf } from "../forms/random-leaf.js";
 import { skipUnless } from "../shared.js";
 import { findTestGpu, hasWebGpu, NO_WEBGPU } from "./adapter.js";
 
@@ -110,6 +112,41 @@ gpuTest("packed matrices: made, multiplied and unpacked", async () => {
   dense.fill(1, 4 * group, 4 * group + 3);
   assert.is((await pack(narrow, dense)).bad, group);
   narrow.dispose();
+});
+
+gpuTest("codes: multiplied by floats and by int8, and looked up", async () => {
+  const [rows, cols] = [203, 100];
+  for (const bits of [8, 4]) {
+    const numbers = { kind: "grid", bits, symmetric: false, groupSize: 32 } as const;
+    const { form } = randomLeaf({ kind: "dense" }, numbers, [rows, cols]);
+    const prepare = async (backend: Backend, activations: "int8" | "float") => {
+      const given = await mapLeaves(form, async (leaf) => {
+        const parts = partRules(leaf).map(
+          ({ name, shape }) => [name, backend.upload(leaf.parts.get(name)!, shape)] as const,
+        );
+        return { ...leaf, parts: new Map(parts) };
+      });
+      return backend.ops.prepare(given, { activations });
+    };
+    for (const activations of ["int8", "float"] as const) {
+      for (const tokens of [1, 50]) {
+        const [x, bias] = [randomValues(tokens * cols), randomValues(rows)];
+        await agree(`${bits} bits by ${activations}, ${tokens}`, cols, async (backend) => {
+          const out = backend.zeros([tokens, rows]);
+          const options = { bias: backend.upload(bias, [rows]) };
+          const matrix = await prepare(backend, activations);
+          backend.ops.multiply(backend.upload(x, [tokens, cols]), matrix, out, options);
+          return out;
+        });
+      }
+    }
+    await agree(`${bits} bits, a table`, 1, async (backend) => {
+      const ids = backend.upload(Int32Array.of(0, 202, 64, 3, 63, 191), [6]);
+      const out = backend.zeros([6, cols]);
+      backend.ops.embed(await prepare(backend, "int8"), ids, out);
+      return out;
+    });
+  }
 });
 
 gpuTest("rows, elements and tables", async () => {
