@@ -1,6 +1,6 @@
-// The quotient of two positive floats, given and returned as bits, rounded to the nearest float, to the even
-// one between two: a device's own may be off by some units. What is too small for a normal float, in or out,
-// is 0, and the divisor is a normal float.
+// The quotient of two positive floats, given and returned as bits, rounded to the nearest float: a device's
+// own may be off by some units. No quotient of floats is halfway between two. What is too small for a normal
+// float, in or out, is 0, and the divisor is a normal float.
 fn divide(a: u32, b: u32) -> u32 {
   let divisor = (b & 0x7fffffu) | 0x800000u;
   var rest = (a & 0x7fffffu) | 0x800000u;
@@ -16,8 +16,7 @@ fn divide(a: u32, b: u32) -> u32 {
     rest = (rest - bit * divisor) << 1u;
     quotient = (quotient << 1u) | bit;
   }
-  let up = rest > divisor || (rest == divisor && (quotient & 1u) == 1u);
   // A fraction that is rounded up to 2 adds to the exponent.
-  let bits = (u32(exponent) << 23u) + (quotient & 0x7fffffu) + select(0u, 1u, up);
+  let bits = (u32(exponent) << 23u) + (quotient & 0x7fffffu) + select(0u, 1u, rest > divisor);
   return select(bits, 0u, (a >> 23u) == 0u || exponent <= 0);
 }
