@@ -54,7 +54,7 @@ const QUICK: Plan = {
   weightBytes: 2 * MIB,
   ...{ seconds: 0.02, rounds: 3 },
   model: { hiddenSize: 128, intermediateSize: 256, layers: 2, vocabSize: 512, tokens: 8 },
-  codes: { shapes: [[256, 1024]], tokens: 64, weightBytes: MIB },
+  codes: { shapes: [[128, 512]], tokens: 16, weightBytes: MIB / 4 },
 };
 
 async function describe(): Promise<void> {
