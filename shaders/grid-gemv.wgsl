@@ -62,7 +62,8 @@ fn main(
   let turns = (p.rows + teams * ROWS - 1u) / (teams * ROWS);
   for (var turn = 0u; turn < turns; turn++) {
     let row = (turn * teams + team.first) * ROWS;
-    var sums: array<f32, ROWS * TOKENS>;
+    // Without a value some compilers begin with that of the turn before.
+    var sums = array<f32, ROWS * TOKENS>();
     if (row < p.rows) {
       for (var i = team.lane; i < words; i += team.size) {
         let col = i * COLUMNS_A_WORD;

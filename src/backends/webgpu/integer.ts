@@ -10,7 +10,7 @@ import {
   prepareCodes,
   ROWS_AT_ONCE,
 } from "./integer-codes.js";
-import { gridOf, type Stream } from "./stream.js";
+import { gridOf, Stream } from "./stream.js";
 
 /** Words of a run of a token: eight of bytes, its scale, their sum, and two that are nothing. */
 const RUN_WORDS = 12;
@@ -49,7 +49,7 @@ function multiply(stream: Stream, { constants, shape }: IntegerCodes, product: C
     return;
   }
   const together = tokens === 1 ? 1 : TOKENS_A_GROUP;
-  const groups = Math.min(65535, Math.ceil(count / ROWS_AT_ONCE));
+  const groups = Math.min(Stream.mostGroups, Math.ceil(count / ROWS_AT_ONCE));
   stream.dispatch({
     shader: "int8-gemv",
     constants: { ...constants, TOKENS: together, ROWS: ROWS_AT_ONCE },
