@@ -237,18 +237,20 @@ const leafOf = (shape: readonly [number, number], bits: number, groupSize: numbe
   return { kind: "leaf", shape, structure: { kind: "dense" }, numbers, parts } as const;
 };
 
-test("bytes of codes: panels of four rows, whole runs, half a byte up to 4 bits", () => {
+test("bytes of codes: panels of four rows, whole runs, scales of two bytes", () => {
   const bytesOf = (...[shape, bits, groupSize]: Parameters<typeof leafOf>) =>
     integerBytes(leafOf(shape, bits, groupSize) as IntegerLeaf<never>);
   // Eight rows of two runs: 32 bytes of codes, and two scales.
-  assert.is(bytesOf([5, 40], 4, 32), 8 * (32 + 8));
-  assert.is(bytesOf([5, 40], 3, 32), 8 * (32 + 8));
-  assert.is(bytesOf([5, 40], 5, 32), 8 * (64 + 8));
-  assert.is(bytesOf([3, 64], 8, undefined), 4 * (64 + 4));
-  assert.is(bytesOf([4, 256], 4, 128), 4 * (128 + 8));
+  assert.is(bytesOf([5, 40], 4, 32), 8 * (32 + 4));
+  assert.is(bytesOf([5, 40], 3, 32), 8 * (24 + 4));
+  assert.is(bytesOf([5, 40], 1, 32), 8 * (8 + 4));
+  assert.is(bytesOf([5, 40], 5, 32), 8 * (64 + 4));
+  assert.is(bytesOf([3, 64], 8, undefined), 4 * (64 + 2));
+  assert.is(bytesOf([4, 256], 4, 128), 4 * (128 + 4));
   const leaf = leafOf([5, 40], 4, 32);
   const zeros = { ...leaf, numbers: { ...leaf.numbers, symmetric: false } };
-  assert.is(integerBytes(zeros as IntegerLeaf<never>), 8 * (32 + 16));
+  assert.is(integerBytes(zeros as IntegerLeaf<never>), 8 * (32 + 6));
+  assert.is(integerBytes(zeros as IntegerLeaf<never>, 4), 8 * (32 + 10));
 });
 
 test("memory is counted with codes, before a model is loaded", async () => {

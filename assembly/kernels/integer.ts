@@ -1,21 +1,13 @@
 // Products y = x Wᵀ + bias of codes on a grid with int8 activations, whose exact arithmetic is that of
-// src/forms/integer.ts. W is in panels (lib/integer-panel.ts) of 8 or 4 bits.
+// src/forms/integer.ts. W is in panels (lib/integer-panel.ts) of 8, 4, 3, 2 or 1 bits.
 
-import {
-  integerPanels,
-  relaxed4x1,
-  relaxed4x4,
-  relaxed8x1,
-  whole4x1,
-  whole4x4,
-  whole8x1,
-  whole8x4,
-} from "../../build/generated/integer-products";
+import { integerPanels, integerTile } from "../../build/generated/integer-products";
+import { integerWiden } from "../lib/integer-codes";
 import { panelBytes } from "../lib/integer-panel";
 import { runsOf } from "../lib/integer-run";
 import { roundToken, tokenOrder, tokenRunBytes } from "../lib/integer-tokens";
 
-export { integerBytes, integerPrepare, integerRow } from "../lib/integer-codes";
+export { integerBytes, integerPrepare, integerRow, integerScaleType } from "../lib/integer-codes";
 
 /** Tokens that a kernel takes at a time, where there is more than one. */
 export const INTEGER_TOKENS: i32 = 4;
@@ -23,9 +15,12 @@ export const INTEGER_TOKENS: i32 = 4;
 /** Bytes of tokens that stay in a cache while panels go by. */
 const CACHED_BYTES: i32 = 1 << 18;
 
-/** Bytes of a token that was rounded, one of so many. */
-export function integerTokenBytes(bits: i32, tokens: i32, cols: i32): usize {
-  return <usize>runsOf(cols) * tokenRunBytes(tokenOrder(bits, tokens == 1));
+/** Bytes of the tile of a kernel. */
+const TILE_BYTES: usize = INTEGER_TOKENS * 4 * 16;
+
+/** Bytes of a token that was rounded. */
+export function integerTokenBytes(bits: i32, cols: i32): usize {
+  return <usize>runsOf(cols) * tokenRunBytes(tokenOrder(bits));
 }
 
 /**
@@ -37,23 +32,39 @@ export function integerTokenBytes(bits: i32, tokens: i32, cols: i32): usize {
 export function integerTokens(
   bits: i32,
   x: usize,
-  tokens: i32,
   cols: i32,
   first: i32,
   last: i32,
   to: usize,
   scratch: usize,
 ): void {
-  const order = tokenOrder(bits, tokens == 1);
-  const bytes = integerTokenBytes(bits, tokens, cols);
+  const order = tokenOrder(bits);
+  const bytes = integerTokenBytes(bits, cols);
   for (let t = first; t < last; t++) {
     roundToken(order, x + <usize>t * (<usize>cols << 2), cols, to + <usize>t * bytes, scratch);
   }
 }
 
+/** Bits that the kernel of so many tokens reads. */
+// @ts-ignore: decorator
+@inline
+function readBits(bits: i32, isOne: bool): i32 {
+  return isOne ? bits : max(4, bits);
+}
+
 /** Bytes of scratch for integerRows. */
-export function integerScratch(): usize {
-  return INTEGER_TOKENS * 4 * 16;
+export function integerScratch(
+  bits: i32,
+  tokens: i32,
+  cols: i32,
+  runsAGroup: i32,
+  isSymmetric: bool,
+  scaleType: i32,
+): usize {
+  const read = readBits(bits, tokens == 1);
+  if (read == bits) return TILE_BYTES;
+  const panels = <usize>integerPanels(false);
+  return TILE_BYTES + panels * panelBytes(read, runsOf(cols), runsAGroup, isSymmetric, scaleType);
 }
 
 /** Four rows of a token's results, as many of them as there are. */
@@ -70,38 +81,6 @@ function storeRows(from: usize, out: usize, bias: usize, rows: i32): void {
     out += 4;
     if (bias) bias += 4;
   }
-}
-
-/**
- * Fills tile [tokens, panels, 4] with the sums of 1 or 4 tokens.
- *
- * @param x rounded tokens, `xStep` bytes apart
- * @param w the first panel; the next is `distance` bytes further
- */
-// @ts-ignore: decorator
-@inline
-function integerTile(
-  bits: i32,
-  isOne: bool,
-  x: usize,
-  xStep: usize,
-  w: usize,
-  distance: usize,
-  runs: i32,
-  runsAGroup: i32,
-  even: bool,
-  tile: usize,
-): void {
-  if (bits == 8) {
-    if (!isOne) whole8x4(x, xStep, w, distance, runs, runsAGroup, even, tile);
-    else if (ASC_FEATURE_RELAXED_SIMD) {
-      relaxed8x1(x, xStep, w, distance, runs, runsAGroup, even, tile);
-    } else whole8x1(x, xStep, w, distance, runs, runsAGroup, even, tile);
-  } else if (ASC_FEATURE_RELAXED_SIMD) {
-    if (isOne) relaxed4x1(x, xStep, w, distance, runs, runsAGroup, even, tile);
-    else relaxed4x4(x, xStep, w, distance, runs, runsAGroup, even, tile);
-  } else if (isOne) whole4x1(x, xStep, w, distance, runs, runsAGroup, even, tile);
-  else whole4x4(x, xStep, w, distance, runs, runsAGroup, even, tile);
 }
 
 /**
@@ -123,44 +102,62 @@ export function integerRows(
   cols: i32,
   runsAGroup: i32,
   isSymmetric: bool,
+  scaleType: i32,
   first: i32,
   last: i32,
   scratch: usize,
 ): void {
   const runs = runsOf(cols);
-  const step = panelBytes(bits, runs, runsAGroup, isSymmetric);
-  const xStep = integerTokenBytes(bits, tokens, cols);
+  const step = panelBytes(bits, runs, runsAGroup, isSymmetric, scaleType);
+  const xStep = integerTokenBytes(bits, cols);
   const isOne = tokens == 1;
-  const together = integerPanels(bits, isOne ? 1 : INTEGER_TOKENS);
+  const read = readBits(bits, isOne);
+  const readStep = panelBytes(read, runs, runsAGroup, isSymmetric, scaleType);
+  const widened = scratch + TILE_BYTES;
+  const together = integerPanels(isOne);
   const panels = (last - first + 3) >> 2;
-  // A single stream from memory waits at every page: one token reads panels that lie far apart.
-  const apart = isOne ? (panels + together - 1) / together : 1;
-  const until = isOne ? apart : panels;
-  const stride = isOne ? 1 : together;
-  const distance = <usize>apart * step;
+  // A single stream from memory waits at every page: one token reads panels that lie far apart. Where their
+  // number is no multiple, some are computed twice.
+  const isFull = panels >= together;
+  const apart = isOne ? panels / together : <i32>isFull;
+  const until = isOne ? panels - (together - 1) * apart : panels;
+  const stride = isFull && !isOne ? together : 1;
   const atOnce = max(INTEGER_TOKENS, (CACHED_BYTES / <i32>xStep) & ~(INTEGER_TOKENS - 1));
   for (let token = 0; token < tokens; token += atOnce) {
     const end = min(tokens, token + atOnce);
-    for (let panel = 0; panel < until; panel += stride) {
-      // Panels beyond the last are computed as the first again, for nothing.
-      const isWhole = panel + (together - 1) * apart < panels;
-      const at = w + (<usize>(first >> 2) + <usize>panel) * step;
+    for (let next = 0; next < until; next += stride) {
+      const panel = isFull && !isOne ? min(next, panels - together) : next;
+      let at = w + (<usize>(first >> 2) + <usize>panel) * step;
+      if (read != bits) {
+        for (let p = 0; p < together; p++) {
+          const from = at + <usize>(p * apart) * step;
+          const to = widened + <usize>p * readStep;
+          integerWiden(bits, from, runs, runsAGroup, isSymmetric, scaleType, to);
+        }
+        at = widened;
+      }
+      const distance = read == bits ? <usize>apart * step : readStep;
       for (let t = token; t < end; t += INTEGER_TOKENS) {
         const from = x + <usize>t * xStep;
-        const next = isWhole ? distance : 0;
-        if (isWhole || !isOne) {
-          integerTile(bits, isOne, from, xStep, at, next, runs, runsAGroup, isSymmetric, scratch);
-        }
         const count = min(isOne ? 1 : INTEGER_TOKENS, end - t);
+        integerTile(
+          read,
+          isOne,
+          from,
+          xStep,
+          at,
+          distance,
+          runs,
+          runsAGroup,
+          isSymmetric,
+          bits - 1,
+          scaleType,
+          scratch,
+        );
         for (let p = 0; p < together; p++) {
           const row = first + ((panel + p * apart) << 2);
-          if (row >= last) break;
-          if (isOne && !isWhole) {
-            const own = at + <usize>p * distance;
-            integerTile(bits, true, from, xStep, own, 0, runs, runsAGroup, isSymmetric, scratch);
-          }
           for (let i = 0; i < count; i++) {
-            const tile = scratch + (<usize>(isOne && !isWhole ? 0 : i * together + p) << 4);
+            const tile = scratch + (<usize>(i * together + p) << 4);
             const to = out + ((<usize>(t + i) * <usize>rows + <usize>row) << 2);
             storeRows(tile, to, bias ? bias + (<usize>row << 2) : 0, last - row);
           }

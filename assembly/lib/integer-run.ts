@@ -3,8 +3,13 @@
 /** Bytes before the 32 activations of a run: their scale, and what is added for each unit of a zero point. */
 export const TOKEN_HEADER: usize = 16;
 
-/** 15 in bytes, 15 in 16 bits and 1 in 16 bits, from memory: engines rebuild v128 literals at every use. */
-export const LITERALS: usize = memory.data<u32>([0x0f0f0f0f, 0x000f000f, 0x00010001]);
+/**
+ * The masks of 4, 2 and 1 bits, and that of the third of 3 bits, in bytes and then in 16 bits each: from memory,
+ * as engines rebuild v128 literals at every use.
+ */
+export const MASKS: usize = memory.data<u32>([
+  0x0f0f0f0f, 0x03030303, 0x01010101, 0x04040404, 0x000f000f, 0x00030003, 0x00010001, 0x00040004,
+]);
 
 /** Columns of a run. */
 export const RUN_COLUMNS: i32 = 32;

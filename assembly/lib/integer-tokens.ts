@@ -1,9 +1,8 @@
 // Tokens rounded to int8, as the products of lib/integer-panel.ts read them. For each run of 32 columns there
-// is a header of 16 bytes, the run's scale (f32), minus the sum of its activations (i32), and 8 times that, for
-// the zero point 8 of symmetric grids of 4 bits. Then, in one of these orders:
+// is a header of 16 bytes, the run's scale (f32) and minus the sum of its activations (i32). Then, in one of these
+// orders:
 //
 //   BYTES    i8 [32]
-//   PLANES   u8 [32], the low 7 bits of each, and u8 [32], its sign bit: x = low - 128 high
 //   WHOLE    i16 [32]
 //   TURNED   i16 [32], every quad in the order 0, 2, 1, 3
 //
@@ -12,14 +11,13 @@
 import { RUN_COLUMNS, TOKEN_HEADER } from "./integer-run";
 
 const BYTES: i32 = 0;
-const PLANES: i32 = 1;
-const WHOLE: i32 = 2;
-const TURNED: i32 = 3;
+const WHOLE: i32 = 1;
+const TURNED: i32 = 2;
 
-/** The order that products with codes of `bits` read, of one token or of several. */
-export function tokenOrder(bits: i32, isOne: bool): i32 {
-  if (bits == 4) return ASC_FEATURE_RELAXED_SIMD ? BYTES : TURNED;
-  return ASC_FEATURE_RELAXED_SIMD && isOne ? PLANES : WHOLE;
+/** The order that products with codes of `bits` read. */
+export function tokenOrder(bits: i32): i32 {
+  if (bits == 8) return WHOLE;
+  return ASC_FEATURE_RELAXED_SIMD ? BYTES : TURNED;
 }
 
 /** Bytes of a run of a token. */
@@ -58,10 +56,8 @@ function roundRun(order: i32, x: usize, to: usize): void {
     let a = v128.and(eight(x, scale), some);
     let b = v128.and(eight(x + 32, scale), some);
     sums = i32x4.add(sums, i32x4.extadd_pairwise_i16x8_s(i16x8.add(a, b)));
-    if (order <= PLANES) {
-      const bytes = i8x16.narrow_i16x8_s(a, b);
-      v128.store(at, order == PLANES ? v128.and(bytes, i8x16.splat(127)) : bytes);
-      if (order == PLANES) v128.store(at, i8x16.shr_u(bytes, 7), 32);
+    if (order == BYTES) {
+      v128.store(at, i8x16.narrow_i16x8_s(a, b));
       at += 16;
     } else {
       if (order == TURNED) {
@@ -76,9 +72,7 @@ function roundRun(order: i32, x: usize, to: usize): void {
   }
   sums = i32x4.add(sums, v128.shuffle<i32>(sums, sums, 2, 3, 0, 1));
   sums = i32x4.add(sums, v128.shuffle<i32>(sums, sums, 1, 0, 3, 2));
-  const sum = i32x4.extract_lane(sums, 0);
-  store<i32>(to, -sum, 4);
-  store<i32>(to, -8 * sum, 8);
+  store<i32>(to, -i32x4.extract_lane(sums, 0), 4);
 }
 
 /**

@@ -47,17 +47,24 @@ export function runsOf({ numbers, shape }: IntegerLeaf<unknown>) {
 /** Rows whose codes lie together where such a leaf is held. */
 export const PANEL_ROWS = 4;
 
+/** Bits that a code takes where such a leaf is held. */
+export function heldBits(bits: number): number {
+  return bits <= 4 ? bits : 8;
+}
+
 /**
  * Bytes that such a leaf takes where it is held to be multiplied by: panels of `PANEL_ROWS` rows of whole
- * runs, at 4 bits a code where its bits allow and else at 8, and for each group of a row an f32 scale and,
- * where it is not symmetric, 4 bytes of a zero point.
+ * runs, at as many bits a code as it has, or at 8 where these are more than 4, and for each group of a row a
+ * scale and, where it is not symmetric, a byte of a zero point.
+ *
+ * @param scaleBytes 4 where scales are neither f16 nor bf16
  */
-export function integerBytes(leaf: IntegerLeaf<unknown>): number {
+export function integerBytes(leaf: IntegerLeaf<unknown>, scaleBytes: 2 | 4 = 2): number {
   const { numbers, shape } = leaf;
   const { runs, runsAGroup } = runsOf(leaf);
   const rows = Math.ceil(shape[0] / PANEL_ROWS) * PANEL_ROWS;
-  const codes = (runs * RUN_COLUMNS * (numbers.bits <= 4 ? 4 : 8)) / 8;
-  return rows * (codes + Math.ceil(runs / runsAGroup) * (numbers.symmetric ? 4 : 8));
+  const codes = (runs * RUN_COLUMNS * heldBits(numbers.bits)) / 8;
+  return rows * (codes + Math.ceil(runs / runsAGroup) * (scaleBytes + (numbers.symmetric ? 0 : 1)));
 }
 
 /** What is taken from codes and zero points so that they fit into int8; the zero point of a symmetric grid. */

@@ -4,7 +4,7 @@ import type { Backend } from "../../src/backend.js";
 import { openReference } from "../../src/backends/reference.js";
 import { type Leaf, mapLeaves, type Numbers } from "../../src/form.js";
 import { type IntegerLeaf, integerBytes, isInteger } from "../../src/forms/integer.js";
-import { describe, partRules } from "../../src/forms/leaf.js";
+import { decodeLeaf, describe, partRules } from "../../src/forms/leaf.js";
 import type { Tensor, TensorData } from "../../src/tensor.js";
 import { randomLeaf } from "../forms/random-leaf.js";
 import { blank, input, isGpu, OPENERS, randomValues } from "./operands.js";
@@ -15,7 +15,7 @@ const DENSE = { kind: "dense" } as const;
 
 /** Grids whose groups are of whole runs, for a matrix of as many columns. */
 function gridsOf(cols: number): Numbers[] {
-  return [8, 5, 4, 3, 1].flatMap((bits) =>
+  return [8, 5, 4, 3, 2, 1].flatMap((bits) =>
     [true, false].flatMap((symmetric) =>
       [undefined, 32, 64, 128, cols + 1].map((groupSize): Numbers => {
         return { kind: "grid", bits, symmetric, groupSize };
@@ -38,6 +38,28 @@ const SHAPES = [
   [35, 160],
   [64, 260],
 ] as const;
+
+/** What scales can be held as, and the bits of an f32 that such ones have not. */
+const SCALES = [
+  ["f32", 0],
+  ["f16", 13],
+  ["bf16", 16],
+] as const;
+
+/** A leaf, its scales rounded to such ones, some of them negative or 0. */
+function leafOf(
+  numbers: Numbers,
+  shape: readonly [number, number],
+  scaleType: (typeof SCALES)[number] = SCALES[0],
+): Leaf<TensorData> {
+  const { form } = randomLeaf(DENSE, numbers, shape);
+  const bits = new Uint32Array((form.parts.get("scales") as Float32Array).buffer);
+  bits.forEach((scale, i) => {
+    const sign = i % 3 === 1 ? 2 ** 31 : 0;
+    bits[i] = i % 7 === 5 ? sign : ((scale >>> scaleType[1]) << scaleType[1]) + sign;
+  });
+  return form;
+}
 
 async function prepare(backend: Backend, form: Leaf<TensorData>) {
   const given = await mapLeaves(form, async (leaf): Promise<Leaf> => {
@@ -63,7 +85,11 @@ async function multiply(
   const matrix = await prepare(backend, form);
   assert.is(matrix.activations, "int8", describe(form));
   // What is told before a model is loaded.
-  if (backend.name === "wasm") assert.is(matrix.bytes, integerBytes(form as IntegerLeaf<unknown>));
+  if (backend.name === "wasm") {
+    const scales = new Uint32Array((form.parts.get("scales") as Float32Array).slice().buffer);
+    const isHalf = [13, 16].some((dropped) => scales.every((bits) => bits % 2 ** dropped === 0));
+    assert.is(matrix.bytes, integerBytes(form as IntegerLeaf<unknown>, isHalf ? 2 : 4));
+  }
   const out = blank(backend, tokens * rows, rows);
   const options = tokens % 2 ? { bias: input(backend, bias, 1) } : {};
   backend.ops.multiply(input(backend, x, cols), matrix, out.view, options);
@@ -124,8 +150,9 @@ for (const open of OPENERS) {
   test(`${open.name}: products have the reference's bits`, async () => {
     const [backend, reference] = [await open(), await openReference()];
     for (const [rows, cols] of SHAPES) {
-      for (const numbers of isGpu(open) ? someGrids(cols) : gridsOf(cols)) {
-        const { form } = randomLeaf(DENSE, numbers, [rows, cols]);
+      const grids = isGpu(open) ? someGrids(cols) : gridsOf(cols);
+      for (const [i, numbers] of grids.entries()) {
+        const form = leafOf(numbers, [rows, cols], SCALES[i % 3]);
         const bias = randomValues(rows);
         for (const tokens of isGpu(open) ? [0, 1, 5, 9] : [0, 1, 2, 5, 8]) {
           const x = tokensOf(tokens, cols);
@@ -141,8 +168,8 @@ for (const open of OPENERS) {
   test(`${open.name}: so do those of more tokens than stay in a cache`, async () => {
     const [backend, reference] = [await open(), await openReference()];
     const [rows, cols, tokens] = [9, 1000, 213];
-    for (const bits of [8, 4]) {
-      const { form } = randomLeaf(DENSE, { kind: "grid", bits, symmetric: true }, [rows, cols]);
+    for (const bits of [8, 4, 3]) {
+      const form = leafOf({ kind: "grid", bits, symmetric: true }, [rows, cols], SCALES[1]);
       const [x, bias] = [tokensOf(tokens, cols), randomValues(rows)];
       const expected = await multiply(reference, form, x, bias);
       assert.equal(await multiply(backend, form, x, bias), expected, describe(form));
@@ -193,8 +220,9 @@ for (const open of OPENERS) {
 
   test(`${open.name}: rows of the table are looked up`, async () => {
     const backend = await open();
-    for (const numbers of gridsOf(100)) {
-      const { form, values } = randomLeaf(DENSE, numbers, [13, 100]);
+    for (const [i, numbers] of gridsOf(100).entries()) {
+      const form = leafOf(numbers, [13, 100], SCALES[i % 3]);
+      const values = decodeLeaf(form);
       const matrix = await prepare(backend, form);
       const ids = Int32Array.of(12, 0, 7, 7);
       const out = blank(backend, 400, 100);

@@ -1,30 +1,23 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { openWasm } from "../../src/backends/wasm.js";
-import { compress } from "../../src/compress.js";
-import { exportModel } from "../../src/export.js";
 import { generate } from "../../src/generate.js";
-import { openModel } from "../../src/models/open.js";
+import { type OpenModel, openModel } from "../../src/models/open.js";
 import { HAS_LLAMA } from "../runtimes/llama.js";
 import { repositoryRoot } from "../shared.js";
-import { hasYardstick, yardstickPath } from "../yardstick.js";
+import { hasYardstick } from "../yardstick.js";
+import { promptOf, withCodes } from "./codes-files.js";
 import { median } from "./figures.js";
 import type { BenchOptions, Figure } from "./measure.js";
 
 const PROGRAM = join(repositoryRoot, "test", "bench", "child", "llama-decode.mjs");
-const PROMPT =
-  "The history of the city begins with a small settlement on the river, where traders from the north";
-/** Bits of linears by the type that has them in a GGUF file; the embedding, which is the head too, has 8. */
-const TYPES = { Q8_0: 8, Q4_0: 4 };
 
 interface Generated {
   readonly promptSeconds: number;
   readonly seconds: number;
-  readonly ids: readonly number[];
 }
 
 /** A process with llama.cpp that generates from one file. */
@@ -47,6 +40,17 @@ function openLlama(file: string, threads: number) {
   };
 }
 
+/** What penjing takes for a prompt, and for as many tokens after it. */
+async function own(model: OpenModel, prompt: string, count: number) {
+  const started = performance.now();
+  const run = generate({ model, prompt, ignoreEos: true, maxNewTokens: count });
+  let first = 0;
+  for await (const { type } of run) if (type === "token") first ||= performance.now();
+  const { promptIds } = await run.result();
+  const seconds = (performance.now() - first) / 1000;
+  return { promptIds, promptSeconds: (first - started) / 1000, seconds };
+}
+
 /**
  * Generating with SmolLM2-135M, quantized by rounding, beside llama.cpp with the same codes in a GGUF file and as
  * many threads, in turns. Needs the model and node-llama-cpp (test/runtimes/packages).
@@ -55,48 +59,45 @@ export async function run({ quick = false }: BenchOptions): Promise<Figure[]> {
   if (!hasYardstick() || !HAS_LLAMA) return [];
   const threads = availableParallelism();
   const [rounds, count] = quick ? [2, 8] : [5, 64];
-  const folder = mkdtempSync(join(tmpdir(), "penjing-llama-"));
   const figures: Figure[] = [];
-  try {
-    for (const [type, bits] of Object.entries(TYPES)) {
-      const [model, file] = [join(folder, type), join(folder, `${type}.gguf`)];
-      const quantize = { method: "rtn", weighted: false, bits, groupSize: 32, embeddingBits: 8 };
-      const recipe = { version: 2, steps: [{ quantize }] } as const;
-      await compress({ model: yardstickPath("smollm2"), out: model, recipe }).result();
-      await exportModel({ model, out: file, layout: "gguf" }).result();
-      const backend = await openWasm({ threads });
-      const held = backend.memory().live;
-      const own = await openModel(model, { backend, activations: "int8" });
-      const bytes = backend.memory().live - held;
-      const peer = openLlama(file, threads);
-      try {
-        const options = { model: own, prompt: PROMPT, ignoreEos: true, maxNewTokens: count };
-        const { promptIds } = await generate({ ...options, maxNewTokens: 8 }).result();
-        await peer.generate(promptIds, 8);
+  await withCodes(async ({ type, folder, model, file }) => {
+    const backend = await openWasm({ threads });
+    const held = backend.memory().live;
+    const opened = await openModel(join(folder, model), { backend, activations: "int8" });
+    const bytes = backend.memory().live - held;
+    const peer = openLlama(join(folder, file), threads);
+    try {
+      for (const isLong of [false, true]) {
         const [ours, theirs]: [number[], number[]] = [[], []];
-        for (let round = 0; round < rounds; round++) {
-          ours.push((await generate(options).result()).tokensPerSecond);
-          theirs.push(count / (await peer.generate(promptIds, count)).seconds);
+        let tokens = count;
+        // The first turn warms both up.
+        for (let round = 0; round <= rounds; round++) {
+          const one = await own(opened, promptOf(round, isLong), isLong ? 2 : count);
+          const other = await peer.generate(one.promptIds, isLong ? 2 : count);
+          if (isLong) tokens = one.promptIds.length;
+          if (round === 0) continue;
+          for (const [rates, took] of [[ours, one] as const, [theirs, other] as const]) {
+            rates.push(tokens / (isLong ? took.promptSeconds : took.seconds));
+          }
         }
         const ratio = median(ours.map((rate, i) => rate / theirs[i]));
-        const name = `SmolLM2 ${type}, one token after another`;
+        const what = isLong ? `a prompt of ${tokens} tokens` : "one token after another";
+        const name = `SmolLM2 ${type}, ${what}`;
         figures.push(
           { name: `${name}, llama.cpp`, value: median(theirs), unit: "tokens/s" },
           { name, value: median(ours), unit: "tokens/s", ratio, against: "llama.cpp" },
-          {
-            name: `SmolLM2 ${type}, tensors held`,
-            ...{ value: bytes / 1e6, unit: "MB", ratio: bytes / own.weightBytes },
-            against: "the file's",
-          },
         );
-      } finally {
-        await peer.close();
-        await own.close();
-        backend.dispose();
       }
+      figures.push({
+        name: `SmolLM2 ${type}, tensors held`,
+        ...{ value: bytes / 1e6, unit: "MB", ratio: bytes / opened.weightBytes },
+        against: "the file's",
+      });
+    } finally {
+      await peer.close();
+      await opened.close();
+      backend.dispose();
     }
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
   return figures;
 }

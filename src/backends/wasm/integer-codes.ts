@@ -1,17 +1,20 @@
 import type { Form, Leaf } from "../../form.js";
-import { isInteger, offsetOf, runsOf } from "../../forms/integer.js";
+import { heldBits, isInteger, offsetOf, runsOf } from "../../forms/integer.js";
 import { address, freeing, type Kernels } from "./kernels.js";
 
 /** Codes in the panels of assembly/lib/integer-panel.ts. */
 export interface IntegerCodes {
   readonly rows: number;
   readonly cols: number;
-  /** That panels have: 8 or 4. */
+  /** That panels have: 8, 4, 3, 2 or 1. */
   readonly bits: number;
   /** Where the panels are, and how many bytes they take. */
   readonly w: number;
   readonly bytes: number;
-  /** What kernels are told after the rows: columns, runs that share a scale, and whether there are zero points. */
+  /**
+   * What kernels are told after the rows: columns, runs that share a scale, whether there are no zero points, and
+   * what scales are held as.
+   */
   readonly shape: readonly number[];
   dispose(): void;
 }
@@ -27,10 +30,12 @@ export function prepareCodes(kernels: Kernels, form: Form): IntegerCodes | undef
   const { exports, storage } = kernels;
   const [rows, cols] = form.shape;
   const { numbers } = form;
-  const bits = numbers.bits <= 4 ? 4 : 8;
-  // A symmetric grid's zero point is 0 among 8 bits, and 8 among 4.
-  const offset = offsetOf(form) - (bits === 8 ? 0 : 8);
-  const shape = [cols, runsOf(form).runsAGroup, Number(numbers.symmetric)];
+  const bits = heldBits(numbers.bits);
+  // A symmetric grid's zero point is 0 among 8 bits, and stays what it is among fewer.
+  const offset = bits === 8 ? offsetOf(form) : 0;
+  const scales = form.parts.get("scales")!;
+  const scaleType = exports.integerScaleType(address(scales), scales.size);
+  const shape = [cols, runsOf(form).runsAGroup, Number(numbers.symmetric), Number(scaleType)];
   const parts = ["values", "scales", "zeros"].map((name) => addressOf(form, name));
   const bytes = exports.integerBytes(bits, rows, ...shape);
   const w = storage.allocate(bytes);

@@ -14,6 +14,9 @@ const ROUND_WORK = 4;
 /** Bytes of scratch for a token. */
 const TOKEN_SCRATCH = 128;
 
+/** Bytes of scratch for a row that is looked up. */
+const ROW_SCRATCH = 32;
+
 /** Runs `use` with the address of x [tokens, cols] rounded, as kernels for codes of `bits` read it. */
 function withRounded(
   kernels: Kernels,
@@ -25,7 +28,7 @@ function withRounded(
   const { exports } = kernels;
   // Kernels take several tokens at a time, and read whole such groups.
   const atOnce = tokens === 1 ? 1 : Number(exports.INTEGER_TOKENS);
-  const bytes = exports.integerTokenBytes(bits, tokens, cols) * Math.ceil(tokens / atOnce) * atOnce;
+  const bytes = exports.integerTokenBytes(bits, cols) * Math.ceil(tokens / atOnce) * atOnce;
   withScratch(kernels, bytes, (rounded) => {
     const work = tokens * cols * ROUND_WORK;
     runRanges(
@@ -34,7 +37,7 @@ function withRounded(
       cut(kernels, tokens, atOnce, work),
       work,
       () => TOKEN_SCRATCH,
-      ({ start, count }) => [bits, x, tokens, cols, start, start + count, rounded],
+      ({ start, count }) => [bits, x, cols, start, start + count, rounded],
     );
     use(rounded);
   });
@@ -58,7 +61,7 @@ export function integerClaim(kernels: Kernels): Claim {
             "integerRows",
             cut(kernels, rows, PANEL_ROWS, work),
             work,
-            () => exports.integerScratch(),
+            () => exports.integerScratch(bits, tokens, ...shape),
             ({ start, count }) => [
               ...[bits, rounded, w, address(out), bias ? address(bias) : 0, tokens, rows],
               ...[...shape, start, start + count],
@@ -69,8 +72,10 @@ export function integerClaim(kernels: Kernels): Claim {
       embed(ids, out) {
         const [tokens, to] = [i32(ids), address(out)];
         checkIds("embed", tokens, rows);
-        tokens.forEach((id, t) => {
-          exports.integerRow(bits, w, id, ...shape, to + 4 * cols * t);
+        withScratch(kernels, ROW_SCRATCH, (scratch) => {
+          tokens.forEach((id, t) => {
+            exports.integerRow(bits, w, id, ...shape, to + 4 * cols * t, scratch);
+          });
         });
       },
     };
