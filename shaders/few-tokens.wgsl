@@ -17,7 +17,8 @@ fn main(
   let turns = (p.rows + teams - 1u) / teams;
   for (var turn = 0u; turn < turns; turn++) {
     let row = turn * teams + team.first;
-    var sums: array<f32, TOKENS>;
+    // Without a value some compilers begin with that of the turn before.
+    var sums = array<f32, TOKENS>();
     if (row < p.rows) {
       for (var i = team.lane; i < length; i += team.size) {
         let weight = weightOf(row, i);

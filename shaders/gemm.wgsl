@@ -1,15 +1,30 @@
 // out [m, n] = alpha * A B (+ out, + bias [n]). A and B are read as stored or transposed; B is w below,
-// f16 with HALF. Rows of out begin `pitch` elements apart. A workgroup makes a tile of TILE x TILE with
-// 16 x 16 threads of R x R elements each, in steps of DEPTH along k.
+// f16 with HALF, or with GRID transposed and on a grid. Rows of out begin `pitch` elements apart. A
+// workgroup makes a tile of TILE x TILE with 16 x 16 threads of R x R elements each, in steps of DEPTH
+// along k.
 struct Params {
+//: if GRID
+  aAt: u32, codesAt: u32, biasAt: u32, outAt: u32, scalesAt: u32, zerosAt: u32,
+//: else
   aAt: u32, bAt: u32, biasAt: u32, outAt: u32,
+//: end
   m: u32, n: u32, k: u32, alpha: f32, hasBias: u32, pitch: u32,
+//: if GRID
+  groups: u32, runsAGroup: u32, zero: i32, hasZeros: u32,
+//: end
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
-//: include half-weights
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
+//: if GRID
+@group(0) @binding(2) var<storage, read> codes: array<u32>;
+@group(0) @binding(5) var<storage, read> scales: array<f32>;
+@group(0) @binding(6) var<storage, read> zeros: array<u32>;
+//: include grid-weights
+//: else
+//: include half-weights
+//: end
 const Q: u32 = $QUADS;
 const R: u32 = 4u * Q;
 const TILE: u32 = 16u * R;
@@ -28,10 +43,14 @@ fn fromA(row: u32, at: u32) -> f32 {
 }
 fn fromB(at: u32, col: u32) -> f32 {
   if (col >= p.n || at >= p.k) { return 0.0; }
+//: if GRID
+  return gridWeight(col, at);
+//: else
 //: if TRANSPOSE_B
   return weightAt(p.bAt + col * p.k + at);
 //: else
   return weightAt(p.bAt + at * p.n + col);
+//: end
 //: end
 }
 @compute @workgroup_size(256)

@@ -15,7 +15,9 @@ import { blocksClaim } from "./webgpu/block-diagonal.js";
 import type { GpuTensor } from "./webgpu/buffers.js";
 import { denseClaim, plain } from "./webgpu/dense.js";
 import { findGpu, type Gpu, openDevice, requireWorking } from "./webgpu/device.js";
+import { gridClaim } from "./webgpu/grid.js";
 import * as parts from "./webgpu/index.js";
+import { integerClaim } from "./webgpu/integer.js";
 import { onHost, WITHOUT_SHADER } from "./webgpu/on-host.js";
 import { Pipelines } from "./webgpu/pipelines.js";
 import { selfTest } from "./webgpu/self-test.js";
@@ -47,7 +49,7 @@ class WebGpuBackend implements Backend {
     this.stream = new Stream(gpu, pipelines);
     const whole = Object.assign({}, ...Object.values(parts).map((bind) => bind(this.stream)));
     const operations = byStretches(this.stream, whole);
-    const claims = [twoFourClaim, denseClaim, blocksClaim];
+    const claims = [twoFourClaim, integerClaim, gridClaim, denseClaim, blocksClaim];
     const forms = formOperations(
       {
         name: this.name,
@@ -197,8 +199,10 @@ export async function examineGpu(source?: GPU): Promise<GpuFacts> {
 export interface WebGpuOptions {
   /** Where adapters are asked for. @default navigator.gpu, else the package webgpu */
   readonly gpu?: GPU | undefined;
-  /** Features that are not used although the adapter has them. @default none */
-  readonly avoid?: readonly ("subgroups" | "shader-f16" | "timestamp-query")[] | undefined;
+  /** Features of the adapter, or of WGSL, that are not used although they are there. @default none */
+  readonly avoid?:
+    | readonly ("subgroups" | "shader-f16" | "timestamp-query" | "packed_4x8_integer_dot_product")[]
+    | undefined;
   /** Refuse adapters that compute on the CPU. @default false */
   readonly hardwareOnly?: boolean | undefined;
   /**
@@ -215,7 +219,7 @@ export interface WebGpuOptions {
 
 /**
  * Opens the WebGPU backend on the adapter that the runtime prefers, after it has shown that it
- * computes a small dense and a small packed product right.
+ * computes small products right: dense, packed, and of codes by int8 activations.
  *
  * @throws DeviceError when there is no WebGPU or no adapter, or it fails the test
  */

@@ -24,6 +24,11 @@ function gridsOf(cols: number): Numbers[] {
   );
 }
 
+/** Fewer of them: every number of bits, with and without zero points. */
+function someGrids(cols: number): Numbers[] {
+  return gridsOf(cols).filter((_, i) => i % 3 === 0);
+}
+
 /** Rows and columns around panels, runs and groups. */
 const SHAPES = [
   [1, 1],
@@ -141,14 +146,15 @@ test("half of a unit is rounded to even numbers", async () => {
 });
 
 for (const open of OPENERS) {
-  if (isGpu(open) || open.name === "openReference") continue;
+  if (open.name === "openReference") continue;
   test(`${open.name}: products have the reference's bits`, async () => {
     const [backend, reference] = [await open(), await openReference()];
     for (const [rows, cols] of SHAPES) {
-      for (const [i, numbers] of gridsOf(cols).entries()) {
+      const grids = isGpu(open) ? someGrids(cols) : gridsOf(cols);
+      for (const [i, numbers] of grids.entries()) {
         const form = leafOf(numbers, [rows, cols], SCALES[i % 3]);
         const bias = randomValues(rows);
-        for (const tokens of [0, 1, 2, 5, 8]) {
+        for (const tokens of isGpu(open) ? [0, 1, 5, 9] : [0, 1, 2, 5, 8]) {
           const x = tokensOf(tokens, cols);
           const what = `${describe(form)} [${rows}, ${cols}], ${tokens} tokens`;
           const expected = await multiply(reference, form, x, bias);

@@ -68,7 +68,7 @@ const WITHOUT_KERNEL: Readonly<Record<string, string>> = {
 };
 
 /** Kernels for whole forms; the reference decodes every form instead. */
-const FORM_KERNELS = ["dense", "sandwich"];
+const FORM_KERNELS = ["dense", "grid", "sandwich"];
 
 test("every group of operations is joined, computed by the reference and a kernel, and tested", () => {
   const groups = stems("src/backends/operations").filter((s) => !CONTRACT_MACHINERY.includes(s));
@@ -128,6 +128,7 @@ test("wasm has every operation, by a kernel or else the reference's", async () =
 const WEBGPU_MACHINERY = [
   "buffers",
   "device",
+  "integer-codes",
   "on-host",
   "pipelines",
   "selection",

@@ -36,6 +36,21 @@ skipUnless(test, hasWebGpu, NO_WEBGPU, "gpu.js prints every figure", async () =>
   }
 });
 
+skipUnless(test, hasWebGpu, NO_WEBGPU, "with --codes it holds codes beside floats", async () => {
+  const options = ["gpu.mjs", "--quick", "--codes"];
+  const { code, stdout, stderr } = await execute(process.execPath, options, folder);
+  assert.is(code, 0, `${stdout}${stderr}`);
+  assert.match(stdout, /^adapter: \S.* dot4I8Packed (yes|no)$/m);
+  assert.is(stdout.match(/by int8 the reference's bits/g)?.length, 11, stdout);
+  assert.match(stdout, /^halves of 2000 tokens: 0 rounded otherwise/m);
+  for (const what of ["GEMV [128, 512]", "16 tokens [128, 512]"]) {
+    for (const kind of ["f32", "f16", "int8 by floats", "int4 by floats", "int8 by int8"]) {
+      const line = stdout.split("\n").find((text) => text.startsWith(`${what}, ${kind} `));
+      assert.ok(Number(line?.match(/ (\S+) us /)?.[1]) > 0, `${what}, ${kind}: ${stdout}`);
+    }
+  }
+});
+
 test("without WebGPU it says so in one sentence", async () => {
   const lonely = join(folder, "lonely");
   fs.mkdirSync(lonely);

@@ -1,12 +1,9 @@
-import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
-import { delimiter, join } from "node:path";
-import { promisify } from "node:util";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { OPENERS, random } from "../backends/operands.js";
-import { note, repositoryRoot, skipUnless } from "../shared.js";
+import { note, skipUnless } from "../shared.js";
 import { checkHalf, type HalfCheck } from "./half.js";
+import { hasLavapipe, NO_LAVAPIPE, onLavapipe } from "./lavapipe.js";
 
 const test = suite("webgpu/half");
 
@@ -25,37 +22,17 @@ for (const open of OPENERS) {
   });
 }
 
-/** Mesa's software adapter, which has shader-f16. */
-const LAVAPIPE = [
-  "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json",
-  "/usr/share/vulkan/icd.d/lvp_icd.json",
-];
-
-const places = [join(repositoryRoot, "node_modules", ".bin")];
-places.push(...(process.env.PATH ?? "").split(delimiter));
-const deno = places.map((folder) => join(folder, "deno")).find((path) => existsSync(path));
-const driver = process.env.VK_ICD_FILENAMES_F16 ?? LAVAPIPE.find((path) => existsSync(path));
-
 skipUnless(
   test,
-  deno !== undefined && driver !== undefined,
-  deno ? "lavapipe is not there; install mesa-vulkan-drivers" : "Deno is not there",
+  hasLavapipe,
+  NO_LAVAPIPE,
   "products with f16 weights on an adapter with shader-f16",
   async () => {
-    const script = join(repositoryRoot, "build/out/test/webgpu/half-script.js");
-    const env = {
-      ...process.env,
-      VK_ICD_FILENAMES: driver,
-      VK_DRIVER_FILES: driver,
-      NO_COLOR: "1",
-    };
-    const args = ["run", "-A", script];
-    const { stdout } = await promisify(execFile)(deno!, args, { env, cwd: repositoryRoot });
-    const { adapter, hasShaderF16, checks } = JSON.parse(stdout.trim().split("\n").at(-1)!);
-    assert.ok(hasShaderF16, `${adapter} has no shader-f16`);
+    const { adapter, features, checks } = await onLavapipe<{ checks: HalfCheck[] }>("half-script");
+    assert.ok(features.includes("shader-f16"), `${adapter} has no shader-f16`);
     judge(checks);
     note(
-      `f16 weights on ${adapter} in Deno: largest error ${Math.max(...checks.map(({ worst }: HalfCheck) => worst)).toFixed(3)} of its bound`,
+      `f16 weights on ${adapter} in Deno: largest error ${Math.max(...checks.map(({ worst }) => worst)).toFixed(3)} of its bound`,
     );
   },
 );

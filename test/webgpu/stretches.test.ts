@@ -1,12 +1,16 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
+import type { PreparedMatrix } from "../../src/backends/operations/form.js";
 import { openWasm } from "../../src/backends/wasm.js";
+import { Stream } from "../../src/backends/webgpu/stream.js";
 import { openWebGpu } from "../../src/backends/webgpu.js";
 import { DeviceError } from "../../src/errors.js";
-import { twoFourLeaf } from "../../src/forms/leaf.js";
-import type { Tensor } from "../../src/tensor.js";
+import { type Leaf, mapLeaves } from "../../src/form.js";
+import { partRules, twoFourLeaf } from "../../src/forms/leaf.js";
+import type { Tensor, TensorData } from "../../src/tensor.js";
 import { assertWithin, EPSILON, randomValues } from "../backends/operands.js";
+import { randomLeaf } from "../forms/random-leaf.js";
 import { skipUnless } from "../shared.js";
 import { findTestGpu, hasWebGpu, NO_WEBGPU } from "./adapter.js";
 
@@ -21,13 +25,29 @@ function gpuTest(name: string, run: () => Promise<void>): void {
   skipUnless(test, hasWebGpu, NO_WEBGPU, name, run);
 }
 
+/** A leaf as a backend multiplies by it. */
+async function prepareLeaf(
+  backend: Backend,
+  form: Leaf<TensorData>,
+  activations: "int8" | "float",
+): Promise<PreparedMatrix> {
+  const given = await mapLeaves(form, async (leaf) => {
+    const parts = partRules(leaf).map(
+      ({ name, shape }) => [name, backend.upload(leaf.parts.get(name)!, shape)] as const,
+    );
+    return { ...leaf, parts: new Map(parts) };
+  });
+  return backend.ops.prepare(given, { activations });
+}
+
 /** Runs the same on a device that binds little and on wasm; results agree within rounding. */
 async function agree(
   what: string,
   terms: number,
   run: (backend: Backend) => Tensor | Promise<Tensor>,
+  open = openNarrow,
 ): Promise<void> {
-  const [narrow, wasm] = [await openNarrow(), await openWasm()];
+  const [narrow, wasm] = [await open(), await openWasm()];
   const actual = (await narrow.read(await run(narrow))) as Float32Array;
   const expected = (await wasm.read(await run(wasm))) as Float32Array;
   const most = expected.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
@@ -110,6 +130,71 @@ gpuTest("packed matrices: made, multiplied and unpacked", async () => {
   dense.fill(1, 4 * group, 4 * group + 3);
   assert.is((await pack(narrow, dense)).bad, group);
   narrow.dispose();
+});
+
+for (const avoid of [[], ["subgroups"]] as const) {
+  const what = avoid.length > 0 ? "workgroups" : "subgroups";
+  gpuTest(`rows of few tokens that are more than ${what} are gone through in turns`, async () => {
+    const [rows, cols] = [203, 44];
+    const w = randomValues(rows * cols);
+    const numbers = { kind: "grid", bits: 4, symmetric: true } as const;
+    const codes = randomLeaf({ kind: "dense" }, numbers, [rows, cols]);
+    const pairs = randomLeaf({ kind: "n:m", n: 2, m: 4 }, { kind: "float", dtype: "f32" }, [
+      rows,
+      cols,
+    ]);
+    const matrices = {
+      dense: async (backend: Backend) => backend.upload(w, [rows, cols]),
+      packed: (backend: Backend) => prepareLeaf(backend, pairs.form, "float"),
+      codes: (backend: Backend) => prepareLeaf(backend, codes.form, "float"),
+      "codes by int8": (backend: Backend) => prepareLeaf(backend, codes.form, "int8"),
+    };
+    const { mostGroups } = Stream;
+    Stream.mostGroups = 2;
+    try {
+      for (const [name, prepare] of Object.entries(matrices)) {
+        for (const tokens of [1, 4]) {
+          const x = randomValues(tokens * cols);
+          const open = () => openWebGpu({ gpu: findTestGpu(), avoid, isTrusted: true });
+          const run = async (backend: Backend) => {
+            const out = backend.zeros([tokens, rows]);
+            const matrix = await prepare(backend);
+            backend.ops.multiply(backend.upload(x, [tokens, cols]), matrix, out);
+            return out;
+          };
+          await agree(`${name}, ${tokens}`, cols, run, open);
+        }
+      }
+    } finally {
+      Stream.mostGroups = mostGroups;
+    }
+  });
+}
+
+gpuTest("codes: multiplied by floats and by int8, and looked up", async () => {
+  const [rows, cols] = [203, 100];
+  for (const bits of [8, 4]) {
+    const numbers = { kind: "grid", bits, symmetric: false, groupSize: 32 } as const;
+    const { form } = randomLeaf({ kind: "dense" }, numbers, [rows, cols]);
+    for (const activations of ["int8", "float"] as const) {
+      for (const tokens of [1, 50]) {
+        const [x, bias] = [randomValues(tokens * cols), randomValues(rows)];
+        await agree(`${bits} bits by ${activations}, ${tokens}`, cols, async (backend) => {
+          const out = backend.zeros([tokens, rows]);
+          const options = { bias: backend.upload(bias, [rows]) };
+          const matrix = await prepareLeaf(backend, form, activations);
+          backend.ops.multiply(backend.upload(x, [tokens, cols]), matrix, out, options);
+          return out;
+        });
+      }
+    }
+    await agree(`${bits} bits, a table`, 1, async (backend) => {
+      const ids = backend.upload(Int32Array.of(0, 202, 64, 3, 63, 191), [6]);
+      const out = backend.zeros([6, cols]);
+      backend.ops.embed(await prepareLeaf(backend, form, "int8"), ids, out);
+      return out;
+    });
+  }
 });
 
 gpuTest("rows, elements and tables", async () => {

@@ -51,7 +51,7 @@ export function ownValues(stream: Stream, { numbers, parts, shape }: Leaf): GpuT
 }
 
 /** Whether a shader may read rows of `cols` elements as vectors of four. */
-function hasQuads(cols: number, ...tensors: readonly Tensor[]): boolean {
+export function hasQuads(cols: number, ...tensors: readonly Tensor[]): boolean {
   return cols % 4 === 0 && tensors.every((t) => (t as GpuTensor).byteOffset % 16 === 0);
 }
 

@@ -10,6 +10,8 @@ export interface Gpu {
   readonly hasSubgroups: boolean;
   /** Whether shaders may compute with f16; others unpack it from words. */
   readonly hasHalf: boolean;
+  /** Whether WGSL multiplies four int8 of a word at once; shaders take them apart otherwise. */
+  readonly hasDot4: boolean;
   /** Vendor, architecture and name, as far as the adapter tells. */
   readonly adapterName: string;
   /** Whether it computes on the CPU. */
@@ -23,6 +25,9 @@ export interface Gpu {
 }
 
 const WANTED_FEATURES = ["shader-f16", "subgroups", "timestamp-query"] as const;
+
+/** What a language may have, which is no feature of adapters. */
+const DOT4 = "packed_4x8_integer_dot_product";
 
 const WANTED_LIMITS = [
   "maxBufferSize",
@@ -109,6 +114,8 @@ export async function openDevice(
     mostBound: Math.min(device.limits.maxStorageBufferBindingSize, mostBound),
     hasSubgroups: device.features.has("subgroups"),
     hasHalf: device.features.has("shader-f16"),
+    // Older runtimes do not tell.
+    hasDot4: source.wgslLanguageFeatures?.has(DOT4) === true && !avoid.includes(DOT4),
     adapterName: nameOf(adapter.info),
     isSoftware: isSoftware(adapter.info),
     lost: undefined,

@@ -90,13 +90,11 @@ function productNow(
 ): void {
   const { transposeA = false, transposeB = false, alpha = 1, accumulate = false } = options;
   const k = transposeA ? rowsOf(a) : colsOf(a);
-  const isLarge = Math.ceil(m / 128) * Math.ceil(n / 128) >= ENOUGH_LARGE_TILES;
-  const tile = isLarge ? 128 : 64;
+  const { constants, groups } = tilesOf(m, n);
   stream.dispatch({
     shader: "gemm",
     constants: {
-      QUADS: tile / 64,
-      LARGE: isLarge,
+      ...constants,
       TRANSPOSE_A: transposeA,
       TRANSPOSE_B: transposeB,
       ACCUMULATE: accumulate,
@@ -105,8 +103,16 @@ function productNow(
     },
     operands: [a, b, options.bias, out] as GpuTensor[],
     parameters: [m, n, k, float(alpha), Number(options.bias !== undefined), pitch],
-    groups: [Math.ceil(n / tile), Math.ceil(m / tile)],
+    groups,
   });
+}
+
+/** What the shader of a product [m, n] by tiles is told of them, and its workgroups. */
+export function tilesOf(m: number, n: number) {
+  const isLarge = Math.ceil(m / 128) * Math.ceil(n / 128) >= ENOUGH_LARGE_TILES;
+  const tile = isLarge ? 128 : 64;
+  const groups = [Math.ceil(n / tile), Math.ceil(m / tile)] as const;
+  return { constants: { QUADS: tile / 64, LARGE: isLarge }, groups };
 }
 
 export function bind(stream: Stream): Partial<Operations> {

@@ -62,6 +62,7 @@ export class Pipelines {
       ...constants,
       SUBGROUPS: constants.SUBGROUPS ?? gpu.hasSubgroups,
       F16: gpu.hasHalf,
+      DOT4: gpu.hasDot4,
     });
     const code = [
       ...(text.includes("subgroup") ? [SUBGROUP_HEAD] : []),

@@ -46,6 +46,9 @@ function padded({ buffer, byteOffset, byteLength }: TensorData): Uint8Array<Arra
  * command encoder, which is submitted when something is read.
  */
 export class Stream {
+  /** Workgroups in a dimension at most. Mutable, so that tests see shaders take several turns. */
+  static mostGroups = 65535;
+
   readonly meter = new Meter();
   private readonly pool: BufferPool;
   private readonly ring: ParameterRing;
@@ -258,7 +261,7 @@ export class Stream {
    * subgroups are taken to have 32 threads. Larger or smaller ones need fewer or more turns.
    */
   rowGroups(rows: number): number {
-    return Math.min(65535, this.gpu.hasSubgroups ? Math.ceil(rows / 4) : rows);
+    return Math.min(Stream.mostGroups, this.gpu.hasSubgroups ? Math.ceil(rows / 4) : rows);
   }
 
   /** Copies bytes from and to any place, leaving their neighbours in a word alone. */

@@ -1,7 +1,7 @@
 /**
  * Operands that are too large for one shader. Most operations do the same to every row, or to every
  * element: they are run once for each stretch of rows. Weights of products are cut in gemm.ts,
- * dense.ts and two-four.ts, tables in dense.ts.
+ * dense.ts, two-four.ts and integer-codes.ts, tables in dense.ts and integer-codes.ts.
  */
 import type { OperationName, Operations } from "../../backend.js";
 import { rowsOf, type Tensor } from "../../tensor.js";

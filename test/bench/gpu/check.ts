@@ -13,6 +13,7 @@ import { findChromium, NO_CHROMIUM } from "../../runtimes/chromium.js";
 import { repositoryRoot } from "../../shared.js";
 
 const ALL_SECONDS = 360;
+const BENCH = join(repositoryRoot, "build", "bench", "gpu.js");
 const RUNNER = join(repositoryRoot, "build", "out", "test", "run.js");
 
 type Verdict = "ok" | "FAILED" | "out of time" | { readonly skipped: string };
@@ -128,7 +129,10 @@ const STEPS: readonly Step[] = [
     name: "models, layers and kernels on the adapter",
     limit: 150,
     run: (seconds) =>
-      runTests(["webgpu/", "backends/gemm", "backends/form", "backends/two-four"], seconds),
+      runTests(
+        ["webgpu/", "backends/gemm", "backends/form", "backends/two-four", "backends/integer"],
+        seconds,
+      ),
   },
   {
     name: "the page and the portable build in Chromium",
@@ -139,11 +143,11 @@ const STEPS: readonly Step[] = [
         : { skipped: NO_CHROMIUM },
   },
   { name: "cuSPARSELt's bytes", limit: 60, run: compareBytes },
+  { name: "bench:gpu", limit: 150, run: (seconds) => show(process.execPath, [BENCH], seconds) },
   {
-    name: "bench:gpu",
-    limit: 150,
-    run: (seconds) =>
-      show(process.execPath, [join(repositoryRoot, "build", "bench", "gpu.js")], seconds),
+    name: "bench:gpu of codes",
+    limit: 120,
+    run: (seconds) => show(process.execPath, [BENCH, "--codes"], seconds),
   },
 ];
 

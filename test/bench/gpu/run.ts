@@ -1,10 +1,12 @@
 // Measures the WebGPU backend on the adapter that the runtime prefers: npm run bench:gpu. As
 // build/bench/gpu.js it is one file that needs nothing but Node and the package `webgpu`, or Deno.
-// Usage: node build/bench/gpu.js [--quick]
+// Usage: node build/bench/gpu.js [--quick] [--codes]
+// With --codes only products with codes on grids are measured, and held against the reference.
 import { findGpu, nameOf } from "../../../src/backends/webgpu/device.js";
 import { openWebGpu } from "../../../src/backends/webgpu.js";
 import { PenjingError } from "../../../src/errors.js";
 import { type Figure, table } from "../figures.js";
+import { type CodesPlan, codes, judgeCodes } from "./codes.js";
 import { decode, type ModelSize } from "./decode.js";
 import { copyBandwidth, products } from "./products.js";
 
@@ -19,6 +21,7 @@ interface Plan {
   readonly seconds: number;
   readonly rounds: number;
   readonly model: ModelSize;
+  readonly codes: Omit<CodesPlan, "clock">;
 }
 
 const FULL: Plan = {
@@ -33,6 +36,14 @@ const FULL: Plan = {
   weightBytes: 512 * MIB,
   ...{ seconds: 0.2, rounds: 7 },
   model: { hiddenSize: 2048, intermediateSize: 8192, layers: 16, vocabSize: 32_000, tokens: 64 },
+  codes: {
+    shapes: [
+      [4096, 4096],
+      [4096, 11_008],
+    ],
+    tokens: 512,
+    weightBytes: 256 * MIB,
+  },
 };
 
 /** For software adapters: whether everything runs, not how fast. */
@@ -43,6 +54,7 @@ const QUICK: Plan = {
   weightBytes: 2 * MIB,
   ...{ seconds: 0.02, rounds: 3 },
   model: { hiddenSize: 128, intermediateSize: 256, layers: 2, vocabSize: 512, tokens: 8 },
+  codes: { shapes: [[128, 512]], tokens: 16, weightBytes: MIB / 4 },
 };
 
 async function describe(): Promise<void> {
@@ -51,10 +63,12 @@ async function describe(): Promise<void> {
   const features = ["shader-f16", "subgroups"].map(
     (feature) => `${feature} ${adapter.features.has(feature) ? "yes" : "no"}`,
   );
+  const dot4 = (await findGpu()).wgslLanguageFeatures?.has("packed_4x8_integer_dot_product");
+  features.push(`dot4I8Packed ${dot4 ? "yes" : "no"}`);
   console.log(`adapter: ${nameOf(adapter.info)}; ${features.join(", ")}`);
 }
 
-async function main(plan: Plan): Promise<void> {
+async function main(plan: Plan, isOfCodes: boolean): Promise<void> {
   await describe();
   const backend = await openWebGpu();
   const show = (found: readonly Figure[]) => {
@@ -63,6 +77,12 @@ async function main(plan: Plan): Promise<void> {
   };
   const { seconds, rounds } = plan;
   const clock = { seconds, rounds };
+  if (isOfCodes) {
+    await judgeCodes(backend);
+    await codes(backend, { ...plan.codes, clock }, show);
+    backend.dispose();
+    return;
+  }
   const bandwidth = await copyBandwidth(backend, plan.copyBytes, clock);
   const name = `copy of ${plan.copyBytes / MIB} MiB, read and written`;
   show([{ name, value: bandwidth / 1e9, unit: "GB/s" }]);
@@ -78,7 +98,8 @@ async function main(plan: Plan): Promise<void> {
 }
 
 try {
-  await main(process.argv.includes("--quick") ? QUICK : FULL);
+  const has = (option: string) => process.argv.includes(option);
+  await main(has("--quick") ? QUICK : FULL, has("--codes"));
   process.exit(0);
 } catch (error) {
   if (!(error instanceof PenjingError)) throw error;
