@@ -7,7 +7,7 @@ import type { AnyMethod } from "../../method.js";
 import type { ChoiceSpec, OptionSpecs, SparsitySpec } from "../../options.js";
 import type { QuantizerName } from "../../quantizers/index.js";
 import type { Registry } from "../../registry.js";
-import { formatSparsity, parseSparsity, type Sparsity } from "../../sparsity.js";
+import { formatSparsity, isTwoFour, parseSparsity, type Sparsity } from "../../sparsity.js";
 import { type LayerPlan, methodName } from "../solve.js";
 import { asksForTables, planTables, storesIn, TABLE_OPTIONS, TableSteps } from "../tables.js";
 import type { GridOf, PlanTarget, ReadStep, Transform, TransformKind } from "../transform.js";
@@ -156,7 +156,7 @@ function workFor({ layout, before, gridOf }: PlanTarget, { quantizers }: Registr
         anchorResidual: earlier?.anchorResidual ?? (anchorResidual as number),
         anchorDamping: earlier?.anchorDamping ?? (anchorDamping as number),
         refit: 0,
-        stores: storesIn(layout),
+        stores: storesIn(layout, isTwoFour(sparsity) && !options.kType),
       };
     },
   };
