@@ -3,6 +3,7 @@ import type { Backend } from "../backend.js";
 import { decode } from "../decode.js";
 import { type Form, partsIn } from "../form.js";
 import { layerError } from "../layer-error.js";
+import type { DensePeer } from "../layouts/two-four-int.js";
 import { anchoredTarget } from "../least-squares/anchor.js";
 import { refit } from "../least-squares/refit.js";
 import type { AnyMethod, LinearProblem, PruneOutcome } from "../method.js";
@@ -67,6 +68,8 @@ export interface LayerReport {
   readonly removed: number;
   /** Bits that a quantized weight takes as it is stored, scales and zero points included. */
   readonly bitsPerWeight?: number | undefined;
+  /** Of 2:4 weights on a grid: the dense one that takes as many bits, or next fewer. */
+  readonly peer?: DensePeer | undefined;
   /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||² on the calibration inputs; absent when not measured. */
   readonly layerError?: number | undefined;
   /** Iteration and loss of the method's optimisation. */
