@@ -11,7 +11,7 @@
 
 import { RUN_COLUMNS, TOKEN_HEADER } from "./integer-run";
 
-const BYTES: i32 = 0;
+export const BYTES: i32 = 0;
 const PLANES: i32 = 1;
 const WHOLE: i32 = 2;
 const TURNED: i32 = 3;
