@@ -6,7 +6,7 @@ import { each, numbers } from "./text.mjs";
 
 /** Tokens and panels that a kernel takes, for codes of as many bits. */
 const KERNELS = [
-  { bits: 4, tokens: 1, panels: 4 },
+  { bits: 4, tokens: 1, panels: 2 },
   { bits: 4, tokens: 4, panels: 1 },
   { bits: 8, tokens: 1, panels: 2 },
   { bits: 8, tokens: 4, panels: 1 },
@@ -33,16 +33,18 @@ function kernel({ bits, tokens, panels }) {
     const shifted = u === 0 ? `columns${p}` : `i16x8.shr_u(columns${p}, ${2 * u})`;
     return `v128.or(v128.and(${shifted}, threes), fours)`;
   };
+  const windowOf = (t, u) => `v128.load64_splat(${token(t)}, ${8 * u})`;
   const product = (t, p, u) => `
-    kept = keptOf(${token(t)} + ${8 * u}, picked);
+    kept = swizzle(${tokens === 1 ? "window" : windowOf(t, u)}, picked);
     ${sum(t, p)} = first${bits}(${sum(t, p)}, kept, code);
     ${other(t, p)} = second${bits}(${other(t, p)}, kept, code);`;
-  const unit = (u) =>
-    each(panels, (p) => {
+  const unit = (u) => `
+    ${tokens === 1 ? `window = ${windowOf(0, u)};` : ""}
+    ${each(panels, (p) => {
       return `picked = ${columns(p, u)};
       code = ${codes(p, u)};
       ${each(tokens, (t) => product(t, p, u))}`;
-    });
+    })}`;
   const finish = (t) => `
     scale = v128.load32_splat(${token(t)} - TOKEN_HEADER);
     ${each(panels, (p) => {
@@ -72,6 +74,7 @@ function kernel({ bits, tokens, panels }) {
     let picked: v128;
     let code: v128;
     let kept: v128;
+    ${tokens === 1 ? "let window: v128;" : ""}
     let scale: v128;
     ${all.map((name) => `let ${name}: v128;`).join("\n")}
     ${each(tokens * panels, (i) => `v128.store(tile, i32x4.splat(0), ${16 * i});`)}
@@ -100,7 +103,6 @@ import {
   first4,
   first8,
   KEPT_LITERALS,
-  keptOf,
   ready4,
   second4,
   second8,
@@ -108,6 +110,7 @@ import {
   total8,
 } from "../../assembly/lib/integer-two-four";
 import { addRun, TOKEN_HEADER } from "../../assembly/lib/integer-run";
+import { swizzle } from "../../assembly/lib/two-four-swizzle";
 
 /** Panels that a kernel takes at a time. */
 export function keptPanels(bits: i32, isOne: bool): i32 {

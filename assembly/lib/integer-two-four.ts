@@ -10,7 +10,6 @@
 //              halves, with the zero point 8
 
 import { RUN_COLUMNS, runsOf } from "./integer-run";
-import { swizzle } from "./two-four-swizzle";
 
 /**
  * 15, 3, 4 of each second pair, and 8, in bytes, from memory: engines rebuild v128 literals at every use.
@@ -86,13 +85,6 @@ export function twoFourIntegerPrepare(
     }
     indices += width;
   }
-}
-
-/** The activations of eight columns that the rows of a panel keep. */
-// @ts-ignore: decorator
-@inline
-export function keptOf(x: usize, columns: v128): v128 {
-  return swizzle(v128.load64_splat(x), columns);
 }
 
 // Of 4 bits: products of codes with activations are below 2^11 and their pairs below 2^12, so that 16-bit sums hold
