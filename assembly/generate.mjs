@@ -4,6 +4,7 @@ import { denseTiles } from "./dense-tiles.mjs";
 import { integerProducts } from "./integer-products.mjs";
 import { indent } from "./text.mjs";
 import { twoFourColumns } from "./two-four-columns.mjs";
+import { twoFourIntegers } from "./two-four-integers.mjs";
 import { twoFourTokens } from "./two-four-tokens.mjs";
 import { twoFourVector } from "./two-four-vector.mjs";
 
@@ -11,6 +12,7 @@ const GENERATORS = {
   "dense-tiles": denseTiles,
   "integer-products": integerProducts,
   "two-four-columns": twoFourColumns,
+  "two-four-integers": twoFourIntegers,
   "two-four-tokens": twoFourTokens,
   "two-four-vector": twoFourVector,
 };

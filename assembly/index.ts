@@ -16,6 +16,7 @@ export * from "./kernels/transpose";
 export * from "./kernels/dense";
 export * from "./kernels/two-four";
 export * from "./kernels/integer";
+export * from "./kernels/two-four-integer";
 export * from "./kernels/armor";
 export * from "./kernels/block-diagonal";
 export * from "./kernels/core-sweep";

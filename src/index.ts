@@ -135,6 +135,7 @@ export {
   type TensorReport,
 } from "./inspect.js";
 export type { LayoutName } from "./layouts/index.js";
+export type { DensePeer } from "./layouts/two-four-int.js";
 export type { MethodName } from "./methods/index.js";
 export type { RoundedActivations } from "./models/activations.js";
 export type { BosMode } from "./models/bos.js";

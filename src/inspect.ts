@@ -10,6 +10,7 @@ import { describe } from "./forms/leaf.js";
 import type { HubAccess } from "./hub/hub.js";
 import type { Layout, TensorEntry } from "./layout.js";
 import { layoutOf } from "./layouts/index.js";
+import { type DensePeer, densePeer } from "./layouts/two-four-int.js";
 import { readForms } from "./models/stored-forms.js";
 import type { PluginOptions } from "./plugin.js";
 import { openRegistry } from "./registry.js";
@@ -75,6 +76,8 @@ export interface InspectResult {
   readonly tensors: readonly TensorReport[];
   /** Weights that are not simply stored by the layout: how each is held, as in "4:8 x int8". */
   readonly forms: Readonly<Record<string, string>>;
+  /** Of 2:4 weights on a grid: the dense one that takes as many bits, or next fewer. */
+  readonly peers: Readonly<Record<string, DensePeer>>;
   readonly bytes: number;
   /** Logical elements of all tensors. */
   readonly parameters: number;
@@ -161,6 +164,12 @@ async function* steps(
       metadata: checkpoint.metadata,
       tensors,
       forms: Object.fromEntries([...forms].map(([name, form]) => [name, describe(form)])),
+      peers: Object.fromEntries(
+        [...forms].flatMap(([name, form]) => {
+          const peer = densePeer(form);
+          return peer ? [[name, peer]] : [];
+        }),
+      ),
       bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
       parameters: tensors.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
     };

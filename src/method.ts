@@ -75,7 +75,7 @@ export type Importance = "magnitude" | "wanda" | "sparsegpt";
 
 /**
  * A method of pruning or of quantizing: a pure function of one linear layer's problem. A quantizer gives
- * a form, a dense leaf on a grid; its mask is the problem's, or keeps all.
+ * a form, a dense leaf on a grid; its mask is the problem's, or keeps all, or is what it removes by.
  *
  * @typeParam Specs the descriptions of its options by name
  */
@@ -100,6 +100,11 @@ export interface Method<Specs extends OptionSpecs = OptionSpecs> {
     | undefined;
   /** Whether it is a long optimisation that stops after `LinearProblem.seconds`. @default false */
   readonly isTimed?: boolean | undefined;
+  /**
+   * Of quantizers: whether it removes weights itself, as `LinearProblem.sparsity` says, where no earlier step
+   * has. @default it rounds what is there
+   */
+  readonly removes?: boolean | undefined;
   /** Why it cannot prune to this sparsity; the sentence completes "<method> ". @default it can */
   refusal?(sparsity: Sparsity): string | undefined;
   /**

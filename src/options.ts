@@ -54,7 +54,7 @@ export interface TextSpec extends OptionDescription {
 /** "2:4", or the share of weights to remove such as "50%" or 0.5. */
 export interface SparsitySpec extends OptionDescription {
   readonly kind: "sparsity";
-  readonly default: string;
+  readonly default?: string | undefined;
 }
 
 export type OptionSpec = NumberSpec | ChoiceSpec | FlagSpec | TextSpec | SparsitySpec;

@@ -46,6 +46,7 @@ const METHOD: Members = {
   prune: "function",
   rotation: "object?",
   isTimed: "boolean?",
+  removes: "boolean?",
   refusal: "function?",
   form: "function?",
 };

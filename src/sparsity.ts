@@ -59,6 +59,11 @@ export function keptOf(count: number, sparsity: Sparsity): number {
   return count - removedCount(count, sparsity.ratio);
 }
 
+/** Whether what it keeps is 2:4, by at most two of every four. */
+export function isTwoFour(sparsity: Sparsity): boolean {
+  return sparsity.kind === "n:m" && sparsity.m === 4 && sparsity.n <= 2;
+}
+
 /** The ones of a mask, whose values are 0 and 1. */
 export function countKept(mask: Uint8Array): number {
   let kept = 0;

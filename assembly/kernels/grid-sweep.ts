@@ -5,28 +5,32 @@
 
 import {
   codeOf,
+  droppedOf,
   fitGroup,
   fitGroupScratch,
   groupSizeOf,
   minimumOf,
   mostOf,
+  patternOf,
   spanOf,
   unitsBytes,
   zeroOf,
 } from "../lib/grid";
 import { fitBlock, fitBlockScratch } from "../lib/grid-blocks";
+import { keepLargest, keepScratch } from "../lib/kept";
 import { subtractScaled } from "../lib/simd";
 
 /** Bytes of scratch for `gridSweepBlock`. */
 export function gridSweepScratch(groupSize: i32): usize {
-  return max(fitGroupScratch(groupSize), fitBlockScratch());
+  return max(keepScratch(), max(fitGroupScratch(groupSize), fitBlockScratch()));
 }
 
 /**
  * Puts the columns of one block on the grid, in place.
  *
  * @param start the block's first column, of `width`
- * @param w f32 [rows, cols] from column 0; codes and mask likewise, u8, mask 0 where all are kept
+ * @param w f32 [rows, cols] from column 0; codes and mask likewise, u8, mask 0 where all are kept;
+ *   written where the grid has a pattern
  * @param u the block's first diagonal element
  * @param omega f32 [cols]: what the error of a column weighs
  * @param scales f32 [rows, groups]; zeros likewise, u8, and minima, f32, each 0 where there are none
@@ -57,6 +61,8 @@ export function gridSweepBlock(
   const size = groupSizeOf(grid);
   const span = spanOf(grid);
   const most = mostOf(grid);
+  const m = patternOf(grid);
+  const drop = droppedOf(grid);
   const groups = max(1, (cols + size - 1) / size);
   let loss: f64 = 0;
   for (let r = 0; r < rows; r++) {
@@ -68,6 +74,7 @@ export function gridSweepBlock(
       if (j % span == 0) {
         const maskAt = mask ? mask + <usize>j : 0;
         const weights = omega + (<usize>j << 2);
+        if (m > 0) keepLargest(min(span, cols - j), m, drop, at, weights, maskAt, scratch);
         if (units) {
           const minimumAt = minima ? minima + (<usize>group << 2) : 0;
           const unitAt = units + unitsBytes(j, minima);
@@ -76,6 +83,9 @@ export function gridSweepBlock(
           const zeroAt = zeros ? zeros + <usize>group : 0;
           fitGroup(min(size, cols - j), at, weights, maskAt, grid, scratch, scaleAt, zeroAt);
         }
+      }
+      if (m > 0 && j % m == 0) {
+        keepLargest(m, m, drop, at, omega + (<usize>j << 2), mask + <usize>j, scratch);
       }
       const scale = load<f32>(scaleAt);
       const zero = zeroOf(grid, zeros, group);

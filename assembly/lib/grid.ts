@@ -13,7 +13,9 @@ const DROPPED: usize = 12; // i32: bits of an f32 that a scale does not have
 const LEAST: usize = 16; // f32: the least size of a scale
 const FACTORS: usize = 20; // i32: how many candidates there are
 const SPAN: usize = 24; // i32: columns whose scales are fitted together
-const FIRST_FACTOR: usize = 28; // f32 [FACTORS]
+const PATTERN: usize = 28; // i32: columns that some are kept of each, 0 where a mask tells all
+const DROPPED_OF: usize = 32; // i32: how many of those go
+const FIRST_FACTOR: usize = 36; // f32 [FACTORS]
 
 /** The scale of a group of zeros. */
 const SMALLEST_HALF: f32 = 1.0 / 16384.0;
@@ -49,6 +51,20 @@ export function middleOf(grid: usize): f32 {
 @inline
 export function spanOf(grid: usize): i32 {
   return load<i32>(grid, SPAN);
+}
+
+/** Columns of which the sweep keeps some; 0 where it is told which. */
+// @ts-ignore: decorator
+@inline
+export function patternOf(grid: usize): i32 {
+  return load<i32>(grid, PATTERN);
+}
+
+/** How many of those columns go. */
+// @ts-ignore: decorator
+@inline
+export function droppedOf(grid: usize): i32 {
+  return load<i32>(grid, DROPPED_OF);
 }
 
 /** How many candidates there are. */

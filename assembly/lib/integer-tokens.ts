@@ -10,7 +10,7 @@
 
 import { RUN_COLUMNS, TOKEN_HEADER } from "./integer-run";
 
-const BYTES: i32 = 0;
+export const BYTES: i32 = 0;
 const WHOLE: i32 = 1;
 const TURNED: i32 = 2;
 

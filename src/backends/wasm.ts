@@ -16,6 +16,7 @@ import { ThreadPool } from "./wasm/pool.js";
 import { sandwichClaim } from "./wasm/sandwich.js";
 import { describeShape, tune } from "./wasm/tune.js";
 import { twoFourClaim } from "./wasm/two-four.js";
+import { twoFourIntegerClaim } from "./wasm/two-four-integer.js";
 import * as withoutKernel from "./wasm/without-kernel.js";
 
 /** Everything below this address belongs to the module's static data and kernel tables. */
@@ -111,7 +112,9 @@ export const HALF_FORMATS: readonly HalfFormat[] = ["f16", "bf16"];
  */
 export function kernelOperations(kernels: Kernels, backend: () => Backend): Partial<Operations> {
   const operations = Object.assign({}, ...Object.values(parts).map((bind) => bind(kernels)));
-  const claims = [sandwichClaim, twoFourClaim, integerClaim, denseClaim, blocksClaim];
+  const claims = [
+    ...[sandwichClaim, twoFourIntegerClaim, twoFourClaim, integerClaim, denseClaim, blocksClaim],
+  ];
   const forms = formOperations(
     {
       name: "wasm",

@@ -44,6 +44,7 @@ import {
   withGgufFlags,
   withTokenizerFlag,
 } from "./options.js";
+import { peerText } from "./peer.js";
 import { loadPlugins } from "./plugins.js";
 import {
   describeSteps,
@@ -331,6 +332,8 @@ function layersText(
     const bits = quantized.reduce((sum, one, i) => sum + one.bitsPerWeight! * sizes[i], 0);
     const mean = bits / sizes.reduce((sum, one) => sum + one, 0);
     lines.push(`${quantized.length} quantized, to ${mean.toFixed(2)} bits a weight`);
+    const peers = new Set(quantized.flatMap(({ peer }) => (peer ? [peerText(peer)] : [])));
+    lines.push(...peers);
   }
   const done = quantized.length === 0 ? "pruned" : pruned.length === 0 ? "quantized" : "these";
   return { lines, done };

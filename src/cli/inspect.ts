@@ -13,6 +13,7 @@ import {
 } from "./console.js";
 import { type HubFlags, withRevisionFlags } from "./hub.js";
 import { type PluginFlags, withJson, withPlugins } from "./options.js";
+import { peerText } from "./peer.js";
 import { loadPlugins } from "./plugins.js";
 
 const EXAMPLES = `
@@ -78,7 +79,11 @@ async function run(path: string, flags: InspectFlags, signal: AbortSignal): Prom
   print(table([["tensor", "dtype", "shape", "zeros", "N:M", "layout", "bytes"], ...rows]));
   const count = result.tensors.length;
   print(`\n${count} tensors, ${result.parameters} parameters, ${size(result.bytes)}`);
-  for (const [name, form] of Object.entries(result.forms)) printLine(`${name} is ${form}`);
+  for (const [name, form] of Object.entries(result.forms)) {
+    const peer = result.peers[name];
+    const beside = peer ? `; ${peerText(peer)}` : "";
+    printLine(`${name} is ${form}${beside}`);
+  }
   for (const [key, value] of Object.entries(result.metadata))
     printLine(`metadata ${key}: ${value}`);
 }

@@ -157,7 +157,7 @@ ${Object.values(transforms).map(describeStep).join("\n")}
 Methods of prune and their options:
 ${Object.values(methods).map(describeMethod).join("\n")}
 
-Methods of quantize and their options; --method takes them too, without --sparsity:
+Methods of quantize and their options; --method takes them too, and gptq then --sparsity N:M:
 ${Object.values(quantizers).map(describeMethod).join("\n")}
 
 In a recipe and in --step an option's name is its flag's without the step's: --rotate-learning-rate is

@@ -1,5 +1,5 @@
 import type { Backend } from "../backend.js";
-import { isPackedGrid } from "../forms/packed-grid.js";
+import { isDenseGrid } from "../forms/packed-grid.js";
 import { embeddingName, type StoredModel } from "../models/stored.js";
 
 /**
@@ -14,7 +14,7 @@ export async function withEmbeddingRows(
 ): Promise<StoredModel> {
   const name = embeddingName(model);
   const form = model.forms.get(name);
-  if (form?.kind !== "leaf" || !isPackedGrid(form)) return model;
+  if (form?.kind !== "leaf" || !isDenseGrid(form)) return model;
   const { openGridRows } = await import("../models/grid-rows.js");
   const table = await openGridRows(model, backend, name, form, signal);
   const { checkpoint, weights } = model;

@@ -99,7 +99,7 @@ export function flatSteps(
     throw new PenjingError(
       `${where}: ${foreign}`,
       kind.name === "quantize"
-        ? `${rest.method} removes no weights; leave it out, or prune in a step of its own before.`
+        ? `it is of pruning, and ${rest.method} quantizes; leave it out, or prune in a step of its own before.`
         : `it is of quantizing, and ${rest.method ?? kind.options.method.default} prunes; leave it out, or quantize in a step of its own after.`,
     );
   }

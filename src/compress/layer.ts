@@ -10,6 +10,7 @@ import { layerError } from "../layer-error.js";
 import type { FinishedTensor, TensorEntry } from "../layout.js";
 import { packSlots } from "../layouts/parts/two-of-four.js";
 import { twoFour } from "../layouts/two-four.js";
+import { densePeer } from "../layouts/two-four-int.js";
 import type { Site } from "../model.js";
 import type { BlockWeights, LinearWeight } from "../models/decoder.js";
 import { loadDense } from "../models/load-form.js";
@@ -148,7 +149,9 @@ async function prune(backend: Backend, options: PruneLayerOptions): Promise<Fini
     const sizes = new Map(stored.map((tensor) => [tensor.name, tensor.bytes.length]));
     const size = formBytes(named, (tensor) => sizes.get(tensor)!);
     const bits = plan.stores && { bitsPerWeight: (8 * size) / sizeOf(report.shape) };
-    return { report: { ...report, ...bits, ...(form && { form: treeOf(named) }) }, stored };
+    const peer = densePeer(held);
+    const more = { ...bits, ...(peer && { peer }), ...(form && { form: treeOf(named) }) };
+    return { report: { ...report, ...more }, stored };
   } finally {
     disposeSolved(solved);
     kept?.dispose();

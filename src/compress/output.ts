@@ -2,13 +2,18 @@ import { PenjingError } from "../errors.js";
 import type { Form, Leaf } from "../form.js";
 import type { FinishedTensor, Layout, TensorEntry } from "../layout.js";
 import { gridTensors } from "../layouts/parts/grids.js";
+import { holdsKeptCodes, twoFourInt } from "../layouts/two-four-int.js";
 import { outerTensors } from "../model.js";
 import { asStored } from "../models/placed.js";
 import { embeddingName, type StoredModel } from "../models/stored.js";
 import { placeRefusal } from "../models/written.js";
 import { isMapping } from "../options.js";
+import { isTwoFour } from "../sparsity.js";
 import type { LayerPlan } from "./solve.js";
 import type { UnitWriter } from "./unit.js";
+
+/** Why a layout of kept codes has nothing to hold. */
+const NONE_KEPT = `no layer is both pruned to 2:4 and quantized without zero points, whose codes the layout ${twoFourInt.name} stores; give \`quantize\` the \`sparsity: 2:4\`, or choose the layout grouped-int.`;
 
 export interface Totals {
   /** Bytes of the pruned layers' weights as they are stored before and after. */
@@ -38,6 +43,7 @@ export class Packing {
     if (layout.exchange) this.refuseForms(layout);
     const isMeant = layout.holds === "codes" ? this.hasCodes : this.packed.length > 0;
     if (layout.name === "dense" || isMeant) return;
+    if (layout.name === twoFourInt.name) throw new PenjingError("layout", NONE_KEPT);
     if (layout.holds === "codes") {
       throw new PenjingError(
         "layout",
@@ -81,16 +87,19 @@ export class Packing {
     // What is quantized is a form of its own, whichever the layout.
     if (plan?.stores || layout.holds === "codes") return false;
     const sparsity = plan?.sparsity;
-    const isTwoFour = sparsity?.kind === "n:m" && sparsity.m === 4 && sparsity.n <= 2;
-    const fits = layout.holds === "any" ? sparsity !== undefined : isTwoFour;
+    const packs = sparsity !== undefined && isTwoFour(sparsity);
+    const fits = layout.holds === "any" ? sparsity !== undefined : packs;
     return fits && layout.name !== "dense";
   }
 
-  /** Whether a layer is quantized, or was before, and its codes are stored. */
+  /** Whether a layer is quantized, or was before, and its codes are stored as the layout has them. */
   private get hasCodes(): boolean {
-    return (
-      this.model.forms.size > 0 || [...this.plan.values()].some(({ stores }) => stores === "codes")
-    );
+    const stored = [...this.plan.values()].map(({ stores }) => stores);
+    const forms = [...this.model.forms.values()];
+    if (this.layout.name === twoFourInt.name) {
+      return stored.includes("kept codes") || forms.some(holdsKeptCodes);
+    }
+    return forms.length > 0 || stored.includes("codes");
   }
 
   /** Whether a layer is quantized, but stored as the values that its codes stand for. */

@@ -3,6 +3,7 @@ import type { Backend } from "../backend.js";
 import { decode } from "../decode.js";
 import { type Form, partsIn } from "../form.js";
 import { layerError } from "../layer-error.js";
+import type { DensePeer } from "../layouts/two-four-int.js";
 import { anchoredTarget } from "../least-squares/anchor.js";
 import { refit } from "../least-squares/refit.js";
 import type { AnyMethod, LinearProblem, PruneOutcome } from "../method.js";
@@ -12,14 +13,18 @@ import { checkOutcome } from "../outcome.js";
 import type { Brought } from "../plugin.js";
 import { countKept, formatSparsity, type Sparsity } from "../sparsity.js";
 import type { Tensor } from "../tensor.js";
+import { keptLeaf } from "./kept-codes.js";
+
+/** All codes, those alone that 2:4 keeps (layouts/two-four-int.ts), or the values that codes stand for. */
+export type Stores = "codes" | "kept codes" | "values";
 
 /** What is done to one linear layer. */
 export interface LayerPlan {
   readonly method: AnyMethod;
   readonly options: Readonly<Record<string, OptionValue>>;
   readonly sparsity: Sparsity;
-  /** Of quantizers: whether the codes are stored or the values that they stand for. */
-  readonly stores?: "codes" | "values" | undefined;
+  /** Of quantizers: what is stored. */
+  readonly stores?: Stores | undefined;
   /** As `ANCHOR` says. */
   readonly anchor: number;
   /** As `ANCHOR` says, for a linear that adds to the residual stream; over the factor that it adds with. */
@@ -63,6 +68,8 @@ export interface LayerReport {
   readonly removed: number;
   /** Bits that a quantized weight takes as it is stored, scales and zero points included. */
   readonly bitsPerWeight?: number | undefined;
+  /** Of 2:4 weights on a grid: the dense one that takes as many bits, or next fewer. */
+  readonly peer?: DensePeer | undefined;
   /** ||X Wᵀ - X Ŵᵀ||² / ||X Wᵀ||² on the calibration inputs; absent when not measured. */
   readonly layerError?: number | undefined;
   /** Iteration and loss of the method's optimisation. */
@@ -139,8 +146,8 @@ export async function solveLayer(
     const { curve, notes } = outcome;
     const fitted = await fit(backend, { target, weight, outcome, plan, ...problem });
     const figures = { ...outcome.figures, ...fitted };
-    const form = formIn(outcome, plan);
     const mask = (await backend.read(outcome.mask)) as Uint8Array;
+    const form = await formIn(backend, outcome, plan, mask);
     const report: LayerReport = {
       name: problem.name,
       method: method.name,
@@ -161,8 +168,17 @@ export async function solveLayer(
   }
 }
 
-/** The form that is stored. That of a grid is left out where the values are stored that it stands for. */
-function formIn({ form }: PruneOutcome, { stores }: LayerPlan): Form | undefined {
+/**
+ * The form that is stored. That of a grid is left out where the values are stored that it stands for, and holds
+ * what the mask keeps where that alone is.
+ */
+async function formIn(
+  backend: Backend,
+  { form }: PruneOutcome,
+  { stores }: LayerPlan,
+  mask: Uint8Array,
+): Promise<Form | undefined> {
+  if (form?.kind === "leaf" && stores === "kept codes") return keptLeaf(backend, form, mask);
   if (!form || stores !== "values") return form;
   for (const tensor of partsIn(form)) tensor.dispose();
   return undefined;

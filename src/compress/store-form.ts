@@ -3,6 +3,7 @@ import type { Backend, HalfFormat } from "../backend.js";
 import { type Form, type Leaf, leavesOf } from "../form.js";
 import { partRules } from "../forms/leaf.js";
 import {
+  isCodes,
   isPackedGrid,
   packCodes,
   packedParts,
@@ -78,8 +79,9 @@ async function packLeaf(
   for (const rule of partRules(leaf)) {
     const tensor = leaf.parts.get(rule.name)!;
     if (rule.dtype === "u8") {
-      const codes = (await backend.read(tensor)) as Uint8Array;
-      add(rule.name, "I32", packCodes(leaf, rule, codes));
+      const bytes = (await backend.read(tensor)) as Uint8Array;
+      if (isCodes(rule)) add(rule.name, "I32", packCodes(leaf, rule, bytes));
+      else add(rule.name, "U8", bytes);
     } else {
       const type = scaleTypeOf(dtype).toUpperCase() as StoredDType;
       add(rule.name, type, await downloadFloats(backend, tensor, type));

@@ -1,11 +1,13 @@
 /** Embedding and head as a step quantizes them: what is asked for, and what it comes to. */
 import { PenjingError } from "../errors.js";
+import { dense } from "../layouts/dense.js";
+import { twoFourInt } from "../layouts/two-four-int.js";
 import { ANCHOR } from "../least-squares/anchor.js";
 import { type DecoderSpec, outerTensors } from "../model.js";
 import { embeddingName, headName, type StoredModel } from "../models/stored.js";
 import { definedOnly, type NumberSpec, resolveOptions } from "../options.js";
 import { rtn } from "../quantizers/rtn.js";
-import type { LayerPlan } from "./solve.js";
+import type { LayerPlan, Stores } from "./solve.js";
 import type {
   PlanTarget,
   ReadStep,
@@ -57,9 +59,10 @@ export function asksForTables(options: ReadStep["options"]): boolean {
   return Object.keys(TABLE_OPTIONS).some((name) => options[name] !== undefined);
 }
 
-/** What is stored of weights that are quantized. */
-export function storesIn(layout: string): "codes" | "values" {
-  return layout === "dense" ? "values" : "codes";
+/** What is stored of weights that are quantized. @param keeps whether they are 2:4, on a symmetric grid */
+export function storesIn(layout: string, keeps = false): Stores {
+  if (layout === dense.name) return "values";
+  return keeps && layout === twoFourInt.name ? "kept codes" : "codes";
 }
 
 /**

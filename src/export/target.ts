@@ -4,10 +4,12 @@ import { isJsonObject, own } from "../checkpoint/json.js";
 import { PenjingError } from "../errors.js";
 import { isRotation } from "../extras.js";
 import { leavesOf } from "../form.js";
+import { describe } from "../forms/leaf.js";
 import { isPackedGrid } from "../forms/packed-grid.js";
 import type { Layout } from "../layout.js";
 import { dense } from "../layouts/dense.js";
 import { findLayout } from "../layouts/index.js";
+import { holdsKeptCodes, twoFourInt } from "../layouts/two-four-int.js";
 import { hasExtras, type StoredModel } from "../models/stored.js";
 import { type StoredForms, treeOf } from "../models/stored-forms.js";
 import { describeOutput, placeRefusal } from "../models/written.js";
@@ -61,6 +63,20 @@ function checkCodes(model: StoredModel, { name: own, exchange }: Layout, rebuild
       : "codes, which this model has none of";
     const cure = rebuilds ? "leave out one of the two" : "quantize it with `compress`";
     throw new PenjingError("layout", `${own} holds ${what}; ${cure}.`);
+  }
+  const kept = [...forms].find(([, form]) => holdsKeptCodes(form));
+  if (own === twoFourInt.name && !kept) {
+    throw new PenjingError(
+      "layout",
+      `${own} holds codes of 2:4 weights, which this model has none of; compress the original with it.`,
+    );
+  }
+  if (own !== twoFourInt.name && kept) {
+    const [name, form] = kept;
+    throw new PenjingError(
+      "layout",
+      `${name}: it is held as ${describe(form)}, which ${own} has no tensors for; keep the layout ${twoFourInt.name}, or give \`reconstruct\` without a layout.`,
+    );
   }
   if (!exchange) return;
   for (const [name, form] of forms) {

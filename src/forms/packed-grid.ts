@@ -1,5 +1,5 @@
 /**
- * How the parts of a dense leaf on a grid are stored: the layout grouped-int, which is `pack-quantized`
+ * How the parts of a leaf on a grid are stored, of a dense one and of a 2:4 one: the layout grouped-int, which is `pack-quantized`
  * of compressed-tensors for the matrices that it knows. For a weight NAME [R, C] of b bits and K groups:
  *
  *   NAME_packed      I32 [R, ceil(C b / 32)]: a row's codes one after another as a string of bits, the
@@ -8,6 +8,11 @@
  *   NAME_zero_point  I32 [ceil(R b / 32), K], of grids that are not symmetric: for each group the zero
  *                    points of all rows as such a string, its words one below another
  *   NAME_shape       I64 [2]: R and C
+ *
+ * Of a 2:4 leaf, in the layout two-four-int, NAME_packed is I32 [R, ceil(C / 2 b / 32)] of the kept codes, the two
+ * of each group of four columns one after another, and where they stood is in
+ *
+ *   NAME.two_four.indices  U8 [R, ceil(C / 8)], as in layouts/two-four.ts
  *
  * Bits after the last code are 0. There a code is q + 2^(b - 1) of a signed q, as here.
  */
@@ -19,9 +24,13 @@ import type { PartRule } from "./rules.js";
 /** The part that only files have: rows and columns. */
 export const SHAPE_PART = "shape";
 
+/** The part of a 2:4 leaf that is not packed as codes are. */
+const INDICES = "indices";
+
 /** What the name of a part's tensor ends in, after that of the weight. */
 export const ENDINGS: Readonly<Record<string, string>> = {
   values: "_packed",
+  [INDICES]: ".two_four.indices",
   scales: "_scale",
   zeros: "_zero_point",
   [SHAPE_PART]: "_shape",
@@ -34,9 +43,24 @@ export interface StoredPart {
   readonly shape: readonly number[];
 }
 
+/** Whether a leaf holds two of every four columns. */
+export function keepsTwoOfFour({ structure }: Pick<Leaf<unknown>, "structure">): boolean {
+  return structure.kind === "n:m" && structure.n === 2 && structure.m === 4;
+}
+
 /** Whether a leaf is stored as above. */
 export function isPackedGrid(leaf: Leaf<unknown>): boolean {
-  return leaf.structure.kind === "dense" && leaf.numbers.kind === "grid";
+  return leaf.numbers.kind === "grid" && (leaf.structure.kind === "dense" || keepsTwoOfFour(leaf));
+}
+
+/** Whether a leaf is stored as above with all of its codes, so that a row of it can be read. */
+export function isDenseGrid(leaf: Leaf<unknown>): boolean {
+  return isPackedGrid(leaf) && leaf.structure.kind === "dense";
+}
+
+/** Whether a part of a leaf that is stored as above is codes, which are packed. */
+export function isCodes({ name, dtype }: Pick<PartRule, "name" | "dtype">): boolean {
+  return dtype === "u8" && name !== INDICES;
 }
 
 function bitsOf({ numbers }: Leaf<unknown>): number {
@@ -51,8 +75,16 @@ function wordsOf(codes: number, bits: number): number {
 /** The parts of a leaf for which `isPackedGrid` holds, as they are stored. */
 export function packedParts(leaf: Leaf<unknown>): StoredPart[] {
   const bits = bitsOf(leaf);
-  const parts = partRules(leaf).map(({ name, dtype, shape: [rows, cols] }): StoredPart => {
-    if (dtype !== "u8") return { name, dtypes: ["F16", "BF16", "F32"], shape: [rows, cols] };
+  const parts = partRules(leaf).map((rule): StoredPart => {
+    const { name } = rule;
+    const [rows, cols] = rule.shape;
+    if (!isCodes(rule)) {
+      return {
+        name,
+        dtypes: name === INDICES ? ["U8"] : ["F16", "BF16", "F32"],
+        shape: rule.shape,
+      };
+    }
     const shape = name === "zeros" ? [wordsOf(rows, bits), cols] : [rows, wordsOf(cols, bits)];
     return { name, dtypes: ["I32"], shape };
   });

@@ -12,6 +12,7 @@ import { packQuantized } from "./pack-quantized.js";
 import { sparse24Bitmask } from "./sparse-24-bitmask.js";
 import { sparseBitmask } from "./sparse-bitmask.js";
 import { twoFour } from "./two-four.js";
+import { twoFourInt } from "./two-four-int.js";
 
 /** The layouts that penjing has, and those of them that pad. */
 export type LayoutName =
@@ -23,6 +24,7 @@ export type LayoutName =
   | "sparse-24-bitmask"
   | "sparse-bitmask"
   | "grouped-int"
+  | "two-four-int"
   | "pack-quantized"
   | "int-quantized"
   | "cutlass+pad"
@@ -39,6 +41,7 @@ export const layouts: Readonly<Record<string, Layout>> = {
   "sparse-24-bitmask": sparse24Bitmask,
   "sparse-bitmask": sparseBitmask,
   "grouped-int": groupedInt,
+  "two-four-int": twoFourInt,
   "pack-quantized": packQuantized,
   "int-quantized": intQuantized,
 } satisfies Record<Exclude<LayoutName, `${string}+pad`>, Layout>;

@@ -5,7 +5,7 @@ import { inputRotation, OUTPUT_ROTATION } from "../extras.js";
 import type { Activations } from "../forms/integer.js";
 import { denseLeaf } from "../forms/leaf.js";
 import { isPlainLeaf } from "../forms/names.js";
-import { isPackedGrid } from "../forms/packed-grid.js";
+import { isDenseGrid } from "../forms/packed-grid.js";
 import { blockName, type NormSpec, normsOf, outerTensors, sitesOf } from "../model.js";
 import type { Tensor } from "../tensor.js";
 import type { BlockWeights, LinearWeight, OuterWeights, RowTable } from "./decoder.js";
@@ -114,7 +114,7 @@ async function loadRows(
 ): Promise<RowTable | undefined> {
   const name = embeddingName(model);
   const form = model.forms.get(name);
-  if (form?.kind !== "leaf" || !isPackedGrid(form)) return undefined;
+  if (form?.kind !== "leaf" || !isDenseGrid(form)) return undefined;
   const { openGridRows } = await import("./grid-rows.js");
   return openGridRows(model, backend, name, form, signal);
 }

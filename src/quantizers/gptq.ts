@@ -15,6 +15,7 @@ import {
 import { deadInputs, inverseFactor } from "../least-squares/inverse-factor.js";
 import type { LinearProblem, Method } from "../method.js";
 import type { OptionSpecs } from "../options.js";
+import { formatSparsity } from "../sparsity.js";
 import { colsOf, type Tensor } from "../tensor.js";
 
 const OPTIONS = {
@@ -22,7 +23,8 @@ const OPTIONS = {
   order: {
     kind: "flag",
     default: true,
-    description: "round inputs that weigh most first, within groups and group by group",
+    description:
+      "round inputs that weigh most first, within groups and group by group; not where it removes weights",
   },
   refine: refineOption(3),
   damping: DAMPING,
@@ -33,6 +35,10 @@ const OPTIONS = {
  * that are still free, with U the upper Cholesky factor of the inverse of the damped Hessian. The scale
  * of a group is searched for where the sweep reaches it, on the weights as they are then. Columns keep
  * to their groups, whichever order they are rounded in (arXiv 2505.14638).
+ *
+ * With an N:M sparsity it removes weights in the same sweep, as SparseGPT does (arXiv 2301.00774, section
+ * 3.5); scales of groups are then fitted to the weights that would stay. Groups of M keep their columns'
+ * order.
  */
 export const gptq: Method<typeof OPTIONS> = {
   name: "gptq",
@@ -41,12 +47,23 @@ export const gptq: Method<typeof OPTIONS> = {
   needs: () => ["hessian"],
   options: OPTIONS,
   form: gridForm,
-  async prune(problem, options) {
-    const { backend, weight, signal } = problem;
+  removes: true,
+  refusal: (sparsity) =>
+    sparsity.kind === "n:m" || sparsity.ratio === 0
+      ? undefined
+      : `removes N of every M weights as it rounds, not ${formatSparsity(sparsity)} of all; choose such as 2:4, or prune in a step of its own before.`,
+  async prune(given, options) {
+    const { backend, weight, signal, sparsity } = given;
     const { refine: sweeps, damping } = options;
-    const opened = openGrid(problem, options);
-    const order = options.order ? await columnOrder(problem, opened) : undefined;
     const owned: Tensor[] = [];
+    const pattern = sparsity.kind === "n:m" && !given.mask ? sparsity : undefined;
+    const mask = pattern ? backend.zeros(weight.shape, "u8") : given.mask;
+    if (mask && pattern) owned.push(mask);
+    const problem = { ...given, mask };
+    const opened = openGrid(problem, options);
+    // Another order would tear what is chosen together.
+    const isTurned = options.order && !pattern;
+    const order = isTurned ? await columnOrder(problem, opened) : undefined;
     try {
       const turned = order ? await inOrder(problem, order.columns) : problem;
       if (turned !== problem) owned.push(turned.weight);
@@ -69,7 +86,7 @@ export const gptq: Method<typeof OPTIONS> = {
       try {
         predictedLoss = await backend.ops.gridSweep(turned.weight, factor, swept.grid, {
           ...swept.options,
-          signal,
+          ...{ pattern, signal },
         });
         if (order && back) await putBack(backend, swept.grid, opened.grid, back, order);
         else copyGrid(backend, swept.grid, opened.grid);

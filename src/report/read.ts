@@ -208,6 +208,7 @@ function readLayers(side: JsonField, report: JsonField, blocks: number): Layer[]
     .list(MOST_LAYERS)
     .map((one) => {
       const name = one.get("name").text();
+      const peer = one.get("peer");
       return {
         name,
         ...placeOf(name, blocks),
@@ -215,6 +216,7 @@ function readLayers(side: JsonField, report: JsonField, blocks: number): Layer[]
         sparsity: one.get("sparsity").text(),
         removed: one.get("removed").number({ max: 1 }),
         bitsPerWeight: one.get("bitsPerWeight").maybeNumber(),
+        peer: peer.isThere ? peer.get("held").text() : undefined,
         error: one.get("layerError").maybeNumber(),
         bytesBefore: sizes.get(name)?.bytesBefore,
         bytesAfter: sizes.get(name)?.bytesAfter,

@@ -11,6 +11,8 @@ export interface Layer {
   /** Share, in [0, 1]. */
   readonly removed: number;
   readonly bitsPerWeight: number | undefined;
+  /** The dense grid that it is to be held against, where it is 2:4 and on one. */
+  readonly peer: string | undefined;
   readonly error: number | undefined;
   readonly bytesBefore: number | undefined;
   readonly bytesAfter: number | undefined;

@@ -20,6 +20,12 @@ function bitsOf({ layers }: Result): string {
   return weights > 0 ? decimal(bits / weights) : NONE;
 }
 
+/** The dense grids that 2:4 weights on a grid are to be held against. */
+function peersOf({ layers }: Result): string {
+  const peers = new Set(layers.flatMap(({ peer }) => peer ?? []));
+  return peers.size > 0 ? [...peers].join(", ") : NONE;
+}
+
 /** What is told of each result, in order. */
 const ROWS: readonly (readonly [name: string, text: (result: Result) => string])[] = [
   [
@@ -32,6 +38,7 @@ const ROWS: readonly (readonly [name: string, text: (result: Result) => string])
   ["layers", ({ layers }) => String(layers.length)],
   ["weights removed (%)", ({ totals }) => percentText(totals.removed)],
   ["bits a quantized weight", bitsOf],
+  ["compare at as many bits", peersOf],
   ["bytes before", ({ totals }) => bytesText(totals.bytesBefore)],
   ["bytes after", ({ totals }) => bytesText(totals.bytesAfter)],
   [

@@ -2,7 +2,13 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Leaf } from "../../src/form.js";
 import { partRules } from "../../src/forms/leaf.js";
-import { packCodes, packedParts, shapeBytes, unpackCodes } from "../../src/forms/packed-grid.js";
+import {
+  isCodes,
+  packCodes,
+  packedParts,
+  shapeBytes,
+  unpackCodes,
+} from "../../src/forms/packed-grid.js";
 import { Random } from "../../src/random.js";
 
 const test = suite("forms/packed-grid");
@@ -53,6 +59,22 @@ test("codes come back as they were, at all bits", () => {
           assert.equal(unpackCodes(leaf, rule, packed), codes, `${bits} bits, ${rows}x${cols}`);
         }
       }
+    }
+  }
+});
+
+test("of 2:4 matrices the kept codes are packed, and the indices stay bytes", () => {
+  for (let bits = 1; bits <= 8; bits++) {
+    for (const cols of [4, 32, 36, 172]) {
+      const dense = leafOf(3, cols, bits);
+      const leaf = { ...dense, structure: { kind: "n:m", n: 2, m: 4 } } as const;
+      const shapes = new Map(packedParts(leaf).map(({ name, ...part }) => [name, part]));
+      assert.equal(shapes.get("values")!.shape, [3, Math.ceil(((cols / 2) * bits) / 32)]);
+      assert.equal(shapes.get("indices"), { dtypes: ["U8"], shape: [3, Math.ceil(cols / 8)] });
+      assert.not.ok(isCodes(ruleOf(leaf, "indices")));
+      const rule = ruleOf(leaf, "values");
+      const codes = Uint8Array.from({ length: 3 * (cols / 2) }, (_, i) => (7 * i) % 2 ** bits);
+      assert.equal(unpackCodes(leaf, rule, packCodes(leaf, rule, codes)), codes);
     }
   }
 });

@@ -23,6 +23,8 @@ export interface Row {
   /** @default that of a recipe */
   readonly statistics?: StepsRecipe["statistics"];
   readonly steps: readonly RecipeStep[];
+  /** @default that of a recipe */
+  readonly layout?: StepsRecipe["layout"];
   /** Largest KL to the dense model, in nats a token. */
   readonly kl?: number;
   /** Largest ratio of the perplexity to the dense model's. */
@@ -34,6 +36,8 @@ const quantized = (options: object): RecipeStep[] => [{ quantize: { method: "gpt
 const pruned = (options: object = {}): RecipeStep => ({
   prune: { method: "sparsegpt", sparsity: "2:4", ...options },
 });
+
+const KEPT = { layout: "two-four-int" } as const;
 
 export const ROWS = {
   "rtn 8": { steps: quantized({ method: "rtn", bits: 8 }), kl: 0.0003, ratio: 1.002, bits: 8.5 },
@@ -85,6 +89,17 @@ export const ROWS = {
     steps: [pruned({ refit: 10, anchor: 0.5, anchorResidual: 0.5 })],
     ...{ statistics: "true-sequential", kl: 0.27, ratio: 1.13 },
   },
+  "2:4 and 8, joint": { ...KEPT, steps: quantized({ sparsity: "2:4", bits: 8 }), bits: 5.5 },
+  "2:4 and 4, joint": {
+    ...KEPT,
+    steps: quantized({ sparsity: "2:4" }),
+    ...{ kl: 0.46, ratio: 1.3, bits: 3.5 },
+  },
+  "2:4 and 4, joint, no refine": {
+    ...KEPT,
+    steps: quantized({ sparsity: "2:4", refine: 0 }),
+    bits: 3.5,
+  },
   "2:4, gptq 8": { steps: [pruned(), ...quantized({ bits: 8 })], bits: 8.5 },
   "2:4, gptq 4": { steps: [pruned(), ...quantized({})], bits: 4.5 },
   "2:4, gptq 4, no refine": { steps: [pruned(), ...quantized({ refine: 0 })], bits: 4.5 },
@@ -95,6 +110,10 @@ export type RowName = keyof typeof ROWS;
 export const KL_RATIOS: readonly (readonly [RowName, of: RowName, most: number])[] = [
   ["2:4, anchor", "2:4", 0.8],
   ["2:4, anchor, true-sequential", "2:4", 0.8],
+  ["2:4 and 8, joint", "2:4", 1.03],
+  ["2:4 and 4, joint, no refine", "2:4", 1.08],
+  ["2:4 and 4, joint", "2:4", 1],
+  ["gptq 3", "2:4 and 4, joint", 1 / 3],
   ["2:4, gptq 8", "2:4", 1.03],
   ["2:4, gptq 4, no refine", "2:4", 1.08],
   ["2:4, gptq 4", "2:4", 1],
@@ -133,10 +152,10 @@ async function measureDense() {
 }
 
 /** The embedded model compressed. */
-async function compressed({ steps, statistics }: Row, sample: Sample) {
+async function compressed({ steps, statistics, layout }: Row, sample: Sample) {
   const out = memoryOutputFolder();
   const recipe: StepsRecipe = {
-    ...{ version: 2, steps, statistics, samples: 128, length: WINDOW },
+    ...{ version: 2, steps, statistics, layout, samples: 128, length: WINDOW },
     ...SAMPLES[sample],
   };
   const source = await openCheckpoint(memoryFolder(storyFiles()));

@@ -6,6 +6,7 @@ import type { Claim, FormKernels, KernelMatrix } from "../forms.js";
 import { checkIds } from "../ids.js";
 import { blockDiagonal } from "./block-diagonal.js";
 import { integer } from "./integer.js";
+import { twoFourInteger } from "./two-four-integer.js";
 
 /** A matrix by all of its values [rows, cols]. */
 function dense([rows, cols]: MatrixShape, values: Float32Array): KernelMatrix {
@@ -56,7 +57,7 @@ const blocks: Claim = (form) => {
 
 export const formKernels: Pick<FormKernels, "name" | "claims" | "plain" | "hasCache"> = {
   name: "reference",
-  claims: [blocks, integer, leaf],
+  claims: [blocks, integer, twoFourInteger, leaf],
   plain: (weight) => dense([rowsOf(weight), colsOf(weight)], f32(weight)),
   hasCache: true,
 };

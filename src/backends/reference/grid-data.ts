@@ -5,6 +5,8 @@ import {
   type GridOptions,
   type GridTensors,
 } from "../operations/fit-scales.js";
+import type { KeptPattern } from "../operations/grid-sweep.js";
+import { keepLargest } from "../selection.js";
 import { fitBlock } from "./grid-blocks.js";
 import { fitGroup, GridShape, type GroupScale } from "./grid-values.js";
 
@@ -79,6 +81,25 @@ export class GridData {
     const code = this.isKept(row, col) ? this.shape.code(x, group) : group.zero;
     this.setCode(row, col, code);
     return this.shape.value(code, group);
+  }
+
+  /** Writes the mask of some whole groups of m: what keeps the n largest of values² * omega. */
+  keep(
+    row: number,
+    first: number,
+    end: number,
+    values: ArrayLike<number>,
+    omega: Float32Array,
+    { n, m }: KeptPattern,
+  ): void {
+    const { fround } = Math;
+    const scores = Float32Array.from({ length: end - first }, (_, i) => {
+      const value = fround(values[first + i]);
+      return fround(value * value) * omega[first + i];
+    });
+    const start = row * this.cols + first;
+    const mask = this.mask!.subarray(start, start + scores.length);
+    for (let i = 0; i < scores.length; i += m) keepLargest(scores, mask, i, n, m);
   }
 
   /** Fits the groups of columns that are fitted together, from `col` on, to a row's values. */

@@ -4,14 +4,13 @@ import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
 import type { Cancellable } from "../operations/contract.js";
 import {
   droppedBits,
-  type FitOptions,
   factorsOf,
   fittedTogether,
   type GridTensors,
   leastScale,
   stepsOf,
 } from "../operations/fit-scales.js";
-import { gridBlocks } from "../operations/grid-sweep.js";
+import { type GridSweepOptions, gridBlocks } from "../operations/grid-sweep.js";
 import { address, bytesAt, equalRanges, type Kernels, runRanges } from "./kernels.js";
 import { type ColumnBlock, updateTrailing } from "./trailing.js";
 
@@ -19,7 +18,7 @@ import { type ColumnBlock, updateTrailing } from "./trailing.js";
 export const CHUNK = 64;
 
 /** Bytes before the factors, as in assembly/lib/grid.ts. */
-const HEAD = 28;
+const HEAD = 36;
 
 /** What makes the candidates of a group. */
 export function candidatesOf(
@@ -34,7 +33,7 @@ export function candidatesOf(
 /** Writes at an address what kernels read of a grid; the bytes that it takes. */
 function settingsOf(
   grid: Pick<GridTensors, "zeros" | "minima" | "units">,
-  { bits, groupSize, scaleType = "f16", search = false }: Partial<FitOptions>,
+  { bits, groupSize, scaleType = "f16", search = false, pattern }: Partial<GridSweepOptions>,
   cols: number,
 ): Uint8Array {
   const factors = candidatesOf(grid, bits!, search);
@@ -48,6 +47,8 @@ function settingsOf(
   view.setFloat32(16, leastScale(scaleType), true);
   view.setInt32(20, factors.length, true);
   view.setInt32(24, fittedTogether(grid, size), true);
+  view.setInt32(28, pattern?.m ?? 0, true);
+  view.setInt32(32, pattern ? pattern.m - pattern.n : 0, true);
   factors.forEach((factor, i) => {
     view.setFloat32(HEAD + 4 * i, factor, true);
   });
@@ -58,7 +59,7 @@ function settingsOf(
 export async function withGrid<T>(
   kernels: Kernels,
   grid: Pick<GridTensors, "zeros" | "minima" | "units">,
-  options: Partial<FitOptions>,
+  options: Partial<GridSweepOptions>,
   cols: number,
   use: (settings: number) => T | Promise<T>,
 ): Promise<T> {
@@ -103,21 +104,27 @@ type BlockArguments = (
  * Goes through the columns of w block by block: a kernel does the block and tells its errors, which
  * are then taken off the columns after it.
  *
- * @param u [C, C], whose rows the errors are multiplied by
+ * @param u [C, C], whose rows the errors are multiplied by; `m` as of `gridBlocks`
  * @param scratch bytes of scratch of the kernel on a block of some width
  * @returns the sum of what the kernel returns
  */
 export async function sweepBlocks(
   kernels: Kernels,
   kernel: string,
-  { w, u, groupSize, signal }: { w: Tensor; u: Tensor; groupSize: number } & Cancellable,
+  {
+    w,
+    u,
+    groupSize,
+    m,
+    signal,
+  }: { w: Tensor; u: Tensor; groupSize: number; m?: number | undefined } & Cancellable,
   scratch: (width: number) => number,
   args: BlockArguments,
 ): Promise<number> {
   const { storage } = kernels;
   const [rows, cols] = [rowsOf(w), colsOf(w)];
   const breathe = pacer(signal);
-  const blocks = gridBlocks(cols, groupSize);
+  const blocks = gridBlocks(cols, groupSize, m);
   const widest = blocks.reduce((most, { width }) => Math.max(most, width), 0);
   const bytes = rows * widest * 4;
   const errors = storage.reserve(bytes);

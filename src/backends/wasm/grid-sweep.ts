@@ -9,7 +9,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
   return {
     async gridSweep(w, u, grid, options) {
       const cols = colsOf(w);
-      const { mask, signal } = options;
+      const { mask, signal, pattern } = options;
       const groupSize = fittedTogether(grid, options.groupSize);
       const omega = storage.reserve(4 * cols);
       try {
@@ -20,7 +20,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
           sweepBlocks(
             kernels,
             "gridSweepBlock",
-            { w, u, groupSize, signal },
+            { w, u, groupSize, m: pattern?.m, signal },
             () => exports.gridSweepScratch(Math.min(groupSize, cols)),
             ({ width, start, u: uAt }, row, count, errors) => {
               return [

@@ -18,7 +18,7 @@ export type PruneSpecs = {
     readonly default: string;
     readonly brings: Readonly<Record<string, OptionSpecs>>;
   };
-  readonly sparsity: SparsitySpec;
+  readonly sparsity: SparsitySpec & { readonly default: string };
 } & typeof ANCHOR &
   typeof REFIT;
 
@@ -152,10 +152,16 @@ export function planPruning(
   return planLayers(steps, layers, pruneWork(registry), rest);
 }
 
-function refuseShape({ method, sparsity }: LayerPlan, name: string, cols: number): void {
+/** @throws PenjingError when an N:M pattern does not divide a layer's columns */
+export function refuseShape(
+  { method, sparsity }: Pick<LayerPlan, "method" | "sparsity">,
+  name: string,
+  cols: number,
+): void {
   if (sparsity.kind !== "n:m" || cols % sparsity.m === 0) return;
+  const other = method.removes ? "another pattern" : "an unstructured sparsity such as 50%";
   throw new PenjingError(
     method.name,
-    `${name}: its ${cols} inputs are not a multiple of M=${sparsity.m}, which ${formatSparsity(sparsity)} needs; leave it out with \`ignore: "${name}"\` or choose an unstructured sparsity such as 50%.`,
+    `${name}: its ${cols} inputs are not a multiple of M=${sparsity.m}, which ${formatSparsity(sparsity)} needs; leave it out with \`ignore: "${name}"\` or choose ${other}.`,
   );
 }

@@ -3,13 +3,16 @@ import { GGUF } from "../../export/gguf-options.js";
 import type { KTypeName, MatrixShape } from "../../form.js";
 import { K_BLOCK, K_TYPES, type KTypeRules } from "../../forms/k-type.js";
 import { ANCHOR } from "../../least-squares/anchor.js";
-import type { ChoiceSpec, OptionSpecs } from "../../options.js";
+import type { AnyMethod } from "../../method.js";
+import type { ChoiceSpec, OptionSpecs, SparsitySpec } from "../../options.js";
 import type { QuantizerName } from "../../quantizers/index.js";
 import type { Registry } from "../../registry.js";
+import { formatSparsity, isTwoFour, parseSparsity, type Sparsity } from "../../sparsity.js";
 import { type LayerPlan, methodName } from "../solve.js";
 import { asksForTables, planTables, storesIn, TABLE_OPTIONS, TableSteps } from "../tables.js";
 import type { GridOf, PlanTarget, ReadStep, Transform, TransformKind } from "../transform.js";
 import { type LayerWork, LinearSteps, planLayers } from "./linears.js";
+import { refuseShape } from "./prune.js";
 
 /** Descriptions of its options. */
 export type QuantizeSpecs = {
@@ -18,8 +21,18 @@ export type QuantizeSpecs = {
     readonly default: string;
     readonly brings: Readonly<Record<string, OptionSpecs>>;
   };
-} & typeof ANCHOR &
+} & typeof SPARSITY &
+  typeof ANCHOR &
   typeof TABLE_OPTIONS;
+
+const SPARSITY = {
+  sparsity: {
+    kind: "sparsity",
+    otherwise: "no weight is removed",
+    description:
+      "N:M, remove all but N of every M inputs of a row in the same sweep, which gptq can; without it what was pruned before stays pruned",
+  } satisfies SparsitySpec as SparsitySpec,
+};
 
 function optionsOf({ quantizers }: Registry): QuantizeSpecs {
   return {
@@ -32,6 +45,7 @@ function optionsOf({ quantizers }: Registry): QuantizeSpecs {
       ),
       description: "how weights are put on a grid of few bits",
     },
+    ...SPARSITY,
     ...ANCHOR,
     ...TABLE_OPTIONS,
   };
@@ -51,9 +65,10 @@ export function quantizeKind(registry: Registry) {
     leaves: "codes",
     layout: CODES,
     cannotFollow: {},
-    check(options: ReadStep["options"]) {
+    check(options: ReadStep["options"], where: string) {
       const { method: name } = options;
       const method = registry.quantizers[name as string];
+      refuseSparsity(options, method, where);
       for (const statistic of method.needs(ownOptions(options))) {
         lookUp(registry.statistics, statistic, `${methodName(method)}: needs`);
       }
@@ -76,8 +91,38 @@ export function quantizeKind(registry: Registry) {
 
 /** The options of the method, without those that are the step's own. */
 function ownOptions({ method: _, ...options }: ReadStep["options"]): ReadStep["options"] {
-  const shared = Object.keys({ ...ANCHOR, ...TABLE_OPTIONS });
+  const shared = Object.keys({ ...SPARSITY, ...ANCHOR, ...TABLE_OPTIONS });
   return Object.fromEntries(Object.entries(options).filter(([name]) => !shared.includes(name)));
+}
+
+/** What a step removes itself: nothing by default. */
+function sparsityOf({ sparsity }: ReadStep["options"]): Sparsity {
+  if (sparsity === undefined) return { kind: "unstructured", ratio: 0 };
+  return parseSparsity(sparsity as string);
+}
+
+const removes = (sparsity: Sparsity) => sparsity.kind === "n:m" || sparsity.ratio > 0;
+
+/** @throws PenjingError for a method that does not remove weights so, and groups that tear its M */
+function refuseSparsity(options: ReadStep["options"], method: AnyMethod, where: string): void {
+  const sparsity = sparsityOf(options);
+  if (!removes(sparsity)) return;
+  const refuse = (what: string): never => {
+    throw new PenjingError(`${where}: sparsity`, `${method.name} ${what}`);
+  };
+  if (!method.removes) {
+    refuse("removes no weights; leave it out, or prune in a step of its own before.");
+  }
+  const refusal = method.refusal?.(sparsity);
+  if (refusal) refuse(refusal);
+  const { groupSize } = options;
+  if (sparsity.kind !== "n:m" || typeof groupSize !== "number") return;
+  const { m } = sparsity;
+  if (groupSize % m !== 0) {
+    refuse(
+      `has groups of ${groupSize} columns, which are not a multiple of M=${m}; choose a \`groupSize\` that is, such as ${m * 8}.`,
+    );
+  }
 }
 
 /** What quantizing does with a layer, and how it gets on with steps before it. */
@@ -94,20 +139,24 @@ function workFor({ layout, before, gridOf }: PlanTarget, { quantizers }: Registr
       const options = onGrid(ownOptions(given), method.options, asked, layer);
       if (options.kType) refuseKType(options.kType as KTypeName, layout, layer, shape);
       const earlier = before.get(layer);
+      const sparsity = earlier?.sparsity ?? sparsityOf(given);
+      if (earlier || removes(sparsity)) refuseZeros(options, layer, { earlier, asked });
+      if (!earlier) refuseShape({ method, sparsity }, layer, shape[1]);
       if (earlier) {
+        refuseTwice(sparsityOf(given), layer);
         const anchors = { anchor, anchorResidual, anchorDamping };
-        refuseEarlier(earlier, { ...options, ...anchors }, layer, shape, !!asked);
+        refuseEarlier(earlier, { ...options, ...anchors }, layer, shape);
       }
       return {
         method,
         options,
-        sparsity: earlier?.sparsity ?? { kind: "unstructured", ratio: 0 },
+        sparsity,
         // What was pruned before comes near what its own step was after.
         anchor: earlier?.anchor ?? (anchor as number),
         anchorResidual: earlier?.anchorResidual ?? (anchorResidual as number),
         anchorDamping: earlier?.anchorDamping ?? (anchorDamping as number),
         refit: 0,
-        stores: storesIn(layout),
+        stores: storesIn(layout, isTwoFour(sparsity) && !options.kType),
       };
     },
   };
@@ -157,16 +206,23 @@ function refuseKType(type: KTypeName, layout: string, layer: string, [, cols]: M
   );
 }
 
+/** @throws PenjingError for a layer that is pruned before and would be once more */
+function refuseTwice(sparsity: Sparsity, layer: string): void {
+  if (!removes(sparsity)) return;
+  throw new PenjingError(
+    "quantize",
+    `${layer}: it is pruned before, and \`sparsity: ${formatSparsity(sparsity)}\` would prune it once more; leave one of the two out.`,
+  );
+}
+
 /**
- * @param isAsked whether a file's type chooses the grid
  * @throws PenjingError when what an earlier step leaves of a layer cannot be put on a grid
  */
 function refuseEarlier(
   { method, options: own, ...earlier }: LayerPlan,
-  { symmetric, kType, ...anchors }: ReadStep["options"],
+  anchors: ReadStep["options"],
   layer: string,
   shape: MatrixShape,
-  isAsked: boolean,
 ): void {
   if (method.form?.(shape, own)) {
     throw new PenjingError(
@@ -183,15 +239,26 @@ function refuseEarlier(
       `${layer}: it is pruned before, and what makes up for its inputs is chosen there${there}; give \`${anchor}\` to the step that prunes it.`,
     );
   }
+}
+
+/**
+ * @param terms what pruned it before, if anything, and the grid that a file's type asks for
+ * @throws PenjingError when zeros are to stay where a grid does not hold 0
+ */
+function refuseZeros(
+  { symmetric, kType }: ReadStep["options"],
+  layer: string,
+  { earlier, asked }: { readonly earlier: LayerPlan | undefined; asked: ReturnType<GridOf> },
+): void {
   if (symmetric !== false) return;
   const grids = kType ? `grids of ${kType}` : "grids with zero points";
-  const cure = isAsked
+  const cure = asked
     ? "choose `ggufType: Q6_K`, or another type without minima"
     : kType
       ? "choose `kType: Q6_K`, or leave it out"
       : "leave out `symmetric: false`";
   throw new PenjingError(
     "quantize",
-    `${layer}: it is pruned before, and ${grids} are not taken for zeros that must stay; ${cure}.`,
+    `${layer}: it is pruned${earlier ? " before" : ""}, and ${grids} are not taken for zeros that must stay; ${cure}.`,
   );
 }

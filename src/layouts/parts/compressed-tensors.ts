@@ -1,7 +1,7 @@
 /** What the layouts of quantized weights share that compressed-tensors 0.20 reads: its quantization_config. */
 import type { Form } from "../../form.js";
 import { describe } from "../../forms/leaf.js";
-import { isPackedGrid } from "../../forms/packed-grid.js";
+import { isDenseGrid } from "../../forms/packed-grid.js";
 
 const WEIGHT = ".weight";
 
@@ -15,7 +15,7 @@ interface Scheme {
 
 /** The grid of a form; undefined for other forms. */
 export function gridOf(form: Form<unknown>): (Scheme & { readonly cols: number }) | undefined {
-  if (form.kind !== "leaf" || !isPackedGrid(form) || form.numbers.kind !== "grid") return undefined;
+  if (form.kind !== "leaf" || !isDenseGrid(form) || form.numbers.kind !== "grid") return undefined;
   const { bits, symmetric, groupSize } = form.numbers;
   const [, cols] = form.shape;
   const isRow = groupSize === undefined || groupSize >= cols;
