@@ -52,7 +52,10 @@ export interface ReadStep {
 
 /** What a rotation before a step should prepare the weights for. */
 export interface RotationAim {
-  readonly sparsity: Sparsity;
+  /** What they are pruned to. @default they are not */
+  readonly sparsity?: Sparsity | undefined;
+  /** The grid that they are rounded to. @default none */
+  readonly grid?: { readonly bits: number; readonly groupSize: number | "row" } | undefined;
   importance(loss: RotationLoss): Importance;
 }
 
@@ -74,8 +77,12 @@ export interface TransformKind {
   readonly layout?: string | undefined;
   /** @throws PenjingError when options that are each valid contradict one another */
   check?(options: ReadStep["options"], where: string): void;
-  /** For kinds that a rotation can prepare the weights for. */
-  rotationAim?(options: ReadStep["options"]): RotationAim;
+  /**
+   * For kinds that a rotation can prepare the weights for.
+   *
+   * @param asked what a file's types choose in the place of the step's own grid. @default nothing
+   */
+  rotationAim?(options: ReadStep["options"], asked?: ReturnType<GridOf>): RotationAim;
   /**
    * What steps of this kind do to a model; together, as they act on different layers.
    *

@@ -40,6 +40,7 @@ export const rtn: Method<typeof OPTIONS> = {
     return weighted ? ["columnSquares"] : [];
   },
   options: OPTIONS,
+  rotation: { rounding: "wanda" },
   form: gridForm,
   async prune(problem, options) {
     const { backend, weight } = problem;
