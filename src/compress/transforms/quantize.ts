@@ -67,8 +67,9 @@ export function quantizeKind(registry: Registry) {
       const { bits = GRID_OPTIONS.bits.default, groupSize = GRID_OPTIONS.groupSize.default } =
         rules;
       const isBlind = method.needs(ownOptions(options)).length === 0;
+      const symmetric = kType ? !(rules as KTypeRules).hasMinima : given.symmetric !== false;
       return {
-        grid: { bits, groupSize },
+        grid: { bits, groupSize, symmetric },
         importance: (loss: RotationLoss) =>
           isBlind ? "magnitude" : (method.rotation?.[loss] ?? "magnitude"),
       };

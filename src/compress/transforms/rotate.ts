@@ -70,6 +70,8 @@ export const rotate = {
   cannotFollow: {
     zeros: "a turn mixes weights and fills the zeros; put rotate before it",
     codes: "a turn mixes weights and leaves no grid; put rotate before it",
+    scales:
+      "it folds the norms' gains, which scales divide, into the linears behind; put rotate before it",
     turn: "a model is rotated once, for as many steps as it takes; leave one of the two out",
   },
   check({ scope, blockSize, power }: ReadStep["options"], where: string) {
