@@ -23,6 +23,7 @@ export * from "./kernels/core-sweep";
 export * from "./kernels/entropy";
 export * from "./kernels/orthogonal";
 export * from "./kernels/removed";
+export * from "./kernels/rounding";
 export * from "./kernels/sandwich";
 export * from "./kernels/fit-scales";
 export * from "./kernels/grid-sweep";

@@ -96,6 +96,7 @@ export interface Method<Specs extends OptionSpecs = OptionSpecs> {
     | {
         readonly removed?: Importance | undefined;
         readonly entropy?: Importance | undefined;
+        readonly rounding?: Importance | undefined;
       }
     | undefined;
   /** Whether it is a long optimisation that stops after `LinearProblem.seconds`. @default false */

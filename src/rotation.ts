@@ -22,8 +22,8 @@ export const ROTATION_OBJECTIVES = [
 ] as const satisfies readonly Importance[];
 export type RotationObjective = Importance;
 
-/** What measures how little importance is concentrated. */
-export const ROTATION_LOSSES = ["removed", "entropy"] as const;
+/** What measures how little importance is concentrated, or what rounding costs. */
+export const ROTATION_LOSSES = ["removed", "entropy", "rounding"] as const;
 export type RotationLoss = (typeof ROTATION_LOSSES)[number];
 
 /** `n` weights are kept of every `m` consecutive inputs of a row. */
@@ -55,7 +55,7 @@ export const SEARCH_OPTIONS = {
     kind: "number",
     above: 0,
     max: 1,
-    otherwise: "1.6 / sqrt(blockSize), with the entropy 0.4 / sqrt(blockSize)",
+    otherwise: "1.6 / sqrt(blockSize) for removed, else 0.4 / sqrt(blockSize)",
     description: "step of Adam",
   },
   blockSize: {
@@ -77,7 +77,25 @@ export const SEARCH_OPTIONS = {
     values: ROTATION_LOSSES,
     default: "removed",
     description:
-      "what is lowered: the importance that the pattern removes, or DenoiseRotator's entropy, which knows no pattern",
+      "what is lowered: the importance that the pattern removes, DenoiseRotator's entropy, which knows no pattern, or what rounding to a grid is expected to cost",
+  },
+  groupSize: {
+    kind: "number",
+    default: 32,
+    min: 1,
+    integer: true,
+    word: "row",
+    unit: "columns",
+    description: "of rounding: inputs of a row that share a scale, or row for all of them",
+  },
+  power: {
+    kind: "number",
+    default: 8,
+    min: 2,
+    max: 16,
+    integer: true,
+    description:
+      "of rounding: p of the p-norm that stands for a group's largest weight, 2, 4, 8 or 16; fewer bits want less",
   },
   damping: {
     kind: "number",
@@ -142,10 +160,16 @@ export function isTurned(site: Site, headsOnly: boolean): boolean {
   });
 }
 
-/** The linears of a block whose input no earlier one shares and whose Hessians a search scores with. */
-export function rotatedInputs(block: BlockSpec, headsOnly = false): Site[] {
+/**
+ * The linears of a block whose input no earlier one shares and whose Hessians a search scores with: those
+ * whose inputs turn, and for "rounding" those whose outputs alone do.
+ *
+ * @param loss what is lowered. @default one that reads no inputs that stay
+ */
+export function rotatedInputs(block: BlockSpec, headsOnly = false, loss?: RotationLoss): Site[] {
   const sites = sitesOf(block);
-  const scored = sites.filter((site) => turnsOf(site).reads && isTurned(site, headsOnly));
+  const isRead = (site: Site) => loss === "rounding" || turnsOf(site).reads !== undefined;
+  const scored = sites.filter((site) => isRead(site) && isTurned(site, headsOnly));
   const inputs = new Set(scored.map(({ input }) => input));
   return sites.filter(({ name }) => inputs.has(name));
 }
@@ -176,7 +200,8 @@ export interface RotationProblem {
 
 /**
  * Second moments M of the inputs by site, or their inverses, as an objective scores with:
- * [inFeatures, inFeatures], and of heads M's diagonal blocks [heads * headDim, headDim], one a head.
+ * [inFeatures, inFeatures], of heads M's diagonal blocks [heads * headDim, headDim], one a head, and of
+ * inputs that nothing turns M's diagonal [inFeatures, 1].
  */
 export type RotationMoments = ReadonlyMap<string, Tensor>;
 
@@ -216,8 +241,8 @@ export interface RotationOutcome {
   /** [kvHeads * headDim, headDim] for each block, head under head. The caller disposes them. */
   readonly r2: readonly Tensor[];
   /**
-   * Loss after 0, 1, 2, ... updates, in nats ("entropy") or in weights of mean importance
-   * ("removed"); more entries than updates by one.
+   * Loss after 0, 1, 2, ... updates, in nats ("entropy"), in weights of mean importance ("removed"),
+   * or in linears as they were ("rounding"); more entries than updates by one.
    */
   readonly curve: readonly number[];
   /** The smallest loss, which `q` and `r2` have. */
@@ -237,7 +262,8 @@ export interface Measured {
   readonly loss: RotationLoss;
   /**
    * Of "removed" the share of importance that the pattern removes; of "entropy" the mean over the rows
-   * and columns that a rotation mixes, in nats.
+   * and columns that a rotation mixes, in nats; of "rounding" the mean over the linears of their loss as a
+   * share of that without a rotation.
    */
   readonly value: number;
 }

@@ -59,7 +59,7 @@ export const BAD_RECIPES: readonly (readonly [given: unknown, message: RegExp])[
   [{ version: 2, ignor: [], steps: [{ prune: {} }] }, /"ignor" is not an option here/],
   [
     { version: 2, steps: [{}] },
-    /\[r: steps\[0\]\] it names nothing to do; a step is one of rotate, prune/,
+    /\[r: steps\[0\]\] it names nothing to do; a step is one of rotate, scale, prune/,
   ],
   [{ version: 2, steps: ["prune"] }, /\[r: steps\[0\]\] it names nothing to do/],
   [

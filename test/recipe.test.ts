@@ -162,7 +162,7 @@ test("a flat recipe and its steps are one recipe", () => {
   assert.equal(flat, readRecipe({ version: 2, seed: 3, steps }));
   assert.equal(readRecipe(flat), flat);
   assert.equal(flat.steps, [
-    { rotate: { scope: "block", steps: 5, loss: "removed", scoreDamping: 0.01 } },
+    { rotate: { scope: "block", steps: 5, scoreDamping: 0.01 } },
     {
       prune: {
         method: "wanda",

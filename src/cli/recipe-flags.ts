@@ -31,7 +31,7 @@ import { collect, number } from "./options.js";
 import { readText } from "./text.js";
 import { parseYaml } from "./yaml.js";
 
-const { prune, quantize, rotate } = transforms;
+const { prune, quantize, rotate, scale } = transforms;
 
 /** Every method by name, of both kinds. */
 const ALL: Readonly<Record<string, AnyMethod>> = { ...methods, ...quantizers };
@@ -106,6 +106,13 @@ export function withRecipeFlags(command: Command): Command {
     ]),
   );
   add(rotate.options, "rotate");
+  command.addOption(
+    new Option(
+      "--scale <method>",
+      "scale inputs before they are quantized (default: no scales)",
+    ).choices(["awq"]),
+  );
+  add(scale.options, "scale");
   command
     .option(
       "--step <yaml>",
@@ -139,7 +146,7 @@ function describeOption([name, spec]: [string, OptionSpec], prefix: string): str
 }
 
 function describeStep({ name, summary, options }: TransformKind): string {
-  const prefix = name === rotate.name ? name : "";
+  const prefix = name === rotate.name || name === scale.name ? name : "";
   const lines = Object.entries(options).flatMap((entry) => describeOption(entry, prefix));
   return [`  ${name}: ${summary}`, ...lines].join("\n");
 }
@@ -171,6 +178,7 @@ export type RecipeFlags = Readonly<Record<string, unknown>> & {
   readonly recipe?: string;
   readonly ignore?: readonly string[];
   readonly rotate?: "denoise";
+  readonly scale?: "awq";
   readonly step?: readonly string[];
 };
 
@@ -213,11 +221,13 @@ export async function readRecipeFlags(
   const own: Record<string, unknown> = { ...pick(flat, STEP_OPTIONS), ...options };
   const { method } = own;
   const turn = given(flags, Object.keys(rotate.options), rotate.name);
+  const scaling = given(flags, Object.keys(scale.options), scale.name);
   const said = Object.keys({
     ...definedOnly({ ...own, ignore }),
-    ...definedOnly({ rotate: flags.rotate }),
+    ...definedOnly({ rotate: flags.rotate, scale: flags.scale }),
   });
   said.push(...Object.keys(turn).map((name) => keyOf(name, rotate.name)));
+  said.push(...Object.keys(scaling).map((name) => keyOf(name, scale.name)));
   if (flags.step) {
     if (said.length > 0) {
       throw new PenjingError(
@@ -244,8 +254,11 @@ export async function readRecipeFlags(
   const isOtherMethod = method !== undefined && method !== (before.method ?? usual.default);
   // Checked alone for the message: a flag's fault is not the file's.
   const base = isOtherMethod ? {} : definedOnly({ method: before.method ?? usualOf(kind, usual) });
-  const rotated = flags.rotate && { rotate: turn };
-  readRecipe(definedOnly({ ...base, ...flatFlags(flags), ...rotated }), "command line", registry);
+  const turned = {
+    ...(flags.rotate && { rotate: turn }),
+    ...(flags.scale && { scale: scaling }),
+  };
+  readRecipe(definedOnly({ ...base, ...flatFlags(flags), ...turned }), "command line", registry);
   if (said.length > 0 && steps.filter((step) => kind in step).length > 1) {
     throw new PenjingError(
       flagOf(said[0]),
@@ -261,7 +274,9 @@ export async function readRecipeFlags(
       ...(ignore && { ignore: [...(fromFile.ignore ?? DEFAULT_IGNORE), ...ignore] }),
     } as RecipeStep;
   }
-  return { ...file, ...settings, version: 2, steps: withRotation(steps, turn, flags.rotate) };
+  const scaled = withStep(steps, "scale", scaling, flags.scale, "awq");
+  const all = withStep(scaled, "rotate", turn, flags.rotate, "denoise");
+  return { ...file, ...settings, version: 2, steps: all };
 }
 
 /** The kind of step that flags are about: that of their method, else one that the file has. */
@@ -281,20 +296,23 @@ function usualOf(kind: string, { default: usual }: OptionSpec): unknown {
   return kind === quantize.name ? usual : undefined;
 }
 
-/** Steps with the rotation that flags ask for. */
-function withRotation(
+/** Steps with the rotation, or the scales, that flags ask for: before all, but scales behind a rotation. */
+function withStep(
   steps: readonly RecipeStep[],
+  name: "rotate" | "scale",
   options: object,
-  asked: RecipeFlags["rotate"],
+  asked: string | undefined,
+  usual: string,
 ): RecipeStep[] {
-  const at = steps.findIndex((step) => rotate.name in step);
-  if (at >= 0) {
-    const { rotate: before } = steps[at] as { rotate: object };
-    return steps.with(at, { rotate: { ...before, ...options } });
+  const at = steps.findIndex((step) => name in step);
+  const made = (before: object) => ({ [name]: { ...before, ...options } }) as unknown as RecipeStep;
+  if (at >= 0) return steps.with(at, made((steps[at] as object as Record<string, object>)[name]));
+  if (asked) {
+    const first = name === scale.name ? steps.findIndex((step) => rotate.name in step) + 1 : 0;
+    return [...steps.slice(0, first), made({}), ...steps.slice(first)];
   }
-  if (asked) return [{ rotate: options }, ...steps];
   if (Object.keys(options).length === 0) return [...steps];
-  throw new PenjingError("--rotate", "its options were given without it; add --rotate denoise.");
+  throw new PenjingError(`--${name}`, `its options were given without it; add --${name} ${usual}.`);
 }
 
 async function readRecipeFile(

@@ -16,6 +16,7 @@ import { SETTINGS } from "./settings.js";
 import type { TransformKind } from "./transform.js";
 import { transforms } from "./transforms/index.js";
 import type { ROTATE_OPTIONS } from "./transforms/rotate.js";
+import type { SCALE_OPTIONS } from "./transforms/scale.js";
 
 /** The kinds of steps by their names, whatever their options are. */
 export type AnyKinds = Readonly<Record<string, TransformKind>>;
@@ -33,7 +34,7 @@ export interface FlatOverride {
   readonly options?: Readonly<Record<string, OptionValue | undefined>> | undefined;
 }
 
-/** The short form of a recipe that prunes or quantizes, after a rotation if it has `rotate`. */
+/** The short form of a recipe that prunes or quantizes, after `rotate` and `scale` if it has them. */
 export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   /** One that prunes or one that quantizes. @default "sparsegpt" */
   readonly method?: MethodName | QuantizerName | (string & {}) | undefined;
@@ -59,11 +60,13 @@ export interface FlatRecipe extends GivenOptions<typeof SETTINGS> {
   readonly overrides?: readonly FlatOverride[] | undefined;
   /** Options of a rotation before. @default no rotation */
   readonly rotate?: GivenOptions<typeof ROTATE_OPTIONS> | undefined;
+  /** Options of scales (AWQ) before what quantizes. @default no scales */
+  readonly scale?: GivenOptions<typeof SCALE_OPTIONS> | undefined;
 }
 
 /** Options of prune and of quantize, whatever the method. */
 const STEP_KEYS = Object.keys({ ...transforms.prune.options, ...transforms.quantize.options });
-export const FLAT_KEYS = [...STEP_KEYS, "options", "ignore", "overrides", "rotate"];
+export const FLAT_KEYS = [...STEP_KEYS, "options", "ignore", "overrides", "rotate", "scale"];
 
 /**
  * The same with its steps listed, neither complete nor checked beyond that.
@@ -79,18 +82,23 @@ export function flatSteps(
     throw new PenjingError(where, "steps needs a version beside it; write version: 2.");
   }
   refuseUnknownKeys(where, recipe, [...STEP_KEYS, ...Object.keys(SETTINGS), ...FLAT_KEYS]);
-  const { options, ignore, overrides, rotate, ...rest } = recipe;
+  const { options, ignore, overrides, rotate, scale, ...rest } = recipe;
   const settings = Object.fromEntries(
     Object.entries(rest).filter(([key]) => !STEP_KEYS.includes(key)),
   );
   const steps: unknown[] = [];
-  if (Array.isArray(rotate)) {
-    throw new PenjingError(
-      `${where}: rotate`,
-      "it is a list; a model is rotated once, so give one mapping.",
-    );
+  for (const [name, one, done] of [
+    ["rotate", rotate, "rotated"],
+    ["scale", scale, "scaled"],
+  ] as const) {
+    if (Array.isArray(one)) {
+      throw new PenjingError(
+        `${where}: ${name}`,
+        `it is a list; a model is ${done} once, so give one mapping.`,
+      );
+    }
+    if (one !== undefined) steps.push({ [name]: one });
   }
-  if (rotate !== undefined) steps.push({ rotate });
   const kind = kindOf(rest.method, kinds);
   const given = pick(rest, STEP_KEYS);
   const own = Object.keys(kind.options);

@@ -102,11 +102,12 @@ export function refuseQuantized(
   if (first === undefined) return;
   const values = checkpoint.decoded ? " or give `dtype`, which takes its values" : "";
   const cure = `take the original model, or make floats of it first with \`penjing export --reconstruct\`${values}`;
-  if (steps.some((step) => "rotate" in step)) {
-    throw new PenjingError(
-      "rotate",
-      `${first} is quantized already, and a turn mixes weights and leaves no grid; leave the rotation out, ${cure}.`,
-    );
+  for (const [kind, what] of [
+    ["rotate", "a turn mixes weights and leaves no grid; leave the rotation out"],
+    ["scale", "codes do not follow scales; leave the scales out"],
+  ]) {
+    if (!steps.some((step) => kind in step)) continue;
+    throw new PenjingError(kind, `${first} is quantized already, and ${what}, ${cure}.`);
   }
   for (const [name, { stores }] of plan) {
     const form = forms.get(`${name}.weight`);

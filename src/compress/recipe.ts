@@ -91,7 +91,7 @@ export function readRecipe(
   const read = steps.map((step, i) => {
     // A flat recipe has no list that a place in it would mean something in.
     const at = isFlat ? where : `${where}: steps[${i}]`;
-    const isOwn = isFlat && !Object.hasOwn(step, "rotate");
+    const isOwn = isFlat && !["rotate", "scale"].some((name) => Object.hasOwn(step, name));
     return readStep(kinds, step, at, (name) => (isOwn ? at : `${at}: ${name}`));
   });
   refuseOrders(read);
@@ -272,9 +272,10 @@ export async function planRecipe(
   const planned: Transform[] = [];
   for (const [i, kind] of kinds.entries()) {
     const later = steps.filter((step) => kinds.indexOf(step.kind) > i);
+    const earlier = steps.filter((step) => kinds.indexOf(step.kind) < i);
     const own = steps.filter((step) => step.kind === kind);
     const before = new Map(planned.flatMap((one) => [...one.layers]));
-    planned.push(await kind.plan(own, { ...given, later, before }));
+    planned.push(await kind.plan(own, { ...given, earlier, later, before }));
   }
   refuseTurnedTables(planned);
   return planned;

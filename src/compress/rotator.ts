@@ -4,7 +4,7 @@ import { attentionOf, type Site, sitesOf } from "../model.js";
 import { type BlockWeights, disposeBlock } from "../models/decoder.js";
 import { loadBlock } from "../models/load.js";
 import type { StoredModel } from "../models/stored.js";
-import { rotationMoments } from "../rotation/moments.js";
+import { momentColumns, rotationMoments } from "../rotation/moments.js";
 import { optimiseRotation } from "../rotation/optimise.js";
 import { resolveRotation } from "../rotation/options.js";
 import type { BlockGroup } from "../rotation/scope.js";
@@ -18,7 +18,6 @@ import {
   type RotationProblem,
   type RotationSource,
   rotatedInputs,
-  turnsOf,
 } from "../rotation.js";
 import { disposeStatistics, type Statistics } from "../statistic.js";
 import type { StoredDType, Tensor } from "../tensor.js";
@@ -97,7 +96,7 @@ export class Rotator implements TransformRun {
 
   needs(layer: number, input: Site, later: readonly string[]): readonly string[] {
     const { headsOnly, model, objective, passes } = this;
-    const scored = rotatedInputs(model.spec.blocks[layer], headsOnly);
+    const scored = rotatedInputs(model.spec.blocks[layer], headsOnly, this.options.loss);
     const isScored = objective !== "magnitude" && scored.some(({ name }) => name === input.name);
     const search = isScored ? ["hessian"] : [];
     const { before, after } = needsWithRotation(input, later, search, passes.known, headsOnly);
@@ -291,7 +290,9 @@ export class Rotator implements TransformRun {
           signal: passes.signal,
         });
         const needs = new Map(
-          rotatedInputs(block.spec).map(({ name }) => [name, new Set(["hessian"] as const)]),
+          rotatedInputs(block.spec, false, this.options.loss).map(({ name }) => {
+            return [name, new Set(["hessian"] as const)];
+          }),
         );
         let statistics: ReadonlyMap<string, Statistics> = new Map();
         try {
@@ -337,8 +338,7 @@ export class Rotator implements TransformRun {
           const kept = await journal.load(momentsPart(layer));
           for (const [input, data] of kept?.arrays ?? []) {
             const site = sitesOf(block.spec).find(({ name }) => name === input)!;
-            const isOfHeads = turnsOf(site).reads === "r2";
-            const cols = isOfHeads ? attentionOf(block.spec).headDim : site.shape[1];
+            const cols = momentColumns(site, attentionOf(block.spec).headDim);
             const shape = [data.length / cols, cols];
             moments.set(input, backend.upload(data as Float32Array, shape));
           }

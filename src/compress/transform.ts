@@ -50,9 +50,14 @@ export interface ReadStep {
   readonly where: string;
 }
 
-/** What a rotation before a step should prepare the weights for. */
+/** What a rotation or scales before a step should prepare the weights for. */
 export interface RotationAim {
-  readonly sparsity: Sparsity;
+  /** What they are pruned to. @default they are not */
+  readonly sparsity?: Sparsity | undefined;
+  /** The grid that they are rounded to. @default none */
+  readonly grid?:
+    | { readonly bits: number; readonly groupSize: number | "row"; readonly symmetric: boolean }
+    | undefined;
   importance(loss: RotationLoss): Importance;
 }
 
@@ -67,15 +72,19 @@ export interface TransformKind {
   /** Options that are of the whole step, so that no override changes them. @default none */
   readonly whole?: readonly string[] | undefined;
   /** What it leaves behind that not every later step may touch. */
-  readonly leaves: "zeros" | "turn" | "codes";
+  readonly leaves: "zeros" | "turn" | "scales" | "codes";
   /** Why it cannot follow a step that leaves this, with the cure; completes "<step> ". */
   readonly cannotFollow: Readonly<Partial<Record<TransformKind["leaves"], string>>>;
   /** The layout of what it makes, where the recipe names none. @default "dense" */
   readonly layout?: string | undefined;
   /** @throws PenjingError when options that are each valid contradict one another */
   check?(options: ReadStep["options"], where: string): void;
-  /** For kinds that a rotation can prepare the weights for. */
-  rotationAim?(options: ReadStep["options"]): RotationAim;
+  /**
+   * For kinds that a rotation or scales can prepare the weights for.
+   *
+   * @param asked what a file's types choose in the place of the step's own grid. @default nothing
+   */
+  rotationAim?(options: ReadStep["options"], asked?: ReturnType<GridOf>): RotationAim;
   /**
    * What steps of this kind do to a model; together, as they act on different layers.
    *
@@ -100,6 +109,8 @@ export interface PlanTarget {
   readonly layers: ReadonlyMap<string, readonly number[]>;
   /** What embedding and head are called. */
   readonly tables: Tables;
+  /** Steps of other kinds that come before. */
+  readonly earlier: readonly ReadStep[];
   /** Steps of other kinds that come after. */
   readonly later: readonly ReadStep[];
   /** What steps of kinds that come before do with linears, by name. */

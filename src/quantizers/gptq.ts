@@ -46,6 +46,7 @@ export const gptq: Method<typeof OPTIONS> = {
   source: "Frantar et al. 2022, arXiv 2210.17323",
   needs: () => ["hessian"],
   options: OPTIONS,
+  rotation: { rounding: "wanda" },
   form: gridForm,
   removes: true,
   refusal: (sparsity) =>

@@ -40,6 +40,7 @@ export const rtn: Method<typeof OPTIONS> = {
     return weighted ? ["columnSquares"] : [];
   },
   options: OPTIONS,
+  rotation: { rounding: "wanda" },
   form: gridForm,
   async prune(problem, options) {
     const { backend, weight } = problem;
@@ -85,7 +86,7 @@ async function errorWeights(
 }
 
 /** Weights raised to a share of their group's mean, or to 1 where all of a group are 0. */
-function atLeast(given: Float32Array, groupSize: number): Float32Array {
+export function atLeast(given: Float32Array, groupSize: number): Float32Array {
   const raised = given.slice();
   for (let first = 0; first < given.length; first += groupSize) {
     const group = raised.subarray(first, first + groupSize);

@@ -253,10 +253,17 @@ function readBlock(field: JsonField, blocks: number): Block {
   };
 }
 
+/** What a rotation may have lowered. */
+const LOSSES: readonly string[] = [
+  "removed",
+  "entropy",
+  "rounding",
+] satisfies Concentration["loss"][];
+
 function readConcentration(field: JsonField): Concentration {
   const loss = field.get("loss");
   const found = loss.text();
-  if (found !== "removed" && found !== "entropy") loss.fail('"removed" or "entropy"');
+  if (!LOSSES.includes(found)) loss.fail(`"removed", "entropy" or "rounding"`);
   return {
     linears: field
       .get("linears")

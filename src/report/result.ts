@@ -18,10 +18,10 @@ export interface Layer {
   readonly bytesAfter: number | undefined;
 }
 
-/** What is removed of importance, or its entropy, in linears that read one input. */
+/** What is removed of importance, its entropy, or what rounding costs, in linears that read one input. */
 export interface Concentration {
   readonly linears: readonly string[];
-  readonly loss: "removed" | "entropy";
+  readonly loss: "removed" | "entropy" | "rounding";
   readonly before: number;
   readonly after: number;
 }

@@ -1,6 +1,6 @@
 import type { EntropyOptions, Operations } from "../backend.js";
 import type { Site } from "../model.js";
-import { type RotationPattern, turnsOf } from "../rotation.js";
+import { type Measured, type RotationLoss, type RotationPattern, turnsOf } from "../rotation.js";
 import type { Tensor } from "../tensor.js";
 
 /** Linears that read one tensor; they follow one another in the stack. */
@@ -77,6 +77,24 @@ export interface LossPart {
   readonly count: number;
 }
 
+/** The mean of what the linears that read one input add to a loss. */
+export function measuredOf(
+  loss: RotationLoss,
+  groups: readonly InputGroup[],
+  parts: readonly LossPart[],
+  losses: readonly number[],
+): Measured[] {
+  return groups.map(({ input, sites }) => {
+    let [sum, count] = [0, 0];
+    for (const [i, part] of parts.entries()) {
+      if (part.sites[0].input !== input) continue;
+      sum += losses[i];
+      count += part.count;
+    }
+    return { linears: sites.map(({ name }) => name), loss, value: sum / count };
+  });
+}
+
 function rowsIn(sites: readonly Site[]): number {
   return sites.reduce((sum, { shape }) => sum + shape[0], 0);
 }
@@ -116,5 +134,27 @@ export function removals(
     const { n: keep, m: of } = patterns.get(input)!;
     const loss = removed(...at(sites), { ...scaled(input), keep, of });
     return { sites, loss, count: rowsIn(sites) * sites[0].shape[1] };
+  });
+}
+
+/** What the loss "rounding" looks at. */
+export interface RoundingChoice {
+  readonly groupSize: number | "row";
+  /** p of the norm that stands for a group's largest weight. */
+  readonly power: number;
+}
+
+/** What rounding each linear's rows is expected to cost, in linears as they were. */
+export function roundings(
+  { ops, at, scaled }: StackedWeights,
+  groups: readonly InputGroup[],
+  { groupSize, power }: RoundingChoice,
+): LossPart[] {
+  return groups.map(({ input, sites }) => {
+    const [{ shape }] = sites;
+    const rounding = isTransposed(sites[0]) ? ops.roundingColumns : ops.roundingRows;
+    const size = groupSize === "row" ? Math.max(1, shape[1]) : groupSize;
+    const loss = rounding(...at(sites), { ...scaled(input), groupSize: size, power });
+    return { sites, loss, count: sites.length };
   });
 }

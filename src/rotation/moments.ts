@@ -2,6 +2,7 @@ import type { Backend } from "../backend.js";
 import { PenjingError } from "../errors.js";
 import { attentionOf, type Site } from "../model.js";
 import {
+  type RotationLoss,
   type RotationMoments,
   type RotationObjective,
   type RotationProblem,
@@ -12,6 +13,8 @@ import { colsOf, type Tensor } from "../tensor.js";
 import { dampedInverse, type InverseOptions } from "./inverse.js";
 
 export interface MomentOptions extends InverseOptions {
+  /** What is lowered, which may score with inputs that stay. @default none such */
+  readonly loss?: RotationLoss | undefined;
   readonly objective: RotationObjective;
   readonly headsOnly?: boolean | undefined;
 }
@@ -29,7 +32,7 @@ export async function rotationMoments(
 ): Promise<{ readonly moments: RotationMoments; readonly notes: readonly string[] }> {
   const { headDim } = attentionOf(block);
   // Those of the residual stream come first.
-  const inputs = rotatedInputs(block, options.headsOnly).sort(
+  const inputs = rotatedInputs(block, options.headsOnly, options.loss).sort(
     (a, b) => +isOfHeads(a) - +isOfHeads(b),
   );
   const moments = new Map<string, Tensor>();
@@ -52,9 +55,14 @@ export async function rotationMoments(
         whole = made.inverse;
       }
       const n = colsOf(hessian);
-      const moment = backend.zeros(isOfHeads(site) ? [n, headDim] : [n, n]);
+      const moment = backend.zeros([n, momentColumns(site, headDim)]);
       moments.set(input, moment);
-      if (isOfHeads(site)) {
+      if (!turnsOf(site).reads) {
+        const diagonal = backend.zeros([n]);
+        backend.ops.diagonal(whole, diagonal);
+        backend.copy(diagonal, moment);
+        diagonal.dispose();
+      } else if (isOfHeads(site)) {
         const data = (await backend.read(whole)) as Float32Array;
         backend.write(moment, diagonalBlocks(data, n, headDim));
       } else backend.copy(whole, moment);
@@ -65,6 +73,13 @@ export async function rotationMoments(
     for (const moment of moments.values()) moment.dispose();
     throw error;
   }
+}
+
+/** Columns of what is kept of an input's moment. */
+export function momentColumns(site: Site, headDim: number): number {
+  const { reads } = turnsOf(site);
+  if (!reads) return 1;
+  return reads === "r2" ? headDim : site.shape[1];
 }
 
 function isOfHeads(site: Site): boolean {

@@ -1,5 +1,4 @@
-import type { Backend } from "../backend.js";
-import { PenjingError } from "../errors.js";
+import type { Backend, EntropyOptions } from "../backend.js";
 import { type AttentionSpec, attentionOf, type Site, sitesApart, streamWidth } from "../model.js";
 import {
   DEFAULT_PATTERN,
@@ -10,19 +9,23 @@ import {
   turnsOf,
 } from "../rotation.js";
 import { gemmSteps, paceSteps, type Work } from "../steps.js";
-import type { Tensor } from "../tensor.js";
+import { colsOf, type Tensor } from "../tensor.js";
 import {
   entropies,
   type InputGroup,
   inputGroups,
   isTransposed,
   type LossPart,
+  measuredOf,
+  type RoundingChoice,
   type RowPatterns,
   removals,
+  roundings,
   rowPatterns,
   type StackedWeights,
 } from "./loss.js";
 import { type MomentOptions, rotationMoments } from "./moments.js";
+import { checkShapes, transposed } from "./problem.js";
 
 /** The rotations of a block, or the derivatives by them. */
 export interface BlockTurns {
@@ -33,7 +36,7 @@ export interface BlockTurns {
 }
 
 /** With `headsOnly` it looks at v and o alone, which R2 turns, and there is no Q. */
-export interface ObjectiveOptions extends MomentOptions {
+export interface ObjectiveOptions extends MomentOptions, Partial<RoundingChoice> {
   readonly loss: RotationLoss;
   /** What "removed" looks at. @default 2:4 */
   readonly pattern?: RotationPattern | undefined;
@@ -41,7 +44,10 @@ export interface ObjectiveOptions extends MomentOptions {
 
 /** An input's second moment (or its inverse) M: the scores' scale is the diagonal of QᵀMQ. */
 interface InputMoment {
-  /** [hidden, hidden]; of heads, M's diagonal blocks [heads * headDim, headDim], one a head. */
+  /**
+   * [hidden, hidden]; of heads, M's diagonal blocks [heads * headDim, headDim], one a head; of inputs that
+   * nothing turns M's diagonal [inFeatures, 1].
+   */
   readonly moment: Tensor;
   /** M Q, of the same shape. */
   readonly product: Tensor;
@@ -58,7 +64,10 @@ interface InputMoment {
  * importance, normalised over the rows of weights whose inputs are turned (all but down's), and over
  * the columns of those whose outputs are (v, o and down). "removed" is the sum over the rows of all
  * linears of in * lost / total, where total is the importance of a row of `in` weights and lost that
- * of the weights which an N:M pattern removes; it is not in the paper.
+ * of the weights which an N:M pattern removes; it is not in the paper. "rounding" is the sum over the
+ * linears of what rounding their rows by groups is expected to cost, N² Σ scale over each group with N
+ * the p-norm of its weights, as a share of what it is without a rotation; here nothing is left out that
+ * rounds, and the scale of down's inputs, which stay, is the diagonal of M.
  *
  * All weights are stacked into one matrix [sum of features, hidden], those that write to the
  * residual stream transposed, so that a step multiplies by Q once and back once.
@@ -77,10 +86,14 @@ export class BlockObjective {
   /** v's and o's rows of the product before R2. */
   private readonly unturned: Tensor;
   private readonly moments = new Map<string, InputMoment>();
+  /** Inputs that nothing turns. */
+  private readonly fixed = new Set<string>();
   private readonly isInverse: boolean;
   private readonly owned: Tensor[] = [];
   /** For "removed"; without them the loss is the entropy. */
   private readonly patterns: RowPatterns | undefined;
+  /** For "rounding". */
+  private readonly rounding: RoundingChoice | undefined;
   readonly notes: string[] = [];
   /** What `loss` found last, by input. */
   measured: readonly Measured[] = [];
@@ -99,6 +112,8 @@ export class BlockObjective {
     this.heads = attentionOf(block);
     this.isInverse = options.objective === "sparsegpt";
     this.patterns = this.choosePatterns(options);
+    const { loss, groupSize = 32, power = 8 } = options;
+    if (loss === "rounding") this.rounding = { groupSize, power };
     let rows = 0;
     for (const site of this.sites) {
       const count = site.shape[isTransposed(site) ? 1 : 0];
@@ -127,6 +142,7 @@ export class BlockObjective {
     try {
       await made.fillStack();
       if (options.objective !== "magnitude") await made.fillMoments(options);
+      if (made.rounding) await made.normalise();
       return made;
     } catch (error) {
       made.dispose();
@@ -135,7 +151,7 @@ export class BlockObjective {
   }
 
   private choosePatterns({ loss, pattern }: ObjectiveOptions): RowPatterns | undefined {
-    if (loss === "entropy") return undefined;
+    if (loss !== "removed") return undefined;
     const found = rowPatterns(pattern ?? DEFAULT_PATTERN, this.groups);
     if (typeof found !== "string") return found;
     this.notes.push(`${this.problem.name}: ${found}`);
@@ -183,19 +199,51 @@ export class BlockObjective {
       const [n] = moment.shape;
       const product = this.own(moment.shape);
       const [scale, scaleGradient] = [this.own([n, 1]), this.own([n, 1])];
-      if (options.headsOnly && input !== this.headInput) {
-        // Nothing turns these inputs.
-        const diagonal = this.own([n]);
-        backend.ops.diagonal(moment, diagonal);
-        backend.copy(diagonal, scale);
-      }
       this.moments.set(input, { moment, product, scale, scaleGradient });
+      if (options.headsOnly && input !== this.headInput) this.fixed.add(input);
+      if (colsOf(moment) === 1) this.fixed.add(input);
+    }
+    this.scaleFlat(this.fixed);
+  }
+
+  /** Fills the scales of some inputs as nothing turns them: the diagonal of M. */
+  private scaleFlat(inputs: Iterable<string>): void {
+    const { backend } = this;
+    const { headDim } = this.heads;
+    for (const input of inputs) {
+      const { moment, scale } = this.moments.get(input)!;
+      const [n, cols] = moment.shape;
+      if (cols === 1) {
+        backend.copy(moment, scale);
+        continue;
+      }
+      const size = input === this.headInput ? headDim : n;
+      for (let row = 0; row < n; row += size) {
+        const [from, to] = [moment, scale].map((one) => backend.rows(one, row, size));
+        backend.ops.diagonal(from, to);
+      }
+    }
+  }
+
+  /** Divides each linear in the stack by the root of its loss without a rotation, which becomes 1. */
+  private async normalise(): Promise<void> {
+    const { ops } = this.backend;
+    this.scaleFlat(this.moments.keys());
+    for (const { input, sites } of this.groups) {
+      for (const site of sites) {
+        const weight = this.part(this.stack, [site]);
+        const at = (): [Tensor, Tensor] => [weight, this.part(this.gradient, [site])];
+        const stacked = { ops, at, scaled: (one: string) => this.scaled(one) };
+        const [{ loss }] = roundings(stacked, [{ input, sites: [site] }], this.rounding!);
+        const found = await loss;
+        if (found > 0) ops.scale(weight, 1 / Math.sqrt(found));
+      }
     }
   }
 
   /**
-   * The loss, in nats ("entropy") or weights of mean importance ("removed"). Writes the derivatives
-   * by R2, and writes or adds those by Q.
+   * The loss, in nats ("entropy"), weights of mean importance ("removed") or linears without a
+   * rotation ("rounding"). Writes the derivatives by R2, and writes or adds those by Q.
    *
    * @param accumulate add to `gradients.q` instead of overwriting it
    * @throws the signal's reason when it was aborted
@@ -212,6 +260,8 @@ export class BlockObjective {
     this.turnHeads(r2);
     await paceSteps(this.scaleInputs(q, r2), signal);
     const parts = this.losses();
+    // A backend that has no kernel for it computes it elsewhere, and its gradient is there only then.
+    if (this.rounding) await Promise.all(parts.map(({ loss }) => loss));
     this.gradientOfHeads(r2, gradients.r2);
     if (gradients.q) {
       const options = { transposeA: true, accumulate };
@@ -219,17 +269,13 @@ export class BlockObjective {
     }
     this.gradientOfScales(gradients);
     const losses = await Promise.all(parts.map(({ loss }) => loss));
-    this.measured = this.groups.map(({ input, sites }) => {
-      let [sum, count] = [0, 0];
-      for (const [i, part] of parts.entries()) {
-        if (part.sites[0].input !== input) continue;
-        sum += losses[i];
-        count += part.count;
-      }
-      const linears = sites.map(({ name }) => name);
-      return { linears, loss: this.patterns ? "removed" : "entropy", value: sum / count };
-    });
+    this.measured = measuredOf(this.lowered, this.groups, parts, losses);
     return losses.reduce((sum, part) => sum + part, 0);
+  }
+
+  private get lowered(): RotationLoss {
+    if (this.rounding) return "rounding";
+    return this.patterns ? "removed" : "entropy";
   }
 
   /** Calls `turn` for v's and o's heads: first row within `unturned`, and its key-value head. */
@@ -267,7 +313,7 @@ export class BlockObjective {
   private *scaleInputs(q: Tensor | undefined, r2: Tensor): Work {
     const { ops } = this.backend;
     for (const [input, { moment, product, scale }] of this.moments) {
-      if (!q || input === this.headInput) continue;
+      if (!q || input === this.headInput || this.fixed.has(input)) continue;
       yield* gemmSteps(this.backend, moment, q, product);
       ops.columnDots(q, product, scale);
       yield;
@@ -302,15 +348,19 @@ export class BlockObjective {
     const stacked: StackedWeights = {
       ops: this.backend.ops,
       at: (sites) => [this.part(this.product, sites), this.part(this.gradient, sites)],
-      scaled: (input) => {
-        const moment = this.moments.get(input);
-        if (!moment) return {};
-        const { scale, scaleGradient } = moment;
-        return { scale, scaleGradient, inverse: this.isInverse };
-      },
+      scaled: (input) => this.scaled(input),
     };
-    const { patterns, groups } = this;
+    const { patterns, groups, rounding } = this;
+    if (rounding) return roundings(stacked, groups, rounding);
     return patterns ? removals(stacked, groups, patterns) : entropies(stacked, groups);
+  }
+
+  /** What turns weights that read this input into importance. */
+  private scaled(input: string): EntropyOptions {
+    const moment = this.moments.get(input);
+    if (!moment) return {};
+    const { scale, scaleGradient } = moment;
+    return { scale, scaleGradient, inverse: this.isInverse };
   }
 
   /** Fills R2's gradient, and turns v's and o's gradients back to before R2. */
@@ -335,7 +385,7 @@ export class BlockObjective {
   private gradientOfScales(gradients: BlockTurns): void {
     const { ops } = this.backend;
     for (const [input, { product, scaleGradient }] of this.moments) {
-      if (!gradients.q || input === this.headInput) continue;
+      if (!gradients.q || input === this.headInput || this.fixed.has(input)) continue;
       ops.addScaledColumns(gradients.q, product, scaleGradient, 2);
     }
     this.forOutputHeads(({ product, scaleGradient }, rotation) => {
@@ -346,23 +396,4 @@ export class BlockObjective {
   dispose(): void {
     for (const tensor of this.owned) tensor.dispose();
   }
-}
-
-function checkShapes({ name, block, weights }: RotationProblem): void {
-  for (const site of sitesApart(block)) {
-    const { shape } = weights[site.name];
-    if (String(shape) === String(site.shape)) continue;
-    throw new PenjingError(
-      `${name}.${site.name}`,
-      `its weight is [${shape}], but the sizes of its block ask for [${site.shape}]; such a block cannot be rotated.`,
-    );
-  }
-}
-
-function transposed(data: Float32Array, { shape: [rows, cols] }: Tensor): Float32Array {
-  const out = new Float32Array(data.length);
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < cols; j++) out[j * rows + i] = data[i * cols + j];
-  }
-  return out;
 }

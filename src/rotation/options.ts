@@ -1,3 +1,4 @@
+import { POWERS } from "../backends/operations/rounding.js";
 import { PenjingError } from "../errors.js";
 import { type OptionsOf, resolveOptions } from "../options.js";
 import {
@@ -35,6 +36,7 @@ export function resolveRotation(
 ): ResolvedRotation {
   const resolved = resolveOptions(SEARCH_OPTIONS, options, where);
   checkPattern(pattern, where);
+  checkPower(resolved.power, where);
   checkHeadsOnly(headsOnly, resolved.blockSize, where);
   const { seconds = Number.POSITIVE_INFINITY } = resolved;
   return { ...resolved, seconds, pattern, headsOnly, keeper, signal, onProgress };
@@ -47,6 +49,12 @@ function checkPattern({ n, m }: RotationPattern, where: string): void {
     where,
     `pattern is ${n}:${m}, must keep n of every m weights with 0 <= n <= m and 1 <= m <= ${LARGEST_M}.`,
   );
+}
+
+/** @throws PenjingError for a p that is none of those that there are */
+export function checkPower(power: number, where: string): void {
+  if (POWERS.includes(power)) return;
+  throw new PenjingError(where, `power is ${power}, must be 2, 4, 8 or 16.`);
 }
 
 /** @throws PenjingError when a search without a Q is told what Q mixes */

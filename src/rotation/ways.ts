@@ -6,6 +6,14 @@ import { type OrthogonalParameter, QrParameter, RiemannianParameter } from "./pa
 /** Steps over which the learning rate rises. */
 const WARM_UP = 4;
 
+/** Length of a step of Adam, times sqrt(n): what a step turns by. */
+const ANGLES: Readonly<Record<RotationLoss, number>> = {
+  // What a pattern removes has many more local minima than the others, and long steps pass over them.
+  removed: 1.6,
+  entropy: 0.4,
+  rounding: 0.4,
+};
+
 /** How each parametrisation steps; figures in test/bench/rotation.ts. */
 export const WAYS: Readonly<
   Record<
@@ -24,9 +32,8 @@ export const WAYS: Readonly<
   >
 > = {
   riemannian: {
-    // A step of Adam turns by about its length times sqrt(n), so this keeps the angle. What a
-    // pattern removes has many more local minima than the entropy, and long steps pass over them.
-    learningRate: (n, loss) => (loss === "removed" ? 1.6 : 0.4) / Math.sqrt(n),
+    // A step of Adam turns by about its length times sqrt(n), so this keeps the angle.
+    learningRate: (n, loss) => ANGLES[loss] / Math.sqrt(n),
     // Adam's first steps are as long for noise as for what matters, so they start small.
     schedule: (step, done) => (Math.min(1, step / WARM_UP) * (1 + Math.cos(Math.PI * done))) / 2,
     create: (...args) => new RiemannianParameter(...args),

@@ -122,7 +122,7 @@ export function recipeSchema(): Schema {
   const plain = properties(Object.entries(SETTINGS));
   const layoutNames = { pattern: `^((${Object.keys(layouts).join("|")})(\\+pad)?|${GGUF})$` };
   const settings = { ...plain, layout: { ...(plain.layout as Schema), ...layoutNames } };
-  const { prune, quantize, rotate } = transforms;
+  const { prune, quantize, rotate, scale } = transforms;
   const { method, sparsity } = prune.options;
   const both = [prune, quantize].map(({ options }) => options.method);
   const tables = Object.entries<OptionSpec>(quantize.options).filter(([name]) =>
@@ -190,6 +190,7 @@ export function recipeSchema(): Schema {
         ignore: TEXTS,
         overrides: { type: "array", items: flatOverride },
         rotate: { ...optionsSchema(rotate.options), type: "object" },
+        scale: { ...optionsSchema(scale.options), type: "object" },
       },
       allOf: ofMethod,
       additionalProperties: false,

@@ -5,7 +5,7 @@ import { type CompressResult, compress } from "../../src/compress.js";
 import type { Activations } from "../../src/forms/integer.js";
 import { openRunning } from "../../src/models/open.js";
 import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
-import { CALIBRATION, EVALUATION, storyFiles } from "../compress/stories.js";
+import { CALIBRATION, EVALUATION, type Files, storyFiles } from "../compress/stories.js";
 import { divergence, type Predictions, predictionsOf } from "../divergence.js";
 
 const WINDOW = 256;
@@ -38,6 +38,7 @@ const pruned = (options: object = {}): RecipeStep => ({
 });
 
 const KEPT = { layout: "two-four-int" } as const;
+const rotated: RecipeStep = { rotate: { scope: "shared" } };
 
 export const ROWS = {
   "rtn 8": { steps: quantized({ method: "rtn", bits: 8 }), kl: 0.0003, ratio: 1.002, bits: 8.5 },
@@ -79,6 +80,18 @@ export const ROWS = {
     steps: quantized({ bits: 2, anchor: 0.5, anchorResidual: 0.5 }),
     ...{ statistics: "true-sequential", kl: 0.225, ratio: 1.1, bits: 2.5 },
   },
+  "rotated, gptq 4": {
+    steps: [rotated, ...quantized({})],
+    ...{ kl: 0.012, ratio: 1.012, bits: 4.5 },
+  },
+  "rotated, gptq 3": {
+    steps: [rotated, ...quantized({ bits: 3 })],
+    ...{ kl: 0.053, ratio: 1.035, bits: 3.5 },
+  },
+  "rotated, gptq 2": {
+    steps: [rotated, ...quantized({ bits: 2 })],
+    ...{ kl: 0.32, ratio: 1.2, bits: 2.5 },
+  },
   "2:4": { steps: [pruned()] },
   "2:4, anchor": { steps: [pruned({ anchor: 0.5 })], kl: 0.35, ratio: 1.17 },
   "2:4, anchor, true-sequential": {
@@ -108,6 +121,8 @@ export type RowName = keyof typeof ROWS;
 
 /** Largest ratios of one row's KL to another's. */
 export const KL_RATIOS: readonly (readonly [RowName, of: RowName, most: number])[] = [
+  ["rotated, gptq 4", "gptq 4", 0.88],
+  ["rotated, gptq 3", "gptq 3", 0.88],
   ["2:4, anchor", "2:4", 0.8],
   ["2:4, anchor, true-sequential", "2:4", 0.8],
   ["2:4 and 8, joint", "2:4", 1.03],
@@ -151,14 +166,18 @@ async function measureDense() {
   return { expected, perplexity };
 }
 
-/** The embedded model compressed. */
-async function compressed({ steps, statistics, layout }: Row, sample: Sample) {
+/** The embedded model compressed, or files in its place. */
+async function compressed(
+  { steps, statistics, layout }: Row,
+  sample: Sample,
+  files = storyFiles(),
+) {
   const out = memoryOutputFolder();
   const recipe: StepsRecipe = {
     ...{ version: 2, steps, statistics, layout, samples: 128, length: WINDOW },
     ...SAMPLES[sample],
   };
-  const source = await openCheckpoint(memoryFolder(storyFiles()));
+  const source = await openCheckpoint(memoryFolder(files));
   const calibration = CALIBRATION;
   const work = compress({ model: source, out, calibration, recipe, ...ON_WASM });
   const { layers } = await work.result();
@@ -185,9 +204,13 @@ export async function roundingOf(row: Row) {
   return { float: await judge(files), int8: await judge(files, "int8") };
 }
 
-/** Compresses the embedded model and holds it against the dense one. */
-export async function measure(row: Row, sample: Sample = "start"): Promise<Measured> {
-  const { files, layers } = await compressed(row, sample);
+/**
+ * Compresses the embedded model and holds it against the dense one.
+ *
+ * @param of a model that computes what the embedded one does. @default the embedded one
+ */
+export async function measure(row: Row, sample: Sample = "start", of?: Files): Promise<Measured> {
+  const { files, layers } = await compressed(row, sample, of);
   const found = await judge(files);
   const errors = layers.map(({ layerError }) => layerError!);
   const meanError = errors.reduce((sum, error) => sum + error, 0) / errors.length;

@@ -15,6 +15,8 @@ import {
   type Sample,
 } from "./acceptance.js";
 
+import { randomHadamard, turnedStories } from "./turned.js";
+
 const test = suite("quantizers/quality");
 
 const known = new Map<string, Promise<Measured>>();
@@ -35,6 +37,9 @@ const LEFT: ReadonlySet<string> = new Set([
   "rtn 8, by row",
   "gptq 3",
   "gptq 2",
+  "rotated, gptq 3",
+  "rotated, gptq 3 of gptq 3",
+  "rotated, gptq 2",
   "gptq 2, anchor, true-sequential",
   "gptq 4, both anchors, true-sequential",
   "gptq 2, both anchors, true-sequential",
@@ -82,6 +87,18 @@ for (const [row, of, most] of KL_RATIOS) {
     assert.ok(kl <= most * other.kl, `${kl} of ${other.kl}`);
   });
 }
+
+test("a random Hadamard matrix in the place of the rotation, which helps no int4", async () => {
+  const files = await turnedStories(randomHadamard(128, 1));
+  const turned = await measure({ steps: [{ quantize: { method: "gptq" } }] }, "start", files);
+  const [plain, learned] = [await found("gptq 4"), await found("rotated, gptq 4")];
+  note(
+    `gptq 4: KL ${plain.kl.toFixed(4)}, behind a random Hadamard matrix ${turned.kl.toFixed(4)}, behind the rotation ${learned.kl.toFixed(4)}`,
+  );
+  // That it is no worse is not asked of it; that it computes the same is.
+  assert.ok(turned.kl < 2 * plain.kl, `${turned.kl}`);
+  assert.ok(learned.kl < turned.kl);
+});
 
 test("in every layer gptq is better than rtn", async () => {
   const [rtn, gptq] = [await found("rtn 4"), await found("gptq 4")];

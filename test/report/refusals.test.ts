@@ -93,7 +93,12 @@ const DAMAGED: readonly [
   ["side", "recipe.steps", [{ ignore: [] }], /recipe\.steps\[0\] is .*the name of its kind/],
   ["report", "blocks.1.block", 2, /blocks\[1\]\.block is 2, must be a whole number from 0 to 1/],
   ["report", "blocks.0.phases.0.seconds", "1", /blocks\[0\]\.phases\[0\]\.seconds is "1"/],
-  ["report", "blocks.0.rotations.0.concentrations.0.loss", "sum", /"removed" or "entropy"/],
+  [
+    "report",
+    "blocks.0.rotations.0.concentrations.0.loss",
+    "sum",
+    /"removed", "entropy" or "rounding"/,
+  ],
   ["report", "evaluation.after.windowNll", [Number.NaN], /windowNll\[0\] is null, must be a num/],
   ["report", "evaluation.before.perplexity", 0, /before\.perplexity is 0, must be a number of at/],
   [

@@ -98,7 +98,7 @@ export async function foldedModel(
   for (let layer = 0; layer < spec.blocks.length; layer++) {
     const block = foldBlock(backend, await loadBlock(model, backend, layer, { hold: "f32" }));
     const gatherers = new Map<string, StatisticsGatherer>();
-    for (const { name: input, shape } of rotatedInputs(block.spec)) {
+    for (const { name: input, shape } of rotatedInputs(block.spec, false, "rounding")) {
       gatherers.set(input, new StatisticsGatherer(backend, shape, samples, TURNED));
     }
     const observe = (linear: string, x: Tensor) => addBoth(backend, gatherers.get(linear), x);

@@ -9,151 +9,16 @@ import {
   type RotationPattern,
 } from "../../src/rotation.js";
 import { OPENERS, seed } from "../backends/operands.js";
+import { type Case, matrix, oracle } from "./oracle.js";
 import {
   type BlockShape,
   problemOf,
   type RandomBlock,
   randomBlock,
   randomOrthogonal,
-  shapesOf,
 } from "./random.js";
 
 const test = suite("rotation objective");
-
-type Matrix = number[][];
-/** Weights kept of a group's. */
-type Groups = readonly [n: number, m: number];
-
-/** A loss, and for "removed" the groups that rows of each length are expected to be cut into. */
-interface Case {
-  readonly objective: RotationObjective;
-  readonly scoreDamping: number;
-  readonly shape: BlockShape;
-  readonly pattern?: RotationPattern;
-  readonly hidden?: Groups;
-  readonly heads?: Groups;
-  readonly intermediate?: Groups;
-}
-
-function matrix(data: ArrayLike<number>, cols: number): Matrix {
-  return Array.from({ length: data.length / cols }, (_, i) =>
-    Array.from({ length: cols }, (_, j) => data[i * cols + j]),
-  );
-}
-
-function multiply(a: Matrix, b: Matrix): Matrix {
-  return a.map((row) => b[0].map((_, j) => row.reduce((sum, x, k) => sum + x * b[k][j], 0)));
-}
-
-function transpose(a: Matrix): Matrix {
-  return a[0].map((_, j) => a.map((row) => row[j]));
-}
-
-function identity(n: number): Matrix {
-  return Array.from({ length: n }, (_, i) => Array.from({ length: n }, (_, j) => +(i === j)));
-}
-
-/** Gauss-Jordan elimination; the matrices here are well conditioned. */
-function invert(a: Matrix): Matrix {
-  const n = a.length;
-  const rows = a.map((row, i) => [...row, ...row.map((_, j) => (i === j ? 1 : 0))]);
-  for (let p = 0; p < n; p++) {
-    const scale = rows[p][p];
-    rows[p] = rows[p].map((x) => x / scale);
-    for (let i = 0; i < n; i++) {
-      const factor = rows[i][p];
-      if (i !== p) rows[i] = rows[i].map((x, j) => x - factor * rows[p][j]);
-    }
-  }
-  return rows.map((row) => row.slice(n));
-}
-
-function entropyOfRows(importance: Matrix): number {
-  let sum = 0;
-  for (const row of importance) {
-    const total = row.reduce((a, b) => a + b, 0);
-    for (const value of row) if (value > 0) sum -= (value / total) * Math.log(value / total);
-  }
-  return sum;
-}
-
-/** in * lost / total of each row, where a group of `m` keeps its `n` largest. */
-function removedOfRows(importance: Matrix, [n, m]: Groups): number {
-  let sum = 0;
-  for (const row of importance) {
-    let kept = 0;
-    for (let first = 0; first < row.length; first += m) {
-      const sorted = row.slice(first, first + m).sort((a, b) => b - a);
-      kept += sorted.slice(0, n).reduce((a, b) => a + b, 0);
-    }
-    const total = row.reduce((a, b) => a + b, 0);
-    sum += row.length * (1 - kept / total);
-  }
-  return sum;
-}
-
-/** Each key-value head's matrix along a diagonal, once for every head that uses it. */
-function alongDiagonal(r2: Matrix, { kvHeads, headDim }: BlockShape, heads: number): Matrix {
-  const n = heads * headDim;
-  return Array.from({ length: n }, (_, i) =>
-    Array.from({ length: n }, (_, j) => {
-      const head = Math.floor(i / headDim);
-      if (head !== Math.floor(j / headDim)) return 0;
-      const kvHead = Math.floor(head / (heads / kvHeads));
-      return r2[kvHead * headDim + (i % headDim)][j % headDim];
-    }),
-  );
-}
-
-/** The loss from its definition, in float64, with every weight rotated whole; of v and o without Q. */
-function oracle(block: RandomBlock, c: Case, given: Matrix | undefined, r2: Matrix): number {
-  const q = given ?? identity(c.shape.hidden);
-  const { objective, scoreDamping } = c;
-  const { shape } = block;
-  const shapes = shapesOf(shape);
-  const w = (name: string) => matrix(block.weights[name], shapes[name][1]);
-  const values = alongDiagonal(r2, shape, shape.kvHeads);
-  const outputs = alongDiagonal(r2, shape, shape.heads);
-  const scale = (input: string, turn: Matrix): number[] => {
-    const h = matrix(block.hessians[input], turn.length);
-    const mean = h.reduce((sum, row, i) => sum + row[i], 0) / h.length;
-    const plus = (m: Matrix, share: number) =>
-      m.map((row, i) => row.map((x, j) => (i === j ? x + share * mean : x)));
-    if (objective === "magnitude") return turn.map(() => 1);
-    if (objective === "wanda") {
-      return multiply(transpose(turn), multiply(h, turn)).map((row, i) => row[i]);
-    }
-    const inverse = plus(invert(plus(h, 0.01)), scoreDamping);
-    return multiply(transpose(turn), multiply(inverse, turn)).map((row, i) => 1 / row[i]);
-  };
-  const importance = (m: Matrix, scales: number[]) =>
-    m.map((row) => row.map((x, j) => x * x * scales[j]));
-  const [sq, sg] = [scale("self_attn.q_proj", q), scale("mlp.gate_proj", q)];
-  const v = importance(multiply(transpose(values), multiply(w("self_attn.v_proj"), q)), sq);
-  const o = importance(
-    multiply(multiply(transpose(q), w("self_attn.o_proj")), outputs),
-    scale("self_attn.o_proj", outputs),
-  );
-  const sum = (values: number[]) => values.reduce((total, x) => total + x, 0);
-  if (!given) {
-    if (!c.hidden || !c.heads) return sum([v, transpose(v), o, transpose(o)].map(entropyOfRows));
-    return removedOfRows(v, c.hidden) + removedOfRows(o, c.heads);
-  }
-  const down = multiply(transpose(q), w("mlp.down_proj")).map((row) => row.map((x) => x * x));
-  const turned = [
-    importance(multiply(w("self_attn.q_proj"), q), sq),
-    importance(multiply(w("self_attn.k_proj"), q), sq),
-    v,
-    importance(multiply(w("mlp.gate_proj"), q), sg),
-    importance(multiply(w("mlp.up_proj"), q), sg),
-  ];
-  if (c.hidden && c.heads && c.intermediate) {
-    const removed = turned.map((rows) => removedOfRows(rows, c.hidden!));
-    return sum(removed) + removedOfRows(o, c.heads) + removedOfRows(down, c.intermediate);
-  }
-  const both = [transpose(v), o, transpose(o), transpose(down)];
-  return sum([...turned, ...both].map(entropyOfRows));
-}
 
 const SHAPES: readonly BlockShape[] = [
   { hidden: 6, heads: 4, kvHeads: 2, headDim: 3, intermediate: 5 },
@@ -196,6 +61,18 @@ const REMOVED: readonly Omit<Case, "objective" | "scoreDamping">[] = [
     intermediate: [3, 8],
   },
 ];
+/** Groups that divide the rows, that do not, and whole rows. */
+const ROUNDING: readonly Omit<Case, "objective" | "scoreDamping">[] = [
+  { shape: SHAPES[0], groupSize: 4, power: 8 },
+  { shape: SHAPES[1], groupSize: "row", power: 4 },
+  { shape: SHAPES[2], groupSize: 2, power: 16 },
+];
+/** Cases of each loss. */
+const CASES: Readonly<Record<RotationLoss, readonly Omit<Case, "objective" | "scoreDamping">[]>> = {
+  entropy: SHAPES.map((shape) => ({ shape })),
+  removed: REMOVED,
+  rounding: ROUNDING,
+};
 /** Of the central differences: so small that hardly ever another weight is removed within it. */
 const WIDTH = 1e-7;
 
@@ -247,11 +124,12 @@ async function againstDifferences(
   headsOnly: boolean,
 ): Promise<void> {
   const what = `${title} seed ${seed}`;
-  const { objective, scoreDamping, pattern, shape } = c;
+  const { objective, scoreDamping, pattern, groupSize, power, shape } = c;
   const { hidden, kvHeads, headDim } = shape;
   const block = randomBlock(shape, seed);
   const expected = expectedOf(block, c, headsOnly);
-  const options = { objective, loss, pattern, damping: 0.01, scoreDamping, headsOnly };
+  const own = { pattern, groupSize, power };
+  const options = { objective, loss, ...own, damping: 0.01, scoreDamping, headsOnly };
   const opened = await BlockObjective.open(backend, problemOf(backend, block), options);
   assert.equal(opened.notes, []);
   const q = headsOnly ? undefined : backend.upload(expected.q, [hidden, hidden]);
@@ -283,8 +161,7 @@ for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
     for (const score of OBJECTIVES) {
       const title = `${loss}, ${score.objective}${score.scoreDamping ? " damped twice" : ""}`;
       test(`${backend.name}: ${title}: loss and gradients against finite differences`, async () => {
-        const cases = loss === "removed" ? REMOVED : SHAPES.map((shape) => ({ shape }));
-        for (const [i, given] of cases.entries()) {
+        for (const [i, given] of CASES[loss].entries()) {
           const c: Case = { ...given, ...score };
           for (const headsOnly of [false, true]) {
             const what = `${backend.name} ${title}${headsOnly ? " heads" : ""} shape ${i}`;

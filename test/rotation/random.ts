@@ -66,6 +66,7 @@ export function randomBlock(shape: BlockShape, seed: number): RandomBlock {
       "self_attn.q_proj": hessian(shape.hidden),
       "self_attn.o_proj": hessian(shape.heads * shape.headDim),
       "mlp.gate_proj": hessian(shape.hidden),
+      "mlp.down_proj": hessian(shape.intermediate),
     },
   };
 }

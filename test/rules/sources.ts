@@ -26,6 +26,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["registry"],
   ["pack-matrix", "text"],
   ["models", "open-backend"],
+  ["scaling"],
   ["export", "tasks"],
   ["evaluate"],
   ["compress", "evaluate-tasks", "generate", "inspect"],

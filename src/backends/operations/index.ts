@@ -22,6 +22,7 @@ import { type OrthogonalOperations, orthogonal } from "./orthogonal.js";
 import { type RefineGridOperations, refineGrid } from "./refine-grid.js";
 import { type RemovedOperations, removed } from "./removed.js";
 import { type RopeOperations, rope } from "./rope.js";
+import { type RoundingOperations, rounding } from "./rounding.js";
 import { type ScaleOperations, scale } from "./scale.js";
 import { type SoftmaxOperations, softmax } from "./softmax.js";
 import { type TransposeOperations, transpose } from "./transpose.js";
@@ -56,6 +57,7 @@ export interface Operations
     RefineGridOperations,
     RemovedOperations,
     RopeOperations,
+    RoundingOperations,
     ScaleOperations,
     SoftmaxOperations,
     TransposeOperations,
@@ -84,6 +86,7 @@ export const contracts: Contracts<Operations> = {
   ...refineGrid,
   ...removed,
   ...rope,
+  ...rounding,
   ...scale,
   ...softmax,
   ...transpose,

@@ -13,7 +13,7 @@ interface Lines {
   readonly step: number;
 }
 
-const linesOf = {
+export const linesOf = {
   rows: (w: Tensor): Lines => ({
     count: rowsOf(w),
     length: colsOf(w),
@@ -72,7 +72,7 @@ export function sumOverLines(
 }
 
 /** What w² is multiplied by along a line. */
-function factorsOf(length: number, { scale, inverse }: EntropyOptions): Float64Array {
+export function factorsOf(length: number, { scale, inverse }: EntropyOptions): Float64Array {
   const given = scale && f32(scale);
   return Float64Array.from({ length }, (_, i) => {
     if (!given) return 1;
@@ -81,7 +81,7 @@ function factorsOf(length: number, { scale, inverse }: EntropyOptions): Float64A
 }
 
 /** Hands on the derivatives by the factors as derivatives by the scale, when they are asked for. */
-function writeScaleGradient(
+export function writeScaleGradient(
   byFactor: Float64Array,
   factors: Float64Array,
   { inverse, scaleGradient, accumulate }: EntropyOptions,

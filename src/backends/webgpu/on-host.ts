@@ -12,6 +12,8 @@ const NAMES = [
   "gridSweep",
   "orderColumns",
   "refineGrid",
+  "roundingColumns",
+  "roundingRows",
 ] as const satisfies readonly (keyof Operations)[];
 
 type AnyOperation = (...args: readonly unknown[]) => Promise<unknown>;

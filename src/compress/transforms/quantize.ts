@@ -2,11 +2,13 @@ import { lookUp, PenjingError } from "../../errors.js";
 import { GGUF } from "../../export/gguf-options.js";
 import type { KTypeName, MatrixShape } from "../../form.js";
 import { K_BLOCK, K_TYPES, type KTypeRules } from "../../forms/k-type.js";
+import { GRID_OPTIONS } from "../../grid.js";
 import { ANCHOR } from "../../least-squares/anchor.js";
 import type { AnyMethod } from "../../method.js";
 import type { ChoiceSpec, OptionSpecs, SparsitySpec } from "../../options.js";
 import type { QuantizerName } from "../../quantizers/index.js";
 import type { Registry } from "../../registry.js";
+import type { RotationLoss } from "../../rotation.js";
 import { formatSparsity, isTwoFour, parseSparsity, type Sparsity } from "../../sparsity.js";
 import { type LayerPlan, methodName } from "../solve.js";
 import { asksForTables, planTables, storesIn, TABLE_OPTIONS, TableSteps } from "../tables.js";
@@ -72,6 +74,20 @@ export function quantizeKind(registry: Registry) {
       for (const statistic of method.needs(ownOptions(options))) {
         lookUp(registry.statistics, statistic, `${methodName(method)}: needs`);
       }
+    },
+    rotationAim(options: ReadStep["options"], asked?: ReturnType<GridOf>) {
+      const method = registry.quantizers[options.method as string];
+      const { kType, ...given } = { ...options, ...(method.options.kType && asked) };
+      const rules = kType ? K_TYPES[kType as KTypeName] : (given as Partial<KTypeRules>);
+      const { bits = GRID_OPTIONS.bits.default, groupSize = GRID_OPTIONS.groupSize.default } =
+        rules;
+      const isBlind = method.needs(ownOptions(options)).length === 0;
+      const symmetric = kType ? !(rules as KTypeRules).hasMinima : given.symmetric !== false;
+      return {
+        grid: { bits, groupSize, symmetric },
+        importance: (loss: RotationLoss) =>
+          isBlind ? "magnitude" : (method.rotation?.[loss] ?? "magnitude"),
+      };
     },
     async plan(steps: readonly ReadStep[], target: PlanTarget): Promise<Transform> {
       const { spec, layers, rest } = target;

@@ -1,10 +1,12 @@
 import { PenjingError } from "../../errors.js";
 import type { OptionSpecs, OptionsOf } from "../../options.js";
-import { checkBlockSize, checkHeadsOnly } from "../../rotation/options.js";
+import { checkBlockSize, checkHeadsOnly, checkPower } from "../../rotation/options.js";
 import { type BlockGroup, rotationGroups, SCOPE } from "../../rotation/scope.js";
 import {
   DEFAULT_PATTERN,
+  ROTATION_LOSSES,
   ROTATION_OBJECTIVES,
+  type RotationLoss,
   type RotationObjective,
   type RotationPattern,
   SEARCH_OPTIONS,
@@ -13,6 +15,7 @@ import type { Sparsity } from "../../sparsity.js";
 import { rotationRefusal } from "../rotate.js";
 import { Rotator } from "../rotator.js";
 import type {
+  GridOf,
   Phase,
   PlanTarget,
   Reader,
@@ -34,27 +37,46 @@ export const ROTATE_OPTIONS = {
     otherwise: "the one that suits the method pruned with",
     description: SEARCH_OPTIONS.objective.description,
   },
-  loss: SEARCH_OPTIONS.loss,
+  loss: {
+    kind: "choice",
+    values: ROTATION_LOSSES,
+    otherwise: "rounding where what follows quantizes and nothing prunes, else removed",
+    description: SEARCH_OPTIONS.loss.description,
+  },
+  groupSize: {
+    ...SEARCH_OPTIONS.groupSize,
+    default: undefined,
+    otherwise: "the quantizer's, else 32",
+  },
+  power: {
+    ...SEARCH_OPTIONS.power,
+    default: undefined,
+    otherwise: "8, and 4 before a quantizer to 2 bits or fewer",
+  },
   scoreDamping: SEARCH_OPTIONS.scoreDamping,
   blockSize: SEARCH_OPTIONS.blockSize,
 } as const satisfies OptionSpecs;
 
 export type RotateOptions = OptionsOf<typeof ROTATE_OPTIONS>;
 
-/** Turns the blocks so that importance concentrates in few weights (DenoiseRotator). */
+/** Turns the blocks so that importance concentrates in few weights (DenoiseRotator), or rounds well. */
 export const rotate = {
   name: "rotate",
-  summary: "turn the blocks first, so that importance concentrates in few weights (DenoiseRotator)",
+  summary:
+    "turn the blocks first, so that importance concentrates in few weights (DenoiseRotator) or little is lost by rounding",
   scope: "model",
   options: ROTATE_OPTIONS,
   leaves: "turn",
   cannotFollow: {
     zeros: "a turn mixes weights and fills the zeros; put rotate before it",
     codes: "a turn mixes weights and leaves no grid; put rotate before it",
+    scales:
+      "it folds the norms' gains, which scales divide, into the linears behind; put rotate before it",
     turn: "a model is rotated once, for as many steps as it takes; leave one of the two out",
   },
-  check({ scope, blockSize }: ReadStep["options"], where: string) {
+  check({ scope, blockSize, power }: ReadStep["options"], where: string) {
     checkHeadsOnly(scope === "heads", blockSize as number | undefined, where);
+    if (power !== undefined) checkPower(power as number, where);
   },
   plan: ([step], target): Transform =>
     new Rotation(step.options as unknown as RotateOptions, target),
@@ -72,8 +94,11 @@ export function patternOf(sparsity: Sparsity): RotationPattern {
 }
 
 /** The options of a search, with what follows from the scope and the step after it. */
-export type Search = Omit<RotateOptions, "scope" | "objective"> & {
+export type Search = Omit<RotateOptions, "scope" | "objective" | "loss" | "groupSize" | "power"> & {
   readonly headsOnly: boolean;
+  readonly loss: RotationLoss;
+  readonly groupSize: number | "row";
+  readonly power: number;
   readonly objective: RotationObjective;
   readonly pattern: RotationPattern;
 };
@@ -82,17 +107,42 @@ export type Search = Omit<RotateOptions, "scope" | "objective"> & {
  * What is searched for.
  *
  * @param later steps after the rotation
+ * @param asked as of `TransformKind.rotationAim`
  */
 export function planSearch(
   { scope, ...options }: RotateOptions,
   later: readonly ReadStep[],
+  asked?: ReturnType<GridOf>,
 ): Search {
-  const aims = later.map(({ kind, options: own }) => kind.rotationAim?.(own));
-  const aim: RotationAim | undefined = aims.find((one) => one !== undefined);
-  const pattern = aim ? patternOf(aim.sparsity) : DEFAULT_PATTERN;
-  const loss = pattern.n === pattern.m ? "entropy" : options.loss;
-  const objective = options.objective ?? aim?.importance(loss) ?? "magnitude";
-  return { ...options, headsOnly: scope === "heads", objective, loss, pattern };
+  const aims = later.flatMap(({ kind, options: own }) => kind.rotationAim?.(own, asked) ?? []);
+  const pruning = aims.find(({ sparsity }) => sparsity);
+  const rounding = aims.find(({ grid }) => grid);
+  const pattern = pruning?.sparsity ? patternOf(pruning.sparsity) : DEFAULT_PATTERN;
+  const usual = rounding && !pruning ? "rounding" : "removed";
+  const loss = chosenLoss(options.loss ?? usual, pattern);
+  const aim = (loss === "rounding" ? (rounding ?? pruning) : (pruning ?? rounding)) as
+    | RotationAim
+    | undefined;
+  const { bits, groupSize } = rounding?.grid ?? SEARCH_GRID;
+  return {
+    ...options,
+    headsOnly: scope === "heads",
+    objective: options.objective ?? aim?.importance(loss) ?? "magnitude",
+    loss,
+    pattern,
+    groupSize: options.groupSize ?? groupSize,
+    power: options.power ?? (bits <= 2 ? FEW_BITS_POWER : SEARCH_OPTIONS.power.default),
+  };
+}
+
+/** Where nothing says what weights are rounded to. */
+const SEARCH_GRID = { bits: 4, groupSize: SEARCH_OPTIONS.groupSize.default } as const;
+/** At 2 bits the search for scales clips the largest weights anyway, and p = 4 is nearer to what it leaves. */
+const FEW_BITS_POWER = 4;
+
+/** A pattern that leaves no choice shows nothing that could be removed. */
+function chosenLoss(loss: RotationLoss, { n, m }: RotationPattern): RotationLoss {
+  return loss === "removed" && n === m ? "entropy" : loss;
 }
 
 /** What the search weighs in progress for each block, where a pass over the windows weighs 7. */
@@ -109,9 +159,11 @@ class Rotation implements Transform {
    * @throws PenjingError for a model that cannot be rotated, when its blocks do not divide the residual
    *   stream, or it has more groups than the model has blocks
    */
-  constructor(options: RotateOptions, { spec, later }: PlanTarget) {
+  constructor(options: RotateOptions, { spec, later, layers, gridOf }: PlanTarget) {
     const { scope, blockSize } = options;
-    this.search = planSearch(options, later);
+    // One rotation serves all layers: the first one's grid stands for theirs.
+    const [first = ""] = layers.keys();
+    this.search = planSearch(options, later, gridOf?.(first));
     const { headsOnly } = this.search;
     const refusal = rotationRefusal(spec, headsOnly);
     if (refusal) {

@@ -34,20 +34,23 @@ function entriesOf({ blocks }: Result): Entry[] {
   return [...entries.values()];
 }
 
-/** Those that have one scale, as most have: the share that is removed, or the entropy. */
+/** Losses that are shares, in the order in which they are preferred, and the one in nats. */
+const SCALES = ["removed", "rounding", "entropy"] as const satisfies Concentration["loss"][];
+
+/** Those that have one scale, as most have: a share, or the entropy. */
 function shownOf(result: Result) {
   const all = entriesOf(result);
-  const removed = all.filter(({ loss }) => loss === "removed");
-  const isShare = 2 * removed.length >= all.length;
-  const alike = isShare ? removed : all.filter(({ loss }) => loss === "entropy");
+  const sets = SCALES.map((scale) => all.filter(({ loss }) => loss === scale));
+  const alike = sets.reduce((most, set) => (set.length > most.length ? set : most));
+  const scale = alike[0]?.loss ?? SCALES[0];
   const groups = new Set([...new Set(alike.map(({ group }) => group))].slice(0, MOST_GROUPS));
   const entries = alike.filter(({ group }) => groups.has(group));
-  return { entries, isShare, rest: all.length - entries.length };
+  return { entries, scale, rest: all.length - entries.length };
 }
 
 /** The smallest and the largest value of all results that have the same scale. */
-function domainOf(results: readonly Result[], isShare: boolean): [number, number] {
-  const alike = results.map(shownOf).filter((one) => one.isShare === isShare);
+function domainOf(results: readonly Result[], scale: Concentration["loss"]): [number, number] {
+  const alike = results.map(shownOf).filter((one) => one.scale === scale);
   const values = alike.flatMap(({ entries }) => entries.flatMap((one) => [one.before, one.after]));
   const [low = 0, high = 1] = extent(values);
   return [low, high];
@@ -58,10 +61,11 @@ export function rotationFigure(results: readonly Result[]): Figure {
     id: "rotation",
     title: "What the rotation concentrated",
     caption:
-      "A rotation turns the coordinates in which weights are written, without changing what the model computes, so that little of what matters sits in weights that will be removed. Each field stands for the linears of a block that read one input, and its strength for the share of their importance that would be removed: above without the rotation, below with it. (Where it lowered the entropy instead, for how evenly importance is spread, in nats.) The paler the lower map beside the upper, the more the rotation helped.",
+      "A rotation turns the coordinates in which weights are written, without changing what the model computes, so that little of what matters sits in weights that will be removed. Each field stands for the linears of a block that read one input, and its strength for the share of their importance that would be removed: above without the rotation, below with it. (Where it lowered the entropy instead, for how evenly importance is spread, in nats; before a quantizer, for what rounding them is expected to cost, as a share of that without the rotation.) The paler the lower map beside the upper, the more the rotation helped.",
     ...panelsOf(results, (result) => {
-      const { entries, isShare, rest } = shownOf(result);
+      const { entries, scale, rest } = shownOf(result);
       if (entries.length === 0) return "No rotation was sought: compress with --rotate.";
+      const isShare = scale !== "entropy";
       const shown = isShare ? percentText : significant;
       const unit = isShare ? "%" : "nats";
       const inUnits = (value: number) => `${shown(value)}${isShare ? "" : " "}${unit}`;
@@ -87,7 +91,7 @@ export function rotationFigure(results: readonly Result[]): Figure {
             { name: "after", cells: cells("after") },
           ],
           xName: "block",
-          domain: domainOf(results, isShare),
+          domain: domainOf(results, scale),
           shown: inUnits,
         }),
         note:
