@@ -3,23 +3,14 @@
 //
 // Within a block a row is finished before the next begins, as in column-sweep.ts.
 
-import {
-  codeOf,
-  fitGroup,
-  fitGroupScratch,
-  groupSizeOf,
-  minimumOf,
-  mostOf,
-  spanOf,
-  unitsBytes,
-  zeroOf,
-} from "../lib/grid";
+import { groupSizeOf, minimumOf, spanOf, tableOf, unitsBytes, zeroOf } from "../lib/grid";
 import { fitBlock, fitBlockScratch } from "../lib/grid-blocks";
+import { codeIn, fitLevels, fitLevelsScratch, levelIn } from "../lib/grid-levels";
 import { subtractScaled } from "../lib/simd";
 
 /** Bytes of scratch for `gridSweepBlock`. */
 export function gridSweepScratch(groupSize: i32): usize {
-  return max(fitGroupScratch(groupSize), fitBlockScratch());
+  return max(fitLevelsScratch(groupSize), fitBlockScratch());
 }
 
 /**
@@ -56,7 +47,7 @@ export function gridSweepBlock(
   const ld = <usize>cols << 2;
   const size = groupSizeOf(grid);
   const span = spanOf(grid);
-  const most = mostOf(grid);
+  const table = tableOf(grid);
   const groups = max(1, (cols + size - 1) / size);
   let loss: f64 = 0;
   for (let r = 0; r < rows; r++) {
@@ -74,7 +65,7 @@ export function gridSweepBlock(
           fitBlock(at, weights, maskAt, size, grid, scratch, scaleAt, minimumAt, unitAt);
         } else {
           const zeroAt = zeros ? zeros + <usize>group : 0;
-          fitGroup(min(size, cols - j), at, weights, maskAt, grid, scratch, scaleAt, zeroAt);
+          fitLevels(min(size, cols - j), at, weights, maskAt, grid, scratch, scaleAt, zeroAt);
         }
       }
       const scale = load<f32>(scaleAt);
@@ -82,8 +73,8 @@ export function gridSweepBlock(
       const minimum = minimumOf(minima, group);
       const x = load<f32>(at);
       const isKept = mask == 0 || load<u8>(mask + <usize>j) != 0;
-      const code = isKept ? codeOf(x + minimum, scale, zero, most) : zero;
-      const value = (code - zero) * scale - minimum;
+      const code = isKept ? codeIn(grid, table, x + minimum, scale, zero) : zero;
+      const value = levelIn(table, code, zero) * scale - minimum;
       const row = u + <usize>i * (ld + 4);
       const error = (x - value) / load<f32>(row);
       store<u8>(codes + <usize>j, <u8>code);

@@ -1,5 +1,5 @@
 // Matrices on a grid: (u - z) * s - m with a code u, and a scale s, a zero point z and a minimum m for
-// every group of columns of a row. All of it in f32 and in one order, without fused multiply-adds, so that
+// every group of columns of a row, or table[u] * s (grid-levels.ts). All of it in f32 and in one order, without fused multiply-adds, so that
 // every build and the reference choose the same scales and codes.
 //
 // What holds for a whole grid stands in memory, at the addresses below from its own on.
@@ -13,10 +13,13 @@ const DROPPED: usize = 12; // i32: bits of an f32 that a scale does not have
 const LEAST: usize = 16; // f32: the least size of a scale
 const FACTORS: usize = 20; // i32: how many candidates there are
 const SPAN: usize = 24; // i32: columns whose scales are fitted together
-const FIRST_FACTOR: usize = 28; // f32 [FACTORS]
+const LOWEST: usize = 28; // f32: the least code
+const ENTRIES: usize = 32; // i32: levels of a table; 0 where there is none
+// f32 [FACTORS], then the table [ENTRIES], then what lies halfway between one entry and the next
+const FIRST_FACTOR: usize = 36;
 
 /** The scale of a group of zeros. */
-const SMALLEST_HALF: f32 = 1.0 / 16384.0;
+export const SMALLEST_HALF: f32 = 1.0 / 16384.0;
 
 // @ts-ignore: decorator
 @inline
@@ -49,6 +52,27 @@ export function middleOf(grid: usize): f32 {
 @inline
 export function spanOf(grid: usize): i32 {
   return load<i32>(grid, SPAN);
+}
+
+/** The least code. */
+// @ts-ignore: decorator
+@inline
+export function lowestOf(grid: usize): f32 {
+  return load<f32>(grid, LOWEST);
+}
+
+/** How many levels a table has; 0 where there is none. */
+// @ts-ignore: decorator
+@inline
+export function entriesOf(grid: usize): i32 {
+  return load<i32>(grid, ENTRIES);
+}
+
+/** Where the levels of a table are, f32 [entries], what lies halfway between two behind them; 0 for none. */
+// @ts-ignore: decorator
+@inline
+export function tableOf(grid: usize): usize {
+  return entriesOf(grid) ? grid + FIRST_FACTOR + (<usize>factorsOf(grid) << 2) : 0;
 }
 
 /** How many candidates there are. */

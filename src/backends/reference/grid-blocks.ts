@@ -9,7 +9,7 @@ import {
   SMALLEST_HALF,
   stepsOf,
 } from "../operations/fit-scales.js";
-import { type GridShape, type GroupScale, nearest } from "./grid-values.js";
+import { type GridShape, type GroupScale, nearest, sumOf } from "./grid-values.js";
 
 const { fround } = Math;
 
@@ -31,13 +31,6 @@ function within(value: number, least: number, most: number): number {
 /** The multiple of a unit that is nearest to a value, between two multiples. */
 export function multipleOf(unit: number, value: number, least: number, most: number): number {
   return unit === 0 ? 0 : fround(within(nearest(fround(value / unit)), least, most) * unit);
-}
-
-/** Adds up in four lanes. */
-function sumOf(count: number, term: (i: number) => number): number {
-  const lanes = [0, 0, 0, 0];
-  for (let i = 0; i < count; i++) lanes[i % 4] = fround(lanes[i % 4] + term(i));
-  return fround(fround(lanes[0] + lanes[2]) + fround(lanes[1] + lanes[3]));
 }
 
 /** Sums over a group for some codes l: of omega * l, omega * l² and omega * l * x. */

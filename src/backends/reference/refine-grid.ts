@@ -77,7 +77,7 @@ export const refineGrid: Operations["refineGrid"] = async (grid, gradient, h, op
       const group = data.scaleOf(r, first);
       const units = data.unitsOf(r, first);
       const levels = Array.from({ length: end - first }, (_, i) => {
-        return data.codeOf(r, first + i) - group.zero;
+        return data.shape.level(data.codeOf(r, first + i), group);
       });
       const [least, most] = grid.minima ? [0, MOST_LEVEL] : SIGNED_LEVELS;
       const scale = moveShared(first, levels, group.scale, (wanted) =>
