@@ -21,6 +21,11 @@ export function scaleTypeOf(dtype: StoredDType): HalfFormat {
   return dtype === "BF16" ? "bf16" : "f16";
 }
 
+/** What floats beside codes are stored as: zero points and levels have more digits than bf16. */
+export function floatsOf(part: string, dtype: StoredDType): StoredDType {
+  return part === "scales" ? (scaleTypeOf(dtype).toUpperCase() as StoredDType) : "F16";
+}
+
 /**
  * The tensors that a form is stored as.
  *
@@ -81,7 +86,7 @@ async function packLeaf(
       const codes = (await backend.read(tensor)) as Uint8Array;
       add(rule.name, "I32", packCodes(leaf, rule, codes));
     } else {
-      const type = scaleTypeOf(dtype).toUpperCase() as StoredDType;
+      const type = floatsOf(rule.name, dtype);
       add(rule.name, type, await downloadFloats(backend, tensor, type));
     }
   }

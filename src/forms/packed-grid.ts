@@ -1,5 +1,5 @@
 /**
- * How the parts of a dense leaf on a grid are stored: the layout grouped-int, which is `pack-quantized`
+ * How the parts of a dense leaf of codes are stored: the layout grouped-int, which is `pack-quantized`
  * of compressed-tensors for the matrices that it knows. For a weight NAME [R, C] of b bits and K groups:
  *
  *   NAME_packed      I32 [R, ceil(C b / 32)]: a row's codes one after another as a string of bits, the
@@ -7,11 +7,13 @@
  *   NAME_scale       F16 or BF16 [R, K]
  *   NAME_zero_point  I32 [ceil(R b / 32), K], of grids that are not symmetric: for each group the zero
  *                    points of all rows as such a string, its words one below another
+ *                    or F16 [R, K], of affine ones
+ *   NAME_table       F16 [2^b], the levels of a table
  *   NAME_shape       I64 [2]: R and C
  *
  * Bits after the last code are 0. There a code is q + 2^(b - 1) of a signed q, as here.
  */
-import type { Leaf, MatrixShape } from "../form.js";
+import { type Form, type Leaf, leavesOf, type MatrixShape, type Numbers } from "../form.js";
 import type { StoredDType } from "../tensor.js";
 import { partRules } from "./leaf.js";
 import type { PartRule } from "./rules.js";
@@ -24,6 +26,7 @@ export const ENDINGS: Readonly<Record<string, string>> = {
   values: "_packed",
   scales: "_scale",
   zeros: "_zero_point",
+  table: "_table",
   [SHAPE_PART]: "_shape",
 };
 
@@ -35,12 +38,26 @@ export interface StoredPart {
 }
 
 /** Whether a leaf is stored as above. */
-export function isPackedGrid(leaf: Leaf<unknown>): boolean {
-  return leaf.structure.kind === "dense" && leaf.numbers.kind === "grid";
+export function isPackedGrid({ structure, numbers }: Leaf<unknown>): boolean {
+  return structure.kind === "dense" && (numbers.kind === "grid" || isNewer(numbers));
 }
 
+/** Whether numbers are such that version 1 of the layout does not have. */
+function isNewer({ kind }: Numbers): boolean {
+  return kind === "table" || kind === "affine";
+}
+
+/** The version of the layout grouped-int that forms need. */
+export function packedVersion(forms: Iterable<Form<unknown>>): number {
+  const hasNewer = (form: Form<unknown>) => leavesOf(form).some(({ numbers }) => isNewer(numbers));
+  return [...forms].some(hasNewer) ? 2 : 1;
+}
+
+/** The newest version. */
+export const NEWEST_PACKED = 2;
+
 function bitsOf({ numbers }: Leaf<unknown>): number {
-  return numbers.kind === "grid" ? numbers.bits : 8;
+  return "bits" in numbers ? numbers.bits : 8;
 }
 
 /** Words that as many codes take. */
@@ -51,8 +68,10 @@ function wordsOf(codes: number, bits: number): number {
 /** The parts of a leaf for which `isPackedGrid` holds, as they are stored. */
 export function packedParts(leaf: Leaf<unknown>): StoredPart[] {
   const bits = bitsOf(leaf);
-  const parts = partRules(leaf).map(({ name, dtype, shape: [rows, cols] }): StoredPart => {
-    if (dtype !== "u8") return { name, dtypes: ["F16", "BF16", "F32"], shape: [rows, cols] };
+  const parts = partRules(leaf).map(({ name, dtype, shape: whole }): StoredPart => {
+    const [rows, cols] = whole;
+    if (name === "scales") return { name, dtypes: ["F16", "BF16", "F32"], shape: whole };
+    if (dtype !== "u8") return { name, dtypes: ["F16", "F32"], shape: whole };
     const shape = name === "zeros" ? [wordsOf(rows, bits), cols] : [rows, wordsOf(cols, bits)];
     return { name, dtypes: ["I32"], shape };
   });

@@ -1,7 +1,10 @@
 import { lookUp, PenjingError } from "../../errors.js";
 import { GGUF } from "../../export/gguf-options.js";
-import type { KTypeName, MatrixShape } from "../../form.js";
+import { type Form, type KTypeName, leavesOf, type MatrixShape } from "../../form.js";
 import { K_BLOCK, K_TYPES, type KTypeRules } from "../../forms/k-type.js";
+import { describe } from "../../forms/leaf.js";
+import { MOST_TABLE_BITS } from "../../forms/table.js";
+import { type GridChoice, LEVELS } from "../../grid.js";
 import { ANCHOR } from "../../least-squares/anchor.js";
 import type { ChoiceSpec, OptionSpecs } from "../../options.js";
 import type { QuantizerName } from "../../quantizers/index.js";
@@ -91,11 +94,17 @@ function workFor({ layout, before, gridOf }: PlanTarget, { quantizers }: Registr
       const { method: name, anchor, anchorResidual, anchorDamping } = given;
       const method = quantizers[name as string];
       const asked = gridOf?.(layer);
-      const options = onGrid(ownOptions(given), method.options, asked, layer);
+      const options = onLevels(
+        onGrid(ownOptions(given), method.options, asked, layer),
+        method.options,
+      );
+      const form = method.form?.(shape, options);
+      if (form && layout === GGUF) refuseNewer(form, layer);
       if (options.kType) refuseKType(options.kType as KTypeName, layout, layer, shape);
       const earlier = before.get(layer);
       if (earlier) {
         const anchors = { anchor, anchorResidual, anchorDamping };
+        if (form) refuseWithoutZero(form, layer);
         refuseEarlier(earlier, { ...options, ...anchors }, layer, shape, !!asked);
       }
       return {
@@ -131,7 +140,7 @@ function onGrid(
   const { bits, groupSize, hasMinima } = type ? K_TYPES[type] : ({} as Partial<KTypeRules>);
   const own = type ? { bits, groupSize, symmetric: !hasMinima } : {};
   const chosen = { ...grid, ...own } as ReadStep["options"];
-  for (const name of grid ? ["kType", "bits", "groupSize", "symmetric"] : []) {
+  for (const name of grid ? ["kType", "levels", "bits", "groupSize", "symmetric"] : []) {
     const value = given[name];
     if (value === specs[name].default || value === chosen[name]) continue;
     throw new PenjingError(
@@ -140,6 +149,63 @@ function onGrid(
     );
   }
   return { ...given, ...chosen };
+}
+
+/**
+ * Options with the bits and the symmetry of the levels that they choose.
+ *
+ * @throws PenjingError for options that the levels do not have
+ */
+function onLevels(given: ReadStep["options"], specs: OptionSpecs): ReadStep["options"] {
+  const levels = (given.levels ?? "integer") as GridChoice["levels"];
+  const refuse = (what: string): never => {
+    throw new PenjingError("levels", what);
+  };
+  if (levels !== "binary" && (given.terms ?? 1) !== 1) {
+    refuse(
+      `\`terms: ${given.terms}\` adds binary matrices up, and the levels are ${levels}; give \`levels: binary\`, or leave \`terms\` out.`,
+    );
+  }
+  if (levels === "integer") return given;
+  if (given.kType) {
+    refuse(`${levels} levels are none of ${given.kType}; leave out \`levels\` or \`kType\`.`);
+  }
+  const own: ReadStep["options"] = LEVELS[levels];
+  for (const [name, value] of Object.entries(own)) {
+    if (given[name] === value || given[name] === specs[name].default) continue;
+    refuse(
+      `${levels} levels have \`${name}: ${value}\`, not ${given[name]}; leave \`${name}\` out.`,
+    );
+  }
+  if (levels === "table" && (given.bits as number) > MOST_TABLE_BITS) {
+    refuse(
+      `a table of \`bits: ${given.bits}\` is more than its ${2 ** MOST_TABLE_BITS} levels; give at most ${MOST_TABLE_BITS} bits.`,
+    );
+  }
+  return { ...given, ...own };
+}
+
+/** Whether codes are other than GGUF files have them. */
+const isNewer = (form: Form<undefined>) =>
+  form.kind !== "leaf" || form.numbers.kind === "table" || form.numbers.kind === "affine";
+
+/** @throws PenjingError for codes that no type of GGUF has */
+function refuseNewer(form: Form<undefined>, layer: string): void {
+  if (!isNewer(form)) return;
+  throw new PenjingError(
+    "layout",
+    `${layer}: no GGUF type has ${describe(form)}; choose the layout ${CODES}, or \`levels: integer\`.`,
+  );
+}
+
+/** @throws PenjingError for codes none of which need be 0, for a layer that is pruned before */
+function refuseWithoutZero(form: Form<undefined>, layer: string): void {
+  const { numbers } = leavesOf(form)[0];
+  if (numbers.kind !== "table" && numbers.kind !== "affine") return;
+  throw new PenjingError(
+    "quantize",
+    `${layer}: it is pruned before, and ${describe(form)} has no level for zeros that must stay; choose \`levels: integer\` or \`levels: ternary\`.`,
+  );
 }
 
 /** @throws PenjingError for a layer that has no blocks of a K type, or whose codes would not be stored */
