@@ -1,6 +1,15 @@
 // Puts rows of a matrix on a grid, and back.
 
-import { groupSizeOf, minimumOf, spanOf, tableOf, unitsBytes, zeroOf } from "../lib/grid";
+import {
+  groupSizeOf,
+  lowestOf,
+  minimumOf,
+  mostOf,
+  spanOf,
+  tableOf,
+  unitsBytes,
+  zeroOf,
+} from "../lib/grid";
 import { fitBlock, fitBlockScratch } from "../lib/grid-blocks";
 import { codeIn, fitLevels, fitLevelsScratch, levelIn } from "../lib/grid-levels";
 
@@ -33,6 +42,8 @@ export function fitScales(
   const size = groupSizeOf(grid);
   const span = spanOf(grid);
   const table = tableOf(grid);
+  const lowest = lowestOf(grid);
+  const most = mostOf(grid);
   for (let r = 0; r < rows; r++) {
     for (let first = 0; first < cols; first += size) {
       const n = min(size, cols - first);
@@ -49,7 +60,7 @@ export function fitScales(
       for (let j = first; j < first + n; j++) {
         const isKept = mask == 0 || load<u8>(mask + <usize>j) != 0;
         const x = load<f32>(w + (<usize>j << 2)) + minimum;
-        store<u8>(codes + <usize>j, <u8>(isKept ? codeIn(grid, table, x, scale, zero) : zero));
+        store<u8>(codes + <usize>j, <u8>(isKept ? codeIn(table, x, scale, zero, lowest, most) : zero));
       }
       scales += 4;
       if (zeros) zeros++;

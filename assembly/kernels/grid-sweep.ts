@@ -3,7 +3,16 @@
 //
 // Within a block a row is finished before the next begins, as in column-sweep.ts.
 
-import { groupSizeOf, minimumOf, spanOf, tableOf, unitsBytes, zeroOf } from "../lib/grid";
+import {
+  groupSizeOf,
+  lowestOf,
+  minimumOf,
+  mostOf,
+  spanOf,
+  tableOf,
+  unitsBytes,
+  zeroOf,
+} from "../lib/grid";
 import { fitBlock, fitBlockScratch } from "../lib/grid-blocks";
 import { codeIn, fitLevels, fitLevelsScratch, levelIn } from "../lib/grid-levels";
 import { subtractScaled } from "../lib/simd";
@@ -48,6 +57,8 @@ export function gridSweepBlock(
   const size = groupSizeOf(grid);
   const span = spanOf(grid);
   const table = tableOf(grid);
+  const lowest = lowestOf(grid);
+  const most = mostOf(grid);
   const groups = max(1, (cols + size - 1) / size);
   let loss: f64 = 0;
   for (let r = 0; r < rows; r++) {
@@ -73,7 +84,7 @@ export function gridSweepBlock(
       const minimum = minimumOf(minima, group);
       const x = load<f32>(at);
       const isKept = mask == 0 || load<u8>(mask + <usize>j) != 0;
-      const code = isKept ? codeIn(grid, table, x + minimum, scale, zero) : zero;
+      const code = isKept ? codeIn(table, x + minimum, scale, zero, lowest, most) : zero;
       const value = levelIn(table, code, zero) * scale - minimum;
       const row = u + <usize>i * (ld + 4);
       const error = (x - value) / load<f32>(row);

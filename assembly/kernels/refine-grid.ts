@@ -1,7 +1,9 @@
 // Coordinate descent over codes and scales of a grid, over one block of columns. The gradient of the
 // columns after the block is updated by its caller, in one matrix product with the changes.
 
-import { groupSizeOf, minimumOf, roundScale, tableOf, unitsBytes, zeroOf } from "../lib/grid";
+import {
+  groupSizeOf, lowestOf, minimumOf, mostOf, roundScale, tableOf, unitsBytes, zeroOf,
+} from "../lib/grid";
 import { unitScale } from "../lib/grid-blocks";
 import { codeIn, levelIn } from "../lib/grid-levels";
 import { addScaled, subtractRows, subtractScaled } from "../lib/simd";
@@ -106,6 +108,8 @@ function refineCodes(
   grid: usize,
 ): f64 {
   const table = tableOf(grid);
+  const lowest = lowestOf(grid);
+  const most = mostOf(grid);
   const skip = <usize>begin << 2;
   let fall: f64 = 0;
   for (let j = begin; j < end; j++) {
@@ -115,7 +119,7 @@ function refineCodes(
     if (!(curvature > 0) || (mask != 0 && load<u8>(mask + <usize>j) == 0)) continue;
     const before = levelIn(table, <f32>load<u8>(codes + <usize>j), zero) * scale - minimum;
     const slope = load<f32>(g + at);
-    const code = codeIn(grid, table, before + slope / curvature + minimum, scale, zero);
+    const code = codeIn(table, before + slope / curvature + minimum, scale, zero, lowest, most);
     const change = levelIn(table, code, zero) * scale - minimum - before;
     if (change == 0) continue;
     const gained = <f64>change * (2 * <f64>slope - <f64>change * <f64>curvature);

@@ -10,7 +10,6 @@ import {
   fitGroup,
   fitGroupScratch,
   lowestOf,
-  mostOf,
   roundScale,
   SMALLEST_HALF,
   tableOf,
@@ -20,13 +19,12 @@ import { sumLanes } from "./simd";
 /** How often a scale is fitted to codes that a table has: TABLE_ROUNDS of operations/fit-scales.ts. */
 const ROUNDS: i32 = 2;
 
-/** The code nearest to x; of a table the lower one of two. */
+/** The code nearest to x, from the lowest to the largest; of a table's levels the lower one of two. */
 // @ts-ignore: decorator
 @inline
-export function codeIn(grid: usize, table: usize, x: f32, scale: f32, zero: f32): f32 {
-  if (table) return <f32>entryOf(table, entriesOf(grid), x / scale);
-  const level = codeOf(x, scale, zero, mostOf(grid));
-  return max<f32>(lowestOf(grid), level);
+export function codeIn(table: usize, x: f32, scale: f32, zero: f32, lowest: f32, most: f32): f32 {
+  if (table) return <f32>entryOf(table, <i32>most + 1, x / scale);
+  return codeOf(x, scale, zero, lowest, most);
 }
 
 /** What a code's value is a multiple of the scale by. */

@@ -103,12 +103,12 @@ export function unitsBytes(cols: i32, minima: usize): usize {
   return <usize>(cols >> 8) << (minima ? 3 : 2);
 }
 
-/** The code nearest to x; 0 of NaN. */
+/** The code nearest to x, from the lowest to the largest; the lowest of NaN. */
 // @ts-ignore: decorator
 @inline
-export function codeOf(x: f32, scale: f32, zero: f32, most: f32): f32 {
-  const level = max<f32>(0, min<f32>(nearest<f32>(x / scale) + zero, most));
-  return level == level ? level : 0;
+export function codeOf(x: f32, scale: f32, zero: f32, lowest: f32, most: f32): f32 {
+  const level = max<f32>(lowest, min<f32>(nearest<f32>(x / scale) + zero, most));
+  return level == level ? level : lowest;
 }
 
 /** A scale as it is stored: rounded, and no smaller than the least. */
@@ -165,7 +165,7 @@ export function fitGroup(
     return;
   }
   const span: f32 = zero ? (high - low) / most : largest / (middle - <f32>0.5);
-  const point: f32 = zero ? codeOf(-low, span, 0, most) : middle;
+  const point: f32 = zero ? codeOf(-low, span, 0, 0, most) : middle;
   let bestScale = roundScale(span, grid);
   let bestZero = point;
   const factors = factorsOf(grid);
