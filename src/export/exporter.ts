@@ -330,11 +330,8 @@ class Job {
     const { [LAYOUT_KEY]: _, [EXTRAS_KEY]: __, ...kept } = this.model.checkpoint.metadata;
     const packed = [...this.packed].map((name) => this.model.weights.get(name)!);
     const hasExtras = !this.rebuilds && !this.layout.exchange && this.model.extras.size > 0;
-    return {
-      ...kept,
-      ...layoutMetadata(this.layout, packed, this.forms.values()),
-      ...extrasMetadata(hasExtras),
-    };
+    const layout = layoutMetadata(this.layout, packed, this.forms.values());
+    return { ...kept, ...layout, ...extrasMetadata(hasExtras) };
   }
 
   /** The bytes of the output, block by block, then what stands outside the blocks. */

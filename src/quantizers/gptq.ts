@@ -14,11 +14,11 @@ import {
   refine,
   refineOption,
 } from "../grid.js";
+import { fitTables } from "../least-squares/fit-table.js";
 import { deadInputs, inverseFactor } from "../least-squares/inverse-factor.js";
 import type { LinearProblem, Method } from "../method.js";
 import type { OptionSpecs } from "../options.js";
 import { colsOf, type Tensor } from "../tensor.js";
-import { fitTables } from "./fit-table.js";
 
 const OPTIONS = {
   ...GRID_OPTIONS,

@@ -10,10 +10,10 @@ import {
   refine,
   refineOption,
 } from "../grid.js";
+import { fitTables } from "../least-squares/fit-table.js";
 import type { LinearProblem, Method } from "../method.js";
 import type { OptionSpecs } from "../options.js";
 import { colsOf, type Tensor } from "../tensor.js";
-import { fitTables } from "./fit-table.js";
 
 const OPTIONS = {
   ...GRID_OPTIONS,
