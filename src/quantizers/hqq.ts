@@ -1,5 +1,4 @@
-import { nearestHalf } from "../backends/reference/grid-blocks.js";
-import { nearest, roundScale } from "../backends/reference/grid-values.js";
+import { nearest, nearestHalf, roundScale } from "../backends/operations/fit-scales.js";
 import type { MatrixShape, Numbers } from "../form.js";
 import { codesOutcome, GRID_OPTIONS, leafOfParts } from "../grid.js";
 import type { Method } from "../method.js";

@@ -82,6 +82,35 @@ export function droppedBits(scaleType: HalfFormat): number {
   return scaleType === "f16" ? 13 : 16;
 }
 
+/** To the nearest whole number, ties to even. */
+export function nearest(x: number): number {
+  const up = Math.round(x);
+  return up - x === 0.5 && up % 2 !== 0 ? up - 1 : up;
+}
+
+const float = new Float32Array(1);
+const bits = new Uint32Array(float.buffer);
+
+/** A scale as it is stored: rounded, and no smaller than the least. */
+export function roundScale(scale: number, scaleType: HalfFormat): number {
+  const drop = droppedBits(scaleType);
+  float[0] = scale;
+  bits[0] += 2 ** (drop - 1) - 1 + ((bits[0] >>> drop) & 1);
+  bits[0] = (bits[0] >>> drop) << drop;
+  const least = leastScale(scaleType);
+  if (Math.abs(float[0]) < least) return Math.sign(scale) < 0 ? -least : least;
+  return float[0];
+}
+
+/** The half nearest to a value; infinite above the largest one. */
+export function nearestHalf(value: number): number {
+  const size = Math.abs(value);
+  // Halves are 2^-10 of the power of two below them apart, and below the smallest 2^-24.
+  const power = 2 ** Math.floor(Math.log2(Math.max(size, SMALLEST_HALF)));
+  const half = nearest((size * 1024) / power) * (power / 1024);
+  return Math.sign(value) * (half < 65536 ? half : Number.POSITIVE_INFINITY);
+}
+
 /** Groups of columns of a row. */
 export function groupCount(cols: number, groupSize: number): number {
   return Math.max(1, Math.ceil(cols / groupSize));

@@ -5,22 +5,14 @@
 import {
   type FitOptions,
   MOST_LEVEL,
+  nearest,
+  nearestHalf,
   SIGNED_LEVELS,
-  SMALLEST_HALF,
   stepsOf,
 } from "../operations/fit-scales.js";
-import { type GridShape, type GroupScale, nearest, sumOf } from "./grid-values.js";
+import { type GridShape, type GroupScale, sumOf } from "./grid-values.js";
 
 const { fround } = Math;
-
-/** The half nearest to a value; infinite above the largest one. */
-export function nearestHalf(value: number): number {
-  const size = Math.abs(value);
-  // Halves are 2^-10 of the power of two below them apart, and below the smallest 2^-24.
-  const power = 2 ** Math.floor(Math.log2(Math.max(size, SMALLEST_HALF)));
-  const half = nearest((size * 1024) / power) * (power / 1024);
-  return Math.sign(value) * (half < 65536 ? half : Number.POSITIVE_INFINITY);
-}
 
 /** A value within a range; its least where the value is none. */
 function within(value: number, least: number, most: number): number {

@@ -4,18 +4,12 @@
  */
 import {
   type FitOptions,
+  roundScale,
   SMALLEST_HALF,
   TABLE_ROUNDS,
   tableFactorsOf,
 } from "../operations/fit-scales.js";
-import {
-  entryOf,
-  fitGroup,
-  type GridShape,
-  type GroupScale,
-  roundScale,
-  sumOf,
-} from "./grid-values.js";
+import { entryOf, fitGroup, type GridShape, type GroupScale, sumOf } from "./grid-values.js";
 
 const { fround } = Math;
 

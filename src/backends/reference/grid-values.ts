@@ -3,36 +3,16 @@
  * so that both choose the same.
  */
 import {
-  droppedBits,
   type FitOptions,
   factorsOf,
   type GridOptions,
   groupCount,
-  leastScale,
+  nearest,
+  roundScale,
   SMALLEST_HALF,
 } from "../operations/fit-scales.js";
 
 const { fround } = Math;
-
-/** To the nearest whole number, ties to even. */
-export function nearest(x: number): number {
-  const up = Math.round(x);
-  return up - x === 0.5 && up % 2 !== 0 ? up - 1 : up;
-}
-
-const float = new Float32Array(1);
-const bits = new Uint32Array(float.buffer);
-
-/** A scale as it is stored: rounded, and no smaller than the least. */
-export function roundScale(scale: number, scaleType: GridOptions["scaleType"]): number {
-  const drop = droppedBits(scaleType);
-  float[0] = scale;
-  bits[0] += 2 ** (drop - 1) - 1 + ((bits[0] >>> drop) & 1);
-  bits[0] = (bits[0] >>> drop) << drop;
-  const least = leastScale(scaleType);
-  if (Math.abs(float[0]) < least) return Math.sign(scale) < 0 ? -least : least;
-  return float[0];
-}
 
 /** What a group's codes are read with. */
 export interface GroupScale {

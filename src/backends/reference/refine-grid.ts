@@ -1,10 +1,9 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, f32, rowsOf } from "../../tensor.js";
-import { MOST_LEVEL, SIGNED_LEVELS } from "../operations/fit-scales.js";
+import { MOST_LEVEL, roundScale, SIGNED_LEVELS } from "../operations/fit-scales.js";
 import { LARGEST_REFINED } from "../operations/refine-grid.js";
 import { multipleOf } from "./grid-blocks.js";
 import { GridData } from "./grid-data.js";
-import { roundScale } from "./grid-values.js";
 
 /** One row at a time: d is what a value changes by, and takes d * h[j] off the gradient. */
 export const refineGrid: Operations["refineGrid"] = async (grid, gradient, h, options) => {
