@@ -34,6 +34,24 @@ export type Numbers =
       readonly symmetric: boolean;
     }
   /**
+   * Codes u from 0 to 2^bits - 1, bits from 1 to 4, whose value is table[u] * s: s as in a grid, and one
+   * table of whole numbers from -127 to 127 for the whole matrix, none below the one before it. Two levels
+   * -1 and 1 make a binary matrix.
+   */
+  | {
+      readonly kind: "table";
+      readonly bits: number;
+      /** Columns that share a scale. @default the whole row */
+      readonly groupSize?: number | undefined;
+    }
+  /** Codes as of a grid that is not symmetric, whose zero points z are floats: (u - z) * s. */
+  | {
+      readonly kind: "affine";
+      readonly bits: number;
+      /** Columns that share a scale and a zero point. @default the whole row */
+      readonly groupSize?: number | undefined;
+    }
+  /**
    * Codes u as a type of ggml has them, in blocks of 256 columns. Q4_K and Q5_K: u * s - m, with s and m
    * for every 32 columns, which are 0 to 63 times two halves that a block has. Q6_K: (u - 32) * s, with s
    * for every 16 columns, -128 to 127 times a half that a block has.
@@ -48,8 +66,9 @@ export type Numbers =
  *   indices  of n:m alone, u8 [rows, bytes]: for each value of a row its column within its m, in
  *            ceil(log2 m) bits, the lowest bits of a byte first; every row begins at a byte. Of 2:4
  *            these are the codes of layouts/two-four.ts
- *   scales   s of a grid and a K type alone, f32 [rows, groups]
- *   zeros    of a grid that is not symmetric alone, u8 [rows, groups]
+ *   scales   s of codes alone, f32 [rows, groups]
+ *   zeros    z of a grid that is not symmetric alone, u8 [rows, groups], and of an affine one, f32
+ *   table    of a table alone, f32 [2^bits]
  *   minima   m of Q4_K and Q5_K alone, f32 [rows, groups]
  *   units    of a K type alone, f32 [rows, blocks]: the half that a block's scales are multiples of; with
  *            minima [rows, 2 * blocks], behind each that of the minima

@@ -1,7 +1,9 @@
-/** What quantizers share: their options, a grid to fill, and its refinement. */
+/** What quantizers share: their options, grids to fill, and their refinement. */
+
+import type { Backend } from "./backend.js";
 import type { GridOptions, GridTensors } from "./backends/operations/fit-scales.js";
 import { groupCount } from "./backends/operations/fit-scales.js";
-import type { Leaf, MatrixShape, Numbers } from "./form.js";
+import type { Form, Leaf, MatrixShape, Numbers } from "./form.js";
 import { K_BLOCK, K_TYPES } from "./forms/k-type.js";
 import { partRules } from "./forms/leaf.js";
 import type { LinearProblem, PruneOutcome } from "./method.js";
@@ -30,6 +32,21 @@ export const GRID_OPTIONS = {
     kind: "flag",
     default: true,
     description: "keep 0 in the middle of the levels, so that no zero points are stored",
+  },
+  levels: {
+    kind: "choice",
+    values: ["integer", "ternary", "binary", "table"],
+    default: "integer",
+    description:
+      "what codes stand for: whole numbers, -1, 0 and 1 (2 bits), -1 and 1 (1 bit), or levels that are fitted to each matrix (1 to 4 bits)",
+  },
+  terms: {
+    kind: "number",
+    default: 1,
+    min: 1,
+    max: 4,
+    integer: true,
+    description: "binary matrices that are added up, each of what those before it leave",
   },
   search: {
     kind: "flag",
@@ -68,15 +85,37 @@ export const DAMPING = {
 
 export type GridChoice = OptionsOf<typeof GRID_OPTIONS>;
 
-/** The form of a quantized matrix, without its parts. */
-export function gridForm(
-  shape: MatrixShape,
-  { bits, groupSize, symmetric, kType }: Omit<GridChoice, "search">,
-): Leaf<undefined> {
+/** What levels other than whole numbers say of a grid, in the place of the options of these names. */
+export const LEVELS = {
+  ternary: { bits: 2, symmetric: true },
+  binary: { bits: 1, symmetric: true },
+  table: { symmetric: true },
+} as const satisfies Readonly<
+  Record<Exclude<GridChoice["levels"], "integer">, Partial<GridChoice>>
+>;
+
+function settled<Choice extends Omit<GridChoice, "search">>(choice: Choice): Choice {
+  return choice.levels === "integer" ? choice : { ...choice, ...LEVELS[choice.levels] };
+}
+
+/** The numbers of a quantized matrix, or of one of its terms. */
+function numbersOf(choice: Omit<GridChoice, "search">): Numbers {
+  const { bits, groupSize, symmetric, kType, levels } = settled(choice);
+  if (kType) return { kind: "k-type", type: kType };
   const size = groupSize === "row" ? undefined : groupSize;
-  const numbers: Numbers = kType
-    ? { kind: "k-type", type: kType }
-    : { kind: "grid", bits, groupSize: size, symmetric };
+  if (levels === "binary" || levels === "table") return { kind: "table", bits, groupSize: size };
+  return { kind: "grid", bits, groupSize: size, symmetric };
+}
+
+/** The form of a quantized matrix, without its parts. */
+export function gridForm(shape: MatrixShape, choice: Omit<GridChoice, "search">): Form<undefined> {
+  const leaf = leafOfParts(shape, numbersOf(choice));
+  if (choice.terms === 1) return leaf;
+  return { kind: "sum", terms: Array.from({ length: choice.terms }, () => leaf) };
+}
+
+/** A dense leaf of some numbers, without its parts. */
+export function leafOfParts(shape: MatrixShape, numbers: Numbers): Leaf<undefined> {
   const leaf = {
     kind: "leaf",
     shape,
@@ -91,12 +130,20 @@ export function gridForm(
 export interface OpenGrid {
   readonly grid: GridTensors;
   readonly options: GridOptions & Pick<GridChoice, "search">;
+  readonly levels: GridChoice["levels"];
 }
 
-/** Takes tensors for the grid of a layer. The caller disposes them, or gives them away. */
-export function openGrid(
+/**
+ * Takes tensors for the grids of a layer, one for each term. The caller disposes them, or gives them away.
+ * The levels of a table that is to be fitted are 0.
+ */
+export function openGrids(problem: LinearProblem, choice: GridChoice): OpenGrid[] {
+  return Array.from({ length: choice.terms }, () => openGrid(problem, settled(choice)));
+}
+
+function openGrid(
   { backend, weight, mask, scaleType = "f16" }: LinearProblem,
-  { bits, groupSize: size, symmetric, search, kType }: GridChoice,
+  { bits, groupSize: size, symmetric, search, kType, levels }: GridChoice,
 ): OpenGrid {
   const [rows, cols] = [rowsOf(weight), colsOf(weight)];
   if (kType) {
@@ -108,7 +155,7 @@ export function openGrid(
       minima: hasMinima ? backend.zeros([rows, groups]) : undefined,
       units: backend.zeros([rows, hasMinima ? 2 * blocks : blocks]),
     };
-    return { grid, options: { ...own, scaleType, search, mask } };
+    return { grid, levels, options: { ...own, scaleType, search, mask } };
   }
   const groupSize = size === "row" ? Math.max(1, cols) : size;
   const groups = groupCount(cols, groupSize);
@@ -116,48 +163,121 @@ export function openGrid(
     codes: backend.zeros([rows, cols], "u8"),
     scales: backend.zeros([rows, groups]),
     zeros: symmetric ? undefined : backend.zeros([rows, groups], "u8"),
+    table: openTable(backend, levels, bits),
   };
-  return { grid, options: { bits, groupSize, scaleType, search, mask } };
+  const isTernary = levels === "ternary";
+  return { grid, levels, options: { bits, groupSize, isTernary, scaleType, search, mask } };
 }
 
-export function disposeGrid(grid: GridTensors): void {
-  for (const tensor of Object.values(grid)) tensor?.dispose();
+function openTable(
+  backend: Backend,
+  levels: GridChoice["levels"],
+  bits: number,
+): Tensor | undefined {
+  if (levels === "binary") return backend.upload(Float32Array.of(-1, 1), [2]);
+  return levels === "table" ? backend.zeros([2 ** bits]) : undefined;
 }
 
-/** What a quantizer gives: its grid as a leaf, and the mask that it was given. */
+export function disposeGrids(grids: readonly Pick<OpenGrid, "grid">[]): void {
+  for (const { grid } of grids) for (const tensor of Object.values(grid)) tensor?.dispose();
+}
+
+/**
+ * Puts a matrix on the grids of its terms, each after the first on what those before it leave.
+ *
+ * @param w [outFeatures, inFeatures], used up
+ * @param put puts what it is given on a grid; it may use it up
+ */
+export async function putOn(
+  backend: Backend,
+  w: Tensor,
+  terms: readonly OpenGrid[],
+  put: (term: OpenGrid, w: Tensor) => Promise<void>,
+): Promise<void> {
+  if (terms.length === 1) return put(terms[0], w);
+  const [held, rest] = [0, 1].map(() => backend.zeros(w.shape));
+  try {
+    for (const term of terms) {
+      backend.copy(w, held);
+      await put(term, held);
+      await backend.ops.fromGrid(term.grid, held, term.options);
+      backend.ops.subtract(w, held, rest);
+      backend.copy(rest, w);
+    }
+  } finally {
+    held.dispose();
+    rest.dispose();
+  }
+}
+
+/** out [outFeatures, inFeatures] = what the grids of some terms hold together. */
+export async function fromGrids(
+  backend: Backend,
+  [first, ...rest]: readonly OpenGrid[],
+  out: Tensor,
+): Promise<void> {
+  await backend.ops.fromGrid(first.grid, out, first.options);
+  if (rest.length === 0) return;
+  const scratch = backend.zeros(out.shape);
+  try {
+    for (const { grid, options } of rest) {
+      await backend.ops.fromGrid(grid, scratch, options);
+      backend.ops.add(out, scratch);
+    }
+  } finally {
+    scratch.dispose();
+  }
+}
+
+/** What a quantizer gives: its grids as leaves, and the mask that it was given. */
 export function gridOutcome(
-  { backend, weight, mask: given }: LinearProblem,
-  { codes, ...others }: GridTensors,
+  problem: LinearProblem,
+  grids: readonly Pick<OpenGrid, "grid">[],
   choice: GridChoice,
+  said: Pick<PruneOutcome, "figures" | "notes">,
+): PruneOutcome {
+  const { weight } = problem;
+  const shape = [rowsOf(weight), colsOf(weight)] as const;
+  const leaf = leafOfParts(shape, numbersOf(choice));
+  const leaves = grids.map(({ grid: { codes, ...others } }): Leaf => {
+    const tensors: Record<string, Tensor | undefined> = { values: codes, ...others };
+    const parts = new Map([...leaf.parts.keys()].map((name) => [name, tensors[name]!]));
+    return { ...leaf, parts };
+  });
+  const form = leaves.length === 1 ? leaves[0] : ({ kind: "sum", terms: leaves } as const);
+  return codesOutcome(problem, form, said);
+}
+
+/** What a quantizer gives: a form, and the mask that it was given. */
+export function codesOutcome(
+  { backend, weight, mask: given }: LinearProblem,
+  form: Form,
   { figures, notes }: Pick<PruneOutcome, "figures" | "notes">,
 ): PruneOutcome {
-  const shape = [rowsOf(weight), colsOf(weight)] as const;
-  const tensors: Record<string, Tensor | undefined> = { values: codes, ...others };
-  const form = gridForm(shape, choice);
-  const parts = new Map([...form.parts.keys()].map((name) => [name, tensors[name]!]));
+  const { shape } = weight;
   let mask: Tensor;
   if (given) {
     mask = backend.zeros(shape, "u8");
     backend.copy(given, mask);
   } else mask = backend.upload(new Uint8Array(weight.size).fill(1), shape);
-  return { mask, form: { ...form, parts }, figures, notes };
+  return { mask, form, figures, notes };
 }
 
 /** A sweep that lowers the objective by less than this share is the last one. */
 const LEAST_GAIN = 1e-3;
 
 /**
- * Refines a grid by coordinate descent on trace(D (H + λI) Dᵀ), D being what the grid is off by, and
- * puts what it holds then into the layer's weight.
+ * Refines grids by coordinate descent on trace(D (H + λI) Dᵀ), D being what they are off by together, one
+ * after another, and puts what they hold then into the layer's weight.
  *
- * @param target [outFeatures, inFeatures], what the grid stands for
+ * @param target [outFeatures, inFeatures], what the grids stand for
  * @param sweeps at least 1
  * @returns that objective before and after, and the sweeps that were made
  */
 export async function refine(
   { backend, weight, statistics, signal }: LinearProblem,
   target: Tensor,
-  { grid, options }: OpenGrid,
+  terms: readonly OpenGrid[],
   { sweeps, damping }: { readonly sweeps: number; readonly damping: number },
 ): Promise<Readonly<Record<string, number>>> {
   const { ops } = backend;
@@ -175,7 +295,7 @@ export async function refine(
     backend.copy(hessian, damped);
     ops.addDiagonal(damped, diagonal);
     const subtract = async () => {
-      await ops.fromGrid(grid, weight, options);
+      await fromGrids(backend, terms, weight);
       ops.subtract(target, weight, error);
     };
     await subtract();
@@ -183,16 +303,19 @@ export async function refine(
     let after = 0;
     let made = 0;
     while (made < sweeps) {
-      // H is symmetric, so this is D H.
-      ops.multiply(error, damped, gradient);
-      if (made === 0) {
-        ops.columnDots(error, gradient, diagonal);
-        before = sumOf((await backend.read(diagonal)) as Float32Array);
-        after = before;
+      let fall = 0;
+      for (const [i, { grid, options }] of terms.entries()) {
+        // H is symmetric, so this is D H.
+        ops.multiply(error, damped, gradient);
+        if (made + i === 0) {
+          ops.columnDots(error, gradient, diagonal);
+          before = sumOf((await backend.read(diagonal)) as Float32Array);
+          after = before;
+        }
+        fall += await ops.refineGrid(grid, gradient, damped, { ...options, signal });
+        await subtract();
       }
-      const fall = await ops.refineGrid(grid, gradient, damped, { ...options, signal });
       made++;
-      await subtract();
       const isLast = !(fall > LEAST_GAIN * after);
       after -= fall;
       if (isLast) break;

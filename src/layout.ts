@@ -57,6 +57,10 @@ export interface Layout {
   readonly name: string;
   /** Raised when stored bytes change their meaning. */
   readonly version: number;
+  /** The newest version, where some files have another than `version`. @default version */
+  readonly newest?: number | undefined;
+  /** The version of a file of weights with these forms, from `version` to `newest`. @default version */
+  versionOf?(forms: Iterable<Form<unknown>>): number;
   /**
    * Weights that it can hold: those with at most 2 non-zeros in each group of 4 columns, any, or those
    * that are quantized, as forms: it packs no plain weight.

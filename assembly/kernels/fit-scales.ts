@@ -1,21 +1,21 @@
 // Puts rows of a matrix on a grid, and back.
 
 import {
-  codeOf,
-  fitGroup,
-  fitGroupScratch,
   groupSizeOf,
+  lowestOf,
   minimumOf,
   mostOf,
   spanOf,
+  tableOf,
   unitsBytes,
   zeroOf,
 } from "../lib/grid";
 import { fitBlock, fitBlockScratch } from "../lib/grid-blocks";
+import { codeIn, fitLevels, fitLevelsScratch, levelIn } from "../lib/grid-levels";
 
 /** Bytes of scratch for `fitScales`. */
 export function fitScalesScratch(groupSize: i32): usize {
-  return max(fitGroupScratch(groupSize), fitBlockScratch());
+  return max(fitLevelsScratch(groupSize), fitBlockScratch());
 }
 
 /**
@@ -41,13 +41,15 @@ export function fitScales(
 ): void {
   const size = groupSizeOf(grid);
   const span = spanOf(grid);
+  const table = tableOf(grid);
+  const lowest = lowestOf(grid);
   const most = mostOf(grid);
   for (let r = 0; r < rows; r++) {
     for (let first = 0; first < cols; first += size) {
       const n = min(size, cols - first);
       const at = <usize>first << 2;
       const maskAt = mask ? mask + <usize>first : 0;
-      if (units == 0) fitGroup(n, w + at, omega + at, maskAt, grid, scratch, scales, zeros);
+      if (units == 0) fitLevels(n, w + at, omega + at, maskAt, grid, scratch, scales, zeros);
       else if (first % span == 0) {
         const unitAt = units + unitsBytes(first, minima);
         fitBlock(w + at, omega + at, maskAt, size, grid, scratch, scales, minima, unitAt);
@@ -58,7 +60,7 @@ export function fitScales(
       for (let j = first; j < first + n; j++) {
         const isKept = mask == 0 || load<u8>(mask + <usize>j) != 0;
         const x = load<f32>(w + (<usize>j << 2)) + minimum;
-        store<u8>(codes + <usize>j, <u8>(isKept ? codeOf(x, scale, zero, most) : zero));
+        store<u8>(codes + <usize>j, <u8>(isKept ? codeIn(table, x, scale, zero, lowest, most) : zero));
       }
       scales += 4;
       if (zeros) zeros++;
@@ -83,13 +85,14 @@ export function fromGrid(
   out: usize,
 ): void {
   const size = groupSizeOf(grid);
+  const table = tableOf(grid);
   for (let r = 0; r < rows; r++) {
     for (let first = 0; first < cols; first += size) {
       const scale = load<f32>(scales);
       const zero = zeroOf(grid, zeros, 0);
       const minimum = minimumOf(minima, 0);
       for (let j = min(size, cols - first); j > 0; j--) {
-        store<f32>(out, (<f32>load<u8>(codes) - zero) * scale - minimum);
+        store<f32>(out, levelIn(table, <f32>load<u8>(codes), zero) * scale - minimum);
         codes++;
         out += 4;
       }

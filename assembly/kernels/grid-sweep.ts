@@ -4,25 +4,25 @@
 // Within a block a row is finished before the next begins, as in column-sweep.ts.
 
 import {
-  codeOf,
   droppedOf,
-  fitGroup,
-  fitGroupScratch,
   groupSizeOf,
+  lowestOf,
   minimumOf,
   mostOf,
   patternOf,
   spanOf,
+  tableOf,
   unitsBytes,
   zeroOf,
 } from "../lib/grid";
 import { fitBlock, fitBlockScratch } from "../lib/grid-blocks";
 import { keepLargest, keepScratch } from "../lib/kept";
+import { codeIn, fitLevels, fitLevelsScratch, levelIn } from "../lib/grid-levels";
 import { subtractScaled } from "../lib/simd";
 
 /** Bytes of scratch for `gridSweepBlock`. */
 export function gridSweepScratch(groupSize: i32): usize {
-  return max(keepScratch(), max(fitGroupScratch(groupSize), fitBlockScratch()));
+  return max(keepScratch(), max(fitLevelsScratch(groupSize), fitBlockScratch()));
 }
 
 /**
@@ -60,6 +60,8 @@ export function gridSweepBlock(
   const ld = <usize>cols << 2;
   const size = groupSizeOf(grid);
   const span = spanOf(grid);
+  const table = tableOf(grid);
+  const lowest = lowestOf(grid);
   const most = mostOf(grid);
   const m = patternOf(grid);
   const drop = droppedOf(grid);
@@ -81,7 +83,7 @@ export function gridSweepBlock(
           fitBlock(at, weights, maskAt, size, grid, scratch, scaleAt, minimumAt, unitAt);
         } else {
           const zeroAt = zeros ? zeros + <usize>group : 0;
-          fitGroup(min(size, cols - j), at, weights, maskAt, grid, scratch, scaleAt, zeroAt);
+          fitLevels(min(size, cols - j), at, weights, maskAt, grid, scratch, scaleAt, zeroAt);
         }
       }
       if (m > 0 && j % m == 0) {
@@ -92,8 +94,8 @@ export function gridSweepBlock(
       const minimum = minimumOf(minima, group);
       const x = load<f32>(at);
       const isKept = mask == 0 || load<u8>(mask + <usize>j) != 0;
-      const code = isKept ? codeOf(x + minimum, scale, zero, most) : zero;
-      const value = (code - zero) * scale - minimum;
+      const code = isKept ? codeIn(table, x + minimum, scale, zero, lowest, most) : zero;
+      const value = levelIn(table, code, zero) * scale - minimum;
       const row = u + <usize>i * (ld + 4);
       const error = (x - value) / load<f32>(row);
       store<u8>(codes + <usize>j, <u8>code);

@@ -1,8 +1,11 @@
 // Coordinate descent over codes and scales of a grid, over one block of columns. The gradient of the
 // columns after the block is updated by its caller, in one matrix product with the changes.
 
-import { codeOf, groupSizeOf, minimumOf, mostOf, roundScale, unitsBytes, zeroOf } from "../lib/grid";
+import {
+  groupSizeOf, lowestOf, minimumOf, mostOf, roundScale, tableOf, unitsBytes, zeroOf,
+} from "../lib/grid";
 import { unitScale } from "../lib/grid-blocks";
+import { codeIn, levelIn } from "../lib/grid-levels";
 import { addScaled, subtractRows, subtractScaled } from "../lib/simd";
 
 /** Columns of a group, at most, whose scale is refined: LARGEST_REFINED of operations/refine-grid.ts. */
@@ -104,6 +107,8 @@ function refineCodes(
   changes: usize,
   grid: usize,
 ): f64 {
+  const table = tableOf(grid);
+  const lowest = lowestOf(grid);
   const most = mostOf(grid);
   const skip = <usize>begin << 2;
   let fall: f64 = 0;
@@ -112,10 +117,10 @@ function refineCodes(
     const row = h + <usize>j * ld;
     const curvature = load<f32>(row + at);
     if (!(curvature > 0) || (mask != 0 && load<u8>(mask + <usize>j) == 0)) continue;
-    const before = (<f32>load<u8>(codes + <usize>j) - zero) * scale - minimum;
+    const before = levelIn(table, <f32>load<u8>(codes + <usize>j), zero) * scale - minimum;
     const slope = load<f32>(g + at);
-    const code = codeOf(before + slope / curvature + minimum, scale, zero, most);
-    const change = (code - zero) * scale - minimum - before;
+    const code = codeIn(table, before + slope / curvature + minimum, scale, zero, lowest, most);
+    const change = levelIn(table, code, zero) * scale - minimum - before;
     if (change == 0) continue;
     const gained = <f64>change * (2 * <f64>slope - <f64>change * <f64>curvature);
     if (!(gained > 0)) continue;
@@ -130,9 +135,9 @@ function refineCodes(
 /** What a value changes by with 1 of what its group shares. */
 // @ts-ignore: decorator
 @inline
-function levelOf(code: usize, zero: f32, isMinimum: bool): f32 {
+function levelOf(code: usize, table: usize, zero: f32, isMinimum: bool): f32 {
   if (isMinimum) return -1;
-  return <f32>load<u8>(code) - zero;
+  return levelIn(table, <f32>load<u8>(code), zero);
 }
 
 /**
@@ -158,18 +163,19 @@ function refineShared(
   grid: usize,
   scratch: usize,
 ): f64 {
+  const table = tableOf(grid);
   const skip = <usize>begin << 2;
   memory.fill(scratch, 0, <usize>(end - begin) << 2);
   let linear: f64 = 0;
   for (let j = begin; j < end; j++) {
-    const level = levelOf(codes + <usize>j, zero, isMinimum);
+    const level = levelOf(codes + <usize>j, table, zero, isMinimum);
     if (level == 0) continue;
     linear += <f64>level * <f64>load<f32>(g + (<usize>j << 2));
     addScaled(end - begin, level, h + <usize>j * ld + skip, scratch);
   }
   let square: f64 = 0;
   for (let j = begin; j < end; j++) {
-    const level = levelOf(codes + <usize>j, zero, isMinimum);
+    const level = levelOf(codes + <usize>j, table, zero, isMinimum);
     square += <f64>level * <f64>load<f32>(scratch + (<usize>(j - begin) << 2));
   }
   if (!(square > 0)) return 0;
@@ -182,7 +188,7 @@ function refineShared(
   store<f32>(sharedAt, after);
   for (let j = begin; j < end; j++) {
     const at = changes + (<usize>j << 2);
-    const level = levelOf(codes + <usize>j, zero, isMinimum);
+    const level = levelOf(codes + <usize>j, table, zero, isMinimum);
     store<f32>(at, load<f32>(at) + step * level);
   }
   if (hasMinima) subtractScaled(end - begin, step, scratch, g + skip);

@@ -1,5 +1,5 @@
 // Matrices on a grid: (u - z) * s - m with a code u, and a scale s, a zero point z and a minimum m for
-// every group of columns of a row. All of it in f32 and in one order, without fused multiply-adds, so that
+// every group of columns of a row, or table[u] * s (grid-levels.ts). All of it in f32 and in one order, without fused multiply-adds, so that
 // every build and the reference choose the same scales and codes.
 //
 // What holds for a whole grid stands in memory, at the addresses below from its own on.
@@ -15,10 +15,13 @@ const FACTORS: usize = 20; // i32: how many candidates there are
 const SPAN: usize = 24; // i32: columns whose scales are fitted together
 const PATTERN: usize = 28; // i32: columns that some are kept of each, 0 where a mask tells all
 const DROPPED_OF: usize = 32; // i32: how many of those go
-const FIRST_FACTOR: usize = 36; // f32 [FACTORS]
+const LOWEST: usize = 36; // f32: the least code
+const ENTRIES: usize = 40; // i32: levels of a table; 0 where there is none
+// f32 [FACTORS], then the table [ENTRIES], then what lies halfway between one entry and the next
+const FIRST_FACTOR: usize = 44;
 
 /** The scale of a group of zeros. */
-const SMALLEST_HALF: f32 = 1.0 / 16384.0;
+export const SMALLEST_HALF: f32 = 1.0 / 16384.0;
 
 // @ts-ignore: decorator
 @inline
@@ -67,6 +70,27 @@ export function droppedOf(grid: usize): i32 {
   return load<i32>(grid, DROPPED_OF);
 }
 
+/** The least code. */
+// @ts-ignore: decorator
+@inline
+export function lowestOf(grid: usize): f32 {
+  return load<f32>(grid, LOWEST);
+}
+
+/** How many levels a table has; 0 where there is none. */
+// @ts-ignore: decorator
+@inline
+export function entriesOf(grid: usize): i32 {
+  return load<i32>(grid, ENTRIES);
+}
+
+/** Where the levels of a table are, f32 [entries], what lies halfway between two behind them; 0 for none. */
+// @ts-ignore: decorator
+@inline
+export function tableOf(grid: usize): usize {
+  return entriesOf(grid) ? grid + FIRST_FACTOR + (<usize>factorsOf(grid) << 2) : 0;
+}
+
 /** How many candidates there are. */
 // @ts-ignore: decorator
 @inline
@@ -95,12 +119,12 @@ export function unitsBytes(cols: i32, minima: usize): usize {
   return <usize>(cols >> 8) << (minima ? 3 : 2);
 }
 
-/** The code nearest to x; 0 of NaN. */
+/** The code nearest to x, from the lowest to the largest; the lowest of NaN. */
 // @ts-ignore: decorator
 @inline
-export function codeOf(x: f32, scale: f32, zero: f32, most: f32): f32 {
-  const level = max<f32>(0, min<f32>(nearest<f32>(x / scale) + zero, most));
-  return level == level ? level : 0;
+export function codeOf(x: f32, scale: f32, zero: f32, lowest: f32, most: f32): f32 {
+  const level = max<f32>(lowest, min<f32>(nearest<f32>(x / scale) + zero, most));
+  return level == level ? level : lowest;
 }
 
 /** A scale as it is stored: rounded, and no smaller than the least. */
@@ -157,7 +181,7 @@ export function fitGroup(
     return;
   }
   const span: f32 = zero ? (high - low) / most : largest / (middle - <f32>0.5);
-  const point: f32 = zero ? codeOf(-low, span, 0, most) : middle;
+  const point: f32 = zero ? codeOf(-low, span, 0, 0, most) : middle;
   let bestScale = roundScale(span, grid);
   let bestZero = point;
   const factors = factorsOf(grid);

@@ -103,7 +103,7 @@ export class Output {
     const { [LAYOUT_KEY]: _, ...kept } = packing.model.checkpoint.metadata;
     return {
       ...kept,
-      ...layoutMetadata(layout, packing.packed),
+      ...layoutMetadata(layout, packing.packed, this.forms.values()),
       ...extrasMetadata((this.forms.size > 0 && !layout.exchange) || tensors.some(isTurn)),
     };
   }

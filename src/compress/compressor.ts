@@ -27,10 +27,12 @@ import { embeddingName, partsOf, type StoredModel } from "../models/stored.js";
 import { describeOutput, REPORT_FILE } from "../models/written.js";
 import { type Registry, type UsedPlugin, usedPlugins } from "../registry.js";
 import { pause } from "../run.js";
+import { sizeOf } from "../tensor.js";
 import { compressBlocks, note } from "./blocks.js";
 import { refuseBudget } from "./budget.js";
 import { copyBeside, Output } from "./commit.js";
 import { describeRun } from "./describe-run.js";
+import { fewBitsNote } from "./few-bits.js";
 import { DTYPE, digestTokenizer, notesOf } from "./input.js";
 import type { CompressEvent, CompressOptions, CompressResult } from "./options.js";
 import { prepareRun } from "./prepare.js";
@@ -230,6 +232,10 @@ export async function* compressSteps(
     if (totals.bytesAfter >= totals.bytesBefore) {
       yield note("out", file ? file.sizeNote : made.sizeNote());
     }
+    const few = fewBitsNote(
+      layers.map(({ bitsPerWeight, shape }) => ({ bitsPerWeight, size: sizeOf(shape) })),
+    );
+    if (few) yield note("quantize", few);
     yield written(start.blocks, { fraction: 1, secondsLeft: 0 });
     return result;
   } finally {

@@ -8,7 +8,7 @@ import { MAX_TOKENIZER_BYTES } from "../checkpoint/tokenizer.js";
 import { sha256 } from "../digest.js";
 import { PenjingError } from "../errors.js";
 import { isRotation } from "../extras.js";
-import type { Form } from "../form.js";
+import { type Form, leavesOf } from "../form.js";
 import { describe } from "../forms/leaf.js";
 import { isPackedGrid } from "../forms/packed-grid.js";
 import { refuseSources, type StoredModel } from "../models/stored.js";
@@ -66,7 +66,8 @@ export function refuseModel(
 ): void {
   const { checkpoint, forms, extras } = model;
   const { path } = checkpoint.folder;
-  const isGrid = (form: Form<unknown>) => form.kind === "leaf" && isPackedGrid(form);
+  const isGrid = (form: Form<unknown>) =>
+    (form.kind === "leaf" || form.kind === "sum") && leavesOf(form).every(isPackedGrid);
   if ([...forms.values()].some((form) => !isGrid(form)) || [...extras].some(isRotation)) {
     throw new PenjingError(
       path,

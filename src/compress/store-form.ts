@@ -22,6 +22,11 @@ export function scaleTypeOf(dtype: StoredDType): HalfFormat {
   return dtype === "BF16" ? "bf16" : "f16";
 }
 
+/** What floats beside codes are stored as: zero points and levels have more digits than bf16. */
+export function floatsOf(part: string, dtype: StoredDType): StoredDType {
+  return part === "scales" ? (scaleTypeOf(dtype).toUpperCase() as StoredDType) : "F16";
+}
+
 /**
  * The tensors that a form is stored as.
  *
@@ -83,7 +88,7 @@ async function packLeaf(
       if (isCodes(rule)) add(rule.name, "I32", packCodes(leaf, rule, bytes));
       else add(rule.name, "U8", bytes);
     } else {
-      const type = scaleTypeOf(dtype).toUpperCase() as StoredDType;
+      const type = floatsOf(rule.name, dtype);
       add(rule.name, type, await downloadFloats(backend, tensor, type));
     }
   }

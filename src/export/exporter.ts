@@ -222,8 +222,7 @@ class Job {
     if (!exchange?.part) return;
     for (const [name, form] of this.forms) {
       const parts = gridTensors(exchange, name, form as Leaf<string>);
-      for (const tensor of partsIn(form))
-        this.grids.set(tensor, parts(this.model.weights.get(tensor)!));
+      for (const one of partsIn(form)) this.grids.set(one, parts(this.model.weights.get(one)!));
     }
   }
 
@@ -329,8 +328,9 @@ class Job {
   get metadata(): Record<string, string> {
     const { [LAYOUT_KEY]: _, [EXTRAS_KEY]: __, ...kept } = this.model.checkpoint.metadata;
     const packed = [...this.packed].map((name) => this.model.weights.get(name)!);
-    const hasExtras = !this.rebuilds && !this.layout.exchange && this.model.extras.size > 0;
-    return { ...kept, ...layoutMetadata(this.layout, packed), ...extrasMetadata(hasExtras) };
+    const layout = layoutMetadata(this.layout, packed, this.forms.values());
+    const isPlain = this.rebuilds || this.layout.exchange || this.model.extras.size === 0;
+    return { ...kept, ...layout, ...extrasMetadata(!isPlain) };
   }
 
   /** The bytes of the output, block by block, then what stands outside the blocks. */

@@ -2,6 +2,7 @@
 import type { FloatName, Form, Leaf, MatrixShape, Numbers, Structure } from "../form.js";
 import { childrenOf } from "../form.js";
 import { colsOf, rowsOf, type Tensor, type TensorData } from "../tensor.js";
+import { affine } from "./affine.js";
 import { blocks } from "./blocks.js";
 import { dense } from "./dense.js";
 import { float } from "./float.js";
@@ -9,12 +10,13 @@ import { grid } from "./grid.js";
 import { kType } from "./k-type.js";
 import { nOfM } from "./n-of-m.js";
 import type { NumberRules, PartRule, StructureRules } from "./rules.js";
+import { table } from "./table.js";
 
 /** The rules of every structure, by kind. */
 const structures: Readonly<Record<string, StructureRules<never>>> = { dense, "n:m": nOfM, blocks };
 /** The rules of all numbers, by kind. */
 const numbers: Readonly<Record<string, NumberRules<never>>> = {
-  ...{ float, grid },
+  ...{ float, grid, table, affine },
   "k-type": kType,
 };
 

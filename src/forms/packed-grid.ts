@@ -1,5 +1,5 @@
 /**
- * How the parts of a leaf on a grid are stored, of a dense one and of a 2:4 one: the layout grouped-int, which is `pack-quantized`
+ * How the parts of a leaf of codes are stored, of a dense one and of a 2:4 one: the layout grouped-int, which is `pack-quantized`
  * of compressed-tensors for the matrices that it knows. For a weight NAME [R, C] of b bits and K groups:
  *
  *   NAME_packed      I32 [R, ceil(C b / 32)]: a row's codes one after another as a string of bits, the
@@ -7,6 +7,8 @@
  *   NAME_scale       F16 or BF16 [R, K]
  *   NAME_zero_point  I32 [ceil(R b / 32), K], of grids that are not symmetric: for each group the zero
  *                    points of all rows as such a string, its words one below another
+ *                    or F16 [R, K], of affine ones
+ *   NAME_table       F16 [2^b], the levels of a table
  *   NAME_shape       I64 [2]: R and C
  *
  * Of a 2:4 leaf, in the layout two-four-int, NAME_packed is I32 [R, ceil(C / 2 b / 32)] of the kept codes, the two
@@ -16,7 +18,7 @@
  *
  * Bits after the last code are 0. There a code is q + 2^(b - 1) of a signed q, as here.
  */
-import type { Leaf, MatrixShape } from "../form.js";
+import { type Form, type Leaf, leavesOf, type MatrixShape, type Numbers } from "../form.js";
 import type { StoredDType } from "../tensor.js";
 import { partRules } from "./leaf.js";
 import type { PartRule } from "./rules.js";
@@ -33,6 +35,7 @@ export const ENDINGS: Readonly<Record<string, string>> = {
   [INDICES]: ".two_four.indices",
   scales: "_scale",
   zeros: "_zero_point",
+  table: "_table",
   [SHAPE_PART]: "_shape",
 };
 
@@ -50,7 +53,9 @@ export function keepsTwoOfFour({ structure }: Pick<Leaf<unknown>, "structure">):
 
 /** Whether a leaf is stored as above. */
 export function isPackedGrid(leaf: Leaf<unknown>): boolean {
-  return leaf.numbers.kind === "grid" && (leaf.structure.kind === "dense" || keepsTwoOfFour(leaf));
+  const { structure, numbers } = leaf;
+  if (structure.kind === "dense") return numbers.kind === "grid" || isNewer(numbers);
+  return numbers.kind === "grid" && keepsTwoOfFour(leaf);
 }
 
 /** Whether a leaf is stored as above with all of its codes, so that a row of it can be read. */
@@ -63,8 +68,22 @@ export function isCodes({ name, dtype }: Pick<PartRule, "name" | "dtype">): bool
   return dtype === "u8" && name !== INDICES;
 }
 
+/** Whether numbers are such that version 1 of the layout does not have. */
+function isNewer({ kind }: Numbers): boolean {
+  return kind === "table" || kind === "affine";
+}
+
+/** The version of the layout grouped-int that forms need. */
+export function packedVersion(forms: Iterable<Form<unknown>>): number {
+  const hasNewer = (form: Form<unknown>) => leavesOf(form).some(({ numbers }) => isNewer(numbers));
+  return [...forms].some(hasNewer) ? 2 : 1;
+}
+
+/** The newest version. */
+export const NEWEST_PACKED = 2;
+
 function bitsOf({ numbers }: Leaf<unknown>): number {
-  return numbers.kind === "grid" ? numbers.bits : 8;
+  return "bits" in numbers ? numbers.bits : 8;
 }
 
 /** Words that as many codes take. */
@@ -76,15 +95,11 @@ function wordsOf(codes: number, bits: number): number {
 export function packedParts(leaf: Leaf<unknown>): StoredPart[] {
   const bits = bitsOf(leaf);
   const parts = partRules(leaf).map((rule): StoredPart => {
-    const { name } = rule;
-    const [rows, cols] = rule.shape;
-    if (!isCodes(rule)) {
-      return {
-        name,
-        dtypes: name === INDICES ? ["U8"] : ["F16", "BF16", "F32"],
-        shape: rule.shape,
-      };
-    }
+    const { name, shape: whole } = rule;
+    const [rows, cols] = whole;
+    if (name === INDICES) return { name, dtypes: ["U8"], shape: whole };
+    if (name === "scales") return { name, dtypes: ["F16", "BF16", "F32"], shape: whole };
+    if (!isCodes(rule)) return { name, dtypes: ["F16", "F32"], shape: whole };
     const shape = name === "zeros" ? [wordsOf(rows, bits), cols] : [rows, wordsOf(cols, bits)];
     return { name, dtypes: ["I32"], shape };
   });

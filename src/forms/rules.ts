@@ -38,6 +38,6 @@ export interface NumberRules<Kind> {
   parts(numbers: Kind, shape: MatrixShape): readonly PartRule[];
   /** What gives the number that stored value i is, which stands in the place row * cols + column. */
   reader(numbers: Kind, shape: MatrixShape, parts: HostParts): (i: number, at: number) => number;
-  /** What is wrong with parts of the right sizes; undefined for nothing. */
+  /** What is wrong with parts of the right sizes, those that are there; undefined for nothing. */
   damage?(numbers: Kind, parts: HostParts): string | undefined;
 }

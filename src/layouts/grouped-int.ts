@@ -1,4 +1,5 @@
 import { PenjingError } from "../errors.js";
+import { NEWEST_PACKED, packedVersion } from "../forms/packed-grid.js";
 import type { Layout, TensorEntry } from "../layout.js";
 
 const REFUSAL =
@@ -11,10 +12,13 @@ function refuse({ name }: Pick<TensorEntry, "name">): never {
 /**
  * Quantized weights as codes, scales and zero points, as forms/packed-grid.ts says; the forms in
  * penjing.json tell bits, groups and symmetry of each. Weights that are not quantized are stored dense.
+ * Version 2 is of files with tables or float zero points.
  */
 export const groupedInt: Layout = {
   name: "grouped-int",
   version: 1,
+  newest: NEWEST_PACKED,
+  versionOf: packedVersion,
   holds: "codes",
   byRows: true,
   refusal: () => REFUSAL,

@@ -79,12 +79,15 @@ export function findLayout(name: string, where = "layout", known = layouts): Lay
  * What to put into `__metadata__`. The dense layout needs no mark: any program reads it.
  *
  * @param weights those that are packed
+ * @param forms of weights that have one. @default none
  */
 export function layoutMetadata(
   layout: Layout,
   weights: readonly TensorEntry[],
+  forms: Iterable<Form<unknown>> = [],
 ): Record<string, string> {
-  const { name, version, confirmed, plugin } = layout;
+  const { name, confirmed, plugin } = layout;
+  const version = layout.versionOf?.(forms) ?? layout.version;
   if (name === dense.name) return {};
   const facts = weights.map((weight) => [weight.name, layout.facts?.(weight)] as const);
   const known = facts.filter(([, fact]) => fact !== undefined);
@@ -126,10 +129,12 @@ export function layoutOf(
     throw new PenjingError(where, `${what}, ${missingPlugin(plugin)}.`);
   }
   const layout = findLayout(mark.name, where, known);
-  if (mark.version !== layout.version) {
+  const { version, newest = version } = layout;
+  if (!Number.isInteger(mark.version) || mark.version < version || mark.version > newest) {
+    const read = newest > version ? `versions ${version} to ${newest}` : `version ${version}`;
     throw new PenjingError(
       where,
-      `it is in version ${mark.version} of the layout ${layout.name}, but this program reads version ${layout.version}; use the penjing release that wrote it.`,
+      `it is in version ${mark.version} of the layout ${layout.name}, but this program reads ${read}; use the penjing release that wrote it.`,
     );
   }
   if (mark.facts.size === 0) return layout;

@@ -40,6 +40,7 @@ function signedCodes(leaf: Leaf<unknown>, { dtype }: TensorEntry, bytes: Uint8Ar
 
 export const intQuantized: Layout = {
   ...groupedInt,
+  ...{ newest: undefined, versionOf: undefined },
   name: INT,
   warning:
     "programs that read it quantize the inputs of these layers to int8 as well, which neither the layers' errors nor `penjing eval` take into account.",

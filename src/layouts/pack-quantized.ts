@@ -23,6 +23,7 @@ function packRefusal(form: Form<unknown>): string | undefined {
 
 export const packQuantized: Layout = {
   ...groupedInt,
+  ...{ newest: undefined, versionOf: undefined },
   name: PACK,
   exchange: { refusal: packRefusal },
   configKeys: (left, forms) => configOf(PACK, null, left, forms),

@@ -77,7 +77,7 @@ export class GridRows implements RowTable {
     private readonly backend: Backend,
     private readonly leaf: Leaf<string>,
     private readonly values: Codes,
-    /** Scales, and zero points where there are any. */
+    /** Scales, and zero points and a table where there are any. */
     private readonly parts: ReadonlyMap<string, TensorData>,
   ) {
     [this.rows, this.cols] = leaf.shape;
@@ -97,6 +97,11 @@ export class GridRows implements RowTable {
     if (!codes) return undefined;
     const own = new Map<string, TensorData>([["values", codes]]);
     for (const [name, data] of parts) {
+      // One table is of all rows.
+      if (name === "table") {
+        own.set(name, data);
+        continue;
+      }
       const width = data.length / this.rows;
       own.set(name, data.subarray(first * width, (first + count) * width));
     }

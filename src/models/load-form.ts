@@ -5,13 +5,13 @@ import { PenjingError } from "../errors.js";
 import { childrenOf, type Form, formOf, type Leaf, mapLeaves, partsIn } from "../form.js";
 import { denseLeaf, leafDamage, openLeaf, twoFourLeaf } from "../forms/leaf.js";
 import { isPlainLeaf } from "../forms/names.js";
-import { readCodes, SHAPE_PART, shapeBytes } from "../forms/packed-grid.js";
+import { isPackedGrid, readCodes, SHAPE_PART, shapeBytes } from "../forms/packed-grid.js";
 import type { PartRule } from "../forms/rules.js";
 import type { TensorEntry } from "../layout.js";
 import { bitsOf } from "../layouts/parts/elements.js";
 import { twoFour } from "../layouts/two-four.js";
 import { checkTwoFourIndices, firstMisfit } from "../pack.js";
-import type { Tensor } from "../tensor.js";
+import type { Tensor, TensorData } from "../tensor.js";
 import { readWeight, type StoredModel } from "./stored.js";
 import { allOrNothing, loadFactors, loadTensor, parameterOf } from "./weights.js";
 
@@ -84,7 +84,7 @@ function loadLeaf(
       const cure = "the checkpoint is damaged, compress the model again.";
       throw new PenjingError(model.checkpoint.folder.path, `${values}: ${damage}; ${cure}`);
     };
-    const codes = new Map<string, Uint8Array>();
+    const known = new Map<string, TensorData>();
     let { numbers } = leaf;
     const told = leaf.parts.get(SHAPE_PART);
     if (told !== undefined) {
@@ -98,11 +98,14 @@ function loadLeaf(
         const stored = model.weights.get(tensor)!.dtype;
         const bytes = readCodes(leaf, rule, stored, await readWeight(model, tensor));
         if (!bytes) return refuse(`${tensor} has bits set after its last code`);
-        codes.set(name, bytes);
+        known.set(name, bytes);
         return own(backend.upload(bytes, shape));
       }
       if (name === "scales" || leaf.structure.kind !== "n:m" || exact) {
-        return own(await loadTensor(model, backend, tensor, signal));
+        const floats = own(await loadTensor(model, backend, tensor, signal));
+        if (isPackedGrid(leaf) && leaf.numbers.kind !== "grid")
+          known.set(name, await backend.read(floats));
+        return floats;
       }
       const entry = model.weights.get(tensor)!;
       const factors = await loadFactors(backend, parameterOf(model, entry, signal));
@@ -110,7 +113,7 @@ function loadLeaf(
       return own(factors.tensor);
     };
     const opened = await openLeaf(leaf, open);
-    const damage = leafDamage({ ...leaf, parts: codes });
+    const damage = leafDamage({ ...leaf, parts: known });
     if (damage) refuse(damage);
     return numbers === leaf.numbers ? opened : { ...opened, numbers };
   });

@@ -3,15 +3,18 @@ import type { GridTensors } from "../backends/operations/fit-scales.js";
 import { K_BLOCK } from "../forms/k-type.js";
 import {
   DAMPING,
-  disposeGrid,
+  disposeGrids,
+  fromGrids,
   GRID_OPTIONS,
   gridForm,
   gridOutcome,
   type OpenGrid,
-  openGrid,
+  openGrids,
+  putOn,
   refine,
   refineOption,
 } from "../grid.js";
+import { fitTables } from "../least-squares/fit-table.js";
 import { deadInputs, inverseFactor } from "../least-squares/inverse-factor.js";
 import type { LinearProblem, Method } from "../method.js";
 import type { OptionSpecs } from "../options.js";
@@ -61,10 +64,10 @@ export const gptq: Method<typeof OPTIONS> = {
     const mask = pattern ? backend.zeros(weight.shape, "u8") : given.mask;
     if (mask && pattern) owned.push(mask);
     const problem = { ...given, mask };
-    const opened = openGrid(problem, options);
+    const opened = openGrids(problem, options);
     // Another order would tear what is chosen together.
     const isTurned = options.order && !pattern;
-    const order = isTurned ? await columnOrder(problem, opened) : undefined;
+    const order = isTurned ? await columnOrder(problem, opened[0]) : undefined;
     try {
       const turned = order ? await inOrder(problem, order.columns) : problem;
       if (turned !== problem) owned.push(turned.weight);
@@ -82,32 +85,54 @@ export const gptq: Method<typeof OPTIONS> = {
       if (problem.target) await copyAlive(problem, problem.target, target);
       else if (back) await backend.ops.orderColumns(turned.weight, back, target);
       else backend.copy(weight, target);
-      const swept = openGrid(turned, options);
-      let predictedLoss: number;
+      const swept = openGrids(turned, options);
+      // The last term's is what they lose together.
+      let predictedLoss = 0;
       try {
-        predictedLoss = await backend.ops.gridSweep(turned.weight, factor, swept.grid, {
-          ...swept.options,
-          ...{ pattern, signal },
+        if (swept[0].grid.table) {
+          const omega = await errorWeights(backend, factor);
+          owned.push(omega);
+          await fitTables(backend, turned.weight, omega, swept);
+        }
+        await putOn(backend, turned.weight, swept, async ({ grid, options: own }, w) => {
+          predictedLoss = await backend.ops.gridSweep(w, factor, grid, {
+            ...own,
+            ...{ pattern, signal },
+          });
         });
-        if (order && back) await putBack(backend, swept.grid, opened.grid, back, order);
-        else copyGrid(backend, swept.grid, opened.grid);
+        for (const [i, { grid }] of swept.entries()) {
+          if (order && back) await putBack(backend, grid, opened[i].grid, back, order);
+          else copyGrid(backend, grid, opened[i].grid);
+        }
       } finally {
-        disposeGrid(swept.grid);
+        disposeGrids(swept);
       }
       let figures: Record<string, number> = { predictedLoss };
       if (sweeps > 0) {
         const refined = await refine(problem, target, opened, { sweeps, damping });
         figures = { ...figures, ...refined };
-      } else await backend.ops.fromGrid(opened.grid, weight, opened.options);
-      return gridOutcome(problem, opened.grid, options, { figures, notes });
+      } else await fromGrids(backend, opened, weight);
+      return gridOutcome(problem, opened, options, { figures, notes });
     } catch (error) {
-      disposeGrid(opened.grid);
+      disposeGrids(opened);
       throw error;
     } finally {
       for (const tensor of owned) tensor.dispose();
     }
   },
 };
+
+/** What an error in each column weighs in the sweep, [inFeatures]: 1 / u[j][j]². */
+async function errorWeights(backend: Backend, factor: Tensor): Promise<Tensor> {
+  const omega = backend.zeros([colsOf(factor)]);
+  backend.ops.diagonal(factor, omega);
+  const diagonal = (await backend.read(omega)) as Float32Array;
+  backend.write(
+    omega,
+    diagonal.map((u) => 1 / u ** 2),
+  );
+  return omega;
+}
 
 /** Copies weights, but for those of inputs that were always zero. */
 async function copyAlive(
@@ -221,6 +246,7 @@ async function putBack(
     if (one && other) await ops.orderColumns(one, order, other);
   }
   order.dispose();
+  if (from.table && to.table) backend.copy(from.table, to.table);
   if (!from.units || !to.units) return;
   // A block has one unit, or two.
   const each = colsOf(to.units) / blocks.length;
@@ -233,7 +259,7 @@ async function putBack(
 }
 
 function copyGrid(backend: Backend, from: GridTensors, to: GridTensors): void {
-  for (const part of ["codes", "scales", "zeros", "minima", "units"] as const) {
+  for (const part of ["codes", "scales", "zeros", "minima", "units", "table"] as const) {
     const [one, other] = [from[part], to[part]];
     if (one && other) backend.copy(one, other);
   }

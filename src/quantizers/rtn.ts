@@ -1,14 +1,16 @@
 import {
   DAMPING,
-  disposeGrid,
+  disposeGrids,
+  fromGrids,
   GRID_OPTIONS,
   gridForm,
   gridOutcome,
-  type OpenGrid,
-  openGrid,
+  openGrids,
+  putOn,
   refine,
   refineOption,
 } from "../grid.js";
+import { fitTables } from "../least-squares/fit-table.js";
 import type { LinearProblem, Method } from "../method.js";
 import type { OptionSpecs } from "../options.js";
 import { colsOf, type Tensor } from "../tensor.js";
@@ -44,23 +46,29 @@ export const rtn: Method<typeof OPTIONS> = {
   form: gridForm,
   async prune(problem, options) {
     const { backend, weight } = problem;
-    const opened: OpenGrid = openGrid(problem, options);
+    const opened = openGrids(problem, options);
     const owned: Tensor[] = [];
     try {
-      const omega = await errorWeights(problem, opened.options.groupSize, options.weighted);
+      const omega = await errorWeights(problem, opened[0].options.groupSize, options.weighted);
       owned.push(omega);
-      await backend.ops.fitScales(weight, omega, opened.grid, opened.options);
-      let figures = {};
+      await fitTables(backend, weight, omega, opened);
+      let target = weight;
       if (options.refine > 0) {
-        const target = backend.zeros(weight.shape);
+        target = backend.zeros(weight.shape);
         owned.push(target);
         backend.copy(problem.target ?? weight, target);
+      }
+      await putOn(backend, weight, opened, ({ grid, options: own }, w) =>
+        backend.ops.fitScales(w, omega, grid, own),
+      );
+      let figures = {};
+      if (options.refine > 0) {
         const { refine: sweeps, damping } = options;
         figures = await refine(problem, target, opened, { sweeps, damping });
-      } else await backend.ops.fromGrid(opened.grid, weight, opened.options);
-      return gridOutcome(problem, opened.grid, options, { figures, notes: [] });
+      } else await fromGrids(backend, opened, weight);
+      return gridOutcome(problem, opened, options, { figures, notes: [] });
     } catch (error) {
-      disposeGrid(opened.grid);
+      disposeGrids(opened);
       throw error;
     } finally {
       for (const tensor of owned) tensor.dispose();

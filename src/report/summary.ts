@@ -1,4 +1,5 @@
 import { sum } from "d3-array";
+import { fewBitsNote } from "../compress/few-bits.js";
 import {
   bytesText,
   decimal,
@@ -7,7 +8,7 @@ import {
   secondsText,
   significant,
 } from "./numbers.js";
-import type { Result } from "./result.js";
+import type { Layer, Result } from "./result.js";
 import { NONE, type Table } from "./table.js";
 
 /** Mean bits of the weights that were quantized. */
@@ -16,7 +17,7 @@ function bitsOf({ layers }: Result): string {
     ({ bitsPerWeight, bytesAfter }) => bitsPerWeight !== undefined && bytesAfter !== undefined,
   );
   const bits = sum(own, ({ bytesAfter }) => 8 * bytesAfter!);
-  const weights = sum(own, ({ bytesAfter, bitsPerWeight }) => (8 * bytesAfter!) / bitsPerWeight!);
+  const weights = sum(own, sizeOf);
   return weights > 0 ? decimal(bits / weights) : NONE;
 }
 
@@ -24,6 +25,16 @@ function bitsOf({ layers }: Result): string {
 function peersOf({ layers }: Result): string {
   const peers = new Set(layers.flatMap(({ peer }) => peer ?? []));
   return peers.size > 0 ? [...peers].join(", ") : NONE;
+}
+
+/** How many weights a quantized layer has; 0 where that is not known. */
+function sizeOf({ bytesAfter = 0, bitsPerWeight = Number.POSITIVE_INFINITY }: Layer): number {
+  return (8 * bytesAfter) / bitsPerWeight;
+}
+
+/** What is said of very few bits. */
+function fewBitsOf({ layers }: Result): string {
+  return fewBitsNote(layers.map((layer) => ({ ...layer, size: sizeOf(layer) }))) ?? NONE;
 }
 
 /** What is told of each result, in order. */
@@ -39,6 +50,7 @@ const ROWS: readonly (readonly [name: string, text: (result: Result) => string])
   ["weights removed (%)", ({ totals }) => percentText(totals.removed)],
   ["bits a quantized weight", bitsOf],
   ["compare at as many bits", peersOf],
+  ["few bits", fewBitsOf],
   ["bytes before", ({ totals }) => bytesText(totals.bytesBefore)],
   ["bytes after", ({ totals }) => bytesText(totals.bytesAfter)],
   [

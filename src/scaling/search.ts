@@ -1,6 +1,6 @@
 /** The search for the scales of a group (AWQ, arXiv 2306.00978): those with which rounding loses least. */
 import type { Backend, HalfFormat } from "../backend.js";
-import { disposeGrid, openGrid } from "../grid.js";
+import { disposeGrids, openGrids } from "../grid.js";
 import { atLeast } from "../quantizers/rtn.js";
 import { pause } from "../run.js";
 import { colsOf, type Tensor } from "../tensor.js";
@@ -139,7 +139,13 @@ class Rounder {
     const { problem, weight, scaled, error, vector } = this;
     const { backend, hessian, grid, scaleType } = problem;
     const { ops } = backend;
-    const choice = { ...grid, search: true, kType: undefined };
+    const choice = {
+      ...grid,
+      levels: "integer",
+      terms: 1,
+      search: true,
+      kType: undefined,
+    } as const;
     const by = (values: Float32Array) => {
       backend.write(vector, values);
       return vector;
@@ -149,7 +155,7 @@ class Rounder {
     const none = { sequences: 0, tokens: 0, tensors: {} };
     const sparsity = { kind: "unstructured", ratio: 0 } as const;
     const given = { name: "", weight: scaled, statistics: none, sparsity, backend, scaleType };
-    const opened = openGrid(given, choice);
+    const [opened] = openGrids(given, choice);
     const omega = atLeast(
       this.diagonal.map((h, j) => h / scales[j] ** 2),
       opened.options.groupSize,
@@ -158,7 +164,7 @@ class Rounder {
       await ops.fitScales(scaled, by(omega), opened.grid, opened.options);
       await ops.fromGrid(opened.grid, error, opened.options);
     } finally {
-      disposeGrid(opened.grid);
+      disposeGrids([opened]);
     }
     ops.scaleColumns(error, by(scales.map((t) => 1 / t)));
     ops.subtract(weight, error, error);

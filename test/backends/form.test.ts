@@ -42,6 +42,9 @@ const NUMBERS: readonly Numbers[] = [
   { kind: "grid", bits: 4, symmetric: false, groupSize: 7 },
   { kind: "grid", bits: 1, symmetric: true, groupSize: 4 },
   { kind: "grid", bits: 3, symmetric: false },
+  { kind: "table", bits: 4, groupSize: 7 },
+  { kind: "table", bits: 1 },
+  { kind: "affine", bits: 3, groupSize: 8 },
 ];
 
 /** The same form on a backend, NaN or sentinels around each part. */

@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
-import { nearestHalf } from "../../src/backends/reference/grid-blocks.js";
+import { nearestHalf } from "../../src/backends/operations/fit-scales.js";
 import { halfValues } from "../../src/checkpoint/dtype.js";
 import { BLOCKS } from "../../src/checkpoint/gguf/blocks.js";
 import { encodeCodes, holdsCodes } from "../../src/checkpoint/gguf/write/codes.js";

@@ -17,6 +17,7 @@ export interface HostGrid {
   readonly zeros: Uint8Array | undefined;
   readonly minima: Float32Array | undefined;
   readonly units: Float32Array | undefined;
+  readonly table: Float32Array | undefined;
 }
 
 /** What a grid is, and how it is fitted. */
@@ -24,7 +25,24 @@ export type GridCase = Omit<FitOptions, "mask"> & {
   readonly symmetric: boolean;
   /** Of a grid with units alone. */
   readonly hasMinima?: boolean;
+  /** Levels, of a grid with a table alone. */
+  readonly table?: readonly number[];
 };
+
+/** A grid of the levels -1, 0 and 1, or of those of a table. */
+export function levelsGrid(levels: "ternary" | readonly number[], groupSize: number): GridCase {
+  const given = { groupSize, symmetric: true, search: true, scaleType: "f16" } as const;
+  if (levels === "ternary") return { ...given, bits: 2, isTernary: true };
+  return { ...given, bits: Math.log2(levels.length), table: levels };
+}
+
+/** Tables that are even, lopsided, with equal entries and without a 0. */
+export const TABLES: readonly (readonly number[])[] = [
+  [-1, 1],
+  [-127, -20, 15, 90],
+  [-90, -60, -31, 0, 0, 12, 60, 127],
+  [-127, -96, -75, -58, -43, -30, -18, -6, 6, 18, 30, 43, 58, 75, 96, 127],
+];
 
 /** The grid of a K type. */
 export function kGrid(type: KTypeName, search = true): GridCase {
@@ -69,7 +87,12 @@ export function maskOf(size: number, isMasked: boolean): Uint8Array | undefined 
 export function frameGrid(
   backend: Backend,
   [rows, cols]: readonly [number, number],
-  { groupSize, symmetric, hasMinima }: Pick<GridCase, "groupSize" | "symmetric" | "hasMinima">,
+  {
+    groupSize,
+    symmetric,
+    hasMinima,
+    table: levels,
+  }: Pick<GridCase, "groupSize" | "symmetric" | "hasMinima" | "table">,
 ) {
   const groups = groupCount(cols, groupSize);
   const codes = outputBytes(backend, rows * cols, cols);
@@ -78,10 +101,12 @@ export function frameGrid(
   const minima = hasMinima ? blank(backend, rows * groups, groups) : undefined;
   const each = ((hasMinima ? 2 : 1) * cols) / 256;
   const units = hasMinima === undefined ? undefined : blank(backend, rows * each, each);
+  const entries = levels && Float32Array.from(levels);
+  const table = entries && backend.upload(entries, [entries.length]);
   return {
     tensors: {
       ...{ codes: codes.view, scales: scales.view, zeros: zeros?.view },
-      ...{ minima: minima?.view, units: units?.view },
+      ...{ minima: minima?.view, units: units?.view, table },
     },
     read: async (): Promise<HostGrid> => ({
       codes: await codes.read(),
@@ -89,6 +114,7 @@ export function frameGrid(
       zeros: await zeros?.read(),
       minima: await minima?.read(),
       units: await units?.read(),
+      table: table && ((await backend.read(table)) as Float32Array),
     }),
   };
 }
@@ -121,7 +147,8 @@ export function valuesOf(
   const read = readerOf(grid, cols, options);
   return Float64Array.from(grid.codes, (code, i) => {
     const { scale, zero, minimum } = read(i);
-    return Math.fround(Math.fround((code - zero) * scale) - minimum);
+    const level = grid.table ? grid.table[code] : code - zero;
+    return Math.fround(Math.fround(level * scale) - minimum);
   });
 }
 

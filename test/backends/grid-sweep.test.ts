@@ -2,15 +2,18 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { gridBlocks } from "../../src/backends/operations/grid-sweep.js";
 import { fitBlock } from "../../src/backends/reference/grid-blocks.js";
-import { fitGroup, GridShape, type GroupScale } from "../../src/backends/reference/grid-values.js";
+import { fitLevels } from "../../src/backends/reference/grid-levels.js";
+import { GridShape, type GroupScale } from "../../src/backends/reference/grid-values.js";
 import {
   frameGrid,
   type GridCase,
   type HostGrid,
   kGrid,
+  levelsGrid,
   maskInput,
   maskOf,
   readerOf,
+  TABLES,
   upperFactor,
   valuesOf,
 } from "./grid-operands.js";
@@ -43,13 +46,26 @@ const CASES: readonly (readonly [rows: number, cols: number, GridCase, isMasked?
   [3, 768, kGrid("Q6_K")],
   [0, 256, kGrid("Q6_K", false)],
   [4, 256, kGrid("Q6_K"), true],
+  [70, 130, levelsGrid("ternary", 32)],
+  [8, 96, levelsGrid("ternary", 48), true],
+  [5, 300, levelsGrid("ternary", 1000)],
+  ...TABLES.map((table, i) => [9, 100, levelsGrid(table, [16, 32, 48, 1000][i])] as const),
 ];
 
+type Levels = Pick<GridCase, "bits" | "isTernary" | "table">;
+
 /** The value of a group's levels that is nearest to x. */
-function nearestTo(x: number, { scale, zero, minimum = 0 }: GroupScale, bits: number): number {
-  const level = Math.round((x + minimum) / scale) + zero;
-  const code = Math.max(0, Math.min(level, 2 ** bits - 1)) || 0;
-  return (code - zero) * scale - minimum;
+function nearestTo(
+  x: number,
+  { scale, zero, minimum = 0 }: GroupScale,
+  { bits, isTernary, table }: Levels,
+): number {
+  const codes = Array.from({ length: 2 ** bits }, (_, code) => code);
+  const values = codes
+    .slice(isTernary ? 1 : 0)
+    .map((code) => (table ? table[code] : code - zero) * scale - minimum);
+  const size = (value: number) => Math.abs(value - x);
+  return values.reduce((best, value) => (size(value) < size(best) ? value : best));
 }
 
 /** The weighted error of some values, each with its scale and zero point, in float64. */
@@ -57,10 +73,10 @@ function errorOf(
   x: Float32Array,
   omega: Float32Array,
   groupOf: (i: number) => GroupScale,
-  bits: number,
+  levels: Levels,
 ): number {
   return x.reduce((sum, value, i) => {
-    return sum + omega[i] * (nearestTo(value, groupOf(i), bits) - value) ** 2;
+    return sum + omega[i] * (nearestTo(value, groupOf(i), levels) - value) ** 2;
   }, 0);
 }
 
@@ -71,12 +87,13 @@ function replay(
   mask: Uint8Array | undefined,
   grid: HostGrid,
   cols: number,
-  { symmetric, hasMinima, ...given }: GridCase,
+  { symmetric, hasMinima, table, ...given }: GridCase,
 ): { readonly loss: number; readonly values: Float64Array } {
-  const { bits, groupSize } = given;
+  const { groupSize } = given;
+  const levels = { ...given, table };
   const read = readerOf(grid, cols, given);
   const values = valuesOf(grid, cols, given);
-  const shape = new GridShape(cols, given);
+  const shape = new GridShape(cols, given, table && Float32Array.from(table));
   const w = Float64Array.from(before);
   const omega = Float32Array.from({ length: cols }, (_, j) => 1 / u[j * (cols + 1)] ** 2);
   let loss = 0;
@@ -94,16 +111,16 @@ function replay(
         const weights = omega.subarray(j, end);
         const best =
           hasMinima === undefined
-            ? [fitGroup(shape, x, weights, symmetric, given)]
+            ? [fitLevels(shape, x, weights, symmetric, given)]
             : fitBlock(shape, x, weights, hasMinima, given).groups;
         const [found, least] = [
           (i: number) => read(at + i),
           (i: number) => best[Math.floor(i / groupSize)],
-        ].map((groupOf) => errorOf(x, weights, groupOf, bits));
+        ].map((groupOf) => errorOf(x, weights, groupOf, levels));
         assert.ok(found <= least * 1.001 + 1e-9, `the scale at ${at} costs ${found}, not ${least}`);
       }
       if (isKept(at)) {
-        const [gap, least] = [values[at], nearestTo(w[at], held, bits)].map((value) =>
+        const [gap, least] = [values[at], nearestTo(w[at], held, levels)].map((value) =>
           Math.abs(value - w[at]),
         );
         assert.ok(gap <= least + 1e-4, `the value at ${at} is ${gap} away, not ${least}`);
@@ -133,7 +150,7 @@ function lossOf(d: Float64Array, u: Float32Array, n: number): number {
 
 for (const open of OPENERS) {
   for (const [rows, cols, whole, isMasked = false] of CASES) {
-    const { symmetric: _, hasMinima: __, ...given } = whole;
+    const { symmetric: _, hasMinima: __, table: ___, ...given } = whole;
     const what = `${open.name}: ${rows}x${cols} ${JSON.stringify({ ...whole, isMasked })}`;
     test(what, async () => {
       const backend = await open();

@@ -8,10 +8,12 @@ import {
   type HostGrid,
   hessianOf,
   kGrid,
+  levelsGrid,
   maskInput,
   maskOf,
   quadratic,
   readerOf,
+  TABLES,
   valuesOf,
 } from "./grid-operands.js";
 import { assertWithin, input, OPENERS, output, randomValues } from "./operands.js";
@@ -45,11 +47,11 @@ async function refine(
   backend: Backend,
   { w, h, mask }: Problem,
   cols: number,
-  { symmetric, hasMinima, ...given }: GridCase,
+  { symmetric, hasMinima, table, ...given }: GridCase,
   passes = 1,
 ): Promise<readonly Pass[]> {
   const rows = w.length / cols;
-  const grid = frameGrid(backend, [rows, cols], { ...given, symmetric, hasMinima });
+  const grid = frameGrid(backend, [rows, cols], { ...given, symmetric, hasMinima, table });
   const own = { ...given, mask: maskInput(backend, mask, cols) };
   const ones = backend.upload(new Float32Array(cols).fill(1), [cols]);
   await backend.ops.fitScales(input(backend, w, cols), ones, grid.tensors, own);
@@ -84,6 +86,9 @@ const CASES: readonly (readonly [rows: number, cols: number, GridCase, isMasked?
   [5, 256, kGrid("Q5_K")],
   [2, 512, kGrid("Q6_K")],
   [4, 256, kGrid("Q6_K"), true],
+  [70, 130, levelsGrid("ternary", 32)],
+  [8, 96, levelsGrid("ternary", 48), true],
+  ...TABLES.map((table, i) => [9, 100, levelsGrid(table, [16, 32, 48, 1000][i])] as const),
 ];
 
 for (const open of OPENERS) {

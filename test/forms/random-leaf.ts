@@ -106,18 +106,25 @@ export function randomLeaf(
     parts.set("values", codes).set("scales", scales).set("units", units);
     if (minima) parts.set("minima", minima);
   } else {
-    const { bits, symmetric, groupSize = cols } = numbers;
+    const { bits, groupSize = cols } = numbers;
+    const symmetric = numbers.kind === "grid" && numbers.symmetric;
     const groups = Math.ceil(cols / groupSize);
     const codes = Uint8Array.from(places, () => Math.floor(random() * 2 ** bits));
     const scales = Float32Array.from({ length: rows * groups }, () => (random() + 0.1) / 2 ** bits);
-    const zeros = Uint8Array.from(scales, () => Math.floor(random() * 2 ** bits));
+    const zeros =
+      numbers.kind === "affine"
+        ? Float32Array.from(scales, () => Math.floor(8 * random() * 2 ** bits) / 8)
+        : Uint8Array.from(scales, () => Math.floor(random() * 2 ** bits));
+    const levels = Float32Array.from({ length: 2 ** bits }, (_, i) => i * i - 5 * i - 1).sort();
     places.forEach((at, i) => {
       const group = Math.floor(at / cols) * groups + Math.floor((at % cols) / groupSize);
       const zero = symmetric ? 2 ** (bits - 1) : zeros[group];
-      values[at] = (codes[i] - zero) * scales[group];
+      const level = numbers.kind === "table" ? levels[codes[i]] : codes[i] - zero;
+      values[at] = level * scales[group];
     });
     parts.set("values", codes).set("scales", scales);
-    if (!symmetric) parts.set("zeros", zeros);
+    if (numbers.kind === "table") parts.set("table", levels);
+    else if (!symmetric) parts.set("zeros", zeros);
   }
   if (sparse) parts.set("indices", sparse.indices);
   const form = { kind: "leaf", shape: [rows, cols], structure, numbers, parts } as const;

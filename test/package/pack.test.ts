@@ -19,7 +19,7 @@ const PUBLISHED = [
   /^build\/portable\/((index|kit|core2?|reference|webgpu|kernels|kernels-relaxed)\.js|licences\.txt)$/,
   /^build\/portable\/(compressor|exporter|linear|output|overlap|prune|random|recipe|statistics-gatherer)\.js$/,
   /^build\/portable\/(document|gguf|hub|jinja|lines|locate|names|parquet|tokenizer|unusual-files)\.js$/,
-  /^build\/portable\/(block-by-block|sharded|config-text|grid-rows|grids|options|quantize-table|quantized)\.js$/,
+  /^build\/portable\/(block-by-block|few-bits|sharded|config-text|grid-rows|grids|options|quantize-table|quantized)\.js$/,
   /^build\/portable\/(gguf-(file|grids|header|tables|options|output)|rebuild|write-gguf)\.js$/,
   /^build\/portable\/(definition|evaluator|examiner|importance-matrix|reporter|settings|statistic|system|windows|written)\.js$/,
   /^build\/portable\/(carry|checkpoint-writer|codes|counter|integer|pass|planner|prepare|product-rate)\.js$/,

@@ -92,6 +92,24 @@ export const ROWS = {
     steps: [rotated, ...quantized({ bits: 2 })],
     ...{ kl: 0.32, ratio: 1.2, bits: 2.5 },
   },
+  // Three times what was measured of binary says that it is finite, and no more.
+  "gptq binary": { steps: quantized({ levels: "binary" }), kl: 6 },
+  "gptq binary, 2 terms": {
+    steps: quantized({ levels: "binary", terms: 2 }),
+    ...{ kl: 0.5, ratio: 1.35 },
+  },
+  "gptq ternary": { steps: quantized({ levels: "ternary" }), kl: 0.7, ratio: 1.5, bits: 2.5 },
+  "gptq table 4": { steps: quantized({ levels: "table" }), kl: 0.0151, ratio: 1.015 },
+  "gptq table 3": { steps: quantized({ levels: "table", bits: 3 }), kl: 0.0653, ratio: 1.03 },
+  "gptq table 2": { steps: quantized({ levels: "table", bits: 2 }), kl: 0.343, ratio: 1.2 },
+  "hqq 4": { steps: quantized({ method: "hqq" }), kl: 0.0188, ratio: 1.015, bits: 5 },
+  "hqq 3": { steps: quantized({ method: "hqq", bits: 3 }), kl: 0.0883, ratio: 1.06, bits: 4 },
+  "hqq 2": { steps: quantized({ method: "hqq", bits: 2 }), kl: 0.544, ratio: 1.5, bits: 3 },
+  // What reads no text either, of the same bytes.
+  "rtn 4 by 16, not weighted": {
+    steps: quantized({ method: "rtn", groupSize: 16, weighted: false }),
+    bits: 5,
+  },
   "2:4": { steps: [pruned()] },
   "2:4, anchor": { steps: [pruned({ anchor: 0.5 })], kl: 0.35, ratio: 1.17 },
   "2:4, anchor, true-sequential": {
@@ -133,6 +151,9 @@ export const KL_RATIOS: readonly (readonly [RowName, of: RowName, most: number])
   ["2:4, gptq 4, no refine", "2:4", 1.08],
   ["2:4, gptq 4", "2:4", 1],
   ["gptq 3", "2:4, gptq 4", 1 / 3],
+  ["rtn 4 by 16, not weighted", "hqq 4", 1],
+  ["gptq 2", "gptq ternary", 0.75],
+  ["gptq table 2", "gptq 2", 1],
 ];
 
 /** Largest ratio of the layers' mean error with refinement to that without. */

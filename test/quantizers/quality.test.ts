@@ -50,6 +50,10 @@ const LEFT: ReadonlySet<string> = new Set([
   "2:4, gptq 8 of 2:4",
   "2:4, gptq 4, no refine of 2:4",
   "gptq 3 of 2:4, gptq 4",
+  "gptq table 4",
+  "gptq table 3",
+  "hqq 3",
+  "hqq 2",
 ]);
 
 async function keeps(name: RowName, sample: Sample): Promise<void> {

@@ -6,7 +6,7 @@ import { dtype, matrix, rule, vector } from "./rules.js";
 
 /**
  * A matrix [R, C] on a grid, as the parts of a leaf hold it (form.ts): the value is (u - z) * s, or
- * u * s - m where there are minima.
+ * u * s - m where there are minima, or table[u] * s where there is a table.
  */
 export interface GridTensors {
   /** u8 [R, C], the codes u. */
@@ -24,6 +24,11 @@ export interface GridTensors {
    * columns without minima and of 32 with them, and nothing is masked with minima.
    */
   readonly units?: Tensor | undefined;
+  /**
+   * f32 [2^bits], the levels of a grid of at most 4 bits without zero points, minima or units: whole
+   * numbers from -127 to 127, none below the one before it, and not all 0. Nothing is masked there.
+   */
+  readonly table?: Tensor | undefined;
 }
 
 export interface GridOptions {
@@ -31,6 +36,8 @@ export interface GridOptions {
   readonly bits: number;
   /** Columns that share a scale; the last group of a row may have fewer. */
   readonly groupSize: number;
+  /** Of a symmetric grid of 2 bits: use the codes 1, 2 and 3 alone, which are -1, 0 and 1. @default false */
+  readonly isTernary?: boolean | undefined;
   /** What scales are rounded to before any code is computed. */
   readonly scaleType: HalfFormat;
   /** u8 [R, C], 1 = kept: the others have the code z, which is 0. @default all are kept */
@@ -45,15 +52,16 @@ export interface FitOptions extends GridOptions {
 export interface FitScalesOperations {
   /**
    * Puts a matrix on a grid, group by group: scales, zero points, and the nearest codes to w. Of the
-   * candidates (`factorsOf`) the first is taken whose sum of omega * (value - w)² is the least; all of
-   * it is computed in f32, in one order, so that every backend chooses the same.
+   * candidates (`factorsOf`) the first is taken whose sum of omega * (value - w)² is the least; with a table
+   * what fits its codes best follows, up to twice, while that falls. The scale of three levels is the one
+   * with the least sum of all. It is computed in f32, in one order, so that every backend chooses the same.
    *
    * @param w [R, C]
    * @param omega [C], what the error of a column weighs; above 0
    * @param grid written
    */
   fitScales(w: Tensor, omega: Tensor, grid: GridTensors, options: FitOptions): Promise<void>;
-  /** out [R, C] = (u - z) * s of a grid. */
+  /** out [R, C] = the values of a grid. */
   fromGrid(
     grid: GridTensors,
     out: Tensor,
@@ -72,6 +80,35 @@ export function leastScale(scaleType: HalfFormat): number {
 /** Bits of an f32 that a scale does not have. */
 export function droppedBits(scaleType: HalfFormat): number {
   return scaleType === "f16" ? 13 : 16;
+}
+
+/** To the nearest whole number, ties to even. */
+export function nearest(x: number): number {
+  const up = Math.round(x);
+  return up - x === 0.5 && up % 2 !== 0 ? up - 1 : up;
+}
+
+const float = new Float32Array(1);
+const bits = new Uint32Array(float.buffer);
+
+/** A scale as it is stored: rounded, and no smaller than the least. */
+export function roundScale(scale: number, scaleType: HalfFormat): number {
+  const drop = droppedBits(scaleType);
+  float[0] = scale;
+  bits[0] += 2 ** (drop - 1) - 1 + ((bits[0] >>> drop) & 1);
+  bits[0] = (bits[0] >>> drop) << drop;
+  const least = leastScale(scaleType);
+  if (Math.abs(float[0]) < least) return Math.sign(scale) < 0 ? -least : least;
+  return float[0];
+}
+
+/** The half nearest to a value; infinite above the largest one. */
+export function nearestHalf(value: number): number {
+  const size = Math.abs(value);
+  // Halves are 2^-10 of the power of two below them apart, and below the smallest 2^-24.
+  const power = 2 ** Math.floor(Math.log2(Math.max(size, SMALLEST_HALF)));
+  const half = nearest((size * 1024) / power) * (power / 1024);
+  return Math.sign(value) * (half < 65536 ? half : Number.POSITIVE_INFINITY);
 }
 
 /** Groups of columns of a row. */
@@ -93,6 +130,19 @@ export function factorsOf(bits: number, isSymmetric: boolean, search: boolean): 
   if (isSymmetric) return bits === 4 ? range(0.6, 0.02, 26) : range(0.3, 0.02, 41);
   return bits === 4 ? range(0.7, 0.025, 15) : range(0.4, 0.02, 36);
 }
+
+/**
+ * The same of a grid with a table, of the scale whose largest level is the largest weight of a group; each is
+ * tried with both signs, + first. Of two levels that are as far from 0 the best scale follows from the codes.
+ */
+export function tableFactorsOf(bits: number, search: boolean): Float32Array {
+  return search && bits > 1 ? range(0.5, 0.025, 33) : new Float32Array(0);
+}
+
+/** How often a scale is fitted to codes that a table has, at most. */
+export const TABLE_ROUNDS = 2;
+/** Most bits of a grid with a table. */
+export const MOST_TABLE_BITS = 4;
 
 /** Columns whose scales are fitted together. */
 export function fittedTogether({ units }: Pick<GridTensors, "units">, groupSize: number): number {
@@ -117,8 +167,13 @@ export function stepsOf(bits: number, hasMinima: boolean, search: boolean): Floa
 /** Requires the tensors of a grid of a matrix [rows, cols], and options that one can have. */
 export function checkGrid(
   operation: string,
-  { codes, scales, zeros, minima, units }: GridTensors,
-  { bits, groupSize, mask }: Pick<GridOptions, "bits" | "groupSize" | "mask">,
+  { codes, scales, zeros, minima, units, table }: GridTensors,
+  {
+    bits,
+    groupSize,
+    mask,
+    isTernary,
+  }: Pick<GridOptions, "bits" | "groupSize" | "mask" | "isTernary">,
   [rows, cols]: readonly [number, number],
 ): void {
   const isCount = (value: number, most: number) =>
@@ -136,6 +191,15 @@ export function checkGrid(
   if (mask) matrix(operation, "mask", mask, rows, cols, "u8");
   if (minima) matrix(operation, "minima", minima, rows, groups);
   rule(operation, !minima || units !== undefined, "a grid with minima needs units.");
+  const isPlain = !zeros && !minima && !units;
+  const isThree = bits === 2 && isPlain && !table;
+  rule(operation, !isTernary || isThree, "a ternary grid is a symmetric one of 2 bits.");
+  if (table) {
+    const fits = bits <= MOST_TABLE_BITS && isPlain && !mask;
+    const needs = `at most ${MOST_TABLE_BITS} bits, and no zero points, units or mask`;
+    rule(operation, fits, `a grid with a table has ${needs}.`);
+    vector(operation, "table", table, 2 ** bits);
+  }
   if (!units) return;
   rule(
     operation,

@@ -5,22 +5,14 @@
 import {
   type FitOptions,
   MOST_LEVEL,
+  nearest,
+  nearestHalf,
   SIGNED_LEVELS,
-  SMALLEST_HALF,
   stepsOf,
 } from "../operations/fit-scales.js";
-import { type GridShape, type GroupScale, nearest } from "./grid-values.js";
+import { type GridShape, type GroupScale, sumOf } from "./grid-values.js";
 
 const { fround } = Math;
-
-/** The half nearest to a value; infinite above the largest one. */
-export function nearestHalf(value: number): number {
-  const size = Math.abs(value);
-  // Halves are 2^-10 of the power of two below them apart, and below the smallest 2^-24.
-  const power = 2 ** Math.floor(Math.log2(Math.max(size, SMALLEST_HALF)));
-  const half = nearest((size * 1024) / power) * (power / 1024);
-  return Math.sign(value) * (half < 65536 ? half : Number.POSITIVE_INFINITY);
-}
 
 /** A value within a range; its least where the value is none. */
 function within(value: number, least: number, most: number): number {
@@ -31,13 +23,6 @@ function within(value: number, least: number, most: number): number {
 /** The multiple of a unit that is nearest to a value, between two multiples. */
 export function multipleOf(unit: number, value: number, least: number, most: number): number {
   return unit === 0 ? 0 : fround(within(nearest(fround(value / unit)), least, most) * unit);
-}
-
-/** Adds up in four lanes. */
-function sumOf(count: number, term: (i: number) => number): number {
-  const lanes = [0, 0, 0, 0];
-  for (let i = 0; i < count; i++) lanes[i % 4] = fround(lanes[i % 4] + term(i));
-  return fround(fround(lanes[0] + lanes[2]) + fround(lanes[1] + lanes[3]));
 }
 
 /** Sums over a group for some codes l: of omega * l, omega * l² and omega * l * x. */

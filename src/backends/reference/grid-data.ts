@@ -8,7 +8,8 @@ import {
 import type { KeptPattern } from "../operations/grid-sweep.js";
 import { keepLargest } from "../selection.js";
 import { fitBlock } from "./grid-blocks.js";
-import { fitGroup, GridShape, type GroupScale } from "./grid-values.js";
+import { fitLevels } from "./grid-levels.js";
+import { GridShape, type GroupScale } from "./grid-values.js";
 
 /** A grid's tensors on the host, by row and column. */
 export class GridData {
@@ -25,7 +26,7 @@ export class GridData {
   constructor(
     grid: GridTensors,
     private readonly cols: number,
-    private readonly options: Pick<GridOptions, "bits" | "groupSize" | "mask">,
+    private readonly options: Pick<GridOptions, "bits" | "groupSize" | "isTernary" | "mask">,
   ) {
     this.codes = u8(grid.codes);
     this.scales = f32(grid.scales);
@@ -34,7 +35,7 @@ export class GridData {
     this.units = grid.units && f32(grid.units);
     this.span = fittedTogether(grid, options.groupSize);
     this.mask = options.mask && u8(options.mask);
-    this.shape = new GridShape(cols, options);
+    this.shape = new GridShape(cols, options, grid.table && f32(grid.table));
   }
 
   private groupAt(row: number, col: number): number {
@@ -116,7 +117,7 @@ export class GridData {
     );
     const weights = omega.subarray(col, end);
     if (!this.units) {
-      this.setScale(row, col, fitGroup(this.shape, x, weights, !this.zeros, options));
+      this.setScale(row, col, fitLevels(this.shape, x, weights, !this.zeros, options));
       return;
     }
     const { units, groups } = fitBlock(this.shape, x, weights, this.minima !== undefined, options);

@@ -3,36 +3,16 @@
  * so that both choose the same.
  */
 import {
-  droppedBits,
   type FitOptions,
   factorsOf,
   type GridOptions,
   groupCount,
-  leastScale,
+  nearest,
+  roundScale,
   SMALLEST_HALF,
 } from "../operations/fit-scales.js";
 
 const { fround } = Math;
-
-/** To the nearest whole number, ties to even. */
-export function nearest(x: number): number {
-  const up = Math.round(x);
-  return up - x === 0.5 && up % 2 !== 0 ? up - 1 : up;
-}
-
-const float = new Float32Array(1);
-const bits = new Uint32Array(float.buffer);
-
-/** A scale as it is stored: rounded, and no smaller than the least. */
-export function roundScale(scale: number, scaleType: GridOptions["scaleType"]): number {
-  const drop = droppedBits(scaleType);
-  float[0] = scale;
-  bits[0] += 2 ** (drop - 1) - 1 + ((bits[0] >>> drop) & 1);
-  bits[0] = (bits[0] >>> drop) << drop;
-  const least = leastScale(scaleType);
-  if (Math.abs(float[0]) < least) return Math.sign(scale) < 0 ? -least : least;
-  return float[0];
-}
 
 /** What a group's codes are read with. */
 export interface GroupScale {
@@ -42,15 +22,27 @@ export interface GroupScale {
   readonly minimum?: number | undefined;
 }
 
-/** The grid of a matrix: how many bits, which groups. */
+/** The entry of a table that is nearest to a level, the lower one of two. */
+export function entryOf(table: Float32Array, level: number): number {
+  let entry = 0;
+  for (let i = 1; i < table.length; i++) if (level > (table[i - 1] + table[i]) / 2) entry++;
+  return entry;
+}
+
+/** The grid of a matrix: how many bits, which groups, which levels. */
 export class GridShape {
+  /** The least code and the largest. */
+  readonly least: number;
   readonly most: number;
   readonly groups: number;
 
+  /** @param table the levels; those of codes less their zero points without one */
   constructor(
     cols: number,
-    readonly options: Pick<GridOptions, "bits" | "groupSize">,
+    readonly options: Pick<GridOptions, "bits" | "groupSize" | "isTernary">,
+    readonly table?: Float32Array | undefined,
   ) {
+    this.least = options.isTernary ? 1 : 0;
     this.most = 2 ** options.bits - 1;
     this.groups = groupCount(cols, options.groupSize);
   }
@@ -61,14 +53,27 @@ export class GridShape {
   }
 
   code(x: number, { scale, zero, minimum = 0 }: GroupScale): number {
+    if (this.table) return entryOf(this.table, fround(x / scale));
     const level = fround(nearest(fround(fround(x + minimum) / scale)) + zero);
-    // NaN has the code 0, as a conversion to integers makes of it.
-    return Math.max(0, Math.min(level, this.most)) || 0;
+    // NaN has the least code, as 0 is what a conversion to integers makes of it.
+    return Math.max(this.least, Math.min(level, this.most) || 0);
+  }
+
+  /** What a code's value is a multiple of the scale by. */
+  level(code: number, { zero }: Pick<GroupScale, "zero">): number {
+    return this.table ? this.table[code] : code - zero;
   }
 
   value(code: number, { scale, zero, minimum = 0 }: GroupScale): number {
-    return fround(fround((code - zero) * scale) - minimum);
+    return fround(fround(this.level(code, { zero }) * scale) - minimum);
   }
+}
+
+/** Adds up in four lanes. */
+export function sumOf(count: number, term: (i: number) => number): number {
+  const lanes = [0, 0, 0, 0];
+  for (let i = 0; i < count; i++) lanes[i % 4] = fround(lanes[i % 4] + term(i));
+  return fround(fround(lanes[0] + lanes[2]) + fround(lanes[1] + lanes[3]));
 }
 
 /** The sum of omega * (value - x)², in four lanes. */

@@ -1,10 +1,9 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, f32, rowsOf } from "../../tensor.js";
-import { MOST_LEVEL, SIGNED_LEVELS } from "../operations/fit-scales.js";
+import { MOST_LEVEL, roundScale, SIGNED_LEVELS } from "../operations/fit-scales.js";
 import { LARGEST_REFINED } from "../operations/refine-grid.js";
 import { multipleOf } from "./grid-blocks.js";
 import { GridData } from "./grid-data.js";
-import { roundScale } from "./grid-values.js";
 
 /** One row at a time: d is what a value changes by, and takes d * h[j] off the gradient. */
 export const refineGrid: Operations["refineGrid"] = async (grid, gradient, h, options) => {
@@ -77,7 +76,7 @@ export const refineGrid: Operations["refineGrid"] = async (grid, gradient, h, op
       const group = data.scaleOf(r, first);
       const units = data.unitsOf(r, first);
       const levels = Array.from({ length: end - first }, (_, i) => {
-        return data.codeOf(r, first + i) - group.zero;
+        return data.shape.level(data.codeOf(r, first + i), group);
       });
       const [least, most] = grid.minima ? [0, MOST_LEVEL] : SIGNED_LEVELS;
       const scale = moveShared(first, levels, group.scale, (wanted) =>

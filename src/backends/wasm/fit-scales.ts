@@ -12,8 +12,10 @@ export function bind(kernels: Kernels): Partial<Operations> {
   return {
     async fitScales(w, omega, grid, options) {
       const [rows, cols] = [rowsOf(w), colsOf(w)];
-      const { bits, mask, search } = options;
-      const candidates = 1 + candidatesOf(grid, bits, search).length * 2;
+      const { bits, mask } = options;
+      // An entry of a table costs as much as all of a candidate.
+      const each = grid.table ? 2 ** bits : 2;
+      const candidates = 1 + candidatesOf(grid, options).length * each;
       const together = Math.min(fittedTogether(grid, options.groupSize), cols);
       await withGrid(kernels, grid, options, cols, (settings) => {
         runRanges(

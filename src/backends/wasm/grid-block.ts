@@ -1,14 +1,16 @@
 /** What the kernels for grids share: the grid as they read it, and their work block by block. */
 import { pacer } from "../../run.js";
-import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
+import { colsOf, f32, rowsOf, type Tensor } from "../../tensor.js";
 import type { Cancellable } from "../operations/contract.js";
 import {
   droppedBits,
+  type FitOptions,
   factorsOf,
   fittedTogether,
   type GridTensors,
   leastScale,
   stepsOf,
+  tableFactorsOf,
 } from "../operations/fit-scales.js";
 import { type GridSweepOptions, gridBlocks } from "../operations/grid-sweep.js";
 import { address, bytesAt, equalRanges, type Kernels, runRanges } from "./kernels.js";
@@ -18,26 +20,40 @@ import { type ColumnBlock, updateTrailing } from "./trailing.js";
 export const CHUNK = 64;
 
 /** Bytes before the factors, as in assembly/lib/grid.ts. */
-const HEAD = 36;
+const HEAD = 44;
+
+/** What tells a grid's levels: its tensors beside codes and scales. */
+type Levels = Pick<GridTensors, "zeros" | "minima" | "units" | "table">;
 
 /** What makes the candidates of a group. */
 export function candidatesOf(
-  { zeros, minima, units }: Pick<GridTensors, "zeros" | "minima" | "units">,
-  bits: number,
-  search: boolean,
+  { zeros, minima, units, table }: Levels,
+  { bits, search, isTernary }: Pick<FitOptions, "bits" | "search" | "isTernary">,
 ): Float32Array {
+  if (isTernary) return new Float32Array(0);
+  if (table) return tableFactorsOf(bits, search);
   if (units) return stepsOf(bits, minima !== undefined, search);
   return factorsOf(bits, zeros === undefined, search);
 }
 
 /** Writes at an address what kernels read of a grid; the bytes that it takes. */
 function settingsOf(
-  grid: Pick<GridTensors, "zeros" | "minima" | "units">,
-  { bits, groupSize, scaleType = "f16", search = false, pattern }: Partial<GridSweepOptions>,
+  grid: Levels,
+  {
+    bits,
+    groupSize,
+    isTernary,
+    scaleType = "f16",
+    search = false,
+    pattern,
+  }: Partial<GridSweepOptions>,
   cols: number,
 ): Uint8Array {
-  const factors = candidatesOf(grid, bits!, search);
-  const settings = new Uint8Array(HEAD + 4 * factors.length);
+  const factors = candidatesOf(grid, { bits: bits!, search, isTernary });
+  const table = grid.table ? f32(grid.table) : new Float32Array(0);
+  const halfway = Array.from(table.subarray(1), (entry, i) => (table[i] + entry) / 2);
+  const floats = [...factors, ...table, ...halfway];
+  const settings = new Uint8Array(HEAD + 4 * floats.length);
   const view = new DataView(settings.buffer);
   const size = Math.min(groupSize!, Math.max(1, cols));
   view.setInt32(0, size, true);
@@ -49,8 +65,10 @@ function settingsOf(
   view.setInt32(24, fittedTogether(grid, size), true);
   view.setInt32(28, pattern?.m ?? 0, true);
   view.setInt32(32, pattern ? pattern.m - pattern.n : 0, true);
-  factors.forEach((factor, i) => {
-    view.setFloat32(HEAD + 4 * i, factor, true);
+  view.setFloat32(36, isTernary ? 1 : 0, true);
+  view.setInt32(40, table.length, true);
+  floats.forEach((float, i) => {
+    view.setFloat32(HEAD + 4 * i, float, true);
   });
   return settings;
 }
@@ -58,7 +76,7 @@ function settingsOf(
 /** Runs `use` with the address of a grid's settings. */
 export async function withGrid<T>(
   kernels: Kernels,
-  grid: Pick<GridTensors, "zeros" | "minima" | "units">,
+  grid: Levels,
   options: Partial<GridSweepOptions>,
   cols: number,
   use: (settings: number) => T | Promise<T>,

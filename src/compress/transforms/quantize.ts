@@ -1,8 +1,10 @@
 import { lookUp, PenjingError } from "../../errors.js";
 import { GGUF } from "../../export/gguf-options.js";
-import type { KTypeName, MatrixShape } from "../../form.js";
+import { type Form, type KTypeName, leavesOf, type MatrixShape } from "../../form.js";
 import { K_BLOCK, K_TYPES, type KTypeRules } from "../../forms/k-type.js";
-import { GRID_OPTIONS } from "../../grid.js";
+import { describe } from "../../forms/leaf.js";
+import { MOST_TABLE_BITS } from "../../forms/table.js";
+import { GRID_OPTIONS, type GridChoice, LEVELS } from "../../grid.js";
 import { ANCHOR } from "../../least-squares/anchor.js";
 import type { AnyMethod } from "../../method.js";
 import type { ChoiceSpec, OptionSpecs, SparsitySpec } from "../../options.js";
@@ -152,11 +154,19 @@ function workFor({ layout, before, gridOf }: PlanTarget, { quantizers }: Registr
       const { method: name, anchor, anchorResidual, anchorDamping } = given;
       const method = quantizers[name as string];
       const asked = gridOf?.(layer);
-      const options = onGrid(ownOptions(given), method.options, asked, layer);
+      const options = onLevels(
+        onGrid(ownOptions(given), method.options, asked, layer),
+        method.options,
+      );
+      const form = method.form?.(shape, options);
+      if (form && layout === GGUF) refuseNewer(form, layer);
       if (options.kType) refuseKType(options.kType as KTypeName, layout, layer, shape);
       const earlier = before.get(layer);
       const sparsity = earlier?.sparsity ?? sparsityOf(given);
-      if (earlier || removes(sparsity)) refuseZeros(options, layer, { earlier, asked });
+      if (earlier || removes(sparsity)) {
+        if (form) refuseWithoutZero(form, layer, earlier);
+        refuseZeros(options, layer, { earlier, asked });
+      }
       if (!earlier) refuseShape({ method, sparsity }, layer, shape[1]);
       if (earlier) {
         refuseTwice(sparsityOf(given), layer);
@@ -196,7 +206,7 @@ function onGrid(
   const { bits, groupSize, hasMinima } = type ? K_TYPES[type] : ({} as Partial<KTypeRules>);
   const own = type ? { bits, groupSize, symmetric: !hasMinima } : {};
   const chosen = { ...grid, ...own } as ReadStep["options"];
-  for (const name of grid ? ["kType", "bits", "groupSize", "symmetric"] : []) {
+  for (const name of grid ? ["kType", "levels", "bits", "groupSize", "symmetric"] : []) {
     const value = given[name];
     if (value === specs[name].default || value === chosen[name]) continue;
     throw new PenjingError(
@@ -205,6 +215,67 @@ function onGrid(
     );
   }
   return { ...given, ...chosen };
+}
+
+/**
+ * Options with the bits and the symmetry of the levels that they choose.
+ *
+ * @throws PenjingError for options that the levels do not have
+ */
+function onLevels(given: ReadStep["options"], specs: OptionSpecs): ReadStep["options"] {
+  const levels = (given.levels ?? "integer") as GridChoice["levels"];
+  const refuse = (what: string): never => {
+    throw new PenjingError("levels", what);
+  };
+  if (levels !== "binary" && (given.terms ?? 1) !== 1) {
+    refuse(
+      `\`terms: ${given.terms}\` adds binary matrices up, and the levels are ${levels}; give \`levels: binary\`, or leave \`terms\` out.`,
+    );
+  }
+  if (levels === "integer") return given;
+  if (given.kType) {
+    refuse(`${levels} levels are none of ${given.kType}; leave out \`levels\` or \`kType\`.`);
+  }
+  const own: ReadStep["options"] = LEVELS[levels];
+  for (const [name, value] of Object.entries(own)) {
+    if (given[name] === value || given[name] === specs[name].default) continue;
+    refuse(
+      `${levels} levels have \`${name}: ${value}\`, not ${given[name]}; leave \`${name}\` out.`,
+    );
+  }
+  if (levels === "table" && (given.bits as number) > MOST_TABLE_BITS) {
+    refuse(
+      `a table of \`bits: ${given.bits}\` is more than its ${2 ** MOST_TABLE_BITS} levels; give at most ${MOST_TABLE_BITS} bits.`,
+    );
+  }
+  return { ...given, ...own };
+}
+
+/** Whether codes are other than GGUF files have them. */
+const isNewer = (form: Form<undefined>) =>
+  form.kind !== "leaf" || form.numbers.kind === "table" || form.numbers.kind === "affine";
+
+/** @throws PenjingError for codes that no type of GGUF has */
+function refuseNewer(form: Form<undefined>, layer: string): void {
+  if (!isNewer(form)) return;
+  throw new PenjingError(
+    "layout",
+    `${layer}: no GGUF type has ${describe(form)}; choose the layout ${CODES}, or \`levels: integer\`.`,
+  );
+}
+
+/** @throws PenjingError for codes none of which need be 0, for a layer that is pruned */
+function refuseWithoutZero(
+  form: Form<undefined>,
+  layer: string,
+  earlier: LayerPlan | undefined,
+): void {
+  const { numbers } = leavesOf(form)[0];
+  if (numbers.kind !== "table" && numbers.kind !== "affine") return;
+  throw new PenjingError(
+    "quantize",
+    `${layer}: it is pruned${earlier ? " before" : ""}, and ${describe(form)} has no level for zeros that must stay; choose \`levels: integer\` or \`levels: ternary\`.`,
+  );
 }
 
 /** @throws PenjingError for a layer that has no blocks of a K type, or whose codes would not be stored */

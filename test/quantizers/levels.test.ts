@@ -1,0 +1,442 @@
+// Levels that are not whole numbers, and float zero points: what is in their files, and what is refused.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { openReference } from "../../src/backends/reference.js";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.js";
+import { fromFloat32, toFloat32 } from "../../src/checkpoint/dtype.js";
+import type { GivenRecipe } from "../../src/compress/recipe.js";
+import { compress } from "../../src/compress.js";
+import { generate } from "../../src/generate.js";
+import { inspect } from "../../src/inspect.js";
+import { layoutOf, layouts } from "../../src/layouts/index.js";
+import { kMeans } from "../../src/least-squares/fit-table.js";
+import type { LinearProblem } from "../../src/method.js";
+import { loadDense } from "../../src/models/load-form.js";
+import { openModel } from "../../src/models/open.js";
+import { readModel } from "../../src/models/stored.js";
+import { resolveOptions } from "../../src/options.js";
+import { memoryFolder, memoryOutputFolder } from "../../src/platform/files.js";
+import { gptq } from "../../src/quantizers/gptq.js";
+import { hqq } from "../../src/quantizers/hqq.js";
+import { rtn } from "../../src/quantizers/rtn.js";
+import { Random } from "../../src/random.js";
+import { hessianOf, quadratic } from "../backends/grid-operands.js";
+import { refused } from "../checkpoint/crafted.js";
+import {
+  CALIBRATION,
+  type Files,
+  parseWeights,
+  type Stored,
+  storyFiles,
+  withWeights,
+} from "../compress/stories.js";
+import { exportFiles, tensorBytes } from "../exported.js";
+
+const test = suite("quantizers/levels");
+
+const NAME = "model.layers.0.mlp.down_proj";
+const QUICK = { version: 2, samples: 4, length: 32 } as const;
+
+async function run(recipe: GivenRecipe, files: Files = storyFiles()) {
+  const out = memoryOutputFolder("out");
+  const model = await openCheckpoint(memoryFolder(files, "model"));
+  const calibration = CALIBRATION;
+  const work = compress({ model, out, calibration, recipe, backend: "wasm" });
+  const notes: string[] = [];
+  for await (const event of work) if (event.type === "note") notes.push(event.message);
+  return { files: out.files as Files, result: await work.result(), notes };
+}
+
+const quantized = (options: object, layout?: string): GivenRecipe =>
+  ({ ...QUICK, steps: [{ quantize: { refine: 1, ...options } }], layout }) as GivenRecipe;
+
+/** The parts of a weight, or of a term of it, by code of the test's own. */
+function partsOf(tensors: ReadonlyMap<string, Stored>, stem: string, bits: number) {
+  const part = (ending: string) => tensors.get(`${stem}_${ending}`);
+  const [rows, cols] = [...new BigInt64Array(part("shape")!.bytes.buffer)].map(Number);
+  const words = new Uint32Array(part("packed")!.bytes.buffer);
+  const width = Math.ceil((cols * bits) / 32);
+  const codeAt = (row: number, col: number) => {
+    let code = 0;
+    for (let bit = 0; bit < bits; bit++) {
+      const at = col * bits + bit;
+      code += ((words[row * width + Math.floor(at / 32)] >>> (at % 32)) & 1) * 2 ** bit;
+    }
+    return code;
+  };
+  const floats = (ending: string) => {
+    const stored = part(ending);
+    return stored && toFloat32({ name: stem, dtype: stored.dtype }, stored.bytes);
+  };
+  const codes = Uint8Array.from({ length: rows * cols }, (_, i) =>
+    codeAt(Math.floor(i / cols), i % cols),
+  );
+  const scales = floats("scale")!;
+  return { codes, cols, scales, zeros: floats("zero_point"), table: floats("table") };
+}
+
+/** The values of a weight whose groups are of 32. */
+function decode(tensors: ReadonlyMap<string, Stored>, stem: string, bits: number): Float64Array {
+  const { codes, cols, scales, zeros, table } = partsOf(tensors, stem, bits);
+  const groups = Math.ceil(cols / 32);
+  return Float64Array.from(codes, (code, i) => {
+    const group = Math.floor(i / cols) * groups + Math.floor((i % cols) / 32);
+    const level = table ? table[code] : code - (zeros ? zeros[group] : 2 ** (bits - 1));
+    return level * scales[group];
+  });
+}
+
+const CASES = [
+  { options: { levels: "ternary" }, held: "dense x int2 by 32", bits: 2, version: 1 },
+  { options: { levels: "binary" }, held: "dense x table of 2 by 32", bits: 1, version: 2 },
+  {
+    options: { levels: "binary", terms: 2 },
+    held: "(dense x table of 2 by 32) + (dense x table of 2 by 32)",
+    ...{ bits: 1, terms: 2, version: 2 },
+  },
+  { options: { levels: "table", bits: 3 }, held: "dense x table of 8 by 32", bits: 3, version: 2 },
+  {
+    options: { levels: "table", bits: 2, method: "rtn" },
+    ...{ held: "dense x table of 4 by 32", bits: 2, version: 2 },
+  },
+  {
+    options: { method: "hqq", bits: 3, refine: undefined },
+    ...{ held: "dense x int3 by 32 with float zeros", bits: 3, version: 2 },
+  },
+] as const;
+
+for (const { options, held, bits, version, ...rest } of CASES) {
+  const terms = "terms" in rest ? rest.terms : 1;
+  test(`${JSON.stringify(options)}: what its files hold, and what is made of them`, async () => {
+    const { files, result, notes } = await run(quantized(options));
+    const { tensors, metadata } = parseWeights(files);
+    assert.is(JSON.parse(metadata["penjing.layout"]).version, version);
+    const stems = Array.from({ length: terms }, (_, i) => {
+      return `${NAME}.weight${terms > 1 ? `.${i}` : ""}`;
+    });
+    const values = stems
+      .map((stem) => decode(tensors, stem, bits))
+      .reduce((sum, term) => sum.map((value, i) => value + term[i]));
+    const model = readModel(await openCheckpoint(memoryFolder(files)));
+    const backend = await openReference();
+    const loaded = await backend.read(await loadDense(model, backend, `${NAME}.weight`));
+    (loaded as Float32Array).forEach((value, i) => {
+      assert.ok(Math.abs(value - values[i]) <= 1e-6 * Math.abs(values[i]), `${i}: ${value}`);
+    });
+    if (held.includes("int2")) {
+      const { codes } = partsOf(tensors, stems[0], bits);
+      assert.ok(codes.every((code) => code > 0));
+    }
+    const inspected = await inspect(await openCheckpoint(memoryFolder(files))).result();
+    assert.is(inspected.forms[`${NAME}.weight`], held);
+    assert.is(result.totals.bytesAfter, inspected.bytes);
+    assert.ok(result.layers.every(({ layerError }) => layerError! > 0 && layerError! < 1));
+
+    const [own] = result.layers.map(({ bitsPerWeight }) => bitsPerWeight!);
+    const few = notes.filter((message) => /below 3 a model .* loses much/.test(message));
+    assert.is(few.length, own < 3 ? 1 : 0, notes.join("\n"));
+
+    const copied = await exportFiles(files);
+    assert.equal(tensorBytes(copied.files), tensorBytes(files));
+    assert.equal(parseWeights(copied.files).metadata, metadata);
+    const rebuilt = parseWeights((await exportFiles(files, { reconstruct: true })).files).tensors;
+    const plain = rebuilt.get(`${NAME}.weight`)!;
+    toFloat32({ name: NAME, dtype: plain.dtype }, plain.bytes).forEach((value, i) => {
+      assert.ok(Math.abs(value - values[i]) <= 2 ** -8 * Math.abs(values[i]) + 1e-30);
+    });
+
+    for (const activations of ["float", "int8"] as const) {
+      const opened = await openModel(await openCheckpoint(memoryFolder(files)), { activations });
+      const { text } = await generate({ model: opened, prompt: "Once", maxNewTokens: 5 }).result();
+      assert.ok(text.length > 0);
+      const isHeld = opened.served().some((line) => line.held === held);
+      assert.ok(isHeld || (version === 1 && activations === "int8"));
+      await opened.close();
+    }
+
+    // What is left may be quantized later, and what is there stays.
+    const packed = exportFiles(files, { layout: "pack-quantized" });
+    if (version === 1)
+      assert.ok(parseWeights((await packed).files).tensors.has(`${NAME}.weight_packed`));
+    else {
+      const expected =
+        /q_proj\.weight: it is held as .*, which pack-quantized has no tensors for; choose/;
+      await refused(() => packed, expected);
+    }
+    const again = { ...QUICK, steps: [{ quantize: {} }] };
+    await refused(() => run(again, files), /q_proj is quantized already \(.*(int|table)/);
+  });
+}
+
+test("the note names the whole numbers that take as many bytes, and those of the floor", async () => {
+  const { notes } = await run(quantized({ levels: "ternary" }));
+  assert.match(notes.join("\n"), /take 2\.50 bits each, .* `bits: 2` and `groupSize: 32`/);
+  const binary = await run(quantized({ levels: "binary" }));
+  assert.match(
+    binary.notes.join("\n"),
+    /take 1\.50 bits each, .* `bits: 2` and `groupSize: 128`, the floor without training, take 2\.13/,
+  );
+});
+
+test("ternary codes are a valid checkpoint for other programs", async () => {
+  const { files } = await run(quantized({ levels: "ternary" }, "pack-quantized"));
+  const config = JSON.parse(new TextDecoder().decode(files["config.json"])).quantization_config;
+  const [group] = Object.values(config.config_groups) as { readonly weights: object }[];
+  assert.is((group.weights as { readonly num_bits: number }).num_bits, 2);
+});
+
+/** A layer's problem on the reference backend, and its parts. */
+async function problemOf(w: Float32Array, cols: number, scaleType: "f16" | "bf16" = "bf16") {
+  const backend = await openReference();
+  const weight = backend.upload(w, [w.length / cols, cols]);
+  const h = hessianOf(cols);
+  const hessian = backend.upload(h, [cols, cols]);
+  const sparsity = { kind: "unstructured", ratio: 0 } as const;
+  const statistics = { sequences: 1, tokens: cols, tensors: { hessian } };
+  const problem: LinearProblem = {
+    ...{ name: "layer", weight, statistics, sparsity, backend, scaleType },
+  };
+  const held = async () => (await backend.read(weight)) as Float32Array;
+  return { problem, h, held };
+}
+
+test("a matrix that was trained ternary is kept as it is", async () => {
+  const random = new Random(5);
+  const [rows, cols] = [12, 96];
+  // One size for each row, as bf16 has it.
+  const w = Float32Array.from({ length: rows * cols }, (_, i) => {
+    return (Math.floor(3 * random.next()) - 1) * (3 + Math.floor(i / cols)) * 2 ** -9;
+  });
+  for (const groupSize of [32, "row"] as const) {
+    const given = { levels: "ternary", groupSize };
+    for (const method of [rtn, gptq]) {
+      const options = resolveOptions(method.options, { ...given, refine: 1 }, "test");
+      const { problem, held } = await problemOf(w, cols);
+      const found = await method.prune(problem, options as never);
+      assert.equal(await held(), w, `${method.name} by ${groupSize}`);
+      assert.is(found.figures.objectiveAfter, 0);
+    }
+  }
+});
+
+test("each term lowers the error, and refining all of them does", async () => {
+  const random = new Random(9);
+  const cols = 64;
+  const w = Float32Array.from({ length: 8 * cols }, () => random.next() ** 2 - 0.3);
+  const errors: number[] = [];
+  for (const [terms, refine] of [
+    [1, 0],
+    [1, 3],
+    [2, 0],
+    [2, 3],
+    [3, 3],
+  ]) {
+    const options = resolveOptions(gptq.options, { levels: "binary", terms, refine }, "test");
+    const { problem, held, h } = await problemOf(w, cols);
+    const { figures } = await gptq.prune(problem, options);
+    if (refine > 0) assert.ok(figures.objectiveAfter < figures.objectiveBefore);
+    const found = await held();
+    errors.push(
+      quadratic(
+        w.map((value, i) => value - found[i]),
+        h,
+        cols,
+      ),
+    );
+  }
+  const [one, refined, two, both, three] = errors;
+  assert.ok(refined < one && two < 0.5 * one && both < two && three < both, `${errors}`);
+});
+
+test("k-means in one dimension, by hand", () => {
+  const places = (at: number[], weights = at.map(() => 1)) => ({
+    at: Float64Array.from(at),
+    weights: Float64Array.from(weights),
+  });
+  assert.equal([...kMeans(places([-3, -1, 5, 9]), 2)], [-2, 7]);
+  assert.equal([...kMeans(places([-3, -1, 5, 9], [1, 3, 1, 1]), 2)], [-1.5, 7]);
+  // 0 lies halfway between -2 and 2, and belongs to the lower one: then they are -1 and 2.
+  assert.equal([...kMeans(places([-2, 0, 2], [1, 1, 2]), 2)], [-1, 2]);
+  // Fewer places than clusters: those without any stay where they began.
+  assert.equal([...kMeans(places([4]), 4)], [4, 4, 4, 4]);
+  assert.equal([...kMeans(places([]), 2)], [0, 0]);
+});
+
+test("a table comes near the levels that a matrix has", async () => {
+  const random = new Random(2);
+  const cols = 64;
+  const levels = [-127, -40, 12, 100];
+  const w = Float32Array.from({ length: 40 * cols }, () => levels[Math.floor(4 * random.next())]);
+  for (let i = 0; i < w.length; i += 32) w[i] = -127;
+  const options = resolveOptions(
+    rtn.options,
+    { levels: "table", bits: 2, weighted: false },
+    "test",
+  );
+  const { problem, held } = await problemOf(w, cols);
+  const { form } = await rtn.prune(problem, options);
+  assert.ok(form?.kind === "leaf");
+  assert.equal(
+    [...((await problem.backend.read(form.parts.get("table")!)) as Float32Array)],
+    levels,
+  );
+  assert.equal(await held(), w);
+});
+
+test("hqq is no worse than the float zero points that span the groups", async () => {
+  const random = new Random(4);
+  const [cols, size] = [64, 32];
+  const w = Float32Array.from({ length: 16 * cols }, () => (random.next() - 0.4) ** 3);
+  for (const bits of [2, 3, 4]) {
+    const { problem, held } = await problemOf(w, cols, "f16");
+    const { form } = await hqq.prune(problem, resolveOptions(hqq.options, { bits }, "test"));
+    assert.ok(form?.kind === "leaf");
+    const part = async (name: string) =>
+      (await problem.backend.read(form.parts.get(name)!)) as Float32Array;
+    const [scales, zeros] = [await part("scales"), await part("zeros")];
+    assert.equal(toFloat32({ name: "", dtype: "F16" }, fromFloat32("F16", zeros)), zeros);
+    const found = await held();
+    let better = 0;
+    scales.forEach((scale, group) => {
+      const own = w.subarray(group * size, (group + 1) * size);
+      const low = Math.min(...own);
+      assert.ok(Math.abs(scale - (Math.max(...own) - low) / (2 ** bits - 1)) <= 2 ** -10 * scale);
+      let [before, after] = [0, 0];
+      own.forEach((value, i) => {
+        const level = Math.max(0, Math.min(Math.round((value - low) / scale), 2 ** bits - 1));
+        before += Math.abs(value - low - level * scale);
+        after += Math.abs(value - found[group * size + i]);
+      });
+      assert.ok(after <= before * 1.01, `${bits} bits, group ${group}: ${after} after ${before}`);
+      if (after < 0.99 * before) better++;
+    });
+    assert.ok(better > scales.length / 4, `${better} groups of ${scales.length} are better`);
+  }
+});
+
+const prune = { prune: { method: "wanda" } };
+const REFUSED: readonly (readonly [GivenRecipe, RegExp])[] = [
+  [quantized({ levels: "ternary", bits: 3 }), /ternary levels have `bits: 2`, not 3; leave `bits`/],
+  [quantized({ levels: "table", symmetric: false }), /have `symmetric: true`, not false; leave/],
+  [quantized({ levels: "table", bits: 5 }), /a table of `bits: 5` is more than its 16 levels/],
+  [
+    quantized({ levels: "ternary", terms: 2 }),
+    /adds binary matrices up, .* ternary; give `levels: b/,
+  ],
+  [quantized({ levels: "binary", kType: "Q4_K" }), /binary levels are none of Q4_K; leave out/],
+  [quantized({ levels: "signs" }), /levels is "signs", must be "integer", "ternary", "binary" or/],
+  [
+    { ...QUICK, steps: [prune, { quantize: { levels: "binary" } }] },
+    /has no level for zeros that m/,
+  ],
+  [
+    { ...QUICK, steps: [prune, { quantize: { method: "hqq" } }] },
+    /has no level for zeros that must/,
+  ],
+  [
+    quantized({ levels: "table" }, "pack-quantized"),
+    /table of 16 by 32, which pack-quantized has no/,
+  ],
+  [
+    quantized({ levels: "binary" }, "int-quantized"),
+    /table of 2 by 32, which int-quantized has no/,
+  ],
+  [
+    quantized({ levels: "table" }, "gguf"),
+    /no GGUF type has dense x table of 16 by 32; choose the/,
+  ],
+  [quantized({ method: "hqq", levels: "table", refine: undefined }), /"levels"/],
+];
+
+for (const [recipe, message] of REFUSED) {
+  test(`refuses ${JSON.stringify(recipe)}`, async () => {
+    await refused(() => run(recipe), message);
+  });
+}
+
+test("what was pruned before stays zero on three levels", async () => {
+  const steps = [prune, { quantize: { levels: "ternary" } }];
+  const { files } = await run({ ...QUICK, steps } as GivenRecipe);
+  const values = decode(parseWeights(files).tensors, `${NAME}.weight`, 2);
+  for (let i = 0; i < values.length; i += 4) {
+    assert.ok(values.subarray(i, i + 4).filter((value) => value !== 0).length <= 2);
+  }
+});
+
+test("a file of an older reader's version is one with whole numbers alone", () => {
+  const marked = (version: number) => ({
+    "penjing.layout": JSON.stringify({ name: "grouped-int", version }),
+  });
+  for (const version of [1, 2]) layoutOf(marked(version), "file");
+  const older = { ...layouts, "grouped-int": { ...layouts["grouped-int"], newest: undefined } };
+  const refuse = (version: number, known: typeof layouts, message: RegExp) =>
+    refused(() => layoutOf(marked(version), "file", known), message);
+  refuse(2, older, /in version 2 of the layout grouped-int, but this program reads version 1; use/);
+  refuse(3, layouts, /in version 3 .* reads versions 1 to 2; use/);
+});
+
+test("tables, codes, scales and zero points that are damaged are refused", async () => {
+  const { files } = await run(quantized({ levels: "table", bits: 2, method: "rtn" }));
+  const floats = await run(quantized({ method: "hqq", refine: undefined }));
+  const breaker = (from: Files) => {
+    const { tensors, metadata } = parseWeights(from);
+    return async (ending: string, change: Partial<Stored>) => {
+      const name = `${NAME}.weight_${ending}`;
+      const changed = new Map([...tensors, [name, { ...tensors.get(name)!, ...change }]]);
+      const folder = await withWeights(from, changed, {}, metadata);
+      await (await openModel(await openCheckpoint(memoryFolder(folder)))).close();
+    };
+  };
+  const halves = (...values: number[]) => ({
+    bytes: fromFloat32("F16", Float32Array.from(values)),
+  });
+  const broken = breaker(files);
+  await broken("table", halves(-127, -3, 0, 127));
+  await refused(
+    () => broken("table", halves(-127, Number.NaN, 0, 127)),
+    /weight_table.* NaN or inf/,
+  );
+  await refused(
+    () => broken("table", { shape: [3], ...halves(-127, 0, 127) }),
+    /weight_table is F16 \[3\], must be F16 \[4\]/,
+  );
+  await refused(() => broken("table", halves(-127, 3, 0, 127)), /entry 2 of its table is 0, below/);
+  await refused(
+    () => broken("table", halves(-128, 0, 1, 2)),
+    /entry 0 .* is -128, must be a whole/,
+  );
+  await refused(
+    () => broken("table", halves(-127, 0.5, 1, 2)),
+    /entry 1 .* is 0\.5, must be a whole/,
+  );
+  await refused(() => broken("table", halves(0, 0, 0, 0)), /all entries of its table are 0/);
+  const scales = parseWeights(files).tensors.get(`${NAME}.weight_scale`)!;
+  const scale = (high: number, low = 0) => {
+    const bytes = scales.bytes.slice();
+    bytes.set([low, high], 2);
+    return { bytes };
+  };
+  await refused(() => broken("scale", scale(0)), /scale 1 is 0, .* scales are never 0/);
+  await refused(() => broken("scale", scale(0x7f, 0x80)), /weight_scale.* NaN or inf/);
+  await refused(() => broken("scale", scale(0x7f, 0xc0)), /weight_scale.* NaN or inf/);
+  // A table need not be even, so that either sign may be the better one.
+  await broken("scale", scale(0xbf, 0x80));
+  const codes = parseWeights(files).tensors.get(`${NAME}.weight_packed`)!;
+  const [rows] = codes.shape;
+  const cols = Number(
+    new BigInt64Array(parseWeights(files).tensors.get(`${NAME}.weight_shape`)!.bytes.buffer)[1],
+  );
+  const bytes = { dtype: "U8", shape: [rows, cols], bytes: new Uint8Array(rows * cols).fill(4) };
+  await refused(
+    () => broken("packed", bytes as Partial<Stored>),
+    /its values hold the code 4, at most 3 in 2 bits/,
+  );
+
+  const other = breaker(floats.files);
+  const zeros = parseWeights(floats.files).tensors.get(`${NAME}.weight_zero_point`)!;
+  const infinite = zeros.bytes.slice();
+  infinite.set([0, 0x7c]);
+  await refused(() => other("zero_point", { bytes: infinite }), /zero_point.* NaN or inf/);
+});
+
+test.run();
