@@ -115,7 +115,7 @@ export function randomLeaf(
       numbers.kind === "affine"
         ? Float32Array.from(scales, () => Math.floor(8 * random() * 2 ** bits) / 8)
         : Uint8Array.from(scales, () => Math.floor(random() * 2 ** bits));
-    const levels = Float32Array.from({ length: 2 ** bits }, (_, i) => i * i - 5 * i - 1).sort();
+    const levels = Float32Array.from({ length: 2 ** bits }, (_, i) => ((i * i) % 11) - 5).sort();
     places.forEach((at, i) => {
       const group = Math.floor(at / cols) * groups + Math.floor((at % cols) / groupSize);
       const zero = symmetric ? 2 ** (bits - 1) : zeros[group];
