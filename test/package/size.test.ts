@@ -9,7 +9,7 @@ import { note, repositoryRoot } from "../shared.js";
 const test = suite("size");
 
 /** Bytes, gzipped. */
-const MOST_CORE = 130_000;
+const MOST_CORE = 140_000;
 const MOST_SHADERS = 60_000;
 
 /** Sizes by their rows in docs/runtimes.md. */
