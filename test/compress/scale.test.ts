@@ -19,7 +19,7 @@ import { refused } from "../checkpoint/crafted.js";
 import { openFiles, TINY_FAMILIES, tinyFiles } from "../models/tiny-model.js";
 import { measure } from "../quantizers/acceptance.js";
 import { foldedModel } from "../rotation/blocks.js";
-import { hasShared, note, sharedPath } from "../shared.js";
+import { note, sharedPath, sharedTest } from "../shared.js";
 import { CALIBRATION, convert, type Files, floats, parseWeights, storyFiles } from "./stories.js";
 
 const test = suite("compress/scale");
@@ -87,8 +87,7 @@ for (const family of TINY_FAMILIES) {
 }
 
 for (const name of ["llama3-rope", "mistral-window", "qwen2-bias", "qwen3-qknorm"]) {
-  const known = hasShared() ? test : test.skip;
-  known(`tiny-random-${name}: scales folded into a block change nothing`, async () => {
+  sharedTest(test, `tiny-random-${name}: scales folded into a block change nothing`, async () => {
     const checkpoint = await openCheckpoint(sharedPath("models", `tiny-random-${name}`));
     const { groups, worst } = await foldsOf(readModel(checkpoint));
     await checkpoint.close();
