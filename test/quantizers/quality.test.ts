@@ -52,8 +52,18 @@ const LEFT: ReadonlySet<string> = new Set([
   "gptq 3 of 2:4, gptq 4",
   "gptq table 4",
   "gptq table 3",
+  "hqq 4",
   "hqq 3",
   "hqq 2",
+  "rtn 4 by 16, not weighted of hqq 4",
+  "gptq binary, 2 terms",
+  "gptq ternary",
+  "gptq 2 of gptq ternary",
+  "gptq table 2 of gptq 2",
+  "2:4, gptq 4 of 2:4",
+  "2:4 and 8, joint of 2:4",
+  "2:4 and 4, joint, no refine of 2:4",
+  "gptq 3 of 2:4 and 4, joint",
 ]);
 
 async function keeps(name: RowName, sample: Sample): Promise<void> {
