@@ -101,6 +101,12 @@ export interface Backend extends OpenBackend {
   /** Copies all elements of `from` to `to`, same dtype and size. */
   copy(from: Tensor, to: Tensor): void;
   /**
+   * From `true` to the `false` of each, small operations may run after they returned, in their order, before
+   * their results are looked at: threads then need not be called to every one of them. Absent where that
+   * gains nothing.
+   */
+  defer?(isOn: boolean): void;
+  /**
    * Opens another of its kind, which computes the same bits over a memory of its own. Absent where one
    * memory holds all that there is.
    */

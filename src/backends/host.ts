@@ -104,6 +104,8 @@ export interface Traits {
   readonly mostBytes?: number | undefined;
   /** As of `Backend`. */
   readonly another?: (() => Promise<Backend>) | undefined;
+  /** As of `Backend`. */
+  readonly defer?: ((isOn: boolean) => void) | undefined;
   /** Called by `dispose`. */
   readonly end?: (() => void) | undefined;
 }
@@ -118,6 +120,7 @@ export class HostBackend implements Backend {
   readonly call = refuseCall;
   readonly mostBytes: number | undefined;
   readonly another?: () => Promise<Backend>;
+  readonly defer?: (isOn: boolean) => void;
 
   constructor(
     readonly name: string,
@@ -131,6 +134,7 @@ export class HostBackend implements Backend {
     this.packsFrom = traits.packsFrom;
     this.mostBytes = traits.mostBytes;
     if (traits.another) this.another = traits.another;
+    if (traits.defer) this.defer = traits.defer;
   }
 
   zeros(shape: readonly number[], dtype: TensorDType = "f32"): Tensor {

@@ -135,6 +135,8 @@ export class WasmStorage implements KernelStorage {
     readonly memory: WebAssembly.Memory,
     base: number,
     private readonly most = WASM_BYTES,
+    /** Called before JavaScript reads or writes the memory. */
+    private readonly settle: () => void = () => {},
   ) {
     this.end = align(base);
   }
@@ -144,6 +146,7 @@ export class WasmStorage implements KernelStorage {
     const used = this.end;
     const address = this.reserve(bytes);
     const old = Math.min(bytes, Math.max(0, used - address));
+    if (old > 0) this.settle();
     new Uint8Array(this.memory.buffer, address, old).fill(0);
     return address;
   }
@@ -221,6 +224,7 @@ export class WasmStorage implements KernelStorage {
   }
 
   at(address: number): { buffer: ArrayBuffer; byteOffset: number } {
+    this.settle();
     return { buffer: this.memory.buffer, byteOffset: address };
   }
 

@@ -59,21 +59,35 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
     );
   }
   const { module, memory, instance, isShared } = loaded;
-  const storage = new WasmStorage(memory, FIRST_TENSOR, mostBytes);
-  const exports = instance.exports as Kernels["exports"];
-  const { shape = tune(loaded.simd, exports, FIRST_TENSOR).shape } = options;
-  exports.gemmUseShape(shape);
+  const sizes = instance.exports as Kernels["exports"];
+  const { shape = tune(loaded.simd, sizes, FIRST_TENSOR).shape } = options;
+  sizes.gemmUseShape(shape);
   const pool =
     isShared && threading
       ? new ThreadPool(module, memory, instance, wanted, threading.start, [["gemmUseShape", shape]])
       : undefined;
+  const settle = () => {
+    if (pool?.isBusy) pool.settle();
+  };
+  const storage = new WasmStorage(memory, FIRST_TENSOR, mostBytes, settle);
+  const exports = pool ? after(settle, sizes) : sizes;
+  let deferred = 0;
   const kernels: Kernels = {
     exports,
+    sizes,
     storage,
     threads: pool?.count ?? 1,
+    get isDeferring() {
+      return deferred > 0;
+    },
     run(name, calls, work, stride = 0) {
       if (pool && isSpread(kernels, calls.length, work)) return pool.run(name, calls, stride);
-      return calls.map((args) => exports[name](...args));
+      settle();
+      return calls.map((args) => sizes[name](...args));
+    },
+    queue(name, calls, work, stride = 0) {
+      if (pool && deferred > 0) pool.queue(name, calls, stride);
+      else kernels.run(name, calls, work, stride);
     },
   };
   const operations = kernelOperations(kernels, () => backend);
@@ -91,10 +105,29 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
       return `${loaded.simd} SIMD, ${threads}, ${describeShape(loaded.simd, shape)}`;
     },
     mostBytes,
+    defer:
+      pool &&
+      ((isOn) => {
+        deferred += isOn ? 1 : -1;
+        if (deferred === 0) settle();
+      }),
     another: () => openWasm({ simd: loaded.simd, threads: wanted, shape, mostBytes }),
     end: () => pool?.dispose(),
   });
   return backend;
+}
+
+/** Kernel functions that first let what was queued end. */
+function after(settle: () => void, functions: Kernels["exports"]): Kernels["exports"] {
+  const guarded = Object.entries(functions).map(([name, kernel]) => {
+    if (typeof kernel !== "function") return [name, kernel];
+    const call = (...args: number[]) => {
+      settle();
+      return kernel(...args);
+    };
+    return [name, call];
+  });
+  return Object.fromEntries(guarded);
 }
 
 /** As of `Backend`: fewer tokens are multiplied with their sums in other orders. */

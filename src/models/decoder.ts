@@ -245,6 +245,9 @@ export interface Ahead {
 /** How rows of tokens follow each other, and what is known of them already. */
 export type SequenceRun = Required<Pick<BlockRun, "segments">> & Pick<BlockRun, "cache">;
 
+/** Up to so many tokens are little work for each operation, so that operations may be deferred. */
+const FEW_TOKENS = 8;
+
 let nextSerial = 0;
 
 /** A whole model on a backend, ready to score and to generate. */
@@ -374,8 +377,15 @@ export class Decoder {
 
   /** The steps of `logits`, for `pace`. */
   *logitSteps(tokens: Int32Array, out: Tensor, cache?: KeyValueCache): Work {
-    yield* this.forward(tokens, cache);
-    yield* this.project(tokens.length - rowsOf(out), out);
+    const { backend } = this;
+    const isSmall = tokens.length <= FEW_TOKENS;
+    if (isSmall) backend.defer?.(true);
+    try {
+      yield* this.forward(tokens, cache);
+      yield* this.project(tokens.length - rowsOf(out), out);
+    } finally {
+      if (isSmall) backend.defer?.(false);
+    }
   }
 
   /**

@@ -144,7 +144,8 @@ async function openParts(simd: Simd, n: number): Promise<() => void> {
   exports.gemmUseShape(tuningOf(simd)!.shape);
   const storage = new WasmStorage(memory, memory.buffer.byteLength);
   const kernels: Kernels = {
-    ...{ exports, storage, threads: 2 },
+    ...{ exports, sizes: exports, storage, threads: 2, isDeferring: false },
+    queue: (...call) => void kernels.run(...call),
     run: (name, calls) => calls.map((args) => exports[name](...args)),
   };
   const [a, b, out] = [randomValues(n * n), randomValues(n * n), new Float32Array(n * n)].map(

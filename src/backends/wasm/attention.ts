@@ -1,7 +1,7 @@
 import type { Operations } from "../../backend.js";
 import { rowsOf } from "../../tensor.js";
 import { attentionWork } from "../operations/attention.js";
-import { address, cut, type Kernels, type Range, runRanges, TILES } from "./kernels.js";
+import { address, cut, type Kernels, queueRanges, type Range, TILES } from "./kernels.js";
 
 /** From this many queries on it pays to pack keys and values. */
 const MANY_QUERIES = 8;
@@ -32,7 +32,7 @@ function cutQueries(queries: number, position: number, seen: number, parts: numb
 }
 
 export function bind(kernels: Kernels): Partial<Operations> {
-  const { attentionBlocksScratch } = kernels.exports;
+  const { attentionBlocksScratch } = kernels.sizes;
   return {
     attention(q, k, v, out, options) {
       const { heads, kvHeads, headDim, window, scale = 1 / Math.sqrt(headDim) } = options;
@@ -43,7 +43,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const work = queries * attentionWork(keys, options);
       const inBlocks = queries >= MANY_QUERIES && headDim % 4 === 0;
       const ranges = cut(kernels, queries, inBlocks ? TILES : 1, work);
-      runRanges(
+      queueRanges(
         kernels,
         inBlocks ? "attentionBlocks" : "attention",
         inBlocks ? cutQueries(queries, keys - queries, seen, ranges.length) : ranges,

@@ -8,7 +8,7 @@ import {
   freeing,
   hasScales,
   type Kernels,
-  runRanges,
+  queueRanges,
   TILES,
   withValues,
 } from "./kernels.js";
@@ -33,21 +33,21 @@ function widenAndMultiply(
   out: Tensor,
   bias: Tensor | undefined,
 ): void {
-  const { exports } = kernels;
+  const { sizes } = kernels;
   const tokens = rowsOf(x);
   const operands = [weights, scales, address(out), bias ? address(bias) : 0, tokens, rows, cols];
   const work = tokens * rows * cols;
   const run = (at: number) =>
-    runRanges(
+    queueRanges(
       kernels,
       "denseRows",
       cut(kernels, rows, TILES, work),
       work,
-      ({ count }) => exports.denseScratch(format, tokens, count, cols),
+      ({ count }) => sizes.denseScratch(format, tokens, count, cols),
       ({ start, count }) => [format, at, ...operands, start, start + count],
     );
   const at = address(x);
-  if (tokens <= Number(exports.GEMM_FEW_TOKENS)) run(at);
+  if (tokens <= Number(sizes.GEMM_FEW_TOKENS)) run(at);
   else {
     const stored = { at, ld: cols, layout: IN_ROWS };
     withPacked(kernels, stored, { side: "a", lines: tokens, k: cols }, run);
@@ -62,10 +62,12 @@ function multiplyFloats(
   out: Tensor,
   bias: Tensor | undefined,
 ): void {
-  const { GEMM_FEW_TOKENS, gemmFillRows } = kernels.exports;
+  const { GEMM_FEW_TOKENS } = kernels.sizes;
   const [tokens, a, to] = [rowsOf(x), address(x), address(out)];
   const few = tokens <= Number(GEMM_FEW_TOKENS);
-  if (bias || few) gemmFillRows(tokens, n, bias ? address(bias) : 0, to);
+  if (bias || few) {
+    kernels.queue("gemmFillRows", [[tokens, n, bias ? address(bias) : 0, to]], tokens * n);
+  }
   if (!few) {
     const [left, right] = [a, weights].map((at) => ({ at, ld: k, layout: IN_ROWS }));
     const shape = { m: tokens, n, k, a: left, b: right };
@@ -77,7 +79,7 @@ function multiplyFloats(
   const calls = ranges.map(({ start, count }) => [
     ...[tokens, count, k, a, weights + 4 * start * k, to + 4 * start, n],
   ]);
-  kernels.run("gemmFewTokens", calls, work);
+  kernels.queue("gemmFewTokens", calls, work);
 }
 
 function matrixOf(

@@ -1,16 +1,24 @@
 import type { Operations } from "../../backend.js";
 import { address, type Kernels } from "./kernels.js";
 
-export function bind({ exports }: Kernels): Partial<Operations> {
+/** Multiply-adds that take as long as a sigmoid, about. */
+const SIGMOID_WORK = 16;
+
+export function bind(kernels: Kernels): Partial<Operations> {
   return {
     swiglu(gate, up, out) {
-      exports.elementwiseSwiglu(address(gate), address(up), address(out), out.size);
+      const args = [address(gate), address(up), address(out), out.size];
+      kernels.queue("elementwiseSwiglu", [args], SIGMOID_WORK * out.size);
     },
     subtract(a, b, out) {
-      exports.elementwiseSubtract(address(a), address(b), address(out), out.size);
+      kernels.queue(
+        "elementwiseSubtract",
+        [[address(a), address(b), address(out), out.size]],
+        out.size,
+      );
     },
     add(x, y) {
-      exports.elementwiseAdd(address(x), address(y), x.size);
+      kernels.queue("elementwiseAdd", [[address(x), address(y), x.size]], x.size);
     },
   };
 }

@@ -3,7 +3,7 @@ import { i32, rowsOf } from "../../tensor.js";
 import type { Claim } from "../forms.js";
 import { checkIds } from "../ids.js";
 import { prepareCodes } from "./integer-codes.js";
-import { address, cut, type Kernels, runRanges, withScratch } from "./kernels.js";
+import { address, cut, type Kernels, queueRanges, withScratch } from "./kernels.js";
 
 /** Multiply-adds of integers that take as long as one of floats, about. */
 const FASTER = 3;
@@ -25,13 +25,13 @@ function withRounded(
   [tokens, cols]: readonly [number, number],
   use: (x: number) => void,
 ): void {
-  const { exports } = kernels;
+  const { sizes } = kernels;
   // Kernels take several tokens at a time, and read whole such groups.
-  const atOnce = tokens === 1 ? 1 : Number(exports.INTEGER_TOKENS);
-  const bytes = exports.integerTokenBytes(bits, cols) * Math.ceil(tokens / atOnce) * atOnce;
+  const atOnce = tokens === 1 ? 1 : Number(sizes.INTEGER_TOKENS);
+  const bytes = sizes.integerTokenBytes(bits, cols) * Math.ceil(tokens / atOnce) * atOnce;
   withScratch(kernels, bytes, (rounded) => {
     const work = tokens * cols * ROUND_WORK;
-    runRanges(
+    queueRanges(
       kernels,
       "integerTokens",
       cut(kernels, tokens, atOnce, work),
@@ -45,7 +45,7 @@ function withRounded(
 
 /** Codes on a grid, by activations of int8. */
 export function integerClaim(kernels: Kernels): Claim {
-  const { exports } = kernels;
+  const { exports, sizes } = kernels;
   return (form, { activations }) => {
     const codes = activations === "int8" ? prepareCodes(kernels, form) : undefined;
     if (!codes) return undefined;
@@ -56,12 +56,12 @@ export function integerClaim(kernels: Kernels): Claim {
         const tokens = rowsOf(x);
         const work = (tokens * rows * cols) / FASTER;
         withRounded(kernels, bits, address(x), [tokens, cols], (rounded) =>
-          runRanges(
+          queueRanges(
             kernels,
             "integerRows",
             cut(kernels, rows, PANEL_ROWS, work),
             work,
-            () => exports.integerScratch(bits, tokens, ...shape),
+            () => sizes.integerScratch(bits, tokens, ...shape),
             ({ start, count }) => [
               ...[bits, rounded, w, address(out), bias ? address(bias) : 0, tokens, rows],
               ...[...shape, start, start + count],

@@ -6,8 +6,10 @@ import { align, type KernelStorage } from "../memory.js";
 
 /** The instantiated module and its memory, which every binding file is given once. */
 export interface Kernels {
-  /** Kernel functions by export name; pointers are byte addresses. */
+  /** Kernel functions by export name; pointers are byte addresses. They run after what was queued. */
   readonly exports: Readonly<Record<string, (...args: number[]) => number>>;
+  /** The same, not waiting for what was queued: for those that read no memory, such as sizes. */
+  readonly sizes: Readonly<Record<string, (...args: number[]) => number>>;
   readonly storage: KernelStorage;
   /** Threads that `run` may use, the caller included. */
   readonly threads: number;
@@ -20,12 +22,21 @@ export interface Kernels {
    * @returns the results by call
    */
   run(name: string, calls: readonly (readonly number[])[], work: number, stride?: number): number[];
+  /**
+   * The same without results. Where the backend defers, the calls may be made later, after all that came
+   * before: when memory is looked at, at the latest.
+   */
+  queue(name: string, calls: readonly (readonly number[])[], work: number, stride?: number): undefined;
+  /** Whether `queue` puts off what it is given: then threads are cheap to use. */
+  readonly isDeferring: boolean;
 }
 
 /** What decides how work is cut. Mutable, so that tests see small work on several threads. */
 export const policy = {
   /** Multiply-adds of a part of the work that make it worth waking another thread. */
   worthAThread: 5e5,
+  /** The same where calls are deferred: threads are awake, and take what is queued. */
+  worthAPart: 4e4,
 };
 /** Multiply-adds that take as long as packing one element of an operand, about. */
 export const PACK_WORK = 20;
@@ -35,11 +46,12 @@ const PARTS = 3;
 
 /** Whether calls go to several threads. */
 export function isSpread(
-  { threads }: Pick<Kernels, "threads">,
+  { threads, isDeferring }: Pick<Kernels, "threads" | "isDeferring">,
   calls: number,
   work: number,
 ): boolean {
-  return threads > 1 && calls > 1 && work >= 2 * policy.worthAThread;
+  const worth = isDeferring ? policy.worthAPart : policy.worthAThread;
+  return threads > 1 && calls > 1 && work >= 2 * worth;
 }
 
 /** A range of rows, columns or the like. */
@@ -64,7 +76,8 @@ export const TILES = 24;
 export function cut(kernels: Kernels, units: number, grain: number, work: number): Range[] {
   const groups = Math.ceil(units / grain);
   const most = kernels.threads > 1 ? kernels.threads * PARTS : 1;
-  const parts = Math.max(1, Math.min(groups, most, Math.floor(work / policy.worthAThread)));
+  const worth = kernels.isDeferring ? policy.worthAPart : policy.worthAThread;
+  const parts = Math.max(1, Math.min(groups, most, Math.floor(work / worth)));
   return Array.from({ length: parts }, (_, i) => {
     const start = Math.floor((groups * i) / parts) * grain;
     const end = Math.min(units, Math.floor((groups * (i + 1)) / parts) * grain);
@@ -186,18 +199,32 @@ export function turns(units: number, grain: number, workPerUnit: number): Range[
  * @param args all arguments but the last
  * @returns what the calls returned, by range
  */
-export function runRanges(
+export function runRanges(...given: RangeArguments): number[] {
+  return withRanges("run", ...given) as number[];
+}
+
+/** The same without results, perhaps later. */
+export function queueRanges(...given: RangeArguments): void {
+  withRanges("queue", ...given);
+}
+
+type RangeArguments = [
   kernels: Kernels,
   name: string,
   ranges: readonly Range[],
   work: number,
   bytes: (range: Range) => number,
   args: (range: Range) => readonly number[],
-): number[] {
+];
+
+function withRanges(
+  how: "run" | "queue",
+  ...[kernels, name, ranges, work, bytes, args]: RangeArguments
+): number[] | undefined {
   const stride = ranges.reduce((most, range) => Math.max(most, align(bytes(range))), 0);
   const copies = isSpread(kernels, ranges.length, work) ? kernels.threads : 1;
   return withScratch(kernels, stride * copies, (scratch) =>
-    kernels.run(
+    kernels[how](
       name,
       ranges.map((range) => [...args(range), scratch]),
       work,

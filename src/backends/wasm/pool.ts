@@ -1,19 +1,28 @@
 import { PenjingError } from "../../errors.js";
 import type { StartThread, Thread } from "../../platform/node-modules.js";
-import { CONTROL, MESSAGE, serveTasks, TASKS, type ThreadData, WORDS } from "./thread.js";
+import { CONTROL, MESSAGE, serveTasks, TASK, TASKS, type ThreadData, WORDS } from "./thread.js";
+
+/** Where the numbers of a task are in the ring. */
+function placeOf(task: number): number {
+  return (task & (TASKS.most - 1)) * TASKS.width;
+}
 
 /**
  * Threads, the caller among them, that call kernels over memory that they share. They start with the
- * first work, take part as soon as they are there, and sleep between batches.
+ * first work, take part as soon as they are there, and sleep where there is none.
  */
 export class ThreadPool {
   private readonly threads: Thread[] = [];
+  private readonly names: readonly string[];
   private readonly ids: Map<string, number>;
   private readonly int: Int32Array;
   private readonly float: Float64Array;
   /** Whether the caller may sleep. A page's main thread may not, and polls. */
   private canWait = true;
   private isStarted = false;
+  /** Tasks that ever were, and how many of them are known to be done. */
+  private published = 0;
+  private settled = 0;
 
   /**
    * @param count threads, the caller included
@@ -28,8 +37,8 @@ export class ThreadPool {
     private readonly start: StartThread,
     private readonly setup: ThreadData["setup"],
   ) {
-    const names = WebAssembly.Module.exports(module).map(({ name }) => name);
-    this.ids = new Map(names.map((name, id) => [name, id]));
+    this.names = WebAssembly.Module.exports(module).map(({ name }) => name);
+    this.ids = new Map(this.names.map((name, id) => [name, id]));
     // A view made now stays good: memory that threads share never moves.
     this.int = new Int32Array(memory.buffer, CONTROL, TASKS.start / 4);
     const size = TASKS.most * TASKS.width;
@@ -46,78 +55,128 @@ export class ThreadPool {
     const { module, memory, setup } = this;
     const data = { module, memory, setup, control: CONTROL, words: WORDS };
     for (let id = 1; id < this.count; id++) {
-      const given: ThreadData = { ...data, id, messages: MESSAGE, tasks: TASKS };
+      const given: ThreadData = { ...data, id, messages: MESSAGE, tasks: TASKS, task: TASK };
       this.threads.push(this.start(String(serveTasks), given));
     }
   }
 
+  /** Whether tasks were queued that may not be done. */
+  get isBusy(): boolean {
+    return this.published !== this.settled;
+  }
+
   /**
-   * Calls a kernel once for each list of arguments, in any order and on any thread.
+   * Calls a kernel once for each list of arguments, in any order and on any thread, after all that was
+   * queued before.
    *
    * @param stride thread i adds i times this to the last argument; the caller is thread 0
    * @returns their results, in the order of `calls`
    * @throws PenjingError when a call failed, with what it threw as its cause; all others have ended
    */
   run(name: string, calls: readonly (readonly number[])[], stride: number): number[] {
-    if (!this.isStarted) this.startThreads();
+    const { float } = this;
     const results: number[] = [];
     for (let i = 0; i < calls.length; i += TASKS.most) {
-      results.push(...this.runBatch(name, calls.slice(i, i + TASKS.most), stride));
+      const some = calls.slice(i, i + TASKS.most);
+      const first = this.published;
+      this.queue(name, some, stride);
+      this.settle();
+      for (let j = 0; j < some.length; j++) results.push(float[placeOf(first + j) + TASK.result]);
     }
     return results;
   }
 
-  private runBatch(name: string, calls: readonly (readonly number[])[], stride: number): number[] {
+  /**
+   * The same, but the calls may be made later, though all of them before those of the next `queue`. What
+   * they failed with is thrown by `settle`.
+   *
+   * @param calls at most as many as the ring has tasks
+   */
+  queue(name: string, calls: readonly (readonly number[])[], stride: number): void {
+    if (!this.isStarted) this.startThreads();
     const { int, float } = this;
     const id = this.ids.get(name)!;
-    for (const [i, args] of calls.entries()) {
-      float.set([id, args.length, ...args], i * TASKS.width);
+    const needs = this.published;
+    let end = needs;
+    if (calls.length > this.room()) this.settle();
+    for (const args of calls) {
+      const at = placeOf(end);
+      float[at + TASK.kernel] = id;
+      float[at + TASK.needs] = needs;
+      float[at + TASK.stride] = stride;
+      float[at + TASK.count] = args.length;
+      for (let i = 0; i < args.length; i++) float[at + TASK.args + i] = args[i];
+      end = (end + 1) | 0;
     }
-    int[WORDS.failed] = 0;
-    int[WORDS.stride] = stride;
     int[WORDS.pages] = this.memory.buffer.byteLength / 65536;
-    Atomics.store(int, WORDS.done, 0);
-    Atomics.store(int, WORDS.count, calls.length);
-    Atomics.store(int, WORDS.left, calls.length);
-    Atomics.add(int, WORDS.generation, 1);
-    Atomics.notify(int, WORDS.generation);
-    const own = this.takePart(name, calls);
-    if (own) throw failure(name, own.error);
-    if (int[WORDS.failed]) throw failure(name, new Error(this.message()));
-    return calls.map((_, i) => float[(i + 1) * TASKS.width - 1]);
+    this.published = end;
+    Atomics.store(int, WORDS.published, end);
+    if (Atomics.load(int, WORDS.idle) > 0) Atomics.notify(int, WORDS.published);
   }
 
-  /** Runs tasks until none is left, and waits for the others; returns its own first error. */
-  private takePart(
-    name: string,
-    calls: readonly (readonly number[])[],
-  ): { error: unknown } | undefined {
-    const { int, float } = this;
-    const kernel = this.instance.exports[name] as (...args: number[]) => unknown;
-    let failed: { error: unknown } | undefined;
+  /** Tasks that may be written without touching one that is not done. */
+  private room(): number {
+    return TASKS.most - ((this.published - Atomics.load(this.int, WORDS.done)) | 0);
+  }
+
+  /**
+   * Takes part until all that was queued is done.
+   *
+   * @throws PenjingError when a call failed, with what it threw as its cause; all others have ended
+   */
+  settle(): void {
+    const { int, float, published } = this;
+    let failed: { readonly name: string; readonly error: unknown } | undefined;
     for (;;) {
-      const task = Atomics.sub(int, WORDS.left, 1) - 1;
-      if (task < 0) break;
+      const next = Atomics.load(int, WORDS.next);
+      if (next === published) break;
+      const other = (next + 1) | 0;
+      if (Atomics.compareExchange(int, WORDS.next, next, other) !== next) continue;
+      const at = placeOf(next);
+      this.untilDone(float[at + TASK.needs]);
+      const args = float.subarray(at + TASK.args, at + TASK.args + float[at + TASK.count]);
+      const name = this.names[float[at + TASK.kernel]];
       try {
-        float[(task + 1) * TASKS.width - 1] = Number(kernel(...calls[task]) ?? 0);
+        float[at + TASK.result] = Number(this.kernel(name)(...args) ?? 0);
       } catch (error) {
-        failed ??= { error };
+        failed ??= { name, error };
       }
       Atomics.add(int, WORDS.done, 1);
+      if (Atomics.load(int, WORDS.blocked) > 0) Atomics.notify(int, WORDS.done);
     }
+    this.untilDone(published);
+    this.settled = published;
+    const others = Atomics.exchange(int, WORDS.failed, 0);
+    if (failed) throw failure(failed.name, failed.error);
+    if (others) {
+      const [name, ...rest] = this.message().split(": ");
+      throw failure(name, new Error(rest.join(": ")));
+    }
+  }
+
+  private kernel(name: string): (...args: number[]) => unknown {
+    return this.instance.exports[name] as (...args: number[]) => unknown;
+  }
+
+  /** Returns once so many tasks are done, of all that ever were. */
+  private untilDone(count: number): void {
+    const { int } = this;
     for (let looks = 0; ; looks++) {
       const done = Atomics.load(int, WORDS.done);
-      if (done >= calls.length) return failed;
-      if (looks > 1000 && this.canWait) this.wait(done);
+      if (((done - count) | 0) >= 0) return;
+      if (looks > 5000 && this.canWait) this.wait(done);
     }
   }
 
   private wait(done: number): void {
+    const { int } = this;
+    Atomics.add(int, WORDS.blocked, 1);
     try {
-      // The last task wakes it. Tasks may have ended since `done` was read: hence the limit of 1 ms.
-      Atomics.wait(this.int, WORDS.done, done, 1);
+      Atomics.wait(int, WORDS.done, done);
     } catch {
       this.canWait = false;
+    } finally {
+      Atomics.sub(int, WORDS.blocked, 1);
     }
   }
 

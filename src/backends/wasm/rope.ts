@@ -2,13 +2,13 @@ import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
 import { address, type Kernels } from "./kernels.js";
 
-export function bind({ exports }: Kernels): Partial<Operations> {
+export function bind(kernels: Kernels): Partial<Operations> {
   return {
     rope(x, cos, sin, start, headDim = 2 * colsOf(cos)) {
       const half = colsOf(cos);
       const skip = start * half * 4;
       const heads = colsOf(x) / headDim;
-      exports.ropeRotate(
+      const args = [
         address(x),
         address(cos) + skip,
         address(sin) + skip,
@@ -16,7 +16,8 @@ export function bind({ exports }: Kernels): Partial<Operations> {
         heads,
         half,
         headDim,
-      );
+      ];
+      kernels.queue("ropeRotate", [args], x.size);
     },
   };
 }

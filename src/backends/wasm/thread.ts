@@ -1,34 +1,40 @@
 /**
  * What threads and their pool agree on, and the program of a thread.
  *
- * Tasks lie in the kernels' own memory, below the first tensor. A task is one call of an exported
- * kernel with numbers for arguments. The pool writes all tasks of a batch, sets `left` to their
- * number and raises `generation` by one. Threads and the caller take a task by counting `left` down,
- * and count `done` up after it. A thread that comes late finds either no task left, or all tasks of
- * the next batch written.
+ * Tasks lie in the kernels' own memory, below the first tensor, in a ring. A task is one call of an
+ * exported kernel with numbers for arguments. The pool writes tasks and then raises `published` to how
+ * many it has ever written. Whoever raises `next` by one, threads and the caller, may run the task of that
+ * number, as soon as all tasks that it needs have raised `done`. All three count for ever, and wrap around.
  */
 
 /** Byte address of all that follows: above the kernels' static data and tables. */
 export const CONTROL = 0xc0000;
 /** Places of counters, in i32 from CONTROL. Each that threads write has a cache line of its own. */
 export const WORDS = {
-  generation: 0,
-  left: 16,
+  published: 0,
+  next: 16,
   done: 32,
   ready: 48,
-  count: 64,
-  pages: 65,
-  /** 1 once a task of the batch threw. */
-  failed: 66,
+  /** How many threads sleep until more is published, and who sleeps until more is done. */
+  idle: 64,
+  blocked: 80,
+  /** Pages of the memory. */
+  pages: 96,
+  /** 1 once a task threw. */
+  failed: 97,
   /** Bytes of the message of what it threw. */
-  message: 67,
-  /** Bytes of scratch of one thread. Thread i adds i times this to a task's last argument. */
-  stride: 68,
+  message: 98,
 } as const;
 /** Where that message lies, in bytes from CONTROL, and its length at most. */
 export const MESSAGE = { start: 1024, bytes: 1024 } as const;
-/** A task: which kernel, how many arguments, the arguments, and last the result. */
-export const TASKS = { start: 4096, most: 256, width: 32 } as const;
+/** The ring: where it starts, in bytes from CONTROL, its tasks, a power of two, and numbers of each. */
+export const TASKS = { start: 4096, most: 512, width: 32 } as const;
+/**
+ * Places of a task's numbers: its kernel; how many tasks must be done before, of all that ever were; the
+ * bytes that thread i adds i times to the last argument; how many arguments there are, and where they
+ * start; the result.
+ */
+export const TASK = { kernel: 0, needs: 1, stride: 2, count: 3, args: 4, result: 31 } as const;
 
 /** What a thread is started with; it can be sent to another thread. */
 export interface ThreadData {
@@ -40,6 +46,7 @@ export interface ThreadData {
   readonly words: typeof WORDS;
   readonly messages: typeof MESSAGE;
   readonly tasks: typeof TASKS;
+  readonly task: typeof TASK;
   /** Calls to make before the first task: an export's name, then its arguments. */
   readonly setup: readonly (readonly [string, ...number[]])[];
 }
@@ -49,7 +56,7 @@ export interface ThreadData {
  * nothing but its argument and what every runtime has.
  */
 export async function serveTasks(data: ThreadData): Promise<void> {
-  const { id, module, memory, control, words, messages, tasks, setup } = data;
+  const { id, module, memory, control, words, messages, tasks, task, setup } = data;
   const abort = () => {
     throw new Error("the kernel stopped itself");
   };
@@ -61,14 +68,13 @@ export async function serveTasks(data: ThreadData): Promise<void> {
   const float = new Float64Array(memory.buffer, control + tasks.start, tasks.most * tasks.width);
   let pages = 0;
 
-  const run = (task: number) => {
-    const at = task * tasks.width;
-    const name = names[float[at]];
-    const args = float.slice(at + 2, at + 2 + float[at + 1]);
-    args[args.length - 1] += id * int[words.stride];
+  const run = (at: number) => {
+    const name = names[float[at + task.kernel]];
+    const args = float.slice(at + task.args, at + task.args + float[at + task.count]);
+    args[args.length - 1] += id * float[at + task.stride];
     try {
       const result = exported[name](...args);
-      float[at + tasks.width - 1] = Number(result ?? 0);
+      float[at + task.result] = Number(result ?? 0);
     } catch (error) {
       const text = new TextEncoder().encode(`${name}: ${(error as Error)?.message ?? error}`);
       const part = text.subarray(0, messages.bytes);
@@ -78,28 +84,39 @@ export async function serveTasks(data: ThreadData): Promise<void> {
       }
     }
   };
+  /** Returns once a counter is no longer `seen`: looks for a while, and then sleeps. */
+  const untilOther = (word: number, sleepers: number, seen: number, looks: number) => {
+    for (let look = 0; look < looks; look++) if (Atomics.load(int, word) !== seen) return;
+    Atomics.add(int, sleepers, 1);
+    Atomics.wait(int, word, seen);
+    Atomics.sub(int, sleepers, 1);
+  };
 
-  let seen = Atomics.load(int, words.generation);
   Atomics.add(int, words.ready, 1);
   for (;;) {
+    const published = Atomics.load(int, words.published);
+    const next = Atomics.load(int, words.next);
+    if (next === published) {
+      // More often comes soon. A thread that then sleeps costs nothing.
+      untilOther(words.published, words.idle, published, 20_000);
+      continue;
+    }
+    if (Atomics.compareExchange(int, words.next, next, (next + 1) | 0) !== next) continue;
+    const at = (next & (tasks.most - 1)) * tasks.width;
+    const needs = float[at + task.needs];
     for (;;) {
-      const task = Atomics.sub(int, words.left, 1) - 1;
-      if (task < 0) break;
-      const now = Atomics.load(int, words.pages);
-      if (now !== pages) {
-        // Growing by nothing lets this instance see that another thread has grown the memory.
-        memory.grow(0);
-        pages = now;
-      }
-      run(task);
-      const last = Atomics.load(int, words.count) - 1;
-      if (Atomics.add(int, words.done, 1) === last) Atomics.notify(int, words.done);
+      const done = Atomics.load(int, words.done);
+      if (((done - needs) | 0) >= 0) break;
+      untilOther(words.done, words.blocked, done, 5000);
     }
-    // The next batch often comes soon. A thread that then waits costs nothing.
-    for (let spin = 0; spin < 20_000; spin++) {
-      if (Atomics.load(int, words.generation) !== seen) break;
+    const now = Atomics.load(int, words.pages);
+    if (now !== pages) {
+      // Growing by nothing lets this instance see that another thread has grown the memory.
+      memory.grow(0);
+      pages = now;
     }
-    Atomics.wait(int, words.generation, seen);
-    seen = Atomics.load(int, words.generation);
+    run(at);
+    Atomics.add(int, words.done, 1);
+    if (Atomics.load(int, words.blocked) > 0) Atomics.notify(int, words.done);
   }
 }

@@ -2,7 +2,7 @@ import { type IntegerLeaf, offsetOf, PANEL_ROWS, runsOf } from "../../forms/inte
 import { isTwoFourInteger, withAllPlaces } from "../../forms/two-four-integer.js";
 import { rowsOf } from "../../tensor.js";
 import type { Claim } from "../forms.js";
-import { address, cut, freeing, type Kernels, runRanges, withScratch } from "./kernels.js";
+import { address, cut, freeing, type Kernels, queueRanges, withScratch } from "./kernels.js";
 
 /** Multiply-adds of a dense product of floats that take as long as one of these, about. */
 const FASTER = 3;
@@ -37,9 +37,9 @@ export function twoFourIntegerClaim(kernels: Kernels): Claim {
         const tokens = rowsOf(x);
         const atOnce = tokens === 1 ? 1 : TOGETHER;
         const padded = Math.ceil(tokens / atOnce) * atOnce;
-        withScratch(kernels, exports.twoFourIntegerTokenBytes(cols) * padded, (rounded) => {
+        withScratch(kernels, kernels.sizes.twoFourIntegerTokenBytes(cols) * padded, (rounded) => {
           const rounding = tokens * cols * ROUND_WORK;
-          runRanges(
+          queueRanges(
             kernels,
             "twoFourIntegerTokens",
             cut(kernels, tokens, atOnce, rounding),
@@ -48,12 +48,12 @@ export function twoFourIntegerClaim(kernels: Kernels): Claim {
             ({ start, count }) => [address(x), cols, start, start + count, rounded],
           );
           const work = (tokens * rows * cols) / FASTER;
-          runRanges(
+          queueRanges(
             kernels,
             "twoFourIntegerRows",
             cut(kernels, rows, PANEL_ROWS, work),
             work,
-            () => exports.twoFourIntegerScratch(),
+            () => kernels.sizes.twoFourIntegerScratch(),
             ({ start, count }) => [
               ...[bits, rounded, w, address(out), bias ? address(bias) : 0, tokens, rows, cols],
               ...[runsAGroup, start, start + count],

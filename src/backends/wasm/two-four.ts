@@ -11,8 +11,8 @@ import {
   hasScales,
   type Kernels,
   PACK_WORK,
+  queueRanges,
   type Range,
-  runRanges,
   withScratch,
   withValues,
 } from "./kernels.js";
@@ -40,25 +40,25 @@ export function withTokens<T>(
   groups: number,
   use: (x: number) => T,
 ): T {
-  const { exports } = kernels;
-  if (tokens <= Number(exports.TWO_FOUR_FEW_TOKENS)) return use(x);
-  return withScratch(kernels, exports.twoFourTokenBytes(tokens, groups), (packed) => {
+  const { sizes } = kernels;
+  if (tokens <= Number(sizes.TWO_FOUR_FEW_TOKENS)) return use(x);
+  return withScratch(kernels, sizes.twoFourTokenBytes(tokens, groups), (packed) => {
     const work = tokens * groups * 4 * PACK_WORK;
-    const ranges = cut(kernels, tokens, exports.twoFourGrain(), work);
+    const ranges = cut(kernels, tokens, sizes.twoFourGrain(), work);
     const calls = ranges.map(({ start, count }) => {
       return [tokens, groups, x, packed, start, start + count];
     });
-    kernels.run("twoFourTokens", calls, work);
+    kernels.queue("twoFourTokens", calls, work);
     return use(packed);
   });
 }
 
 /** Tokens that go through together; a last run of few, whose sums have another order, takes more. */
-function tokenRuns({ exports }: Kernels, tokens: number): Range[] {
-  const runs = equalRanges(tokens, Number(exports.TWO_FOUR_RUN_TOKENS));
+function tokenRuns({ sizes }: Kernels, tokens: number): Range[] {
+  const runs = equalRanges(tokens, Number(sizes.TWO_FOUR_RUN_TOKENS));
   const [before, last] = runs.slice(-2);
-  if (!last || last.count > Number(exports.TWO_FOUR_FEW_TOKENS)) return runs;
-  const grain = exports.twoFourGrain();
+  if (!last || last.count > Number(sizes.TWO_FOUR_FEW_TOKENS)) return runs;
+  const grain = sizes.twoFourGrain();
   return [
     ...runs.slice(0, -2),
     { start: before.start, count: before.count - grain },
@@ -74,19 +74,19 @@ function multiplyTwoFour(
   out: Tensor,
   bias: Tensor | undefined,
 ): void {
-  const { exports } = kernels;
+  const { sizes } = kernels;
   const groups = cols / 4;
   const biasAt = bias ? address(bias) : 0;
   for (const { start: token, count: tokens } of tokenRuns(kernels, rowsOf(x))) {
     const work = tokens * rows * groups * 2;
     const to = address(out) + 4 * token * rows;
     withTokens(kernels, address(x) + 4 * token * cols, tokens, groups, (ready) =>
-      runRanges(
+      queueRanges(
         kernels,
         "twoFourRows",
         cut(kernels, rows, PANEL_ROWS, work),
         work,
-        () => exports.twoFourScratch(format, tokens, groups),
+        () => sizes.twoFourScratch(format, tokens, groups),
         ({ start, count }) => [
           ...[format, ready, panels, scales, to, biasAt, tokens, rows, groups],
           ...[start, start + count],
