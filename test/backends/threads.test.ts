@@ -277,6 +277,75 @@ test("what a kernel throws in a thread reaches the caller, and the pool goes on"
   threads.dispose();
 });
 
+test("what is queued runs in its order, however much it is, and is done when it is looked at", async () => {
+  const threads = await pool();
+  await allRunning(threads);
+  const { memory } = threads as unknown as { memory: WebAssembly.Memory };
+  const [at, size, parts] = [2 ** 20, 60, 8];
+  const floats = new Float32Array(memory.buffer, at, size * parts);
+  const given = randomValues(floats.length);
+  floats.set(given);
+  const whole = [[floats.length, at]];
+  const cut = Array.from({ length: parts }, (_, i) => [size, at + 4 * size * i]);
+  const expected = given.slice();
+  // More calls than the ring has tasks, each of which undoes nothing unless all before it are done.
+  for (let round = 0; round < 200; round++) {
+    threads.queue("choleskyReverse", whole, 0);
+    expected.reverse();
+    threads.queue("choleskyReverse", cut, 0);
+    for (let i = 0; i < parts; i++) expected.subarray(size * i, size * (i + 1)).reverse();
+    if (round % 3 === 0) {
+      threads.queue("choleskyReverse", [[7, at]], 0);
+      expected.subarray(0, 7).reverse();
+    }
+  }
+  assert.ok(threads.isBusy);
+  threads.settle();
+  assert.not(threads.isBusy);
+  assert.equal(floats.slice(), expected);
+  threads.queue("choleskyReverse", [[2 ** 20, 0xff000000]], 0);
+  assert.throws(() => threads.settle(), /the kernel choleskyReverse failed .*out of bounds/i);
+  threads.run("choleskyReverse", cut, 0);
+  threads.dispose();
+});
+
+test("a backend that defers computes what it computes otherwise, and shows it when it is asked", async () => {
+  const backend = await openWasm({ threads: THREADS });
+  const one = await openWasm({ threads: 1 });
+  const operands = (b: Backend) => {
+    const [state, matrix] = [b.upload(given.x.subarray(0, COLS), [1, COLS]), w(b)];
+    return {
+      state,
+      matrix,
+      out: b.zeros([1, ROWS]),
+      gain: b.upload(given.w.slice(0, COLS), [COLS]),
+    };
+  };
+  const results: Float32Array[][] = [];
+  for (const b of [one, backend]) {
+    const { state, matrix, out, gain } = operands(b);
+    const seen: Float32Array[] = [];
+    b.defer?.(true);
+    for (let round = 0; round < 50; round++) {
+      b.ops.rmsNorm(state, gain, state, 1e-5);
+      b.ops.multiply(state, matrix, out);
+      b.ops.add(b.rows(state, 0, 1, ROWS), out);
+      if (round % 20 === 0) seen.push((await b.read(out)) as Float32Array);
+      // Memory that is given back is given out again, cleared, before what wrote to it has run.
+      const fresh = b.zeros([1, ROWS]);
+      b.ops.add(out, fresh);
+      fresh.dispose();
+    }
+    b.defer?.(false);
+    seen.push((await b.read(state)) as Float32Array);
+    results.push(seen);
+  }
+  assert.type(backend.defer, "function");
+  assert.equal(results[1], results[0]);
+  backend.dispose();
+  one.dispose();
+});
+
 test("threads use no time while there is nothing to do", async () => {
   const threads = await pool();
   await allRunning(threads);
