@@ -5,7 +5,8 @@
 import type { Backend } from "../backend.js";
 import { LARGEST_LEVEL } from "../forms/table.js";
 import type { OpenGrid } from "../grid.js";
-import { colsOf, type Tensor } from "../tensor.js";
+import { colsOf, rowsOf, type Tensor } from "../tensor.js";
+import { fitCodebook } from "./fit-codebook.js";
 
 /** Cells between -1 and 1 in which weights count as one place, by the mean of theirs. */
 const CELLS = 2048;
@@ -19,7 +20,7 @@ export interface Places {
 }
 
 /**
- * Writes the levels of grids whose tables are to be fitted. Of other grids nothing changes.
+ * Writes the levels of grids whose tables or code books are to be fitted. Of other grids nothing changes.
  *
  * @param w [outFeatures, inFeatures]
  * @param omega [inFeatures], what an error in each column weighs
@@ -29,11 +30,18 @@ export async function fitTables(
   w: Tensor,
   omega: Tensor,
   grids: readonly OpenGrid[],
+  signal: AbortSignal | undefined,
 ): Promise<void> {
   for (const { grid, options, levels } of grids) {
-    if (!grid.table || levels !== "table") continue;
+    if (levels !== "table" && levels !== "pairs") continue;
     const values = (await backend.read(w)) as Float32Array;
     const weights = (await backend.read(omega)) as Float32Array;
+    if (grid.codebook) {
+      const count = rowsOf(grid.codebook);
+      const book = await fitCodebook(values, weights, count, options.groupSize, signal);
+      backend.write(grid.codebook, book);
+    }
+    if (!grid.table) continue;
     const places = gather(values, weights, options.groupSize, colsOf(w));
     backend.write(grid.table, wholeLevels(kMeans(places, 2 ** options.bits)));
   }
