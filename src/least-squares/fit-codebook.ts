@@ -109,10 +109,16 @@ export async function kMeansOfPairs(
     const [sums, totals] = [0, 1].map(() => new Float64Array(clusters.length));
     let error = 0;
     for (let i = 0; i < at.length; i += PAIR) {
-      const [x, y, wx, wy] = [at[i], at[i + 1], weights[i], weights[i + 1]];
-      let [best, least] = [0, Number.POSITIVE_INFINITY];
+      const x = at[i];
+      const y = at[i + 1];
+      const wx = weights[i];
+      const wy = weights[i + 1];
+      let best = 0;
+      let least = Number.POSITIVE_INFINITY;
       for (let c = 0; c < clusters.length; c += PAIR) {
-        const own = wx * (x - clusters[c]) ** 2 + wy * (y - clusters[c + 1]) ** 2;
+        const dx = x - clusters[c];
+        const dy = y - clusters[c + 1];
+        const own = wx * dx * dx + wy * dy * dy;
         if (!(own < least)) continue;
         least = own;
         best = c;

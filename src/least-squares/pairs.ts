@@ -44,15 +44,17 @@ export function nearestPair(
   y: number,
   { xx, xy, yy }: Metric,
 ): number {
-  let [best, least] = [0, Number.POSITIVE_INFINITY];
-  for (let code = 0; code < book.length / PAIR; code++) {
-    const [dx, dy] = [x - scale * book[PAIR * code], y - scale * book[PAIR * code + 1]];
-    const error = xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy;
+  let best = 0;
+  let least = Number.POSITIVE_INFINITY;
+  for (let at = 0; at < book.length; at += PAIR) {
+    const dx = x - scale * book[at];
+    const dy = y - scale * book[at + 1];
+    const error = (xx * dx + 2 * xy * dy) * dx + yy * dy * dy;
     if (!(error < least)) continue;
     least = error;
-    best = code;
+    best = at;
   }
-  return best;
+  return best / PAIR;
 }
 
 /**
@@ -71,13 +73,18 @@ export function fitScale(
   if (size === 0) return SMALLEST_HALF;
   /** What a scale costs, and the scale that would cost its codes the least. */
   const judge = (scale: number) => {
-    let [error, linear, square] = [0, 0, 0];
-    for (const [i, metric] of metrics.entries()) {
-      const [a, b] = [x[PAIR * i], x[PAIR * i + 1]];
-      const code = nearestPair(book, scale, a, b, metric);
-      const [p, q] = [book[PAIR * code], book[PAIR * code + 1]];
-      const { xx, xy, yy } = metric;
-      const [dx, dy] = [a - scale * p, b - scale * q];
+    let error = 0;
+    let linear = 0;
+    let square = 0;
+    for (let i = 0; i < metrics.length; i++) {
+      const a = x[PAIR * i];
+      const b = x[PAIR * i + 1];
+      const at = PAIR * nearestPair(book, scale, a, b, metrics[i]);
+      const p = book[at];
+      const q = book[at + 1];
+      const { xx, xy, yy } = metrics[i];
+      const dx = a - scale * p;
+      const dy = b - scale * q;
       error += xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy;
       linear += xx * p * a + xy * (p * b + q * a) + yy * q * b;
       square += xx * p * p + 2 * xy * p * q + yy * q * q;
@@ -331,46 +338,54 @@ export async function refinePairs(
   let fall = 0;
   await sweepBlocks(backend, matrix, h, options, (row, { start, width, lines }, changes) => {
     const g = Float64Array.from(matrix.subarray(row * cols + start, row * cols + start + width));
-    const hAt = (i: number, j: number) => lines[i * cols + start + j];
     const move = (i: number, by: number) => {
       changes[i] += by;
-      for (let k = 0; k < width; k++) g[k] -= by * hAt(i, k);
+      const line = i * cols + start;
+      for (let k = 0; k < width; k++) g[k] -= by * lines[line + k];
     };
     for (let i = 0; i < width; i += PAIR) {
       const col = start + i;
       const at = host.codeAt(row, col);
       const scale = host.scales[host.scaleAt(row, col)];
-      const [xx, xy, yy] = [hAt(i, i), hAt(i, i + 1), hAt(i + 1, i + 1)];
-      const [x, y] = [scale * book[PAIR * host.codes[at]], scale * book[PAIR * host.codes[at] + 1]];
-      let [best, most] = [host.codes[at], 0];
-      for (let code = 0; code < book.length / PAIR; code++) {
-        const [dx, dy] = [scale * book[PAIR * code] - x, scale * book[PAIR * code + 1] - y];
+      const corner = i * cols + start + i;
+      const xx = lines[corner];
+      const xy = lines[corner + 1];
+      const yy = lines[corner + cols + 1];
+      const before = PAIR * host.codes[at];
+      let best = before;
+      let most = 0;
+      for (let entry = 0; entry < book.length; entry += PAIR) {
+        const dx = scale * (book[entry] - book[before]);
+        const dy = scale * (book[entry + 1] - book[before + 1]);
         const gained =
-          2 * (dx * g[i] + dy * g[i + 1]) - (xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy);
+          2 * (dx * g[i] + dy * g[i + 1]) - (xx * dx + 2 * xy * dy) * dx - yy * dy * dy;
         if (!(gained > most)) continue;
         most = gained;
-        best = code;
+        best = entry;
       }
-      if (best !== host.codes[at]) {
+      if (best !== before) {
         fall += most;
-        host.codes[at] = best;
-        move(i, scale * book[PAIR * best] - x);
-        move(i + 1, scale * book[PAIR * best + 1] - y);
+        host.codes[at] = best / PAIR;
+        move(i, scale * (book[best] - book[before]));
+        move(i + 1, scale * (book[best + 1] - book[before + 1]));
       }
       const end = i + PAIR;
       const isEnd = (col + PAIR) % groupSize === 0 || col + PAIR === cols;
       if (!isEnd || Math.min(groupSize, cols) > LARGEST_REFINED) continue;
       const first = end - (((col + PAIR - 1) % groupSize) + 1);
-      const levels = Array.from({ length: end - first }, (_, k) => {
-        const place = k % PAIR;
-        return book[PAIR * host.codes[host.codeAt(row, start + first + k - place)] + place];
-      });
-      let [linear, square] = [0, 0];
-      for (const [k, level] of levels.entries()) {
-        linear += level * g[first + k];
-        for (const [l, other] of levels.entries()) {
-          square += level * other * hAt(first + k, first + l);
-        }
+      const levels = new Float64Array(end - first);
+      for (let k = 0; k < levels.length; k += PAIR) {
+        const entry = PAIR * host.codes[host.codeAt(row, start + first + k)];
+        for (let place = 0; place < PAIR; place++) levels[k + place] = book[entry + place];
+      }
+      let linear = 0;
+      let square = 0;
+      for (let k = 0; k < levels.length; k++) {
+        linear += levels[k] * g[first + k];
+        const line = (first + k) * cols + start + first;
+        let sum = 0;
+        for (let l = 0; l < levels.length; l++) sum += levels[l] * lines[line + l];
+        square += levels[k] * sum;
       }
       if (!(square > 0)) continue;
       const rounded = roundScale(scale + linear / square, scaleType);
