@@ -1,27 +1,31 @@
 /** What puts matrices on grids: operations of a backend, or for pairs of columns what computes with them. */
 import type { Backend } from "./backend.js";
 import type { Cancellable } from "./backends/operations/contract.js";
+import type { FitOptions, GridTensors } from "./backends/operations/fit-scales.js";
 import type { KeptPattern } from "./backends/operations/grid-sweep.js";
-import type { OpenGrid } from "./grid.js";
-import {
-  fitPairs,
-  fromPairs,
-  type PairTensors,
-  pairSweep,
-  refinePairs,
-} from "./least-squares/pairs.js";
+import { fitPairs } from "./pairs/fit.js";
+import { fromPairs, type PairTensors } from "./pairs/pairs.js";
+import { refinePairs } from "./pairs/refine.js";
+import { pairSweep } from "./pairs/sweep.js";
 import type { Tensor } from "./tensor.js";
+
+/** A grid that is yet to be filled, and what is said of it. */
+export interface GridTerm {
+  /** With a code book where there is one: then codes are those of pairs, [outFeatures, inFeatures / 2]. */
+  readonly grid: GridTensors & Partial<Pick<PairTensors, "codebook">>;
+  readonly options: FitOptions;
+}
 
 /** What puts matrices on a grid. */
 interface GridSolver {
   /** As the operation `fitScales`. */
-  fit(backend: Backend, w: Tensor, omega: Tensor, term: OpenGrid): Promise<void>;
+  fit(backend: Backend, w: Tensor, omega: Tensor, term: GridTerm): Promise<void>;
   /** As the operation `gridSweep`. */
   sweep(
     backend: Backend,
     w: Tensor,
     factor: Tensor,
-    term: OpenGrid,
+    term: GridTerm,
     options: Cancellable & { readonly pattern?: KeptPattern | undefined },
   ): Promise<number>;
   /** As the operation `refineGrid`. */
@@ -29,11 +33,11 @@ interface GridSolver {
     backend: Backend,
     gradient: Tensor,
     h: Tensor,
-    term: OpenGrid,
+    term: GridTerm,
     options: Cancellable,
   ): Promise<number>;
   /** As the operation `fromGrid`. */
-  decode(backend: Backend, term: OpenGrid, out: Tensor): Promise<void>;
+  decode(backend: Backend, term: GridTerm, out: Tensor): Promise<void>;
 }
 
 /** By operations of the backend. */
@@ -46,7 +50,7 @@ const byColumns: GridSolver = {
   decode: ({ ops }, { grid, options }, out) => ops.fromGrid(grid, out, options),
 };
 
-const pairsOf = ({ grid }: OpenGrid) => grid as PairTensors;
+const pairsOf = ({ grid }: GridTerm) => grid as PairTensors;
 
 /** Two columns at a time; nothing is masked there. */
 const byPairs: GridSolver = {
@@ -59,5 +63,4 @@ const byPairs: GridSolver = {
 };
 
 /** What puts matrices on the grid of a term. */
-export const solverOf = ({ levels }: OpenGrid): GridSolver =>
-  levels === "pairs" ? byPairs : byColumns;
+export const solverOf = ({ grid }: GridTerm): GridSolver => (grid.codebook ? byPairs : byColumns);

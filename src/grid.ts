@@ -1,14 +1,12 @@
 /** What quantizers share: their options, grids to fill, and their refinement. */
 
 import type { Backend } from "./backend.js";
-import type { GridOptions, GridTensors } from "./backends/operations/fit-scales.js";
 import { groupCount } from "./backends/operations/fit-scales.js";
 import type { Form, Leaf, MatrixShape, Numbers } from "./form.js";
 import { K_BLOCK, K_TYPES } from "./forms/k-type.js";
 import { partRules } from "./forms/leaf.js";
 import { PAIR } from "./forms/pairs.js";
-import { solverOf } from "./grid-solver.js";
-import type { PairTensors } from "./least-squares/pairs.js";
+import { type GridTerm, solverOf } from "./grid-solver.js";
 import type { LinearProblem, PruneOutcome } from "./method.js";
 import type { NumberSpec, OptionSpecs, OptionsOf } from "./options.js";
 import { colsOf, rowsOf, type Tensor } from "./tensor.js";
@@ -131,11 +129,8 @@ export function leafOfParts(shape: MatrixShape, numbers: Numbers): Leaf<undefine
   return { ...leaf, parts: new Map(partRules(leaf).map(({ name }) => [name, undefined])) };
 }
 
-/** A grid that is yet to be filled, and what operations are told of it. */
-export interface OpenGrid {
-  /** With a code book where there is one: then codes are those of pairs, [outFeatures, inFeatures / 2]. */
-  readonly grid: GridTensors & Partial<Pick<PairTensors, "codebook">>;
-  readonly options: GridOptions & Pick<GridChoice, "search">;
+/** A grid that is yet to be filled, and what its codes stand for. */
+export interface OpenGrid extends GridTerm {
   readonly levels: GridChoice["levels"];
 }
 

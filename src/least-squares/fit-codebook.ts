@@ -5,8 +5,9 @@
  */
 import { nearestHalf } from "../backends/operations/fit-scales.js";
 import { PAIR } from "../forms/pairs.js";
+import { meanSize } from "../pairs/fit.js";
 import { pacer } from "../run.js";
-import { kMeans, type Places } from "./fit-table.js";
+import { kMeans, type Places } from "./k-means.js";
 
 /** Rounds of Lloyd's algorithm, at most. */
 const ROUNDS = 50;
@@ -17,13 +18,6 @@ const MOST_PAIRS = 2 ** 17;
 export interface Points {
   readonly at: Float64Array;
   readonly weights: Float64Array;
-}
-
-/** The root mean square of some numbers. */
-export function meanSize(values: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i] ** 2;
-  return Math.sqrt(sum / Math.max(1, values.length));
 }
 
 /**

@@ -250,6 +250,27 @@ for (const [recipe, message] of REFUSED) {
   });
 }
 
+test("refuses a layer whose inputs are no whole pairs", async () => {
+  const { tensors } = parseWeights(storyFiles());
+  const odd = [...tensors].map(([name, tensor]): [string, Stored] => {
+    const [rows, cols] = tensor.shape;
+    if (/gate_proj|up_proj/.test(name)) {
+      const bytes = tensor.bytes.slice(0, 2 * (rows - 1) * cols);
+      return [name, { ...tensor, shape: [rows - 1, cols], bytes }];
+    }
+    if (!name.includes("down_proj")) return [name, tensor];
+    const isLast = (i: number) => i % (2 * cols) >= 2 * (cols - 1);
+    const bytes = tensor.bytes.filter((_, i) => !isLast(i));
+    return [name, { ...tensor, shape: [rows, cols - 1], bytes }];
+  });
+  const [, cols] = tensors.get(`${NAME}.weight`)!.shape;
+  const files = await withWeights(storyFiles(), new Map(odd), { intermediate_size: cols - 1 });
+  await refused(
+    () => run(quantized({ levels: "pairs" }), files),
+    /down_proj: its \d+ inputs are no whole pairs; leave it out with `ignore: ".*down_proj"`, or/,
+  );
+});
+
 test("what was pruned before stays zero on three levels", async () => {
   const steps = [prune, { quantize: { levels: "ternary" } }];
   const { files } = await run({ ...QUICK, steps } as GivenRecipe);

@@ -4,13 +4,10 @@ import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { openReference } from "../../src/backends/reference.js";
 import { fitCodebook, kMeansOfPairs } from "../../src/least-squares/fit-codebook.js";
-import {
-  fitPairs,
-  fromPairs,
-  type PairOptions,
-  pairSweep,
-  refinePairs,
-} from "../../src/least-squares/pairs.js";
+import { fitPairs } from "../../src/pairs/fit.js";
+import { fromPairs, type PairOptions } from "../../src/pairs/pairs.js";
+import { refinePairs } from "../../src/pairs/refine.js";
+import { pairSweep } from "../../src/pairs/sweep.js";
 import { Random } from "../../src/random.js";
 import { hessianOf, quadratic, upperFactor } from "../backends/grid-operands.js";
 import { assertWithin, OPENERS, randomValues } from "../backends/operands.js";

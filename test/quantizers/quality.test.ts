@@ -52,6 +52,8 @@ const LEFT: ReadonlySet<string> = new Set([
   "gptq 3 of 2:4, gptq 4",
   "gptq table 4",
   "gptq table 3",
+  "gptq pairs, no refine",
+  "gptq pairs, anchor",
   "hqq 3",
   "hqq 2",
 ]);
