@@ -53,6 +53,8 @@ const LEFT: ReadonlySet<string> = new Set([
   "gptq table 4",
   "gptq table 3",
   "hqq 4",
+  "gptq pairs, no refine",
+  "gptq pairs, anchor",
   "hqq 3",
   "hqq 2",
   "rtn 4 by 16, not weighted of hqq 4",
