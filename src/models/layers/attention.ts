@@ -135,9 +135,11 @@ export const attentionKind: LayerKind<AttentionSpec> = {
     const [width, kvWidth] = [heads * headDim, kvHeads * headDim];
     const q = run.scratch("q", width);
     const mixed = run.scratch("mixed", width);
-    const [k, v] = cache
-      ? [cache.keys, cache.values].map((all) => backend.rows(all[layer], cache.length, tokens))
-      : [run.scratch("k", kvWidth), run.scratch("v", kvWidth)];
+    const [keyScales, valueScales] = [cache?.keyScales[layer], cache?.valueScales[layer]];
+    const [k, v] =
+      cache && !keyScales
+        ? [cache.keys, cache.values].map((all) => backend.rows(all[layer], cache.length, tokens))
+        : [run.scratch("k", kvWidth), run.scratch("v", kvWidth)];
     if ("qkv" in sites) yield* multiplyFused(spec, sites, x, [q, k, v], run);
     else {
       yield* run.multiply(sites.q, x, q);
@@ -156,6 +158,17 @@ export const attentionKind: LayerKind<AttentionSpec> = {
         }
       }
     }
+    if (cache && keyScales && valueScales) {
+      for (const [own, codes, scales] of [
+        [k, cache.keys[layer], keyScales],
+        [v, cache.values[layer], valueScales],
+      ]) {
+        const [some, factors] = [codes, scales].map((all) =>
+          backend.rows(all, cache.length, tokens),
+        );
+        ops.roundHeads(own, some, factors);
+      }
+    }
     const shape = { heads, kvHeads, headDim, window, scale };
     const room = (name: "pastKeys" | "pastValues") => run.scratch(name, kvWidth);
     for (const [segment, seen] of seenBy(backend, segments, { k, v, cache, layer, room })) {
@@ -163,10 +176,13 @@ export const attentionKind: LayerKind<AttentionSpec> = {
       const work = attentionWork(position + rows, shape);
       for (const { first: from, count } of stepRanges(backend, rows, work)) {
         const some = (tensor: Tensor) => backend.rows(tensor, first + from, count);
-        const [keys, values] = [seen.keys, seen.values].map((tensor) =>
-          backend.rows(tensor, seen.first, position + from + count),
-        );
-        ops.attention(some(q), keys, values, some(mixed), shape);
+        const past = (tensor: Tensor) => backend.rows(tensor, seen.first, position + from + count);
+        const [keys, values] = [past(seen.keys), past(seen.values)];
+        if (keyScales && valueScales) {
+          const [own, out] = [some(q), some(mixed)];
+          const scales = [past(keyScales), past(valueScales)] as const;
+          ops.roundedAttention(own, keys, scales[0], values, scales[1], out, shape);
+        } else ops.attention(some(q), keys, values, some(mixed), shape);
         yield;
       }
     }
