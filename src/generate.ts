@@ -25,7 +25,7 @@ import {
   type RoundedActivations,
 } from "./models/activations.js";
 import { BOS, type BosMode } from "./models/bos.js";
-import type { KvCache } from "./models/layers/key-value-cache.js";
+import { KV_CACHE, type KvCache } from "./models/layers/key-value-cache.js";
 import {
   MODEL,
   type OpenModel,
@@ -88,7 +88,7 @@ export interface GenerateOptions
   /**
    * How keys and values of the text so far are held: "int8" rounds each head of a token to int8 with a scale of
    * its own, which takes about a quarter of the memory; "float" holds them as float32. WebGPU has no kernels for
-   * int8 and holds floats.
+   * int8: it holds floats, and a note says so.
    *
    * @default "float"
    */
@@ -121,7 +121,7 @@ const ARGUMENTS: Arguments<GenerateOptions> = {
   seed: NUMBER,
   maxMemory: BYTES,
   activations: ACTIVATIONS,
-  kvCache: ACTIVATIONS,
+  kvCache: KV_CACHE,
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
@@ -312,6 +312,10 @@ async function* continueText(
   };
   let started = 0;
   try {
+    if (options.kvCache === "int8" && cache.kind === "float") {
+      const message = `${backend.name} has no kernels for int8 keys and values, and holds them as float32; give backend "wasm" for int8.`;
+      yield { type: "note", where: "kvCache", message };
+    }
     for (let start = 0; start < seen.length; start += decoder.maxTokens) {
       await pause(signal);
       await run(seen.subarray(start, start + decoder.maxTokens));

@@ -2,7 +2,7 @@
 // time is rounded to int16 and multiplied by the keys' codes in whole numbers; values are widened in registers
 // under weights that hold their scales. Many queries attend to a head's keys and values widened to floats.
 
-import { attendBlocks, blockScratch, packedHeadBytes, packHead } from "../lib/attention-block";
+import { attendBlocks, blockScratch, packedHeadBytes, packKeys, packValues } from "../lib/attention-block";
 import { softmaxRow } from "../lib/exp";
 import { roundHead, roundQuery, widenHeads } from "../lib/head-codes";
 import { mostOfQuery, scoreCodes } from "../lib/rounded-scores";
@@ -113,8 +113,8 @@ function scaleWeights(weights: usize, scales: usize, step: usize, count: i32): v
 
 /** Bytes of scratch for `roundedAttentionBlocks`. */
 export function roundedAttentionBlocksScratch(keys: i32, headDim: i32): usize {
-  const widened = <usize>(keys * headDim) << 3;
-  return packedHeadBytes(keys, headDim) + blockScratch(keys, headDim) + widened;
+  const wide = <usize>(keys * headDim) << 2;
+  return packedHeadBytes(keys, headDim) + blockScratch(keys, headDim) + wide;
 }
 
 /**
@@ -147,16 +147,16 @@ export function roundedAttentionBlocks(
   const skip = max(0, keys - queries + 1 - window) & ~3;
   const count = keys - skip;
   const work = scratch + packedHeadBytes(count, headDim);
-  const wideKeys = work + blockScratch(count, headDim);
-  const wideValues = wideKeys + <usize>count * row;
+  const wide = work + blockScratch(count, headDim);
   for (let head = 0; head < kvHeads * group; head++) {
     if (head % group == 0) {
       const kvHead = head / group;
       const codesAt = <usize>skip * stride + <usize>(kvHead * headDim);
       const scalesAt = <usize>skip * scaleStep + (<usize>kvHead << 2);
-      widenHeads(k + codesAt, keyScales + scalesAt, stride, scaleStep, count, headDim, wideKeys);
-      widenHeads(v + codesAt, valueScales + scalesAt, stride, scaleStep, count, headDim, wideValues);
-      packHead(wideKeys, wideValues, row, count, headDim, scratch);
+      widenHeads(k + codesAt, keyScales + scalesAt, stride, scaleStep, count, headDim, wide);
+      packKeys(wide, row, count, headDim, scratch);
+      widenHeads(v + codesAt, valueScales + scalesAt, stride, scaleStep, count, headDim, wide);
+      packValues(wide, row, count, headDim, scratch);
     }
     const own = <usize>head * row;
     attendBlocks(q + own, step, scratch, out + own, queries, count, headDim, window, scale, work);

@@ -135,9 +135,9 @@ export const attentionKind: LayerKind<AttentionSpec> = {
     const [width, kvWidth] = [heads * headDim, kvHeads * headDim];
     const q = run.scratch("q", width);
     const mixed = run.scratch("mixed", width);
-    const [keyScales, valueScales] = [cache?.keyScales[layer], cache?.valueScales[layer]];
+    const scales = cache?.scales[layer];
     const [k, v] =
-      cache && !keyScales
+      cache && !scales
         ? [cache.keys, cache.values].map((all) => backend.rows(all[layer], cache.length, tokens))
         : [run.scratch("k", kvWidth), run.scratch("v", kvWidth)];
     if ("qkv" in sites) yield* multiplyFused(spec, sites, x, [q, k, v], run);
@@ -158,15 +158,13 @@ export const attentionKind: LayerKind<AttentionSpec> = {
         }
       }
     }
-    if (cache && keyScales && valueScales) {
-      for (const [own, codes, scales] of [
-        [k, cache.keys[layer], keyScales],
-        [v, cache.values[layer], valueScales],
+    if (cache && scales) {
+      for (const [own, codes, factors] of [
+        [k, cache.keys[layer], scales.keys],
+        [v, cache.values[layer], scales.values],
       ]) {
-        const [some, factors] = [codes, scales].map((all) =>
-          backend.rows(all, cache.length, tokens),
-        );
-        ops.roundHeads(own, some, factors);
+        const here = (tensor: Tensor) => backend.rows(tensor, cache.length, tokens);
+        ops.roundHeads(own, here(codes), here(factors));
       }
     }
     const shape = { heads, kvHeads, headDim, window, scale };
@@ -177,12 +175,12 @@ export const attentionKind: LayerKind<AttentionSpec> = {
       for (const { first: from, count } of stepRanges(backend, rows, work)) {
         const some = (tensor: Tensor) => backend.rows(tensor, first + from, count);
         const past = (tensor: Tensor) => backend.rows(tensor, seen.first, position + from + count);
+        const [queries, out] = [some(q), some(mixed)];
         const [keys, values] = [past(seen.keys), past(seen.values)];
-        if (keyScales && valueScales) {
-          const [own, out] = [some(q), some(mixed)];
-          const scales = [past(keyScales), past(valueScales)] as const;
-          ops.roundedAttention(own, keys, scales[0], values, scales[1], out, shape);
-        } else ops.attention(some(q), keys, values, some(mixed), shape);
+        if (scales) {
+          const factors = [past(scales.keys), past(scales.values)] as const;
+          ops.roundedAttention(queries, keys, factors[0], values, factors[1], out, shape);
+        } else ops.attention(queries, keys, values, out, shape);
         yield;
       }
     }
