@@ -86,9 +86,9 @@ export interface GenerateOptions
    */
   readonly activations?: Activations | undefined;
   /**
-   * How keys and values of the text so far are held: "int8" rounds each head of a token to int8 with a scale of
-   * its own, which takes about a quarter of the memory; "float" holds them as float32. WebGPU has no kernels for
-   * int8: it holds floats, and a note says so.
+   * How keys and values of the text so far are held: "int8" rounds them to int8, with a scale for each head
+   * of a token's values and each 32 columns of its keys, in about a quarter of the memory; "float" holds them
+   * as float32. WebGPU has no kernels for int8: it holds floats, and a note says so.
    *
    * @default "float"
    */

@@ -15,6 +15,7 @@ import {
 } from "../src/generate.js";
 import { attentionOf } from "../src/model.js";
 import { placeBlocks } from "../src/models/fits.js";
+import { keyRuns } from "../src/models/layers/key-value-cache.js";
 import { LONGEST_RUN, loadDecoder, openModel, openRunning } from "../src/models/open.js";
 import { loadSharded } from "../src/models/sharded.js";
 import { readModel } from "../src/models/stored.js";
@@ -168,7 +169,7 @@ test("bytes of a layer: a code for each number, a scale for each head", async ()
   });
   const [float, int8] = held;
   assert.is(float.layers[0], 2 * 1000 * kvHeads * headDim * 4);
-  assert.is(int8.layers[0], 2 * 1000 * kvHeads * (headDim + 4));
+  assert.is(int8.layers[0], 1000 * kvHeads * (2 * headDim + 4 * keyRuns(headDim) + 4));
   for (const { layers, live } of held) {
     const told = layers.reduce((sum, one) => sum + one);
     assert.ok(live >= told && live < 1.01 * told, `${live} for ${told}`);
@@ -203,6 +204,7 @@ test("memory is counted with what the cache holds, and what has room is run in i
   const { kvHeads, headDim } = attentionOf(spec.blocks[0]);
   const width = kvHeads * headDim;
   const saved = 2 * context * spec.blocks.length * (4 * width - (width + 4 * kvHeads));
+  assert.is(keyRuns(headDim), 1);
   // What a run computes stands as floats before it is rounded.
   const aside = 2 * LONGEST_RUN * 4 * width;
   assert.ok(Math.abs(float - int8 - (saved - aside)) <= 1024, `${float} and ${int8}`);

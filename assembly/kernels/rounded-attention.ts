@@ -1,4 +1,5 @@
-// Attention over keys and values that are held as int8, each head of a token with an f32 scale. One query at a
+// Attention over keys and values that are held as int8, each head of a token with an f32 scale, or, of keys,
+// each of as many runs of a head's columns. One query at a
 // time is rounded to int16 and multiplied by the keys' codes in whole numbers; values are widened in registers
 // under weights that hold their scales. Many queries attend to a head's keys and values widened to floats.
 
@@ -34,7 +35,7 @@ export function roundedAttentionScratch(group: i32, headDim: i32, seen: i32): us
 }
 
 /**
- * As `attention`, with k, v i8 and keyScales, valueScales [keys, kvHeads].
+ * As `attention`, with k, v i8, keyScales [keys, kvHeads, runs] and valueScales [keys, kvHeads].
  *
  * @param scratch roundedAttentionScratch(group, headDim, min(window, keys)) bytes
  */
@@ -50,6 +51,7 @@ export function roundedAttention(
   kvHeads: i32,
   group: i32,
   headDim: i32,
+  runs: i32,
   window: i32,
   scale: f32,
   scratch: usize,
@@ -57,7 +59,8 @@ export function roundedAttention(
   const row = <usize>headDim << 2;
   const stride = <usize>kvHeads * headDim;
   const step = <usize>kvHeads << 2;
-  const most = mostOfQuery(headDim);
+  const run = headDim / runs;
+  const most = mostOfQuery(run);
   const ownScales = scratch + queryBytes(group, headDim);
   const scores = ownScales + (<usize>group << 2);
   for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
@@ -77,12 +80,17 @@ export function roundedAttention(
       for (let s = 0; s < count; s += ROWS) {
         const rows = min(ROWS, count - s);
         const codes = k + codesAt + <usize>s * stride;
-        const scales = keyScales + scalesAt + <usize>s * step;
+        const scales = keyScales + (scalesAt + <usize>s * step) * runs;
         for (let member = 0; member < group; member++) {
           const query = scratch + (<usize>(member * headDim) << 1);
           const own = load<f32>(ownScales + (<usize>member << 2));
           const to = scores + (<usize>(member * count + s) << 2);
-          scoreCodes(query, codes, stride, scales, step, rows, headDim, own, to);
+          memory.fill(to, 0, <usize>rows << 2);
+          for (let r = 0; r < runs; r++) {
+            const part = <usize>(r * run);
+            const factors = scales + (<usize>r << 2);
+            scoreCodes(query + 2 * part, codes + part, stride, factors, step * runs, rows, run, own, to);
+          }
         }
       }
       for (let member = 0; member < group; member++) {
@@ -135,6 +143,7 @@ export function roundedAttentionBlocks(
   kvHeads: i32,
   group: i32,
   headDim: i32,
+  runs: i32,
   window: i32,
   scale: f32,
   scratch: usize,
@@ -153,9 +162,10 @@ export function roundedAttentionBlocks(
       const kvHead = head / group;
       const codesAt = <usize>skip * stride + <usize>(kvHead * headDim);
       const scalesAt = <usize>skip * scaleStep + (<usize>kvHead << 2);
-      widenHeads(k + codesAt, keyScales + scalesAt, stride, scaleStep, count, headDim, wide);
+      const ownScales = keyScales + scalesAt * runs;
+      widenHeads(k + codesAt, ownScales, stride, scaleStep * runs, count, runs, headDim / runs, wide);
       packKeys(wide, row, count, headDim, scratch);
-      widenHeads(v + codesAt, valueScales + scalesAt, stride, scaleStep, count, headDim, wide);
+      widenHeads(v + codesAt, valueScales + scalesAt, stride, scaleStep, count, 1, headDim, wide);
       packValues(wide, row, count, headDim, scratch);
     }
     const own = <usize>head * row;

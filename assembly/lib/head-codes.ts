@@ -79,7 +79,7 @@ export function roundQuery(x: usize, dim: i32, most: i32, codes: usize): f32 {
 }
 
 /**
- * out [count, dim] f32 = codes [count, dim] times the scales [count] of their rows.
+ * out [count, runs, dim] f32 = codes [count, runs, dim] times the scales [count, runs].
  *
  * @param stride bytes between rows of codes
  * @param step bytes between scales
@@ -90,23 +90,28 @@ export function widenHeads(
   stride: usize,
   step: usize,
   count: i32,
+  runs: i32,
   dim: i32,
   out: usize,
 ): void {
   for (; count > 0; count--) {
-    const factor = f32x4.splat(load<f32>(scales));
-    let i = 0;
-    for (; i + 8 <= dim; i += 8) {
-      const eight = v128.load8x8_s(codes + <usize>i);
-      const low = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(eight));
-      const high = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(eight));
-      v128.store(out, f32x4.mul(low, factor));
-      v128.store(out, f32x4.mul(high, factor), 16);
-      out += 32;
-    }
-    for (; i < dim; i++) {
-      store<f32>(out, <f32>load<i8>(codes + <usize>i) * load<f32>(scales));
-      out += 4;
+    for (let run = 0; run < runs; run++) {
+      const own = codes + <usize>(run * dim);
+      const scale = load<f32>(scales + (<usize>run << 2));
+      const factor = f32x4.splat(scale);
+      let i = 0;
+      for (; i + 8 <= dim; i += 8) {
+        const eight = v128.load8x8_s(own + <usize>i);
+        const low = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(eight));
+        const high = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(eight));
+        v128.store(out, f32x4.mul(low, factor));
+        v128.store(out, f32x4.mul(high, factor), 16);
+        out += 32;
+      }
+      for (; i < dim; i++) {
+        store<f32>(out, <f32>load<i8>(own + <usize>i) * scale);
+        out += 4;
+      }
     }
     codes += stride;
     scales += step;

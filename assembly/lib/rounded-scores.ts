@@ -13,8 +13,14 @@ function sumWords(v: v128): i32 {
   return i32x4.extract_lane(pairs, 0) + i32x4.extract_lane(pairs, 1);
 }
 
+// @ts-ignore: decorator
+@inline
+function add(at: usize, some: f32): void {
+  store<f32>(at, load<f32>(at) + some);
+}
+
 /**
- * scores [count] = k [count, dim] q, times the scales of both.
+ * scores [count] += k [count, dim] q, times the scales of both.
  *
  * @param stride bytes between rows of k
  * @param scales of the rows of k, `step` bytes apart
@@ -58,10 +64,10 @@ export function scoreCodes(
       c += one * <i32>load<i8>(k2 + i);
       d += one * <i32>load<i8>(k3 + i);
     }
-    store<f32>(scores, <f32>a * (scale * load<f32>(scales)));
-    store<f32>(scores, <f32>b * (scale * load<f32>(scales + step)), 4);
-    store<f32>(scores, <f32>c * (scale * load<f32>(scales + 2 * step)), 8);
-    store<f32>(scores, <f32>d * (scale * load<f32>(scales + 3 * step)), 12);
+    add(scores, <f32>a * (scale * load<f32>(scales)));
+    add(scores + 4, <f32>b * (scale * load<f32>(scales + step)));
+    add(scores + 8, <f32>c * (scale * load<f32>(scales + 2 * step)));
+    add(scores + 12, <f32>d * (scale * load<f32>(scales + 3 * step)));
     k = k3 + stride;
     scales += 4 * step;
     scores += 16;
@@ -74,7 +80,7 @@ export function scoreCodes(
     }
     let sum = sumWords(sums);
     for (; i < <usize>dim; i++) sum += <i32>load<i16>(q + (i << 1)) * <i32>load<i8>(k + i);
-    store<f32>(scores, <f32>sum * (scale * load<f32>(scales)));
+    add(scores, <f32>sum * (scale * load<f32>(scales)));
     k += stride;
     scales += step;
     scores += 4;

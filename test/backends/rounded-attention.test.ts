@@ -40,9 +40,10 @@ function expectedHeads(x: Float32Array, headDim: number): Rounded {
 }
 
 /** The numbers that codes stand for. */
-function widened({ codes, scales }: Rounded, headDim: number): Float64Array {
+function widened({ codes, scales }: Rounded): Float64Array {
+  const run = codes.length / scales.length;
   const signed = new Int8Array(codes.buffer, codes.byteOffset, codes.length);
-  return Float64Array.from(signed, (code, i) => code * scales[Math.floor(i / headDim)]);
+  return Float64Array.from(signed, (code, i) => code * scales[Math.floor(i / run)]);
 }
 
 interface Case {
@@ -51,13 +52,18 @@ interface Case {
   readonly v: Rounded;
 }
 
-function randomCase(queries: number, keys: number, options: AttentionOptions, scale = 2): Case {
+/** @param runs of each head of keys, with a scale of their own */
+function randomCase(
+  [queries, keys]: readonly [number, number],
+  options: AttentionOptions,
+  { scale = 2, runs = 1 } = {},
+): Case {
   const { heads, kvHeads, headDim } = options;
   const values = (size: number, by: number) => randomValues(size).map((value) => value * by);
   const kvSize = keys * kvHeads * headDim;
   return {
     q: values(queries * heads * headDim, scale),
-    k: expectedHeads(values(kvSize, scale), headDim),
+    k: expectedHeads(values(kvSize, scale), headDim / runs),
     v: expectedHeads(randomValues(kvSize), headDim),
   };
 }
@@ -68,7 +74,7 @@ async function attend(backend: Backend, { q, k, v }: Case, options: AttentionOpt
   const out = blank(backend, q.length, width);
   const held = [k, v].map(({ codes, scales }) => ({
     codes: input(backend, codes, kvHeads * headDim),
-    scales: input(backend, scales, kvHeads),
+    scales: input(backend, scales, (scales.length * kvHeads * headDim) / codes.length || kvHeads),
   }));
   const [keys, values] = held;
   const queries = input(backend, q, width);
@@ -139,17 +145,18 @@ for (const open of OPENERS) {
     }
   });
 
-  async function check(queries: number, keys: number, options: AttentionOptions, scale = 2) {
+  async function check(queries: number, keys: number, options: AttentionOptions, runs = 1) {
+    const scale = 2;
     const { headDim, heads, kvHeads, window } = options;
-    const { q, k, v } = randomCase(queries, keys, options, scale);
+    const { q, k, v } = randomCase([queries, keys], options, { scale, runs });
     // As for floats, and the rounding of queries to at least 15 bits: it moves scores by half a step a column.
     const score = scale * scale * Math.sqrt(headDim);
     const most = Math.min(32767, Math.floor((2 ** 31 - 1) / (128 * headDim)));
     const bound =
       EPSILON * (4 + score * (2 + Math.sqrt(headDim)) + 2 * Math.sqrt(keys)) + score / most / 2;
-    const wide = [widened(k, headDim), widened(v, headDim)] as const;
+    const wide = [widened(k), widened(v)] as const;
     const expected = expectedAttention([queries, keys], q, ...wide, options);
-    const what = `${backend.name}: ${queries} of ${keys}, ${heads}/${kvHeads} heads of ${headDim}, window ${window}`;
+    const what = `${backend.name}: ${queries} of ${keys}, ${heads}/${kvHeads} heads of ${headDim}, ${runs} runs, window ${window}`;
     const found = await attend(backend, { q, k, v }, options);
     assertWithin(found, expected, () => bound, what);
   }
@@ -171,6 +178,23 @@ for (const open of OPENERS) {
         [4, 1],
       ]) {
         for (const queries of [3, 9]) await check(queries, 10, { heads, kvHeads, headDim });
+      }
+    }
+  });
+
+  test(`${backend.name}: keys may have a scale for each run of a head's columns`, async () => {
+    for (const [headDim, runs] of [
+      [64, 2],
+      [96, 3],
+      [128, 4],
+      [20, 5],
+      [6, 2],
+      [18, 2],
+    ]) {
+      for (const queries of [1, 3, 9]) {
+        for (const window of [undefined, 7]) {
+          await check(queries, 21, { heads: 4, kvHeads: 2, headDim, window }, runs);
+        }
       }
     }
   });
@@ -228,7 +252,7 @@ for (const open of OPENERS) {
     const options = { heads: 4, kvHeads: 2, headDim: 8, window: 4 };
     for (const role of ["k", "v"] as const) {
       for (const stray of [Number.NaN, Number.POSITIVE_INFINITY]) {
-        const given = randomCase(12, 12, options);
+        const given = randomCase([12, 12], options);
         given[role].scales[2 * 5 + 1] = stray;
         given[role].codes.fill(0, (2 * 5 + 1) * 8, (2 * 5 + 2) * 8);
         for (const count of [12, 1]) {
@@ -268,7 +292,7 @@ for (const open of OPENERS) {
     ] as const) {
       const options = { heads: 4, kvHeads: 2, headDim };
       const queries = parts.reduce((sum, one) => sum + one, 0);
-      const { q, k, v } = randomCase(queries, keys, options);
+      const { q, k, v } = randomCase([queries, keys], options);
       const whole = await attend(backend, { q, k, v }, options);
       let first = 0;
       for (const count of parts) {
@@ -304,7 +328,10 @@ for (const open of OPENERS) {
       () =>
         roundedAttention(x, k, factors, codes, scales, out, { ...options, ...more });
     assert.throws(run(x), /k is f32, must be u8/);
-    assert.throws(run(codes, backend.zeros([2, 1])), /the scales of k is \[2,1\]/);
+    assert.throws(
+      run(codes, backend.zeros([2, 1])),
+      /1 scales of a row of k are not those of 2 heads of 3/,
+    );
     assert.throws(run(codes, scales, { window: 0 }), /window 0 must be positive/);
     assert.throws(run(codes, scales, { heads: 3 }), /2 key-value heads do not divide 3 heads/);
     assert.throws(run(backend.zeros([1, 6], "u8"), backend.zeros([1, 2])), /v is|fewer than/);

@@ -2,6 +2,7 @@ import type { Backend } from "../../src/backend.js";
 import type { AttentionOptions } from "../../src/backends/operations/attention.js";
 import { hasRelaxedSimd } from "../../src/backends/wasm/module.js";
 import { openWasm } from "../../src/backends/wasm.js";
+import { keyRuns } from "../../src/models/layers/key-value-cache.js";
 import { randomValues } from "./contenders.js";
 import { type BenchOptions, type Figure, medians } from "./measure.js";
 import { openPeak } from "./peak.js";
@@ -18,9 +19,12 @@ const ROTATED_BYTES = 96 * 2 ** 20;
 /** Keys and values of one layer, as floats and as codes. */
 function layerOf(backend: Backend, keys: number, { kvHeads, headDim }: AttentionOptions) {
   const width = kvHeads * headDim;
-  const [k, v] = ["k", "v"].map(() => {
+  const [k, v] = [keyRuns(headDim), 1].map((runs) => {
     const floats = backend.upload(randomValues(keys * width), [keys, width]);
-    const [codes, scales] = [backend.zeros([keys, width], "u8"), backend.zeros([keys, kvHeads])];
+    const [codes, scales] = [
+      backend.zeros([keys, width], "u8"),
+      backend.zeros([keys, kvHeads * runs]),
+    ];
     backend.ops.roundHeads(floats, codes, scales);
     return { floats, codes, scales };
   });

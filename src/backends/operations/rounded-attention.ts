@@ -4,12 +4,12 @@ import type { Contracts } from "./contract.js";
 import { matrix, rule } from "./rules.js";
 
 /**
- * Attention over keys and values that are held as int8, each head of a token with a scale of its own. Bytes of
- * codes are two's complement.
+ * Attention over keys and values that are held as int8, each head of a token, or each run of its columns, with a
+ * scale of its own. Bytes of codes are two's complement.
  */
 export interface RoundedAttentionOperations {
   /**
-   * Rounds each head x [headDim] of each row to int8: its scale is max |x| / 127 in f32, and its codes are
+   * Rounds each head x [headDim] of each row, or each run of a head's columns, to int8: its scale is max |x| / 127 in f32, and its codes are
    * x / scale, rounded to the nearest whole number, to the even one between two; 0 where the scale is 0. A head
    * that holds NaN or infinity gets codes of 0 and NaN or infinity as its scale, and what attends to it is NaN.
    *
@@ -24,7 +24,8 @@ export interface RoundedAttentionOperations {
    *
    * @param q [T, heads * headDim]
    * @param k u8 [S, kvHeads * headDim], S >= T; v likewise
-   * @param keyScales [S, kvHeads]; valueScales likewise
+   * @param keyScales [S, kvHeads * runs], of as many runs of each head's columns
+   * @param valueScales [S, kvHeads]
    * @param out [T, heads * headDim]
    */
   roundedAttention(
@@ -55,12 +56,18 @@ export const roundedAttention: Contracts<RoundedAttentionOperations> = {
     check(q, k, keyScales, v, valueScales, out, options) {
       const { kvHeads, headDim } = options;
       const keys = rowsOf(k);
-      for (const [name, codes, scales] of [
-        ["k", k, keyScales],
-        ["v", v, valueScales],
+      const factors = colsOf(keyScales);
+      rule(
+        "roundedAttention",
+        factors > 0 && factors % kvHeads === 0 && (kvHeads * headDim) % factors === 0,
+        `${factors} scales of a row of k are not those of ${kvHeads} heads of ${headDim}.`,
+      );
+      for (const [name, codes, scales, count] of [
+        ["k", k, keyScales, factors],
+        ["v", v, valueScales, kvHeads],
       ] as const) {
         matrix("roundedAttention", name, codes, keys, kvHeads * headDim, "u8");
-        matrix("roundedAttention", `the scales of ${name}`, scales, keys, kvHeads);
+        matrix("roundedAttention", `the scales of ${name}`, scales, keys, count);
       }
       // What holds for queries and numbers is the same.
       const floats = { shape: k.shape, size: k.size, dtype: "f32" } as unknown as Tensor;

@@ -19,11 +19,12 @@ export const roundHeads: Operations["roundHeads"] = (x, codes, scales) => {
   }
 };
 
-/** Heads of codes as the numbers that they stand for. */
-function widened(codes: Tensor, scales: Tensor, headDim: number): HostTensor {
+/** Codes as the numbers that they stand for. */
+function widened(codes: Tensor, scales: Tensor): HostTensor {
   const [from, factors] = [u8(codes), f32(scales)];
+  const run = from.length / factors.length;
   const data = Float32Array.from(from, (byte, i) => {
-    return ((byte << 24) >> 24) * factors[Math.floor(i / headDim)];
+    return ((byte << 24) >> 24) * factors[Math.floor(i / run)];
   });
   const { shape, size } = codes;
   return { dtype: "f32", shape, size, data, dispose() {}, [Symbol.dispose]() {} };
@@ -39,6 +40,5 @@ export const roundedAttention: Operations["roundedAttention"] = (
   options,
 ) => {
   if (rowsOf(q) === 0) return;
-  const keys = widened(k, keyScales, options.headDim);
-  attention(q, keys, widened(v, valueScales, options.headDim), out, options);
+  attention(q, widened(k, keyScales), widened(v, valueScales), out, options);
 };

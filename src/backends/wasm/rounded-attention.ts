@@ -1,5 +1,5 @@
 import type { Operations } from "../../backend.js";
-import { rowsOf } from "../../tensor.js";
+import { colsOf, rowsOf } from "../../tensor.js";
 import { attentionWork } from "../operations/attention.js";
 import { cutQueries, MANY_QUERIES } from "./attention.js";
 import { address, cut, type Kernels, runRanges, TILES } from "./kernels.js";
@@ -17,6 +17,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
       const [queries, keys] = [rowsOf(q), rowsOf(k)];
       const seen = Math.min(window ?? keys, keys);
       const group = heads / kvHeads;
+      const runs = colsOf(keyScales) / kvHeads;
       const row = 4 * heads * headDim;
       const work = queries * attentionWork(keys, options);
       const inBlocks = queries >= MANY_QUERIES && headDim % 4 === 0;
@@ -34,7 +35,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
         // A range of queries sees no key after the position of its last query.
         ({ start, count }) => [
           ...[address(q) + start * row, ...held, address(out) + start * row],
-          ...[count, keys - queries + start + count, kvHeads, group, headDim, seen],
+          ...[count, keys - queries + start + count, kvHeads, group, headDim, runs, seen],
           scale,
         ],
       );

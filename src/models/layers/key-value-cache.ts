@@ -3,7 +3,7 @@ import type { Backend } from "../../backend.js";
 import { attentionOf, type DecoderSpec } from "../../model.js";
 import { BYTES_PER_ELEMENT, type Tensor } from "../../tensor.js";
 
-/** How keys and values are held: as float32, or as int8 with an f32 scale for each head of a token. */
+/** How keys and values are held: as float32, or as int8 with f32 scales. */
 export type KvCache = "float" | "int8";
 
 export const KV_CACHE: Argument = {
@@ -11,10 +11,20 @@ export const KV_CACHE: Argument = {
   fits: (value) => value === "int8" || value === "float",
 };
 
-/** Of keys and of values that are held as int8, [capacity, kvHeads]. */
+/** Of keys and values that are held as int8. */
 export interface HeadScales {
+  /** [capacity, kvHeads * keyRuns(headDim)] */
   readonly keys: Tensor;
+  /** [capacity, kvHeads] */
   readonly values: Tensor;
+}
+
+/** Columns of a head of keys that share a scale: a few of them are far larger than others, and keys lose more. */
+const RUN_COLUMNS = 32;
+
+/** Runs of a head of keys. */
+export function keyRuns(headDim: number): number {
+  return headDim % RUN_COLUMNS === 0 ? headDim / RUN_COLUMNS : 1;
 }
 
 /** Keys and values of the positions seen so far, one pair of [capacity, kvHeads*headDim] a layer. */
@@ -48,8 +58,9 @@ export class KeyValueCache {
     this.values = make();
     this.scales = spec.blocks.map((block, layer) => {
       if (!isRounded(layer)) return undefined;
-      const shape = [capacity, attentionOf(block).kvHeads] as const;
-      return { keys: home(layer).zeros(shape), values: home(layer).zeros(shape) };
+      const { kvHeads, headDim } = attentionOf(block);
+      const make = (count: number) => home(layer).zeros([capacity, count]);
+      return { keys: make(kvHeads * keyRuns(headDim)), values: make(kvHeads) };
     });
   }
 
