@@ -53,6 +53,7 @@ const LEFT: ReadonlySet<string> = new Set([
   "gptq table 4",
   "gptq table 3",
   "hqq 4",
+  "gptq pairs of gptq 2",
   "gptq pairs, no refine",
   "gptq pairs, anchor",
   "hqq 3",
