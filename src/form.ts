@@ -44,6 +44,17 @@ export type Numbers =
       /** Columns that share a scale. @default the whole row */
       readonly groupSize?: number | undefined;
     }
+  /**
+   * Codes u from 0 to 2^bits - 1, bits from 1 to 8, one for every two neighbouring columns, whose values are
+   * codebook[u][0] * s and codebook[u][1] * s: s as in a grid, and one code book of pairs of numbers for the
+   * whole matrix (vector quantization in two dimensions). Columns and groups are even.
+   */
+  | {
+      readonly kind: "pairs";
+      readonly bits: number;
+      /** Columns that share a scale. @default the whole row */
+      readonly groupSize?: number | undefined;
+    }
   /** Codes as of a grid that is not symmetric, whose zero points z are floats: (u - z) * s. */
   | {
       readonly kind: "affine";
@@ -62,13 +73,14 @@ export type Numbers =
  * A matrix that is held as values in places. Its parts, by name:
  *
  *   values   dense: [rows, cols]; n:m: [rows, cols * n / m], the kept values in column order;
- *            blocks: [rows / size, size, size]. f32, u16 holding f16 or bf16, or u8 holding codes
+ *            pairs: [rows, cols / 2]; blocks: [rows / size, size, size]. f32, u16 holding f16 or bf16, or u8 holding codes
  *   indices  of n:m alone, u8 [rows, bytes]: for each value of a row its column within its m, in
  *            ceil(log2 m) bits, the lowest bits of a byte first; every row begins at a byte. Of 2:4
  *            these are the codes of layouts/two-four.ts
  *   scales   s of codes alone, f32 [rows, groups]
  *   zeros    z of a grid that is not symmetric alone, u8 [rows, groups], and of an affine one, f32
  *   table    of a table alone, f32 [2^bits]
+ *   codebook of pairs alone, f32 [2^bits, 2]
  *   minima   m of Q4_K and Q5_K alone, f32 [rows, groups]
  *   units    of a K type alone, f32 [rows, blocks]: the half that a block's scales are multiples of; with
  *            minima [rows, 2 * blocks], behind each that of the minima

@@ -25,6 +25,7 @@ import {
   type RoundedActivations,
 } from "./models/activations.js";
 import { BOS, type BosMode } from "./models/bos.js";
+import { KV_CACHE, type KvCache } from "./models/layers/key-value-cache.js";
 import {
   MODEL,
   type OpenModel,
@@ -84,6 +85,14 @@ export interface GenerateOptions
    * @default "int8"
    */
   readonly activations?: Activations | undefined;
+  /**
+   * How keys and values of the text so far are held: "int8" rounds them to int8, with a scale for each head
+   * of a token's values and each 32 columns of its keys, in about a quarter of the memory; "float" holds them
+   * as float32. WebGPU has no kernels for int8: it holds floats, and a note says so.
+   *
+   * @default "float"
+   */
+  readonly kvCache?: KvCache | undefined;
   /** Seed of the draws when temperature is above 0. @default 0 */
   readonly seed?: number | undefined;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
@@ -112,6 +121,7 @@ const ARGUMENTS: Arguments<GenerateOptions> = {
   seed: NUMBER,
   maxMemory: BYTES,
   activations: ACTIVATIONS,
+  kvCache: KV_CACHE,
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
@@ -140,6 +150,8 @@ export interface Generation extends RoundedActivations {
   /** Generated tokens per second, the prompt's pass left out. */
   readonly tokensPerSecond: number;
   readonly backend: string;
+  /** "int8" where keys and values were held as int8; else absent. */
+  readonly kvCache?: "int8" | undefined;
   /** Which backend served what, and why. */
   readonly served: readonly ServedOperation[];
 }
@@ -181,6 +193,7 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
       answer: "",
       text: new TextStream(model.tokenizer, promptIds),
       random: new Random(options.seed ?? 0),
+      kvCache: "float",
       seconds: 0,
     };
     for (;;) {
@@ -207,6 +220,8 @@ interface Continuation {
   answer: string;
   readonly text: TextStream;
   readonly random: Random;
+  /** How the last cache held keys and values. */
+  kvCache: KvCache;
   /** Seconds of generating, the passes over what was there before left out. */
   seconds: number;
 }
@@ -214,7 +229,7 @@ interface Continuation {
 function describe(
   { tokenizer, backendName, decoder, served }: RunningModel,
   { messages }: GenerateOptions,
-  { promptIds, bosId, ids, answer, seconds }: Continuation,
+  { promptIds, bosId, ids, answer, seconds, kvCache }: Continuation,
   stoppedBy: Generation["stoppedBy"],
 ): Generation {
   return {
@@ -226,6 +241,7 @@ function describe(
     tokensPerSecond: seconds > 0 ? ids.length / seconds : 0,
     backend: backendName,
     ...activationsOf(decoder),
+    ...(kvCache === "int8" && { kvCache }),
     served: served(),
   };
 }
@@ -271,7 +287,8 @@ async function* continueText(
   const { promptIds, ids, text, random } = state;
   const seen = Int32Array.from([...promptIds, ...ids]);
   const capacity = Math.min(spec.context, promptIds.length + maxNewTokens);
-  const cache = decoder.cache(capacity);
+  const cache = decoder.cache(capacity, options.kvCache);
+  state.kvCache = cache.kind;
   const logits = backend.zeros([1, spec.vocabSize]);
   const ends = new Set([...spec.eosIds, ...tokenizer.eosIds]);
   const likeliest = backend.zeros([1, 2]);
@@ -295,6 +312,10 @@ async function* continueText(
   };
   let started = 0;
   try {
+    if (options.kvCache === "int8" && cache.kind === "float") {
+      const message = `${backend.name} has no kernels for int8 keys and values, and holds them as float32; give backend "wasm" for int8.`;
+      yield { type: "note", where: "kvCache", message };
+    }
     for (let start = 0; start < seen.length; start += decoder.maxTokens) {
       await pause(signal);
       await run(seen.subarray(start, start + decoder.maxTokens));

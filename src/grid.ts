@@ -1,11 +1,12 @@
 /** What quantizers share: their options, grids to fill, and their refinement. */
 
 import type { Backend } from "./backend.js";
-import type { GridOptions, GridTensors } from "./backends/operations/fit-scales.js";
 import { groupCount } from "./backends/operations/fit-scales.js";
 import type { Form, Leaf, MatrixShape, Numbers } from "./form.js";
 import { K_BLOCK, K_TYPES } from "./forms/k-type.js";
 import { partRules } from "./forms/leaf.js";
+import { PAIR } from "./forms/pairs.js";
+import { type GridTerm, solverOf } from "./grid-solver.js";
 import type { LinearProblem, PruneOutcome } from "./method.js";
 import type { NumberSpec, OptionSpecs, OptionsOf } from "./options.js";
 import { colsOf, rowsOf, type Tensor } from "./tensor.js";
@@ -35,10 +36,10 @@ export const GRID_OPTIONS = {
   },
   levels: {
     kind: "choice",
-    values: ["integer", "ternary", "binary", "table"],
+    values: ["integer", "ternary", "binary", "table", "pairs"],
     default: "integer",
     description:
-      "what codes stand for: whole numbers, -1, 0 and 1 (2 bits), -1 and 1 (1 bit), or levels that are fitted to each matrix (1 to 4 bits)",
+      "what codes stand for: whole numbers, -1, 0 and 1 (2 bits), -1 and 1 (1 bit), levels that are fitted to each matrix (1 to 4 bits), or for two inputs at a time pairs that are (2 bits)",
   },
   terms: {
     kind: "number",
@@ -90,6 +91,7 @@ export const LEVELS = {
   ternary: { bits: 2, symmetric: true },
   binary: { bits: 1, symmetric: true },
   table: { symmetric: true },
+  pairs: { bits: 2, symmetric: true },
 } as const satisfies Readonly<
   Record<Exclude<GridChoice["levels"], "integer">, Partial<GridChoice>>
 >;
@@ -103,6 +105,7 @@ function numbersOf(choice: Omit<GridChoice, "search">): Numbers {
   const { bits, groupSize, symmetric, kType, levels } = settled(choice);
   if (kType) return { kind: "k-type", type: kType };
   const size = groupSize === "row" ? undefined : groupSize;
+  if (levels === "pairs") return { kind: "pairs", bits: PAIR * bits, groupSize: size };
   if (levels === "binary" || levels === "table") return { kind: "table", bits, groupSize: size };
   return { kind: "grid", bits, groupSize: size, symmetric };
 }
@@ -126,16 +129,14 @@ export function leafOfParts(shape: MatrixShape, numbers: Numbers): Leaf<undefine
   return { ...leaf, parts: new Map(partRules(leaf).map(({ name }) => [name, undefined])) };
 }
 
-/** A grid that is yet to be filled, and what operations are told of it. */
-export interface OpenGrid {
-  readonly grid: GridTensors;
-  readonly options: GridOptions & Pick<GridChoice, "search">;
+/** A grid that is yet to be filled, and what its codes stand for. */
+export interface OpenGrid extends GridTerm {
   readonly levels: GridChoice["levels"];
 }
 
 /**
  * Takes tensors for the grids of a layer, one for each term. The caller disposes them, or gives them away.
- * The levels of a table that is to be fitted are 0.
+ * The levels of a table or a code book that is to be fitted are 0.
  */
 export function openGrids(problem: LinearProblem, choice: GridChoice): OpenGrid[] {
   return Array.from({ length: choice.terms }, () => openGrid(problem, settled(choice)));
@@ -159,9 +160,11 @@ function openGrid(
   }
   const groupSize = size === "row" ? Math.max(1, cols) : size;
   const groups = groupCount(cols, groupSize);
+  const isPairs = levels === "pairs";
   const grid = {
-    codes: backend.zeros([rows, cols], "u8"),
+    codes: backend.zeros([rows, isPairs ? cols / PAIR : cols], "u8"),
     scales: backend.zeros([rows, groups]),
+    codebook: isPairs ? backend.zeros([2 ** (PAIR * bits), PAIR]) : undefined,
     zeros: symmetric ? undefined : backend.zeros([rows, groups], "u8"),
     table: openTable(backend, levels, bits),
   };
@@ -200,7 +203,7 @@ export async function putOn(
     for (const term of terms) {
       backend.copy(w, held);
       await put(term, held);
-      await backend.ops.fromGrid(term.grid, held, term.options);
+      await solverOf(term).decode(backend, term, held);
       backend.ops.subtract(w, held, rest);
       backend.copy(rest, w);
     }
@@ -216,12 +219,12 @@ export async function fromGrids(
   [first, ...rest]: readonly OpenGrid[],
   out: Tensor,
 ): Promise<void> {
-  await backend.ops.fromGrid(first.grid, out, first.options);
+  await solverOf(first).decode(backend, first, out);
   if (rest.length === 0) return;
   const scratch = backend.zeros(out.shape);
   try {
-    for (const { grid, options } of rest) {
-      await backend.ops.fromGrid(grid, scratch, options);
+    for (const term of rest) {
+      await solverOf(term).decode(backend, term, scratch);
       backend.ops.add(out, scratch);
     }
   } finally {
@@ -304,7 +307,7 @@ export async function refine(
     let made = 0;
     while (made < sweeps) {
       let fall = 0;
-      for (const [i, { grid, options }] of terms.entries()) {
+      for (const [i, term] of terms.entries()) {
         // H is symmetric, so this is D H.
         ops.multiply(error, damped, gradient);
         if (made + i === 0) {
@@ -312,7 +315,7 @@ export async function refine(
           before = sumOf((await backend.read(diagonal)) as Float32Array);
           after = before;
         }
-        fall += await ops.refineGrid(grid, gradient, damped, { ...options, signal });
+        fall += await solverOf(term).refine(backend, gradient, damped, term, { signal });
         await subtract();
       }
       made++;

@@ -140,6 +140,7 @@ export type { MethodName } from "./methods/index.js";
 export type { RoundedActivations } from "./models/activations.js";
 export type { BosMode } from "./models/bos.js";
 export { describeModel, type ModelDescription } from "./models/describe.js";
+export type { KvCache } from "./models/layers/key-value-cache.js";
 export { type OpenModel, type OpenModelOptions, openModel } from "./models/open.js";
 export type { StoredBits } from "./models/stored-bits.js";
 export type { FormTree } from "./models/stored-forms.js";

@@ -9,6 +9,7 @@ import { float } from "./float.js";
 import { grid } from "./grid.js";
 import { kType } from "./k-type.js";
 import { nOfM } from "./n-of-m.js";
+import { pairs } from "./pairs.js";
 import type { NumberRules, PartRule, StructureRules } from "./rules.js";
 import { table } from "./table.js";
 
@@ -16,7 +17,7 @@ import { table } from "./table.js";
 const structures: Readonly<Record<string, StructureRules<never>>> = { dense, "n:m": nOfM, blocks };
 /** The rules of all numbers, by kind. */
 const numbers: Readonly<Record<string, NumberRules<never>>> = {
-  ...{ float, grid, table, affine },
+  ...{ float, grid, table, pairs, affine },
   "k-type": kType,
 };
 
@@ -35,14 +36,26 @@ export function leafRefusal(leaf: Leaf<unknown>): string | undefined {
   const { structureRules, numberRules } = rulesOf(leaf);
   return (
     structureRules.refusal(leaf.structure, leaf.shape) ??
-    numberRules.refusal(leaf.numbers, leaf.shape)
+    numberRules.refusal(leaf.numbers, leaf.shape) ??
+    (isTorn(leaf) ? "only dense matrices hold values by twos" : undefined)
   );
+}
+
+/** Whether codes are to stand for values that are no neighbours. */
+function isTorn(leaf: Leaf<unknown>): boolean {
+  return valuesOfCode(leaf) > 1 && leaf.structure.kind !== "dense";
+}
+
+/** Values next to each other that one code stands for. */
+function valuesOfCode(leaf: Pick<Leaf<unknown>, "structure" | "numbers">): number {
+  return rulesOf(leaf).numberRules.valuesOfCode ?? 1;
 }
 
 /** The parts that a leaf must have, its values first. */
 export function partRules(leaf: Leaf<unknown>): readonly PartRule[] {
   const { structureRules, numberRules } = rulesOf(leaf);
-  const shape = structureRules.values(leaf.structure, leaf.shape);
+  const shape = [...structureRules.values(leaf.structure, leaf.shape)];
+  shape[shape.length - 1] /= valuesOfCode(leaf);
   return [
     { name: "values", dtype: numberRules.valueType(leaf.numbers), shape },
     ...structureRules.parts(leaf.structure, leaf.shape),
@@ -73,7 +86,8 @@ export function visitLeaf(
   const { structure, shape, parts } = leaf;
   const place = structureRules.places(structure, shape, parts);
   const value = numberRules.reader(leaf.numbers, shape, parts);
-  for (let i = 0; i < parts.get("values")!.length; i++) {
+  const count = parts.get("values")!.length * valuesOfCode(leaf);
+  for (let i = 0; i < count; i++) {
     const at = place(i);
     visit(value(i, at), at);
   }

@@ -9,6 +9,8 @@
  *                    points of all rows as such a string, its words one below another
  *                    or F16 [R, K], of affine ones
  *   NAME_table       F16 [2^b], the levels of a table
+ *   NAME_codebook    F16 [2^b, 2], the entries of a code book, whose codes stand for two columns each: then
+ *                    NAME_packed is I32 [R, ceil(C / 2 b / 32)]
  *   NAME_shape       I64 [2]: R and C
  *
  * Of a 2:4 leaf, in the layout two-four-int, NAME_packed is I32 [R, ceil(C / 2 b / 32)] of the kept codes, the two
@@ -36,6 +38,7 @@ export const ENDINGS: Readonly<Record<string, string>> = {
   scales: "_scale",
   zeros: "_zero_point",
   table: "_table",
+  codebook: "_codebook",
   [SHAPE_PART]: "_shape",
 };
 
@@ -70,7 +73,7 @@ export function isCodes({ name, dtype }: Pick<PartRule, "name" | "dtype">): bool
 
 /** Whether numbers are such that version 1 of the layout does not have. */
 function isNewer({ kind }: Numbers): boolean {
-  return kind === "table" || kind === "affine";
+  return kind === "table" || kind === "pairs" || kind === "affine";
 }
 
 /** The version of the layout grouped-int that forms need. */

@@ -32,7 +32,9 @@ export interface NumberRules<Kind> {
   describe(numbers: Kind): string;
   /** Why no matrix of this shape has such numbers; undefined when one can. Completes "<what>: ". */
   refusal(numbers: Kind, shape: MatrixShape): string | undefined;
-  /** How a value is stored. */
+  /** Values next to each other that one code stands for, of dense matrices alone. @default 1 */
+  readonly valuesOfCode?: number;
+  /** How a value is stored, or a code. */
   valueType(numbers: Kind): TensorDType;
   /** Parts beside the values. */
   parts(numbers: Kind, shape: MatrixShape): readonly PartRule[];

@@ -5,21 +5,14 @@
 import type { Backend } from "../backend.js";
 import { LARGEST_LEVEL } from "../forms/table.js";
 import type { OpenGrid } from "../grid.js";
-import { colsOf, type Tensor } from "../tensor.js";
+import { colsOf, rowsOf, type Tensor } from "../tensor.js";
+import { fitCodebook } from "./fit-codebook.js";
+import { kMeans, type Places } from "./k-means.js";
 
 /** Cells between -1 and 1 in which weights count as one place, by the mean of theirs. */
 const CELLS = 2048;
-/** Rounds of Lloyd's algorithm. */
-const ROUNDS = 25;
-
-/** Places with weights, in rising order. */
-export interface Places {
-  readonly at: Float64Array;
-  readonly weights: Float64Array;
-}
-
 /**
- * Writes the levels of grids whose tables are to be fitted. Of other grids nothing changes.
+ * Writes the levels of grids whose tables or code books are to be fitted. Of other grids nothing changes.
  *
  * @param w [outFeatures, inFeatures]
  * @param omega [inFeatures], what an error in each column weighs
@@ -29,11 +22,18 @@ export async function fitTables(
   w: Tensor,
   omega: Tensor,
   grids: readonly OpenGrid[],
+  signal: AbortSignal | undefined,
 ): Promise<void> {
   for (const { grid, options, levels } of grids) {
-    if (!grid.table || levels !== "table") continue;
+    if (levels !== "table" && levels !== "pairs") continue;
     const values = (await backend.read(w)) as Float32Array;
     const weights = (await backend.read(omega)) as Float32Array;
+    if (grid.codebook) {
+      const count = rowsOf(grid.codebook);
+      const book = await fitCodebook(values, weights, count, options.groupSize, signal);
+      backend.write(grid.codebook, book);
+    }
+    if (!grid.table) continue;
     const places = gather(values, weights, options.groupSize, colsOf(w));
     backend.write(grid.table, wholeLevels(kMeans(places, 2 ** options.bits)));
   }
@@ -68,46 +68,6 @@ function gather(
     at: Float64Array.from(used, (cell) => sums[cell] / totals[cell]),
     weights: Float64Array.from(used, (cell) => totals[cell]),
   };
-}
-
-/**
- * Weighted k-means in one dimension. The clusters begin where their number is spread over the places as the
- * third root of the weights is; a place between two clusters belongs to the lower one, and one without places
- * stays where it is.
- *
- * @returns the clusters in rising order
- */
-export function kMeans({ at, weights }: Places, count: number): Float64Array {
-  const clusters = startOf({ at, weights }, count);
-  for (let round = 0; round < ROUNDS; round++) {
-    const [sums, totals] = [0, 1].map(() => new Float64Array(count));
-    let cluster = 0;
-    for (let i = 0; i < at.length; i++) {
-      while (cluster + 1 < count && at[i] > (clusters[cluster] + clusters[cluster + 1]) / 2) {
-        cluster++;
-      }
-      sums[cluster] += weights[i] * at[i];
-      totals[cluster] += weights[i];
-    }
-    totals.forEach((total, i) => {
-      if (total > 0) clusters[i] = sums[i] / total;
-    });
-    clusters.sort();
-  }
-  return clusters;
-}
-
-function startOf({ at, weights }: Places, count: number): Float64Array {
-  const clusters = new Float64Array(count);
-  const shares = weights.map(Math.cbrt);
-  const whole = shares.reduce((sum, share) => sum + share, 0);
-  let [place, sum] = [0, 0];
-  for (let i = 0; i < count; i++) {
-    const wanted = (whole * (i + 0.5)) / count;
-    while (place < at.length - 1 && sum + shares[place] < wanted) sum += shares[place++];
-    clusters[i] = at[place] ?? 0;
-  }
-  return clusters;
 }
 
 /** Levels as whole numbers, the largest of which is the largest that there is; of 0 alone, -1 to 1. */

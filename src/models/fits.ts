@@ -5,6 +5,7 @@ import { bytesText } from "../bytes-text.js";
 import { PenjingError } from "../errors.js";
 import { machineMemory } from "../platform/memory.js";
 import { CountedModel, type CountedModelOptions } from "./held.js";
+import type { KvCache } from "./layers/key-value-cache.js";
 import { shareOut } from "./share-out.js";
 import type { StoredModel } from "./stored.js";
 
@@ -90,6 +91,8 @@ export interface FitOptions extends Omit<CountedModelOptions, "lowMemory"> {
   readonly maxMemory?: number | undefined;
   /** Positions of the cache that it is to run with. @default 0 */
   readonly cacheTokens?: number | undefined;
+  /** How that holds keys and values. @default "float" */
+  readonly kvCache?: KvCache | undefined;
 }
 
 /** Of a memory that is one of several: what is taken and freed while blocks are loaded leaves gaps. */
@@ -114,13 +117,13 @@ interface Placement {
 export async function placeBlocks(
   model: StoredModel,
   backend: Backend,
-  { maxMemory, cacheTokens = 0, ...options }: FitOptions,
+  { maxMemory, cacheTokens = 0, kvCache, ...options }: FitOptions,
 ): Promise<readonly number[]> {
   // A GPU has a memory of its own.
   if (backend.name !== "wasm") return [];
   let placement: Placement = { starts: [], extra: 0, least: 0 };
   const wasm = await count([model], options, async ([counted]) => {
-    placement = placementOf(counted, { ...options, cacheTokens, most: backend.mostBytes });
+    placement = placementOf(counted, { ...options, cacheTokens, kvCache, most: backend.mostBytes });
   });
   if (!wasm) return [];
   const room = await roomOf(maxMemory);
@@ -136,16 +139,17 @@ export async function placeBlocks(
 
 interface PlacementOptions extends Pick<CountedModelOptions, "maxTokens"> {
   readonly cacheTokens: number;
+  readonly kvCache: KvCache | undefined;
   /** Bytes of one memory. @default what WebAssembly addresses */
   readonly most?: number | undefined;
 }
 
 function placementOf(
   counted: CountedModel,
-  { maxTokens, cacheTokens, most = WASM_BYTES }: PlacementOptions,
+  { maxTokens, cacheTokens, kvCache, most = WASM_BYTES }: PlacementOptions,
 ): Placement {
   const { decoder, spec, backend, blockBytes, outerBytes: outer } = counted;
-  const cache = cacheTokens > 0 ? decoder.cache(cacheTokens) : undefined;
+  const cache = cacheTokens > 0 ? decoder.cache(cacheTokens, kvCache) : undefined;
   const cached = spec.blocks.map((_, layer) => cache?.bytesOf(layer) ?? 0);
   const running = counted.during(() => {
     const logits = backend.zeros([1, spec.vocabSize]);

@@ -77,7 +77,7 @@ export class GridRows implements RowTable {
     private readonly backend: Backend,
     private readonly leaf: Leaf<string>,
     private readonly values: Codes,
-    /** Scales, and zero points and a table where there are any. */
+    /** Scales, and zero points and a table or a code book where there are any. */
     private readonly parts: ReadonlyMap<string, TensorData>,
   ) {
     [this.rows, this.cols] = leaf.shape;
@@ -92,13 +92,13 @@ export class GridRows implements RowTable {
     const { leaf, values, parts, rowBytes } = this;
     const part = { ...leaf, shape: [count, this.cols] as const };
     const bytes = values.bytes.subarray(first * rowBytes, (first + count) * rowBytes);
-    const rule = { ...values.rule, shape: part.shape };
+    const rule = { ...values.rule, shape: [count, values.rule.shape[1]] };
     const codes = readCodes(part, rule, values.dtype, bytes);
     if (!codes) return undefined;
     const own = new Map<string, TensorData>([["values", codes]]);
     for (const [name, data] of parts) {
-      // One table is of all rows.
-      if (name === "table") {
+      // One table or code book is of all rows.
+      if (name === "table" || name === "codebook") {
         own.set(name, data);
         continue;
       }

@@ -26,6 +26,7 @@ import { sizeOf } from "../tensor.js";
 import { ACTIVATIONS } from "./activations.js";
 import { type BlockWeights, Decoder, disposeBlock, disposeOuter } from "./decoder.js";
 import { identityOf } from "./identity.js";
+import type { KvCache } from "./layers/key-value-cache.js";
 import { type LoadOptions, loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import { readLargeModel, type StoredModel } from "./stored.js";
 import { type StoredBits, storedBits } from "./stored-bits.js";
@@ -180,6 +181,8 @@ export interface Holding {
 export interface OpenRunningOptions extends OpenModelOptions {
   /** Positions of the cache that the model is to run with, for `maxMemory`. @default 0 */
   readonly cacheTokens?: number | undefined;
+  /** How that cache holds keys and values. @default "float" */
+  readonly kvCache?: KvCache | undefined;
   /** Chooses how weights are held. @default all in memory, and refused where there is no room */
   readonly hold?:
     | ((model: StoredModel, backend: Backend, activations: Activations) => Promise<Holding>)
@@ -211,6 +214,7 @@ async function inMemory(
     maxTokens,
     maxMemory,
     cacheTokens,
+    kvCache,
     threads,
     signal,
   }: OpenRunningOptions & { maxTokens: number },
@@ -218,7 +222,15 @@ async function inMemory(
   if (mayBeTooLarge(model.spec, { maxMemory, cacheTokens })) {
     const { placeBlocks } = await import("./fits.js");
     const cache = cacheTokens && Math.min(cacheTokens, model.spec.context);
-    const asked = { maxTokens, maxMemory, cacheTokens: cache, activations, threads, signal };
+    const asked = {
+      maxTokens,
+      maxMemory,
+      cacheTokens: cache,
+      kvCache,
+      activations,
+      threads,
+      signal,
+    };
     return { starts: await placeBlocks(model, backend, asked) };
   }
   return {};

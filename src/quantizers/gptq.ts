@@ -1,6 +1,6 @@
 import type { Backend } from "../backend.js";
-import type { GridTensors } from "../backends/operations/fit-scales.js";
 import { K_BLOCK } from "../forms/k-type.js";
+import { PAIR } from "../forms/pairs.js";
 import {
   DAMPING,
   disposeGrids,
@@ -14,6 +14,7 @@ import {
   refine,
   refineOption,
 } from "../grid.js";
+import { solverOf } from "../grid-solver.js";
 import { fitTables } from "../least-squares/fit-table.js";
 import { deadInputs, inverseFactor } from "../least-squares/inverse-factor.js";
 import type { LinearProblem, Method } from "../method.js";
@@ -89,19 +90,17 @@ export const gptq: Method<typeof OPTIONS> = {
       // The last term's is what they lose together.
       let predictedLoss = 0;
       try {
-        if (swept[0].grid.table) {
+        if (swept[0].grid.table || swept[0].grid.codebook) {
           const omega = await errorWeights(backend, factor);
           owned.push(omega);
-          await fitTables(backend, turned.weight, omega, swept);
+          await fitTables(backend, turned.weight, omega, swept, signal);
         }
-        await putOn(backend, turned.weight, swept, async ({ grid, options: own }, w) => {
-          predictedLoss = await backend.ops.gridSweep(w, factor, grid, {
-            ...own,
-            ...{ pattern, signal },
-          });
+        await putOn(backend, turned.weight, swept, async (term, w) => {
+          const more = { pattern, signal };
+          predictedLoss = await solverOf(term).sweep(backend, w, factor, term, more);
         });
         for (const [i, { grid }] of swept.entries()) {
-          if (order && back) await putBack(backend, grid, opened[i].grid, back, order);
+          if (order) await putBack(backend, grid, opened[i].grid, order);
           else copyGrid(backend, grid, opened[i].grid);
         }
       } finally {
@@ -158,6 +157,8 @@ async function copyAlive(
  */
 interface Order {
   readonly columns: Int32Array;
+  /** The same of codes, where one stands for two columns. */
+  readonly codes: Int32Array;
   readonly groups: Int32Array;
   readonly blocks: Int32Array;
 }
@@ -176,27 +177,38 @@ async function columnOrder(
   backend.ops.diagonal(statistics.tensors.hessian, vector);
   const h = (await backend.read(vector)) as Float32Array;
   vector.dispose();
-  const falling = (a: number, b: number) => h[b] - h[a] || a - b;
+  const together = grid.codebook ? PAIR : 1;
+  const largestOf = (columns: readonly number[]) => Math.max(...columns.map((column) => h[column]));
   const each = (grid.units ? K_BLOCK : cols) / groupSize;
   const groups = Array.from({ length: Math.ceil(cols / groupSize) }, (_, k) => {
     const size = Math.min(groupSize, cols - k * groupSize);
-    const columns = Array.from({ length: size }, (_, i) => k * groupSize + i).sort(falling);
+    // What one code stands for stays together.
+    const columns = Array.from({ length: size / together }, (_, i) =>
+      Array.from({ length: together }, (_, place) => k * groupSize + i * together + place),
+    )
+      .sort((a, b) => largestOf(b) - largestOf(a) || a[0] - b[0])
+      .flat();
     return { k, columns, block: Math.floor(k / each) };
   });
   const isShort = cols % groupSize !== 0;
   const last = isShort ? groups.pop() : undefined;
   const largest: number[] = [];
   for (const { block, columns } of groups) {
-    largest[block] = Math.max(largest[block] ?? 0, h[columns[0]]);
+    largest[block] = Math.max(largest[block] ?? 0, largestOf(columns.slice(0, together)));
   }
   const byBlock = (a: number, b: number) => largest[b] - largest[a] || a - b;
-  groups.sort((a, b) => byBlock(a.block, b.block) || falling(a.columns[0], b.columns[0]));
+  const ofGroup = ({ columns }: { readonly columns: readonly number[] }) =>
+    largestOf(columns.slice(0, together));
+  groups.sort(
+    (a, b) => byBlock(a.block, b.block) || ofGroup(b) - ofGroup(a) || a.columns[0] - b.columns[0],
+  );
   if (last) groups.push(last);
   const columns = Int32Array.from(groups.flatMap((group) => group.columns));
   if (columns.every((column, i) => column === i)) return undefined;
   const blocks = groups.filter((_, i) => i % each === 0).map(({ block }) => block);
   return {
     columns,
+    codes: columns.filter((_, i) => i % together === 0).map((column) => column / together),
     groups: Int32Array.from(groups, ({ k }) => k),
     blocks: Int32Array.from(blocks),
   };
@@ -233,20 +245,24 @@ async function inOrder(problem: LinearProblem, columns: Int32Array): Promise<Lin
 /** Puts a grid whose columns are in another order into one where they are in their own. */
 async function putBack(
   backend: Backend,
-  from: GridTensors,
-  to: GridTensors,
-  back: Tensor,
-  { groups, blocks }: Order,
+  from: OpenGrid["grid"],
+  to: OpenGrid["grid"],
+  { codes, groups, blocks }: Order,
 ): Promise<void> {
   const { ops } = backend;
+  const back = backend.upload(inverted(codes), [codes.length]);
   await ops.orderColumns(from.codes, back, to.codes);
+  back.dispose();
   const order = backend.upload(inverted(groups), [groups.length]);
   for (const part of ["scales", "zeros", "minima"] as const) {
     const [one, other] = [from[part], to[part]];
     if (one && other) await ops.orderColumns(one, order, other);
   }
   order.dispose();
-  if (from.table && to.table) backend.copy(from.table, to.table);
+  for (const part of ["table", "codebook"] as const) {
+    const [one, other] = [from[part], to[part]];
+    if (one && other) backend.copy(one, other);
+  }
   if (!from.units || !to.units) return;
   // A block has one unit, or two.
   const each = colsOf(to.units) / blocks.length;
@@ -258,8 +274,9 @@ async function putBack(
   units.dispose();
 }
 
-function copyGrid(backend: Backend, from: GridTensors, to: GridTensors): void {
-  for (const part of ["codes", "scales", "zeros", "minima", "units", "table"] as const) {
+function copyGrid(backend: Backend, from: OpenGrid["grid"], to: OpenGrid["grid"]): void {
+  const parts = ["codes", "scales", "zeros", "minima", "units", "table", "codebook"] as const;
+  for (const part of parts) {
     const [one, other] = [from[part], to[part]];
     if (one && other) backend.copy(one, other);
   }

@@ -10,6 +10,7 @@ import {
   refine,
   refineOption,
 } from "../grid.js";
+import { solverOf } from "../grid-solver.js";
 import { fitTables } from "../least-squares/fit-table.js";
 import type { LinearProblem, Method } from "../method.js";
 import type { OptionSpecs } from "../options.js";
@@ -51,15 +52,15 @@ export const rtn: Method<typeof OPTIONS> = {
     try {
       const omega = await errorWeights(problem, opened[0].options.groupSize, options.weighted);
       owned.push(omega);
-      await fitTables(backend, weight, omega, opened);
+      await fitTables(backend, weight, omega, opened, problem.signal);
       let target = weight;
       if (options.refine > 0) {
         target = backend.zeros(weight.shape);
         owned.push(target);
         backend.copy(problem.target ?? weight, target);
       }
-      await putOn(backend, weight, opened, ({ grid, options: own }, w) =>
-        backend.ops.fitScales(w, omega, grid, own),
+      await putOn(backend, weight, opened, (term, w) =>
+        solverOf(term).fit(backend, w, omega, term),
       );
       let figures = {};
       if (options.refine > 0) {

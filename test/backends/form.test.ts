@@ -3,7 +3,14 @@ import * as assert from "uvu/assert";
 import type { Backend } from "../../src/backend.js";
 import { decode } from "../../src/decode.js";
 import { type Form, type Leaf, mapLeaves, type Numbers, type Structure } from "../../src/form.js";
-import { decodeLeaf, denseLeaf, describe, leafDamage, partRules } from "../../src/forms/leaf.js";
+import {
+  decodeLeaf,
+  denseLeaf,
+  describe,
+  leafDamage,
+  leafRefusal,
+  partRules,
+} from "../../src/forms/leaf.js";
 import { packTwoFour } from "../../src/pack.js";
 import { sizeOf, type Tensor, type TensorData } from "../../src/tensor.js";
 import { type HostForm, productOf, randomLeaf, sumOf } from "../forms/random-leaf.js";
@@ -45,6 +52,12 @@ const NUMBERS: readonly Numbers[] = [
   { kind: "table", bits: 4, groupSize: 7 },
   { kind: "table", bits: 1 },
   { kind: "affine", bits: 3, groupSize: 8 },
+];
+
+const PAIRS: readonly Numbers[] = [
+  { kind: "pairs", bits: 4, groupSize: 6 },
+  { kind: "pairs", bits: 4 },
+  { kind: "pairs", bits: 8, groupSize: 32 },
 ];
 
 /** The same form on a backend, NaN or sentinels around each part. */
@@ -129,6 +142,20 @@ function leafLike(structure: Structure): Form<undefined> {
   return { ...denseLeaf(undefined, [0, 0]), structure };
 }
 
+test("pairs are of two neighbours, in groups that hold them whole", () => {
+  const refusal = (structure: Structure, numbers: Numbers, cols: number) =>
+    leafRefusal({ ...denseLeaf(undefined, [2, cols]), structure, numbers });
+  const [by6, byRow] = PAIRS;
+  assert.is(refusal(DENSE, by6, 8), undefined);
+  assert.match(String(refusal(DENSE, byRow, 7)), /its 7 columns are no whole pairs/);
+  assert.match(
+    String(refusal(DENSE, { kind: "pairs", bits: 4, groupSize: 5 }, 8)),
+    /groups of 5 columns are no whole pairs/,
+  );
+  assert.match(String(refusal(DENSE, { kind: "pairs", bits: 9 }, 8)), /from 1 to 8/);
+  assert.match(String(refusal(TWO_FOUR, by6, 8)), /only dense matrices hold values by twos/);
+});
+
 test("the indices of 2:4 are the codes of the layout two-four", () => {
   const { form } = randomLeaf(TWO_FOUR, F32, [5, 20]);
   const weight = decodeLeaf(form);
@@ -147,6 +174,16 @@ for (const open of OPENERS) {
       backend.dispose();
     });
   }
+
+  test(`${open.name}: multiplies by pairs`, async () => {
+    const backend = await open();
+    for (const numbers of PAIRS) {
+      const given = randomLeaf(DENSE, numbers, [5, 38]);
+      assert.equal(decodeLeaf(given.form), Float32Array.from(given.values));
+      await check(backend, given, [5, 38], [0, 1, 5]);
+    }
+    backend.dispose();
+  });
 
   test(`${open.name}: multiplies by K types`, async () => {
     const backend = await open();

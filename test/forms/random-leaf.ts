@@ -109,7 +109,14 @@ export function randomLeaf(
     const { bits, groupSize = cols } = numbers;
     const symmetric = numbers.kind === "grid" && numbers.symmetric;
     const groups = Math.ceil(cols / groupSize);
-    const codes = Uint8Array.from(places, () => Math.floor(random() * 2 ** bits));
+    const isPairs = numbers.kind === "pairs";
+    const codes = Uint8Array.from(isPairs ? places.slice(places.length / 2) : places, () =>
+      Math.floor(random() * 2 ** bits),
+    );
+    const book = Float32Array.from(
+      { length: isPairs ? 2 ** (bits + 1) : 0 },
+      () => 4 * random() - 2,
+    );
     const scales = Float32Array.from({ length: rows * groups }, () => (random() + 0.1) / 2 ** bits);
     const zeros =
       numbers.kind === "affine"
@@ -118,12 +125,17 @@ export function randomLeaf(
     const levels = Float32Array.from({ length: 2 ** bits }, (_, i) => ((i * i) % 11) - 5).sort();
     places.forEach((at, i) => {
       const group = Math.floor(at / cols) * groups + Math.floor((at % cols) / groupSize);
+      if (isPairs) {
+        values[at] = book[2 * codes[Math.floor(i / 2)] + (i % 2)] * scales[group];
+        return;
+      }
       const zero = symmetric ? 2 ** (bits - 1) : zeros[group];
       const level = numbers.kind === "table" ? levels[codes[i]] : codes[i] - zero;
       values[at] = level * scales[group];
     });
     parts.set("values", codes).set("scales", scales);
     if (numbers.kind === "table") parts.set("table", levels);
+    else if (isPairs) parts.set("codebook", book);
     else if (!symmetric) parts.set("zeros", zeros);
   }
   if (sparse) parts.set("indices", sparse.indices);

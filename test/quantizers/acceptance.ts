@@ -102,6 +102,9 @@ export const ROWS = {
   "gptq table 4": { steps: quantized({ levels: "table" }), kl: 0.0151, ratio: 1.015 },
   "gptq table 3": { steps: quantized({ levels: "table", bits: 3 }), kl: 0.0653, ratio: 1.03 },
   "gptq table 2": { steps: quantized({ levels: "table", bits: 2 }), kl: 0.343, ratio: 1.2 },
+  "gptq pairs": { steps: quantized({ levels: "pairs" }), kl: 0.25, ratio: 1.15 },
+  "gptq pairs, no refine": { steps: quantized({ levels: "pairs", refine: 0 }), kl: 0.265 },
+  "gptq pairs, anchor": { steps: quantized({ levels: "pairs", anchor: 0.5 }), kl: 0.215 },
   "hqq 4": { steps: quantized({ method: "hqq" }), kl: 0.0188, ratio: 1.015, bits: 5 },
   "hqq 3": { steps: quantized({ method: "hqq", bits: 3 }), kl: 0.0883, ratio: 1.06, bits: 4 },
   "hqq 2": { steps: quantized({ method: "hqq", bits: 2 }), kl: 0.544, ratio: 1.5, bits: 3 },
@@ -154,6 +157,8 @@ export const KL_RATIOS: readonly (readonly [RowName, of: RowName, most: number])
   ["rtn 4 by 16, not weighted", "hqq 4", 1],
   ["gptq 2", "gptq ternary", 0.75],
   ["gptq table 2", "gptq 2", 1],
+  ["gptq pairs", "gptq 2", 0.8],
+  ["gptq pairs", "gptq table 2", 0.93],
 ];
 
 /** Largest ratio of the layers' mean error with refinement to that without. */

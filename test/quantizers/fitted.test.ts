@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openReference } from "../../src/backends/reference.js";
 import { fromFloat32, toFloat32 } from "../../src/checkpoint/dtype.js";
-import { kMeans } from "../../src/least-squares/fit-table.js";
+import { kMeans } from "../../src/least-squares/k-means.js";
 import type { LinearProblem } from "../../src/method.js";
 import { resolveOptions } from "../../src/options.js";
 import { gptq } from "../../src/quantizers/gptq.js";

@@ -47,7 +47,9 @@ function partsOf(tensors: ReadonlyMap<string, Stored>, stem: string, bits: numbe
   const part = (ending: string) => tensors.get(`${stem}_${ending}`);
   const [rows, cols] = [...new BigInt64Array(part("shape")!.bytes.buffer)].map(Number);
   const words = new Uint32Array(part("packed")!.bytes.buffer);
-  const width = Math.ceil((cols * bits) / 32);
+  // A code of a code book stands for two columns.
+  const each = part("codebook") ? cols / 2 : cols;
+  const width = Math.ceil((each * bits) / 32);
   const codeAt = (row: number, col: number) => {
     let code = 0;
     for (let bit = 0; bit < bits; bit++) {
@@ -60,17 +62,24 @@ function partsOf(tensors: ReadonlyMap<string, Stored>, stem: string, bits: numbe
     const stored = part(ending);
     return stored && toFloat32({ name: stem, dtype: stored.dtype }, stored.bytes);
   };
-  const codes = Uint8Array.from({ length: rows * cols }, (_, i) =>
-    codeAt(Math.floor(i / cols), i % cols),
+  const codes = Uint8Array.from({ length: rows * each }, (_, i) =>
+    codeAt(Math.floor(i / each), i % each),
   );
   const scales = floats("scale")!;
-  return { codes, cols, scales, zeros: floats("zero_point"), table: floats("table") };
+  const [zeros, table, book] = ["zero_point", "table", "codebook"].map(floats);
+  return { codes, cols, scales, zeros, table, book };
 }
 
 /** The values of a weight whose groups are of 32. */
 function decode(tensors: ReadonlyMap<string, Stored>, stem: string, bits: number): Float64Array {
-  const { codes, cols, scales, zeros, table } = partsOf(tensors, stem, bits);
+  const { codes, cols, scales, zeros, table, book } = partsOf(tensors, stem, bits);
   const groups = Math.ceil(cols / 32);
+  if (book) {
+    return Float64Array.from({ length: 2 * codes.length }, (_, i) => {
+      const group = Math.floor(i / cols) * groups + Math.floor((i % cols) / 32);
+      return book[2 * codes[Math.floor(i / 2)] + (i % 2)] * scales[group];
+    });
+  }
   return Float64Array.from(codes, (code, i) => {
     const group = Math.floor(i / cols) * groups + Math.floor((i % cols) / 32);
     const level = table ? table[code] : code - (zeros ? zeros[group] : 2 ** (bits - 1));
@@ -90,6 +99,16 @@ const CASES = [
   {
     options: { levels: "table", bits: 2, method: "rtn" },
     ...{ held: "dense x table of 4 by 32", bits: 2, version: 2 },
+  },
+  {
+    options: { levels: "pairs" },
+    held: "dense x code book of 16 pairs by 32",
+    bits: 4,
+    version: 2,
+  },
+  {
+    options: { levels: "pairs", method: "rtn", weighted: false, refine: undefined },
+    ...{ held: "dense x code book of 16 pairs by 32", bits: 4, version: 2 },
   },
   {
     options: { method: "hqq", bits: 3, refine: undefined },
@@ -156,7 +175,7 @@ for (const { options, held, bits, version, ...rest } of CASES) {
       await refused(() => packed, expected);
     }
     const again = { ...QUICK, steps: [{ quantize: {} }] };
-    await refused(() => run(again, files), /q_proj is quantized already \(.*(int|table)/);
+    await refused(() => run(again, files), /q_proj is quantized already \(.*(int|table|pairs)/);
   });
 }
 
@@ -181,13 +200,27 @@ const prune = { prune: { method: "wanda" } };
 const REFUSED: readonly (readonly [GivenRecipe, RegExp])[] = [
   [quantized({ levels: "ternary", bits: 3 }), /ternary levels have `bits: 2`, not 3; leave `bits`/],
   [quantized({ levels: "table", symmetric: false }), /have `symmetric: true`, not false; leave/],
+  [quantized({ levels: "pairs", bits: 3 }), /pairs levels have `bits: 2`, not 3; leave `bits`/],
+  [quantized({ levels: "pairs", groupSize: 33 }), /`groupSize: 33` tears one; give an even number/],
+  [quantized({ levels: "pairs", sparsity: "2:4" }), /pairs by 32 has no level for zeros that must/],
+  [quantized({ levels: "pairs", terms: 2 }), /adds binary matrices up, .* pairs; give `levels: b/],
+  [quantized({ levels: "pairs", kType: "Q4_K" }), /pairs levels are none of Q4_K; leave out/],
+  [quantized({ levels: "pairs" }, "pack-quantized"), /16 pairs by 32, which pack-quantized has no/],
+  [quantized({ levels: "pairs" }, "gguf"), /no GGUF type has dense x code book of 16 pairs by 32/],
+  [
+    { ...QUICK, steps: [prune, { quantize: { levels: "pairs" } }] },
+    /code book of 16 pairs by 32 has no level for zeros that must/,
+  ],
   [quantized({ levels: "table", bits: 5 }), /a table of `bits: 5` is more than its 16 levels/],
   [
     quantized({ levels: "ternary", terms: 2 }),
     /adds binary matrices up, .* ternary; give `levels: b/,
   ],
   [quantized({ levels: "binary", kType: "Q4_K" }), /binary levels are none of Q4_K; leave out/],
-  [quantized({ levels: "signs" }), /levels is "signs", must be "integer", "ternary", "binary" or/],
+  [
+    quantized({ levels: "signs" }),
+    /levels is "signs", must be "integer", "ternary", "binary", "table" or/,
+  ],
   [
     { ...QUICK, steps: [prune, { quantize: { levels: "binary" } }] },
     /has no level for zeros that m/,
@@ -216,6 +249,27 @@ for (const [recipe, message] of REFUSED) {
     await refused(() => run(recipe), message);
   });
 }
+
+test("refuses a layer whose inputs are no whole pairs", async () => {
+  const { tensors } = parseWeights(storyFiles());
+  const odd = [...tensors].map(([name, tensor]): [string, Stored] => {
+    const [rows, cols] = tensor.shape;
+    if (/gate_proj|up_proj/.test(name)) {
+      const bytes = tensor.bytes.slice(0, 2 * (rows - 1) * cols);
+      return [name, { ...tensor, shape: [rows - 1, cols], bytes }];
+    }
+    if (!name.includes("down_proj")) return [name, tensor];
+    const isLast = (i: number) => i % (2 * cols) >= 2 * (cols - 1);
+    const bytes = tensor.bytes.filter((_, i) => !isLast(i));
+    return [name, { ...tensor, shape: [rows, cols - 1], bytes }];
+  });
+  const [, cols] = tensors.get(`${NAME}.weight`)!.shape;
+  const files = await withWeights(storyFiles(), new Map(odd), { intermediate_size: cols - 1 });
+  await refused(
+    () => run(quantized({ levels: "pairs" }), files),
+    /down_proj: its \d+ inputs are no whole pairs; leave it out with `ignore: ".*down_proj"`, or/,
+  );
+});
 
 test("what was pruned before stays zero on three levels", async () => {
   const steps = [prune, { quantize: { levels: "ternary" } }];
@@ -295,6 +349,20 @@ test("tables, codes, scales and zero points that are damaged are refused", async
     /its values hold the code 4, at most 3 in 2 bits/,
   );
 
+  const pairs = breaker((await run(quantized({ levels: "pairs", refine: 0 }))).files);
+  await pairs("codebook", halves(...new Array(32).fill(-0.5)));
+  await refused(
+    () => pairs("codebook", halves(...new Array(32).fill(0))),
+    /all entries of its code book are 0/,
+  );
+  await refused(
+    () => pairs("codebook", halves(...new Array(31).fill(1), Number.NaN)),
+    /weight_codebook.* NaN or inf/,
+  );
+  await refused(
+    () => pairs("codebook", { shape: [16], ...halves(...new Array(16).fill(1)) }),
+    /weight_codebook is F16 \[16\], must be F16 \[16,2\]/,
+  );
   const other = breaker(floats.files);
   const zeros = parseWeights(floats.files).tensors.get(`${NAME}.weight_zero_point`)!;
   const infinite = zeros.bytes.slice();

@@ -3,6 +3,7 @@ import { GGUF } from "../../export/gguf-options.js";
 import { type Form, type KTypeName, leavesOf, type MatrixShape } from "../../form.js";
 import { K_BLOCK, K_TYPES, type KTypeRules } from "../../forms/k-type.js";
 import { describe } from "../../forms/leaf.js";
+import { PAIR } from "../../forms/pairs.js";
 import { MOST_TABLE_BITS } from "../../forms/table.js";
 import { GRID_OPTIONS, type GridChoice, LEVELS } from "../../grid.js";
 import { ANCHOR } from "../../least-squares/anchor.js";
@@ -158,6 +159,7 @@ function workFor({ layout, before, gridOf }: PlanTarget, { quantizers }: Registr
         onGrid(ownOptions(given), method.options, asked, layer),
         method.options,
       );
+      if (options.levels === "pairs") refuseOdd(layer, shape);
       const form = method.form?.(shape, options);
       if (form && layout === GGUF) refuseNewer(form, layer);
       if (options.kType) refuseKType(options.kType as KTypeName, layout, layer, shape);
@@ -248,12 +250,30 @@ function onLevels(given: ReadStep["options"], specs: OptionSpecs): ReadStep["opt
       `a table of \`bits: ${given.bits}\` is more than its ${2 ** MOST_TABLE_BITS} levels; give at most ${MOST_TABLE_BITS} bits.`,
     );
   }
+  const { groupSize } = given;
+  if (levels === "pairs" && typeof groupSize === "number" && groupSize % PAIR !== 0) {
+    refuse(
+      `pairs are of two inputs, and \`groupSize: ${groupSize}\` tears one; give an even number, such as 32.`,
+    );
+  }
   return { ...given, ...own };
 }
 
+/** @throws PenjingError for a layer with an input that has no other one beside it */
+function refuseOdd(layer: string, [, cols]: MatrixShape): void {
+  if (cols % PAIR === 0) return;
+  throw new PenjingError(
+    "levels",
+    `${layer}: its ${cols} inputs are no whole pairs; leave it out with \`ignore: "${layer}"\`, or choose \`levels: table\`.`,
+  );
+}
+
+/** Kinds of numbers that need not have a level for 0, and that no GGUF file has. */
+const NEWER: readonly string[] = ["table", "pairs", "affine"];
+
 /** Whether codes are other than GGUF files have them. */
 const isNewer = (form: Form<undefined>) =>
-  form.kind !== "leaf" || form.numbers.kind === "table" || form.numbers.kind === "affine";
+  form.kind !== "leaf" || NEWER.includes(form.numbers.kind);
 
 /** @throws PenjingError for codes that no type of GGUF has */
 function refuseNewer(form: Form<undefined>, layer: string): void {
@@ -271,7 +291,7 @@ function refuseWithoutZero(
   earlier: LayerPlan | undefined,
 ): void {
   const { numbers } = leavesOf(form)[0];
-  if (numbers.kind !== "table" && numbers.kind !== "affine") return;
+  if (!NEWER.includes(numbers.kind)) return;
   throw new PenjingError(
     "quantize",
     `${layer}: it is pruned${earlier ? " before" : ""}, and ${describe(form)} has no level for zeros that must stay; choose \`levels: integer\` or \`levels: ternary\`.`,
