@@ -12,6 +12,8 @@ export interface Segment {
    * these positions, so that several texts share what they begin with; or what a cache holds.
    */
   readonly position: number;
+  /** Of its text alone, in a run of several: holds what stands before, and takes its rows. */
+  readonly cache?: KeyValueCache | undefined;
 }
 
 /** Texts of one length, one after another. */
@@ -51,19 +53,21 @@ export function* seenBy(
   segments: readonly Segment[],
   { k, v, cache, layer, room }: RunRows,
 ): Generator<[Segment, Seen], void, void> {
-  const isAlone = segments.every(({ position }) => position === 0);
+  const isAlone = segments.every(({ position, cache }) => position === 0 && !cache);
   for (const segment of segments) {
-    const { first, rows, position } = segment;
+    const { first, rows, position, cache: own } = segment;
     if (cache) {
       yield [segment, { keys: cache.keys[layer], values: cache.values[layer], first: 0 }];
     } else if (isAlone) yield [segment, { keys: k, values: v, first }];
     else {
-      const [keys, values] = [room("pastKeys"), room("pastValues")];
-      for (const [own, past] of [
+      const [keys, values] = own
+        ? [own.keys[layer], own.values[layer]]
+        : [room("pastKeys"), room("pastValues")];
+      for (const [given, past] of [
         [k, keys],
         [v, values],
       ]) {
-        backend.copy(backend.rows(own, first, rows), backend.rows(past, position, rows));
+        backend.copy(backend.rows(given, first, rows), backend.rows(past, position, rows));
       }
       yield [segment, { keys, values, first: 0 }];
     }
