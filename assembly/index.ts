@@ -5,6 +5,7 @@ export * from "./kernels/column-sweep";
 export * from "./kernels/mask";
 export * from "./kernels/peak";
 export * from "./kernels/attention";
+export * from "./kernels/rounded-attention";
 export * from "./kernels/convert";
 export * from "./kernels/activation";
 export * from "./kernels/columns";

@@ -106,10 +106,10 @@ async function* steps(
         yield { type: "token", index, id, text };
         if (of.stoppedBy) yield { type: "generated", index, ...of.result(isAnswer(index)) };
       },
-      end: (model, texts, seconds) => {
+      end: (model, texts, clock) => {
         const tokens = texts.reduce((sum, { ids }) => sum + ids.length, 0);
         const results = texts.map((text, index) => text.result(isAnswer(index)));
-        return { texts: results, ...howGenerated(model, tokens, seconds) };
+        return { texts: results, ...howGenerated(model, tokens, clock) };
       },
     },
   );

@@ -20,6 +20,7 @@ import { Continuation, type GeneratedText } from "./generate/continuation.js";
 import { generateTexts, type HowGenerated, howGenerated, type Note } from "./generate/texts.js";
 import { ACTIVATIONS } from "./models/activations.js";
 import { BOS, type BosMode } from "./models/bos.js";
+import { KV_CACHE, type KvCache } from "./models/layers/key-value-cache.js";
 import { MODEL, type OpenModel } from "./models/open.js";
 import { promptIdsOf } from "./models/prompt-ids.js";
 import type { PluginOptions } from "./plugin.js";
@@ -71,6 +72,14 @@ export interface GenerateOptions
    * @default "int8"
    */
   readonly activations?: Activations | undefined;
+  /**
+   * How keys and values of the text so far are held: "int8" rounds each head of a token to int8 with a scale of
+   * its own, which takes about a quarter of the memory; "float" holds them as float32. WebGPU has no kernels for
+   * int8: it holds floats, and a note says so.
+   *
+   * @default "float"
+   */
+  readonly kvCache?: KvCache | undefined;
   /** Seed of the draws when temperature is above 0. @default 0 */
   readonly seed?: number | undefined;
   /** A backend that is open, or the name of one; an open model has its own. @default "auto" */
@@ -105,6 +114,7 @@ export const GENERATE_ARGUMENTS: Arguments<GenerateOptions> = {
   seed: NUMBER,
   maxMemory: BYTES,
   activations: ACTIVATIONS,
+  kvCache: KV_CACHE,
   plugins: ANY,
   tokenizer: FOLDER,
   ...BACKEND_ARGUMENTS,
@@ -147,9 +157,9 @@ async function* steps(options: GenerateOptions): AsyncGenerator<GenerateEvent, G
         return [new Continuation(model.tokenizer, await promptIdsOf(model, options), seed)];
       },
       tell: ({ id, added: text }) => [{ type: "token", id, text } as const],
-      end: (model, [text], seconds) => ({
+      end: (model, [text], clock) => ({
         ...text.result(messages !== undefined),
-        ...howGenerated(model, text.ids.length, seconds),
+        ...howGenerated(model, text.ids.length, clock),
       }),
     },
   );

@@ -108,7 +108,7 @@ export {
 export type { FloatName, KTypeName, Leaf, MatrixShape, Numbers, Structure } from "./form.js";
 export type { Activations } from "./forms/integer.js";
 export type { GeneratedText, StoppedBy } from "./generate/continuation.js";
-export type { HowGenerated } from "./generate/texts.js";
+export type { HowGenerated, Note } from "./generate/texts.js";
 export {
   type GenerateEvent,
   type GenerateOptions,
@@ -148,6 +148,7 @@ export type { MethodName } from "./methods/index.js";
 export type { RoundedActivations } from "./models/activations.js";
 export type { BosMode } from "./models/bos.js";
 export { describeModel, type ModelDescription } from "./models/describe.js";
+export type { KvCache } from "./models/layers/key-value-cache.js";
 export { type OpenModel, type OpenModelOptions, openModel } from "./models/open.js";
 export type { StoredBits } from "./models/stored-bits.js";
 export type { FormTree } from "./models/stored-forms.js";

@@ -1,20 +1,38 @@
+import type { KvCache } from "../src/models/layers/key-value-cache.js";
 import type { RunningModel } from "../src/models/open.js";
 import type { Work } from "../src/steps.js";
 
+/** How a model is run over a window. */
+export interface CacheUse {
+  /** Over a cache that holds keys and values so. @default without one */
+  readonly kvCache?: KvCache | undefined;
+  /** Tokens at a time then. @default all */
+  readonly step?: number | undefined;
+}
+
 /** The logits that a model gives each token of a window but the last. */
-async function logitsOf(model: RunningModel, ids: Int32Array): Promise<Float32Array> {
+async function logitsOf(
+  model: RunningModel,
+  ids: Int32Array,
+  { kvCache, step = ids.length }: CacheUse = {},
+): Promise<Float32Array> {
   const { backend, decoder, spec } = model;
-  const logits = backend.zeros([ids.length - 1, spec.vocabSize]);
+  const count = ids.length - 1;
+  const logits = backend.zeros([count, spec.vocabSize]);
+  const cache = kvCache && decoder.cache(ids.length, kvCache);
   try {
     await decoder.pace(
       (function* (): Work {
-        yield* decoder.forward(ids);
-        yield* decoder.project(0, logits);
+        for (let start = 0; start < count; start += step) {
+          yield* decoder.forward(ids.subarray(start, start + step), cache);
+          yield* decoder.project(0, backend.rows(logits, start, Math.min(step, count - start)));
+        }
       })(),
       undefined,
     );
     return (await backend.read(logits)) as Float32Array;
   } finally {
+    cache?.dispose();
     logits.dispose();
   }
 }
@@ -58,11 +76,12 @@ export async function predictionsOf(
 export async function divergence(
   expected: Predictions,
   model: RunningModel,
+  use?: CacheUse,
 ): Promise<{ readonly kl: number; readonly perplexity: number }> {
   const { vocabSize } = model.spec;
   let [kl, loss, tokens] = [0, 0, 0];
   for (const [i, ids] of expected.windows.entries()) {
-    const found = await logitsOf(model, ids);
+    const found = await logitsOf(model, ids, use);
     const wanted = expected.rows[i];
     for (let at = 0, token = 1; at < found.length; at += vocabSize, token++) {
       const row = normalise(found.subarray(at, at + vocabSize));

@@ -141,6 +141,16 @@ test("a draw depends on the prompt's seed alone, and a prompt given twice has tw
   for (const batch of [1, 4, 8]) assert.equal(await idsOf({ ...options, batch }), expected);
 });
 
+test("texts with keys and values of int8 are those of each prompt alone", async () => {
+  for (const backend of ["wasm", "reference"] as const) {
+    const options = { model: EMBEDDED, backend, kvCache: "int8", maxNewTokens: 12 } as const;
+    const result = await run({ ...options, batch: 3 }).result();
+    assert.is(result.kvCache, "int8");
+    const ids = result.texts.map((one) => [...one.ids]);
+    assert.equal(ids, await aloneIds(options), backend);
+  }
+});
+
 test("events name their prompt, and the next prompt takes the place of one that ends", async () => {
   const greedy = (await aloneIds({ ignoreEos: true })).map((ids) => ids[3]);
   const model = await changed({ config: { eos_token_id: [0, greedy[0]] } });
@@ -257,14 +267,14 @@ test("what all caches take counts before anything is loaded", async () => {
   const taken = async (batch: number) => {
     try {
       const prompts = [...PROMPTS, ...PROMPTS];
-      const options = { prompts, maxMemory: 1000, maxNewTokens: 400, batch };
+      const options = { prompts, maxMemory: 1000, maxNewTokens: 200, batch };
       await run({ model: EMBEDDED, ...options }).result();
     } catch (error) {
       return Number(/would take ([\d.]+) MB of memory/.exec(String(error))![1]);
     }
     throw new Error("it was not refused");
   };
-  const cache = running.decoder.cache(400);
+  const cache = running.decoder.cache(200);
   const bytes = running.spec.blocks.reduce((sum, _, layer) => sum + cache.bytesOf(layer), 0);
   cache.dispose();
   // Of few, loading takes more.

@@ -39,7 +39,17 @@ export function packHead(
   dim: i32,
   panels: usize,
 ): void {
+  packKeys(k, stride, count, dim, panels);
+  packValues(v, stride, count, dim, panels);
+}
+
+/** Packs the keys alone. */
+export function packKeys(k: usize, stride: usize, count: i32, dim: i32, panels: usize): void {
   packRows(k, stride, count, dim, MR, 1, panels);
+}
+
+/** Packs the values alone. */
+export function packValues(v: usize, stride: usize, count: i32, dim: i32, panels: usize): void {
   packColumns(v, stride, count, dim, MR, 1, panels + panelBytes(count, dim));
 }
 

@@ -17,11 +17,13 @@ import {
   type ActivationsFlag,
   type BackendFlags,
   backendOf,
+  type KvCacheFlag,
   number,
   type TokenizerFlags,
   withActivationsFlag,
   withBosFlag,
   withCommonOptions,
+  withKvCacheFlag,
   withTokenizerFlag,
 } from "./options.js";
 import { loadPlugins } from "./plugins.js";
@@ -36,7 +38,8 @@ interface GenerateFlags
     HubFlags,
     MemoryFlags,
     ActivationsFlag,
-    PromptsFlags {
+    PromptsFlags,
+    KvCacheFlag {
   readonly maxNewTokens: number;
   readonly seed: number;
   readonly ignoreEos?: boolean;
@@ -53,6 +56,7 @@ Examples:
   $ penjing generate model-Q4_K_M.gguf "Once upon a time"
   $ penjing generate llama-int4/ "Once upon a time" --activations float
   $ penjing generate llama-24/ --prompts beginnings.txt --batch 4
+  $ penjing generate llama-int4/ "Once upon a time" --kv-cache int8
   $ penjing generate llama-instruct-24/ "Why is the sky blue?" --chat
   $ penjing generate llama-instruct-24/ --prompts questions.jsonl --text-column question --chat --json
   $ penjing generate llama-instruct-24/ --chat --system "Answer in one sentence."
@@ -89,7 +93,7 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
       .option("--ignore-eos", "go on after an end-of-text token"),
     "the prompt (auto: as the tokenizer says)",
   );
-  const running = withActivationsFlag(withMemoryFlag(command), "int8");
+  const running = withKvCacheFlag(withActivationsFlag(withMemoryFlag(command), "int8"));
   withHubFlags(withCommonOptions(withTokenizerFlag(running)))
     .addHelpText("after", EXAMPLES)
     .action((path: string, prompt: string, flags: GenerateFlags) =>
@@ -180,10 +184,14 @@ async function run(
 }
 
 function summarise(result: Generation, { quiet, explain }: GenerateFlags): void {
-  const { ids, tokensPerSecond, backend, activations, stoppedBy, served } = result;
+  const { ids, tokensPerSecond, backend, activations, kvCache, stoppedBy, served } = result;
   if (!quiet) {
     const rate = tokensPerSecond.toFixed(1);
-    const where = activations ? `${backend}, ${activations} activations` : backend;
+    const how = [
+      activations && `${activations} activations`,
+      kvCache && `${kvCache} key-value cache`,
+    ];
+    const where = [backend, ...how].filter((one) => one).join(", ");
     printNote(`${ids.length} tokens at ${rate} tokens/s on ${where}; stopped by ${stoppedBy}`);
   }
   if (explain) print(`\n${explainServed(served)}`);

@@ -5,6 +5,7 @@ import type { GgufOptions } from "../export/gguf-options.js";
 import type { Activations } from "../forms/integer.js";
 import { layouts } from "../layouts/index.js";
 import { BOS_MODES } from "../models/bos.js";
+import type { KvCache } from "../models/layers/key-value-cache.js";
 
 /** What --layout takes, for the help. */
 export const LAYOUT_NAMES = Object.keys(layouts).join(", ");
@@ -139,6 +140,23 @@ export function withActivationsFlag(command: Command, unasked: Activations): Com
     )
       .choices(["int8", "float"])
       .default(unasked),
+  );
+}
+
+/** The flag that says how keys and values are held. */
+export interface KvCacheFlag {
+  readonly kvCache: KvCache;
+}
+
+/** Adds that flag. */
+export function withKvCacheFlag(command: Command): Command {
+  return command.addOption(
+    new Option(
+      "--kv-cache <kind>",
+      "how keys and values of the text so far are held: int8, in about a quarter of the memory, where the backend has kernels for it, or float",
+    )
+      .choices(["int8", "float"])
+      .default("float"),
   );
 }
 

@@ -1,6 +1,6 @@
 /** Goes on with texts, several together: the weights are read once for the next token of all. */
 import { PenjingError } from "../errors.js";
-import type { KeyValueCache } from "../models/layers/key-value-cache.js";
+import type { KeyValueCache, KvCache } from "../models/layers/key-value-cache.js";
 import type { RunningModel } from "../models/open.js";
 import { pause } from "../run.js";
 import { type SamplingOptions, sample } from "../sample.js";
@@ -12,14 +12,26 @@ import type { Continuation, StoppedBy } from "./continuation.js";
 export interface ContinueOptions extends SamplingOptions {
   /** Tokens of a text at most. */
   readonly maxNewTokens: number;
+  /** How keys and values are held. @default "float" */
+  readonly kvCache?: KvCache | undefined;
   /** Go on after an end-of-text token. @default false */
   readonly ignoreEos?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Seconds of generating, the passes over what was there before left out. */
+/** How texts came about so far. */
 export interface Clock {
+  /** Of generating, the passes over what was there before left out. */
   seconds: number;
+  /** How the last cache held keys and values. */
+  kvCache?: KvCache;
+}
+
+/** A sentence that a person should read. */
+export interface Note {
+  readonly type: "note";
+  readonly where: string;
+  readonly message: string;
 }
 
 /** A token, and what it adds to its text. */
@@ -48,7 +60,7 @@ export async function* continueTexts(
   texts: readonly Continuation[],
   rows: number,
   clock: Clock,
-): AsyncGenerator<Added, void, void> {
+): AsyncGenerator<Added | Note, void, void> {
   const { backend, decoder, spec, tokenizer } = model;
   const { maxNewTokens, ignoreEos = false, signal } = options;
   const waiting = maxNewTokens > 0 ? texts.filter(({ stoppedBy }) => !stoppedBy) : [];
@@ -62,7 +74,8 @@ export async function* continueTexts(
   const begin = async (of: Continuation) => {
     const { seen, prompt } = of;
     const capacity = Math.min(spec.context, prompt.promptIds.length + maxNewTokens);
-    const cache = decoder.cache(capacity);
+    const cache = decoder.cache(capacity, options.kvCache);
+    clock.kvCache = cache.kind;
     const row = backend.rows(logits, live.length, 1);
     live.push({ of, cache });
     for (let start = 0; start < seen.length; start += decoder.maxTokens) {
@@ -77,6 +90,7 @@ export async function* continueTexts(
     return ids.length + 1 === maxNewTokens ? "length" : undefined;
   };
   let started = 0;
+  let isTold = false;
   try {
     for (;;) {
       if (live.length > 0) {
@@ -87,6 +101,11 @@ export async function* continueTexts(
       started = 0;
       while (live.length < rows && waiting.length > 0) await begin(waiting.shift()!);
       if (live.length === 0) return;
+      if (!isTold && options.kvCache === "int8" && clock.kvCache === "float") {
+        const message = `${backend.name} has no kernels for int8 keys and values, and holds them as float32; give backend "wasm" for int8.`;
+        yield { type: "note", where: "kvCache", message };
+      }
+      isTold = true;
       started = performance.now();
       await pause(signal);
       // Without a draw, only a token's id and its logit are read from the backend.

@@ -13,14 +13,15 @@ import {
 } from "../models/open.js";
 import type { PluginOptions } from "../plugin.js";
 import type { Continuation } from "./continuation.js";
-import { type Added, type Clock, type ContinueOptions, continueTexts } from "./continue.js";
+import {
+  type Added,
+  type Clock,
+  type ContinueOptions,
+  continueTexts,
+  type Note,
+} from "./continue.js";
 
-/** A sentence that a person should read. */
-export interface Note {
-  readonly type: "note";
-  readonly where: string;
-  readonly message: string;
-}
+export type { Note } from "./continue.js";
 
 export interface TextsOptions
   extends BackendOptions,
@@ -39,7 +40,7 @@ export interface Texts<Event, Result> {
   readonly atOnce: number;
   begin(model: RunningModel): Promise<readonly Continuation[]>;
   tell(added: Added): Iterable<Event>;
-  end(model: RunningModel, texts: readonly Continuation[], seconds: number): Result;
+  end(model: RunningModel, texts: readonly Continuation[], clock: Clock): Result;
 }
 
 /** What a result says of how it came about. */
@@ -47,6 +48,8 @@ export interface HowGenerated extends RoundedActivations {
   /** Generated tokens per second, the prompts' passes left out. */
   readonly tokensPerSecond: number;
   readonly backend: string;
+  /** "int8" where keys and values were held as int8; else absent. */
+  readonly kvCache?: "int8" | undefined;
   /** Which backend served what, and why. */
   readonly served: readonly ServedOperation[];
 }
@@ -54,12 +57,13 @@ export interface HowGenerated extends RoundedActivations {
 export function howGenerated(
   { backendName, decoder, served }: RunningModel,
   tokens: number,
-  seconds: number,
+  { seconds, kvCache }: Clock,
 ): HowGenerated {
   return {
     tokensPerSecond: seconds > 0 ? tokens / seconds : 0,
     backend: backendName,
     ...activationsOf(decoder),
+    ...(kvCache === "int8" && { kvCache }),
     served: served(),
   };
 }
@@ -95,9 +99,10 @@ export async function* generateTexts<Event, Result>(
       const rows = Math.min(atOnce, current.decoder.maxTokens);
       try {
         for await (const added of continueTexts(current, options, texts, rows, clock)) {
-          yield* tell(added);
+          if ("type" in added) yield added;
+          else yield* tell(added);
         }
-        return end(current, texts, clock.seconds);
+        return end(current, texts, clock);
       } catch (error) {
         if (!own) throw error;
         own = await own.moveAfter(error);

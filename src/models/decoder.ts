@@ -5,7 +5,7 @@ import { operationSteps, paceSteps, takeSteps, type Work, type WorkSteps } from 
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 import { isRounded } from "./activations.js";
 import { layerKinds } from "./layers/index.js";
-import { KeyValueCache } from "./layers/key-value-cache.js";
+import { KeyValueCache, type KvCache } from "./layers/key-value-cache.js";
 import type { LayerRun } from "./layers/layer.js";
 import { type NormWeights, normalise } from "./layers/norm.js";
 import type { Segment } from "./layers/segments.js";
@@ -294,8 +294,8 @@ export class Decoder {
   }
 
   /** An empty cache of keys and values. */
-  cache(capacity: number): KeyValueCache {
-    return new KeyValueCache(() => this.backend, this.spec, capacity);
+  cache(capacity: number, kind?: KvCache): KeyValueCache {
+    return new KeyValueCache(() => this.backend, this.spec, capacity, kind);
   }
 
   /**

@@ -5,6 +5,7 @@ import { bytesText } from "../bytes-text.js";
 import { PenjingError } from "../errors.js";
 import { machineMemory } from "../platform/memory.js";
 import { CountedModel, type CountedModelOptions } from "./held.js";
+import type { KvCache } from "./layers/key-value-cache.js";
 import { shareOut } from "./share-out.js";
 import type { StoredModel } from "./stored.js";
 
@@ -92,6 +93,8 @@ export interface FitOptions extends Omit<CountedModelOptions, "lowMemory"> {
   readonly cacheTokens?: number | undefined;
   /** Such caches. @default 1 */
   readonly caches?: number | undefined;
+  /** How that holds keys and values. @default "float" */
+  readonly kvCache?: KvCache | undefined;
 }
 
 /** Of a memory that is one of several: what is taken and freed while blocks are loaded leaves gaps. */
@@ -116,13 +119,13 @@ interface Placement {
 export async function placeBlocks(
   model: StoredModel,
   backend: Backend,
-  { maxMemory, cacheTokens = 0, caches = 1, ...options }: FitOptions,
+  { maxMemory, cacheTokens = 0, caches = 1, kvCache, ...options }: FitOptions,
 ): Promise<readonly number[]> {
   // A GPU has a memory of its own.
   if (backend.name !== "wasm") return [];
   let placement: Placement = { starts: [], extra: 0, least: 0 };
   const wasm = await count([model], options, async ([counted]) => {
-    const asked = { ...options, cacheTokens, caches, most: backend.mostBytes };
+    const asked = { ...options, cacheTokens, caches, kvCache, most: backend.mostBytes };
     placement = placementOf(counted, asked);
   });
   if (!wasm) return [];
@@ -140,17 +143,18 @@ export async function placeBlocks(
 interface PlacementOptions extends Pick<CountedModelOptions, "maxTokens"> {
   readonly cacheTokens: number;
   readonly caches: number;
+  readonly kvCache: KvCache | undefined;
   /** Bytes of one memory. @default what WebAssembly addresses */
   readonly most?: number | undefined;
 }
 
 function placementOf(
   counted: CountedModel,
-  { maxTokens, cacheTokens, caches, most = WASM_BYTES }: PlacementOptions,
+  { maxTokens, cacheTokens, caches, kvCache, most = WASM_BYTES }: PlacementOptions,
 ): Placement {
   const { decoder, spec, backend, blockBytes, outerBytes: outer } = counted;
   const made = Array.from({ length: cacheTokens > 0 ? caches : 0 }, () =>
-    decoder.cache(cacheTokens),
+    decoder.cache(cacheTokens, kvCache),
   );
   const cached = spec.blocks.map((_, layer) =>
     made.reduce((sum, cache) => sum + cache.bytesOf(layer), 0),

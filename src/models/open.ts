@@ -26,6 +26,7 @@ import { sizeOf } from "../tensor.js";
 import { ACTIVATIONS } from "./activations.js";
 import { type BlockWeights, Decoder, disposeBlock, disposeOuter } from "./decoder.js";
 import { identityOf } from "./identity.js";
+import type { KvCache } from "./layers/key-value-cache.js";
 import { type LoadOptions, loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import { readLargeModel, type StoredModel } from "./stored.js";
 import { type StoredBits, storedBits } from "./stored-bits.js";
@@ -182,6 +183,8 @@ export interface OpenRunningOptions extends OpenModelOptions {
   readonly cacheTokens?: number | undefined;
   /** Such caches, one for each text that is generated together with others. @default 1 */
   readonly caches?: number | undefined;
+  /** How that cache holds keys and values. @default "float" */
+  readonly kvCache?: KvCache | undefined;
   /** Chooses how weights are held. @default all in memory, and refused where there is no room */
   readonly hold?:
     | ((model: StoredModel, backend: Backend, activations: Activations) => Promise<Holding>)
@@ -218,6 +221,7 @@ async function inMemory(
     maxMemory,
     cacheTokens,
     caches,
+    kvCache,
     threads,
     signal,
   }: OpenRunningOptions & { maxTokens: number },
@@ -225,7 +229,7 @@ async function inMemory(
   if (mayBeTooLarge(model.spec, { maxMemory, cacheTokens, caches })) {
     const { placeBlocks } = await import("./fits.js");
     const cache = cacheTokens && Math.min(cacheTokens, model.spec.context);
-    const own = { cacheTokens: cache, caches };
+    const own = { cacheTokens: cache, caches, kvCache };
     const asked = { maxTokens, maxMemory, ...own, activations, threads, signal };
     return { starts: await placeBlocks(model, backend, asked) };
   }

@@ -14,7 +14,7 @@ import {
   type OuterWeights,
   type SequenceRun,
 } from "./decoder.js";
-import { KeyValueCache } from "./layers/key-value-cache.js";
+import { KeyValueCache, type KvCache } from "./layers/key-value-cache.js";
 import { type LoadOptions, loadBlock, loadOuter, SharedMatrices } from "./load.js";
 import type { StoredModel } from "./stored.js";
 import { allOrNothing } from "./weights.js";
@@ -82,11 +82,11 @@ export class ShardedDecoder extends Decoder {
     return super.roundsActivations || this.shards.some(({ blocks }) => isRounded(blocks));
   }
 
-  override cache(capacity: number): KeyValueCache {
+  override cache(capacity: number, kind?: KvCache): KeyValueCache {
     const homes = [this.blocks.length, ...this.shards.map(({ blocks }) => blocks.length)];
     const backends = [this.backend, ...this.shards.map(({ backend }) => backend)];
     const homeOf = homes.flatMap((count, i) => Array<Backend>(count).fill(backends[i]));
-    return new KeyValueCache((layer) => homeOf[layer], this.spec, capacity);
+    return new KeyValueCache((layer) => homeOf[layer], this.spec, capacity, kind);
   }
 
   override dispose(): void {

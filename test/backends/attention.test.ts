@@ -1,44 +1,10 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { AttentionOptions } from "../../src/backends/operations/attention.js";
+import { expectedAttention } from "./expected-attention.js";
 import { assertWithin, blank, EPSILON, input, OPENERS, randomValues } from "./operands.js";
 
 const test = suite("attention");
-
-/** A full score matrix with a mask, as attention is usually written down. */
-function expectedAttention(
-  [queries, keys]: readonly number[],
-  q: Float32Array,
-  k: Float32Array,
-  v: Float32Array,
-  { heads, kvHeads, headDim, window = Infinity, scale = 1 / Math.sqrt(headDim) }: AttentionOptions,
-) {
-  const expected = new Float64Array(queries * heads * headDim);
-  for (let head = 0; head < heads; head++) {
-    const kvHead = Math.floor(head / (heads / kvHeads));
-    for (let t = 0; t < queries; t++) {
-      const position = keys - queries + t;
-      const scores = Array.from({ length: keys }, (_, s) => {
-        if (s > position || s <= position - window) return -Infinity;
-        let dot = 0;
-        for (let i = 0; i < headDim; i++) {
-          dot += q[(t * heads + head) * headDim + i] * k[(s * kvHeads + kvHead) * headDim + i];
-        }
-        return dot * scale;
-      });
-      const largest = Math.max(...scores);
-      const weights = scores.map((score) => Math.exp(score - largest));
-      const total = weights.reduce((sum, weight) => sum + weight, 0);
-      for (let i = 0; i < headDim; i++) {
-        expected[(t * heads + head) * headDim + i] = weights.reduce(
-          (sum, weight, s) => sum + (weight / total) * v[(s * kvHeads + kvHead) * headDim + i],
-          0,
-        );
-      }
-    }
-  }
-  return expected;
-}
 
 for (const backend of await Promise.all(OPENERS.map((open) => open()))) {
   async function check(queries: number, keys: number, options: AttentionOptions, scale = 2) {

@@ -4,7 +4,7 @@ import type { Backend } from "../../src/backend.js";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.js";
 import { openSafetensors } from "../../src/checkpoint/safetensors.js";
 import type { DecoderSpec } from "../../src/model.js";
-import { KeyValueCache } from "../../src/models/layers/key-value-cache.js";
+import { KeyValueCache, type KvCache } from "../../src/models/layers/key-value-cache.js";
 import { loadDecoder } from "../../src/models/open.js";
 import { readModel } from "../../src/models/stored.js";
 import { memoryFolder, memorySource } from "../../src/platform/files.js";
@@ -44,6 +44,8 @@ export interface LogitsOptions {
   readonly edit?: ((spec: DecoderSpec) => DecoderSpec) | undefined;
   /** Tokens at a time, over a cache. @default all, without one */
   readonly step?: number | undefined;
+  /** How the cache holds keys and values; with it there is one for all at once, too. */
+  readonly kvCache?: KvCache | undefined;
 }
 
 /** Logits of every position [tokens, vocabSize]. */
@@ -51,12 +53,13 @@ export async function logitsOf(
   backend: Backend,
   checkpoint: Checkpoint,
   ids: Int32Array,
-  { edit = (spec) => spec, step = ids.length }: LogitsOptions = {},
+  { edit = (spec) => spec, step = ids.length, kvCache }: LogitsOptions = {},
 ): Promise<Float32Array> {
   const model = readModel(checkpoint);
   const decoder = await loadDecoder({ ...model, spec: edit(model.spec) }, backend, ids.length);
   const { spec } = decoder;
-  const cache = step < ids.length ? new KeyValueCache(() => backend, spec, ids.length) : undefined;
+  const hasCache = step < ids.length || kvCache !== undefined;
+  const cache = hasCache ? new KeyValueCache(() => backend, spec, ids.length, kvCache) : undefined;
   const logits = new Float32Array(ids.length * spec.vocabSize);
   for (let start = 0; start < ids.length; start += step) {
     const some = ids.subarray(start, start + step);

@@ -22,6 +22,7 @@ import { type OrthogonalOperations, orthogonal } from "./orthogonal.js";
 import { type RefineGridOperations, refineGrid } from "./refine-grid.js";
 import { type RemovedOperations, removed } from "./removed.js";
 import { type RopeOperations, rope } from "./rope.js";
+import { type RoundedAttentionOperations, roundedAttention } from "./rounded-attention.js";
 import { type RoundingOperations, rounding } from "./rounding.js";
 import { type ScaleOperations, scale } from "./scale.js";
 import { type SoftmaxOperations, softmax } from "./softmax.js";
@@ -58,6 +59,7 @@ export interface Operations
     RemovedOperations,
     RopeOperations,
     RoundingOperations,
+    RoundedAttentionOperations,
     ScaleOperations,
     SoftmaxOperations,
     TransposeOperations,
@@ -87,6 +89,7 @@ export const contracts: Contracts<Operations> = {
   ...removed,
   ...rope,
   ...rounding,
+  ...roundedAttention,
   ...scale,
   ...softmax,
   ...transpose,

@@ -20,6 +20,7 @@ export * from "./orthogonal.js";
 export * from "./refine-grid.js";
 export * from "./removed.js";
 export * from "./rope.js";
+export * from "./rounded-attention.js";
 export * from "./rounding.js";
 export * from "./scale.js";
 export * from "./softmax.js";

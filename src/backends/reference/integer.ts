@@ -2,13 +2,7 @@ import { isInteger, offsetOf, RUN_COLUMNS, runsOf } from "../../forms/integer.js
 import { f32, type HostTensor, i32, rowsOf } from "../../tensor.js";
 import type { Claim } from "../forms.js";
 import { checkIds } from "../ids.js";
-
-/** The nearest whole number, the even one between two. */
-function nearest(value: number): number {
-  const below = Math.floor(value);
-  const rest = value - below;
-  return rest > 0.5 || (rest === 0.5 && below % 2 !== 0) ? below + 1 : below;
-}
+import { nearest } from "./nearest.js";
 
 /** A token as int8, with a scale for each run, as forms/integer.ts has it. */
 function roundToken(x: Float32Array): { readonly x8: Int8Array; readonly scales: Float32Array } {

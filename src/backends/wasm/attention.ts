@@ -4,7 +4,7 @@ import { attentionWork } from "../operations/attention.js";
 import { address, cut, type Kernels, type Range, runRanges, TILES } from "./kernels.js";
 
 /** From this many queries on it pays to pack keys and values. */
-const MANY_QUERIES = 8;
+export const MANY_QUERIES = 8;
 
 /**
  * Cuts queries into ranges that take equally long: later ones see more keys.
@@ -12,7 +12,12 @@ const MANY_QUERIES = 8;
  * @param position of the first query
  * @param seen most keys that one sees
  */
-function cutQueries(queries: number, position: number, seen: number, parts: number): Range[] {
+export function cutQueries(
+  queries: number,
+  position: number,
+  seen: number,
+  parts: number,
+): Range[] {
   /** Keys that all queries before this one see. */
   const seenBefore = (query: number) => {
     const growing = Math.max(0, Math.min(query, seen - position));

@@ -20,6 +20,7 @@ export { bind as orthogonal } from "./orthogonal.js";
 export { bind as refineGrid } from "./refine-grid.js";
 export { bind as removed } from "./removed.js";
 export { bind as rope } from "./rope.js";
+export { bind as roundedAttention } from "./rounded-attention.js";
 export { bind as rounding } from "./rounding.js";
 export { bind as softmax } from "./softmax.js";
 export { bind as transpose } from "./transpose.js";

@@ -14,6 +14,8 @@ const NAMES = [
   "refineGrid",
   "roundingColumns",
   "roundingRows",
+  "roundHeads",
+  "roundedAttention",
 ] as const satisfies readonly (keyof Operations)[];
 
 type AnyOperation = (...args: readonly unknown[]) => Promise<unknown>;

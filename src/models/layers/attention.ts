@@ -135,9 +135,11 @@ export const attentionKind: LayerKind<AttentionSpec> = {
     const [width, kvWidth] = [heads * headDim, kvHeads * headDim];
     const q = run.scratch("q", width);
     const mixed = run.scratch("mixed", width);
-    const [k, v] = cache
-      ? [cache.keys, cache.values].map((all) => backend.rows(all[layer], cache.length, tokens))
-      : [run.scratch("k", kvWidth), run.scratch("v", kvWidth)];
+    const scales = cache?.scales[layer];
+    const [k, v] =
+      cache && !scales
+        ? [cache.keys, cache.values].map((all) => backend.rows(all[layer], cache.length, tokens))
+        : [run.scratch("k", kvWidth), run.scratch("v", kvWidth)];
     if ("qkv" in sites) yield* multiplyFused(spec, sites, x, [q, k, v], run);
     else {
       yield* run.multiply(sites.q, x, q);
@@ -156,6 +158,15 @@ export const attentionKind: LayerKind<AttentionSpec> = {
         }
       }
     }
+    if (cache && scales) {
+      for (const [own, codes, factors] of [
+        [k, cache.keys[layer], scales.keys],
+        [v, cache.values[layer], scales.values],
+      ]) {
+        const here = (tensor: Tensor) => backend.rows(tensor, cache.length, tokens);
+        ops.roundHeads(own, here(codes), here(factors));
+      }
+    }
     const shape = { heads, kvHeads, headDim, window, scale };
     const room = (name: "pastKeys" | "pastValues") => run.scratch(name, kvWidth);
     for (const [segment, seen] of seenBy(backend, segments, { k, v, cache, layer, room })) {
@@ -163,10 +174,13 @@ export const attentionKind: LayerKind<AttentionSpec> = {
       const work = attentionWork(position + rows, shape);
       for (const { first: from, count } of stepRanges(backend, rows, work)) {
         const some = (tensor: Tensor) => backend.rows(tensor, first + from, count);
-        const [keys, values] = [seen.keys, seen.values].map((tensor) =>
-          backend.rows(tensor, seen.first, position + from + count),
-        );
-        ops.attention(some(q), keys, values, some(mixed), shape);
+        const past = (tensor: Tensor) => backend.rows(tensor, seen.first, position + from + count);
+        const [queries, out] = [some(q), some(mixed)];
+        const [keys, values] = [past(seen.keys), past(seen.values)];
+        if (seen.scales) {
+          const factors = [past(seen.scales.keys), past(seen.scales.values)] as const;
+          ops.roundedAttention(queries, keys, factors[0], values, factors[1], out, shape);
+        } else ops.attention(queries, keys, values, out, shape);
         yield;
       }
     }
