@@ -108,7 +108,7 @@ export {
 export type { FloatName, KTypeName, Leaf, MatrixShape, Numbers, Structure } from "./form.js";
 export type { Activations } from "./forms/integer.js";
 export type { GeneratedText, StoppedBy } from "./generate/continuation.js";
-export type { HowGenerated } from "./generate/texts.js";
+export type { HowGenerated, Note } from "./generate/texts.js";
 export {
   type GenerateEvent,
   type GenerateOptions,

@@ -257,14 +257,14 @@ test("what all caches take counts before anything is loaded", async () => {
   const taken = async (batch: number) => {
     try {
       const prompts = [...PROMPTS, ...PROMPTS];
-      const options = { prompts, maxMemory: 1000, maxNewTokens: 400, batch };
+      const options = { prompts, maxMemory: 1000, maxNewTokens: 200, batch };
       await run({ model: EMBEDDED, ...options }).result();
     } catch (error) {
       return Number(/would take ([\d.]+) MB of memory/.exec(String(error))![1]);
     }
     throw new Error("it was not refused");
   };
-  const cache = running.decoder.cache(400);
+  const cache = running.decoder.cache(200);
   const bytes = running.spec.blocks.reduce((sum, _, layer) => sum + cache.bytesOf(layer), 0);
   cache.dispose();
   // Of few, loading takes more.
