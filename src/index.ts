@@ -107,12 +107,20 @@ export {
 } from "./export.js";
 export type { FloatName, KTypeName, Leaf, MatrixShape, Numbers, Structure } from "./form.js";
 export type { Activations } from "./forms/integer.js";
+export type { GeneratedText, StoppedBy } from "./generate/continuation.js";
+export type { HowGenerated, Note } from "./generate/texts.js";
 export {
   type GenerateEvent,
   type GenerateOptions,
   type Generation,
   generate,
 } from "./generate.js";
+export {
+  type BatchGeneration,
+  type GenerateBatchEvent,
+  type GenerateBatchOptions,
+  generateBatch,
+} from "./generate-batch.js";
 export {
   type DownloadEvent,
   type DownloadedModel,

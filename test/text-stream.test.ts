@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadTokenizer } from "../src/checkpoint/tokenizer.js";
-import { TextStream } from "../src/generate.js";
+import { TextStream } from "../src/generate/text-stream.js";
 import { memoryFolder } from "../src/platform/files.js";
 import { LLAMA_DECODER } from "./checkpoint/tokenizer/definitions.js";
 

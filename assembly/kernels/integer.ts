@@ -9,8 +9,11 @@ import { roundToken, tokenOrder, tokenRunBytes } from "../lib/integer-tokens";
 
 export { integerBytes, integerPrepare, integerRow, integerScaleType } from "../lib/integer-codes";
 
-/** Tokens that a kernel takes at a time, where there is more than one. */
+/** Tokens that a kernel takes at a time, where there are more than two. */
 export const INTEGER_TOKENS: i32 = 4;
+
+/** Up to this many tokens are taken one at a time: a kernel of several would compute more than there are. */
+const ONE_BY_ONE: i32 = 2;
 
 /** Bytes of tokens that stay in a cache while panels go by. */
 const CACHED_BYTES: i32 = 1 << 18;
@@ -61,7 +64,7 @@ export function integerScratch(
   isSymmetric: bool,
   scaleType: i32,
 ): usize {
-  const read = readBits(bits, tokens == 1);
+  const read = readBits(bits, tokens <= ONE_BY_ONE);
   if (read == bits) return TILE_BYTES;
   const panels = <usize>integerPanels(false);
   return TILE_BYTES + panels * panelBytes(read, runsOf(cols), runsAGroup, isSymmetric, scaleType);
@@ -110,7 +113,8 @@ export function integerRows(
   const runs = runsOf(cols);
   const step = panelBytes(bits, runs, runsAGroup, isSymmetric, scaleType);
   const xStep = integerTokenBytes(bits, cols);
-  const isOne = tokens == 1;
+  const isOne = tokens <= ONE_BY_ONE;
+  const each = isOne ? 1 : INTEGER_TOKENS;
   const read = readBits(bits, isOne);
   const readStep = panelBytes(read, runs, runsAGroup, isSymmetric, scaleType);
   const widened = scratch + TILE_BYTES;
@@ -137,9 +141,9 @@ export function integerRows(
         at = widened;
       }
       const distance = read == bits ? <usize>apart * step : readStep;
-      for (let t = token; t < end; t += INTEGER_TOKENS) {
+      for (let t = token; t < end; t += each) {
         const from = x + <usize>t * xStep;
-        const count = min(isOne ? 1 : INTEGER_TOKENS, end - t);
+        const count = min(each, end - t);
         integerTile(
           read,
           isOne,

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { Checkpoint } from "../checkpoint/checkpoint.js";
+import type { DatasetDocument } from "../datasets/document.js";
 import { PenjingError } from "../errors.js";
 import { type GenerateEvent, type Generation, generate } from "../generate.js";
 import type { BosMode } from "../models/bos.js";
@@ -9,6 +10,7 @@ import type { SamplingOptions } from "../sample.js";
 import { type PrintOptions, print, printJson, printNote, printPart, told } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
+import { type PromptsFlags, readPrompts, runBatch } from "./generate-batch.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import { type MemoryFlags, maxMemoryOf, withMemoryFlag } from "./memory.js";
 import {
@@ -26,7 +28,7 @@ import {
 } from "./options.js";
 import { loadPlugins } from "./plugins.js";
 import { talk } from "./talk.js";
-import { readText, STDIN } from "./text.js";
+import { readText, STDIN, TEXT_COLUMN, TEXT_FILES } from "./text.js";
 
 interface GenerateFlags
   extends PrintOptions,
@@ -36,6 +38,7 @@ interface GenerateFlags
     HubFlags,
     MemoryFlags,
     ActivationsFlag,
+    PromptsFlags,
     KvCacheFlag {
   readonly maxNewTokens: number;
   readonly seed: number;
@@ -52,8 +55,10 @@ Examples:
   $ penjing generate llama-24/ "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
   $ penjing generate model-Q4_K_M.gguf "Once upon a time"
   $ penjing generate llama-int4/ "Once upon a time" --activations float
+  $ penjing generate llama-24/ --prompts beginnings.txt --batch 4
   $ penjing generate llama-int4/ "Once upon a time" --kv-cache int8
   $ penjing generate llama-instruct-24/ "Why is the sky blue?" --chat
+  $ penjing generate llama-instruct-24/ --prompts questions.jsonl --text-column question --chat --json
   $ penjing generate llama-instruct-24/ --chat --system "Answer in one sentence."
 `;
 
@@ -69,11 +74,22 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
         "answer the prompt as a message, by the model's chat template; without one, talk on a terminal",
       )
       .option("--system <text>", "with --chat: the system message (default: the template's own)")
+      .option(
+        "--prompts <file>",
+        `generate from many prompts together: ${TEXT_FILES}, of plain text each line, or - for standard input (default: none)`,
+      )
+      .option("--text-column <name>", TEXT_COLUMN)
+      .option("--batch <n>", "with --prompts: most of them that are generated together", number, 8)
       .option("--max-new-tokens <n>", "tokens to generate at most", number, 256)
       .option("--temperature <t>", "0 takes the likeliest token", number, 0)
       .option("--top-k <k>", "draw from the k likeliest tokens; 0 = all", number, 0)
       .option("--top-p <p>", "draw from the likeliest tokens of this mass", number, 1)
-      .option("--seed <n>", "seed of the draws", number, 0)
+      .option(
+        "--seed <n>",
+        "seed of the draws; of --prompts that of the first, and each next has the next",
+        number,
+        0,
+      )
       .option("--ignore-eos", "go on after an end-of-text token"),
     "the prompt (auto: as the tokenizer says)",
   );
@@ -94,6 +110,16 @@ async function readPrompt({ quiet }: GenerateFlags, signal: AbortSignal): Promis
   return text.replace(/\r?\n$/, "");
 }
 
+/** @throws PenjingError for flags that only prompts of a file have, and for a prompt beside these */
+function checkPrompts(given: string, { prompts, textColumn }: GenerateFlags): void {
+  if (prompts !== undefined && given !== "") {
+    throw new PenjingError("--prompts", "a prompt was given too; give one of the two.");
+  }
+  if (prompts === undefined && textColumn !== undefined) {
+    throw new PenjingError("--text-column", "it is of a file of prompts; give --prompts with it.");
+  }
+}
+
 async function run(
   source: string | Checkpoint,
   given: string,
@@ -109,9 +135,13 @@ async function run(
     system,
     verbose,
     plugin,
+    prompts: file,
+    textColumn,
+    batch,
     ...others
   } = flags;
   const { revision, offline, download, ...sampling } = others;
+  checkPrompts(given, flags);
   if (system !== undefined && !chat) {
     throw new PenjingError("--system", "it is the first message of a chat; give --chat with it.");
   }
@@ -119,6 +149,14 @@ async function run(
   const plugins = await loadPlugins(flags);
   const options = { ...sampling, model: source, plugins, maxMemory, signal };
   const opening = system === undefined ? [] : [{ role: "system", content: system }];
+  if (file !== undefined) {
+    const asked = await readPrompts(flags, { signal, quiet: flags.quiet });
+    const asMessages = (one: DatasetDocument) =>
+      chat && typeof one === "string" ? [...opening, { role: "user", content: one }] : one;
+    const { served } = await runBatch({ ...options, prompts: asked.map(asMessages), batch }, flags);
+    if (flags.explain && !json) print(`\n${explainServed(served)}`);
+    return;
+  }
   const isTalk = chat && given === "" && process.stdin.isTTY && !json;
   if (isTalk) {
     const { tokenizer, activations } = options;

@@ -88,7 +88,7 @@ export type LinearObserver = (
 export interface BlockRun {
   /** How the rows of x follow each other. @default one text, behind what the cache holds */
   readonly segments?: readonly Segment[] | undefined;
-  /** Positions already seen; only with one segment. */
+  /** Positions already seen of one sequence; of several, each segment has its own. */
   readonly cache?: KeyValueCache | undefined;
   readonly observe?: LinearObserver | undefined;
   /** A site to stop at once it was observed, which leaves x unfinished. @default nowhere */
@@ -313,13 +313,10 @@ export class Decoder {
     if (cache) cache.length += tokens.length;
   }
 
-  /**
-   * The same over several sequences, which may share what they begin with.
-   *
-   * @param tokens at most `maxTokens` ids
-   */
-  forwardSegments(tokens: Int32Array, segments: readonly Segment[]): Work {
-    return this.steps(tokens, { segments });
+  /** The same over several sequences, which may share what they begin with, or continue caches of their own. */
+  *forwardSegments(tokens: Int32Array, segments: readonly Segment[]): Work {
+    yield* this.steps(tokens, { segments });
+    for (const { cache, rows } of segments) if (cache) cache.length += rows;
   }
 
   protected *steps(tokens: Int32Array, options: SequenceRun): Work {

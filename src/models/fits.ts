@@ -91,6 +91,8 @@ export interface FitOptions extends Omit<CountedModelOptions, "lowMemory"> {
   readonly maxMemory?: number | undefined;
   /** Positions of the cache that it is to run with. @default 0 */
   readonly cacheTokens?: number | undefined;
+  /** Such caches. @default 1 */
+  readonly caches?: number | undefined;
   /** How that holds keys and values. @default "float" */
   readonly kvCache?: KvCache | undefined;
 }
@@ -117,13 +119,14 @@ interface Placement {
 export async function placeBlocks(
   model: StoredModel,
   backend: Backend,
-  { maxMemory, cacheTokens = 0, kvCache, ...options }: FitOptions,
+  { maxMemory, cacheTokens = 0, caches = 1, kvCache, ...options }: FitOptions,
 ): Promise<readonly number[]> {
   // A GPU has a memory of its own.
   if (backend.name !== "wasm") return [];
   let placement: Placement = { starts: [], extra: 0, least: 0 };
   const wasm = await count([model], options, async ([counted]) => {
-    placement = placementOf(counted, { ...options, cacheTokens, kvCache, most: backend.mostBytes });
+    const asked = { ...options, cacheTokens, caches, kvCache, most: backend.mostBytes };
+    placement = placementOf(counted, asked);
   });
   if (!wasm) return [];
   const room = await roomOf(maxMemory);
@@ -139,6 +142,7 @@ export async function placeBlocks(
 
 interface PlacementOptions extends Pick<CountedModelOptions, "maxTokens"> {
   readonly cacheTokens: number;
+  readonly caches: number;
   readonly kvCache: KvCache | undefined;
   /** Bytes of one memory. @default what WebAssembly addresses */
   readonly most?: number | undefined;
@@ -146,15 +150,19 @@ interface PlacementOptions extends Pick<CountedModelOptions, "maxTokens"> {
 
 function placementOf(
   counted: CountedModel,
-  { maxTokens, cacheTokens, kvCache, most = WASM_BYTES }: PlacementOptions,
+  { maxTokens, cacheTokens, caches, kvCache, most = WASM_BYTES }: PlacementOptions,
 ): Placement {
   const { decoder, spec, backend, blockBytes, outerBytes: outer } = counted;
-  const cache = cacheTokens > 0 ? decoder.cache(cacheTokens, kvCache) : undefined;
-  const cached = spec.blocks.map((_, layer) => cache?.bytesOf(layer) ?? 0);
+  const made = Array.from({ length: cacheTokens > 0 ? caches : 0 }, () =>
+    decoder.cache(cacheTokens, kvCache),
+  );
+  const cached = spec.blocks.map((_, layer) =>
+    made.reduce((sum, cache) => sum + cache.bytesOf(layer), 0),
+  );
   const running = counted.during(() => {
-    const logits = backend.zeros([1, spec.vocabSize]);
+    const logits = backend.zeros([caches, spec.vocabSize]);
     const tokens = new Int32Array(Math.min(maxTokens, cacheTokens || maxTokens));
-    decoder.logits(tokens, logits, cache);
+    decoder.logits(tokens, backend.rows(logits, 0, 1), made.at(0));
   });
   if (counted.peak <= most) return { starts: [], extra: 0, least: counted.peak };
   const blocks = blockBytes.map(({ held, peak }, layer) => ({ held: held + cached[layer], peak }));

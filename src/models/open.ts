@@ -181,6 +181,8 @@ export interface Holding {
 export interface OpenRunningOptions extends OpenModelOptions {
   /** Positions of the cache that the model is to run with, for `maxMemory`. @default 0 */
   readonly cacheTokens?: number | undefined;
+  /** Such caches, one for each text that is generated together with others. @default 1 */
+  readonly caches?: number | undefined;
   /** How that cache holds keys and values. @default "float" */
   readonly kvCache?: KvCache | undefined;
   /** Chooses how weights are held. @default all in memory, and refused where there is no room */
@@ -197,12 +199,16 @@ const [WIDEST, BESIDE] = [8, 2 ** 30];
 /** Whether models may take more than they are allowed, so that it is worth to count. */
 export function mayBeTooLarge(
   spec: DecoderSpec,
-  { maxMemory = SMALL, cacheTokens = 0 }: Pick<OpenRunningOptions, "maxMemory" | "cacheTokens">,
+  {
+    maxMemory = SMALL,
+    cacheTokens = 0,
+    caches = 1,
+  }: Pick<OpenRunningOptions, "maxMemory" | "cacheTokens" | "caches">,
   models = 1,
 ): boolean {
   let parameters = 0;
   for (const shape of decoderTensors(spec).values()) parameters += sizeOf(shape);
-  const cache = WIDEST * cacheTokens * spec.blocks.length * spec.hiddenSize;
+  const cache = WIDEST * caches * cacheTokens * spec.blocks.length * spec.hiddenSize;
   return models * (WIDEST * parameters + BESIDE + cache) > Math.min(maxMemory, SMALL);
 }
 
@@ -214,23 +220,17 @@ async function inMemory(
     maxTokens,
     maxMemory,
     cacheTokens,
+    caches,
     kvCache,
     threads,
     signal,
   }: OpenRunningOptions & { maxTokens: number },
 ): Promise<Holding> {
-  if (mayBeTooLarge(model.spec, { maxMemory, cacheTokens })) {
+  if (mayBeTooLarge(model.spec, { maxMemory, cacheTokens, caches })) {
     const { placeBlocks } = await import("./fits.js");
     const cache = cacheTokens && Math.min(cacheTokens, model.spec.context);
-    const asked = {
-      maxTokens,
-      maxMemory,
-      cacheTokens: cache,
-      kvCache,
-      activations,
-      threads,
-      signal,
-    };
+    const own = { cacheTokens: cache, caches, kvCache };
+    const asked = { maxTokens, maxMemory, ...own, activations, threads, signal };
     return { starts: await placeBlocks(model, backend, asked) };
   }
   return {};

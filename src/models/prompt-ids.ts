@@ -16,6 +16,8 @@ export interface PromptOptions {
   readonly prompt?: string | undefined;
   readonly messages?: readonly ChatMessage[] | undefined;
   readonly bos?: BosMode | undefined;
+  /** What messages call it. @default "prompt", or "messages" */
+  readonly where?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -26,8 +28,7 @@ export interface PromptOptions {
  */
 export async function promptIdsOf(model: RunningModel, options: PromptOptions): Promise<Prompt> {
   const { spec } = model;
-  const { prompt, messages, signal } = options;
-  const what = messages ? "messages" : "prompt";
+  const { prompt, messages, where = messages ? "messages" : "prompt", signal } = options;
   const begun = messages
     ? await idsOfMessages(model, messages, signal)
     : await idsOfPrompt(model, { ...options, prompt: prompt! });
@@ -35,13 +36,13 @@ export async function promptIdsOf(model: RunningModel, options: PromptOptions): 
   refuseForeignIds(begun.promptIds, spec);
   if (length === 0) {
     throw new PenjingError(
-      what,
+      where,
       "it is empty, and the model names no token to begin with; give some text.",
     );
   }
   if (length >= spec.context) {
     throw new PenjingError(
-      what,
+      where,
       `it has ${length} tokens, which fills the model's context of ${spec.context}; shorten it to at most ${spec.context - 1} tokens.`,
     );
   }

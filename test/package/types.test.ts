@@ -12,9 +12,9 @@ const consumer = makeConsumer(test);
 /** What a user writes, and what must not compile. */
 const PROGRAM = `
 import {
-  type CompressOptions, compress, evaluatePerplexity, exportModel, generate,
+  type CompressOptions, compress, evaluatePerplexity, exportModel, generate, generateBatch,
   importanceMatrix, type LayoutName, type MethodName, type OpenBackend, openBackend, openModel,
-  packMatrix, pruneLinear, type Recipe, PenjingError,
+  packMatrix, pruneLinear, type Recipe, type StoppedBy, PenjingError,
 } from "penjing";
 import { definePlugin, type Method, PenjingError as KitError, type PruneOutcome } from "penjing/kit";
 
@@ -36,6 +36,10 @@ compress({ ...options, plugins: [plugin] });
 const backend: OpenBackend = await openBackend("wasm", { threads: 1 });
 const model = await openModel("m", { backend, signal });
 generate({ model, prompt: "Once", seed: undefined });
+const prompts = ["Once", [{ role: "user", content: "Hi" }]];
+const batch = generateBatch({ model, prompts, batch: 4, signal });
+for await (const event of batch) if (event.type === "generated") console.log(event.index, event.text);
+export const ends: readonly StoppedBy[] = (await batch.result()).texts.map((one) => one.stoppedBy);
 evaluatePerplexity({ model, text: "Once" });
 // The names that penjing has, and any that a plug-in brings.
 pruneLinear({ weight: new Float32Array(8), rows: 1, cols: 8, method: "my-method", sparsity: "3:8" });

@@ -30,7 +30,7 @@ export const PLACES: readonly (readonly string[])[] = [
   ["export", "tasks"],
   ["evaluate"],
   ["compress", "evaluate-tasks", "generate", "inspect"],
-  ["prune", "importance-matrix", "report", "doctor", "plan"],
+  ["prune", "importance-matrix", "report", "doctor", "plan", "generate-batch"],
   ["index", "kit"],
   ["cli"],
 ];

@@ -177,8 +177,8 @@ export const attentionKind: LayerKind<AttentionSpec> = {
         const past = (tensor: Tensor) => backend.rows(tensor, seen.first, position + from + count);
         const [queries, out] = [some(q), some(mixed)];
         const [keys, values] = [past(seen.keys), past(seen.values)];
-        if (scales) {
-          const factors = [past(scales.keys), past(scales.values)] as const;
+        if (seen.scales) {
+          const factors = [past(seen.scales.keys), past(seen.scales.values)] as const;
           ops.roundedAttention(queries, keys, factors[0], values, factors[1], out, shape);
         } else ops.attention(queries, keys, values, out, shape);
         yield;

@@ -15,7 +15,7 @@ export interface LayerRun {
   readonly segments: readonly Segment[];
   /** Positions that one sequence may have. */
   readonly maxPositions: number;
-  /** Positions already seen; only with one segment. */
+  /** Positions already seen of one sequence; of several, each segment has its own. */
   readonly cache: KeyValueCache | undefined;
   /** The parameters of the block's norms by their names. */
   readonly norms: Readonly<Record<string, NormWeights>>;

@@ -1,6 +1,6 @@
 import type { Backend } from "../../backend.js";
 import type { Tensor } from "../../tensor.js";
-import type { KeyValueCache } from "./key-value-cache.js";
+import type { HeadScales, KeyValueCache } from "./key-value-cache.js";
 
 /** Rows of a run's input that follow each other in one text. */
 export interface Segment {
@@ -12,6 +12,8 @@ export interface Segment {
    * these positions, so that several texts share what they begin with; or what a cache holds.
    */
   readonly position: number;
+  /** Of its text alone, in a run of several: holds what stands before, and takes its rows. */
+  readonly cache?: KeyValueCache | undefined;
 }
 
 /** Texts of one length, one after another. */
@@ -27,6 +29,8 @@ export function wholeTexts(count: number, length: number): Segment[] {
 export interface Seen {
   readonly keys: Tensor;
   readonly values: Tensor;
+  /** Of keys and values that a cache holds as int8. */
+  readonly scales?: HeadScales | undefined;
   /** The row of the text's first position. */
   readonly first: number;
 }
@@ -51,21 +55,35 @@ export function* seenBy(
   segments: readonly Segment[],
   { k, v, cache, layer, room }: RunRows,
 ): Generator<[Segment, Seen], void, void> {
-  const isAlone = segments.every(({ position }) => position === 0);
+  const isAlone = segments.every(({ position, cache }) => position === 0 && !cache);
   for (const segment of segments) {
-    const { first, rows, position } = segment;
+    const { first, rows, position, cache: own } = segment;
     if (cache) {
-      yield [segment, { keys: cache.keys[layer], values: cache.values[layer], first: 0 }];
+      yield [
+        segment,
+        {
+          keys: cache.keys[layer],
+          values: cache.values[layer],
+          scales: cache.scales[layer],
+          first: 0,
+        },
+      ];
     } else if (isAlone) yield [segment, { keys: k, values: v, first }];
     else {
-      const [keys, values] = [room("pastKeys"), room("pastValues")];
-      for (const [own, past] of [
-        [k, keys],
-        [v, values],
-      ]) {
-        backend.copy(backend.rows(own, first, rows), backend.rows(past, position, rows));
+      const [keys, values] = own
+        ? [own.keys[layer], own.values[layer]]
+        : [room("pastKeys"), room("pastValues")];
+      const scales = own?.scales[layer];
+      for (const [given, past, factors] of [
+        [k, keys, scales?.keys],
+        [v, values, scales?.values],
+      ] as const) {
+        const from = backend.rows(given, first, rows);
+        const to = backend.rows(past, position, rows);
+        if (factors) backend.ops.roundHeads(from, to, backend.rows(factors, position, rows));
+        else backend.copy(from, to);
       }
-      yield [segment, { keys, values, first: 0 }];
+      yield [segment, { keys, values, scales, first: 0 }];
     }
   }
 }
