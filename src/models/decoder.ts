@@ -315,7 +315,7 @@ export class Decoder {
 
   /** The same over several sequences, which may share what they begin with, or continue caches of their own. */
   *forwardSegments(tokens: Int32Array, segments: readonly Segment[]): Work {
-    yield* this.steps(tokens, { segments });
+    yield* this.deferred(tokens.length, this.steps(tokens, { segments }));
     for (const { cache, rows } of segments) if (cache) cache.length += rows;
   }
 
@@ -374,14 +374,26 @@ export class Decoder {
 
   /** The steps of `logits`, for `pace`. */
   *logitSteps(tokens: Int32Array, out: Tensor, cache?: KeyValueCache): Work {
+    yield* this.deferred(tokens.length, this.wholeSteps(tokens, out, cache));
+  }
+
+  private *wholeSteps(tokens: Int32Array, out: Tensor, cache?: KeyValueCache): Work {
+    yield* this.forward(tokens, cache);
+    yield* this.project(tokens.length - rowsOf(out), out);
+  }
+
+  /** Steps over so many tokens: the operations of few are small, and need not run one by one. */
+  private *deferred(tokens: number, steps: Work): Work {
     const { backend } = this;
-    const isSmall = tokens.length <= FEW_TOKENS;
-    if (isSmall) backend.defer?.(true);
+    if (tokens > FEW_TOKENS || !backend.defer) {
+      yield* steps;
+      return;
+    }
+    backend.defer(true);
     try {
-      yield* this.forward(tokens, cache);
-      yield* this.project(tokens.length - rowsOf(out), out);
+      yield* steps;
     } finally {
-      if (isSmall) backend.defer?.(false);
+      backend.defer(false);
     }
   }
 

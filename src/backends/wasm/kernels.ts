@@ -80,7 +80,9 @@ export const TILES = 24;
  */
 export function cut(kernels: Kernels, units: number, grain: number, work: number): Range[] {
   const groups = Math.ceil(units / grain);
-  const most = kernels.threads > 1 ? kernels.threads * PARTS : 1;
+  // Those that are deferred are small, and a thread that is held up is overtaken at the next.
+  const each = kernels.isDeferring ? 1 : PARTS;
+  const most = kernels.threads > 1 ? kernels.threads * each : 1;
   const worth = kernels.isDeferring ? policy.worthAPart : policy.worthAThread;
   const parts = Math.max(1, Math.min(groups, most, Math.floor(work / worth)));
   return Array.from({ length: parts }, (_, i) => {

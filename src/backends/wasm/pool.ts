@@ -14,6 +14,8 @@ function placeOf(task: number): number {
 export class ThreadPool {
   private readonly threads: Thread[] = [];
   private readonly names: readonly string[];
+  /** The caller's own, in the order of the names. */
+  private readonly kernels: readonly ((...args: number[]) => unknown)[];
   private readonly ids: Map<string, number>;
   private readonly int: Int32Array;
   private readonly float: Float64Array;
@@ -32,12 +34,13 @@ export class ThreadPool {
   constructor(
     private readonly module: WebAssembly.Module,
     private readonly memory: WebAssembly.Memory,
-    private readonly instance: WebAssembly.Instance,
+    instance: WebAssembly.Instance,
     readonly count: number,
     private readonly start: StartThread,
     private readonly setup: ThreadData["setup"],
   ) {
     this.names = WebAssembly.Module.exports(module).map(({ name }) => name);
+    this.kernels = this.names.map((name) => instance.exports[name] as () => unknown);
     this.ids = new Map(this.names.map((name, id) => [name, id]));
     // A view made now stays good: memory that threads share never moves.
     this.int = new Int32Array(memory.buffer, CONTROL, TASKS.start / 4);
@@ -134,12 +137,14 @@ export class ThreadPool {
       if (Atomics.compareExchange(int, WORDS.next, next, other) !== next) continue;
       const at = placeOf(next);
       this.untilDone(float[at + TASK.needs]);
-      const args = float.subarray(at + TASK.args, at + TASK.args + float[at + TASK.count]);
-      const name = this.names[float[at + TASK.kernel]];
+      const kernel = float[at + TASK.kernel];
+      const count = float[at + TASK.count];
+      const args: number[] = [];
+      for (let i = 0; i < count; i++) args.push(float[at + TASK.args + i]);
       try {
-        float[at + TASK.result] = Number(this.kernel(name)(...args) ?? 0);
+        float[at + TASK.result] = Number(this.kernels[kernel].apply(undefined, args) ?? 0);
       } catch (error) {
-        failed ??= { name, error };
+        failed ??= { name: this.names[kernel], error };
       }
       Atomics.add(int, WORDS.done, 1);
       if (Atomics.load(int, WORDS.blocked) > 0) Atomics.notify(int, WORDS.done);
@@ -152,10 +157,6 @@ export class ThreadPool {
       const [name, ...rest] = this.message().split(": ");
       throw failure(name, new Error(rest.join(": ")));
     }
-  }
-
-  private kernel(name: string): (...args: number[]) => unknown {
-    return this.instance.exports[name] as (...args: number[]) => unknown;
   }
 
   /** Returns once so many tasks are done, of all that ever were. */

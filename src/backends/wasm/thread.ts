@@ -64,18 +64,22 @@ export async function serveTasks(data: ThreadData): Promise<void> {
   const exported = instance.exports as Record<string, (...args: number[]) => unknown>;
   for (const [name, ...args] of setup) exported[name](...args);
   const names = WebAssembly.Module.exports(module).map(({ name }) => name);
+  const kernels = names.map((name) => exported[name]);
   const int = new Int32Array(memory.buffer, control, 128);
   const float = new Float64Array(memory.buffer, control + tasks.start, tasks.most * tasks.width);
   let pages = 0;
 
   const run = (at: number) => {
-    const name = names[float[at + task.kernel]];
-    const args = float.slice(at + task.args, at + task.args + float[at + task.count]);
-    args[args.length - 1] += id * float[at + task.stride];
+    const kernel = float[at + task.kernel];
+    const count = float[at + task.count];
+    const args: number[] = [];
+    for (let i = 0; i < count; i++) args.push(float[at + task.args + i]);
+    args[count - 1] += id * float[at + task.stride];
     try {
-      const result = exported[name](...args);
+      const result = kernels[kernel].apply(undefined, args);
       float[at + task.result] = Number(result ?? 0);
     } catch (error) {
+      const name = names[kernel];
       const text = new TextEncoder().encode(`${name}: ${(error as Error)?.message ?? error}`);
       const part = text.subarray(0, messages.bytes);
       if (Atomics.exchange(int, words.failed, 1) === 0) {
