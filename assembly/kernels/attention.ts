@@ -13,7 +13,8 @@ const VALUE_ROWS: i32 = 16;
 
 /**
  * q, out [queries, kvHeads * group, headDim]; k, v [keys, kvHeads, headDim], keys >= queries; query
- * t stands at position keys - queries + t and sees the last `window` positions up to its own.
+ * t stands at position keys - queries + t and sees the last `window` positions up to its own. Only
+ * the first `some` of kvHeads are attended to.
  *
  * @param scale factor on scores
  * @param scores scratch of group * min(window, keys) floats
@@ -26,6 +27,7 @@ export function attention(
   queries: i32,
   keys: i32,
   kvHeads: i32,
+  some: i32,
   group: i32,
   headDim: i32,
   window: i32,
@@ -34,7 +36,7 @@ export function attention(
 ): void {
   const row = <usize>headDim << 2;
   const stride = <usize>kvHeads * row;
-  for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
+  for (let kvHead = 0; kvHead < some; kvHead++) {
     const shared = <usize>kvHead * row;
     for (let t = 0; t < queries; t++) {
       const end = keys - queries + t + 1;

@@ -1,7 +1,7 @@
-// Attention over keys and values that are held as int8, each head of a token with an f32 scale, or, of keys,
-// each of as many runs of a head's columns. One query at a
-// time is rounded to int16 and multiplied by the keys' codes in whole numbers; values are widened in registers
-// under weights that hold their scales. Many queries attend to a head's keys and values widened to floats.
+// Attention over keys and values that are held as int8. Each head of a token's values has an f32 scale; so has
+// each run of a head's keys, or the whole head. One query at a time is rounded to int16 and multiplied by the
+// keys' codes in whole numbers. Values are widened in registers, under weights that hold their scales. For many
+// queries the keys and values of a head are widened to floats first.
 
 import { attendBlocks, blockScratch, packedHeadBytes, packKeys, packValues } from "../lib/attention-block";
 import { softmaxRow } from "../lib/exp";
@@ -49,6 +49,7 @@ export function roundedAttention(
   queries: i32,
   keys: i32,
   kvHeads: i32,
+  some: i32,
   group: i32,
   headDim: i32,
   runs: i32,
@@ -63,7 +64,7 @@ export function roundedAttention(
   const most = mostOfQuery(run);
   const ownScales = scratch + queryBytes(group, headDim);
   const scores = ownScales + (<usize>group << 2);
-  for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
+  for (let kvHead = 0; kvHead < some; kvHead++) {
     for (let t = 0; t < queries; t++) {
       const end = keys - queries + t + 1;
       const start = end > window ? end - window : 0;

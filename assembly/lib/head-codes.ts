@@ -1,6 +1,6 @@
-// Heads of keys and values as int8 with one f32 scale each, and heads of queries as int16: rounding them,
-// and widening them. A head that holds NaN or infinity gets codes of 0 and a scale that is neither a number
-// nor finite, so that all that is made of it is NaN.
+// Runs of keys' and values' columns as int8 with an f32 scale each, such as heads, and queries as int16: rounding
+// and widening them. A run that holds NaN or infinity gets codes of 0 and a scale that is not finite, so that all
+// that is made of it is NaN.
 
 /** The largest magnitude of x [dim]; NaN where it holds one. */
 function largestMagnitude(x: usize, dim: i32): f32 {

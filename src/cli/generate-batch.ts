@@ -2,6 +2,7 @@ import type { Dataset } from "../datasets/dataset.js";
 import type { DatasetDocument } from "../datasets/document.js";
 import { PenjingError } from "../errors.js";
 import type { StoppedBy } from "../generate/continuation.js";
+import type { HowGenerated } from "../generate/texts.js";
 import {
   type BatchGeneration,
   type GenerateBatchOptions,
@@ -88,12 +89,21 @@ export async function runBatch(options: GenerateBatchOptions, printing: PrintOpt
   return result;
 }
 
-function summaryOf({ texts, tokensPerSecond, backend, activations }: BatchGeneration): string {
+/** How fast tokens came, and on what. */
+export function rateOf({ tokensPerSecond, backend, activations, kvCache }: HowGenerated): string {
+  const how = [
+    activations && `${activations} activations`,
+    kvCache && `${kvCache} key-value cache`,
+  ];
+  const where = [backend, ...how].filter((one) => one).join(", ");
+  return `${tokensPerSecond.toFixed(1)} tokens/s on ${where}`;
+}
+
+function summaryOf(result: BatchGeneration): string {
+  const { texts } = result;
   const tokens = texts.reduce((sum, { ids }) => sum + ids.length, 0);
   const ends = new Map<StoppedBy, number>();
   for (const { stoppedBy } of texts) ends.set(stoppedBy, (ends.get(stoppedBy) ?? 0) + 1);
-  const where = activations ? `${backend}, ${activations} activations` : backend;
   const stopped = [...ends].map(([by, count]) => `${by} (${count})`).join(", ");
-  const rate = tokensPerSecond.toFixed(1);
-  return `${tokens} tokens of ${texts.length} prompts at ${rate} tokens/s on ${where}; stopped by ${stopped}`;
+  return `${tokens} tokens of ${texts.length} prompts at ${rateOf(result)}; stopped by ${stopped}`;
 }

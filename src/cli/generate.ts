@@ -10,7 +10,7 @@ import type { SamplingOptions } from "../sample.js";
 import { type PrintOptions, print, printJson, printNote, printPart, told } from "./console.js";
 import { explainServed } from "./explain.js";
 import { noteLine } from "./flags.js";
-import { type PromptsFlags, readPrompts, runBatch } from "./generate-batch.js";
+import { type PromptsFlags, rateOf, readPrompts, runBatch } from "./generate-batch.js";
 import { type HubFlags, MODEL_HELP, onModel, withHubFlags } from "./hub.js";
 import { type MemoryFlags, maxMemoryOf, withMemoryFlag } from "./memory.js";
 import {
@@ -184,16 +184,8 @@ async function run(
 }
 
 function summarise(result: Generation, { quiet, explain }: GenerateFlags): void {
-  const { ids, tokensPerSecond, backend, activations, kvCache, stoppedBy, served } = result;
-  if (!quiet) {
-    const rate = tokensPerSecond.toFixed(1);
-    const how = [
-      activations && `${activations} activations`,
-      kvCache && `${kvCache} key-value cache`,
-    ];
-    const where = [backend, ...how].filter((one) => one).join(", ");
-    printNote(`${ids.length} tokens at ${rate} tokens/s on ${where}; stopped by ${stoppedBy}`);
-  }
+  const { ids, stoppedBy, served } = result;
+  if (!quiet) printNote(`${ids.length} tokens at ${rateOf(result)}; stopped by ${stoppedBy}`);
   if (explain) print(`\n${explainServed(served)}`);
 }
 

@@ -320,7 +320,7 @@ for (const open of OPENERS) {
     assert.throws(() => roundHeads(x, x, scales), /codes is f32, must be u8/);
     assert.throws(() => roundHeads(x, codes, backend.zeros([1, 2])), /scales is \[1,2\]/);
     const four = backend.zeros([2, 4]);
-    assert.throws(() => roundHeads(x, codes, four), /4 heads do not divide 6 columns/);
+    assert.throws(() => roundHeads(x, codes, four), /4 scales of a row do not divide 6 columns/);
     const options = { heads: 2, kvHeads: 2, headDim: 3 };
     const out = backend.zeros([2, 6]);
     const run =

@@ -110,6 +110,26 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
     b.ops.attention(x(b), x(b), x(b), out, heads);
     return [out];
   },
+  attentionOfFew(b) {
+    // Cut by heads of keys, or by queries where these are more.
+    const [keys, kvHeads, headDim] = [700, 3, COLS / 6];
+    const [runs, width] = [1, kvHeads * headDim];
+    const held = b.upload(given.deep.subarray(0, keys * width), [keys, width]);
+    const [codes, scales] = [b.zeros([keys, width], "u8"), b.zeros([keys, kvHeads * runs])];
+    const rounded = [codes, scales, codes, scales] as const;
+    b.defer?.(true);
+    b.ops.roundHeads(held, codes, scales);
+    const results = [1, 3, 5].flatMap((queries) => {
+      const [floats, whole] = [0, 1].map(() => b.zeros([queries, COLS]));
+      const q = b.rows(x(b), 0, queries);
+      const heads = { heads: 6, kvHeads, headDim };
+      b.ops.attention(q, held, held, floats, heads);
+      b.ops.roundedAttention(q, ...rounded, whole, heads);
+      return [floats, whole];
+    });
+    b.defer?.(false);
+    return results;
+  },
   async columnSweep(b) {
     const { u } = await factored(b);
     const out = [];

@@ -32,25 +32,34 @@ export function attentionWork(
   return 2 * Math.min(window, keys) * heads * headDim;
 }
 
+/** Requires queries, an output and options of attention to `keys` positions. */
+export function checkQueries(
+  operation: string,
+  q: Tensor,
+  keys: number,
+  out: Tensor,
+  { heads, kvHeads, headDim, window, scale = 1 }: AttentionOptions,
+): void {
+  const queries = rowsOf(q);
+  rule(
+    operation,
+    heads % kvHeads === 0,
+    `${kvHeads} key-value heads do not divide ${heads} heads.`,
+  );
+  matrix(operation, "q", q, queries, heads * headDim);
+  matrix(operation, "out", out, queries, heads * headDim);
+  rule(operation, keys >= queries, `${keys} keys are fewer than ${queries} queries.`);
+  rule(operation, scale > 0, `scale ${scale} must be positive.`);
+  rule(operation, window === undefined || window > 0, `window ${window} must be positive.`);
+}
+
 export const attention: Contracts<AttentionOperations> = {
   attention: {
-    check(q, k, v, out, { heads, kvHeads, headDim, window, scale = 1 }) {
-      rule(
-        "attention",
-        heads % kvHeads === 0,
-        `${kvHeads} key-value heads do not divide ${heads} heads.`,
-      );
-      matrix("attention", "q", q, rowsOf(q), heads * headDim);
-      matrix("attention", "k", k, rowsOf(k), kvHeads * headDim);
-      matrix("attention", "v", v, rowsOf(k), kvHeads * headDim);
-      matrix("attention", "out", out, rowsOf(q), heads * headDim);
-      rule(
-        "attention",
-        rowsOf(k) >= rowsOf(q),
-        `${rowsOf(k)} keys are fewer than ${rowsOf(q)} queries.`,
-      );
-      rule("attention", scale > 0, `scale ${scale} must be positive.`);
-      rule("attention", window === undefined || window > 0, `window ${window} must be positive.`);
+    check(q, k, v, out, options) {
+      const [keys, width] = [rowsOf(k), options.kvHeads * options.headDim];
+      checkQueries("attention", q, keys, out, options);
+      matrix("attention", "k", k, keys, width);
+      matrix("attention", "v", v, keys, width);
     },
   },
 };

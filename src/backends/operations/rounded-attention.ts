@@ -1,21 +1,22 @@
 import { colsOf, rowsOf, type Tensor } from "../../tensor.js";
-import { type AttentionOptions, attention } from "./attention.js";
+import { type AttentionOptions, checkQueries } from "./attention.js";
 import type { Contracts } from "./contract.js";
 import { matrix, rule } from "./rules.js";
 
 /**
- * Attention over keys and values that are held as int8, each head of a token, or each run of its columns, with a
- * scale of its own. Bytes of codes are two's complement.
+ * Attention over keys and values that are held as int8. Each head of a token has a scale of its own, or each of
+ * several runs of a head's columns. Bytes of codes are two's complement.
  */
 export interface RoundedAttentionOperations {
   /**
-   * Rounds each head x [headDim] of each row, or each run of a head's columns, to int8: its scale is max |x| / 127 in f32, and its codes are
-   * x / scale, rounded to the nearest whole number, to the even one between two; 0 where the scale is 0. A head
-   * that holds NaN or infinity gets codes of 0 and NaN or infinity as its scale, and what attends to it is NaN.
+   * Rounds runs x of the columns of each row, such as heads, to int8. A run's scale is max |x| / 127 in f32. Its
+   * codes are x / scale, rounded to the nearest whole number, to the even one between two; 0 where the scale is 0.
+   * A run that holds NaN or infinity gets codes of 0 and NaN or infinity as its scale, and what attends to it is
+   * NaN.
    *
-   * @param x [T, heads * headDim]
-   * @param codes u8 [T, heads * headDim]
-   * @param scales [T, heads]
+   * @param x [T, width]
+   * @param codes u8 [T, width]
+   * @param scales [T, runs], whose number divides the width
    */
   roundHeads(x: Tensor, codes: Tensor, scales: Tensor): void;
   /**
@@ -47,7 +48,7 @@ export const roundedAttention: Contracts<RoundedAttentionOperations> = {
       rule(
         "roundHeads",
         colsOf(x) % colsOf(scales) === 0,
-        `${colsOf(scales)} heads do not divide ${colsOf(x)} columns.`,
+        `${colsOf(scales)} scales of a row do not divide ${colsOf(x)} columns.`,
       );
     },
     rows: [0, 1, 2],
@@ -56,6 +57,7 @@ export const roundedAttention: Contracts<RoundedAttentionOperations> = {
     check(q, k, keyScales, v, valueScales, out, options) {
       const { kvHeads, headDim } = options;
       const keys = rowsOf(k);
+      checkQueries("roundedAttention", q, keys, out, options);
       const factors = colsOf(keyScales);
       rule(
         "roundedAttention",
@@ -69,9 +71,6 @@ export const roundedAttention: Contracts<RoundedAttentionOperations> = {
         matrix("roundedAttention", name, codes, keys, kvHeads * headDim, "u8");
         matrix("roundedAttention", `the scales of ${name}`, scales, keys, count);
       }
-      // What holds for queries and numbers is the same.
-      const floats = { shape: k.shape, size: k.size, dtype: "f32" } as unknown as Tensor;
-      attention.attention.check?.(q, floats, floats, out, options);
     },
   },
 };

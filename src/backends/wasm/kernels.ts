@@ -41,7 +41,7 @@ export const policy = {
   /** Multiply-adds of a part of the work that make it worth waking another thread. */
   worthAThread: 5e5,
   /** The same where calls are deferred: threads are awake, and take what is queued. */
-  worthAPart: 4e4,
+  worthAPart: 2e4,
 };
 /** Multiply-adds that take as long as packing one element of an operand, about. */
 export const PACK_WORK = 20;
@@ -229,7 +229,9 @@ function withRanges(
   ...[kernels, name, ranges, work, bytes, args]: RangeArguments
 ): number[] | undefined {
   const stride = ranges.reduce((most, range) => Math.max(most, align(bytes(range))), 0);
-  const copies = isSpread(kernels, ranges.length, work) ? kernels.threads : 1;
+  // Whichever thread comes first takes what was queued.
+  const several = kernels.isDeferring || isSpread(kernels, ranges.length, work);
+  const copies = several ? kernels.threads : 1;
   return withScratch(kernels, stride * copies, (scratch) =>
     kernels[how](
       name,

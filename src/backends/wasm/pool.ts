@@ -25,6 +25,8 @@ export class ThreadPool {
   /** Tasks that ever were, and how many of them are known to be done. */
   private published = 0;
   private settled = 0;
+  /** Most calls of a `queue` since then. */
+  private most = 0;
 
   /**
    * @param count threads, the caller included
@@ -102,6 +104,7 @@ export class ThreadPool {
     const needs = this.published;
     let end = needs;
     if (calls.length > this.room()) this.settle();
+    this.most = Math.max(this.most, calls.length);
     for (const args of calls) {
       const at = placeOf(end);
       float[at + TASK.kernel] = id;
@@ -119,7 +122,9 @@ export class ThreadPool {
 
   /** Tasks that may be written without touching one that is not done. */
   private room(): number {
-    return TASKS.most - ((this.published - Atomics.load(this.int, WORDS.done)) | 0);
+    // The first of a `queue` may be the last to be done.
+    const open = (this.published - Atomics.load(this.int, WORDS.done)) | 0;
+    return TASKS.most - open - Math.max(0, this.most - 1);
   }
 
   /**
@@ -151,6 +156,7 @@ export class ThreadPool {
     }
     this.untilDone(published);
     this.settled = published;
+    this.most = 0;
     const others = Atomics.exchange(int, WORDS.failed, 0);
     if (failed) throw failure(failed.name, failed.error);
     if (others) {

@@ -1,11 +1,10 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, rowsOf } from "../../tensor.js";
-import { attentionWork } from "../operations/attention.js";
-import { cutQueries, MANY_QUERIES } from "./attention.js";
-import { address, cut, type Kernels, queueRanges, TILES } from "./kernels.js";
+import { type AttentionKernels, attend } from "./attention.js";
+import { address, type Kernels } from "./kernels.js";
 
 export function bind(kernels: Kernels): Partial<Operations> {
-  const { sizes } = kernels;
+  const { roundedAttentionBlocksScratch, roundedAttentionScratch } = kernels.sizes;
   return {
     roundHeads(x, codes, scales) {
       if (scales.size === 0) return;
@@ -13,32 +12,23 @@ export function bind(kernels: Kernels): Partial<Operations> {
       kernels.queue("roundHeads", [[...addresses, scales.size, x.size / scales.size]], x.size);
     },
     roundedAttention(q, k, keyScales, v, valueScales, out, options) {
-      const { heads, kvHeads, headDim, window, scale = 1 / Math.sqrt(headDim) } = options;
-      const [queries, keys] = [rowsOf(q), rowsOf(k)];
-      const seen = Math.min(window ?? keys, keys);
-      const group = heads / kvHeads;
+      const { kvHeads, headDim } = options;
       const runs = colsOf(keyScales) / kvHeads;
-      const row = 4 * heads * headDim;
-      const work = queries * attentionWork(keys, options);
-      const inBlocks = queries >= MANY_QUERIES && headDim % 4 === 0;
-      const ranges = cut(kernels, queries, inBlocks ? TILES : 1, work);
-      const held = [k, keyScales, v, valueScales].map(address);
-      queueRanges(
-        kernels,
-        inBlocks ? "roundedAttentionBlocks" : "roundedAttention",
-        inBlocks ? cutQueries(queries, keys - queries, seen, ranges.length) : ranges,
-        work,
-        () =>
-          inBlocks
-            ? sizes.roundedAttentionBlocksScratch(keys, headDim)
-            : sizes.roundedAttentionScratch(group, headDim, seen),
-        // A range of queries sees no key after the position of its last query.
-        ({ start, count }) => [
-          ...[address(q) + start * row, ...held, address(out) + start * row],
-          ...[count, keys - queries + start + count, kvHeads, group, headDim, runs, seen],
-          scale,
-        ],
-      );
+      const held = [
+        [address(k), headDim],
+        [address(keyScales), 4 * runs],
+        [address(v), headDim],
+        [address(valueScales), 4],
+      ] as const;
+      const own: AttentionKernels = {
+        few: "roundedAttention",
+        many: "roundedAttentionBlocks",
+        scratch: (isMany, { keys, group, seen }) =>
+          isMany
+            ? roundedAttentionBlocksScratch(keys, headDim)
+            : roundedAttentionScratch(group, headDim, seen),
+      };
+      attend(kernels, own, q, { held, keys: rowsOf(k), more: [runs] }, out, options);
     },
   };
 }

@@ -98,8 +98,9 @@ export async function serveTasks(data: ThreadData): Promise<void> {
 
   Atomics.add(int, words.ready, 1);
   for (;;) {
-    const published = Atomics.load(int, words.published);
+    // In this order: what is published never falls behind what was taken, so no task is taken too early.
     const next = Atomics.load(int, words.next);
+    const published = Atomics.load(int, words.published);
     if (next === published) {
       // More often comes soon. A thread that then sleeps costs nothing.
       untilOther(words.published, words.idle, published, 20_000);
