@@ -4,6 +4,7 @@ import type { BlockSpec, DecoderSpec, Site } from "../model.js";
 import { operationSteps, paceSteps, takeSteps, type Work, type WorkSteps } from "../steps.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 import { isRounded } from "./activations.js";
+import { deferring } from "./deferring.js";
 import { layerKinds } from "./layers/index.js";
 import { KeyValueCache, type KvCache } from "./layers/key-value-cache.js";
 import type { LayerRun } from "./layers/layer.js";
@@ -245,9 +246,6 @@ export interface Ahead {
 /** How rows of tokens follow each other, and what is known of them already. */
 export type SequenceRun = Required<Pick<BlockRun, "segments">> & Pick<BlockRun, "cache">;
 
-/** Up to so many tokens are little work for each operation, so that operations may be deferred. */
-const FEW_TOKENS = 8;
-
 let nextSerial = 0;
 
 /** A whole model on a backend, ready to score and to generate. */
@@ -309,13 +307,13 @@ export class Decoder {
    */
   *forward(tokens: Int32Array, cache?: KeyValueCache): Work {
     const segments = [{ first: 0, rows: tokens.length, position: cache?.length ?? 0 }];
-    yield* this.steps(tokens, { segments, cache });
+    yield* deferring(this.backend, tokens.length, this.steps(tokens, { segments, cache }));
     if (cache) cache.length += tokens.length;
   }
 
   /** The same over several sequences, which may share what they begin with, or continue caches of their own. */
   *forwardSegments(tokens: Int32Array, segments: readonly Segment[]): Work {
-    yield* this.deferred(tokens.length, this.steps(tokens, { segments }));
+    yield* deferring(this.backend, tokens.length, this.steps(tokens, { segments }));
     for (const { cache, rows } of segments) if (cache) cache.length += rows;
   }
 
@@ -374,27 +372,8 @@ export class Decoder {
 
   /** The steps of `logits`, for `pace`. */
   *logitSteps(tokens: Int32Array, out: Tensor, cache?: KeyValueCache): Work {
-    yield* this.deferred(tokens.length, this.wholeSteps(tokens, out, cache));
-  }
-
-  private *wholeSteps(tokens: Int32Array, out: Tensor, cache?: KeyValueCache): Work {
     yield* this.forward(tokens, cache);
     yield* this.project(tokens.length - rowsOf(out), out);
-  }
-
-  /** Steps over so many tokens: the operations of few are small, and need not run one by one. */
-  private *deferred(tokens: number, steps: Work): Work {
-    const { backend } = this;
-    if (tokens > FEW_TOKENS || !backend.defer) {
-      yield* steps;
-      return;
-    }
-    backend.defer(true);
-    try {
-      yield* steps;
-    } finally {
-      backend.defer(false);
-    }
   }
 
   /**
