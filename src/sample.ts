@@ -28,60 +28,90 @@ export function checkSampling({ temperature = 0, topK = 0, topP = 1 }: SamplingO
   rule(topP > 0 && topP <= 1, "topP", `it is ${topP}, must be above 0 and at most 1.`);
 }
 
-/** Index of the largest element; the first of equals. */
-export function argmax(values: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
-  return best;
+/** Below this, a temperature only tells equals from each other; its inverse is a float32 still. */
+const LEAST_TEMPERATURE = 1e-20;
+
+/** What logits are divided by before softmax, for a temperature above 0. */
+export function divisorOf(temperature: number): number {
+  return Math.max(temperature, LEAST_TEMPERATURE);
 }
 
-/** Likeliest tokens that top-p looks at first; eight times as many each time they do not suffice. */
-const FIRST_CANDIDATES = 64;
+/** Floats of one class have the same exponent and the same first bits of the mantissa. */
+const CLASS_SHIFT = 19;
+const CLASSES = 2 ** (32 - CLASS_SHIFT - 1);
 
-/** The `count` likeliest ids, likeliest first, the lower id of equals. `sorted` is ascending. */
-function likeliest(logits: Float32Array, sorted: Float32Array, count: number): number[] {
-  const least = sorted[Math.max(0, sorted.length - count)];
-  const ids: number[] = [];
-  for (let id = 0; id < logits.length; id++) if (logits[id] >= least) ids.push(id);
-  return ids.sort((a, b) => logits[b] - logits[a] || a - b).slice(0, count);
-}
+/** Draws tokens by their probabilities. Only so many of them are put in order as a limit cuts through. */
+export class Sampler {
+  private readonly all: Int32Array;
+  private readonly kept: Int32Array;
+  private readonly counts = new Int32Array(CLASSES);
+  private readonly masses = new Float64Array(CLASSES);
 
-/**
- * Draws a token id: temperature first, then top-k, then top-p, as transformers orders them.
- *
- * @param logits [vocabSize]
- */
-export function sample(logits: Float32Array, options: SamplingOptions, random: Random): number {
-  const { temperature = 0, topK = 0, topP = 1 } = options;
-  const best = argmax(logits);
-  if (temperature === 0) return best;
-  const weigh = (id: number) => Math.exp((logits[id] - logits[best]) / temperature);
-  if (topK === 0 && topP === 1) return draw(Array.from(logits.keys()), weigh, random);
-  const sorted = logits.slice().sort();
-  const limit = topK > 0 ? Math.min(topK, logits.length) : logits.length;
-  if (topP === 1) return draw(likeliest(logits, sorted, limit), weigh, random);
-  const pool = topK > 0 ? likeliest(logits, sorted, limit) : Array.from(logits.keys());
-  const wanted = topP * pool.reduce((sum, id) => sum + weigh(id), 0);
-  for (let count = FIRST_CANDIDATES; ; count *= 8) {
-    const ids = likeliest(logits, sorted, Math.min(count, limit));
-    // The shortest run of likeliest tokens whose weight reaches topP, the last one included.
-    let mass = 0;
-    const reached = ids.findIndex((id) => {
-      mass += weigh(id);
-      return mass >= wanted;
-    });
-    if (reached >= 0) return draw(ids.slice(0, reached + 1), weigh, random);
-    if (count >= limit) return draw(ids, weigh, random);
+  constructor(vocabSize: number) {
+    this.all = new Int32Array(vocabSize).map((_, id) => id);
+    this.kept = new Int32Array(vocabSize);
+  }
+
+  /**
+   * Draws a token id after top-k, and then top-p.
+   *
+   * @param shares [vocabSize] probabilities, after the temperature, or multiples of them
+   */
+  draw(shares: Float32Array, options: SamplingOptions, random: Random): number {
+    const { topK = 0, topP = 1 } = options;
+    let ids = this.all;
+    if (topK > 0 && topK < ids.length) ids = this.keep(shares, ids, { count: topK });
+    if (topP < 1) ids = this.keep(shares, ids, { mass: topP * massOf(shares, ids) });
+    let left = random.next() * massOf(shares, ids);
+    for (let i = 0; i < ids.length; i++) {
+      left -= shares[ids[i]];
+      if (left < 0) return ids[i];
+    }
+    // Rounding may leave a crumb; the last token with any weight takes it.
+    return ids.findLast((id) => shares[id] > 0) ?? ids[0];
+  }
+
+  /** The likeliest of `ids`, as few as reach a limit; of equals the lower ids. */
+  private keep(
+    shares: Float32Array,
+    ids: Int32Array,
+    { count = Number.POSITIVE_INFINITY, mass = Number.POSITIVE_INFINITY },
+  ): Int32Array {
+    const { counts, masses, kept } = this;
+    // Floats that are not negative are in the order of their bits.
+    const bits = new Uint32Array(shares.buffer, shares.byteOffset, shares.length);
+    counts.fill(0);
+    masses.fill(0);
+    for (let i = 0; i < ids.length; i++) {
+      const at = bits[ids[i]] >>> CLASS_SHIFT;
+      counts[at]++;
+      masses[at] += shares[ids[i]];
+    }
+    let [edge, size, sum] = [CLASSES - 1, 0, 0];
+    while (edge > 0 && size + counts[edge] < count && sum + masses[edge] < mass) {
+      size += counts[edge];
+      sum += masses[edge];
+      edge--;
+    }
+    const cut: number[] = [];
+    let end = 0;
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i];
+      const at = bits[id] >>> CLASS_SHIFT;
+      if (at > edge) kept[end++] = id;
+      else if (at === edge) cut.push(id);
+    }
+    for (const id of cut.sort((a, b) => shares[b] - shares[a] || a - b)) {
+      if (end >= count || sum >= mass) break;
+      kept[end++] = id;
+      sum += shares[id];
+    }
+    return kept.subarray(0, end);
   }
 }
 
-/** One of `ids`, each with a chance in proportion to its weight. */
-function draw(ids: readonly number[], weigh: (id: number) => number, random: Random): number {
-  let left = random.next() * ids.reduce((sum, id) => sum + weigh(id), 0);
-  for (const id of ids) {
-    left -= weigh(id);
-    if (left < 0) return id;
-  }
-  // Rounding may leave a crumb; the last token with any weight takes it.
-  return ids.findLast((id) => weigh(id) > 0) ?? ids[0];
+function massOf(shares: Float32Array, ids: Int32Array): number {
+  let mass = 0;
+  for (let i = 0; i < ids.length; i++) mass += shares[ids[i]];
+  return mass;
 }

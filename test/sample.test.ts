@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Random } from "../src/random.js";
-import { argmax, type SamplingOptions, sample } from "../src/sample.js";
+import { divisorOf, Sampler, type SamplingOptions } from "../src/sample.js";
 
 const test = suite("sample");
 
@@ -34,9 +34,11 @@ function distribution(
 }
 
 function draws(logits: Float32Array, options: SamplingOptions, count: number, seed = 1): number[] {
-  const random = new Random(seed);
+  const [random, sampler] = [new Random(seed), new Sampler(logits.length)];
+  const [highest, divisor] = [Math.max(...logits), divisorOf(options.temperature!)];
+  const shares = logits.map((logit) => Math.exp((logit - highest) / divisor));
   const counts = new Array<number>(logits.length).fill(0);
-  for (let i = 0; i < count; i++) counts[sample(logits, options, random)]++;
+  for (let i = 0; i < count; i++) counts[sampler.draw(shares, options, random)]++;
   return counts;
 }
 
@@ -86,13 +88,26 @@ test("only what top-k and top-p leave is ever drawn", () => {
   );
 });
 
-test("temperature 0 takes the likeliest, the first of equals", () => {
-  assert.is(argmax(Float32Array.of(-5, 3, 3, -1)), 1);
-  assert.is(argmax(Float32Array.of(-Infinity, -8)), 1);
-  for (const options of [{}, { temperature: 0, topK: 5, topP: 0.1 }]) {
-    assert.equal(draws(LOGITS, options, 20), [0, 0, 20, 0, 0, 0, 0, 0]);
+test("a temperature near 0 takes the likeliest, any of equals", () => {
+  for (const temperature of [1e-6, Number.MIN_VALUE]) {
+    const counts = draws(LOGITS, { temperature }, 100);
+    assert.is(counts[2] + counts[3], 100);
+    assert.ok(counts[2] > 20 && counts[3] > 20, `${counts}`);
+    assert.equal(draws(LOGITS, { temperature, topK: 1 }, 20), [0, 0, 20, 0, 0, 0, 0, 0]);
   }
-  assert.is(draws(LOGITS, { temperature: 1e-6 }, 20)[5], 0);
+});
+
+test("of a large vocabulary a limit leaves exactly the likeliest", () => {
+  const [size, topK] = [20_000, 500];
+  const random = new Random(3);
+  // Many of a class, and many equals.
+  const logits = Float32Array.from({ length: size }, () => Math.floor(40 * random.next()) / 40);
+  const order = [...logits.keys()].sort((a, b) => logits[b] - logits[a] || a - b);
+  const allowed = new Set(order.slice(0, topK));
+  const drawn = draws(logits, { temperature: 1, topK }, 20_000);
+  const found = drawn.flatMap((count, id) => (count > 0 ? [id] : []));
+  assert.is(found.filter((id) => !allowed.has(id)).length, 0);
+  assert.is(found.length, topK);
 });
 
 test("a seed gives its own sequence, always the same, uniform in [0, 1)", () => {

@@ -3,9 +3,9 @@ import { PenjingError } from "../errors.js";
 import type { KeyValueCache, KvCache } from "../models/layers/key-value-cache.js";
 import type { RunningModel } from "../models/open.js";
 import { pause } from "../run.js";
-import { type SamplingOptions, sample } from "../sample.js";
+import { divisorOf, Sampler, type SamplingOptions } from "../sample.js";
 import type { Work } from "../steps.js";
-import { colsOf, type Tensor } from "../tensor.js";
+import type { Tensor } from "../tensor.js";
 import type { Continuation, StoppedBy } from "./continuation.js";
 
 /** How texts go on. */
@@ -62,11 +62,12 @@ export async function* continueTexts(
   clock: Clock,
 ): AsyncGenerator<Added | Note, void, void> {
   const { backend, decoder, spec, tokenizer } = model;
-  const { maxNewTokens, ignoreEos = false, signal } = options;
+  const { maxNewTokens, ignoreEos = false, temperature = 0, signal } = options;
   const waiting = maxNewTokens > 0 ? texts.filter(({ stoppedBy }) => !stoppedBy) : [];
   const ends = new Set([...spec.eosIds, ...tokenizer.eosIds]);
   const logits = backend.zeros([rows, spec.vocabSize]);
   const likeliest = backend.zeros([rows, 2]);
+  const sampler = new Sampler(spec.vocabSize);
   const first = (tensor: Tensor, count: number) => backend.rows(tensor, 0, count);
   /** Texts that go on, each at the row of its logits. */
   let live: Live[] = [];
@@ -109,14 +110,16 @@ export async function* continueTexts(
       started = performance.now();
       await pause(signal);
       // Without a draw, only a token's id and its logit are read from the backend.
-      const isDrawn = Boolean(options.temperature);
-      const read = first(isDrawn ? logits : likeliest, live.length);
-      if (!isDrawn) backend.ops.argmax(first(logits, live.length), read);
-      const values = (await backend.read(read)) as Float32Array;
+      const [scores, found] = [logits, likeliest].map((tensor) => first(tensor, live.length));
+      backend.ops.argmax(scores, found);
+      if (temperature > 0) backend.ops.softmax(scores, scores, divisorOf(temperature));
+      const places = (await backend.read(found)) as Float32Array;
+      const shares = temperature > 0 ? ((await backend.read(scores)) as Float32Array) : undefined;
       for (const [row, { of, cache }] of live.entries()) {
-        const own = values.subarray(row * colsOf(read), (row + 1) * colsOf(read));
-        const id = isDrawn ? sample(own, options, of.random) : own[0];
-        if (!Number.isFinite(isDrawn ? own[id] : own[1])) refuse(model, cache);
+        const [place, most] = places.subarray(2 * row);
+        if (!Number.isFinite(most)) refuse(model, cache);
+        const own = shares?.subarray(row * spec.vocabSize, (row + 1) * spec.vocabSize);
+        const id = own ? sampler.draw(own, options, of.random) : place;
         yield { of, id, added: of.add(id, stop(of, id, cache)) };
       }
       for (const { of, cache } of live) if (of.stoppedBy) cache.dispose();

@@ -102,6 +102,12 @@ const OPERATIONS: Record<string, (b: Backend) => Promise<Tensor[]> | Tensor[]> =
     for (const to of out) b.ops.multiply(b.rows(x(b), 0, to.shape[0]), w(b), to);
     return out;
   },
+  softmax(b) {
+    const logits = b.upload(given.deep.subarray(0, 240_000), [4, 60_000]);
+    const out = b.zeros(logits.shape);
+    b.ops.softmax(logits, out, 0.7);
+    return [out];
+  },
   attention(b) {
     const out = b.zeros([TOKENS, COLS]);
     const heads = { heads: 6, kvHeads: 6, headDim: COLS / 6, window: 20 };

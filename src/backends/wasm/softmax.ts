@@ -1,7 +1,7 @@
 import type { Operations } from "../../backend.js";
 import { colsOf, f32, i32, rowsOf, type Tensor } from "../../tensor.js";
 import { checkIds } from "../ids.js";
-import { address, doublesAt, type Kernels, withScratch } from "./kernels.js";
+import { address, cut, doublesAt, type Kernels, withScratch } from "./kernels.js";
 
 /** Multiply-adds that take as long as one exponential of a sum, about. */
 const EXP_WORK = 8;
@@ -11,10 +11,14 @@ const SUMS = 3;
 const SUMS_BYTES = SUMS * Float64Array.BYTES_PER_ELEMENT;
 
 export function bind(kernels: Kernels): Partial<Operations> {
-  const { exports } = kernels;
   return {
     softmax(x, out, temperature) {
-      exports.softmax(address(x), address(out), rowsOf(x), colsOf(x), 1 / temperature);
+      const [width, work] = [colsOf(x), 2 * EXP_WORK * x.size];
+      const calls = cut(kernels, rowsOf(x), 1, work).map(({ start, count }) => {
+        const [from, to] = [x, out].map((tensor) => address(tensor) + 4 * start * width);
+        return [from, to, count, width, 1 / temperature];
+      });
+      kernels.run("softmax", calls, work);
     },
     crossEntropy(logits, targets, out) {
       const width = colsOf(logits);
