@@ -110,6 +110,17 @@ test("what is queued runs in its order, however much it is, and is done when it 
   threads.dispose();
 });
 
+test("what is queued when the pool is disposed is done, and nothing waits for it for ever", async () => {
+  for (let round = 0; round < 20; round++) {
+    const threads = await pool();
+    await allRunning(threads);
+    for (let i = 0; i < 50; i++) threads.queue("choleskyReverse", [[5000, 2 ** 20]], 0);
+    threads.dispose();
+    assert.not(threads.isBusy);
+    threads.settle();
+  }
+});
+
 test("threads use no time while there is nothing to do", async () => {
   const threads = await pool();
   await allRunning(threads);

@@ -193,8 +193,13 @@ export class ThreadPool {
     return new TextDecoder().decode(bytes.slice());
   }
 
-  /** Ends the threads. */
+  /** Ends the threads, once what was queued is done: nobody looks at it any more. */
   dispose(): void {
+    try {
+      if (this.isBusy) this.settle();
+    } catch {
+      // A kernel that failed has nobody to tell.
+    }
     for (const thread of this.threads) thread.end();
     this.threads.length = 0;
   }
