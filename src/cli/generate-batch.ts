@@ -17,7 +17,7 @@ export interface PromptsFlags {
   /** The file. */
   readonly prompts?: string;
   readonly textColumn?: string;
-  readonly batch: number;
+  readonly batch?: number;
 }
 
 /** Prompts that are held; a list that is longer is likely no list of prompts. */

@@ -73,13 +73,20 @@ export function addGenerate(program: Command, signal: AbortSignal): void {
         "--chat",
         "answer the prompt as a message, by the model's chat template; without one, talk on a terminal",
       )
-      .option("--system <text>", "with --chat: the system message (default: the template's own)")
+      .option(
+        "--system <text>",
+        "with --chat: the system message, where a conversation has none (default: the template's own)",
+      )
       .option(
         "--prompts <file>",
         `generate from many prompts together: ${TEXT_FILES}, of plain text each line, or - for standard input (default: none)`,
       )
       .option("--text-column <name>", TEXT_COLUMN)
-      .option("--batch <n>", "with --prompts: most of them that are generated together", number, 8)
+      .option(
+        "--batch <n>",
+        "with --prompts: most of them that are generated together (default: 8)",
+        number,
+      )
       .option("--max-new-tokens <n>", "tokens to generate at most", number, 256)
       .option("--temperature <t>", "0 takes the likeliest token", number, 0)
       .option("--top-k <k>", "draw from the k likeliest tokens; 0 = all", number, 0)
@@ -111,12 +118,15 @@ async function readPrompt({ quiet }: GenerateFlags, signal: AbortSignal): Promis
 }
 
 /** @throws PenjingError for flags that only prompts of a file have, and for a prompt beside these */
-function checkPrompts(given: string, { prompts, textColumn }: GenerateFlags): void {
+function checkPrompts(given: string, { prompts, textColumn, batch }: GenerateFlags): void {
   if (prompts !== undefined && given !== "") {
     throw new PenjingError("--prompts", "a prompt was given too; give one of the two.");
   }
   if (prompts === undefined && textColumn !== undefined) {
     throw new PenjingError("--text-column", "it is of a file of prompts; give --prompts with it.");
+  }
+  if (prompts === undefined && batch !== undefined) {
+    throw new PenjingError("--batch", "it is of a file of prompts; give --prompts with it.");
   }
 }
 
@@ -151,8 +161,11 @@ async function run(
   const opening = system === undefined ? [] : [{ role: "system", content: system }];
   if (file !== undefined) {
     const asked = await readPrompts(flags, { signal, quiet: flags.quiet });
-    const asMessages = (one: DatasetDocument) =>
-      chat && typeof one === "string" ? [...opening, { role: "user", content: one }] : one;
+    const asMessages = (one: DatasetDocument) => {
+      // A conversation that has a system message keeps its own.
+      if (typeof one !== "string") return one[0]?.role === "system" ? one : [...opening, ...one];
+      return chat ? [...opening, { role: "user", content: one }] : one;
+    };
     const { served } = await runBatch({ ...options, prompts: asked.map(asMessages), batch }, flags);
     if (flags.explain && !json) print(`\n${explainServed(served)}`);
     return;

@@ -72,6 +72,11 @@ test("with --chat each text is a message, and conversations are answered as they
   assert.is((await penjing(asked)).stdout, answers.stdout);
   const system = (await penjing([...asked, "--system", "Hi."])).stdout;
   assert.is(`Hi.\nA ball.\nTom saw${system}`, await alone("Hi.\nA ball.\nTom saw"));
+  const opened = ["generate", chatty, "--prompts", lines, "--chat", "--quiet", ...QUICK];
+  assert.is((await penjing([...opened, "--system", "Hi."])).stdout, system);
+  const own = [{ role: "system", content: "Hi." }, ...talk.messages];
+  writeFileSync(lines, JSON.stringify({ messages: own }));
+  assert.is((await penjing([...opened, "--system", "Other."])).stdout, system);
 });
 
 test("prompts that cannot be are refused in one sentence", async () => {
@@ -82,6 +87,7 @@ test("prompts that cannot be are refused in one sentence", async () => {
   const cases: readonly (readonly [readonly string[], RegExp])[] = [
     [["Tom", "--prompts", empty], /\[--prompts\] a prompt was given too; give one of the two\./],
     [["Tom", "--text-column", "a"], /\[--text-column\] it is of a file of prompts; give --prompts/],
+    [["Tom", "--batch", "2"], /\[--batch\] it is of a file of prompts; give --prompts with it/],
     [["--prompts", empty], /empty\.txt\] it has no prompts; write each on a line of its own\./],
     [["--prompts", "missing.txt"], /missing\.txt\] /],
     [["--prompts", long], /\[prompt 2 of 2\] it has \d+ tokens, which fills/],
