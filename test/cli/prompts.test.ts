@@ -70,11 +70,15 @@ test("with --chat each text is a message, and conversations are answered as they
   writeFileSync(file, "A ball.\n");
   const asked = ["generate", chatty, "--prompts", file, "--chat", "--quiet", ...QUICK];
   assert.is((await penjing(asked)).stdout, answers.stdout);
-  const system = (await penjing([...asked, "--system", "Hi."])).stdout;
-  assert.is(`Hi.\nA ball.\nTom saw${system}`, await alone("Hi.\nA ball.\nTom saw"));
+  const system = (await penjing([...asked, "--system", "Lily had a cat."])).stdout;
+  assert.is(
+    `Lily had a cat.\nA ball.\nTom saw${system}`,
+    await alone("Lily had a cat.\nA ball.\nTom saw"),
+  );
+  assert.is.not(system, answers.stdout);
   const opened = ["generate", chatty, "--prompts", lines, "--chat", "--quiet", ...QUICK];
-  assert.is((await penjing([...opened, "--system", "Hi."])).stdout, system);
-  const own = [{ role: "system", content: "Hi." }, ...talk.messages];
+  assert.is((await penjing([...opened, "--system", "Lily had a cat."])).stdout, system);
+  const own = [{ role: "system", content: "Lily had a cat." }, ...talk.messages];
   writeFileSync(lines, JSON.stringify({ messages: own }));
   assert.is((await penjing([...opened, "--system", "Other."])).stdout, system);
 });
