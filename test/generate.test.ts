@@ -2,6 +2,9 @@ import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { backends, openBackend } from "../src/backends/index.js";
+import { policy } from "../src/backends/wasm/kernels.js";
+import { ThreadPool } from "../src/backends/wasm/pool.js";
+import { openWasm } from "../src/backends/wasm.js";
 import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
 import { compress } from "../src/compress.js";
 import { evaluatePerplexity } from "../src/evaluate.js";
@@ -11,7 +14,7 @@ import { readModel } from "../src/models/stored.js";
 import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
 import { refused } from "./checkpoint/crafted.js";
 import { tinyCheckpoint } from "./models/tiny.js";
-import { repositoryRoot } from "./shared.js";
+import { note, repositoryRoot } from "./shared.js";
 import { canTest } from "./webgpu/adapter.js";
 
 const test = suite("generate");
@@ -234,6 +237,37 @@ test("a model packed 2:4 says the same as its dense twin", async () => {
   }
   assert.equal(generated[1], generated[0]);
   assert.not.equal(generated[0], await idsOf({ maxNewTokens: 48, ignoreEos: true }));
+});
+
+test("a token waits for threads fewer times than the model has blocks", async () => {
+  const backend = await openWasm({ threads: 2 });
+  const model = await openModel(EMBEDDED, { backend });
+  const { settle } = ThreadPool.prototype;
+  const { worthAPart } = policy;
+  let waits = 0;
+  ThreadPool.prototype.settle = function (this: ThreadPool) {
+    if (this.isBusy) waits++;
+    settle.call(this);
+  };
+  try {
+    policy.worthAPart = 1;
+    const counts: number[] = [];
+    for (const maxNewTokens of [10, 30]) {
+      waits = 0;
+      await run({ model, maxNewTokens, ignoreEos: true }).result();
+      counts.push(waits);
+    }
+    const each = (counts[1] - counts[0]) / 20;
+    note(
+      `a token of ${running.spec.blocks.length} blocks waits for threads ${each.toFixed(1)} times`,
+    );
+    assert.ok(each > 0 && each <= 3, `${each}`);
+  } finally {
+    ThreadPool.prototype.settle = settle;
+    policy.worthAPart = worthAPart;
+  }
+  await model.close();
+  backend.dispose();
 });
 
 test("the shared model closes", async () => {
