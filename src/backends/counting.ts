@@ -50,7 +50,7 @@ export async function openCounting(threads?: number): Promise<CountingBackend> {
   const functions: Kernels["exports"] = Object.fromEntries(silent);
   const kernels: Kernels = {
     ...{ exports: functions, sizes: functions, storage, threads: count, isDeferring: false },
-    queue: (...call) => void kernels.run(...call),
+    queue: (name, calls, some = 0) => void kernels.run(name, calls, some),
     run(name, calls, some) {
       work += some;
       if (!FALLS.includes(name)) return calls.map(() => 0);

@@ -59,9 +59,9 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
     );
   }
   const { module, memory, instance, isShared } = loaded;
-  const sizes = instance.exports as Kernels["exports"];
-  const { shape = tune(loaded.simd, sizes, FIRST_TENSOR).shape } = options;
-  sizes.gemmUseShape(shape);
+  const functions = instance.exports as Kernels["exports"];
+  const { shape = tune(loaded.simd, functions, FIRST_TENSOR).shape } = options;
+  functions.gemmUseShape(shape);
   const pool =
     isShared && threading
       ? new ThreadPool(module, memory, instance, wanted, threading.start, [["gemmUseShape", shape]])
@@ -70,11 +70,11 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
     if (pool?.isBusy) pool.settle();
   };
   const storage = new WasmStorage(memory, FIRST_TENSOR, mostBytes, settle);
-  const exports = pool ? after(settle, sizes) : sizes;
+  const exports = pool ? after(settle, functions) : functions;
   let deferred = 0;
   const kernels: Kernels = {
     exports,
-    sizes,
+    sizes: functions,
     storage,
     threads: pool?.count ?? 1,
     get isDeferring() {
@@ -83,9 +83,9 @@ export async function openWasm(options: TunedWasmOptions = {}): Promise<Backend>
     run(name, calls, work, stride = 0) {
       if (pool && isSpread(kernels, calls.length, work)) return pool.run(name, calls, stride);
       settle();
-      return calls.map((args) => sizes[name](...args));
+      return calls.map((args) => functions[name](...args));
     },
-    queue(name, calls, work, stride = 0) {
+    queue(name, calls, work = 0, stride = 0) {
       if (pool && deferred > 0) pool.queue(name, calls, stride);
       else kernels.run(name, calls, work, stride);
     },

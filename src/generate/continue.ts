@@ -67,7 +67,7 @@ export async function* continueTexts(
   const ends = new Set([...spec.eosIds, ...tokenizer.eosIds]);
   const logits = backend.zeros([rows, spec.vocabSize]);
   const likeliest = backend.zeros([rows, 2]);
-  const sampler = new Sampler(spec.vocabSize);
+  const sampler = temperature > 0 ? new Sampler(spec.vocabSize) : undefined;
   const first = (tensor: Tensor, count: number) => backend.rows(tensor, 0, count);
   /** Texts that go on, each at the row of its logits. */
   let live: Live[] = [];
@@ -112,14 +112,14 @@ export async function* continueTexts(
       // Without a draw, only a token's id and its logit are read from the backend.
       const [scores, found] = [logits, likeliest].map((tensor) => first(tensor, live.length));
       backend.ops.argmax(scores, found);
-      if (temperature > 0) backend.ops.softmax(scores, scores, divisorOf(temperature));
+      if (sampler) backend.ops.softmax(scores, scores, divisorOf(temperature));
       const places = (await backend.read(found)) as Float32Array;
-      const shares = temperature > 0 ? ((await backend.read(scores)) as Float32Array) : undefined;
+      const shares = sampler && ((await backend.read(scores)) as Float32Array);
       for (const [row, { of, cache }] of live.entries()) {
         const [place, most] = places.subarray(2 * row);
         if (!Number.isFinite(most)) refuse(model, cache);
         const own = shares?.subarray(row * spec.vocabSize, (row + 1) * spec.vocabSize);
-        const id = own ? sampler.draw(own, options, of.random) : place;
+        const id = sampler && own ? sampler.draw(own, options, of.random) : place;
         yield { of, id, added: of.add(id, stop(of, id, cache)) };
       }
       for (const { of, cache } of live) if (of.stoppedBy) cache.dispose();

@@ -145,7 +145,7 @@ async function openParts(simd: Simd, n: number): Promise<() => void> {
   const storage = new WasmStorage(memory, memory.buffer.byteLength);
   const kernels: Kernels = {
     ...{ exports, sizes: exports, storage, threads: 2, isDeferring: false },
-    queue: (...call) => void kernels.run(...call),
+    queue: (name, calls, work = 0) => void kernels.run(name, calls, work),
     run: (name, calls) => calls.map((args) => exports[name](...args)),
   };
   const [a, b, out] = [randomValues(n * n), randomValues(n * n), new Float32Array(n * n)].map(

@@ -66,7 +66,7 @@ function multiplyFloats(
   const [tokens, a, to] = [rowsOf(x), address(x), address(out)];
   const few = tokens <= Number(GEMM_FEW_TOKENS);
   if (bias || few) {
-    kernels.queue("gemmFillRows", [[tokens, n, bias ? address(bias) : 0, to]], tokens * n);
+    kernels.queue("gemmFillRows", [[tokens, n, bias ? address(bias) : 0, to]]);
   }
   if (!few) {
     const [left, right] = [a, weights].map((at) => ({ at, ld: k, layout: IN_ROWS }));

@@ -25,11 +25,13 @@ export interface Kernels {
   /**
    * The same without results. Where the backend defers, the calls may be made later, after all that came
    * before: when memory is looked at, at the latest.
+   *
+   * @param work as of `run`. @default 0
    */
   queue(
     name: string,
     calls: readonly (readonly number[])[],
-    work: number,
+    work?: number,
     stride?: number,
   ): undefined;
   /** Whether `queue` puts off what it is given: then threads are cheap to use. */

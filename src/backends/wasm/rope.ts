@@ -17,7 +17,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
         half,
         headDim,
       ];
-      kernels.queue("ropeRotate", [args], x.size);
+      kernels.queue("ropeRotate", [args]);
     },
   };
 }

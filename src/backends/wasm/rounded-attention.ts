@@ -9,7 +9,7 @@ export function bind(kernels: Kernels): Partial<Operations> {
     roundHeads(x, codes, scales) {
       if (scales.size === 0) return;
       const addresses = [x, codes, scales].map(address);
-      kernels.queue("roundHeads", [[...addresses, scales.size, x.size / scales.size]], x.size);
+      kernels.queue("roundHeads", [[...addresses, scales.size, x.size / scales.size]]);
     },
     roundedAttention(q, k, keyScales, v, valueScales, out, options) {
       const { kvHeads, headDim } = options;
