@@ -29,15 +29,21 @@ export function takeSteps(steps: WorkSteps): void {
 /**
  * Takes all steps, and lets timers run every 40 ms.
  *
+ * @param look is called after whatever others may have done something in; what it throws is thrown
  * @throws the signal's reason when it was aborted; what the steps were writing is left half done then
  */
-export async function paceSteps(steps: WorkSteps, signal: AbortSignal | undefined): Promise<void> {
+export async function paceSteps(
+  steps: WorkSteps,
+  signal: AbortSignal | undefined,
+  look?: () => void,
+): Promise<void> {
   let start = performance.now();
   for (const step of steps) {
     if (step) await step;
-    if (performance.now() - start < TURN) continue;
-    await pause(signal);
-    start = performance.now();
+    const isLong = performance.now() - start >= TURN;
+    if (isLong) await pause(signal);
+    if (step || isLong) look?.();
+    if (isLong) start = performance.now();
   }
 }
 

@@ -9,6 +9,7 @@ import { openCheckpoint } from "../src/checkpoint/checkpoint.js";
 import { compress } from "../src/compress.js";
 import { evaluatePerplexity } from "../src/evaluate.js";
 import { type GenerateEvent, type GenerateOptions, generate } from "../src/generate.js";
+import { generateBatch } from "../src/generate-batch.js";
 import { faceOf, loadDecoder, openModel, runningModel } from "../src/models/open.js";
 import { readModel } from "../src/models/stored.js";
 import { memoryFolder, memoryOutputFolder } from "../src/platform/files.js";
@@ -151,6 +152,33 @@ test("a model that was closed is refused, though its memory is another's now", a
   await refused(() => generate({ model, prompt: "Once" }).result(), closed);
   await refused(() => evaluatePerplexity({ model, text: "Once" }).result(), closed);
   await other.close();
+  backend.dispose();
+});
+
+test("runs of a model that is closed under them are refused, and touch nothing of others", async () => {
+  const backend = await openBackend("wasm");
+  const closed = /stories-1m\] the model was closed; open it again\./;
+  const model = await openModel(EMBEDDED, { backend });
+  const asked = { model, maxNewTokens: 60, ignoreEos: true };
+  const one = run(asked)[Symbol.asyncIterator]();
+  const several = generateBatch({ ...asked, prompts: ["Once", "Tom"] })[Symbol.asyncIterator]();
+  for (const events of [one, several]) for (let i = 0; i < 5; i++) await events.next();
+  const text = readFileSync(`${EMBEDDED}/evaluation.txt`, "utf8");
+  const scored = refused(() => evaluatePerplexity({ model, text }).result(), closed);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  await model.close();
+  await scored;
+  const other = await openModel(EMBEDDED, { backend });
+  const expected = await idsOf({});
+  for (const events of [one, several]) {
+    const rest = async () => {
+      while (!(await events.next()).done);
+    };
+    await refused(rest, closed);
+    assert.equal(await idsOf({ model: other }), expected);
+  }
+  await other.close();
+  assert.is(backend.memory().live, 0);
   backend.dispose();
 });
 

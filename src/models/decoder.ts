@@ -1,7 +1,7 @@
 import type { Backend, Weight } from "../backend.js";
 import type { PreparedMatrix } from "../backends/operations/form.js";
 import type { BlockSpec, DecoderSpec, Site } from "../model.js";
-import { operationSteps, paceSteps, takeSteps, type Work, type WorkSteps } from "../steps.js";
+import { operationSteps, takeSteps, type Work, type WorkSteps } from "../steps.js";
 import { colsOf, rowsOf, type Tensor } from "../tensor.js";
 import { isRounded } from "./activations.js";
 import { deferring } from "./deferring.js";
@@ -10,6 +10,7 @@ import { KeyValueCache, type KvCache } from "./layers/key-value-cache.js";
 import type { LayerRun } from "./layers/layer.js";
 import { type NormWeights, normalise } from "./layers/norm.js";
 import type { Segment } from "./layers/segments.js";
+import { Turns } from "./turns.js";
 
 /** A linear layer ready to run: y = x Wᵀ + bias, W in whichever form it is held. */
 export interface LinearWeight {
@@ -258,8 +259,8 @@ export class Decoder {
   readonly ahead?: Ahead;
   /** Tells decoders apart, in an order. */
   readonly serial = nextSerial++;
-  /** Resolves when the last that came has taken its steps. */
-  private free: Promise<void> = Promise.resolve();
+  /** Whose steps are taken. End it before the decoder is disposed while others may still run it. */
+  readonly turns = new Turns();
 
   /** @param maxTokens longest run of tokens that one call may have */
   constructor(
@@ -275,18 +276,9 @@ export class Decoder {
     this.ids = backend.zeros([maxTokens, 1], "i32");
   }
 
-  /**
-   * Takes steps of this decoder, letting timers run in between; other callers' wait until all are taken.
-   *
-   * @throws the signal's reason within 100 ms or so of its abort
-   */
+  /** As `Turns.take`. */
   pace(steps: WorkSteps, signal: AbortSignal | undefined): Promise<void> {
-    const done = this.free.then(() => {
-      signal?.throwIfAborted();
-      return paceSteps(steps, signal);
-    });
-    this.free = done.catch(() => {});
-    return done;
+    return this.turns.take(steps, signal);
   }
 
   /** Whether products round activations to int8; of blocks that are not all in memory, whether they did. */

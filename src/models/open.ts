@@ -114,9 +114,13 @@ export function faceOf(running: RunningModel): OpenModel {
   return Object.defineProperty(open, RUNNING, {
     get() {
       if (!isClosed) return running;
-      throw new PenjingError(path, "the model was closed; open it again.");
+      throw closedError(path);
     },
   });
+}
+
+function closedError(path: string): PenjingError {
+  return new PenjingError(path, "the model was closed; open it again.");
 }
 
 /**
@@ -313,6 +317,7 @@ async function load(grounds: Grounds, options: OpenRunningOptions): Promise<Runn
     served: () => lease.served(),
     identity: () => identityOf(model),
     async close() {
+      decoder.turns.end(closedError(checkpoint.folder.path));
       decoder.dispose();
       lease.dispose();
       await close();

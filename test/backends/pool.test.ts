@@ -118,6 +118,9 @@ test("what is queued when the pool is disposed is done, and nothing waits for it
     threads.dispose();
     assert.not(threads.isBusy);
     threads.settle();
+    // What comes all the same is done without them.
+    threads.run("choleskyReverse", [[60, 2 ** 20]], 0);
+    assert.is((threads as unknown as { threads: unknown[] }).threads.length, 0);
   }
 });
 

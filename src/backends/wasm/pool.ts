@@ -202,6 +202,8 @@ export class ThreadPool {
     }
     for (const thread of this.threads) thread.end();
     this.threads.length = 0;
+    // What is called all the same is done by the caller.
+    this.isStarted = true;
   }
 }
 
